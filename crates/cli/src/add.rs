@@ -1,0 +1,58 @@
+//! `sallyport add`: puts a server into the configuration.
+
+use sallyport_gateway::config::client_file::fitting_name;
+use sallyport_gateway::config::model::{ServerConfig, Value};
+use sallyport_gateway::config::{escape, user_file};
+
+use crate::arguments::{AddArguments, Global};
+use crate::output::{self, Failure};
+use crate::project_file::ProjectFile;
+use crate::secret_file::SecretFiles;
+
+pub(crate) fn run(global: &Global, arguments: &AddArguments) -> Result<(), Failure> {
+    let name = &arguments.name;
+    if fitting_name(name) != *name {
+        return Err(
+            Failure::new(format!("`{}` cannot be a server's name", name.escape_debug())).hint(format!("`{}` can", fitting_name(name)))
+        );
+    }
+    let mut file = ProjectFile::open(global, &arguments.target)?;
+    if file.has(name) {
+        return Err(Failure::new(format!("there is a server `{name}` already")).hint(format!("`sallyport remove {name}` takes it out")));
+    }
+    let mut server = server(arguments);
+    let folder = user_file(file.invocation()).map(|own| own.with_file_name("secrets"));
+    let mut secrets = SecretFiles::in_folder(folder.ok_or_else(|| Failure::new("HOME is not set"))?);
+    let moved = secrets.take_from(name, &mut server);
+    file.insert(name, &server)?;
+    if !arguments.target.dry_run {
+        file.check()?;
+        secrets.write().map_err(|error| Failure::new(format!("a secret cannot be written to a file of its own: {error}")))?;
+    }
+    let plan = file.save(arguments.target.dry_run)?;
+    for key in moved {
+        output::note(format!(
+            "note: {key} looks like a secret: it goes to a file that only you may read, and the configuration names that"
+        ));
+    }
+    let about_it = |path: &str| path.strip_prefix("servers.").is_some_and(|path| path == name || path.starts_with(&format!("{name}.")));
+    let warnings: Vec<_> = plan.warnings.into_iter().filter(|warning| about_it(&warning.path)).collect();
+    output::warnings(&warnings);
+    Ok(())
+}
+
+fn server(arguments: &AddArguments) -> ServerConfig {
+    let values = |pairs: &[(String, String)]| pairs.iter().map(|(name, value)| (name.clone(), Value::Written(value.clone()))).collect();
+    // What a shell passed on is meant as it is: only `${env:…}` and `${file:…}` are references.
+    let word = |text: &String| if text.contains("${env:") || text.contains("${file:") { text.clone() } else { escape(text) };
+    ServerConfig {
+        command: (!arguments.command.is_empty()).then(|| arguments.command.iter().map(word).collect()),
+        url: arguments.url.clone(),
+        env: values(&arguments.env),
+        headers: values(&arguments.header),
+        network: arguments.network.clone(),
+        read: arguments.read.clone(),
+        write: arguments.write.clone(),
+        ..ServerConfig::default()
+    }
+}

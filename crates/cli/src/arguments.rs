@@ -1,0 +1,407 @@
+//! The command line: every subcommand with its options, and what `--help` says of them.
+
+use std::path::PathBuf;
+
+use anstream::ColorChoice;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sallyport_gateway::config::Invocation;
+
+use crate::output::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  sallyport up                          serve this folder, or what sallyport.toml says
+  sallyport --config mcp.json up        serve the servers of another client's configuration
+  sallyport connect claude-code         write the entry into Claude Code's configuration
+  sallyport add time -- uvx mcp-server-time
+  sallyport call filesystem__read_file path=README.md
+
+Exit codes:
+  0   done
+  1   it did not work; the reason is on stderr
+  2   the command line is wrong
+  64  the configuration is wrong; every error in it is on stderr";
+
+/// One endpoint for any MCP client, in front of any number of MCP servers, each in a sandbox of its own.
+///
+/// Without a configuration Sallyport serves the working directory, to read: the built-in servers `filesystem` and, in a git work
+/// tree, `git`. With a `sallyport.toml` (here, in a folder above, or your own in ~/.config/sallyport), or the JSON of another
+/// client, it serves what that names.
+#[derive(Debug, Parser)]
+#[command(name = "sallyport", version, after_help = EXAMPLES, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every subcommand understands.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The configuration: a sallyport.toml, the .json of another client, or a folder to look in
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The address of the HTTP endpoint, instead of the configuration's
+    #[arg(long, global = true, value_name = "ADDR", help_heading = "Everywhere")]
+    pub(crate) listen: Option<String>,
+
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Everywhere")]
+    pub(crate) color: Color,
+}
+
+impl Global {
+    /// How the program was called, as far as the configuration depends on it.
+    pub(crate) fn invocation(&self) -> Result<Invocation, Failure> {
+        Invocation::of_this_process(self.config.clone(), self.listen.clone())
+            .map_err(|error| Failure::new(format!("the working directory cannot be used: {error}")))
+    }
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// Makes it hold for everything that this process prints.
+    pub(crate) fn write_global(self) {
+        match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway: an HTTP endpoint, and a live view of the calls on a terminal
+    Up(UpArguments),
+    /// Be an MCP server on stdin and stdout, for hosts that only launch commands
+    ///
+    /// Relays to a gateway that already runs for this configuration, if there is one.
+    Stdio(StdioArguments),
+    /// Tell everything that is wrong with the configuration
+    Check(CheckArguments),
+    /// List the tools that a client would see
+    Tools(ToolsArguments),
+    /// Call a tool
+    #[command(after_help = CALL_EXAMPLES)]
+    Call(CallArguments),
+    /// Add a server to the configuration
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(AddArguments),
+    /// Remove a server from the configuration
+    Remove(RemoveArguments),
+    /// List the servers of the configuration
+    List(ListArguments),
+    /// Take over the servers of other clients' configurations
+    ///
+    /// Looks into the configurations of Claude Desktop, Claude Code, Cursor, VS Code, Codex and Zed, shows what would change,
+    /// and asks. Secrets that stand there in plain text are moved to files that only you may read. The other clients' files
+    /// are not touched.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArguments),
+    /// Write Sallyport's entry into a client's configuration
+    ///
+    /// Keeps comments and order, and a backup beside the file.
+    #[command(after_help = CONNECT_EXAMPLES)]
+    Connect(ConnectArguments),
+    /// Show what a server wrote to stderr
+    Logs(LogsArguments),
+    /// Look for what keeps Sallyport from working here, and say how to get it
+    Doctor(DoctorArguments),
+    /// Write a completion script for a shell
+    Completions(CompletionsArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArguments {
+    /// Log lines instead of the live view
+    #[arg(long)]
+    pub(crate) no_view: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StdioArguments {
+    /// Run the servers in this process, even if a gateway already runs for this configuration
+    #[arg(long)]
+    pub(crate) alone: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Print the JSON Schema of sallyport.toml instead
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) schema: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ToolsArguments {
+    /// Only tools with this text in their name or description
+    pub(crate) filter: Option<String>,
+
+    /// Print the tools as JSON, with their schemas
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const CALL_EXAMPLES: &str = "\
+Examples:
+  sallyport call git__log limit=5
+  sallyport call filesystem__read_file '{\"path\": \"README.md\"}'
+
+In ARG=VALUE a value that is JSON (5, true, [1]) is taken as such, anything else as text.";
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArguments {
+    /// The tool, as `sallyport tools` names it
+    pub(crate) tool: String,
+
+    /// The arguments: ARG=VALUE each, or one JSON object
+    #[arg(value_name = "ARG=VALUE | JSON")]
+    pub(crate) arguments: Vec<String>,
+
+    /// Print the whole result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  sallyport add time -- uvx mcp-server-time
+  sallyport add github --env GITHUB_PERSONAL_ACCESS_TOKEN=env:GITHUB_TOKEN \\
+      --network api.github.com -- npx -y @modelcontextprotocol/server-github
+  sallyport add tracker --url https://mcp.example.com/mcp --header 'Authorization=Bearer ${env:TOKEN}'";
+
+#[derive(Debug, Args)]
+pub(crate) struct AddArguments {
+    /// The server's name
+    pub(crate) name: String,
+
+    /// The endpoint of a server elsewhere
+    #[arg(long, conflicts_with = "command", required_unless_present = "command")]
+    pub(crate) url: Option<String>,
+
+    /// The program and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+
+    /// An environment variable of the program: a text, env:NAME or file:PATH
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair, conflicts_with = "url")]
+    pub(crate) env: Vec<(String, String)>,
+
+    /// A header sent to the URL
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair, requires = "url")]
+    pub(crate) header: Vec<(String, String)>,
+
+    /// A host that the program may connect to; without one it has no network
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "url")]
+    pub(crate) network: Vec<String>,
+
+    /// A file or folder that the program may read; without --read and --write it may read the project
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    pub(crate) read: Vec<String>,
+
+    /// A file or folder that the program may read and write
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    pub(crate) write: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// Which configuration is changed.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// Change your own configuration, for all folders, instead of the project's
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) user: bool,
+
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArguments {
+    /// The server's name
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Print the servers as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  sallyport import --dry-run             show what all clients' configurations would bring
+  sallyport import --from cursor
+  sallyport import --from ./mcp.json --yes";
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// One client (claude-desktop, claude-code, cursor, vscode, codex, zed) or one file, instead of all that are found
+    #[arg(long, value_name = "CLIENT|FILE")]
+    pub(crate) from: Option<String>,
+
+    /// Change without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+const CONNECT_EXAMPLES: &str = "\
+Examples:
+  sallyport connect claude-code
+  sallyport connect cursor --project     in this folder's .cursor/mcp.json
+  sallyport connect zed --undo";
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArguments {
+    /// The client
+    pub(crate) client: Client,
+
+    /// Take the entry out again
+    #[arg(long)]
+    pub(crate) undo: bool,
+
+    /// Have the client launch `sallyport stdio`
+    #[arg(long, conflicts_with = "http")]
+    pub(crate) stdio: bool,
+
+    /// Have the client use the HTTP endpoint of `sallyport up`: the default, where the client can
+    #[arg(long)]
+    pub(crate) http: bool,
+
+    /// Write to the client's configuration in this folder instead of your own
+    #[arg(long)]
+    pub(crate) project: bool,
+
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// A client whose configuration is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Client {
+    ClaudeCode,
+    ClaudeDesktop,
+    Cursor,
+    #[value(name = "vscode")]
+    VsCode,
+    Codex,
+    Zed,
+}
+
+impl Client {
+    /// Every client, in the order they are shown.
+    pub(crate) const ALL: [Self; 6] = [Self::ClaudeCode, Self::ClaudeDesktop, Self::Cursor, Self::VsCode, Self::Codex, Self::Zed];
+
+    /// What people call it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "Claude Code",
+            Self::ClaudeDesktop => "Claude Desktop",
+            Self::Cursor => "Cursor",
+            Self::VsCode => "VS Code",
+            Self::Codex => "Codex",
+            Self::Zed => "Zed",
+        }
+    }
+
+    /// What the command line calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "claude-code",
+            Self::ClaudeDesktop => "claude-desktop",
+            Self::Cursor => "cursor",
+            Self::VsCode => "vscode",
+            Self::Codex => "codex",
+            Self::Zed => "zed",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    /// The server; without one, the gateway's own log
+    pub(crate) name: Option<String>,
+
+    /// How many of the last lines
+    #[arg(long, short = 'n', value_name = "LINES", default_value_t = 100)]
+    pub(crate) lines: usize,
+
+    /// Go on as new lines come
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Reads `NAME=VALUE`.
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_client_has_one_name() {
+        for client in Client::ALL {
+            assert_eq!(client.to_possible_value().map(|value| value.get_name().to_owned()).as_deref(), Some(client.name()));
+        }
+    }
+
+    #[test]
+    fn help_says_everything() {
+        let mut command = Arguments::command();
+        command.build();
+        let help: Vec<_> = command.get_subcommands_mut().map(|command| command.render_long_help().to_string()).collect();
+        insta::assert_snapshot!(help.join("\n────\n"));
+    }
+}

@@ -1,0 +1,73 @@
+//! `sallyport check`: tells everything that is wrong with the configuration.
+
+use owo_colors::OwoColorize;
+use sallyport_gateway::config::{self, Diagnostic};
+use sallyport_gateway::plan::Plan;
+use serde::Serialize;
+
+use crate::arguments::{CheckArguments, Global};
+use crate::output::{self, Exit, Failure};
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    file: Option<&'a std::path::Path>,
+    servers: Vec<&'a str>,
+    errors: &'a [Diagnostic],
+    warnings: &'a [Diagnostic],
+}
+
+pub(crate) fn run(global: &Global, arguments: &CheckArguments) -> Result<(), Failure> {
+    if arguments.schema {
+        return output::line(format!("{:#}", config::reference::schema().to_value()));
+    }
+    match (config::load(&global.invocation()?), arguments.json) {
+        (Ok(plan), true) => output::json(&Report {
+            ok: true,
+            file: plan.origin.file.as_deref(),
+            servers: plan.servers.keys().map(String::as_str).collect(),
+            errors: &[],
+            warnings: &plan.warnings,
+        }),
+        (Ok(plan), false) => {
+            output::warnings(&plan.warnings);
+            tell(&plan)
+        }
+        (Err(errors), true) => {
+            let file = errors.iter().find_map(|error| error.file.as_deref());
+            output::json(&Report { ok: false, file, servers: Vec::new(), errors: &errors, warnings: &[] })?;
+            Err(Failure::told(Exit::Configuration))
+        }
+        (Err(errors), false) => Err(errors.into()),
+    }
+}
+
+/// Says what the configuration comes to.
+fn tell(plan: &Plan) -> Result<(), Failure> {
+    let origin =
+        plan.origin.file.as_ref().map_or_else(|| "the built-in default (there is no file)".to_owned(), |file| file.display().to_string());
+    output::line(format!("{} {origin}", "ok:".green().bold()))?;
+    output::line(format!("  listens on {}", plan.listen))?;
+    output::line(format!("  servers: {}", names(plan.servers.keys())))?;
+    if !plan.disabled.is_empty() {
+        output::line(format!("  disabled: {}", names(&plan.disabled)))?;
+    }
+    if !plan.toolsets.is_empty() {
+        output::line(format!("  toolsets: {}", names(plan.toolsets.keys())))?;
+    }
+    output::line(format!("  servers without rules: {}", default_decision(plan)))
+}
+
+fn names<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn default_decision(plan: &Plan) -> String {
+    match plan.policy.default {
+        Some(effect) => format!("{}, as the file says", effect.as_str()),
+        None if plan.keys.is_empty() => "allow, because only you can call".to_owned(),
+        None => "deny to whoever comes with a key".to_owned(),
+    }
+}

@@ -1,0 +1,138 @@
+//! `sallyport doctor`: what this machine can enforce, what is missing, what that costs and how to get it.
+
+use std::net::TcpListener;
+
+use owo_colors::OwoColorize;
+use sallyport_gateway::config;
+use sallyport_gateway::plan::{Plan, Source};
+use sallyport_sandbox::{Host, Selection};
+use serde::Serialize;
+
+use crate::arguments::{DoctorArguments, Global};
+use crate::output::{self, Exit, Failure};
+use crate::{running, start, view};
+
+/// Programs that commands of servers commonly need.
+const PROGRAMS: [(&str, &str, &str); 3] = [
+    ("node", "servers from npm (`npx …`) cannot run", "install Node.js 20 or newer"),
+    ("npm", "servers from npm (`npx …`) cannot be installed", "install npm"),
+    ("python3", "servers from PyPI (`uvx …`) cannot run", "install Python 3.10 or newer"),
+];
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    area: &'static str,
+    subject: String,
+    ok: bool,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cure: Option<String>,
+}
+
+pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Failure> {
+    let plan = config::load(&global.invocation()?);
+    let mut findings = vec![configuration(&plan)];
+    let works = sandbox(&mut findings)?;
+    findings.extend(PROGRAMS.iter().map(program));
+    if let Ok(plan) = &plan {
+        findings.extend(servers(plan));
+        findings.push(port(plan));
+    }
+    if arguments.json {
+        output::json(&findings)?;
+    } else {
+        findings.iter().try_for_each(tell)?;
+    }
+    if works && plan.is_ok() { Ok(()) } else { Err(Failure::told(Exit::Failed)) }
+}
+
+fn configuration(plan: &Result<Plan, Vec<config::Diagnostic>>) -> Finding {
+    match plan {
+        Ok(plan) => {
+            let file = plan.origin.file.as_ref().map_or_else(|| "the built-in default".to_owned(), |file| file.display().to_string());
+            finding("configuration", "file", true, file)
+        }
+        Err(errors) => Finding {
+            cost: Some("the gateway does not start".into()),
+            cure: Some("`sallyport check` says what is wrong".into()),
+            ..finding("configuration", "file", false, format!("{} errors", errors.len()))
+        },
+    }
+}
+
+/// Starts a real program in a real sandbox; says whether that works.
+fn sandbox(findings: &mut Vec<Finding>) -> Result<bool, Failure> {
+    let backend = Selection::default().build(&Host::this_binary()).map_err(|error| Failure::new(error.to_string()))?;
+    let report = start::runtime()?.block_on(backend.probe());
+    findings.extend(report.findings.into_iter().map(|found| Finding {
+        area: "sandbox",
+        subject: found.subject,
+        ok: found.in_force,
+        detail: found.detail,
+        cost: found.cost.filter(|_| !found.in_force),
+        cure: found.cure.filter(|_| !found.in_force),
+    }));
+    Ok(report.works)
+}
+
+fn program((name, cost, cure): &(&'static str, &'static str, &'static str)) -> Finding {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()) {
+        Some(file) => finding("programs", name, true, file.display().to_string()),
+        None => {
+            Finding { cost: Some((*cost).into()), cure: Some((*cure).into()), ..finding("programs", name, false, "not in PATH".into()) }
+        }
+    }
+}
+
+fn servers(plan: &Plan) -> impl Iterator<Item = Finding> {
+    let open = view::open_boundaries(plan);
+    plan.servers.iter().map(move |(name, server)| match open.iter().find(|(opened, _)| opened == name) {
+        Some((_, what)) => Finding {
+            cost: Some("a hostile server reaches more of this machine".into()),
+            ..finding("servers", name, false, (*what).into())
+        },
+        None => {
+            let detail = match &server.source {
+                Source::Stdio(_) => "a program in the sandbox, without network",
+                Source::Remote(_) => "elsewhere, over HTTP",
+                Source::BuiltIn(_) => "built in, confined to its folder",
+            };
+            finding("servers", name, true, detail.into())
+        }
+    })
+}
+
+fn port(plan: &Plan) -> Finding {
+    let address = plan.listen.to_string();
+    let runs = start::folders().ok().and_then(|folders| running::find(&folders.run_folder(), &plan.origin));
+    match (TcpListener::bind(plan.listen), runs) {
+        (_, Some(gateway)) => {
+            finding("endpoint", &address, true, format!("a gateway runs already at {} (process {})", gateway.url, gateway.pid))
+        }
+        (Ok(_), None) => finding("endpoint", &address, true, "free".into()),
+        (Err(error), None) => Finding {
+            cost: Some("`sallyport up` does not start".into()),
+            cure: Some("choose another address with `listen` or `--listen`".into()),
+            ..finding("endpoint", &address, false, error.to_string())
+        },
+    }
+}
+
+fn finding(area: &'static str, subject: &str, ok: bool, detail: String) -> Finding {
+    Finding { area, subject: subject.to_owned(), ok, detail, cost: None, cure: None }
+}
+
+fn tell(finding: &Finding) -> Result<(), Failure> {
+    let mark = if finding.ok { "ok".green().to_string() } else { "--".yellow().to_string() };
+    output::line(format!("{mark}  {} {}: {}", finding.area.dimmed(), finding.subject.bold(), finding.detail))?;
+    for (label, text) in [("costs", &finding.cost), ("cure", &finding.cure)] {
+        if let Some(text) = text {
+            output::line(format!("      {} {text}", format!("{label}:").cyan()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! `sallyport logs`: what a server wrote to stderr, or the gateway's own log.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sallyport_gateway::config;
+
+use crate::arguments::{Global, LogsArguments};
+use crate::output::{self, Failure};
+use crate::start;
+use crate::tools::shown;
+
+/// How often a followed log is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+pub(crate) fn run(global: &Global, arguments: &LogsArguments) -> Result<(), Failure> {
+    let file = file(global, arguments.name.as_deref())?;
+    let log = File::open(&file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::new("nothing was written yet").hint(format!("the log will be {}", file.display())),
+        _ => Failure::new(format!("{} cannot be read: {error}", file.display())),
+    })?;
+    let mut log = BufReader::new(log);
+    for line in last_lines(&mut log, arguments.lines)? {
+        output::line(shown(&line))?;
+    }
+    if arguments.follow { follow(&file, log) } else { Ok(()) }
+}
+
+fn file(global: &Global, server: Option<&str>) -> Result<PathBuf, Failure> {
+    let folders = start::folders()?;
+    let Some(name) = server else { return Ok(folders.log_file()) };
+    let plan = config::load(&global.invocation()?)?;
+    if !plan.servers.contains_key(name) {
+        let known: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
+        return Err(Failure::new(format!("there is no server `{name}`")).hint(format!("there are {}", known.join(", "))));
+    }
+    Ok(folders.server_log(name))
+}
+
+fn last_lines(log: &mut impl BufRead, most: usize) -> Result<VecDeque<String>, Failure> {
+    let mut lines = VecDeque::new();
+    let mut line = Vec::new();
+    while log.read_until(b'\n', &mut line)? > 0 {
+        if lines.len() == most {
+            lines.pop_front();
+        }
+        lines.push_back(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
+        line.clear();
+    }
+    lines.truncate(most); // 0 means none
+    Ok(lines)
+}
+
+/// Goes on until interrupted; begins anew when the log was rotated.
+fn follow(file: &Path, mut log: BufReader<File>) -> Result<(), Failure> {
+    let mut line = Vec::new();
+    loop {
+        if log.read_until(b'\n', &mut line)? > 0 {
+            if line.ends_with(b"\n") {
+                output::line(shown(&String::from_utf8_lossy(line.trim_ascii_end())))?;
+                line.clear();
+            }
+            continue;
+        }
+        std::thread::sleep(LOOK_EVERY);
+        if is_another(file, log.get_ref())? {
+            log = BufReader::new(File::open(file)?);
+            line.clear();
+        }
+    }
+}
+
+/// Whether another file has that name now.
+fn is_another(file: &Path, log: &File) -> Result<bool, Failure> {
+    let (open, named) = (log.metadata()?, std::fs::metadata(file));
+    Ok(named.is_ok_and(|named| (named.dev(), named.ino()) != (open.dev(), open.ino())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_given() {
+        let lines = |most| last_lines(&mut &b"a\nb\n\xffc"[..], most).unwrap();
+        assert_eq!(lines(2), ["b", "\u{fffd}c"]);
+        assert_eq!(lines(9), ["a", "b", "\u{fffd}c"]);
+        assert_eq!(lines(0), [""; 0]);
+    }
+}

@@ -1,0 +1,60 @@
+//! The program `sallyport`: reads the command line, calls the rest.
+#![forbid(unsafe_code)]
+
+mod add;
+mod arguments;
+mod atomic_write;
+mod call;
+mod check;
+mod client_files;
+mod completions;
+mod connect;
+mod doctor;
+mod import;
+mod list;
+mod logs;
+mod output;
+mod pages;
+mod project_file;
+mod reach;
+mod reload;
+mod remove;
+mod running;
+mod secret_file;
+mod start;
+mod stdio;
+mod tools;
+mod up;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    // A server's launcher is this binary again, and must be single-threaded.
+    sallyport_sandbox::enter_if_asked();
+    let Arguments { global, command } = Arguments::parse();
+    global.color.write_global();
+    let done = match command {
+        Command::Up(arguments) => up::run(&global, &arguments),
+        Command::Stdio(arguments) => stdio::run(&global, &arguments),
+        Command::Check(arguments) => check::run(&global, &arguments),
+        Command::Tools(arguments) => tools::run(&global, &arguments),
+        Command::Call(arguments) => call::run(&global, &arguments),
+        Command::Add(arguments) => add::run(&global, &arguments),
+        Command::Remove(arguments) => remove::run(&global, &arguments),
+        Command::List(arguments) => list::run(&global, &arguments),
+        Command::Import(arguments) => import::run(&global, &arguments),
+        Command::Connect(arguments) => connect::run(&global, &arguments),
+        Command::Logs(arguments) => logs::run(&global, &arguments),
+        Command::Doctor(arguments) => doctor::run(&global, &arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

@@ -1,0 +1,43 @@
+//! The pages for machines beside MCP: `/healthz`, `/readyz`, `/metrics`.
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use sallyport_gateway::Gateway;
+use sallyport_gateway::upstream::Freshness;
+use sallyport_telemetry::metric;
+
+/// Answers a request whose path is none of MCP's.
+pub(crate) fn answer(gateway: &Gateway, request: &Request<()>) -> Response<Bytes> {
+    match request.uri().path() {
+        // The process runs and answers.
+        "/healthz" => text(StatusCode::OK, "ok\n".into()),
+        "/readyz" => ready(gateway),
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, gateway.metrics());
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metric::CONTENT_TYPE));
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
+    }
+}
+
+/// Ready once every server that is started with the gateway has said what it offers, or that it cannot be reached: from then on lists
+/// do not change for want of patience.
+fn ready(gateway: &Gateway) -> Response<Bytes> {
+    let upstreams = gateway.upstreams();
+    let is_pending = |upstream: &&std::sync::Arc<sallyport_gateway::upstream::Upstream>| {
+        upstream.plan().start == sallyport_gateway::plan::Start::Eager && upstream.listing().freshness == Freshness::Pending
+    };
+    let pending: Vec<&str> = upstreams.iter().filter(is_pending).map(|upstream| &**upstream.name()).collect();
+    if pending.is_empty() {
+        return text(StatusCode::OK, "ready\n".into());
+    }
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("starting: {}\n", pending.join(", ")))
+}
+
+fn text(status: StatusCode, body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

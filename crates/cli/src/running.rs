@@ -1,0 +1,116 @@
+//! Which gateways run, so that `stdio`, `tools` and `call` use the one that is there already.
+//!
+//! A running gateway leaves a note in the user's own state folder, one file a configuration. A note is believed only while the very
+//! process that wrote it lives: its port may be somebody else's by then, and what is sent there are a key and tool calls.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sallyport_gateway::plan::Origin;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a note at most; ours have some 300.
+const MAX_NOTE: u64 = 16 * 1024;
+
+/// A gateway that serves a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// When that process began, in clock ticks since the machine's start: a pid alone is given out again.
+    born: u64,
+    /// Where it answers, without a path: `http://127.0.0.1:7420`.
+    pub(crate) url: String,
+    /// The file it was configured by, for people.
+    configuration: Option<PathBuf>,
+}
+
+/// The note of this process. It is taken back by [`withdraw`](Self::withdraw).
+#[derive(Debug)]
+pub(crate) struct Note {
+    file: PathBuf,
+    written: Running,
+}
+
+impl Note {
+    /// Tells other processes of this user that this one serves the configuration of `origin` at `url`.
+    ///
+    /// # Errors
+    /// Where the note cannot be written.
+    pub(crate) fn leave(folder: &Path, origin: &Origin, url: &str) -> io::Result<Self> {
+        let pid = std::process::id();
+        let born = born(pid).ok_or_else(|| io::Error::other("the start of this process is not known"))?;
+        let written = Running { pid, born, url: url.to_owned(), configuration: origin.file.clone() };
+        let file = file(folder, origin);
+        let unfinished = file.with_extension(format!("{pid}.new"));
+        fs::write(&unfinished, serde_json::to_vec(&written)?)?;
+        fs::rename(&unfinished, &file)?;
+        Ok(Self { file, written })
+    }
+
+    /// Takes the note back, unless another process has put its own in the place.
+    pub(crate) fn withdraw(self) {
+        if read(&self.file).as_ref() == Some(&self.written) {
+            let _ = fs::remove_file(&self.file); // a note left behind is not believed
+        }
+    }
+}
+
+/// The gateway that serves the configuration of `origin`, if one runs.
+pub(crate) fn find(folder: &Path, origin: &Origin) -> Option<Running> {
+    let running = read(&file(folder, origin))?;
+    (born(running.pid)? == running.born).then_some(running)
+}
+
+fn read(file: &Path) -> Option<Running> {
+    let length = fs::metadata(file).ok()?.len();
+    (length <= MAX_NOTE).then(|| fs::read(file).ok())?.and_then(|text| serde_json::from_slice(&text).ok())
+}
+
+/// One file a configuration: named by where it came from.
+fn file(folder: &Path, origin: &Origin) -> PathBuf {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hash = DefaultHasher::new(); // SipHash with a fixed key: the same in every process of one version
+    (origin.file.as_deref(), origin.folder.as_path()).hash(&mut hash);
+    folder.join(format!("{:016x}.json", hash.finish()))
+}
+
+/// When a process began (field 22 of `/proc/PID/stat`; the second field may hold spaces and brackets).
+fn born(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, behind_the_name) = stat.rsplit_once(')')?;
+    behind_the_name.split_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    fn origin(file: &str) -> Origin {
+        Origin { file: Some(file.into()), folder: "/p".into() }
+    }
+
+    #[test]
+    fn a_note_is_found_for_its_configuration_and_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = Note::leave(folder.path(), &origin("/p/a.toml"), "http://127.0.0.1:1").unwrap();
+        assert_eq!(find(folder.path(), &origin("/p/a.toml")).unwrap().url, "http://127.0.0.1:1");
+        assert_eq!(find(folder.path(), &origin("/p/b.toml")), None);
+        note.withdraw();
+        assert_eq!(find(folder.path(), &origin("/p/a.toml")), None);
+    }
+
+    #[test]
+    fn a_note_of_a_process_that_is_gone_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = Note::leave(folder.path(), &origin("/p/a.toml"), "http://127.0.0.1:1").unwrap();
+        for faked in [Running { born: note.written.born + 1, ..note.written.clone() }, Running { pid: u32::MAX, ..note.written.clone() }] {
+            fs::write(&note.file, serde_json::to_vec(&faked).unwrap()).unwrap();
+            assert_eq!(find(folder.path(), &origin("/p/a.toml")), None);
+        }
+        fs::write(&note.file, "{").unwrap();
+        assert_eq!(find(folder.path(), &origin("/p/a.toml")), None);
+    }
+}

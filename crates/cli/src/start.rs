@@ -1,0 +1,101 @@
+//! Everything a gateway in this process needs around it, in the order in which it is started and ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_gateway::plan::Plan;
+use sallyport_gateway::upstream::Surroundings;
+use sallyport_gateway::{BuildError, Gateway};
+use sallyport_protocol::ServerIdentity;
+use sallyport_sandbox::Host;
+use sallyport_telemetry::log::{self, Stderr};
+use sallyport_telemetry::state_folder::{FolderError, private_folder};
+use sallyport_telemetry::{Audit, Folders, Metrics};
+use tokio::runtime::Runtime;
+
+use crate::output::Failure;
+
+/// What may be logged besides `info`: directives of `tracing`, such as `sallyport_transport=debug`.
+const LOG_VARIABLE: &str = "SALLYPORT_LOG";
+
+/// How long calls in flight may take when the gateway ends or a server's configuration changes. Service managers give a program 90 s
+/// before they kill it; the front doors drain for 20 s of that.
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
+
+/// How long the last audit records may take to be written.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+
+/// A gateway in this process, with its audit records.
+pub(crate) struct Opened {
+    pub(crate) gateway: Gateway,
+    pub(crate) audit: Audit,
+    pub(crate) folders: Folders,
+}
+
+impl Opened {
+    /// Opens logs and audit records, and makes the gateway of a configuration. Starts no server.
+    pub(crate) fn open(plan: Plan, stderr: Stderr) -> Result<Self, Failure> {
+        let folders = folders()?;
+        start_log(&folders, stderr)?;
+        let metrics = Arc::new(Metrics::new());
+        let audit = Audit::to_file(&folders.audit_file(), &metrics).map_err(|error| {
+            Failure::new(format!("the audit records cannot be written to {}: {error}", folders.audit_file().display()))
+                .hint("no call is served without a record; free space or set XDG_STATE_HOME to a folder that can be written")
+        })?;
+        let surroundings =
+            Surroundings { host: Host::this_binary(), folders: folders.clone(), identity: identity(), metrics: metrics.clone() };
+        let gateway = Gateway::build(plan, audit.clone(), metrics, Arc::new(surroundings)).map_err(|error| unusable(&error))?;
+        Ok(Self { gateway, audit, folders })
+    }
+
+    /// Ends the servers in order and writes the last records.
+    pub(crate) async fn close(self) {
+        self.gateway.stop(GRACE).await;
+        let audit = self.audit;
+        let written = tokio::task::spawn_blocking(move || audit.close(LAST_RECORDS)).await;
+        if !written.unwrap_or(false) {
+            tracing::error!("the last audit records could not be written");
+        }
+    }
+}
+
+/// Who we say we are.
+pub(crate) fn identity() -> ServerIdentity {
+    ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION"))
+}
+
+/// The user's own folders, made private.
+pub(crate) fn folders() -> Result<Folders, Failure> {
+    let told = |error: FolderError| Failure::new(error.to_string()).hint(error.hint());
+    let folders = Folders::of_user().map_err(told)?;
+    for file in [folders.audit_file(), folders.log_file(), folders.server_log("any")] {
+        if let Some(folder) = file.parent() {
+            private_folder(folder).map_err(told)?;
+        }
+    }
+    private_folder(&folders.run_folder()).map_err(told)?;
+    Ok(folders)
+}
+
+fn start_log(folders: &Folders, stderr: Stderr) -> Result<(), Failure> {
+    let options = log::Options { stderr, file: Some(folders.log_file()), filter: std::env::var(LOG_VARIABLE).ok() };
+    log::start(&options).map_err(|error| Failure::new(error.to_string()).hint(error.hint()))
+}
+
+/// The runtime that everything asynchronous runs on.
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("no threads can be started: {error}")))
+}
+
+/// A configuration that cannot be put in force.
+pub(crate) fn unusable(error: &BuildError) -> Failure {
+    let hint = error.faults.iter().find_map(|fault| fault.hint.clone());
+    let failure = Failure::new(error.to_string());
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

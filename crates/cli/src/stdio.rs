@@ -1,0 +1,51 @@
+//! `sallyport stdio`: an MCP server on stdin and stdout.
+
+use std::sync::Arc;
+
+use sallyport_gateway::config;
+use sallyport_telemetry::log::Stderr;
+use sallyport_transport::relay;
+use sallyport_transport::server::stdio;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::arguments::{Global, StdioArguments};
+use crate::output::{self, Failure};
+use crate::reach;
+use crate::start::{self, Opened};
+
+pub(crate) fn run(global: &Global, arguments: &StdioArguments) -> Result<(), Failure> {
+    let plan = config::load(&global.invocation()?)?;
+    output::warnings(&plan.warnings);
+    let running = if arguments.alone { None } else { reach::running(&plan)? };
+    let runtime = start::runtime()?;
+    let done = match running {
+        Some(gateway) => runtime.block_on(async {
+            output::note(format!("relaying to the gateway that runs at {}", gateway.url));
+            let relayed = relay::relay_stdio(tokio::io::stdin(), tokio::io::stdout(), &gateway.endpoint()?, gateway.key()).await;
+            relayed.map_err(|failure| reach::told(&failure))
+        }),
+        None => runtime.block_on(serve(Opened::open(plan, Stderr::Auto)?)),
+    };
+    // A read of stdin cannot be called back; the runtime does not wait for it.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(opened: Opened) -> Result<(), Failure> {
+    opened.gateway.start();
+    let options = stdio::Options::new(start::identity());
+    let front = Arc::new(opened.gateway.clone());
+    let served = stdio::serve(tokio::io::stdin(), tokio::io::stdout(), front, options, told_to_end()).await;
+    opened.close().await;
+    served.map_err(|failure| reach::told(&failure))
+}
+
+async fn told_to_end() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,130 @@
+//! `sallyport up`: the gateway with its HTTP endpoint, until it is told to end.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use owo_colors::OwoColorize;
+use sallyport_gateway::Gateway;
+use sallyport_gateway::config::{self, Invocation};
+use sallyport_gateway::plan::Plan;
+use sallyport_telemetry::log::Stderr;
+use sallyport_transport::server::{Hosts, http, tls};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::arguments::{Global, UpArguments};
+use crate::output::{self, Failure};
+use crate::running::{self, Note};
+use crate::start::{self, Opened};
+use crate::{connect, pages, reload, view};
+
+pub(crate) fn run(global: &Global, arguments: &UpArguments) -> Result<(), Failure> {
+    let invocation = global.invocation()?;
+    let plan = config::load(&invocation)?;
+    output::warnings(&plan.warnings);
+    start::runtime()?.block_on(serve(invocation, plan, arguments))
+}
+
+async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> Result<(), Failure> {
+    let shows_view = !arguments.no_view && std::io::stdout().is_terminal();
+    let listener = listen(&plan).await?;
+    let address = listener.local_addr().map_err(|error| Failure::new(format!("the endpoint has no address: {error}")))?;
+    let options = options(&plan)?;
+    let opened = Opened::open(plan, if shows_view { Stderr::Off } else { Stderr::Auto })?;
+    let plan = opened.gateway.plan();
+    let url = url(&plan, address);
+    let note = leave_note(&opened, &plan, &url);
+    let (stop, stopping) = watch::channel(false);
+    let door =
+        tokio::spawn(http::serve(listener, Arc::new(opened.gateway.clone()), with_pages(options, &opened.gateway), told(stopping.clone())));
+    opened.gateway.start();
+    let reloading = tokio::spawn(reload::watch(opened.gateway.clone(), invocation));
+    if shows_view {
+        view::run(&opened, &url, stop.clone(), stopping.clone());
+    } else {
+        greet(&plan, &url)?;
+    }
+    until_told_to_end(stopping).await;
+    let _ = stop.send(true); // the view may have said so itself
+    reloading.abort();
+    if let Some(note) = note {
+        note.withdraw();
+    }
+    tracing::info!("ending: calls in flight may finish");
+    let drained = door.await;
+    opened.close().await;
+    drained.map_err(|error| Failure::new(format!("the endpoint failed: {error}")))
+}
+
+async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
+    TcpListener::bind(plan.listen).await.map_err(|error| {
+        let failure = Failure::new(format!("{} cannot be listened on: {error}", plan.listen));
+        let other = start::folders().ok().and_then(|folders| running::find(&folders.run_folder(), &plan.origin));
+        match other {
+            Some(other) => failure.hint(format!("a gateway for this configuration runs already (process {}) at {}", other.pid, other.url)),
+            None => failure
+                .hint("choose another address with `--listen 127.0.0.1:PORT` or `listen` in the configuration; port 0 takes a free one"),
+        }
+    })
+}
+
+fn options(plan: &Plan) -> Result<http::Options, Failure> {
+    let tls = plan.tls.as_ref().map(|files| tls::from_pem(&files.certificate, &files.key)).transpose();
+    let tls = tls.map_err(|error| {
+        Failure::new(error.to_string()).hint("`tls` needs two PEM files: `certificate` (the chain, leaf first) and `key`")
+    })?;
+    let hosts = Hosts { names: plan.allowed_hosts.clone(), origins: plan.allowed_origins.clone() };
+    Ok(http::Options { hosts, tls, behind_proxy: plan.behind_proxy, ..http::Options::new(start::identity()) })
+}
+
+fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
+    let gateway = gateway.clone();
+    http::Options { other: Arc::new(move |request| pages::answer(&gateway, request)), ..options }
+}
+
+/// Where the endpoint is, without a path.
+fn url(plan: &Plan, address: SocketAddr) -> String {
+    format!("{}://{address}", if plan.tls.is_some() { "https" } else { "http" })
+}
+
+/// Lets `stdio`, `tools` and `call` find this gateway. They can do without.
+fn leave_note(opened: &Opened, plan: &Plan, url: &str) -> Option<Note> {
+    Note::leave(&opened.folders.run_folder(), &plan.origin, url)
+        .inspect_err(|error| tracing::warn!("other commands will not find this gateway: {error}"))
+        .ok()
+}
+
+/// What a person, or the log of a service, wants to know at the start.
+fn greet(plan: &Plan, url: &str) -> Result<(), Failure> {
+    let names: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
+    output::line(format!("{} {url}/mcp  (servers: {})", "sallyport is up:".green().bold(), names.join(", ")))?;
+    for (server, what) in view::open_boundaries(plan) {
+        output::line(format!("{} server `{server}` {what}", "warning:".yellow().bold()))?;
+    }
+    if !std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    for (client, lines) in connect::paste(plan) {
+        output::line(format!("\n{}\n{lines}", client.title().bold()))?;
+    }
+    Ok(())
+}
+
+/// Waits for SIGINT, SIGTERM or the view. A second signal ends the process at once, as people expect.
+async fn until_told_to_end(stopping: watch::Receiver<bool>) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return told(stopping).await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = told(stopping) => {}
+    }
+}
+
+/// Ready once the gateway is told to end.
+async fn told(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await; // the sender is gone: the same
+}

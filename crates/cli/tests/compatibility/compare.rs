@@ -1,0 +1,157 @@
+//! Two answers to the same step, side by side: payload byte for byte, apart from what is listed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::endpoint::Endpoint;
+use crate::servers::{Expectation, Server};
+use crate::visit::{Reply, Step};
+
+/// Members of a result that belong to the exchange and not to the payload: a revision adds or leaves them out.
+const ENVELOPE: [&str; 4] = ["resultType", "ttlMs", "cacheScope", "nextCursor"];
+/// Keys of `_meta` that the protocol keeps for itself.
+const RESERVED: &str = "io.modelcontextprotocol/";
+
+/// One disagreement, for the text of a failing test.
+pub(crate) type Difference = String;
+
+/// Where `reply`, which came through the gateway, differs from `direct` in a way that is not listed for the step.
+pub(crate) fn differences(server: &Server, step: &Step, endpoint: Endpoint, direct: &Reply, reply: &Reply) -> Vec<Difference> {
+    let expectation = server.expectation(step);
+    if direct.error.is_some() || reply.error.is_some() {
+        return match (&direct.error, &reply.error) {
+            (Some(left), Some(right)) => error_differences(left, right),
+            _ => vec![format!("{}\n      direct:  {}\n      through: {}", step.label(), direct.shown(), reply.shown())],
+        };
+    }
+    let mut found = match step.method.ends_with("/list") {
+        true => list_differences(server, step, endpoint, direct, reply),
+        false => payload_differences(&payload(Endpoint::Single, server, direct), &payload(endpoint, server, reply)),
+    };
+    if direct.progress != reply.progress {
+        found.push(format!("/progress\n      direct:  {:?}\n      through: {:?}", direct.progress, reply.progress));
+    }
+    found.retain(|difference| !expectation.allows(difference));
+    found.into_iter().map(|difference| format!("{} {difference}", step.label())).collect()
+}
+
+/// Whether the two direct runs differ exactly where the server's list says so: a list that allows too much hides faults.
+pub(crate) fn unstable(server: &Server, step: &Step, first: &Reply, second: &Reply) -> Vec<Difference> {
+    let found = payload_differences(&payload(Endpoint::Single, server, first), &payload(Endpoint::Single, server, second));
+    let unlisted = found.into_iter().filter(|difference| !server.expectation(step).allows(difference));
+    unlisted.map(|difference| format!("{}: two direct runs of {} differ at {difference}", server.name, step.label())).collect()
+}
+
+/// An error's text may be put otherwise on the way; that it is one and not a result is what counts, and its code where
+/// both have one.
+fn error_differences(direct: &Value, through: &Value) -> Vec<Difference> {
+    let same = direct["code"] == through["code"] || direct["code"].is_null() || through["code"].is_null();
+    if same { Vec::new() } else { vec![format!("error\n      direct:  {direct}\n      through: {through}")] }
+}
+
+/// The members of a result, by name, as the bytes they came in.
+fn payload(endpoint: Endpoint, server: &Server, reply: &Reply) -> BTreeMap<String, String> {
+    let text = reply.result.as_deref().map_or("{}", RawValue::get);
+    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).expect("a result is an object");
+    let payload = members.into_iter().filter(|(name, _)| !ENVELOPE.contains(&name.as_str()));
+    let own = payload.map(|(name, value)| (name, endpoint.read(server.name, value.get())));
+    own.filter_map(|(name, value)| if name == "_meta" { Some((name, without_reserved(&value)?)) } else { Some((name, value)) }).collect()
+}
+
+fn without_reserved(meta: &str) -> Option<String> {
+    let mut meta: BTreeMap<String, Box<RawValue>> = serde_json::from_str(meta).expect("_meta is an object");
+    meta.retain(|key, _| !key.starts_with(RESERVED));
+    if meta.is_empty() { None } else { serde_json::to_string(&meta).ok() }
+}
+
+fn payload_differences(direct: &BTreeMap<String, String>, through: &BTreeMap<String, String>) -> Vec<Difference> {
+    let names: BTreeSet<&String> = direct.keys().chain(through.keys()).collect();
+    let mut found = Vec::new();
+    for name in names {
+        match (direct.get(name), through.get(name)) {
+            (Some(left), Some(right)) if left == right => {}
+            (Some(left), Some(right)) => found.extend(text_differences(&format!("/{name}"), left, right)),
+            (left, right) => found.push(format!("/{name}\n      direct:  {left:?}\n      through: {right:?}")),
+        }
+    }
+    found
+}
+
+/// Two texts that are not the same: which values differ, or, if none does, that their spelling does.
+fn text_differences(place: &str, left: &str, right: &str) -> Vec<Difference> {
+    let parse = |text| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
+    let mut found = Vec::new();
+    value_differences(place, &parse(left), &parse(right), &mut found);
+    if found.is_empty() {
+        found.push(format!("{place} is spelt otherwise\n      direct:  {left}\n      through: {right}"));
+    }
+    found
+}
+
+fn value_differences(place: &str, left: &Value, right: &Value, found: &mut Vec<Difference>) {
+    match (left, right) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let none = Value::Null;
+                value_differences(&format!("{place}/{key}"), a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none), found);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                value_differences(&format!("{place}/{index}"), a, b, found);
+            }
+        }
+        _ if left == right => {}
+        _ => found.push(format!("{place}\n      direct:  {}\n      through: {}", cut(left), cut(right))),
+    }
+}
+
+fn cut(value: &Value) -> String {
+    value.to_string().chars().take(300).collect()
+}
+
+/// Lists are compared entry by entry: a merged endpoint orders all servers' entries its own way.
+fn list_differences(server: &Server, step: &Step, endpoint: Endpoint, direct: &Reply, reply: &Reply) -> Vec<Difference> {
+    let (left, right) = (entries(Endpoint::Single, server, direct), entries(endpoint, server, reply));
+    let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+    let mut found = Vec::new();
+    for name in names.into_iter().filter(|name| !server.may_be_missing(step, name)) {
+        match (left.get(name), right.get(name)) {
+            (Some(a), Some(b)) if a == b => {}
+            (Some(a), Some(b)) => found.extend(text_differences(&format!("/{name}"), a, b)),
+            (Some(_), None) => found.push(format!("/{name} is missing through the gateway")),
+            (None, _) => found.push(format!("/{name} is there only through the gateway")),
+        }
+    }
+    found
+}
+
+/// The entries of a list that belong to the server, by name (resources: by URI), as the bytes they came in.
+pub(crate) fn entries(endpoint: Endpoint, server: &Server, reply: &Reply) -> BTreeMap<String, String> {
+    let text = reply.result.as_deref().map_or("{}", RawValue::get);
+    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).expect("a list is an object");
+    let list = members.into_iter().find(|(name, _)| !ENVELOPE.contains(&name.as_str()) && name != "_meta");
+    let raw: Vec<Box<RawValue>> = list.map_or_else(Vec::new, |(_, list)| serde_json::from_str(list.get()).expect("a list is an array"));
+    let mut entries = BTreeMap::new();
+    for entry in raw {
+        let whole: Value = serde_json::from_str(entry.get()).expect("an entry is JSON");
+        if !endpoint.is_of(server.name, &whole) {
+            continue;
+        }
+        let own = endpoint.read(server.name, entry.get());
+        let parsed: Value = serde_json::from_str(&own).expect("an entry is JSON");
+        let key = ["uri", "uriTemplate", "name"].iter().find_map(|key| parsed[key].as_str());
+        entries.insert(key.unwrap_or("(nameless)").to_owned(), own);
+    }
+    entries
+}
+
+impl Expectation {
+    /// Whether a difference lies where the step's list says that there may be one.
+    fn allows(&self, difference: &str) -> bool {
+        self.unstable.iter().any(|place| difference.starts_with(place))
+    }
+}

@@ -1,0 +1,151 @@
+//! The gateway under test: the real program, in a folder of its own, with nothing of the person's who runs the test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::loopback;
+use super::processes::{descendants, eventually};
+
+/// How long a gateway may take until it is ready: starting six interpreters on two busy cores is what takes the time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A project folder with a configuration, and homes for the gateway's state. Removed when dropped.
+pub(crate) struct Project {
+    folder: TempDir,
+}
+
+impl Project {
+    /// Below cargo's folder for tests, so that nothing lands elsewhere and every path stays on one file system.
+    pub(crate) fn new(configuration: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("p-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("target/tmp is writable");
+        let project = Self { folder };
+        for home in ["home", "state", "config", "cache", "runtime"] {
+            fs::create_dir(project.path(home)).expect("a new folder is writable");
+        }
+        project.configure(configuration);
+        project
+    }
+
+    /// Writes the configuration anew.
+    pub(crate) fn configure(&self, configuration: &str) {
+        fs::write(self.configuration(), configuration).expect("the project is writable");
+    }
+
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.path("sallyport.toml")
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program with this project's configuration and homes, ready for a subcommand.
+    pub(crate) fn sallyport(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sallyport"));
+        command.current_dir(self.folder.path()).env_clear().envs(self.environment());
+        command.arg("--config").arg(self.configuration()).stdin(Stdio::null());
+        command
+    }
+
+    /// What the program gets to see of the environment.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let homes = [
+            ("HOME", "home"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_CONFIG_HOME", "config"),
+            ("XDG_CACHE_HOME", "cache"),
+            ("XDG_RUNTIME_DIR", "runtime"),
+        ];
+        let mut environment: Vec<(String, String)> =
+            homes.iter().map(|(name, home)| ((*name).to_owned(), self.path(home).display().to_string())).collect();
+        environment.push(("PATH".to_owned(), std::env::var("PATH").unwrap_or_default()));
+        environment
+    }
+
+    /// The command line of `sallyport stdio` for a client that launches servers.
+    pub(crate) fn stdio_command(&self) -> Vec<String> {
+        let configuration = self.configuration().display().to_string();
+        vec![env!("CARGO_BIN_EXE_sallyport").to_owned(), "--config".to_owned(), configuration, "stdio".to_owned()]
+    }
+
+    /// Starts the HTTP endpoint and waits until it is ready.
+    pub(crate) fn up(&self) -> Gateway {
+        let port = loopback::free_port();
+        let log = fs::File::create(self.path("gateway.log")).expect("the project is writable");
+        let twin = log.try_clone().expect("a file can be opened twice");
+        let child = self
+            .sallyport()
+            .args(["--listen", &format!("127.0.0.1:{port}"), "up"])
+            .stdout(log)
+            .stderr(twin)
+            .spawn()
+            .expect("the program starts");
+        let mut gateway = Gateway { child, port, log: self.path("gateway.log") };
+        gateway.wait_until_ready();
+        gateway
+    }
+}
+
+/// A gateway with its HTTP endpoint open. Killed when dropped.
+pub(crate) struct Gateway {
+    child: Child,
+    pub(crate) port: u16,
+    log: PathBuf,
+}
+
+impl Gateway {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Everything it wrote to its terminal, for the text of a failing test.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// A signal by its name, sent by the system's own `kill`.
+    pub(crate) fn signal(&self, name: &str) {
+        send_signal(self.id(), name);
+    }
+
+    /// Waits for its end after a signal and gives its exit code, if it had one.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("the child is ours").code()
+    }
+
+    fn wait_until_ready(&mut self) {
+        let port = self.port;
+        let log = self.log.clone();
+        let child = &mut self.child;
+        eventually(&format!("the gateway is ready, see {}", log.display()), PATIENCE, || {
+            let ended = child.try_wait().expect("the child is ours");
+            assert!(ended.is_none(), "the gateway ended with {ended:?}:\n{}", fs::read_to_string(&log).unwrap_or_default());
+            loopback::get(port, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        });
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let children = descendants(self.id());
+        // Both fail only when it is gone already.
+        let _killed = self.child.kill();
+        let _reaped = self.child.wait();
+        for child in children {
+            send_signal(child, "KILL");
+        }
+    }
+}
+
+/// Sends a signal to a process that may be gone already.
+pub(crate) fn send_signal(id: u32, name: &str) {
+    let _sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).stderr(Stdio::null()).status();
+}

@@ -1,0 +1,90 @@
+//! What an endpoint says of itself: capabilities and instructions of the servers behind it, and which of them are missing.
+
+use sallyport_protocol::{Discovery, Endpoint, RawJson, RawObject};
+
+use crate::catalogue::{Member, newest};
+use crate::gateway::Parts;
+use crate::upstream::Freshness;
+
+/// Characters of one server's instructions that are passed on at a merged endpoint: every model reads all of them.
+const MAX_INSTRUCTIONS: usize = 2_000;
+
+/// What `endpoint` says of itself.
+pub(crate) fn discovery(parts: &Parts, endpoint: &Endpoint) -> Discovery {
+    let catalogue = parts.catalogue.load();
+    let members = catalogue.members_of(endpoint);
+    Discovery {
+        revision: newest(&members),
+        capabilities: match endpoint {
+            Endpoint::Server(_) => members.first().map_or_else(RawObject::new, |member| own_capabilities(member)),
+            Endpoint::All | Endpoint::Toolset(_) => merged_capabilities(&members, endpoint),
+        },
+        identity: parts.identity_of_gateway.clone(),
+        instructions: instructions(&members, endpoint),
+    }
+}
+
+/// One server's own, as it wrote them; while it has not been reached, that it may have tools.
+fn own_capabilities(member: &Member) -> RawObject {
+    match &member.listing.discovery {
+        Some(discovery) => discovery.capabilities.clone(),
+        None => {
+            let mut capabilities = RawObject::new();
+            capabilities.set("tools", RawJson::from_static(r#"{"listChanged":true}"#));
+            capabilities
+        }
+    }
+}
+
+/// What any of the servers has. Lists change when servers come and go, so that is always declared.
+fn merged_capabilities(members: &[&Member], endpoint: &Endpoint) -> RawObject {
+    let any = |capability: &str| members.iter().filter_map(|member| member.listing.discovery.as_ref()).any(|discovery| discovery.has(capability));
+    let mut capabilities = RawObject::new();
+    capabilities.set("tools", RawJson::from_static(r#"{"listChanged":true}"#));
+    if any("resources") {
+        capabilities.set("resources", RawJson::from_static(r#"{"subscribe":true,"listChanged":true}"#));
+    }
+    if any("prompts") && *endpoint == Endpoint::All {
+        capabilities.set("prompts", RawJson::from_static(r#"{"listChanged":true}"#));
+    }
+    for capability in ["completions", "logging"] {
+        if any(capability) {
+            capabilities.set(capability, RawJson::from_static("{}"));
+        }
+    }
+    // Tasks of 2025-11-25 and extensions are declared by the servers that have them, in their words; the first one speaks.
+    for capability in ["tasks", "extensions"] {
+        let declared = members.iter().filter_map(|member| member.listing.discovery.as_ref()).find_map(|discovery| discovery.capabilities.get(capability));
+        if let Some(declared) = declared {
+            capabilities.set(capability, declared.clone());
+        }
+    }
+    capabilities
+}
+
+/// Each server's own instructions, and for the model which servers are missing and why.
+fn instructions(members: &[&Member], endpoint: &Endpoint) -> Option<String> {
+    let merged = !matches!(endpoint, Endpoint::Server(_));
+    let mut paragraphs: Vec<String> = members.iter().filter_map(|member| missing(member)).collect();
+    for member in members {
+        let Some(own) = member.listing.discovery.as_ref().and_then(|discovery| discovery.instructions.as_deref()) else { continue };
+        if merged {
+            let cut: String = own.chars().take(MAX_INSTRUCTIONS).collect();
+            paragraphs.push(format!("Server `{}` says: {cut}", member.name));
+        } else {
+            paragraphs.push(own.to_owned());
+        }
+    }
+    (!paragraphs.is_empty()).then(|| paragraphs.join("\n\n"))
+}
+
+fn missing(member: &Member) -> Option<String> {
+    let name = &member.name;
+    match &member.listing.freshness {
+        Freshness::Fresh => None,
+        Freshness::Pending => Some(format!("Server `{name}` is still starting: its tools will appear when it has.")),
+        Freshness::Stale { why } => Some(format!("Server `{name}` did not list its tools just now ({why}); the list is its last good one.")),
+        Freshness::Gone { why, .. } => Some(format!("Server `{name}` cannot be reached ({why}): its tools are not available.")),
+    }
+}
+

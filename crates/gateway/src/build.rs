@@ -1,0 +1,245 @@
+//! From a validated configuration to a running gateway, and from one configuration to the next.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use sallyport_identity::Identity;
+use sallyport_policy::Policy;
+use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
+use sallyport_telemetry::{Audit, Metrics};
+
+use crate::catalogue::Catalogue;
+use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
+use crate::news::{News, Relay};
+use crate::plan::{Plan, ServerPlan, Start};
+use crate::upstream::{Surroundings, Upstream};
+
+/// Why a configuration that is valid in itself could not be put in force.
+#[derive(Debug)]
+pub struct BuildError {
+    /// What is wrong: one line each.
+    pub faults: Vec<Fault>,
+}
+
+/// One thing that is wrong, and what to do about it.
+#[derive(Debug)]
+pub struct Fault {
+    /// Names the subject.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<&str> = self.faults.iter().map(|fault| fault.message.as_str()).collect();
+        out.write_str(&lines.join("; "))
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// What a reload changed, by servers' names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// New ones.
+    pub added: Vec<String>,
+    /// Ones that are gone.
+    pub removed: Vec<String>,
+    /// Ones that were started anew, since their part of the configuration is another.
+    pub changed: Vec<String>,
+    /// What only a restart of the gateway puts in force: keys of the configuration.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl Gateway {
+    /// Makes a gateway of a configuration. Starts nothing: see [`start`](Self::start).
+    ///
+    /// # Errors
+    /// Keys that cannot be read, a policy that does not hold together.
+    pub fn build(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
+        let (identity, policy) = (identity(&plan)?, policy(&plan)?);
+        let run_id = run_id();
+        let news = Arc::new(News::default());
+        let inner = Arc::new_cyclic(|inner| {
+            let adopter = Adopter { inner: inner.clone(), news: news.clone(), metrics: metrics.clone(), surroundings };
+            let servers = adopter.servers(&plan, &BTreeMap::new());
+            let parts = parts(plan, identity, policy, servers, &metrics, generation(&run_id, 0));
+            Inner {
+                parts: ArcSwap::from_pointee(parts),
+                news,
+                tasks: Default::default(),
+                subscriptions: Default::default(),
+                audit,
+                metrics,
+                adopter,
+                run_id,
+                rebuilding: Default::default(),
+            }
+        });
+        Ok(Self(inner))
+    }
+
+    /// Begins to start the servers that are to be there from the first list on.
+    pub fn start(&self) {
+        for server in self.0.parts.load().servers.values() {
+            if server.upstream.plan().start == Start::Eager {
+                server.upstream.start();
+            }
+        }
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn plan(&self) -> Arc<Plan> {
+        self.0.parts.load().plan.clone()
+    }
+
+    /// The servers, by name.
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
+        self.0.parts.load().servers.values().map(|server| server.upstream.clone()).collect()
+    }
+
+    /// Names that are not offered, since another holds them or one that looks alike.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<crate::catalogue::Refusal> {
+        self.0.parts.load().catalogue.load().refusals().to_vec()
+    }
+
+    /// Puts another configuration in force. Servers whose part did not change go on; calls in flight at the others finish, for at most `grace`.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build); the configuration in force then stays in force.
+    pub async fn reload(&self, plan: Plan, grace: Duration) -> Result<Changes, BuildError> {
+        let (identity, policy) = (identity(&plan)?, policy(&plan)?);
+        let before = self.0.parts.load_full();
+        let changes = changes(&before.plan, &plan);
+        let servers = self.0.adopter.servers(&plan, &before.servers);
+        self.0.replace(parts(plan, identity, policy, servers, &self.0.metrics, String::new()));
+        self.start();
+        let now = self.0.parts.load_full();
+        let left = before.servers.values().filter(|old| !now.servers.values().any(|new| Arc::ptr_eq(&new.upstream, &old.upstream)));
+        join_all(left.map(|server| server.upstream.stop(grace))).await;
+        Ok(changes)
+    }
+
+    /// Ends all servers: calls in flight finish, for at most `grace`; then each child is told to end, and made to.
+    pub async fn stop(&self, grace: Duration) {
+        join_all(self.upstreams().iter().map(|upstream| upstream.stop(grace))).await;
+    }
+
+    /// The figures for `/metrics`, in the text format of OpenMetrics.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.0.metrics.encode()
+    }
+}
+
+/// Makes servers and listens to them, in their own name and for the merged endpoints.
+#[derive(Debug)]
+pub(crate) struct Adopter {
+    inner: Weak<Inner>,
+    news: Arc<News>,
+    metrics: Arc<Metrics>,
+    surroundings: Arc<Surroundings>,
+}
+
+impl Adopter {
+    /// The servers of a configuration; those of `before` that are configured as they were go on.
+    fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
+        let server = |name: &str, server: &ServerPlan| match before.get(name) {
+            Some(old) if old.upstream.plan() == server => self.listen(old.upstream.clone(), plan),
+            _ => self.listen(Upstream::new(server.clone(), self.surroundings.clone()), plan),
+        };
+        plan.servers.iter().map(|(name, plan)| (Arc::from(name.as_str()), server(name, plan))).collect()
+    }
+
+    fn listen(&self, upstream: Arc<Upstream>, plan: &Plan) -> Server {
+        let toolsets = plan.toolsets.keys().map(|name| Endpoint::Toolset(name.as_str().into()));
+        let merged = std::iter::once(Endpoint::All).chain(toolsets).collect();
+        let relay: Arc<dyn Listener> = Arc::new(Relay { server: upstream.name().clone(), news: self.news.clone(), merged });
+        upstream.listeners().add(&relay);
+        let inner = self.inner.clone();
+        upstream.on_change(Arc::new(move |_| {
+            if let Some(inner) = inner.upgrade() {
+                inner.rebuild();
+            }
+        }));
+        let metrics = self.metrics.server(upstream.name());
+        Server { upstream, metrics, _relay: relay }
+    }
+}
+
+fn parts(
+    plan: Plan,
+    identity: Identity,
+    policy: Policy,
+    servers: BTreeMap<Arc<str>, Server>,
+    metrics: &Metrics,
+    generation: String,
+) -> Parts {
+    let catalogue = Catalogue::new(generation, members(&servers), &plan.toolsets);
+    Parts {
+        plan: Arc::new(plan),
+        identity,
+        policy,
+        servers,
+        catalogue: ArcSwap::from_pointee(catalogue),
+        identity_of_gateway: ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION")),
+        unresolved: metrics.server(""),
+    }
+}
+
+/// The keys, each known by the reference it stands at in the configuration.
+fn identity(plan: &Plan) -> Result<Identity, BuildError> {
+    let mut faults = Vec::new();
+    let mut keys = Vec::new();
+    for reference in &plan.keys {
+        match sallyport_secrets::resolve(reference) {
+            Ok(secret) => keys.push((reference.to_string(), secret)),
+            Err(error) => faults.push(Fault { message: error.to_string(), hint: Some(error.hint()) }),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(BuildError { faults });
+    }
+    Identity::new(keys).map_err(|invalid| BuildError {
+        faults: invalid.into_iter().map(|key| Fault { message: key.to_string(), hint: Some(key.hint().to_string()) }).collect(),
+    })
+}
+
+fn policy(plan: &Plan) -> Result<Policy, BuildError> {
+    let rules = plan.servers.iter().map(|(name, server)| (name.clone(), server.rules.clone())).collect();
+    let policy = Policy::build(&plan.policy, &rules).map_err(|invalid| BuildError {
+        faults: invalid.into_iter().map(|rule| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) }).collect(),
+    })?;
+    Ok(policy.observed(|failure| tracing::error!("policy denies, since its engine failed: {failure}")))
+}
+
+fn changes(before: &Plan, now: &Plan) -> Changes {
+    let names = |keep: &dyn Fn(&str) -> bool, plan: &Plan| plan.servers.keys().filter(|name| keep(name)).cloned().collect();
+    let restart = [
+        ("listen", before.listen != now.listen),
+        ("tls", before.tls != now.tls),
+        ("behind_proxy", before.behind_proxy != now.behind_proxy),
+        ("allowed_origins", before.allowed_origins != now.allowed_origins),
+        ("allowed_hosts", before.allowed_hosts != now.allowed_hosts),
+    ];
+    Changes {
+        added: names(&|name| !before.servers.contains_key(name), now),
+        removed: names(&|name| !now.servers.contains_key(name), before),
+        changed: names(&|name| before.servers.get(name).is_some_and(|old| now.servers.get(name) != Some(old)), now),
+        needs_restart: restart.into_iter().filter(|(_, other)| *other).map(|(key, _)| key).collect(),
+    }
+}
+
+/// Different at every start of the program; no secret.
+fn run_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}", now.as_nanos())
+}

@@ -1,0 +1,170 @@
+//! Which server a request is for, and under which of its own names.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sallyport_policy::{Action, Resource};
+use sallyport_protocol::{Endpoint, Failure, FailureKind, Method, RawJson, RawObject, Request};
+
+use super::view::Kind;
+use super::{Catalogue, Member, names, uris};
+use crate::upstream::Routed;
+
+/// A request whose server is known, in that server's own names.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) routed: Routed,
+    pub(crate) action: Action,
+    pub(crate) target: Target,
+    /// The label to put before URIs in the result; `None` where the server's own URIs are shown.
+    pub(crate) expose: Option<String>,
+}
+
+/// What a call uses.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) kind: TargetKind,
+    /// The own name or URI at its server.
+    pub(crate) own: String,
+    pub(crate) read_only: Option<bool>,
+    pub(crate) trusted: bool,
+}
+
+/// The kinds of things that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetKind {
+    Tool,
+    Prompt,
+    Resource,
+}
+
+impl Target {
+    /// What policy is asked about.
+    pub(crate) fn resource<'a>(&'a self, server: &'a str) -> Resource<'a> {
+        match self.kind {
+            TargetKind::Tool => Resource::tool(server, &self.own, self.read_only, self.trusted),
+            TargetKind::Prompt => Resource::prompt(server, &self.own),
+            TargetKind::Resource => Resource::resource(server, &self.own),
+        }
+    }
+}
+
+impl Catalogue {
+    /// Finds the server and its own name for what a request names.
+    ///
+    /// # Errors
+    /// `InvalidParams` where the request names nothing, `NotFound` or `ResourceNotFound` where no server has that name.
+    pub(crate) fn resolve(&self, mut request: Request, endpoint: &Endpoint) -> Result<Call, Failure> {
+        let (action, reference) = read_reference(&request)?;
+        let (member, target) = match &reference {
+            Reference::Named(kind, name) => self.find_named(*kind, name, endpoint)?,
+            Reference::Uri(uri) => self.find_resource(uri, endpoint)?,
+        };
+        let expose = match endpoint {
+            Endpoint::Server(_) => None,
+            Endpoint::All | Endpoint::Toolset(_) => {
+                write_reference(&mut request, &target);
+                Some(member.label.clone())
+            }
+        };
+        Ok(Call { routed: Routed { server: member.name.clone(), request }, action, target, expose })
+    }
+
+    fn find_named(&self, kind: Kind, name: &str, endpoint: &Endpoint) -> Result<(&Member, Target), Failure> {
+        let target_kind = if kind == Kind::Tools { TargetKind::Tool } else { TargetKind::Prompt };
+        if let Some(item) = self.view(endpoint)?.lane(kind).get(name)
+            && let Some(member) = self.members.get(&item.server)
+        {
+            let target = Target { kind: target_kind, own: item.own.clone(), read_only: item.read_only, trusted: item.trusted };
+            return Ok((member, target));
+        }
+        // A name that is not listed may still be known to its server: not listed yet, gone for the moment, or for apps
+        // only. The server itself, or the state it is in, gives the better answer.
+        let (member, own) = self.unlisted(name, endpoint).ok_or_else(|| unknown(target_kind, name))?;
+        Ok((member, Target { kind: target_kind, own: own.to_owned(), read_only: None, trusted: false }))
+    }
+
+    fn unlisted<'n>(&self, name: &'n str, endpoint: &Endpoint) -> Option<(&Member, &'n str)> {
+        match endpoint {
+            Endpoint::Server(server) => Some((self.members.get(server)?, name)),
+            Endpoint::All if !self.refused_names.contains(name) => {
+                let (server, own) = name.split_once(names::SEPARATOR)?;
+                (names::exposed(server, own) == name).then_some(())?;
+                Some((self.members.get(server)?, own))
+            }
+            // A toolset is a selection: what is not in it is not there.
+            Endpoint::All | Endpoint::Toolset(_) => None,
+        }
+    }
+
+    fn find_resource(&self, uri: &str, endpoint: &Endpoint) -> Result<(&Member, Target), Failure> {
+        let missing = || Failure::client(FailureKind::ResourceNotFound(uri.to_owned()), "there is no such resource");
+        let (member, own) = match endpoint {
+            Endpoint::Server(server) => (self.members.get(server).ok_or_else(missing)?, Cow::Borrowed(uri)),
+            Endpoint::All | Endpoint::Toolset(_) => {
+                let (label, own) = uris::split(uri).ok_or_else(missing)?;
+                let member = self.members_of(endpoint).into_iter().find(|member| member.label == label).ok_or_else(missing)?;
+                (member, own)
+            }
+        };
+        Ok((member, Target { kind: TargetKind::Resource, own: own.into_owned(), read_only: None, trusted: false }))
+    }
+}
+
+fn unknown(kind: TargetKind, name: &str) -> Failure {
+    let what = if kind == TargetKind::Tool { "tool" } else { "prompt" };
+    // The name comes from outside: shown in part, and in quotes.
+    let shown: String = name.chars().take(80).collect();
+    Failure::client(FailureKind::NotFound, format!("there is no {what} {shown:?}"))
+}
+
+/// What a request names.
+enum Reference {
+    Named(Kind, String),
+    Uri(String),
+}
+
+fn read_reference(request: &Request) -> Result<(Action, Reference), Failure> {
+    let text = |key: &str| {
+        let missing = || Failure::client(FailureKind::InvalidParams, format!("`{}` needs the string `{key}`", request.method.as_str()));
+        request.params.get_str(key).map(Cow::into_owned).ok_or_else(missing)
+    };
+    Ok(match request.method {
+        Method::ToolsCall => (Action::Call, Reference::Named(Kind::Tools, text("name")?)),
+        Method::PromptsGet => (Action::Get, Reference::Named(Kind::Prompts, text("name")?)),
+        Method::ResourcesRead => (Action::Read, Reference::Uri(text("uri")?)),
+        Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => (Action::Subscribe, Reference::Uri(text("uri")?)),
+        Method::Complete => (Action::Complete, completed(&request.params)?),
+        other => return Err(Failure::client(FailureKind::MethodNotFound, format!("`{}` is no method of this endpoint", other.as_str()))),
+    })
+}
+
+fn completed(params: &RawObject) -> Result<Reference, Failure> {
+    let bad = || Failure::client(FailureKind::InvalidParams, "`completion/complete` needs a `ref` to a prompt's name or a resource's URI");
+    let reference = params.get_object("ref").ok().flatten().ok_or_else(bad)?;
+    match reference.get_str("type").as_deref() {
+        Some("ref/prompt") => reference.get_str("name").map(|name| Reference::Named(Kind::Prompts, name.into_owned())),
+        Some("ref/resource") => reference.get_str("uri").map(|uri| Reference::Uri(uri.into_owned())),
+        _ => None,
+    }
+    .ok_or_else(bad)
+}
+
+/// Puts the server's own name where the exposed one stood.
+fn write_reference(request: &mut Request, target: &Target) {
+    let own = RawJson::string(&target.own);
+    let key = if target.kind == TargetKind::Resource { "uri" } else { "name" };
+    if request.method != Method::Complete {
+        request.params.set(key, own);
+    } else if let Ok(Some(mut reference)) = request.params.get_object("ref") {
+        reference.set(key, own);
+        request.params.set("ref", reference.to_json());
+    }
+}
+
+/// Hands out the server of a call.
+impl Call {
+    pub(crate) fn server(&self) -> &Arc<str> {
+        &self.routed.server
+    }
+}

@@ -1,0 +1,172 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use sallyport_policy::{Policy, Principal, ServerRules};
+use sallyport_protocol::{Method, RawObject, Request, ServerIdentity};
+
+use super::view::ListRequest;
+use super::*;
+use crate::upstream::Freshness;
+
+fn entry(name: &str, text: &str) -> Entry {
+    let raw = RawJson::parse(text.to_owned()).unwrap().object().unwrap();
+    Entry { name: name.into(), raw, revision: Revision::V2025_06_18, read_only: None, idempotent: None }
+}
+
+fn tool(name: &str) -> Entry {
+    entry(name, &format!(r#"{{ "name" : {}, "inputSchema":{{"type":"object"}}, "x-future":[1] }}"#, serde_json::to_string(name).unwrap()))
+}
+
+fn member(name: &str, listing: Listing) -> Member {
+    Member { name: name.into(), label: uris::label(name), trusted: false, listing: Arc::new(listing) }
+}
+
+fn with_tools(name: &str, tools: &[&str]) -> Member {
+    let tools = tools.iter().map(|name| tool(name)).collect();
+    member(name, Listing { tools, freshness: Freshness::Fresh, ..Listing::default() })
+}
+
+fn catalogue(members: Vec<Member>) -> Catalogue {
+    Catalogue::new("g1".into(), members, &BTreeMap::new())
+}
+
+fn names(view: &View, kind: Kind) -> Vec<&str> {
+    view.lane(kind).items().iter().map(|item| item.exposed.as_str()).collect()
+}
+
+fn call(name: &str) -> Request {
+    let mut params = RawObject::new();
+    params.set("name", RawJson::string(name));
+    Request::new(Method::ToolsCall, params)
+}
+
+#[test]
+fn tools_are_offered_in_the_order_of_servers_and_of_each_servers_list() {
+    let catalogue = catalogue(vec![with_tools("zoo", &["b", "a"]), with_tools("ant", &["z"])]);
+    assert_eq!(names(&catalogue.merged, Kind::Tools), ["ant__z", "zoo__b", "zoo__a"]);
+}
+
+#[test]
+fn a_servers_own_endpoint_shows_each_entry_as_the_server_wrote_it() {
+    let catalogue = catalogue(vec![with_tools("s", &["a"])]);
+    let view = catalogue.view(&Endpoint::Server("s".into())).unwrap();
+    assert_eq!(view.tools.items()[0].raw.as_str(), r#"{ "name" : "a", "inputSchema":{"type":"object"}, "x-future":[1] }"#);
+}
+
+#[test]
+fn a_call_goes_to_the_server_that_has_the_tool_under_its_own_name() {
+    let long = "x".repeat(60);
+    let catalogue = catalogue(vec![with_tools("one", &["a", &long]), with_tools("two", &["a.b"])]);
+    for (exposed, server, own) in [
+        ("one__a".to_owned(), "one", "a"),
+        (names::exposed("one", &long), "one", long.as_str()),
+        (names::exposed("two", "a.b"), "two", "a.b"),
+        ("two__not_listed".to_owned(), "two", "not_listed"),
+    ] {
+        let call = catalogue.resolve(call(&exposed), &Endpoint::All).unwrap();
+        assert_eq!((&*call.routed.server, call.target.own.as_str()), (server, own));
+        assert_eq!(call.routed.request.params.get_str("name").unwrap(), own);
+    }
+    for missing in ["a", "three__a", "one", ""] {
+        assert!(matches!(catalogue.resolve(call(missing), &Endpoint::All).unwrap_err().kind, FailureKind::NotFound), "{missing}");
+    }
+}
+
+#[test]
+fn a_name_that_looks_like_another_is_refused_and_not_to_be_called() {
+    let catalogue = catalogue(vec![with_tools("pay", &["send"]), with_tools("Pay", &["send"])]);
+    assert_eq!(names(&catalogue.merged, Kind::Tools), ["Pay__send"]);
+    let refusal = &catalogue.refusals()[0];
+    assert_eq!((&*refusal.refused.0, &*refusal.holder.0), ("pay", "Pay"));
+    assert!(catalogue.resolve(call("pay__send"), &Endpoint::All).is_err());
+}
+
+#[test]
+fn a_server_that_is_gone_loses_its_entries_and_still_gets_its_calls() {
+    let mut gone = with_tools("s", &["a"]);
+    gone.listing = Arc::new(Listing { freshness: Freshness::Gone { why: "refused".into(), hint: None }, ..(*gone.listing).clone() });
+    let catalogue = catalogue(vec![gone, with_tools("t", &["b"])]);
+    assert_eq!(names(&catalogue.merged, Kind::Tools), ["t__b"]);
+    assert_eq!(&*catalogue.resolve(call("s__a"), &Endpoint::All).unwrap().routed.server, "s");
+}
+
+#[test]
+fn resources_and_completions_find_their_way_back() {
+    let listing = Listing {
+        resources: Arc::new([entry("test://a", r#"{"uri":"test://a","name":"a"}"#)]),
+        templates: Arc::new([entry("test://t/{id}", r#"{"uriTemplate":"test://t/{id}","name":"t"}"#)]),
+        freshness: Freshness::Fresh,
+        ..Listing::default()
+    };
+    let catalogue = catalogue(vec![member("s", listing)]);
+    assert_eq!(names(&catalogue.merged, Kind::Resources), ["s.mcp:test://a"]);
+    assert_eq!(names(&catalogue.merged, Kind::Templates), ["s.mcp:test://t/{id}"]);
+    let mut params = RawObject::new();
+    params.set("uri", RawJson::string("s.mcp:test://t/5"));
+    let read = catalogue.resolve(Request::new(Method::ResourcesRead, params), &Endpoint::All).unwrap();
+    assert_eq!(read.routed.request.params.to_json().as_str(), r#"{"uri":"test://t/5"}"#);
+    let params = RawJson::from_static(r#"{"ref":{"type":"ref/resource","uri":"s.mcp:test://t/{id}"},"argument":{"name":"id","value":"1"}}"#);
+    let complete = catalogue.resolve(Request::new(Method::Complete, params.object().unwrap()), &Endpoint::All).unwrap();
+    assert_eq!(complete.routed.request.params.get("ref").unwrap().as_str(), r#"{"type":"ref/resource","uri":"test://t/{id}"}"#);
+    let mut params = RawObject::new();
+    params.set("uri", RawJson::string("test://a"));
+    let missing = catalogue.resolve(Request::new(Method::ResourcesRead, params), &Endpoint::All).unwrap_err();
+    assert!(matches!(missing.kind, FailureKind::ResourceNotFound(_)));
+}
+
+#[test]
+fn a_toolset_is_a_selection_under_names_of_its_own() {
+    let plan = ToolsetPlan {
+        tools: vec![globset::Glob::new("one__a*").unwrap()],
+        rename: [("one__ab".to_owned(), "look".to_owned())].into(),
+        describe: [("one__ab".to_owned(), "Looks.".to_owned())].into(),
+    };
+    let members = vec![with_tools("one", &["ab", "ac", "b"]), with_tools("two", &["a"])];
+    let catalogue = Catalogue::new("g1".into(), members, &[("review".to_owned(), plan)].into());
+    let endpoint = Endpoint::Toolset("review".into());
+    let view = catalogue.view(&endpoint).unwrap();
+    assert_eq!(names(view, Kind::Tools), ["look", "one__ac"]);
+    assert!(view.tools.items()[0].raw.as_str().contains(r#""description":"Looks.""#));
+    assert_eq!(catalogue.resolve(call("look"), &endpoint).unwrap().target.own, "ab");
+    for outside in ["one__b", "two__a", "one__ab"] {
+        assert!(catalogue.resolve(call(outside), &endpoint).is_err(), "{outside}");
+    }
+}
+
+#[test]
+fn a_list_is_filtered_by_policy_paged_and_then_kept() {
+    let tools: Vec<String> = (0..2_500).map(|at| format!("t{at}")).collect();
+    let catalogue = catalogue(vec![with_tools("s", &tools.iter().map(String::as_str).collect::<Vec<_>>())]);
+    let rules = ServerRules { deny: vec!["t1".into(), "t2100".into()], ..ServerRules::default() };
+    let policy = Policy::build(&sallyport_policy::Config::default(), &[("s".to_owned(), rules)].into()).unwrap();
+    let principal = Principal::local_user();
+    let identity = ServerIdentity::new("sallyport", "0");
+    let page = |cursor: Option<&str>| {
+        let request = ListRequest {
+            principal: &principal,
+            policy: &policy,
+            identity: &identity,
+            revision: Revision::V2025_06_18,
+            cursor,
+            generation: catalogue.generation(),
+        };
+        catalogue.merged.tools.list(Kind::Tools, &request)
+    };
+    let first = page(None).unwrap().result;
+    assert_eq!(first.get("tools").unwrap().array().unwrap().len(), 2_000);
+    assert!(!first.get("tools").unwrap().as_str().contains("\"s__t1\""));
+    assert_eq!(first.to_bytes().as_ptr(), page(None).unwrap().result.to_bytes().as_ptr(), "the same memory");
+    let cursor = first.get_str("nextCursor").unwrap();
+    let second = page(Some(&cursor)).unwrap().result;
+    assert_eq!(second.get("tools").unwrap().array().unwrap().len(), 2_498 - 2_000);
+    assert!(second.get("nextCursor").is_none());
+    for bad in ["", "g0.5", "g1.x", "g1"] {
+        assert!(matches!(page(Some(bad)).unwrap_err().kind, FailureKind::InvalidParams), "{bad}");
+    }
+}
+
+#[test]
+fn only_the_lists_that_changed_are_told() {
+    let before = catalogue(vec![with_tools("s", &["a"]), with_tools("t", &["b"])]);
+    let now = catalogue(vec![with_tools("s", &["a", "c"]), with_tools("t", &["b"])]);
+    assert_eq!(now.changes_since(&before), [(Endpoint::All, Kind::Tools), (Endpoint::Server("s".into()), Kind::Tools)]);
+}

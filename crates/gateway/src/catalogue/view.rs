@@ -1,0 +1,211 @@
+//! What one endpoint offers: its tools, prompts, resources and resource templates, each under the name clients see.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sallyport_policy::{Action, Policy, Principal, Resource};
+use sallyport_protocol::revisions::reply_for;
+use sallyport_protocol::{Era, Failure, FailureKind, Method, RawJson, RawObject, Reply, Revision, ServerIdentity};
+
+use super::uris;
+
+/// Entries of one page at most. A thousand tools are served in one piece; a server with a hundred thousand is paged.
+const PAGE_ENTRIES: usize = 2_000;
+
+/// Prepared lists kept per lane: one per caller, revision and page. Few callers list at all between two changes.
+const PREPARED: usize = 64;
+
+/// One thing that is offered.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// The name or URI that clients see.
+    pub(crate) exposed: String,
+    /// The server that has it.
+    pub(crate) server: Arc<str>,
+    /// Its own name or URI there.
+    pub(crate) own: String,
+    /// Its entry in the list, as clients see it.
+    pub(crate) raw: RawJson,
+    /// The revision that the entry was written in.
+    pub(crate) revision: Revision,
+    /// The annotation `readOnlyHint`, for tools that have it.
+    pub(crate) read_only: Option<bool>,
+    /// Whether the server's annotations are believed.
+    pub(crate) trusted: bool,
+}
+
+/// The four lists of MCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+
+    /// The list that a method asks for.
+    pub(crate) fn listed_by(method: Method) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.method() == method)
+    }
+
+    fn method(self) -> Method {
+        match self {
+            Self::Tools => Method::ToolsList,
+            Self::Prompts => Method::PromptsList,
+            Self::Resources => Method::ResourcesList,
+            Self::Templates => Method::ResourceTemplatesList,
+        }
+    }
+
+    /// The member of the result that holds the list.
+    fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// What policy is asked about an item of this list.
+    fn resource(self, item: &Item) -> Resource<'_> {
+        match self {
+            Self::Tools => Resource::tool(&item.server, &item.own, item.read_only, item.trusted),
+            Self::Prompts => Resource::prompt(&item.server, &item.own),
+            Self::Resources | Self::Templates => Resource::resource(&item.server, &item.own),
+        }
+    }
+}
+
+/// One of the four lists of one endpoint, in its order, with the answers that were prepared from it.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    items: Vec<Item>,
+    by_name: HashMap<String, usize>,
+    prepared: Mutex<Vec<(Wanted, RawObject)>>,
+}
+
+/// What makes two list requests the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    principal: Principal,
+    revision: Revision,
+    offset: usize,
+}
+
+/// Who asks for a list, and how it is made for them.
+pub(crate) struct ListRequest<'a> {
+    pub(crate) principal: &'a Principal,
+    pub(crate) policy: &'a Policy,
+    pub(crate) identity: &'a ServerIdentity,
+    /// The client's revision.
+    pub(crate) revision: Revision,
+    /// The cursor it sent.
+    pub(crate) cursor: Option<&'a str>,
+    /// Names the state of the catalogue that cursors belong to.
+    pub(crate) generation: &'a str,
+}
+
+impl Lane {
+    pub(crate) fn new(items: Vec<Item>) -> Self {
+        let by_name = items.iter().enumerate().map(|(at, item)| (item.exposed.clone(), at)).collect();
+        Self { items, by_name, prepared: Mutex::default() }
+    }
+
+    pub(crate) fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    pub(crate) fn get(&self, exposed: &str) -> Option<&Item> {
+        self.by_name.get(exposed).map(|at| &self.items[*at])
+    }
+
+    /// Whether both would be listed alike.
+    pub(crate) fn lists_as(&self, other: &Self) -> bool {
+        self.items.len() == other.items.len() && self.items.iter().zip(&other.items).all(|(one, two)| one.raw == two.raw)
+    }
+
+    /// The page that is asked for, of what policy lets this caller see. A list that was asked for before comes out of memory.
+    ///
+    /// # Errors
+    /// `InvalidParams` for a cursor that is not of this state of the catalogue.
+    pub(crate) fn list(&self, kind: Kind, request: &ListRequest<'_>) -> Result<Reply, Failure> {
+        let offset = request.cursor.map_or(Ok(0), |cursor| read_cursor(cursor, request.generation))?;
+        let wanted = Wanted { principal: request.principal.clone(), revision: request.revision, offset };
+        let result = match self.known(&wanted) {
+            Some(result) => result,
+            None => {
+                let result = self.prepare(kind, request, offset)?;
+                self.keep(wanted, result.clone());
+                result
+            }
+        };
+        Ok(Reply { result, revision: request.revision })
+    }
+
+    fn prepare(&self, kind: Kind, request: &ListRequest<'_>, offset: usize) -> Result<RawObject, Failure> {
+        let seen = |item: &Item| request.policy.allows(request.principal, Action::List, &kind.resource(item));
+        let mut visible = self.items.iter().enumerate().skip(offset).filter(|(_, item)| seen(item));
+        let page: Vec<&Item> = visible.by_ref().take(PAGE_ENTRIES).map(|(_, item)| item).collect();
+        let next = visible.next().map(|(at, _)| at);
+        let revision = page.iter().map(|item| item.revision).max().unwrap_or(request.revision);
+        let mut result = RawObject::new();
+        let entries: Vec<RawJson> = page.iter().map(|item| item.raw.clone()).collect();
+        result.set(kind.member(), uris::array(&entries));
+        if let Some(next) = next {
+            result.set("nextCursor", RawJson::string(&format!("{}.{next}", request.generation)));
+        }
+        if revision.era() == Era::Modern {
+            result.set("resultType", RawJson::from_static("\"complete\""));
+            // What a list holds depends on who asks, and it changes without notice to caches in between.
+            result.set("ttlMs", RawJson::from_static("0"));
+            result.set("cacheScope", RawJson::from_static("\"private\""));
+        }
+        let result = reply_for(Reply { result, revision }, kind.method(), request.revision, request.identity)?;
+        // Written and opened once here, so that it is one piece of text from now on.
+        result.to_json().object().map_err(|error| Failure::internal("a list could not be put together").with_internal(error))
+    }
+
+    fn known(&self, wanted: &Wanted) -> Option<RawObject> {
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.iter().find(|(known, _)| known == wanted).map(|(_, result)| result.clone())
+    }
+
+    fn keep(&self, wanted: Wanted, result: RawObject) {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if prepared.len() == PREPARED {
+            prepared.remove(0);
+        }
+        prepared.push((wanted, result));
+    }
+}
+
+fn read_cursor(cursor: &str, generation: &str) -> Result<usize, Failure> {
+    let offset = cursor.strip_prefix(generation).and_then(|rest| rest.strip_prefix('.')).and_then(|offset| offset.parse().ok());
+    offset.ok_or_else(|| {
+        Failure::client(FailureKind::InvalidParams, "the cursor belongs to a list that has changed since").with_hint("list again from the start")
+    })
+}
+
+/// What one endpoint offers.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    pub(crate) tools: Lane,
+    pub(crate) prompts: Lane,
+    pub(crate) resources: Lane,
+    pub(crate) templates: Lane,
+}
+
+impl View {
+    pub(crate) fn lane(&self, kind: Kind) -> &Lane {
+        match kind {
+            Kind::Tools => &self.tools,
+            Kind::Prompts => &self.prompts,
+            Kind::Resources => &self.resources,
+            Kind::Templates => &self.templates,
+        }
+    }
+}

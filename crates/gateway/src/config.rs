@@ -1,0 +1,177 @@
+//! Configuration: from a file, or none, to a [`Plan`].
+//!
+//! [`load`] is the only function here that touches the file system; [`validate`] and everything below it is pure. Starting and
+//! reloading use the same function, so that what `sallyport check` says is what happens.
+
+pub mod client_file;
+mod destination;
+mod diagnostic;
+mod discovery;
+mod duration;
+pub mod model;
+pub mod plain_secret;
+pub mod reference;
+mod template;
+mod toml_file;
+mod validate;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use diagnostic::{Diagnostic, Place};
+pub use discovery::{FILE_NAME, Found, LARGEST_FILE, built_in_default, find, read_bounded, user_file};
+pub use model::Config;
+pub use template::{escape, verbatim};
+pub use validate::validate;
+
+use crate::config::diagnostic::Places;
+use crate::plan::{Origin, Plan, Source};
+
+/// Looks up a variable of the environment.
+pub type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// How the program was called, as far as the configuration depends on it.
+#[derive(Clone)]
+pub struct Invocation {
+    /// The file that was asked for (`--config`), or a folder to look in instead of the working directory.
+    pub file: Option<PathBuf>,
+    /// The address that was asked for (`--listen`); it takes the place of the file's.
+    pub listen: Option<String>,
+    /// The working directory, absolute.
+    pub folder: PathBuf,
+    /// The environment.
+    pub variables: Arc<Variables>,
+}
+
+impl Invocation {
+    /// The working directory and environment of this process.
+    ///
+    /// # Errors
+    /// When the working directory is gone or not accessible.
+    pub fn of_this_process(file: Option<PathBuf>, listen: Option<String>) -> std::io::Result<Self> {
+        let variables = Arc::new(|name: &str| std::env::var(name).ok());
+        Ok(Self { file, listen, folder: std::env::current_dir()?, variables })
+    }
+
+    /// The folder that an absolute path in the variable `name` names.
+    pub(crate) fn folder_in(&self, name: &str) -> Option<PathBuf> {
+        (self.variables)(name).map(PathBuf::from).filter(|folder| folder.is_absolute())
+    }
+}
+
+impl fmt::Debug for Invocation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, listen, folder, variables: _ } = self;
+        formatter.debug_struct("Invocation").field("file", file).field("listen", listen).field("folder", folder).finish_non_exhaustive()
+    }
+}
+
+/// Finds the configuration, reads and checks it.
+///
+/// # Errors
+/// Everything that is wrong, each with file, place and key.
+pub fn load(invocation: &Invocation) -> Result<Plan, Vec<Diagnostic>> {
+    let origin = find(invocation).map_err(|diagnostic| vec![diagnostic])?.origin;
+    let Some(file) = origin.file.clone() else {
+        return plan(built_in_default(&origin.folder), origin, invocation, &Places::default());
+    };
+    let text = read_bounded(&file).map_err(|diagnostic| vec![diagnostic])?;
+    read(&text, origin, invocation)
+}
+
+/// Reads and checks `text` as the content of the file that `origin` names: a client's JSON by its name, otherwise a `sallyport.toml`.
+///
+/// # Errors
+/// Everything that is wrong, each with file, place and key.
+pub fn read(text: &str, origin: Origin, invocation: &Invocation) -> Result<Plan, Vec<Diagnostic>> {
+    let file = origin.file.clone();
+    let put_file = |diagnostic: &mut Diagnostic| {
+        if diagnostic.path != LISTEN_ARGUMENT {
+            diagnostic.file.clone_from(&file);
+        }
+    };
+    let read = if file.as_deref().is_some_and(is_json) { read_client } else { read_own };
+    match read(text, origin, invocation) {
+        Ok(mut plan) => {
+            plan.warnings.iter_mut().for_each(put_file);
+            Ok(plan)
+        }
+        Err(mut errors) => {
+            errors.iter_mut().for_each(put_file);
+            Err(errors)
+        }
+    }
+}
+
+/// Whether a file is taken for a client's JSON.
+#[must_use]
+pub fn is_json(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json") || extension.eq_ignore_ascii_case("jsonc"))
+}
+
+fn read_own(text: &str, origin: Origin, invocation: &Invocation) -> Result<Plan, Vec<Diagnostic>> {
+    let (config, places) = toml_file::read(text)?;
+    plan(config, origin, invocation, &places)
+}
+
+fn read_client(text: &str, origin: Origin, invocation: &Invocation) -> Result<Plan, Vec<Diagnostic>> {
+    let setting = client_file::Setting { folder: &origin.folder, variables: &*invocation.variables };
+    let client_file::ClientFile { config, warnings, places, own_paths } = client_file::read(text, &setting)?;
+    let put_own_path = |diagnostic: &mut Diagnostic| diagnostic.path = own_paths.own(&diagnostic.path);
+    match plan(config, origin, invocation, &places) {
+        Ok(mut plan) => {
+            plan.warnings.iter_mut().for_each(put_own_path);
+            plan.warnings.extend(warnings);
+            plan.warnings.sort_by_key(|warning| warning.place);
+            plan.warnings.extend(no_network(&plan));
+            Ok(plan)
+        }
+        Err(mut errors) => {
+            errors.iter_mut().for_each(put_own_path);
+            Err(errors)
+        }
+    }
+}
+
+/// Says what a client's file cannot say.
+fn no_network(plan: &Plan) -> Option<Diagnostic> {
+    let has_programs = plan.servers.values().any(|server| matches!(server.source, Source::Stdio(_)));
+    has_programs.then(|| {
+        Diagnostic::new("", "the programs named here run without network, because this file cannot say where they may connect to")
+            .hint("`sallyport import` makes a sallyport.toml of it, where `network` says so for each")
+    })
+}
+
+/// The path of a diagnostic about what the command line says.
+const LISTEN_ARGUMENT: &str = "--listen";
+
+/// Checks what was read, with what the command line says instead, and puts a place to whatever is told.
+fn plan(mut config: Config, origin: Origin, invocation: &Invocation, places: &Places) -> Result<Plan, Vec<Diagnostic>> {
+    if invocation.listen.is_some() {
+        config.listen.clone_from(&invocation.listen);
+    }
+    let put_places = |diagnostics: &mut Vec<Diagnostic>| {
+        for diagnostic in diagnostics.iter_mut() {
+            if diagnostic.path == "listen" && invocation.listen.is_some() {
+                LISTEN_ARGUMENT.clone_into(&mut diagnostic.path);
+            } else {
+                diagnostic.place = places.find(&diagnostic.path);
+            }
+        }
+        diagnostics.sort_by_key(|diagnostic| diagnostic.place);
+    };
+    match validate(config, origin, &*invocation.variables) {
+        Ok(mut plan) => {
+            put_places(&mut plan.warnings);
+            Ok(plan)
+        }
+        Err(mut errors) => {
+            put_places(&mut errors);
+            Err(errors)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

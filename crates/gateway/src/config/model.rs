@@ -1,0 +1,188 @@
+//! What a configuration file may say, key by key. The reference page and the JSON Schema are generated from these comments.
+
+use std::collections::BTreeMap;
+
+use sallyport_sandbox::{Limits, Selection};
+use sallyport_secrets::SecretReference;
+use sallyport_servers::BuiltInConfig;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::plan::{RemoteTransport, Start};
+
+/// The configuration of one gateway: a file `sallyport.toml`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The address of the HTTP endpoint, `IP:PORT` or `localhost:PORT`. Default: `127.0.0.1:7420`, because nobody but this
+    /// machine should reach a gateway that nobody has secured. Beyond loopback, `keys` and `tls` (or `behind_proxy`) are required.
+    pub listen: Option<String>,
+
+    /// The bearer keys that open the endpoint, each a reference (`env:NAME` or `file:PATH`), never the key itself. Default: none,
+    /// because on loopback the person at this machine is the only caller.
+    pub keys: Vec<SecretReference>,
+
+    /// Certificate and key for TLS. Default: none, because loopback traffic does not leave this machine.
+    pub tls: Option<TlsConfig>,
+
+    /// Says that a proxy in front of the gateway speaks TLS, so that the gateway may listen beyond loopback without. Default:
+    /// `false`, because keys must not cross a network in the clear by accident.
+    pub behind_proxy: bool,
+
+    /// Web origins (`https://app.example.com`) whose pages may call the endpoint, besides those on loopback. Default: none,
+    /// because any page a browser shows could otherwise use the gateway.
+    pub allowed_origins: Vec<String>,
+
+    /// `Host` names under which the endpoint may be called, besides the listen address and the names of loopback. Default: none,
+    /// because a name that an attacker points at this machine (DNS rebinding) must not open the gateway.
+    pub allowed_hosts: Vec<String>,
+
+    /// What holds for every server.
+    pub policy: sallyport_policy::Config,
+
+    /// Named selections of tools, each served at `/toolsets/NAME/mcp`.
+    pub toolsets: BTreeMap<String, ToolsetConfig>,
+
+    /// The servers behind the gateway, by name: a letter or digit, then at most 31 letters, digits, `-` or `_`, without `__`,
+    /// which separates server and tool in a tool's exposed name.
+    pub servers: BTreeMap<String, ServerConfig>,
+}
+
+/// Certificate and key of the endpoint.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The PEM file with the certificate chain, the leaf first.
+    pub certificate: String,
+
+    /// The PEM file with the private key.
+    pub key: String,
+}
+
+/// A named selection of tools.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ToolsetConfig {
+    /// Patterns over exposed names (`github__get_*`); `*` matches anything, `?` one character, `{a,b}` either. At least one.
+    pub tools: Vec<String>,
+
+    /// New names in this set: exposed name → new name. Default: none, because a tool known by one name is easier to trace.
+    pub rename: BTreeMap<String, String>,
+
+    /// New descriptions in this set: exposed name → text. Default: none, the server's own text is passed on.
+    pub describe: BTreeMap<String, String>,
+}
+
+/// One server: exactly one of `command`, `url` and `builtin` says what it is.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// The program and its arguments, for a server that speaks over stdin and stdout. `${env:NAME}` and `${file:PATH}` stand for
+    /// a secret; `$${` for the characters `${` themselves.
+    pub command: Option<Vec<String>>,
+
+    /// The endpoint of a server elsewhere, `http://` or `https://`. `${env:NAME}` is replaced when the file is read.
+    pub url: Option<String>,
+
+    /// A server inside the gateway, with its settings: `{ filesystem = { root = "." } }` or `{ git = { root = "." } }`.
+    pub builtin: Option<BuiltInConfig>,
+
+    /// Leaves the server out, as if it were not in the file. Default: `false`.
+    pub disabled: bool,
+
+    /// Environment variables of the program: it gets these and no others, because what happens to lie in the gateway's own
+    /// environment is not the server's business. A value is a text, a reference (`env:NAME`, `file:PATH`), or a text with
+    /// references in it (`${env:NAME}`); `{ text = "…" }` is taken word by word.
+    pub env: BTreeMap<String, Value>,
+
+    /// The working directory of the program. Default: the folder of the configuration, because that is the project.
+    pub cwd: Option<String>,
+
+    /// The boundary around the program: `auto`, `os`, `none`, or a back-end with its settings. Default: `auto`, the strongest
+    /// one that works here; where none works the server does not start. `none` gives the program everything the gateway may do,
+    /// and is shown wherever the server is.
+    pub sandbox: Selection,
+
+    /// Files and folders the program may read, besides the system's programs and libraries and its own package. Default: the
+    /// folder of the configuration (unless that is the home folder), when neither `read` nor `write` is given.
+    pub read: Vec<String>,
+
+    /// Files and folders the program may read and write. Default: none, because few servers need it.
+    pub write: Vec<String>,
+
+    /// Where the program may connect to: `HOST`, `HOST:PORT`, or `*`. Default: nowhere, because a server that cannot reach the
+    /// network cannot send anything away. For now, naming any host opens the host's whole network to the program.
+    pub network: Vec<String>,
+
+    /// How much of the machine the program may use, where its boundary can hold it to that.
+    pub limits: Limits,
+
+    /// How MCP is carried to `url`. Default: `auto`, found out by asking.
+    pub transport: RemoteTransport,
+
+    /// HTTP headers sent to `url` with every request. Values as in `env`.
+    pub headers: BTreeMap<String, Value>,
+
+    /// When the server is started. Default: `eager`, so that its tools are in the first list.
+    pub start: Start,
+
+    /// One program serves all callers. Default: `false`, because a program shared by callers can mix up what belongs to them.
+    pub shared: bool,
+
+    /// Believe what the server says about its tools (`readOnlyHint`, `idempotentHint`). Default: `false`, because a hostile
+    /// server would say it only reads. Built-in servers are always believed.
+    pub trust_annotations: bool,
+
+    /// Lets pass what changes nothing: prompts, resources, and tools that say they only read (which is believed of built-in
+    /// servers and of those with `trust_annotations`). Default: `false`.
+    pub read_only: bool,
+
+    /// Patterns over the server's own names of tools and prompts and its resources' URIs, which may be used. Default: not given;
+    /// with `allow` or `read_only`, whatever they do not let pass is refused, so an empty list lets nothing pass.
+    pub allow: Option<Vec<String>>,
+
+    /// Patterns, as in `allow`, over what may never be used, whatever else is said. Default: none.
+    pub deny: Vec<String>,
+
+    /// Patterns over the server's own tool names that may be called again when a failure leaves open whether the call was done.
+    /// Default: none, because a payment made twice is worse than an error.
+    pub retry: Vec<String>,
+
+    /// How long each step may take.
+    pub timeouts: TimeoutsConfig,
+}
+
+/// How long the steps of an exchange may take: a number and `ms`, `s`, `m` or `h`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutsConfig {
+    /// Start or connect, handshake included. Default: `10s`; a slow Node server needs about one.
+    pub connect: Option<String>,
+
+    /// One page of a list. Default: `10s`; past it the last good list is served, marked stale.
+    pub list: Option<String>,
+
+    /// A call that shows no progress; each progress notification starts it anew. Default: `60s`, the SDKs' own.
+    pub call: Option<String>,
+
+    /// A call altogether; progress never extends it. Default: `10m`, so that a server which reports progress for ever ends too.
+    pub call_max: Option<String>,
+}
+
+/// A value for an environment variable or a header.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a string or `{ text = \"…\" }`")]
+pub enum Value {
+    /// A text, a reference (`env:NAME`, `file:PATH`), or a text with references in it (`Bearer ${env:TOKEN}`).
+    Written(String),
+    /// A text that is taken word by word, whatever it looks like.
+    Verbatim(Verbatim),
+}
+
+/// A text that is taken word by word.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verbatim {
+    /// The text.
+    pub text: String,
+}

@@ -1,0 +1,327 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::*;
+use crate::plan::Source;
+
+mod hostile;
+
+/// A folder with a file in it, and how the program is called there.
+struct Project {
+    folder: tempfile::TempDir,
+    variables: &'static [(&'static str, &'static str)],
+}
+
+impl Project {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), variables: &[("HOME", "/home/me"), ("TOKEN", "t0ken")] }
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let file = self.folder.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn invocation(&self) -> Invocation {
+        let variables = self.variables;
+        let lookup = move |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        Invocation { file: None, listen: None, folder: self.folder.path().to_owned(), variables: Arc::new(lookup) }
+    }
+
+    fn load(&self, file: &str) -> Result<Plan, Vec<Diagnostic>> {
+        load(&Invocation { file: Some(file.into()), ..self.invocation() })
+    }
+
+    /// Everything that is said about a file, the folder's name taken out.
+    fn told(&self, file: &str) -> String {
+        let mut told = String::new();
+        match self.load(file) {
+            Ok(plan) => plan.warnings.iter().for_each(|warning| writeln!(told, "warning: {warning}").unwrap()),
+            Err(errors) => errors.iter().for_each(|error| writeln!(told, "error: {error}").unwrap()),
+        }
+        told.replace(&self.folder.path().display().to_string(), "PROJECT")
+    }
+}
+
+fn toml(text: &str) -> Result<Plan, Vec<Diagnostic>> {
+    let project = Project::new();
+    project.write(FILE_NAME, text);
+    project.load(FILE_NAME)
+}
+
+fn told_of_toml(text: &str) -> String {
+    let project = Project::new();
+    project.write(FILE_NAME, text);
+    project.told(FILE_NAME)
+}
+
+fn stdio<'p>(plan: &'p Plan, name: &str) -> &'p crate::plan::StdioPlan {
+    match &plan.servers[name].source {
+        Source::Stdio(stdio) => stdio,
+        other => panic!("{name} is no program: {other:?}"),
+    }
+}
+
+#[test]
+fn every_slip_in_a_file_is_told_at_once_with_its_place() {
+    let told = told_of_toml(
+        r#"
+lisen = "127.0.0.1:7420"
+keys = ["hunter2"]
+behind_proxy = "yes"
+
+[polcy]
+default = "allow"
+
+[servers.github]
+comand = ["npx"]
+args = ["-y"]
+timeouts = { cal = "60s" }
+
+[servers.files]
+builtin = { filesytem = { root = "." } }
+sandbox = "offf"
+
+[servers.search]
+command = "npx -y search"
+env = { A = 1 }
+transport = "websocket"
+
+[toolsets.review]
+tols = ["a__*"]
+"#,
+    );
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn every_wrong_value_is_told_at_once_with_its_place() {
+    let told = told_of_toml(
+        r#"
+listen = "localhost"
+allowed_origins = ["*", "app.example.com", "https://ok.example.com"]
+allowed_hosts = ["a b"]
+
+[servers.nothing]
+
+[servers.both]
+command = ["a"]
+url = "https://a.com"
+
+[servers."not a name"]
+command = ["a"]
+
+[servers.git_hub]
+command = ["docker", "run", "-i", "mcp/github"]
+
+[servers.git-hub]
+command = ["sh", "-c", "echo ${HOME}", "${env:"]
+env = { "A=B" = "x", TOKEN = "env:not a name" }
+network = ["https://a.com", "a.com:0"]
+read = ["~other/x"]
+headers = { A = "b" }
+allow = ["[a"]
+retry = ["{a"]
+timeouts = { call = "10", call_max = "1s", list = "0s" }
+
+[servers.remote]
+url = "ftp://a.com"
+env = { A = "b" }
+headers = { "a b" = "c", Host = "d", X = "a\nb" }
+
+[toolsets.empty]
+[toolsets.renamed]
+tools = ["github__*"]
+rename = { github__a = "x", github__b = "x", github__c = "y z" }
+"#,
+    );
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn what_is_risky_but_allowed_is_a_warning() {
+    let told = told_of_toml(
+        r#"
+[servers.open]
+command = ["server"]
+sandbox = "none"
+write = ["."]
+env = { API_KEY = "0123456789", OTHER = "env:UNSET" }
+
+[servers.closed]
+command = ["server"]
+read_only = true
+
+[servers.clear]
+url = "http://mcp.example.com/mcp"
+
+[servers.files]
+builtin = { filesystem = { root = ".", write = true } }
+
+[servers.home]
+builtin = { filesystem = { root = "~" } }
+
+[toolsets.set]
+tools = ["flies__*"]
+"#,
+    );
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn beyond_loopback_a_key_and_tls_are_required() {
+    let told = told_of_toml("listen = \"0.0.0.0:7420\"\n");
+    insta::assert_snapshot!(told);
+    let plan = toml("listen = \"0.0.0.0:7420\"\nkeys = [\"env:TOKEN\", \"file:key\"]\nbehind_proxy = true\n").unwrap();
+    assert!(!plan.is_local());
+    assert!(plan.keys[1].to_string().ends_with("/key"), "a relative file belongs to the folder: {}", plan.keys[1]);
+    toml("listen = \"[::]:7420\"\nkeys = [\"env:TOKEN\"]\ntls = { certificate = \"c.pem\", key = \"k.pem\" }\n").unwrap();
+}
+
+#[test]
+fn the_command_line_is_named_when_it_is_wrong() {
+    let project = Project::new();
+    project.write(FILE_NAME, "");
+    let told = |listen: &str| load(&Invocation { listen: Some(listen.into()), ..project.invocation() }).unwrap_err();
+    assert_eq!(told("nowhere")[0].path, "--listen");
+    assert_eq!(told("nowhere")[0].file, None);
+    assert_eq!(told("0.0.0.0:1").len(), 2);
+    let plan = load(&Invocation { listen: Some("localhost:0".into()), ..project.invocation() }).unwrap();
+    assert_eq!(plan.listen.to_string(), "127.0.0.1:0");
+}
+
+#[test]
+fn a_program_has_all_that_it_was_given_and_no_more() {
+    let plan = toml(
+        r#"
+[servers.github]
+command = ["./run.sh", "--key=${env:TOKEN}", "a$${b}"]
+env = { TOKEN = "env:TOKEN", AUTH = "Bearer ${file:secret}", URL = { text = "file:./dev.db" } }
+cwd = "sub"
+write = ["data", "~/notes"]
+network = ["API.github.com:443"]
+limits = { memory_mb = 512 }
+timeouts = { call = "15m" }
+"#,
+    )
+    .unwrap();
+    let folder = plan.origin.folder.clone();
+    let program = stdio(&plan, "github");
+    assert_eq!(Path::new(&program.program), folder.join("run.sh"));
+    assert_eq!(program.arguments[0].to_string(), "--key=${env:TOKEN}");
+    assert_eq!(program.arguments[1].as_text(), Some("a${b}"));
+    assert_eq!(program.environment["AUTH"].to_string(), format!("Bearer ${{file:{}}}", folder.join("secret").display()));
+    assert_eq!(program.environment["URL"].as_text(), Some("file:./dev.db"));
+    assert_eq!(program.folder, folder.join("sub"));
+    assert_eq!(program.write, [folder.join("data"), "/home/me/notes".into()]);
+    assert!(program.read.is_empty(), "naming `write` is naming the roots");
+    assert_eq!(program.network[0].to_string(), "api.github.com:443");
+    assert_eq!(program.limits.memory_mb, 512);
+    let timeouts = plan.servers["github"].timeouts;
+    assert_eq!((timeouts.call.as_secs(), timeouts.call_max.as_secs()), (900, 900));
+}
+
+#[test]
+fn a_program_that_names_no_root_may_read_the_project() {
+    let plan = toml("[servers.a]\ncommand = [\"a\"]\n").unwrap();
+    let program = stdio(&plan, "a");
+    assert_eq!((program.read.as_slice(), program.write.len(), program.network.len()), (&[plan.origin.folder.clone()][..], 0, 0));
+    assert!(!program.sandbox.is_none());
+}
+
+#[test]
+fn a_home_folder_is_nobodys_project() {
+    let mut config = Config::default();
+    config.servers.insert("a".into(), model::ServerConfig { command: Some(vec!["a".into()]), ..Default::default() });
+    let origin = Origin { file: None, folder: "/home".into() };
+    let plan = validate(config, origin, &|_| Some("/home/me".into())).unwrap();
+    assert!(stdio(&plan, "a").read.is_empty());
+    assert_eq!(plan.warnings.len(), 1);
+}
+
+#[test]
+fn a_disabled_server_is_left_out_whatever_else_it_says() {
+    let plan = toml("[servers.a]\ncommand = [\"docker\"]\ndisabled = true\n").unwrap();
+    assert!(plan.servers.is_empty());
+}
+
+#[test]
+fn a_variable_in_a_url_is_replaced_and_never_shown() {
+    let plan = toml("[servers.a]\nurl = \"https://a.com/mcp?key=${env:TOKEN}\"\n").unwrap();
+    let Source::Remote(remote) = &plan.servers["a"].source else { panic!("not remote") };
+    assert_eq!(remote.url.as_str(), "https://a.com/mcp?key=t0ken");
+    assert!(!format!("{plan:?}").contains("t0ken"));
+}
+
+#[test]
+fn the_nearest_file_holds_then_the_users_own_then_none() {
+    let project = Project::new();
+    let inner = project.folder.path().join("a/b");
+    std::fs::create_dir_all(&inner).unwrap();
+    let own_home = project.folder.path().join("home");
+    let home = own_home.display().to_string();
+    let in_folder = |folder: &Path| Invocation {
+        folder: folder.to_owned(),
+        variables: Arc::new({
+            let home = home.clone();
+            move |name: &str| (name == "HOME").then(|| home.clone())
+        }),
+        ..project.invocation()
+    };
+    let found = find(&in_folder(&inner)).unwrap();
+    assert_eq!(found.origin, Origin { file: None, folder: inner.clone() });
+
+    let own = project.write("home/.config/sallyport/sallyport.toml", "");
+    let origin = find(&in_folder(&inner)).unwrap().origin;
+    assert_eq!(origin, Origin { file: Some(own), folder: inner.clone() }, "the user's own is about the folder it is used in");
+
+    let above = project.write("a/sallyport.toml", "");
+    let origin = find(&in_folder(&inner)).unwrap().origin;
+    assert_eq!(origin, Origin { file: Some(above), folder: project.folder.path().join("a") });
+}
+
+#[test]
+fn a_folder_can_be_asked_for_instead_of_a_file() {
+    let project = Project::new();
+    let file = project.write("a/sallyport.toml", "");
+    let asked_for = |folder: &str| find(&Invocation { file: Some(folder.into()), ..project.invocation() }).unwrap().origin;
+    std::fs::create_dir_all(project.folder.path().join("b")).unwrap();
+    assert_eq!(asked_for("a").file, Some(file));
+    assert_eq!(asked_for("b"), Origin { file: None, folder: project.folder.path().join("b") });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_another_user_left_is_not_believed_unless_it_is_asked_for() {
+    let project = Project::new();
+    let file = project.write(FILE_NAME, "");
+    if std::os::unix::fs::chown(&file, Some(12345), None).is_err() {
+        return; // only root may give files away
+    }
+    let told = load(&project.invocation()).unwrap_err();
+    assert!(told[0].message.contains("another user"), "{told:?}");
+    project.load(FILE_NAME).unwrap();
+}
+
+#[test]
+fn without_a_file_this_folder_is_served_to_read() {
+    let project = Project::new();
+    let invocation = project.invocation();
+    let plan = load(&invocation).unwrap();
+    assert_eq!(plan.servers.keys().collect::<Vec<_>>(), ["filesystem"]);
+    let Source::BuiltIn(files) = &plan.servers["filesystem"].source else { panic!("not built in") };
+    assert_eq!((files.root(), files.writes()), (project.folder.path(), false));
+}
+
+#[test]
+fn a_client_s_folder_belongs_to_the_project_around_it() {
+    let project = Project::new();
+    project.write(".vscode/mcp.json", r#"{ "servers": { "a": { "command": "${workspaceFolder}/a" } } }"#);
+    let plan = project.load(".vscode/mcp.json").unwrap();
+    assert_eq!(plan.origin.folder, project.folder.path());
+    assert_eq!(Path::new(&stdio(&plan, "a").program), project.folder.path().join("a"));
+}

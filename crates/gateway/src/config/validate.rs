@@ -1,0 +1,114 @@
+//! From what a configuration says to what a gateway is built from. No IO; every error is found, not only the first.
+
+mod built_in;
+mod context;
+mod endpoint;
+mod remote;
+mod server;
+mod stdio;
+mod toolset;
+
+use std::collections::BTreeMap;
+
+use globset::Glob;
+use sallyport_policy::Policy;
+
+use crate::config::Variables;
+use crate::config::diagnostic::{Diagnostic, Report, join};
+use crate::config::model::Config;
+use crate::config::validate::context::Context;
+use crate::plan::{Origin, Plan};
+
+/// Checks `config`, which came from `origin`, and makes a [`Plan`] of it. `variables` are those of the environment, needed where a
+/// value must be known now (`url`) and to warn of references that point nowhere.
+///
+/// # Errors
+/// Everything that is wrong, each with the key it is about.
+pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result<Plan, Vec<Diagnostic>> {
+    let mut report = Report::default();
+    let context = Context { origin: &origin, variables };
+    let endpoint = endpoint::check(&config, &context, &mut report);
+    let names: Vec<String> = config.servers.keys().cloned().collect();
+    check_names("servers", &names, &mut report);
+    check_policy(&config, &mut report);
+    let toolsets = config.toolsets.into_iter().map(|(name, set)| (name.clone(), toolset::check(&name, set, &names, &mut report)));
+    let toolsets: BTreeMap<_, _> = toolsets.collect();
+    check_names("toolsets", &toolsets.keys().cloned().collect::<Vec<_>>(), &mut report);
+    let disabled = config.servers.iter().filter(|(_, server)| server.disabled).map(|(name, _)| name.clone()).collect();
+    let mut servers = BTreeMap::new();
+    for (name, server) in config.servers {
+        if let Some(plan) = server::check(&name, server, &context, &mut report) {
+            servers.insert(name, plan);
+        }
+    }
+    let Report { errors, warnings } = report;
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(Plan {
+        origin,
+        listen: endpoint.listen,
+        keys: endpoint.keys,
+        tls: endpoint.tls,
+        behind_proxy: config.behind_proxy,
+        allowed_origins: endpoint.allowed_origins,
+        allowed_hosts: endpoint.allowed_hosts,
+        policy: config.policy,
+        toolsets,
+        servers,
+        disabled,
+        warnings,
+    })
+}
+
+/// The longest name of a server or toolset: with `__` and a tool's name it must fit into 48 characters (clients allow 64 and put
+/// their own prefix before it).
+pub(crate) const LONGEST_NAME: usize = 32;
+
+/// Whether `name` may name a server or a toolset.
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && !name.contains("__")
+        && !name.ends_with('_')
+}
+
+/// Notes the names that do not fit, and those that a reader would take for one another.
+fn check_names(table: &str, names: &[String], report: &mut Report) {
+    let mut seen: BTreeMap<String, &String> = BTreeMap::new();
+    for name in names {
+        let path = join(table, name);
+        if !is_name(name) {
+            report.error(Diagnostic::new(&path, format!("`{}` cannot be a name here", name.escape_debug())).hint(
+                "a letter or digit, then at most 31 letters, digits, `-` or `_`; no `__` and no `_` at the end, which separate server and tool",
+            ));
+        }
+        if let Some(other) = seen.insert(name.to_ascii_lowercase().replace('_', "-"), name) {
+            report.error(
+                Diagnostic::new(&path, format!("`{name}` and `{other}` are too much alike"))
+                    .hint("a person or a model would take one for the other: rename one of them"),
+            );
+        }
+    }
+}
+
+/// Asks the policy itself whether it can be built from this.
+fn check_policy(config: &Config, report: &mut Report) {
+    let rules = config.servers.iter().map(|(name, server)| (name.clone(), server::rules(server))).collect();
+    for invalid in Policy::build(&config.policy, &rules).err().unwrap_or_default() {
+        report.error(Diagnostic::new(invalid.place, invalid.message).hint(invalid.hint));
+    }
+}
+
+/// Compiles the patterns of the list at `path`.
+fn patterns(path: &str, patterns: &[String], report: &mut Report) -> Vec<Glob> {
+    let compile = |(index, pattern): (usize, &String)| {
+        let glob = Glob::new(pattern).map_err(|error| {
+            Diagnostic::new(format!("{path}[{index}]"), format!("`{pattern}` is not a pattern: {}", error.kind()))
+                .hint("`*` matches anything, `?` one character, `[ab]` one of these, `{a,b}` either")
+        });
+        report.take(glob)
+    };
+    patterns.iter().enumerate().filter_map(compile).collect()
+}

@@ -1,0 +1,103 @@
+//! The front door: where the gateway listens, and what must be true before it may listen there.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use sallyport_secrets::SecretReference;
+use url::Url;
+
+use crate::config::destination;
+use crate::config::diagnostic::{Diagnostic, Report};
+use crate::config::model::Config;
+use crate::config::validate::Context;
+use crate::plan::TlsPlan;
+
+/// Where a gateway listens when nothing else is said: loopback only, on a port that no registered service has.
+pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7420);
+
+/// The checked keys of the front door.
+pub(super) struct Endpoint {
+    pub(super) listen: SocketAddr,
+    pub(super) keys: Vec<SecretReference>,
+    pub(super) tls: Option<TlsPlan>,
+    pub(super) allowed_origins: Vec<String>,
+    pub(super) allowed_hosts: Vec<String>,
+}
+
+/// Checks the front door.
+pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report) -> Endpoint {
+    let listen = config.listen.as_deref().map_or(Ok(DEFAULT_LISTEN), listen_address);
+    let listen = report.take(listen);
+    if let Some(listen) = listen {
+        check_reach(config, listen, report);
+    }
+    let tls = config.tls.as_ref().and_then(|tls| {
+        let certificate = report.take(context.path("tls.certificate", &tls.certificate));
+        let key = report.take(context.path("tls.key", &tls.key));
+        Some(TlsPlan { certificate: certificate?, key: key? })
+    });
+    Endpoint {
+        listen: listen.unwrap_or(DEFAULT_LISTEN),
+        keys: config.keys.iter().map(|key| key.clone().within(&context.origin.folder)).collect(),
+        tls,
+        allowed_origins: each("allowed_origins", &config.allowed_origins, web_origin, report),
+        allowed_hosts: each("allowed_hosts", &config.allowed_hosts, host, report),
+    }
+}
+
+/// Reads `IP:PORT` or `localhost:PORT`.
+fn listen_address(text: &str) -> Result<SocketAddr, Diagnostic> {
+    let numeric = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    numeric.as_deref().unwrap_or(text).parse().map_err(|_| {
+        Diagnostic::new("listen", format!("`{}` is not an address", text.escape_debug()))
+            .hint("write `IP:PORT`, such as `127.0.0.1:7420` or `[::1]:7420`")
+    })
+}
+
+/// Beyond loopback, a caller must show a key, and the key must not cross the network in the clear.
+fn check_reach(config: &Config, listen: SocketAddr, report: &mut Report) {
+    if listen.ip().is_loopback() {
+        return;
+    }
+    if config.keys.is_empty() {
+        report.error(
+            Diagnostic::new("keys", format!("the gateway would listen on {listen}, beyond this machine, without asking for a key"))
+                .hint("set `keys = [\"env:SALLYPORT_KEY\"]`, or listen on 127.0.0.1"),
+        );
+    }
+    if config.tls.is_none() && !config.behind_proxy {
+        report.error(
+            Diagnostic::new("tls", format!("the gateway would listen on {listen}, beyond this machine, without TLS"))
+                .hint("set `tls = { certificate = \"…\", key = \"…\" }`, or `behind_proxy = true` when a proxy in front speaks TLS"),
+        );
+    }
+}
+
+/// Reads each entry of the list at `path`.
+fn each(path: &str, entries: &[String], read: fn(&str) -> Result<String, &'static str>, report: &mut Report) -> Vec<String> {
+    let read = |(index, entry): (usize, &String)| {
+        let value = read(entry).map_err(|hint| {
+            Diagnostic::new(format!("{path}[{index}]"), format!("`{}` does not fit here", entry.escape_debug())).hint(hint)
+        });
+        report.take(value)
+    };
+    entries.iter().enumerate().filter_map(read).collect()
+}
+
+/// Reads an origin, exactly as a browser sends it: compared later byte for byte.
+fn web_origin(text: &str) -> Result<String, &'static str> {
+    const HINT: &str = "write an origin as a browser sends it: `https://app.example.com`, with the port if it is not the usual one";
+    if matches!(text, "*" | "null") {
+        return Err("this would let any page in a browser call the gateway: name the origins one by one");
+    }
+    let origin = Url::parse(text).map_err(|_| HINT)?.origin();
+    let written = origin.ascii_serialization();
+    if origin.is_tuple() && text.trim_end_matches('/').eq_ignore_ascii_case(&written) { Ok(written) } else { Err(HINT) }
+}
+
+/// Reads a `Host` value.
+fn host(text: &str) -> Result<String, &'static str> {
+    match destination::parse(text) {
+        Ok(destination) if destination.host != "*" => Ok(destination.to_string()),
+        _ => Err("write a host name, with its port or without; any name at all (`*`) would let DNS rebinding in"),
+    }
+}

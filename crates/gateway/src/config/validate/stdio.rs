@@ -1,0 +1,126 @@
+//! A server that is a program.
+
+use std::path::PathBuf;
+
+use crate::config::destination;
+use crate::config::diagnostic::{Diagnostic, Report, join};
+use crate::config::model::ServerConfig;
+use crate::config::validate::{Context, server};
+use crate::plan::{Destination, StdioPlan, Template};
+
+/// Programs that only pass the work on to a daemon outside any boundary of ours.
+const CONTAINER_CLIENTS: [&str; 4] = ["docker", "docker-compose", "podman", "nerdctl"];
+
+/// Checks the program `command` of the server at `path`.
+pub(super) fn check(
+    path: &str,
+    command: &[String],
+    config: &ServerConfig,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Option<StdioPlan> {
+    let command_path = join(path, "command");
+    let program = report.take(program(&command_path, command, context));
+    let arguments = arguments(&command_path, command, context, report);
+    let environment = server::values(&join(path, "env"), &config.env, check_variable, context, report);
+    let folder = match config.cwd.as_deref() {
+        Some(cwd) => report.take(context.path(&join(path, "cwd"), cwd)),
+        None => Some(context.origin.folder.clone()),
+    };
+    let read = paths(&join(path, "read"), &config.read, context, report);
+    let write = paths(&join(path, "write"), &config.write, context, report);
+    warn_of_openings(path, config, &write, context, report);
+    Some(StdioPlan {
+        read: default_roots(path, config, read, context, report),
+        network: network(&join(path, "network"), &config.network, report),
+        write,
+        program: program?,
+        arguments,
+        environment,
+        folder: folder?,
+        sandbox: config.sandbox.clone(),
+        limits: config.limits.clone(),
+    })
+}
+
+/// The program itself: a name to be looked for, or an absolute path.
+fn program(path: &str, command: &[String], context: &Context<'_>) -> Result<String, Diagnostic> {
+    let written = command.first().map_or("", String::as_str);
+    if written.is_empty() || written.contains(['\0', '$']) {
+        let message = if written.is_empty() { "the program is missing" } else { "the program must be a plain name or path" };
+        return Err(Diagnostic::new(path, message).hint("write `command = [\"PROGRAM\", \"ARGUMENT\", …]`"));
+    }
+    let name = written.rsplit('/').next().unwrap_or(written);
+    if CONTAINER_CLIENTS.contains(&name) {
+        let hint = "run the server itself (`npx …`, `uvx …` or its program), which gets a boundary here; or start the container yourself and give its `url`";
+        return Err(Diagnostic::new(path, format!("`{name}` would start the server outside the gateway's boundary")).hint(hint));
+    }
+    if !written.contains('/') {
+        if written.contains(char::is_whitespace) {
+            return Err(
+                Diagnostic::new(path, "the program's name has a space in it").hint("give each argument as an entry of its own in the list")
+            );
+        }
+        return Ok(written.to_owned());
+    }
+    let absolute = context.path(path, written)?;
+    absolute.into_os_string().into_string().map_err(|_| Diagnostic::new(path, "the program's path is not UTF-8"))
+}
+
+fn arguments(path: &str, command: &[String], context: &Context<'_>, report: &mut Report) -> Vec<Template> {
+    let check = |(index, argument): (usize, &String)| context.text(&format!("{path}[{index}]"), argument, report);
+    command.iter().enumerate().skip(1).filter_map(check).collect()
+}
+
+fn check_variable(name: &str) -> Result<(), Diagnostic> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(Diagnostic::new("", "an environment variable cannot have this name"));
+    }
+    Ok(())
+}
+
+fn paths(path: &str, written: &[String], context: &Context<'_>, report: &mut Report) -> Vec<PathBuf> {
+    let check = |(index, text): (usize, &String)| report.take(context.path(&format!("{path}[{index}]"), text));
+    written.iter().enumerate().filter_map(check).collect()
+}
+
+fn network(path: &str, written: &[String], report: &mut Report) -> Vec<Destination> {
+    let check = |(index, text): (usize, &String)| {
+        let destination = destination::parse(text).map_err(|problem| {
+            Diagnostic::new(format!("{path}[{index}]"), format!("`{}` cannot be used: {problem}", text.escape_debug()))
+                .hint("write `api.github.com`, `api.github.com:443`, an IP address, or `*` for any host")
+        });
+        report.take(destination)
+    };
+    written.iter().enumerate().filter_map(check).collect()
+}
+
+/// What a program may read when nothing is said: the project, but never everything the user has.
+fn default_roots(path: &str, config: &ServerConfig, read: Vec<PathBuf>, context: &Context<'_>, report: &mut Report) -> Vec<PathBuf> {
+    if !read.is_empty() || !config.write.is_empty() {
+        return read;
+    }
+    let folder = &context.origin.folder;
+    if !context.is_home(folder) {
+        return vec![folder.clone()];
+    }
+    report.warn(
+        Diagnostic::new(path, format!("the server sees no folder, because {} is your home folder or above it", folder.display()))
+            .hint("name what it may see: `read = [\"~/project\"]`"),
+    );
+    Vec::new()
+}
+
+/// Says where the configuration opens the boundary.
+fn warn_of_openings(path: &str, config: &ServerConfig, write: &[PathBuf], context: &Context<'_>, report: &mut Report) {
+    if config.sandbox.is_none() {
+        report.warn(Diagnostic::new(join(path, "sandbox"), "the program runs without a boundary: it may do whatever you may"));
+    }
+    let holds_file = |root: &&PathBuf| context.origin.file.as_ref().is_some_and(|file| file.starts_with(root));
+    if let Some(root) = write.iter().find(holds_file) {
+        report.warn(
+            Diagnostic::new(join(path, "write"), format!("the program may write {}, where this configuration lies", root.display()))
+                .hint("it could change its own rules: name a folder below it"),
+        );
+    }
+}

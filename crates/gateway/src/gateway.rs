@@ -1,0 +1,186 @@
+//! The gateway: what a configuration becomes, and what the front doors open to.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use sallyport_identity::Identity;
+use sallyport_policy::{Policy, Principal};
+use sallyport_protocol::{
+    Answer, BoxFuture, CallerId, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming, Listener, Method,
+    Reply, Request, Retry, ServerIdentity,
+};
+use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
+
+use crate::build::Adopter;
+use crate::catalogue::{Catalogue, Member};
+use crate::news::News;
+use crate::plan::Plan;
+use crate::subscriptions::Subscriptions;
+use crate::tasks::Tasks;
+use crate::upstream::{Freshness, Upstream};
+use crate::{about, failure};
+
+/// How long a list or a greeting waits for servers that have not answered yet. Clients give a server 10 to 30 s to start; what
+/// comes later is told by `list_changed`.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running gateway. Clones are the same gateway.
+#[derive(Clone, Debug)]
+pub struct Gateway(pub(crate) Arc<Inner>);
+
+/// What lives as long as the gateway.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// What the configuration in force became; a reload swaps it whole.
+    pub(crate) parts: ArcSwap<Parts>,
+    pub(crate) news: Arc<News>,
+    pub(crate) tasks: Tasks,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) audit: Audit,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) adopter: Adopter,
+    /// Tells this run of the program from all others.
+    pub(crate) run_id: String,
+    /// Serialises the makers of catalogues; held for no longer than making one takes.
+    pub(crate) rebuilding: std::sync::Mutex<u64>,
+}
+
+/// What one configuration became.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) identity: Identity,
+    pub(crate) policy: Policy,
+    pub(crate) servers: BTreeMap<Arc<str>, Server>,
+    pub(crate) catalogue: ArcSwap<Catalogue>,
+    /// What the gateway says it is.
+    pub(crate) identity_of_gateway: ServerIdentity,
+    /// The figures of requests that reached no server.
+    pub(crate) unresolved: ServerMetrics,
+}
+
+/// One server and what listens to it.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) metrics: ServerMetrics,
+    /// Held so that the upstream's listeners still know it.
+    pub(crate) _relay: Arc<dyn Listener>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Server").field("name", self.upstream.name()).finish_non_exhaustive()
+    }
+}
+
+impl Parts {
+    /// Who sends a request.
+    pub(crate) fn authenticate(&self, incoming: &Incoming) -> Result<Principal, Failure> {
+        self.identity.authenticate(incoming.credential.as_deref(), incoming.peer).map_err(|refusal| {
+            Failure::client(FailureKind::Unauthenticated, refusal.as_str()).with_hint(refusal.hint())
+        })
+    }
+
+    /// The server of that name.
+    pub(crate) fn upstream(&self, name: &str) -> Result<&Arc<Upstream>, Failure> {
+        let missing = || Failure::new(FailureKind::NotFound, FailureSource::Gateway, Retry::Never, format!("there is no server `{name}` any more"));
+        self.servers.get(name).map(|server| &server.upstream).ok_or_else(missing)
+    }
+
+    /// Waits, for a bounded time, for the servers of an endpoint that have not said yet what they offer.
+    pub(crate) async fn wait_for_listings(&self, endpoint: &Endpoint) {
+        let catalogue = self.catalogue.load();
+        let pending: Vec<Arc<Upstream>> = catalogue
+            .members_of(&waited_for(endpoint))
+            .into_iter()
+            .filter(|member| matches!(member.listing.freshness, Freshness::Pending))
+            .filter_map(|member| self.servers.get(&member.name).map(|server| server.upstream.clone()))
+            .collect();
+        drop(catalogue);
+        if !pending.is_empty() {
+            join_all(pending.iter().map(|upstream| upstream.listed(PATIENCE))).await;
+        }
+    }
+}
+
+/// A toolset's servers are known only when their lists are: it waits for all.
+fn waited_for(endpoint: &Endpoint) -> Endpoint {
+    match endpoint {
+        Endpoint::Toolset(_) => Endpoint::All,
+        other => other.clone(),
+    }
+}
+
+impl Inner {
+    /// Puts the catalogue together again and tells what changed. Called whenever a server's lists or state changed.
+    pub(crate) fn rebuild(&self) {
+        let mut made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
+        *made += 1;
+        let parts = self.parts.load();
+        let catalogue = Catalogue::new(generation(&self.run_id, *made), members(&parts.servers), &parts.plan.toolsets);
+        let before = parts.catalogue.swap(Arc::new(catalogue));
+        self.tell_difference(&before, &parts.catalogue.load());
+    }
+
+    /// Puts another configuration in force and tells what changed.
+    pub(crate) fn replace(&self, parts: Parts) {
+        let before = {
+            let _made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
+            self.parts.swap(Arc::new(parts))
+        };
+        self.rebuild();
+        self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());
+    }
+
+    fn tell_difference(&self, before: &Catalogue, now: &Catalogue) {
+        for refusal in now.refusals().iter().filter(|refusal| !before.refusals().contains(refusal)) {
+            tracing::warn!(
+                name = refusal.exposed, server = %refusal.refused.0, tool = refusal.refused.1, holder = %refusal.holder.0,
+                holder_tool = refusal.holder.1, "a name is taken, or looks like one that is: not offered"
+            );
+        }
+        self.news.tell_changes(&now.changes_since(before));
+    }
+}
+
+/// Names a state of the catalogue; two runs of the program never use the same.
+pub(crate) fn generation(run_id: &str, number: u64) -> String {
+    format!("{run_id}-{number}")
+}
+
+pub(crate) fn members(servers: &BTreeMap<Arc<str>, Server>) -> Vec<Member> {
+    servers.values().map(|Server { upstream, .. }| Member::new(upstream.plan(), upstream.name(), upstream.listing())).collect()
+}
+
+impl Front for Gateway {
+    fn admit(&self, incoming: &Incoming) -> Result<CallerId, Failure> {
+        let parts = self.0.parts.load();
+        let principal = parts.authenticate(incoming)?;
+        parts.catalogue.load().view(&incoming.endpoint)?;
+        Ok(CallerId(principal.id().into()))
+    }
+
+    fn discover(&self, incoming: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {
+        let (parts, endpoint) = (self.0.parts.load_full(), incoming.endpoint.clone());
+        Box::pin(async move {
+            parts.wait_for_listings(&endpoint).await;
+            Ok(about::discovery(&parts, &endpoint))
+        })
+    }
+
+    fn serve(&self, request: Request, incoming: Incoming, context: Context) -> BoxFuture<'static, Result<Reply, Failure>> {
+        Box::pin(self.0.clone().serve(request, incoming, context))
+    }
+
+    fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
+        self.0.news.listen(&incoming.endpoint, listener);
+    }
+
+    fn answer(&self, failure: &Failure, method: Option<Method>, era: Era) -> Answer {
+        failure::answer(failure, method, era)
+    }
+}

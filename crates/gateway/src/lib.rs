@@ -1,0 +1,23 @@
+//! The way of a request through Sallyport: configuration, catalogue, pipeline, upstreams.
+//!
+//! [`pipeline`](Gateway) is the only way to a server: HTTP, stdio and the command line all come through [`Gateway`], which is what a
+//! front door opens to.
+#![forbid(unsafe_code)]
+
+mod about;
+pub mod build;
+mod catalogue;
+pub mod config;
+mod failure;
+mod gateway;
+mod news;
+mod pipeline;
+pub mod plan;
+mod subscriptions;
+mod tasks;
+mod trail;
+pub mod upstream;
+
+pub use build::{BuildError, Changes, Fault};
+pub use catalogue::Refusal;
+pub use gateway::Gateway;

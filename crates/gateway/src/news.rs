@@ -1,0 +1,119 @@
+//! What servers say unasked, told to those who listen at the endpoints concerned.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sallyport_protocol::{Endpoint, Event, Listener, Listeners};
+
+use crate::catalogue::uris;
+use crate::catalogue::view::Kind;
+
+/// The listeners of each endpoint. There are as many endpoints as the configuration names: [`crate::Gateway`] admits no other.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    by_endpoint: Mutex<HashMap<Endpoint, Arc<Listeners>>>,
+}
+
+impl News {
+    /// Adds a listener to an endpoint.
+    pub(crate) fn listen(&self, endpoint: &Endpoint, listener: &Arc<dyn Listener>) {
+        let listeners = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner).entry(endpoint.clone()).or_default().clone();
+        listeners.add(listener);
+    }
+
+    /// Tells an event to the listeners of an endpoint.
+    pub(crate) fn tell(&self, endpoint: &Endpoint, event: &Event) {
+        let listeners = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner).get(endpoint).cloned();
+        if let Some(listeners) = listeners {
+            listeners.tell(event);
+        }
+    }
+
+    /// Tells that lists have changed, once an endpoint and kind of event.
+    pub(crate) fn tell_changes(&self, changes: &[(Endpoint, Kind)]) {
+        for (at, (endpoint, kind)) in changes.iter().enumerate() {
+            // Resources and their templates share one notification.
+            let told = changes.iter().take(at).any(|(earlier, other)| earlier == endpoint && event_of(*other).1 == event_of(*kind).1);
+            if !told {
+                self.tell(endpoint, &event_of(*kind).0);
+            }
+        }
+    }
+}
+
+fn event_of(kind: Kind) -> (Event, u8) {
+    match kind {
+        Kind::Tools => (Event::ToolsChanged, 0),
+        Kind::Prompts => (Event::PromptsChanged, 1),
+        Kind::Resources | Kind::Templates => (Event::ResourcesChanged, 2),
+    }
+}
+
+/// Hears one server and passes on what it says: as it is at the server's own endpoint, under exposed names at the merged one.
+pub(crate) struct Relay {
+    pub(crate) server: Arc<str>,
+    pub(crate) news: Arc<News>,
+    /// The merged endpoint and the toolsets.
+    pub(crate) merged: Vec<Endpoint>,
+}
+
+impl Listener for Relay {
+    fn hear(&self, event: &Event) {
+        let exposed = match event {
+            // The catalogue tells these, when it has changed in fact.
+            Event::ToolsChanged | Event::PromptsChanged | Event::ResourcesChanged => return,
+            Event::ResourceUpdated { uri, params } => {
+                let label = uris::label(&self.server);
+                let mut params = params.clone();
+                uris::expose_member(&mut params, "uri", &label);
+                Event::ResourceUpdated { uri: uris::expose(&label, uri), params }
+            }
+            other => other.clone(),
+        };
+        self.news.tell(&Endpoint::Server(self.server.clone()), event);
+        for endpoint in &self.merged {
+            self.news.tell(endpoint, &exposed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[derive(Default)]
+    struct Ear(Mutex<Vec<String>>);
+
+    impl Listener for Ear {
+        fn hear(&self, event: &Event) {
+            let text = match event {
+                Event::ResourceUpdated { uri, .. } => uri.clone(),
+                other => format!("{other:?}"),
+            };
+            self.0.lock().unwrap().push(text);
+        }
+    }
+
+    #[test]
+    fn an_update_reaches_each_endpoint_under_its_own_uri() {
+        let news = Arc::new(News::default());
+        let (own, merged) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
+        news.listen(&Endpoint::Server("s".into()), &(own.clone() as Arc<dyn Listener>));
+        news.listen(&Endpoint::All, &(merged.clone() as Arc<dyn Listener>));
+        let relay = Relay { server: "s".into(), news, merged: vec![Endpoint::All] };
+        relay.hear(&Event::ResourceUpdated { uri: "a:1".into(), params: sallyport_protocol::RawObject::new() });
+        relay.hear(&Event::ToolsChanged);
+        assert_eq!(*own.0.lock().unwrap(), ["a:1"]);
+        assert_eq!(*merged.0.lock().unwrap(), ["s.mcp:a:1"]);
+    }
+
+    #[test]
+    fn resources_and_templates_are_told_once() {
+        let news = News::default();
+        let ear = Arc::new(Ear::default());
+        news.listen(&Endpoint::All, &(ear.clone() as Arc<dyn Listener>));
+        news.tell_changes(&[(Endpoint::All, Kind::Resources), (Endpoint::All, Kind::Templates), (Endpoint::All, Kind::Tools)]);
+        assert_eq!(*ear.0.lock().unwrap(), ["ResourcesChanged", "ToolsChanged"]);
+    }
+}

@@ -1,0 +1,157 @@
+//! The way of every request, from whichever door, in the order of this file.
+
+use std::sync::Arc;
+
+use sallyport_policy::{Action, Denied, Principal};
+use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, FailureSource, Incoming, Method, Reply, Request, Retry};
+
+use crate::catalogue::resolve::{Call, Target, TargetKind};
+use crate::catalogue::uris;
+use crate::catalogue::view::{Kind, ListRequest};
+use crate::gateway::{Inner, Parts};
+use crate::subscriptions::Step;
+use crate::trail::Trail;
+use crate::upstream::Routed;
+
+impl Inner {
+    /// Answers one request and writes down what became of it.
+    pub(crate) async fn serve(self: Arc<Self>, request: Request, incoming: Incoming, context: Context) -> Result<Reply, Failure> {
+        let mut trail = Trail::begin(&request, &incoming, &context);
+        let parts = self.parts.load_full();
+        let outcome = self.run(&parts, request, &incoming, context, &mut trail).await;
+        trail.finish(&outcome, &self.audit, &parts);
+        outcome
+    }
+
+    /// The pipeline itself: who, what, may it, send, and back.
+    async fn run(&self, parts: &Parts, request: Request, incoming: &Incoming, context: Context, trail: &mut Trail) -> Result<Reply, Failure> {
+        let principal = parts.authenticate(incoming)?;
+        trail.authenticated(&principal);
+        if let Some(kind) = Kind::listed_by(request.method) {
+            return self.list(parts, kind, &request, &principal, &incoming.endpoint, &context).await;
+        }
+        let call = self.resolve(parts, request, &principal, &incoming.endpoint)?;
+        trail.resolved(&call);
+        let Call { routed, action, target, expose } = call;
+        let upstream = parts.upstream(&routed.server)?;
+        let method = routed.request.method;
+        let permitted = parts
+            .policy
+            .decide(&principal, action, &target.resource(upstream.name()), routed)
+            .map_err(|denied| refused(trail, &denied, &target))?;
+        trail.permitted(permitted.decision());
+        if let Some(answered) = self.count_subscription(method, upstream.name(), &target.own)? {
+            return Ok(answered);
+        }
+        trail.sending();
+        let reply = upstream.send(permitted, context).await;
+        trail.answered();
+        self.settle(method, &principal, upstream.name(), &target, reply).map(|reply| exposed(reply, expose.as_deref()))
+    }
+
+    /// A page of one of the four lists, of what this caller may see.
+    async fn list(
+        &self,
+        parts: &Parts,
+        kind: Kind,
+        request: &Request,
+        principal: &Principal,
+        endpoint: &Endpoint,
+        context: &Context,
+    ) -> Result<Reply, Failure> {
+        parts.wait_for_listings(endpoint).await;
+        let catalogue = parts.catalogue.load();
+        let cursor = request.params.get_str("cursor");
+        catalogue.view(endpoint)?.lane(kind).list(
+            kind,
+            &ListRequest {
+                principal,
+                policy: &parts.policy,
+                identity: &parts.identity_of_gateway,
+                revision: context.client.revision,
+                cursor: cursor.as_deref(),
+                generation: catalogue.generation(),
+            },
+        )
+    }
+
+    /// Finds the server: by the names in the catalogue, or, for a task, by who handed it out.
+    fn resolve(&self, parts: &Parts, request: Request, principal: &Principal, endpoint: &Endpoint) -> Result<Call, Failure> {
+        if !is_of_a_task(request.method) {
+            return parts.catalogue.load().resolve(request, endpoint);
+        }
+        let (server, own) = match (request.method, endpoint) {
+            (Method::TasksList, Endpoint::Server(server)) => (server.clone(), String::new()),
+            (Method::TasksList, _) => return Err(cannot_merge(request.method)),
+            _ => self.tasks.find(principal, &request).ok_or_else(|| Failure::client(FailureKind::NotFound, "there is no such task"))?,
+        };
+        let kind = if own.is_empty() { TargetKind::Resource } else { TargetKind::Tool };
+        let target = Target { kind, own, read_only: None, trusted: false };
+        let expose = (!matches!(endpoint, Endpoint::Server(_))).then(|| uris::label(&server));
+        // A task was permitted when its tool was called; looking after it is not another use of the tool.
+        Ok(Call { routed: Routed { server, request }, action: Action::List, target, expose })
+    }
+
+    /// Answers a subscription that its server need not hear of.
+    fn count_subscription(&self, method: Method, server: &Arc<str>, uri: &str) -> Result<Option<Reply>, Failure> {
+        if !matches!(method, Method::ResourcesSubscribe | Method::ResourcesUnsubscribe) {
+            return Ok(None);
+        }
+        match self.subscriptions.count(method, server, uri) {
+            Step::Tell => Ok(None),
+            Step::Counted => Ok(Some(Reply { result: sallyport_protocol::RawObject::new(), revision: sallyport_protocol::Revision::LATEST_LEGACY })),
+            Step::Full => Err(Failure::new(
+                FailureKind::Overloaded,
+                FailureSource::Gateway,
+                Retry::Safe,
+                "there are too many subscriptions to resources",
+            )),
+        }
+    }
+
+    /// What must be remembered of an answer.
+    fn settle(
+        &self,
+        method: Method,
+        principal: &Principal,
+        server: &Arc<str>,
+        target: &Target,
+        reply: Result<Reply, Failure>,
+    ) -> Result<Reply, Failure> {
+        match (&reply, method) {
+            (Ok(reply), Method::ToolsCall) => self.tasks.note(principal, server, &target.own, &reply.result),
+            (Err(_), Method::ResourcesSubscribe) => self.subscriptions.undo(server, &target.own),
+            _ => {}
+        }
+        reply
+    }
+}
+
+/// The answer under the names of the endpoint it goes to.
+fn exposed(mut reply: Reply, label: Option<&str>) -> Reply {
+    if let Some(label) = label {
+        uris::expose_in_result(&mut reply.result, label);
+    }
+    reply
+}
+
+fn refused(trail: &mut Trail, denied: &Denied<Routed>, target: &Target) -> Failure {
+    trail.denied(&denied.decision);
+    let (what, server) = (denied.value.request.method.as_str(), &denied.value.server);
+    Failure::new(
+        FailureKind::Denied,
+        FailureSource::Gateway,
+        Retry::Never,
+        format!("`{what}` of {:?} at server `{server}` is {}", target.own, denied.decision),
+    )
+    .with_hint(denied.decision.hint())
+}
+
+fn is_of_a_task(method: Method) -> bool {
+    matches!(method, Method::TasksGet | Method::TasksResult | Method::TasksList | Method::TasksCancel | Method::TasksUpdate)
+}
+
+fn cannot_merge(method: Method) -> Failure {
+    Failure::client(FailureKind::MethodNotFound, format!("`{}` cannot be asked of all servers at once", method.as_str()))
+        .with_hint("ask it at the server's own endpoint, /servers/NAME/mcp")
+}

@@ -1,0 +1,346 @@
+//! The validated configuration: what a gateway is built from.
+//!
+//! A [`Plan`] is made by [`crate::config::load`] or [`crate::config::validate`]; whoever holds one need not check anything again:
+//! names fit, patterns compile, paths are absolute, exactly one source is named for every server, and an endpoint beyond loopback
+//! has keys and TLS. Values that may be secret stay references ([`Template`]) until the moment they are used.
+//!
+//! Every part is comparable, so that a reload can tell which servers changed and restart only those.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use globset::Glob;
+use sallyport_sandbox::{Limits, Selection};
+use sallyport_secrets::SecretReference;
+use sallyport_servers::BuiltInConfig;
+use url::Url;
+
+use crate::config::Diagnostic;
+
+/// The validated configuration of one gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Where the configuration came from.
+    pub origin: Origin,
+    /// The address of the HTTP endpoint.
+    pub listen: SocketAddr,
+    /// The bearer keys, any of which opens the endpoint. Empty only on loopback: then nobody is asked for a key.
+    pub keys: Vec<SecretReference>,
+    /// Certificate and key, where the gateway itself speaks TLS.
+    pub tls: Option<TlsPlan>,
+    /// A proxy in front of the gateway speaks TLS.
+    pub behind_proxy: bool,
+    /// Origins a browser may call from, besides those on loopback; each as a browser writes it (`https://app.example.com`).
+    pub allowed_origins: Vec<String>,
+    /// `Host` values that are accepted, besides the listen address and the names of loopback; lower case, with or without port.
+    pub allowed_hosts: Vec<String>,
+    /// What holds for every server. `Policy::build` of it and the servers' `rules` succeeds.
+    pub policy: sallyport_policy::Config,
+    /// The named selections, served at `/toolsets/NAME/mcp`.
+    pub toolsets: BTreeMap<String, ToolsetPlan>,
+    /// The servers that are not disabled, by name.
+    pub servers: BTreeMap<String, ServerPlan>,
+    /// The names of the servers that are disabled.
+    pub disabled: Vec<String>,
+    /// What the user should know and what does not stop the gateway.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Plan {
+    /// Whether only programs on this machine can reach the endpoint.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.listen.ip().is_loopback()
+    }
+}
+
+/// Where a configuration came from, and what its relative paths are relative to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, absolute; `None` when none was found and the built-in default holds.
+    pub file: Option<PathBuf>,
+    /// The project's folder, absolute: relative paths start here, and servers that name no root may read it.
+    ///
+    /// The file's own folder; the folder above when the file lies in one of a client (`.vscode`, `.cursor`); the working directory
+    /// for the user's own configuration and for the built-in default.
+    pub folder: PathBuf,
+}
+
+impl Origin {
+    /// `path`, if relative, below the project's folder. Lexical: nothing is looked up.
+    #[must_use]
+    pub fn absolute(&self, path: &Path) -> PathBuf {
+        self.folder.join(path).components().collect()
+    }
+}
+
+/// Certificate chain and private key of the endpoint, both PEM, both absolute paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsPlan {
+    /// The certificate chain, the leaf first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// A named selection of tools, renamed and re-described where it says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolsetPlan {
+    /// Patterns over exposed names (`server__tool`); a tool is in the set when one matches.
+    pub tools: Vec<Glob>,
+    /// Exposed name → the name in this set.
+    pub rename: BTreeMap<String, String>,
+    /// Exposed name → the description in this set.
+    pub describe: BTreeMap<String, String>,
+}
+
+/// One server behind the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerPlan {
+    /// Its name: a letter or digit, then at most 31 letters, digits, `_` or `-`; never with `__` in it, which separates server and tool.
+    pub name: String,
+    /// How it is reached.
+    pub source: Source,
+    /// When it is started or connected to.
+    pub start: Start,
+    /// One child serves all principals; otherwise each principal has a child of its own.
+    pub shared: bool,
+    /// What the server says of its own tools (`readOnlyHint`, `idempotentHint`) is believed. Always true of a built-in.
+    pub trust_annotations: bool,
+    /// The tools (own names) that may be called again after a failure that leaves open whether the call was done.
+    pub retry: Vec<Glob>,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// Which of its tools may be called.
+    pub rules: sallyport_policy::ServerRules,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// A program that is started and spoken to over stdin and stdout.
+    Stdio(StdioPlan),
+    /// A server elsewhere, over HTTP.
+    Remote(RemotePlan),
+    /// A server inside the gateway.
+    BuiltIn(BuiltInConfig),
+}
+
+/// When a server is started or connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// When the gateway starts, so that its tools are there for the first list.
+    #[default]
+    Eager,
+    /// When something is first asked of it.
+    Lazy,
+}
+
+/// How long the steps of an exchange with a server may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Start or connect, handshake included.
+    pub connect: Duration,
+    /// One page of a list.
+    pub list: Duration,
+    /// A call without progress; each progress notification starts it anew.
+    pub call: Duration,
+    /// A call altogether; progress never extends it. At least `call`.
+    pub call_max: Duration,
+}
+
+/// A program that is started inside a boundary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StdioPlan {
+    /// The program: a bare name to be looked for in the gateway's `PATH`, or an absolute path.
+    pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<Template>,
+    /// Its environment, all of it: nothing is inherited but what the sandbox itself sets (`PATH`, `HOME`, `LANG`).
+    pub environment: BTreeMap<String, Template>,
+    /// Its working directory, absolute.
+    pub folder: PathBuf,
+    /// The boundary it runs in.
+    pub sandbox: Selection,
+    /// Absolute paths it may read, besides what the sandbox gives every program.
+    pub read: Vec<PathBuf>,
+    /// Absolute paths it may read and write.
+    pub write: Vec<PathBuf>,
+    /// Where it may connect to. Empty: no network at all.
+    pub network: Vec<Destination>,
+    /// How much of the machine it may use.
+    pub limits: Limits,
+}
+
+/// A host and port that a server may connect to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Destination {
+    /// A host name in lower case (letters, digits, hyphens), an IP address, or `*` for any host.
+    pub host: String,
+    /// The TCP port; `None` for any.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let brackets = self.host.contains(':');
+        match (self.port, brackets) {
+            (Some(port), true) => write!(formatter, "[{}]:{port}", self.host),
+            (Some(port), false) => write!(formatter, "{}:{port}", self.host),
+            (None, _) => formatter.write_str(&self.host),
+        }
+    }
+}
+
+/// A server elsewhere.
+#[derive(Clone, PartialEq)]
+pub struct RemotePlan {
+    /// Its endpoint: `http` or `https`. May hold a key in its query: show [`RemotePlan::public_url`] instead.
+    pub url: Url,
+    /// How MCP is carried.
+    pub transport: RemoteTransport,
+    /// Headers sent with every request.
+    pub headers: BTreeMap<String, Template>,
+}
+
+impl RemotePlan {
+    /// The endpoint without user, password and the values of its query: fit for a log or a terminal.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        let mut shown = format!("{}{}", self.url.origin().ascii_serialization(), self.url.path());
+        if self.url.query().is_some() {
+            let names: Vec<_> = self.url.query_pairs().map(|(name, _)| format!("{name}=…")).collect();
+            shown.push('?');
+            shown.push_str(&names.join("&"));
+        }
+        shown
+    }
+}
+
+impl fmt::Debug for RemotePlan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RemotePlan")
+            .field("url", &self.public_url())
+            .field("transport", &self.transport)
+            .field("headers", &self.headers)
+            .finish()
+    }
+}
+
+/// How MCP is carried to a server elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoteTransport {
+    /// Found out by asking: Streamable HTTP first, HTTP+SSE if the server knows only that.
+    #[default]
+    Auto,
+    /// Streamable HTTP.
+    StreamableHttp,
+    /// HTTP+SSE, of before 2025-03-26.
+    Sse,
+}
+
+/// A text that may have secrets in it, each still a reference: `Bearer ${env:TOKEN}`.
+///
+/// Its `Display` and `Debug` show the references, never what they stand for.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+/// A piece of a [`Template`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Text that stands for itself.
+    Text(String),
+    /// What the reference points to when the text is used.
+    Secret(SecretReference),
+}
+
+impl Template {
+    /// A text without secrets.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { parts: vec![Part::Text(text.into())] }
+    }
+
+    /// A text that is one secret and nothing else.
+    #[must_use]
+    pub fn secret(reference: SecretReference) -> Self {
+        Self { parts: vec![Part::Secret(reference)] }
+    }
+
+    /// A text of several parts, in order.
+    #[must_use]
+    pub fn new(parts: Vec<Part>) -> Self {
+        Self { parts }
+    }
+
+    /// The parts, in order.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The whole text, if no secret is in it.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Text(text) => formatter.write_str(text),
+            Part::Secret(reference) => write!(formatter, "${{{reference}}}"),
+        })
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret_in_it() {
+        let remote = RemotePlan {
+            url: Url::parse("https://user:pass@mcp.example.com/mcp?key=hunter2&x=1").unwrap(),
+            transport: RemoteTransport::Auto,
+            headers: BTreeMap::new(),
+        };
+        assert_eq!(remote.public_url(), "https://mcp.example.com/mcp?key=…&x=…");
+        assert!(!format!("{remote:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_template_shows_its_references() {
+        let template = Template::new(vec![Part::Text("Bearer ".into()), Part::Secret("env:TOKEN".parse().unwrap())]);
+        assert_eq!(template.to_string(), "Bearer ${env:TOKEN}");
+        assert_eq!(template.as_text(), None);
+        assert_eq!(Template::text("plain").as_text(), Some("plain"));
+    }
+
+    #[test]
+    fn a_relative_path_is_below_the_folder() {
+        let origin = Origin { file: None, folder: "/project".into() };
+        assert_eq!(origin.absolute(Path::new("./a")), Path::new("/project/a"));
+        assert_eq!(origin.absolute(Path::new("/b")), Path::new("/b"));
+    }
+}

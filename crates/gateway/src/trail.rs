@@ -1,0 +1,141 @@
+//! What one request leaves behind: its audit record and its figures.
+
+use std::time::{Duration, Instant};
+
+use sallyport_policy::{Decision, Principal};
+use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Incoming, Method, Peer, Reply, Request, Revision};
+use sallyport_telemetry::{ArgumentDigest, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId};
+
+use crate::catalogue::resolve::Call;
+use crate::gateway::Parts;
+
+/// Gathers, step by step, what is written down when a request has been answered.
+pub(crate) struct Trail {
+    began: Instant,
+    /// When the last step ended.
+    mark: Instant,
+    time: Timestamp,
+    method: Method,
+    endpoint: Endpoint,
+    peer: Peer,
+    client: Option<String>,
+    revision: Revision,
+    trace_id: Option<TraceId>,
+    arguments: Option<ArgumentDigest>,
+    target: Option<String>,
+    server: Option<std::sync::Arc<str>>,
+    principal: Option<Principal>,
+    decision: Option<Decision>,
+    durations: Durations,
+}
+
+impl Trail {
+    /// Begins with what is known of the request itself. Arguments are digested, never kept.
+    pub(crate) fn begin(request: &Request, incoming: &Incoming, context: &Context) -> Self {
+        let now = Instant::now();
+        let arguments = request.params.get("arguments").map(|arguments| ArgumentDigest::of(arguments.as_bytes()));
+        let trace = request.meta.other.get_str("traceparent");
+        Self {
+            began: now,
+            mark: now,
+            time: Timestamp::now(),
+            method: request.method,
+            endpoint: incoming.endpoint.clone(),
+            peer: incoming.peer,
+            client: context.client.name(),
+            revision: context.client.revision,
+            trace_id: trace.and_then(|parent| TraceContext::parse(&parent)).map(|trace| trace.trace_id()),
+            arguments,
+            target: None,
+            server: None,
+            principal: None,
+            decision: None,
+            durations: Durations::default(),
+        }
+    }
+
+    fn step(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let took = now.duration_since(self.mark);
+        self.mark = now;
+        Some(took)
+    }
+
+    pub(crate) fn authenticated(&mut self, principal: &Principal) {
+        self.durations.authenticate = self.step();
+        self.principal = Some(principal.clone());
+    }
+
+    pub(crate) fn resolved(&mut self, call: &Call) {
+        self.durations.resolve = self.step();
+        self.server = Some(call.server().clone());
+        self.target = Some(call.target.own.clone());
+    }
+
+    pub(crate) fn permitted(&mut self, decision: &Decision) {
+        self.durations.decide = self.step();
+        self.decision = Some(decision.clone());
+    }
+
+    pub(crate) fn denied(&mut self, decision: &Decision) {
+        self.permitted(decision);
+    }
+
+    /// From here on the upstream works.
+    pub(crate) fn sending(&mut self) {
+        self.mark = Instant::now();
+    }
+
+    pub(crate) fn answered(&mut self) {
+        self.durations.upstream = self.step();
+    }
+
+    /// Writes the record and counts the call.
+    pub(crate) fn finish(mut self, outcome: &Result<Reply, Failure>, audit: &Audit, parts: &Parts) {
+        self.durations.total = Some(self.began.elapsed());
+        let (word, failure) = judge(outcome);
+        let total = self.durations.total.unwrap_or_default();
+        let upstream = self.durations.upstream.unwrap_or_default();
+        let metrics = self.server.as_ref().and_then(|name| parts.servers.get(name)).map_or(&parts.unresolved, |server| &server.metrics);
+        metrics.call_finished(word, total, upstream);
+        if let Err(failure) = outcome {
+            let server = self.server.as_deref().unwrap_or_default();
+            tracing::debug!(method = self.method.as_str(), server, failure = failure.label(), "{failure}");
+        }
+        audit.record(&self.record(word, failure, outcome));
+    }
+
+    fn record<'a>(&'a self, outcome: Outcome, failure: Option<&'static str>, result: &Result<Reply, Failure>) -> AuditRecord<'a> {
+        AuditRecord {
+            time: self.time,
+            id: RecordId::next(),
+            trace_id: self.trace_id,
+            principal: self.principal.as_ref().map(|principal| principal.id().into()),
+            client: self.client.as_deref().map(Into::into),
+            revision: Some(self.revision.as_str().into()),
+            endpoint: if self.peer == Peer::Stdio { "stdio".into() } else { self.endpoint.to_string().into() },
+            server: self.server.as_deref().map(Into::into),
+            method: self.method.as_str().into(),
+            target: self.target.as_deref().map(Into::into),
+            arguments: self.arguments,
+            decision: self.decision.as_ref().map(|decision| decision.effect.as_str().into()),
+            rule: self.decision.as_ref().map(|decision| decision.place.as_str().into()),
+            outcome,
+            failure: failure.map(Into::into),
+            result_bytes: result.as_ref().ok().map(|reply| reply.result.text_len() as u64),
+            durations: self.durations,
+        }
+    }
+}
+
+fn judge(outcome: &Result<Reply, Failure>) -> (Outcome, Option<&'static str>) {
+    match outcome {
+        Ok(reply) if reply.result.get("isError").is_some_and(|value| value.as_bytes().as_ref() == b"true") => (Outcome::ToolError, None),
+        Ok(_) => (Outcome::Ok, None),
+        Err(failure) => match failure.kind {
+            FailureKind::Denied => (Outcome::Denied, Some(failure.label())),
+            FailureKind::Cancelled => (Outcome::Cancelled, Some(failure.label())),
+            _ => (Outcome::Failed, Some(failure.label())),
+        },
+    }
+}

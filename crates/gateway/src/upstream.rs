@@ -1,0 +1,202 @@
+//! One configured server: its life, its lists, the calls to it.
+//!
+//! | file | its subject |
+//! | --- | --- |
+//! | `call` | the way of one call: wait, send, watch the clock, send again where safe |
+//! | `deadline` | the two limits of a call, and what moves the first |
+//! | `retry` | which requests may be sent twice |
+//! | `shape` | whether a result is one |
+//! | `life` | what everybody sees of a server, and its connection |
+//! | `keeper` | the one task that starts, lists, buries and restarts it |
+//! | `health` | states, backoff, breaker |
+//! | `listing` | the four lists and how they are fetched |
+//! | `news` | what a server says unasked |
+//! | `reach`, `launch` | how a child, a remote and a built-in are reached |
+
+mod call;
+mod deadline;
+mod health;
+mod keeper;
+mod launch;
+mod life;
+mod listing;
+mod news;
+mod own_call;
+mod reach;
+mod retry;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sallyport_policy::Permitted;
+use sallyport_protocol::{Context, Failure, Listeners, Reply, Request, ServerIdentity};
+use sallyport_sandbox::Host;
+use sallyport_telemetry::{Folders, Metrics};
+
+pub use health::{Outage, UpstreamState};
+pub use life::OnChange;
+pub use listing::{Entry, Freshness, Listing};
+
+use crate::plan::ServerPlan;
+use keeper::Keeper;
+use life::{Life, Order};
+
+/// What all servers have around them.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Where sandboxes are launched from.
+    pub host: Host,
+    /// Where servers' logs and installed packages lie.
+    pub folders: Folders,
+    /// Who the gateway says it is to a server.
+    pub identity: ServerIdentity,
+    /// Where figures go.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A request on its way to a server, with that server's own names and URIs.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    /// The server's name.
+    pub server: Arc<str>,
+    /// The request.
+    pub request: Request,
+}
+
+/// One configured server. Dropping it ends the server in the background; [`stop`](Self::stop) waits for that.
+pub struct Upstream {
+    life: Arc<Life>,
+    /// The keeper until its task is started, which needs a runtime.
+    keeper: Mutex<Option<Keeper>>,
+    kept: AtomicBool,
+}
+
+impl Upstream {
+    /// A server as it is configured. Starts nothing.
+    #[must_use]
+    pub fn new(plan: ServerPlan, surroundings: Arc<Surroundings>) -> Arc<Self> {
+        let reach = launch::way_to(&plan, &surroundings);
+        Self::reached_by(plan, &surroundings.identity, &surroundings.metrics, reach, health::Pace::default())
+    }
+
+    fn reached_by(
+        plan: ServerPlan,
+        identity: &ServerIdentity,
+        metrics: &Metrics,
+        reach: Box<dyn reach::Reach>,
+        pace: health::Pace,
+    ) -> Arc<Self> {
+        let metrics = metrics.server(&plan.name);
+        let life = Arc::new(Life::new(plan, identity, metrics));
+        let keeper = Mutex::new(Some(Keeper::new(life.clone(), reach, pace)));
+        Arc::new(Self { life, keeper, kept: AtomicBool::new(false) })
+    }
+
+    /// The server's name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.life.name
+    }
+
+    /// Its part of the configuration.
+    #[must_use]
+    pub fn plan(&self) -> &ServerPlan {
+        &self.life.plan
+    }
+
+    /// What state it is in.
+    #[must_use]
+    pub fn state(&self) -> UpstreamState {
+        self.life.state.borrow().clone()
+    }
+
+    /// The last good lists, and how far they can be relied on.
+    #[must_use]
+    pub fn listing(&self) -> Arc<Listing> {
+        self.life.listing.load_full()
+    }
+
+    /// Begins to start the server and to fetch its lists, in the background. Must be called on a tokio runtime.
+    pub fn start(&self) {
+        self.keep();
+        self.life.want();
+    }
+
+    /// The listing, once the server was asked for it, or could not be, and [`on_change`](Self::on_change) was told; waits for that
+    /// at most `wait`. Starts the server where it has not told yet what it offers.
+    pub async fn listed(&self, wait: Duration) -> Arc<Listing> {
+        let mut is_listed = self.life.is_listed.subscribe();
+        if !*is_listed.borrow_and_update() {
+            self.start();
+            let _ = tokio::time::timeout(wait, is_listed.wait_for(|is_listed| *is_listed)).await; // late: the listing says so itself
+        }
+        self.listing()
+    }
+
+    /// Sends a call that policy let through: the only way to a server. Starts the server where it is not running, waits for the
+    /// answer within the configured limits, sends again once where that cannot do a thing twice.
+    ///
+    /// # Errors
+    /// The server's own error; `Unreachable`, `TimedOut`, `Malformed`, `Overloaded`, `Cancelled`, each naming the server and
+    /// saying whether the call may be repeated.
+    pub async fn send(&self, call: Permitted<Routed>, context: Context) -> Result<Reply, Failure> {
+        self.keep();
+        let (routed, _) = call.into_parts();
+        call::deliver(&self.life, routed.request, context).await
+    }
+
+    /// Sets who is told that the [`listing`](Self::listing) is another now, its freshness included. Called on the server's own
+    /// task: must not block.
+    pub fn on_change(&self, notify: Arc<OnChange>) {
+        *self.life.on_change.lock().unwrap_or_else(PoisonError::into_inner) = Some(notify);
+    }
+
+    /// Who hears what the server says unasked, under its own names and URIs. `*Changed` is told when the listing is another
+    /// already.
+    #[must_use]
+    pub fn listeners(&self) -> &Listeners {
+        &self.life.listeners
+    }
+
+    /// Ends the server for good: no more calls are let in, those under way may finish for at most `grace`, then it is closed in
+    /// order (a child: stdin closed, SIGTERM, SIGKILL).
+    pub async fn stop(&self, grace: Duration) {
+        self.life.drain(grace).await;
+        let mut states = self.life.state.subscribe();
+        self.life.orders.send_replace(Order::Stop);
+        if self.kept.load(Ordering::Acquire) {
+            let _ = states.wait_for(|state| matches!(state, UpstreamState::Stopped)).await;
+        } else {
+            self.life.set_state(UpstreamState::Stopped);
+        }
+    }
+
+    /// Starts the keeper's task, once.
+    fn keep(&self) {
+        if self.kept.load(Ordering::Acquire) {
+            return;
+        }
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            tokio::spawn(keeper.run());
+            self.kept.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.life.orders.send_replace(Order::Stop); // the keeper ends, and with it the hold on the server
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Upstream").field("life", &self.life).finish_non_exhaustive()
+    }
+}

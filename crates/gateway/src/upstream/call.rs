@@ -1,0 +1,177 @@
+//! The way of one call to a server: wait for it, send, watch the clock, send again where that is safe.
+
+use std::sync::Arc;
+
+use sallyport_protocol::{BoxFuture, Cancel, Context, Failure, FailureKind, Reply, Request, Retry};
+
+use crate::upstream::deadline::{Deadline, Signs};
+use crate::upstream::health::nameless;
+use crate::upstream::life::{Life, Link};
+use crate::upstream::own_call::LEAVE;
+use crate::upstream::{retry, shape};
+
+/// Sends `request` to the server and brings its answer.
+pub(crate) async fn deliver(life: &Life, request: Request, context: Context) -> Result<Reply, Failure> {
+    let _flight = life.enter()?;
+    let deadline = Deadline::start(&life.plan.timeouts);
+    let signs = Signs::of(context.asker, &deadline);
+    let call = Call { life, request, deadline, context: Context { asker: signs.clone(), ..context }, signs };
+    let ready = life.link.load_full();
+    let link = match ready {
+        Some(link) => link,
+        None => Box::pin(call.connection(None)).await?, // off the hot path: kept out of every call's future
+    };
+    match call.attempt(&link).await {
+        Err(failure) if retry::is_worth_it(&failure, || call.is_repeatable()) => Box::pin(call.again(&link, failure)).await,
+        outcome => outcome,
+    }
+}
+
+struct Call<'a> {
+    life: &'a Life,
+    request: Request,
+    context: Context,
+    deadline: Deadline,
+    signs: Arc<Signs>,
+}
+
+impl Call<'_> {
+    async fn connection(&self, besides: Option<&Arc<Link>>) -> Result<Arc<Link>, Failure> {
+        let connection = self.life.connection(&self.deadline, besides);
+        let link = tokio::select! {
+            biased;
+            link = connection => link?,
+            () = self.context.cancel.cancelled() => return Err(self.cancelled()),
+        };
+        self.signs.note(); // the server's time begins now
+        Ok(link)
+    }
+
+    /// Sends the request over `link` and waits for the answer.
+    async fn attempt(&self, link: &Arc<Link>) -> Result<Reply, Failure> {
+        let cancel = Cancel::new();
+        let context = Context { cancel: cancel.clone(), ..self.context.clone() };
+        let mut work = link.server.handle(self.request.clone(), context);
+        let outcome = tokio::select! {
+            biased;
+            outcome = &mut work => outcome,
+            () = self.context.cancel.cancelled() => return Err(Box::pin(abandon(&cancel, work, self.cancelled())).await),
+            limit = self.deadline.passed(&self.signs) => {
+                link.stayed_silent();
+                return Err(Box::pin(abandon(&cancel, work, self.timed_out(limit))).await);
+            }
+        };
+        match outcome {
+            Ok(reply) => {
+                link.answered();
+                self.checked(reply)
+            }
+            Err(failure) => Err(Box::pin(self.failed(link, failure)).await),
+        }
+    }
+
+    /// Sends the request a second and last time, over another connection where the first is lost.
+    async fn again(&self, link: &Arc<Link>, first: Failure) -> Result<Reply, Failure> {
+        tracing::debug!(server = %self.life.name, method = self.request.method.as_str(), failure = %first, "sent again");
+        let lost = !link.reconnects || first.retry == Retry::Safe;
+        let next = self.connection(lost.then_some(link)).await?;
+        self.attempt(&next).await
+    }
+
+    fn checked(&self, reply: Reply) -> Result<Reply, Failure> {
+        match shape::fault(&self.request, &reply) {
+            None => Ok(reply),
+            Some(fault) => {
+                let text = format!("{}: the result is malformed: {fault}", self.subject());
+                Err(Failure::upstream(&self.life.name, FailureKind::Malformed, Retry::Unknown, text))
+            }
+        }
+    }
+
+    /// Looks at a failure: what it says of the connection, and what the connection says of it.
+    async fn failed(&self, link: &Link, failure: Failure) -> Failure {
+        match (&failure.kind, failure.retry) {
+            (FailureKind::Upstream(_), _) => link.answered(),
+            (FailureKind::Unreachable, Retry::Safe | Retry::Unknown) => return self.lost(link, failure).await,
+            _ => {}
+        }
+        failure
+    }
+
+    /// A call whose server was not there, or went away.
+    async fn lost(&self, link: &Link, failure: Failure) -> Failure {
+        let why = nameless(&self.life.name, &failure.public);
+        if !link.reconnects {
+            return match link.end().await {
+                Some(end) => self.broken_off(&end.why, failure).with_internal(end.for_the_log()),
+                None => self.broken_off(&why, failure),
+            };
+        }
+        match failure.retry {
+            Retry::Safe => link.give_up(why.clone()), // not even a connection is to be had
+            _ => link.stayed_silent(),
+        }
+        self.broken_off(&why, failure)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.life.repeatable.covers(&self.request, &self.life.listing.load())
+    }
+
+    /// What the call is about, for people: "server `files`, tool `read`".
+    fn subject(&self) -> String {
+        let server = &self.life.name;
+        let method = self.request.method;
+        let kind = match method.name_parameter() {
+            Some("uri") => "resource",
+            Some("taskId") => "task",
+            Some(_) if method == sallyport_protocol::Method::PromptsGet => "prompt",
+            Some(_) => "tool",
+            None => return format!("server `{server}`, {}", method.as_str()),
+        };
+        format!("server `{server}`, {kind} `{}`", self.request.name().unwrap_or_default())
+    }
+
+    fn timed_out(&self, limit: std::time::Duration) -> Failure {
+        let (retry, advice) = if self.is_repeatable() {
+            (Retry::Safe, "it may safely be called again")
+        } else {
+            (Retry::Unknown, "whether it was carried out is not known: look before you call it again")
+        };
+        let kind = if limit < self.life.plan.timeouts.call_max {
+            "no answer and no progress within"
+        } else {
+            "no answer within the hard limit of"
+        };
+        let text = format!("{}: {kind} {limit:?}; the call was cancelled; {advice}", self.subject());
+        Failure::upstream(&self.life.name, FailureKind::TimedOut(limit), retry, text)
+            .with_hint(format!("the limits are `servers.{0}.timeouts.call` and `servers.{0}.timeouts.call_max`", self.life.name))
+    }
+
+    fn broken_off(&self, why: &str, failure: Failure) -> Failure {
+        let advice = match failure.retry {
+            Retry::Safe => "the call was not carried out",
+            _ if self.is_repeatable() => "it may safely be called again",
+            _ => "whether the call was carried out is not known",
+        };
+        let public = format!("{}: the server went away: {why}; {advice}", self.subject()).into();
+        let hint = failure.hint.or_else(|| Some(format!("`sallyport logs {}` shows what it wrote", self.life.name).into()));
+        Failure { public, hint, ..failure }
+    }
+
+    fn cancelled(&self) -> Failure {
+        Failure::new(
+            FailureKind::Cancelled,
+            sallyport_protocol::FailureSource::Client,
+            Retry::Unknown,
+            format!("{}: the call was cancelled", self.subject()),
+        )
+    }
+}
+
+/// Tells the server that an answer is not wanted any more, and gives it a moment to take note.
+async fn abandon(cancel: &Cancel, work: BoxFuture<'_, Result<Reply, Failure>>, failure: Failure) -> Failure {
+    cancel.cancel();
+    let _ = tokio::time::timeout(LEAVE, work).await; // what it says now comes too late
+    failure
+}

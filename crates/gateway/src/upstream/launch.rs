@@ -1,0 +1,63 @@
+//! The ways to a server: a child in its boundary, an address, a built-in.
+
+mod child;
+mod remote;
+mod values;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_protocol::{BoxFuture, Revision};
+use sallyport_servers::BuiltInConfig;
+use sallyport_transport::client::Options;
+
+use crate::plan::{ServerPlan, Source};
+use crate::upstream::Surroundings;
+use crate::upstream::health::Outage;
+use crate::upstream::reach::{Doing, Hold, Reach, Reached};
+
+/// The way to the server that `plan` describes.
+pub(crate) fn way_to(plan: &ServerPlan, surroundings: &Arc<Surroundings>) -> Box<dyn Reach> {
+    match &plan.source {
+        Source::Stdio(stdio) => Box::new(child::ToChild::new(plan, stdio.clone(), surroundings.clone())),
+        Source::Remote(remote) => Box::new(remote::ToRemote::new(plan, remote.clone(), surroundings.clone())),
+        Source::BuiltIn(config) => Box::new(ToBuiltIn(config.clone())),
+    }
+}
+
+/// How a connection to the server is opened.
+fn options(plan_name: &str, limit: Duration, known: Option<Revision>, surroundings: &Surroundings) -> Options {
+    let mut options = Options::new(plan_name, surroundings.identity.clone());
+    options.known = known;
+    options.probe_timeout = limit;
+    options.connect_timeout = limit;
+    options
+}
+
+/// A server inside the gateway.
+struct ToBuiltIn(BuiltInConfig);
+
+impl Reach for ToBuiltIn {
+    fn reach<'a>(&'a self, _: Option<Revision>, _: Doing<'a>) -> BoxFuture<'a, Result<Reached, Outage>> {
+        Box::pin(async {
+            let config = self.0.clone();
+            let built = tokio::task::spawn_blocking(move || config.build()).await;
+            let built = built.map_err(|_| Outage::new("building it failed, which is a fault of ours"))?;
+            let server = built.map_err(|error| Outage { why: error.message, hint: error.hint, last_words: Vec::new() })?;
+            Ok(Reached { server: server.into(), hold: Box::new(InProcess), reconnects: true })
+        })
+    }
+}
+
+/// A built-in does not end before the gateway does.
+struct InProcess;
+
+impl Hold for InProcess {
+    fn ended(&self) -> BoxFuture<'_, Outage> {
+        Box::pin(std::future::pending())
+    }
+
+    fn close(&self, _: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -1,0 +1,175 @@
+//! A server that is a program: launched inside its boundary, spoken to over its stdin and stdout.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_protocol::{BoxFuture, Failure, FailureKind, Retry, Revision};
+use sallyport_sandbox::{EnvText, Exit, Instance, Network, Profile, Program, Running};
+use sallyport_telemetry::state_folder::private_folder;
+use sallyport_transport::client::Connection;
+use tokio::time::timeout;
+
+use super::options;
+use super::values::filled_in;
+use crate::plan::{ServerPlan, StdioPlan};
+use crate::upstream::Surroundings;
+use crate::upstream::health::Outage;
+use crate::upstream::reach::{Doing, Hold, Reach, Reached};
+
+/// How long after its pipe closed a child's end is waited for: the kernel needs milliseconds.
+const END_WITHIN: Duration = Duration::from_millis(150);
+
+/// The way to a program.
+pub(super) struct ToChild {
+    name: String,
+    plan: StdioPlan,
+    connect: Duration,
+    surroundings: Arc<Surroundings>,
+}
+
+impl ToChild {
+    pub(super) fn new(plan: &ServerPlan, stdio: StdioPlan, surroundings: Arc<Surroundings>) -> Self {
+        Self { name: plan.name.clone(), plan: stdio, connect: plan.timeouts.connect, surroundings }
+    }
+
+    /// Launches the program and shakes hands with it. A server that ends when it is probed is started once more without a probe.
+    async fn start(&self, known: Option<Revision>, doing: Doing<'_>) -> Result<Reached, Outage> {
+        match self.start_once(known, doing).await {
+            Err(Start::Failed(outage)) => Err(outage),
+            Err(Start::EndedByProbe) => {
+                tracing::debug!(server = self.name, "ended when it was probed; started again without");
+                self.start_once(Some(Revision::LATEST_LEGACY), doing).await.map_err(|failed| match failed {
+                    Start::Failed(outage) => outage,
+                    Start::EndedByProbe => Outage::new("it ends when it is spoken to"),
+                })
+            }
+            Ok(reached) => Ok(reached),
+        }
+    }
+
+    async fn start_once(&self, known: Option<Revision>, doing: Doing<'_>) -> Result<Reached, Start> {
+        doing("starting".into());
+        let instance = self.launch().await?;
+        let (stdin, stdout) = instance.take_io().ok_or_else(|| Outage::new("its stdin and stdout were taken, which is a fault of ours"))?;
+        doing("connecting".into());
+        let options = options(&self.name, self.connect, known, &self.surroundings);
+        match Connection::over_stdio(stdout, stdin, options).await {
+            Ok(connection) => {
+                let hold = Box::new(Child { connection: connection.clone(), instance });
+                Ok(Reached { server: connection, hold, reconnects: false })
+            }
+            Err(failure) if matches!(failure.kind, FailureKind::UnsupportedVersion(_)) && failure.retry == Retry::Safe => {
+                Err(Start::EndedByProbe)
+            }
+            Err(failure) => Err(self.why_not(&failure, &instance).await.into()),
+        }
+    }
+
+    async fn launch(&self) -> Result<Instance<Running>, Outage> {
+        let refused = |error: sallyport_sandbox::Error| Outage { hint: error.hint().map(Into::into), ..Outage::new(error.to_string()) };
+        let backend = self.plan.sandbox.build(&self.surroundings.host).map_err(refused)?;
+        let (profile, program) = (self.profile(), self.program()?);
+        let instance = timeout(self.connect, backend.launch(&profile, &program)).await;
+        let instance =
+            instance.map_err(|_| Outage::new(format!("its sandbox was not there within {:?}", self.connect)))?.map_err(refused)?;
+        tracing::info!(server = self.name, pid = instance.pid(), boundary = %instance.in_force(), "launched");
+        if self.plan.sandbox.is_none() {
+            tracing::warn!(server = self.name, "runs without a boundary, as `sandbox = \"none\"` says");
+        } else if profile.network == Network::Host {
+            tracing::warn!(server = self.name, "may use the whole network of this machine, not only what `network` names");
+        }
+        Ok(instance)
+    }
+
+    fn profile(&self) -> Profile {
+        let network = if self.plan.network.is_empty() { Network::None } else { Network::Host };
+        Profile { read: self.plan.read.clone(), write: self.plan.write.clone(), network, limits: self.plan.limits.clone() }
+    }
+
+    fn program(&self) -> Result<Program, Outage> {
+        let mut program = Program::new(&self.name, &self.plan.program);
+        program.args = self.plan.arguments.iter().map(filled_in).collect::<Result<_, _>>()?;
+        for (name, value) in &self.plan.environment {
+            program.env.insert(name.clone(), EnvText::from(filled_in(value)?));
+        }
+        program.cwd = Some(self.plan.folder.clone());
+        let log = self.surroundings.folders.server_log(&self.name);
+        if let Some(folder) = log.parent() {
+            private_folder(folder).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;
+        }
+        program.log = Some(log);
+        Ok(program)
+    }
+
+    /// Why no connection came about: the program's end tells more than the connection's.
+    async fn why_not(&self, failure: &Failure, instance: &Instance<Running>) -> Outage {
+        let exit = timeout(END_WITHIN, instance.wait()).await.ok();
+        instance.stop(Duration::ZERO).await;
+        let mut outage = match exit {
+            Some(exit) => Outage::new(format!("it {exit} before it was ready")),
+            None => Outage::of_failure(&self.name, failure),
+        };
+        outage.last_words = instance.stderr_tail();
+        outage.hint.get_or_insert_with(|| format!("`sallyport logs {}` shows what it wrote", self.name));
+        outage
+    }
+}
+
+impl Reach for ToChild {
+    fn reach<'a>(&'a self, known: Option<Revision>, doing: Doing<'a>) -> BoxFuture<'a, Result<Reached, Outage>> {
+        Box::pin(self.start(known, doing))
+    }
+}
+
+/// Why a start led to nothing.
+enum Start {
+    /// It ended when it was probed: some legacy servers do.
+    EndedByProbe,
+    Failed(Outage),
+}
+
+impl From<Outage> for Start {
+    fn from(outage: Outage) -> Self {
+        Self::Failed(outage)
+    }
+}
+
+/// A running program and the connection to it.
+struct Child {
+    connection: Arc<Connection>,
+    instance: Instance<Running>,
+}
+
+impl Child {
+    fn outage(&self, why: String) -> Outage {
+        Outage { last_words: self.instance.stderr_tail(), ..Outage::new(why) }
+    }
+
+    fn of_exit(&self, exit: Exit) -> Outage {
+        self.outage(format!("it {exit}"))
+    }
+}
+
+impl Hold for Child {
+    fn ended(&self) -> BoxFuture<'_, Outage> {
+        Box::pin(async {
+            let closed = tokio::select! {
+                biased;
+                exit = self.instance.wait() => return self.of_exit(exit),
+                closed = self.connection.closed() => closed,
+            };
+            match timeout(END_WITHIN, self.instance.wait()).await {
+                Ok(exit) => self.of_exit(exit),
+                Err(_) => self.outage(format!("its connection ended: {}", closed.why)),
+            }
+        })
+    }
+
+    fn close(&self, grace: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.connection.close().await;
+            let exit = self.instance.stop(grace).await;
+            tracing::debug!(%exit, "child ended");
+        })
+    }
+}

@@ -1,0 +1,77 @@
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+
+const ALICE: &str = "alice-alice-alice-alice";
+const BOB: &str = "bob-bob-bob-bob-bob-bob";
+const REMOTE: Peer = Peer::Remote(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+
+fn identity(keys: &[(&str, &str)]) -> Result<Identity, Vec<InvalidKey>> {
+    Identity::new(keys.iter().map(|(name, key)| ((*name).to_owned(), Secret::new((*key).to_owned()))).collect())
+}
+
+fn who(identity: &Identity, key: Option<&str>, peer: Peer) -> Result<String, Unauthenticated> {
+    let token = key.map(CallerToken::new);
+    identity.authenticate(token.as_ref(), peer).map(|principal| principal.id().to_owned())
+}
+
+#[test]
+fn without_keys_this_machine_is_the_local_user_and_nobody_else_gets_in() {
+    let open = identity(&[]).unwrap();
+    assert!(!open.needs_key());
+    for key in [None, Some(ALICE)] {
+        assert_eq!(who(&open, key, Peer::Stdio).unwrap(), "local");
+        assert_eq!(who(&open, key, Peer::Loopback).unwrap(), "local");
+        assert_eq!(who(&open, key, REMOTE), Err(Unauthenticated::NotLocal));
+    }
+}
+
+#[test]
+fn with_keys_every_connection_needs_one() {
+    let closed = identity(&[("alice", ALICE), ("bob", BOB)]).unwrap();
+    assert!(closed.needs_key());
+    for peer in [Peer::Loopback, REMOTE] {
+        assert_eq!(who(&closed, Some(ALICE), peer).unwrap(), "key:alice");
+        assert_eq!(who(&closed, Some(BOB), peer).unwrap(), "key:bob");
+        assert_eq!(who(&closed, None, peer), Err(Unauthenticated::NoKey));
+    }
+    assert_eq!(who(&closed, None, Peer::Stdio).unwrap(), "local");
+}
+
+#[test]
+fn only_the_whole_key_is_the_key() {
+    let closed = identity(&[("alice", ALICE)]).unwrap();
+    let (first, last) = (ALICE.strip_prefix('a').unwrap(), ALICE.strip_suffix('e').unwrap());
+    let (longer, upper) = (format!("{ALICE}a"), ALICE.to_uppercase());
+    for key in ["", " ", first, last, &longer, &upper, "alice", "\0"] {
+        assert_eq!(who(&closed, Some(key), Peer::Loopback), Err(Unauthenticated::UnknownKey), "{key:?}");
+    }
+}
+
+#[test]
+fn unfit_keys_are_refused_all_at_once_and_never_repeated() {
+    let long = "x".repeat(4097);
+    let errors = identity(&[
+        ("short", "hunter2"),
+        ("long", &long),
+        ("spaced", "hunter2 hunter2 hunter2"),
+        ("alice", ALICE),
+        ("alice", BOB),
+        ("again", ALICE),
+    ])
+    .unwrap_err();
+    let told: Vec<String> = errors.iter().map(|error| format!("{error} ({})", error.hint())).collect();
+    assert_eq!(
+        told,
+        [
+            "key `short` is shorter than 16 bytes (make one with `openssl rand -hex 32`)",
+            "key `long` is longer than 4096 bytes (make one with `openssl rand -hex 32`)",
+            "key `spaced` has space or characters outside ASCII, so no request could carry it (make one with `openssl rand -hex 32`)",
+            "key `alice` is configured twice (name each key once)",
+            "key `again` equals another key (give every caller a key of its own, so that it can be taken back alone)",
+        ]
+    );
+    assert!(!format!("{errors:?}").contains("hunter2"));
+}

@@ -1,0 +1,11 @@
+//! Establishes who calls.
+//!
+//! Today by bearer key: [`Identity`] holds the digests of the configured keys and turns what a caller showed into a
+//! [`Principal`](sallyport_policy::Principal), or refuses it.
+#![forbid(unsafe_code)]
+
+mod authenticate;
+mod key;
+
+pub use authenticate::{Identity, Unauthenticated};
+pub use key::InvalidKey;

@@ -1,0 +1,7 @@
+use sallyport_protocol::CallerToken;
+
+fn copy(token: &CallerToken) -> CallerToken {
+    token.clone()
+}
+
+fn main() {}

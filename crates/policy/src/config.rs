@@ -1,0 +1,83 @@
+//! What a configuration says about policy.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Effect;
+
+/// The `[policy]` table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Policy")]
+pub struct Config {
+    /// What holds where no rule speaks. Without it, the one person at this machine (stdio, or loopback without keys) is
+    /// allowed and everybody else denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Effect>,
+    /// Rules over servers, beside those that stand on the servers themselves. All rules of a server hold together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
+}
+
+/// Rules for every server whose name matches a glob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "PolicyRule")]
+pub struct Rule {
+    /// Glob over server names, e.g. `git*`; every server if left out.
+    #[serde(default = "every_server")]
+    pub server: String,
+    /// As `read_only` of a server, for every server that `server` matches.
+    #[serde(default)]
+    pub read_only: bool,
+    /// As `allow` of a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// As `deny` of a server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+}
+
+fn every_server() -> String {
+    "*".into()
+}
+
+/// The rules that stand on a server: which of its tools, prompts and resources may be seen and used.
+///
+/// Globs (`*`, `?`, `[ab]`, `{a,b}`) match the whole of a tool's or prompt's own name or a resource's own URI, upper and
+/// lower case apart. `deny` wins over all; what `allow` names is allowed; with `read_only`, so is what changes nothing.
+/// As soon as `allow` or `read_only` is given, everything else is denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerRules {
+    /// Allow what changes nothing: prompts, resources, and tools that are annotated so (`readOnlyHint`) by a built-in or
+    /// a server with `trust_annotations = true`.
+    pub read_only: bool,
+    /// Allow what one of these globs matches. An empty list allows nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// Deny what one of these globs matches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+}
+
+/// A rule that cannot be understood or can never match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidPolicy {
+    /// Where it stands, e.g. `policy.rules[1].deny[0]`.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: String,
+}
+
+impl fmt::Display for InvalidPolicy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.message)
+    }
+}
+
+impl std::error::Error for InvalidPolicy {}

@@ -1,0 +1,3 @@
+//! The policy engines, one file each.
+
+pub mod allowlist;

@@ -1,0 +1,214 @@
+//! Lists of what is allowed and denied, by glob over server and name.
+//!
+//! All rules that concern a server are compiled to one entry when the configuration is read, so that a decision is one
+//! look-up and two or three automata over the name, without allocation.
+
+use std::collections::{BTreeMap, HashMap};
+
+use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
+
+use crate::{
+    Action, Config, Decision, Effect, EngineFailure, InvalidPolicy, Place, PolicyEngine, Principal, Reason, Resource, ServerRules,
+};
+
+/// Most rules in one configuration, and most globs in one list: far above what a person maintains, low enough that the
+/// automata stay small.
+const MOST_ENTRIES: usize = 1000;
+/// Longest glob in bytes; names of tools are at most 128 (MCP, tool names), URIs are usually shorter than this.
+const LONGEST_GLOB: usize = 1024;
+
+/// The compiled lists.
+#[derive(Debug)]
+pub struct Allowlist {
+    default: Option<Effect>,
+    default_place: Place,
+    servers: HashMap<String, Vec<CompiledRules>>,
+}
+
+/// One set of rules as it applies to one server.
+#[derive(Clone, Debug)]
+struct CompiledRules {
+    deny: GlobSet,
+    deny_place: Place,
+    allow: Option<GlobSet>,
+    allow_place: Place,
+    /// Where `read_only = true` stands.
+    read_only: Option<Place>,
+}
+
+impl Allowlist {
+    /// Compiles the rules of `config` and those that stand on the `servers` themselves, which has an entry for every
+    /// configured server.
+    ///
+    /// # Errors
+    /// Every rule that cannot be understood or can never match.
+    pub fn build(config: &Config, servers: &BTreeMap<String, ServerRules>) -> Result<Self, Vec<InvalidPolicy>> {
+        let mut errors = Vec::new();
+        let mut compiled: HashMap<String, Vec<CompiledRules>> = servers.keys().map(|name| (name.clone(), Vec::new())).collect();
+        for (name, rules) in servers.iter().filter(|(_, rules)| **rules != ServerRules::default()) {
+            let rules = compile(rules, &format!("servers.{name}"), &mut errors);
+            compiled.entry(name.clone()).or_default().push(rules);
+        }
+        spread_rules(config, &mut compiled, &mut errors);
+        if errors.is_empty() {
+            Ok(Self { default: config.default, default_place: Place::new("policy.default"), servers: compiled })
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn by_default(&self, principal: &Principal) -> Decision {
+        let local = if principal.is_local_user() { Effect::Allow } else { Effect::Deny };
+        Decision { effect: self.default.unwrap_or(local), reason: Reason::Default, place: self.default_place.clone() }
+    }
+}
+
+impl PolicyEngine for Allowlist {
+    fn name(&self) -> &'static str {
+        "allowlist"
+    }
+
+    /// The action makes no difference here: what may be used may be seen, and the other way round. A server that the
+    /// configuration did not have when the rules were compiled is a failure: nobody knows which rules are meant for it.
+    fn evaluate(&self, principal: &Principal, _: Action, resource: &Resource<'_>) -> Result<Decision, EngineFailure> {
+        let Some(rules) = self.servers.get(resource.server) else {
+            return Err(EngineFailure(format!("server `{}` is not in the configuration", resource.server)));
+        };
+        Ok(denied(rules, resource)
+            .or_else(|| allowed(rules, resource))
+            .or_else(|| restricted(rules, resource))
+            .unwrap_or_else(|| self.by_default(principal)))
+    }
+}
+
+/// A `deny` list of any rule names it.
+fn denied(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
+    let rule = rules.iter().find(|rule| rule.deny.is_match(resource.name))?;
+    let entry = rule.deny.matches(resource.name).first().copied().unwrap_or_default();
+    let place = Place::new(&format!("{}[{entry}]", rule.deny_place));
+    Some(Decision { effect: Effect::Deny, reason: Reason::DenyListed, place })
+}
+
+/// An `allow` list names it, or `read_only` lets it pass.
+fn allowed(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
+    let listed = rules.iter().find(|rule| rule.allow.as_ref().is_some_and(|globs| globs.is_match(resource.name)));
+    if let Some(rule) = listed {
+        let place = rule.allow_place.clone();
+        return Some(Decision { effect: Effect::Allow, reason: Reason::AllowListed, place });
+    }
+    let place = rules.iter().find_map(|rule| rule.read_only.clone()).filter(|_| resource.changes_nothing())?;
+    Some(Decision { effect: Effect::Allow, reason: Reason::ReadOnly, place })
+}
+
+/// Something else was allowed, so this is not.
+fn restricted(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
+    let (reason, place) = if let Some(place) = rules.iter().find_map(|rule| rule.read_only.clone()) {
+        let claims = resource.read_only == Some(true);
+        (if claims { Reason::NotBelieved } else { Reason::NotReadOnly }, place)
+    } else {
+        let rule = rules.iter().find(|rule| rule.allow.is_some())?;
+        (Reason::NotListed, rule.allow_place.clone())
+    };
+    Some(Decision { effect: Effect::Deny, reason, place })
+}
+
+/// Adds each rule of the `[policy]` table to every server that its glob names.
+fn spread_rules(config: &Config, compiled: &mut HashMap<String, Vec<CompiledRules>>, errors: &mut Vec<InvalidPolicy>) {
+    if config.rules.len() > MOST_ENTRIES {
+        errors.push(too_many("policy.rules", config.rules.len()));
+        return;
+    }
+    for (index, rule) in config.rules.iter().enumerate() {
+        let place = format!("policy.rules[{index}]");
+        let rules = ServerRules { read_only: rule.read_only, allow: rule.allow.clone(), deny: rule.deny.clone() };
+        if rules == ServerRules::default() {
+            errors.push(InvalidPolicy {
+                place: place.clone(),
+                message: "the rule says nothing".into(),
+                hint: "give it `read_only = true`, `allow` or `deny`".into(),
+            });
+        }
+        let rules = compile(&rules, &place, errors);
+        let Some(server) = glob(&rule.server, &format!("{place}.server"), errors) else { continue };
+        spread(&rules, &server.compile_matcher(), compiled).unwrap_or_else(|hint| {
+            let message = format!("no server is called `{}`, so the rule can never match", rule.server);
+            errors.push(InvalidPolicy { place: format!("{place}.server"), message, hint });
+        });
+    }
+}
+
+/// Adds `rules` to the servers that `matcher` names; if there is none, says which servers there are.
+fn spread(rules: &CompiledRules, matcher: &GlobMatcher, compiled: &mut HashMap<String, Vec<CompiledRules>>) -> Result<(), String> {
+    let mut found = compiled.is_empty() && matcher.is_match(""); // `*` over no server at all is not a slip
+    for (_, entry) in compiled.iter_mut().filter(|(name, _)| matcher.is_match(name)) {
+        entry.push(rules.clone());
+        found = true;
+    }
+    if found {
+        return Ok(());
+    }
+    let mut names: Vec<&str> = compiled.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names.truncate(20); // enough to see a misspelling
+    Err(format!("the servers are: {}", names.join(", ")))
+}
+
+fn compile(rules: &ServerRules, place: &str, errors: &mut Vec<InvalidPolicy>) -> CompiledRules {
+    CompiledRules {
+        deny: glob_set(&rules.deny, &format!("{place}.deny"), errors),
+        deny_place: Place::new(&format!("{place}.deny")),
+        allow: rules.allow.as_ref().map(|globs| glob_set(globs, &format!("{place}.allow"), errors)),
+        allow_place: Place::new(&format!("{place}.allow")),
+        read_only: rules.read_only.then(|| Place::new(&format!("{place}.read_only"))),
+    }
+}
+
+fn glob_set(globs: &[String], place: &str, errors: &mut Vec<InvalidPolicy>) -> GlobSet {
+    if globs.len() > MOST_ENTRIES {
+        errors.push(too_many(place, globs.len()));
+        return GlobSet::empty();
+    }
+    let mut builder = GlobSetBuilder::new();
+    for (index, text) in globs.iter().enumerate() {
+        if let Some(glob) = glob(text, &format!("{place}[{index}]"), errors) {
+            builder.add(glob);
+        }
+    }
+    builder.build().unwrap_or_else(|error| {
+        errors.push(InvalidPolicy {
+            place: place.to_owned(),
+            message: format!("the globs are too large together: {}", error.kind()),
+            hint: "use fewer alternatives".into(),
+        });
+        GlobSet::empty()
+    })
+}
+
+fn glob(text: &str, place: &str, errors: &mut Vec<InvalidPolicy>) -> Option<Glob> {
+    let problem = if text.trim() != text || text.is_empty() {
+        Some(("a glob that is empty or has space around it can never match".into(), "remove the space".into()))
+    } else if text.len() > LONGEST_GLOB {
+        Some((format!("a glob has at most {LONGEST_GLOB} bytes"), "match a shorter part with `*`".into()))
+    } else {
+        match Glob::new(text) {
+            Ok(glob) => return Some(glob),
+            Err(error) => Some((
+                format!("`{text}` is not a glob: {}", error.kind()),
+                "use `*`, `?`, `[ab]`, `{a,b}`; put `\\` before one of these characters to mean itself".into(),
+            )),
+        }
+    };
+    errors.extend(problem.map(|(message, hint)| InvalidPolicy { place: place.to_owned(), message, hint }));
+    None
+}
+
+fn too_many(place: &str, count: usize) -> InvalidPolicy {
+    InvalidPolicy {
+        place: place.to_owned(),
+        message: format!("{count} entries; at most {MOST_ENTRIES} are allowed"),
+        hint: "use globs".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Policy, Rule};
+
+/// The servers of all tests: one without rules, one with each kind.
+fn servers(rules: &[(&str, ServerRules)]) -> BTreeMap<String, ServerRules> {
+    let plain = ["plain", "github", "gitlab"].map(|name| (name.to_owned(), ServerRules::default()));
+    let given = rules.iter().map(|(name, rules)| ((*name).to_owned(), rules.clone()));
+    plain.into_iter().chain(given).collect()
+}
+
+fn globs(globs: &[&str]) -> Vec<String> {
+    globs.iter().map(|glob| (*glob).to_owned()).collect()
+}
+
+fn allow(list: &[&str]) -> ServerRules {
+    ServerRules { allow: Some(globs(list)), ..ServerRules::default() }
+}
+
+fn deny(list: &[&str]) -> ServerRules {
+    ServerRules { deny: globs(list), ..ServerRules::default() }
+}
+
+fn read_only() -> ServerRules {
+    ServerRules { read_only: true, ..ServerRules::default() }
+}
+
+fn rule(server: &str, rules: ServerRules) -> Rule {
+    Rule { server: server.into(), read_only: rules.read_only, allow: rules.allow, deny: rules.deny }
+}
+
+fn engine(default: Option<Effect>, rules: Vec<Rule>, own: &[(&str, ServerRules)]) -> Allowlist {
+    Allowlist::build(&Config { default, rules }, &servers(own)).unwrap()
+}
+
+/// The decision on a tool that claims nothing, for the local user, in one line.
+fn on(engine: &Allowlist, server: &str, name: &str) -> String {
+    told(engine, &Resource::tool(server, name, None, false))
+}
+
+fn told(engine: &Allowlist, resource: &Resource<'_>) -> String {
+    let decision = engine.evaluate(&Principal::local_user(), Action::Call, resource).unwrap();
+    format!("{} {}", decision.effect.as_str(), decision.place)
+}
+
+#[test]
+fn a_server_without_rules_is_for_the_local_user() {
+    let engine = engine(None, vec![], &[]);
+    let tool = Resource::tool("plain", "read", None, false);
+    for (principal, effect) in [(Principal::local_user(), Effect::Allow), (Principal::key("ci"), Effect::Deny)] {
+        let decision = engine.evaluate(&principal, Action::Call, &tool).unwrap();
+        assert_eq!((decision.effect, decision.reason), (effect, Reason::Default));
+    }
+}
+
+#[test]
+fn a_given_default_holds_for_everyone() {
+    for default in [Effect::Allow, Effect::Deny] {
+        let engine = engine(Some(default), vec![], &[]);
+        for principal in [Principal::local_user(), Principal::key("ci")] {
+            let tool = Resource::tool("plain", "read", None, false);
+            assert_eq!(engine.evaluate(&principal, Action::Call, &tool).unwrap().effect, default);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_server_is_denied_whatever_the_default() {
+    let config = Config { default: Some(Effect::Allow), rules: vec![] };
+    let policy = Policy::build(&config, &servers(&[])).unwrap();
+    let tool = Resource::tool("unheard-of", "read", Some(true), true);
+    let denied = policy.decide(&Principal::local_user(), Action::Call, &tool, ()).unwrap_err();
+    assert_eq!(denied.decision.reason, Reason::EngineFailed);
+}
+
+#[test]
+fn an_allow_list_closes_everything_else() {
+    let engine = engine(None, vec![], &[("a", allow(&["get_*", "{list,find}"])), ("none", allow(&[]))]);
+    assert_eq!(on(&engine, "a", "get_issue"), "allow servers.a.allow");
+    assert_eq!(on(&engine, "a", "find"), "allow servers.a.allow");
+    for name in ["finder", "GET_issue", "xget_issue", "", "delete"] {
+        assert_eq!(on(&engine, "a", name), "deny servers.a.allow", "{name}");
+    }
+    assert_eq!(on(&engine, "none", "anything"), "deny servers.none.allow");
+}
+
+#[test]
+fn deny_wins_and_leaves_the_rest_to_the_default() {
+    let rules = ServerRules { deny: globs(&["x", "delete_*"]), ..allow(&["*"]) };
+    let engine = engine(None, vec![], &[("a", deny(&["delete_*"])), ("b", rules)]);
+    assert_eq!(on(&engine, "a", "delete_repo"), "deny servers.a.deny[0]");
+    assert_eq!(on(&engine, "a", "get_repo"), "allow policy.default");
+    assert_eq!(on(&engine, "b", "delete_repo"), "deny servers.b.deny[1]");
+    assert_eq!(on(&engine, "b", "get_repo"), "allow servers.b.allow");
+}
+
+#[test]
+fn a_name_with_line_ends_or_slashes_does_not_slip_through_a_glob() {
+    let engine = engine(None, vec![], &[("a", deny(&["delete*"])), ("all", deny(&["*"]))]);
+    for name in ["delete\nx", "delete/../x", "delete/", "delete.", "delete\u{0}", "delete\u{2028}é"] {
+        assert!(on(&engine, "a", name).starts_with("deny"), "{name:?}");
+        assert!(on(&engine, "all", name).starts_with("deny"), "{name:?}");
+    }
+    assert!(on(&engine, "all", "").starts_with("deny"));
+}
+
+#[test]
+fn read_only_believes_annotations_only_of_trusted_servers() {
+    let engine = engine(None, vec![], &[("a", ServerRules { allow: Some(globs(&["push"])), ..read_only() })]);
+    let tool = |read_only, trusted| told(&engine, &Resource::tool("a", "x", read_only, trusted));
+    assert_eq!(tool(Some(true), true), "allow servers.a.read_only");
+    for (hint, trusted) in [(Some(true), false), (Some(false), true), (None, true), (None, false)] {
+        assert_eq!(tool(hint, trusted), "deny servers.a.read_only", "{hint:?} {trusted}");
+    }
+    assert_eq!(on(&engine, "a", "push"), "allow servers.a.allow");
+    assert_eq!(told(&engine, &Resource::resource("a", "file:///x")), "allow servers.a.read_only");
+    assert_eq!(told(&engine, &Resource::prompt("a", "review")), "allow servers.a.read_only");
+
+    let claims = Resource::tool("a", "x", Some(true), false);
+    let decision = engine.evaluate(&Principal::local_user(), Action::Call, &claims).unwrap();
+    assert_eq!(decision.reason, Reason::NotBelieved);
+    assert!(decision.hint().contains("trust_annotations"));
+}
+
+#[test]
+fn rules_over_servers_add_to_those_on_the_server() {
+    let rules = vec![rule("git*", deny(&["*delete*"])), rule("github", allow(&["get_*"])), rule("*", deny(&["rm"]))];
+    let engine = engine(None, rules, &[("gitlab", allow(&["delete_x", "list"]))]);
+    assert_eq!(on(&engine, "github", "get_it"), "allow policy.rules[1].allow");
+    assert_eq!(on(&engine, "github", "get_deleted"), "deny policy.rules[0].deny[0]");
+    assert_eq!(on(&engine, "github", "list"), "deny policy.rules[1].allow");
+    assert_eq!(on(&engine, "gitlab", "delete_x"), "deny policy.rules[0].deny[0]");
+    assert_eq!(on(&engine, "gitlab", "list"), "allow servers.gitlab.allow");
+    assert_eq!(on(&engine, "plain", "rm"), "deny policy.rules[2].deny[0]");
+    assert_eq!(on(&engine, "plain", "ls"), "allow policy.default");
+}
+
+#[test]
+fn rules_that_cannot_work_are_refused_all_at_once() {
+    let config = Config {
+        default: None,
+        rules: vec![rule("gitbuh", read_only()), rule("*", ServerRules::default()), rule("[", deny(&["a"])), rule("*", deny(&["{a"]))],
+    };
+    let own = servers(&[("a", ServerRules { deny: globs(&["", " x", "a[", &"y".repeat(1025)]), ..allow(&["\\"]) })]);
+    let errors = Allowlist::build(&config, &own).unwrap_err();
+    let places: Vec<&str> = errors.iter().map(|error| error.place.as_str()).collect();
+    assert_eq!(
+        places,
+        [
+            "servers.a.deny[0]",
+            "servers.a.deny[1]",
+            "servers.a.deny[2]",
+            "servers.a.deny[3]",
+            "servers.a.allow[0]",
+            "policy.rules[0].server",
+            "policy.rules[1]",
+            "policy.rules[2].server",
+            "policy.rules[3].deny[0]",
+        ]
+    );
+    assert_eq!(errors[5].message, "no server is called `gitbuh`, so the rule can never match");
+    assert_eq!(errors[5].hint, "the servers are: a, github, gitlab, plain");
+    assert!(errors.iter().all(|error| !error.message.is_empty() && !error.hint.is_empty()));
+}
+
+#[test]
+fn lists_are_bounded() {
+    let long = ServerRules { deny: vec!["a".into(); MOST_ENTRIES + 1], ..ServerRules::default() };
+    let errors = Allowlist::build(&Config::default(), &servers(&[("a", long)])).unwrap_err();
+    assert_eq!(errors[0].message, "1001 entries; at most 1000 are allowed");
+    let rules = vec![rule("*", read_only()); MOST_ENTRIES + 1];
+    assert_eq!(Allowlist::build(&Config { default: None, rules }, &servers(&[])).unwrap_err()[0].place, "policy.rules");
+}
+
+#[test]
+fn configuration_is_read_strictly() {
+    let config: Config = serde_json::from_str(r#"{"default":"deny","rules":[{"server":"git*","read_only":true}]}"#).unwrap();
+    assert_eq!(config, Config { default: Some(Effect::Deny), rules: vec![rule("git*", read_only())] });
+    for text in [r#"{"defualt":"deny"}"#, r#"{"rules":[{"servers":"a"}]}"#, r#"{"default":"perhaps"}"#, r#"{"rules":[{"deny":"a"}]}"#] {
+        assert!(serde_json::from_str::<Config>(text).is_err(), "{text}");
+    }
+    assert!(serde_json::from_str::<ServerRules>(r#"{"denied":[]}"#).is_err());
+}
+
+fn lists() -> impl Strategy<Value = ServerRules> {
+    let list = || prop::collection::vec("[ab]{0,2}[*?]?[ab]{1}", 0..4);
+    (any::<bool>(), prop::option::of(list()), list()).prop_map(|(read_only, allow, deny)| ServerRules { read_only, allow, deny })
+}
+
+proptest! {
+    /// What a list shows can be called, and what it hides cannot.
+    #[test]
+    fn lists_and_calls_agree(
+        own in lists(), over in lists(), name in "[ab]{0,4}", read_only in any::<Option<bool>>(), trusted in any::<bool>(),
+        local in any::<bool>(),
+    ) {
+        prop_assume!(over != ServerRules::default());
+        let config = Config { default: None, rules: vec![rule("a", over)] };
+        let policy = Policy::build(&config, &servers(&[("a", own)])).unwrap();
+        let principal = if local { Principal::local_user() } else { Principal::key("ci") };
+        let tool = Resource::tool("a", &name, read_only, trusted);
+        let shown = policy.allows(&principal, Action::List, &tool);
+        prop_assert_eq!(policy.decide(&principal, Action::Call, &tool, ()).is_ok(), shown);
+    }
+
+    /// The rules as they are written in the documentation, against the compiled ones.
+    #[test]
+    fn decisions_follow_the_written_order(own in lists(), name in "[ab]{0,4}", hint in any::<Option<bool>>(), trusted in any::<bool>()) {
+        let matches = |globs: &[String]| globs.iter().any(|glob| Glob::new(glob).unwrap().compile_matcher().is_match(&name));
+        let expected = if matches(&own.deny) {
+            Effect::Deny
+        } else if own.allow.as_deref().is_some_and(matches) || (own.read_only && trusted && hint == Some(true)) {
+            Effect::Allow
+        } else if own.allow.is_some() || own.read_only {
+            Effect::Deny
+        } else {
+            Effect::Allow
+        };
+        let engine = engine(None, vec![], &[("a", own)]);
+        let tool = Resource::tool("a", &name, hint, trusted);
+        prop_assert_eq!(engine.evaluate(&Principal::local_user(), Action::Call, &tool).unwrap().effect, expected);
+    }
+
+    #[test]
+    fn no_glob_makes_it_panic(glob in any::<String>(), name in any::<String>()) {
+        if let Ok(engine) = Allowlist::build(&Config::default(), &servers(&[("a", deny(&[&glob]))])) {
+            let _ = on(&engine, "a", &name);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+use sallyport_policy::Permitted;
+
+fn twice(permit: &Permitted<String>) -> Permitted<String> {
+    permit.clone()
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use sallyport_policy::Permitted;
+
+fn exchange(permit: Permitted<String>) {
+    *permit.value() = "another call".to_owned();
+}
+
+fn main() {}

@@ -1,0 +1,65 @@
+//! What a server says without being asked, outside any request.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::raw::RawObject;
+
+/// A server's news that belongs to no request.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The list of tools is another now.
+    ToolsChanged,
+    /// The list of prompts is another now.
+    PromptsChanged,
+    /// The list of resources is another now.
+    ResourcesChanged,
+    /// A resource that was subscribed to has changed.
+    ResourceUpdated {
+        /// Which one.
+        uri: String,
+        /// The notification's parameters, as they came.
+        params: RawObject,
+    },
+    /// A log message that belongs to no request (legacy revisions).
+    Log(RawObject),
+    /// Another notification, passed on as it is: its method and parameters.
+    Other(String, RawObject),
+}
+
+/// Hears a server's events. Called on the server's own task: must not block.
+pub trait Listener: Send + Sync {
+    /// Takes one event.
+    fn hear(&self, event: &Event);
+}
+
+/// Those who listen to one server. They are held weakly: who drops its listener has left.
+#[derive(Default)]
+pub struct Listeners(Mutex<Vec<Weak<dyn Listener>>>);
+
+impl Listeners {
+    /// Adds a listener.
+    pub fn add(&self, listener: &Arc<dyn Listener>) {
+        let mut all = self.lock();
+        all.retain(|known| known.strong_count() > 0);
+        all.push(Arc::downgrade(listener));
+    }
+
+    /// Tells an event to all.
+    pub fn tell(&self, event: &Event) {
+        let present: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
+        for listener in present {
+            listener.hear(event);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn Listener>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Listeners {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Listeners({})", self.lock().len())
+    }
+}

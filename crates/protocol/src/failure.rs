@@ -1,0 +1,174 @@
+//! What went wrong with a request: who failed, whether to try again, what may be told to whom.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::jsonrpc::ErrorObject;
+use crate::raw::RawJson;
+
+/// A request that was not answered well. It becomes a wire answer in one place only: the gateway's `failure.rs`.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// Who failed.
+    pub source: FailureSource,
+    /// Whether sending it again may do a thing twice.
+    pub retry: Retry,
+    /// What the client is told: lower case, no full stop, names the subject.
+    pub public: Cow<'static, str>,
+    /// What the operator reads besides, in the log alone.
+    pub internal: Option<String>,
+    /// What to do about it.
+    pub hint: Option<Cow<'static, str>>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug)]
+pub enum FailureKind {
+    /// The upstream answered with a JSON-RPC error of its own.
+    Upstream(ErrorObject),
+    /// The text was no JSON, or no message.
+    NotAMessage(ErrorObject),
+    /// Method, parameters or name do not fit.
+    InvalidParams,
+    /// There is no such method here.
+    MethodNotFound,
+    /// There is no such tool, prompt, toolset or server (or it is not the caller's to see).
+    NotFound,
+    /// There is no such resource: its URI.
+    ResourceNotFound(String),
+    /// 2026-07-28: header and body differ.
+    HeaderMismatch,
+    /// 2026-07-28: the client did not declare a capability: `requiredCapabilities`.
+    MissingCapability(RawJson),
+    /// A revision that is not spoken here: the one that was asked for.
+    UnsupportedVersion(String),
+    /// A session that is not there (any more).
+    UnknownSession,
+    /// HTTP alone was wrong: the status that says so (405, 406, 413, 415, …).
+    Http(u16),
+    /// Who calls is not known.
+    Unauthenticated,
+    /// Policy said no.
+    Denied,
+    /// The upstream cannot be reached: not started, crashed, refused the connection.
+    Unreachable,
+    /// The upstream did not answer within this limit.
+    TimedOut(Duration),
+    /// The client wanted it no longer.
+    Cancelled,
+    /// The upstream's answer is none.
+    Malformed,
+    /// More than a bound allows.
+    TooLarge,
+    /// Too much at once.
+    Overloaded,
+    /// A question, subscription or task that the two revisions at hand cannot both express.
+    CannotCross,
+    /// A fault of ours.
+    Internal,
+}
+
+/// Who failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FailureSource {
+    /// The one who asked.
+    Client,
+    /// We.
+    Gateway,
+    /// The server of that name.
+    Upstream(String),
+}
+
+/// Whether a request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It was never carried out: sending it again cannot do a thing twice.
+    Safe,
+    /// It may have been carried out.
+    Unknown,
+    /// It will fail again.
+    Never,
+}
+
+impl Failure {
+    /// A failure with no more than a public text.
+    #[must_use]
+    pub fn new(kind: FailureKind, source: FailureSource, retry: Retry, public: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, source, retry, public: public.into(), internal: None, hint: None }
+    }
+
+    /// The client's fault: it will fail again.
+    #[must_use]
+    pub fn client(kind: FailureKind, public: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(kind, FailureSource::Client, Retry::Never, public)
+    }
+
+    /// Our fault.
+    #[must_use]
+    pub fn internal(public: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(FailureKind::Internal, FailureSource::Gateway, Retry::Unknown, public)
+    }
+
+    /// An upstream's fault.
+    #[must_use]
+    pub fn upstream(server: &str, kind: FailureKind, retry: Retry, public: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(kind, FailureSource::Upstream(server.to_owned()), retry, public)
+    }
+
+    /// Adds what the operator reads.
+    #[must_use]
+    pub fn with_internal(mut self, text: impl fmt::Display) -> Self {
+        self.internal = Some(text.to_string());
+        self
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A short name of the kind, for logs, metrics and audit records.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self.kind {
+            FailureKind::Upstream(_) => "upstream_error",
+            FailureKind::NotAMessage(_) => "not_a_message",
+            FailureKind::InvalidParams => "invalid_params",
+            FailureKind::MethodNotFound => "method_not_found",
+            FailureKind::NotFound => "not_found",
+            FailureKind::ResourceNotFound(_) => "resource_not_found",
+            FailureKind::HeaderMismatch => "header_mismatch",
+            FailureKind::MissingCapability(_) => "missing_capability",
+            FailureKind::UnsupportedVersion(_) => "unsupported_version",
+            FailureKind::UnknownSession => "unknown_session",
+            FailureKind::Http(_) => "http",
+            FailureKind::Unauthenticated => "unauthenticated",
+            FailureKind::Denied => "denied",
+            FailureKind::Unreachable => "unreachable",
+            FailureKind::TimedOut(_) => "timed_out",
+            FailureKind::Cancelled => "cancelled",
+            FailureKind::Malformed => "malformed",
+            FailureKind::TooLarge => "too_large",
+            FailureKind::Overloaded => "overloaded",
+            FailureKind::CannotCross => "cannot_cross",
+            FailureKind::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.public)?;
+        match &self.internal {
+            Some(internal) => write!(out, " ({internal})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

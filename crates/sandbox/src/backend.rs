@@ -1,0 +1,177 @@
+//! The one interface of everything that can run a program inside a boundary, and how the configuration names it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::backends::{BackendConfig, os};
+use crate::error::Error;
+use crate::instance::{Instance, Running};
+use crate::probe::Report;
+use crate::profile::{Profile, Program};
+
+/// A future that can be kept behind `dyn Backend`.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Runs programs inside one kind of boundary.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// The name in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// Starts a real program in a real boundary and tells what held; never fails, the report says what did not work.
+    fn probe(&self) -> Pending<'_, Report>;
+
+    /// Starts `program` as `profile` allows.
+    ///
+    /// # Errors
+    /// When the program cannot be found, when the profile cannot be met, and when any layer it needs is refused: then
+    /// nothing of the program has run.
+    fn launch<'a>(&'a self, profile: &'a Profile, program: &'a Program) -> Pending<'a, Result<Instance<Running>, Error>>;
+}
+
+/// Where launches come from: the binary that is executed again as the launcher of each program.
+#[derive(Clone, Debug)]
+pub struct Host {
+    launcher: PathBuf,
+}
+
+impl Host {
+    /// The running binary itself; its `main` must call [`crate::enter_if_asked`] first.
+    #[must_use]
+    pub fn this_binary() -> Self {
+        // The kernel's own link: right also after the file was replaced by an upgrade.
+        Self::with_launcher("/proc/self/exe")
+    }
+
+    /// Another binary whose `main` calls [`crate::enter_if_asked`] first.
+    pub fn with_launcher(launcher: impl Into<PathBuf>) -> Self {
+        Self { launcher: launcher.into() }
+    }
+
+    pub(crate) fn launcher(&self) -> &Path {
+        &self.launcher
+    }
+}
+
+/// Which back-end the configuration selects: `"auto"`, a name, or `{ name = { … } }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection(BackendConfig);
+
+impl Selection {
+    /// The back-end's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    /// Whether there is no boundary at all, which every display of the server must show.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        matches!(self.0, BackendConfig::None(_))
+    }
+
+    /// Makes the back-end.
+    ///
+    /// # Errors
+    /// When the back-end refuses its configuration.
+    pub fn build(&self, host: &Host) -> Result<Box<dyn Backend>, Error> {
+        self.0.clone().build(host)
+    }
+}
+
+impl Default for Selection {
+    /// `auto`, which is `os`: the strongest boundary that needs nothing installed. It is never replaced by a weaker one.
+    fn default() -> Self {
+        Self(BackendConfig::Os(os::Config::default()))
+    }
+}
+
+impl From<BackendConfig> for Selection {
+    fn from(config: BackendConfig) -> Self {
+        Self(config)
+    }
+}
+
+impl Serialize for Selection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Selection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SelectionVisitor)
+    }
+}
+
+struct SelectionVisitor;
+
+impl<'de> Visitor<'de> for SelectionVisitor {
+    type Value = Selection;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"auto\", the name of a sandbox back-end, or a table with one such name as its key")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Selection, E> {
+        if name == "auto" {
+            return Ok(Selection::default());
+        }
+        // A bare name is the back-end with an empty table.
+        let nothing = std::collections::BTreeMap::<&str, &str>::new();
+        let entry = MapDeserializer::<_, E>::new(std::iter::once((name, nothing)));
+        BackendConfig::deserialize(MapAccessDeserializer::new(entry)).map(Selection)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Selection, A::Error> {
+        BackendConfig::deserialize(MapAccessDeserializer::new(map)).map(Selection)
+    }
+}
+
+impl JsonSchema for Selection {
+    fn schema_name() -> Cow<'static, str> {
+        "Sandbox".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let names: Vec<&str> = std::iter::once("auto").chain(BackendConfig::NAMES.iter().copied()).collect();
+        let table = generator.subschema_for::<BackendConfig>();
+        json_schema!({ "anyOf": [{ "type": "string", "enum": names }, table] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    fn parse(json: &str) -> Result<Selection, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn every_name_is_accepted_bare_and_as_a_table() {
+        for name in BackendConfig::NAMES {
+            let bare = parse(&format!("\"{name}\"")).unwrap();
+            let table = parse(&format!("{{\"{name}\": {{}}}}")).unwrap();
+            assert_eq!(bare, table);
+            assert_eq!(bare.name(), *name);
+        }
+        assert_eq!(parse("\"auto\"").unwrap(), Selection::default());
+        assert!(parse("\"none\"").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_misspelt_name_lists_the_others() {
+        let error = parse("\"so\"").unwrap_err().to_string();
+        assert!(error.contains("unknown variant `so`, expected `os` or `none`"), "{error}");
+        let error = parse("{\"os\": {\"colour\": 1}}").unwrap_err().to_string();
+        assert!(error.contains("unknown field `colour`"), "{error}");
+    }
+}

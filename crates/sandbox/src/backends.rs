@@ -1,0 +1,14 @@
+//! The back-ends, one file each.
+
+use crate::backend::{Backend, Host};
+use crate::error::Error;
+
+sallyport_registry::registry! {
+    /// The boundary round a program.
+    pub BackendConfig builds Backend, or Error, given (host: &Host) {
+        /// The kernel's own means: namespaces, Landlock, seccomp, limits. Works for an ordinary user as well as for root.
+        os => Os,
+        /// No boundary at all: the program can do whatever the gateway's user can.
+        none => None,
+    }
+}

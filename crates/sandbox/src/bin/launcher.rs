@@ -1,0 +1,118 @@
+//! The launcher with no gateway round it: `sallyport-launcher [OPTION VALUE]… -- COMMAND [ARGUMENT]…` runs one program in
+//! a boundary, its stdio passed through. For the tests and for trying a profile by hand; it is not shipped.
+//!
+//! Options: `--read PATH`, `--write PATH`, `--network none|host`, `--sandbox os|none`, `--env NAME=VALUE`, `--cwd PATH`,
+//! `--log FILE`, `--processes N`, `--memory MB`, `--layers FILE` (writes what holds there, as JSON).
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use sallyport_sandbox::{EnvText, Exit, Host, Network, Profile, Program, Selection, enter_if_asked};
+
+/// As shells tell of a signal.
+const SIGNAL_BASE: u8 = 128;
+
+/// The program was not started.
+const NOT_STARTED: u8 = 125;
+
+#[derive(Default)]
+struct Trial {
+    profile: Profile,
+    program: Option<Program>,
+    selection: Selection,
+    layers: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    enter_if_asked();
+    match start() {
+        Ok(exit) => ExitCode::from(exit),
+        Err(error) => {
+            let hint = error.downcast_ref::<sallyport_sandbox::Error>().and_then(|error| error.hint());
+            say(&format!("error: {error}"));
+            if let Some(hint) = hint {
+                say(&format!("hint: {hint}"));
+            }
+            ExitCode::from(NOT_STARTED)
+        }
+    }
+}
+
+fn start() -> Result<u8, Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let exit = runtime.block_on(run());
+    // tokio reads stdin in a thread that nothing can interrupt: do not wait for it
+    runtime.shutdown_background();
+    exit
+}
+
+async fn run() -> Result<u8, Box<dyn Error>> {
+    let trial = parse(std::env::args().skip(1))?;
+    let program = trial.program.ok_or("no command: give one after --")?;
+    let backend = trial.selection.build(&Host::this_binary())?;
+    let instance = backend.launch(&trial.profile, &program).await?;
+    if let Some(file) = trial.layers {
+        std::fs::write(file, serde_json::to_vec(instance.in_force())?)?;
+    }
+    let (mut stdin, mut stdout) = instance.take_io().ok_or("stdio is taken")?;
+    let feed = tokio::spawn(async move { tokio::io::copy(&mut tokio::io::stdin(), &mut stdin).await });
+    tokio::io::copy(&mut stdout, &mut tokio::io::stdout()).await?;
+    let exit = instance.wait().await;
+    feed.abort();
+    for line in instance.stderr_tail() {
+        say(&line);
+    }
+    Ok(match exit {
+        Exit::Code(code) => u8::try_from(code)?,
+        Exit::Signal(signal) => SIGNAL_BASE + u8::try_from(signal)?,
+    })
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Trial, Box<dyn Error>> {
+    let mut trial = Trial::default();
+    let mut options = Vec::new();
+    while let Some(option) = words.next() {
+        if option == "--" {
+            let command = words.next().ok_or("no command after --")?;
+            let mut program = Program::new("trial", command);
+            program.args = words.by_ref().collect();
+            trial.program = Some(program);
+        } else {
+            let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
+            options.push((option, value));
+        }
+    }
+    for (option, value) in options {
+        set(&mut trial, &option, value)?;
+    }
+    Ok(trial)
+}
+
+fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Error>> {
+    let program = trial.program.as_mut().ok_or("no command: give one after --")?;
+    match option {
+        "--read" => trial.profile.read.push(value.into()),
+        "--write" => trial.profile.write.push(value.into()),
+        "--network" => trial.profile.network = if value == "host" { Network::Host } else { Network::None },
+        "--sandbox" => trial.selection = serde_json::from_value(value.into())?,
+        "--cwd" => program.cwd = Some(value.into()),
+        "--log" => program.log = Some(value.into()),
+        "--layers" => trial.layers = Some(value.into()),
+        "--processes" => trial.profile.limits.processes = value.parse()?,
+        "--memory" => trial.profile.limits.memory_mb = value.parse()?,
+        "--env" => {
+            let (name, value) = value.split_once('=').ok_or("--env takes NAME=VALUE")?;
+            program.env.insert(name.to_owned(), EnvText::from(value));
+        }
+        unknown => return Err(format!("unknown option {unknown}").into()),
+    }
+    Ok(())
+}
+
+fn say(line: &str) {
+    // Nobody reads it: nothing to be done.
+    let _unread = writeln!(std::io::stderr(), "{line}");
+}

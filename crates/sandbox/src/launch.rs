@@ -1,0 +1,226 @@
+//! The gateway's side of a launch: resolves the profile, starts the launcher, hears how it goes, and watches to the end.
+
+mod thread;
+mod watch;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, getpid, pidfd_send_signal};
+use sha2::{Digest, Sha256};
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
+
+use crate::backend::Host;
+use crate::cure;
+use crate::error::{Error, Failure};
+use crate::instance::{Instance, Process, Running};
+use crate::layer::Layers;
+use crate::policy::{Confinement, Policy};
+use crate::profile::{Profile, Program};
+use crate::stderr_log::Tail;
+use crate::sys;
+use crate::sys::control::{self, Message};
+use crate::visible;
+use watch::Launcher;
+
+/// The first argument that turns this binary into a launcher.
+pub(crate) const LAUNCHER_ARGUMENT: &str = "__sandbox";
+
+/// A boundary stands within milliseconds; on a machine that is busy beyond all measure within this.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(20);
+
+/// Unprivileged ids for a root gateway: a range that no distribution gives to users, services or containers.
+const FIRST_ID: u32 = 2_000_000_000;
+const IDS: u32 = 100_000_000;
+
+/// Starts `program` inside the boundary that `profile` describes, or without one.
+pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Profile>) -> Result<Instance<Running>, Error> {
+    let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
+    let (program, profile) = (program.clone(), profile.cloned());
+    let started = thread::run(move || start(launcher, &program, profile.as_ref())).await??;
+    let Started { launcher, control, stdin, stdout, stderr } = started;
+
+    let tail = Tail::default();
+    let io = |cause: io::Error| Error::io(format_args!("stdio of server {name} cannot be used"), &cause);
+    let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(io)?;
+    let stdin = pipe::Sender::from_owned_fd(stdin).map_err(io)?;
+    let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(io)?;
+    let watched = watch::watch(launcher, stderr, log, tail.clone()).map_err(io)?;
+
+    let (layers, inside) = match hear_in_time(control, &name).await.and_then(|heard| heard.judge(&name)) {
+        Ok(started) => started,
+        Err(error) => {
+            watched.wait_a_moment().await;
+            return Err(error.with_last_words(&tail.lines()));
+        }
+    };
+    let (launcher, end) = watched.keep();
+    let process = Processes { inside, launcher, tail };
+    Ok(Instance::new(Box::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
+}
+
+/// What the launching thread hands over. Dropping it ends the launcher.
+struct Started {
+    launcher: Launcher,
+    control: OwnedFd,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// Runs on the launching thread: nothing here may block for long.
+fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Result<Started, Error> {
+    let (confinement, target) = match profile {
+        Some(profile) => {
+            let (view, target) = visible::resolve(profile, program)?;
+            let confinement = Confinement {
+                view,
+                network: profile.network,
+                limits: profile.limits.clone(),
+                unprivileged: unprivileged_id(&program.name),
+            };
+            (Some(confinement), target)
+        }
+        None => (None, visible::resolve_unconfined(program)?),
+    };
+    let policy = Policy { gateway: getpid().as_raw_nonzero().get(), target, confinement };
+    spawn(launcher, &policy).map_err(|cause| Error::io(format_args!("launcher of server {} cannot be started", program.name), &cause))
+}
+
+/// Plain pipes, so that the program may read and write them as it likes; only our ends do not block.
+fn spawn(launcher: PathBuf, policy: &Policy) -> io::Result<Started> {
+    let (their_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (control, their_control) = control::pair()?;
+    let child = Command::new(launcher)
+        .arg0("sallyport")
+        .arg(LAUNCHER_ARGUMENT)
+        .env_clear()
+        .stdin(Stdio::from(their_control))
+        .stdout(Stdio::from(their_stdout))
+        .stderr(Stdio::from(their_stderr))
+        .spawn()?;
+    let launcher = Launcher::new(child)?;
+    control::send_policy(control.as_fd(), policy, their_stdin.as_fd())?;
+    Ok(Started { launcher, control, stdin, stdout, stderr })
+}
+
+/// The id of one server: always the same, and another server's is another one.
+fn unprivileged_id(name: &str) -> u32 {
+    let digest = Sha256::digest(name.as_bytes());
+    let number = digest.iter().take(4).fold(0u32, |number, byte| (number << 8) | u32::from(*byte));
+    FIRST_ID + number % IDS
+}
+
+/// Everything that the launcher said before the program took over or a step failed.
+#[derive(Default)]
+struct Heard {
+    ender: Option<(OwnedFd, Signal)>,
+    server: Option<OwnedFd>,
+    in_force: Option<Layers>,
+    failed: Option<Failure>,
+}
+
+async fn hear_in_time(control: OwnedFd, name: &str) -> Result<Heard, Error> {
+    match timeout(LAUNCH_LIMIT, hear(control)).await {
+        Ok(heard) => heard.map_err(|cause| Error::io(format_args!("launcher of server {name} cannot be heard"), &cause)),
+        Err(_) => Err(Error::new(format!("launcher of server {name} did not start it within {LAUNCH_LIMIT:?}"))),
+    }
+}
+
+/// Hears until the socket's end: every process of the launcher has let go of it, the last one by `execve`.
+async fn hear(control: OwnedFd) -> io::Result<Heard> {
+    rustix::io::ioctl_fionbio(&control, true)?;
+    let control = sys::readable(control)?;
+    let mut heard = Heard::default();
+    while let Some((message, descriptor)) = control.async_io(Interest::READABLE, |socket| control::receive(socket.as_fd())).await? {
+        match message {
+            Message::Ender { signal } => heard.ender = descriptor.zip(Signal::from_named_raw(signal)),
+            Message::Server => heard.server = descriptor,
+            Message::InForce(layers) => heard.in_force = Some(layers),
+            Message::Failed(failure) => heard.failed = Some(failure),
+        }
+    }
+    Ok(heard)
+}
+
+impl Heard {
+    /// The program runs only if every word was said and none of them was a failure.
+    fn judge(self, name: &str) -> Result<(Layers, Inside), Error> {
+        if let Some(failure) = self.failed {
+            let hint = cure::of(&failure);
+            return Err(Error::from_failure(name, &failure, hint));
+        }
+        match (self.in_force, self.ender, self.server) {
+            (Some(layers), Some((ender, signal)), Some(server)) => {
+                let inside = Inside { pid: pid_of(&server), ender, signal, server };
+                Ok((layers, inside))
+            }
+            _ => Err(Error::new(format!("launcher of server {name} ended early"))
+                .with_hint("the binary that launches must call enter_if_asked first in main")),
+        }
+    }
+}
+
+/// The processes of one running program, by descriptors that can never mean another process.
+struct Inside {
+    ender: OwnedFd,
+    signal: Signal,
+    server: OwnedFd,
+    pid: u32,
+}
+
+struct Processes {
+    inside: Inside,
+    launcher: Arc<OwnedFd>,
+    tail: Tail,
+}
+
+impl Process for Processes {
+    fn pid(&self) -> u32 {
+        self.inside.pid
+    }
+
+    fn terminate(&self) {
+        signal(&self.inside.server, Signal::TERM);
+    }
+
+    fn kill(&self) {
+        signal(&self.inside.ender, self.inside.signal);
+    }
+
+    fn abort(&self) {
+        signal(&self.launcher, Signal::KILL);
+    }
+
+    fn stderr_tail(&self) -> Vec<String> {
+        self.tail.lines()
+    }
+}
+
+/// A process that has ended meanwhile needs no signal.
+fn signal(process: &OwnedFd, signal: Signal) {
+    if let Err(error) = pidfd_send_signal(process, signal)
+        && error != rustix::io::Errno::SRCH
+    {
+        tracing::warn!(%error, "a signal could not be sent to a server");
+    }
+}
+
+/// The pid behind a pidfd as this procfs shows it; 0 when it is not shown.
+fn pid_of(pidfd: &OwnedFd) -> u32 {
+    let mut text = String::new();
+    let read = File::open(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).and_then(|mut info| info.read_to_string(&mut text));
+    let pid = || text.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok();
+    read.ok().and_then(|_| pid()).unwrap_or(0)
+}

@@ -1,0 +1,116 @@
+//! Watches one launcher to its end, so that no zombie stays and whoever waits hears how it ended.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::instance::Exit;
+use crate::stderr_log::{self, Tail};
+use crate::sys;
+
+/// When the program has ended, what it wrote last is in the pipe already.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The launcher's process. Dropped before its end, it is killed and waited for.
+pub(super) struct Launcher {
+    child: Child,
+    pidfd: Arc<OwnedFd>,
+}
+
+impl Launcher {
+    pub(super) fn new(mut child: Child) -> io::Result<Self> {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let opened = pid.ok_or(rustix::io::Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK));
+        match opened {
+            Ok(pidfd) => Ok(Self { child, pidfd: Arc::new(pidfd) }),
+            Err(error) => {
+                child.kill().and_then(|()| child.wait())?;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn end(&mut self) -> io::Result<ExitStatus> {
+        let pidfd = sys::readable(self.pidfd.try_clone()?)?;
+        let _readable = pidfd.readable().await?;
+        self.child.wait()
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        // Ended and waited for in the usual case; else a kill, after which the wait is short.
+        if let Ok(None) = self.child.try_wait() {
+            let _ended = self.child.kill().and_then(|()| self.child.wait());
+        }
+    }
+}
+
+/// A launcher that is being watched. Unless [`Watched::keep`] is called, dropping it ends the launcher.
+pub(super) struct Watched {
+    pidfd: Arc<OwnedFd>,
+    end: watch::Receiver<Option<Exit>>,
+    unless_kept: Option<AbortHandle>,
+}
+
+/// Starts watching: one task for the end, one for stderr.
+pub(super) fn watch(mut launcher: Launcher, stderr: pipe::Receiver, log: Option<PathBuf>, tail: Tail) -> io::Result<Watched> {
+    let pidfd = Arc::clone(&launcher.pidfd);
+    let (tell, end) = watch::channel(None);
+    let mut stderr = tokio::spawn(stderr_log::drain(stderr, log, tail));
+    let task = tokio::spawn(async move {
+        let exit = match launcher.end().await {
+            Ok(status) => exit(status),
+            Err(error) => {
+                tracing::warn!(%error, "a server's end cannot be watched");
+                drop(launcher);
+                Exit::Signal(9)
+            }
+        };
+        if timeout(LAST_WORDS, &mut stderr).await.is_err() {
+            stderr.abort();
+        }
+        tell.send_replace(Some(exit));
+    });
+    Ok(Watched { pidfd, end, unless_kept: Some(task.abort_handle()) })
+}
+
+impl Watched {
+    /// The launch went well: the watch goes on, and what it watches belongs to the instance.
+    pub(super) fn keep(mut self) -> (Arc<OwnedFd>, watch::Receiver<Option<Exit>>) {
+        self.unless_kept = None;
+        (Arc::clone(&self.pidfd), self.end.clone())
+    }
+
+    /// Gives a launcher that has failed the time to end by itself, its children before it.
+    pub(super) async fn wait_a_moment(&self) {
+        let mut end = self.end.clone();
+        // If it does not, dropping this ends it.
+        let _ended = timeout(LAST_WORDS, end.wait_for(Option::is_some)).await;
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(task) = &self.unless_kept {
+            task.abort(); // drops the launcher, which ends it
+        }
+    }
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+    }
+}

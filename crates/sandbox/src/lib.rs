@@ -1,0 +1,52 @@
+//! Runs one untrusted program inside a boundary and gives back its stdio.
+//!
+//! A [`Selection`] of the configuration builds a [`Backend`]; a back-end launches a [`Program`] as a [`Profile`] allows
+//! and gives back an [`Instance`], whose [`Layers`] say what holds. Launching fails closed: a layer that is asked for and
+//! refused means that nothing of the program has run, and the [`Error`] names the layer and the cure.
+//!
+//! Each program is started by a launcher, which is this very binary executed again: so `main` must call
+//! [`enter_if_asked`] before anything else.
+#![deny(unsafe_code)]
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only launching uses it, and that needs linux"))]
+
+mod backend;
+pub mod backends;
+mod error;
+mod instance;
+mod layer;
+mod probe;
+mod profile;
+
+#[cfg(target_os = "linux")]
+mod cure;
+#[cfg(target_os = "linux")]
+mod launch;
+#[cfg(target_os = "linux")]
+mod policy;
+#[cfg(target_os = "linux")]
+mod stderr_log;
+#[cfg(target_os = "linux")]
+mod sys;
+#[cfg(target_os = "linux")]
+mod visible;
+
+pub use backend::{Backend, Host, Pending, Selection};
+pub use backends::BackendConfig;
+pub use error::Error;
+pub use instance::{Exit, Instance, Running, Stdin, Stdout};
+pub use layer::{Layer, Layers, State};
+pub use probe::{Finding, Report};
+pub use profile::{EnvText, Limits, Network, Profile, Program};
+
+/// Takes over, and never returns, when this process was started as the launcher of a program. Call it first in `main`,
+/// before any thread is started: the launcher must be single-threaded.
+pub fn enter_if_asked() {
+    #[cfg(target_os = "linux")]
+    if let Some(first) = std::env::args_os().nth(1) {
+        if first == launch::LAUNCHER_ARGUMENT {
+            sys::launcher::run();
+        } else if first == probe::TRIAL_ARGUMENT {
+            sys::end_trial();
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What the gateway tells the launcher: everything is resolved here already, the launcher only carries it out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::profile::{EnvText, Limits, Network};
+
+/// One launch. It travels in a memfd: neither a command line nor an environment ever shows it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Policy {
+    /// The gateway's pid, to notice that it died before the tie to it was made.
+    pub(crate) gateway: i32,
+    /// What to execute in the end.
+    pub(crate) target: Target,
+    /// The boundary; `None` is the back-end `none`.
+    pub(crate) confinement: Option<Confinement>,
+}
+
+/// The program as `execve` takes it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Target {
+    pub(crate) path: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: BTreeMap<String, EnvText>,
+    pub(crate) cwd: PathBuf,
+}
+
+/// The boundary's shape.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Confinement {
+    pub(crate) view: View,
+    pub(crate) network: Network,
+    pub(crate) limits: Limits,
+    /// The uid and gid that a gateway run by root takes for this program.
+    pub(crate) unprivileged: u32,
+}
+
+/// Everything of the host's files that the program sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct View {
+    /// Canonical paths, each before those below it.
+    pub(crate) trees: Vec<Tree>,
+    /// Symbolic links outside the trees that lead into them.
+    pub(crate) links: BTreeMap<PathBuf, PathBuf>,
+}
+
+/// One file or folder of the host, shown at its own canonical path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tree {
+    pub(crate) path: PathBuf,
+    pub(crate) access: Access,
+    pub(crate) folder: bool,
+}
+
+/// What may be done below a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Access {
+    /// Read and execute; readable to everybody on the host as well.
+    System,
+    /// Read and execute.
+    Read,
+    /// Read and write, never execute.
+    Write,
+}

@@ -1,0 +1,155 @@
+//! What `doctor` shows of a back-end. A probe starts a real program in a real boundary: no file and no uid proves anything.
+
+use serde::Serialize;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{TRIAL_ARGUMENT, of_trial};
+
+use crate::layer::Layer;
+
+/// Whether a back-end works here, and what was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Whether programs can be launched.
+    pub works: bool,
+    /// One line each, in the order of setting up.
+    pub findings: Vec<Finding>,
+}
+
+/// One line of a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// What was looked at: a layer, the kernel, a facility of it.
+    pub subject: String,
+    /// Whether it is there.
+    pub in_force: bool,
+    /// In which form it is there, or why it is not.
+    pub detail: String,
+    /// What its absence costs.
+    pub cost: Option<String>,
+    /// How to get it.
+    pub cure: Option<String>,
+}
+
+impl Report {
+    /// A report of one line.
+    pub(crate) fn single(works: bool, finding: Finding) -> Self {
+        Self { works, findings: vec![finding] }
+    }
+}
+
+/// What is lost where a layer does not hold.
+pub(crate) fn cost(layer: Layer) -> &'static str {
+    match layer {
+        Layer::Procfs => "programs run without /proc: some report no processor or memory figures",
+        Layer::UidDrop => "nothing: the gateway does not run as the host's root",
+        Layer::IdMappedRoots => "files that only their owner may read are not readable to servers",
+        Layer::Network => "servers reach the host's whole network",
+        _ => "no server is started with this back-end",
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fs;
+    use std::path::Path;
+
+    use super::{Finding, Report, cost};
+    use crate::cure::OLDEST_KERNEL;
+    use crate::error::Error;
+    use crate::instance::{Exit, Instance, Running};
+    use crate::layer::State;
+    use crate::sys;
+
+    /// The argument with which this binary ends at once, as the trial's program.
+    pub(crate) const TRIAL_ARGUMENT: &str = "__sandbox_trial";
+
+    /// The report of a trial start.
+    pub(crate) async fn of_trial(trial: Result<Instance<Running>, Error>) -> Report {
+        let mut findings = vec![kernel(), landlock()];
+        let works = match trial {
+            Ok(instance) => {
+                findings.extend(instance.in_force().iter().map(|(layer, state)| holds(layer.name(), state, cost(layer))));
+                let exit = instance.wait().await;
+                findings.push(ran(exit, &instance.stderr_tail()));
+                exit.is_success()
+            }
+            Err(error) => {
+                findings.push(refused(&error));
+                false
+            }
+        };
+        findings.push(cgroups());
+        Report { works, findings }
+    }
+
+    fn holds(subject: &str, state: &State, cost: &str) -> Finding {
+        let (in_force, detail) = match state {
+            State::InForce(detail) => (true, detail),
+            State::Absent(reason) => (false, reason),
+        };
+        Finding { subject: subject.to_owned(), in_force, detail: detail.clone(), cost: (!in_force).then(|| cost.to_owned()), cure: None }
+    }
+
+    fn ran(exit: Exit, stderr: &[String]) -> Finding {
+        Finding {
+            subject: "trial program".to_owned(),
+            in_force: exit.is_success(),
+            detail: [vec![exit.to_string()], stderr.to_vec()].concat().join(" | "),
+            cost: (!exit.is_success()).then(|| "servers may not run either".to_owned()),
+            cure: None,
+        }
+    }
+
+    fn refused(error: &Error) -> Finding {
+        Finding {
+            subject: error.layer().map_or("trial program", |layer| layer.name()).to_owned(),
+            in_force: false,
+            detail: error.to_string(),
+            cost: Some("no server is started with this back-end".to_owned()),
+            cure: error.hint().map(str::to_owned),
+        }
+    }
+
+    fn kernel() -> Finding {
+        let system = rustix::system::uname();
+        Finding {
+            subject: "kernel".to_owned(),
+            in_force: true,
+            detail: format!("linux {} (needed: {OLDEST_KERNEL})", system.release().to_string_lossy()),
+            cost: None,
+            cure: None,
+        }
+    }
+
+    fn landlock() -> Finding {
+        let abi = sys::landlock::abi();
+        let detail = match abi {
+            Ok(abi) => format!("the kernel offers abi {abi}"),
+            Err(errno) => errno.to_string(),
+        };
+        Finding {
+            subject: "landlock in the kernel".to_owned(),
+            in_force: abi.is_ok(),
+            detail,
+            cost: abi.is_err().then(|| "no server is started with this back-end".to_owned()),
+            cure: abi.is_err().then(|| "add landlock to the lsm= list of the kernel's command line".to_owned()),
+        }
+    }
+
+    /// Limits are those of each process so far; told as it is.
+    fn cgroups() -> Finding {
+        let version = match (Path::new("/sys/fs/cgroup/cgroup.controllers").exists(), fs::metadata("/sys/fs/cgroup").is_ok()) {
+            (true, _) => "version 2 is mounted",
+            (false, true) => "version 1 or a mixture is mounted",
+            (false, false) => "none is mounted",
+        };
+        Finding {
+            subject: "control groups".to_owned(),
+            in_force: false,
+            detail: format!("{version}; limits hold for each process of a server, not for their sum"),
+            cost: Some("a server may use the memory limit once for each of its processes".to_owned()),
+            cure: None,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The launcher: everything that happens in the process that becomes the program. The only place of `unsafe`.
+//!
+//! [`launcher::run`] reads from top to bottom as the boundary is built; one file a subject beside it. Three processes
+//! take part, each the child of the one before: the *launcher* that the gateway starts, which only waits and passes the
+//! end on; the *init*, PID 1 of the pid namespace, which reaps; and the *server*, which becomes the program.
+#![allow(unsafe_code, reason = "the kernel's interface has no safe form for fork, mount_setattr, close_range and signals")]
+
+pub(crate) mod control;
+mod identity;
+pub(crate) mod landlock;
+pub(crate) mod launcher;
+mod lifetime;
+mod privileges;
+mod raw;
+mod root;
+pub(crate) mod seccomp;
+mod sources;
+mod step;
+mod unconfined;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// The whole of a probe's program.
+pub(crate) fn end_trial() -> ! {
+    raw::exit(0)
+}
+
+/// Lets tokio wait until a descriptor can be read; for the gateway's side.
+pub(crate) fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `OwnedFd` is moved into the `AsyncFd`, so it stays open and the same until that is dropped.
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    Ok(registered?)
+}

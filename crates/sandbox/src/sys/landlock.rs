@@ -1,0 +1,89 @@
+//! The Landlock ruleset: every right that the kernel knows is handled, and granted only below what is visible.
+
+use std::io;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+use rustix::io::Errno;
+
+use super::raw;
+use super::root::DEVICES;
+use super::step::failure;
+use crate::error::Failure;
+use crate::layer::{Layer, Layers};
+use crate::policy::{Access, Confinement};
+use crate::profile::Network;
+
+/// Network rules came with ABI 4, scopes with 6: the namespaces cover both where they are missing.
+const NETWORK_RULES: i32 = 4;
+
+/// The kernel's ABI.
+pub(crate) fn abi() -> Result<i32, Errno> {
+    raw::landlock_abi()
+}
+
+/// Restricts this process for good; everything it starts inherits it.
+pub(super) fn enforce(confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
+    let version = abi().map_err(|errno| failure(Layer::Landlock, "ask for its version", errno))?;
+    // Not for compatibility, which is off: rights that this kernel does not know cannot be asked of it.
+    let rights = ABI::from(version);
+    let status = ruleset(rights, confinement)
+        .and_then(|ruleset| grant(ruleset, rights, confinement))
+        .and_then(|ruleset| ruleset.restrict_self())
+        .map_err(|error| failure(Layer::Landlock, &error.to_string(), last_errno()))?;
+    if status.ruleset != RulesetStatus::FullyEnforced || !status.no_new_privs {
+        return Err(failure(Layer::Landlock, "found not in force", Errno::PERM));
+    }
+    layers.in_force(Layer::Landlock, format!("abi {version}"));
+    Ok(())
+}
+
+fn ruleset(abi: ABI, confinement: &Confinement) -> Result<RulesetCreated, RulesetError> {
+    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::from_all(abi))?;
+    // Without the host's network no TCP port is granted at all, not even in its own empty namespace.
+    if confinement.network == Network::None && abi as i32 >= NETWORK_RULES {
+        ruleset = ruleset.handle_access(AccessNet::from_all(abi))?;
+    }
+    let scopes = Scope::from_all(abi);
+    if !scopes.is_empty() {
+        ruleset = ruleset.scope(scopes)?;
+    }
+    ruleset.create()
+}
+
+fn grant(mut ruleset: RulesetCreated, abi: ABI, confinement: &Confinement) -> Result<RulesetCreated, RulesetError> {
+    let read = AccessFs::from_read(abi);
+    let write = AccessFs::from_all(abi) & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
+    for tree in &confinement.view.trees {
+        let access = if tree.access == Access::Write { write } else { read };
+        let possible = if tree.folder { access } else { access & AccessFs::from_file(abi) };
+        ruleset = allow(ruleset, &tree.path, possible)?;
+    }
+    for own in ["/tmp", "/dev/shm"] {
+        ruleset = allow(ruleset, Path::new(own), write)?;
+    }
+    // Names only, of what is mounted: `ls /` and the folders above a root.
+    ruleset = allow(ruleset, Path::new("/"), AccessFs::ReadDir.into())?;
+    for own in ["/proc", "/etc"] {
+        ruleset = allow(ruleset, Path::new(own), AccessFs::ReadFile | AccessFs::ReadDir)?;
+    }
+    for device in DEVICES {
+        ruleset = allow(ruleset, &Path::new("/dev").join(device), AccessFs::ReadFile | AccessFs::WriteFile)?;
+    }
+    Ok(ruleset)
+}
+
+fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
+    match PathFd::new(path) {
+        Ok(place) => ruleset.add_rule(PathBeneath::new(place, access)),
+        // Not there, so nothing to grant; what a program needs and lacks it will say itself.
+        Err(_) => Ok(ruleset),
+    }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::PERM)
+}

@@ -1,0 +1,168 @@
+//! The order in which a boundary is built. Each process below has one function that reads from top to bottom.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::{Signal, chdir};
+use rustix::thread::UnshareFlags;
+
+use super::control::{Control, Message};
+use super::identity::{self, IdMaps};
+use super::lifetime::{self, Link, SETUP_FAILED};
+use super::raw::{self, Forked, Others};
+use super::sources::Source;
+use super::step::Step;
+use super::{landlock, privileges, root, seccomp, sources, unconfined};
+use crate::error::Failure;
+use crate::layer::{Layer, Layers};
+use crate::policy::{Confinement, Policy, Target};
+use crate::profile::Network;
+
+/// What a launcher's function gives when it could do its work: nothing, because by then it is another program or gone.
+pub(super) enum Never {}
+
+/// The launcher's main. Tells the gateway which step failed, if one does.
+pub(crate) fn run() -> ! {
+    let Ok((mut control, policy)) = lifetime::take_over_stdin() else {
+        raw::exit(SETUP_FAILED) // nobody there to tell
+    };
+    let Policy { gateway, target, confinement } = policy;
+    let failed = match confinement {
+        Some(confinement) => launcher(&mut control, gateway, target, confinement),
+        None => unconfined::launcher(&mut control, gateway, target),
+    };
+    give_up(&control, failed)
+}
+
+/// Reports the failure and ends.
+pub(super) fn give_up(control: &Control, failed: Result<Never, Failure>) -> ! {
+    let Err(failure) = failed;
+    // Without a listener there is nobody to tell.
+    let _nobody = control.send(&Message::Failed(failure), &[]);
+    raw::exit(SETUP_FAILED)
+}
+
+/// The first process: still on the host, makes the namespaces, then only waits.
+fn launcher(control: &mut Control, gateway: i32, target: Target, confinement: Confinement) -> Result<Never, Failure> {
+    let mut layers = Layers::new("os");
+    lifetime::tie_to_gateway(gateway, Signal::KILL)?;
+    lifetime::leave_session()?;
+    chdir("/").step(Layer::Root, "leave the gateway's folder")?;
+    let null = lifetime::open_null()?;
+    let sources = match identity::to_drop_to(confinement.unprivileged)? {
+        Some(id) => leave_as_root(id, gateway, &confinement, &mut layers)?,
+        None => leave_as_user(&confinement, &mut layers)?,
+    };
+    lifetime::hide_memory()?;
+    let (link, init_link) = Link::pair()?;
+    match raw::fork().step(Layer::Namespaces, "fork the init")? {
+        Forked::Child => {
+            drop(link);
+            let failed = init(control, &init_link, null, target, confinement, sources, layers);
+            give_up(control, failed)
+        }
+        Forked::Parent(init) => {
+            drop((init_link, sources, target));
+            let ender = Message::Ender { signal: Signal::KILL.as_raw() };
+            control.send(&ender, &[lifetime::pidfd(init)?.as_fd()])?;
+            control.close();
+            lifetime::let_go_of_stdio(null.as_fd())?;
+            lifetime::pass_on_the_end(init, &link)
+        }
+    }
+}
+
+/// Root opens what is shown while it still may, then gives itself up, then goes on as an ordinary user would.
+fn leave_as_root(id: u32, gateway: i32, confinement: &Confinement, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
+    let mapped = match identity::can_map_mounts() {
+        true => Some(sources::open_all(&confinement.view, Some(IdMaps::new(id)), layers)?),
+        false => None,
+    };
+    identity::drop_to(id)?;
+    layers.in_force(Layer::UidDrop, format!("uid {id}"));
+    lifetime::tie_to_gateway(gateway, Signal::KILL)?;
+    enter_namespaces(confinement.network, layers)?;
+    match mapped {
+        Some(sources) => Ok(sources),
+        None => sources::open_all_unmapped(&confinement.view, layers),
+    }
+}
+
+/// A user may copy mounts only in a mount namespace of his own.
+fn leave_as_user(confinement: &Confinement, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
+    enter_namespaces(confinement.network, layers)?;
+    sources::open_all(&confinement.view, None, layers)
+}
+
+fn enter_namespaces(network: Network, layers: &mut Layers) -> Result<(), Failure> {
+    identity::enter_user_namespace()?;
+    layers.in_force(Layer::UserNamespace, "");
+    let own = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+    raw::unshare(own).step(Layer::Namespaces, "make namespaces")?;
+    layers.in_force(Layer::Namespaces, "mount, pid, ipc, uts, cgroup");
+    match network {
+        Network::None => {
+            raw::unshare(UnshareFlags::NEWNET).step(Layer::Network, "make a network namespace")?;
+            layers.in_force(Layer::Network, "no network");
+        }
+        Network::Host => layers.absent(Layer::Network, "the profile names the host's network"),
+    }
+    Ok(())
+}
+
+/// PID 1 of the new pid namespace: builds the root, starts the server's process, then only reaps.
+fn init(
+    control: &mut Control,
+    link: &Link,
+    null: OwnedFd,
+    target: Target,
+    confinement: Confinement,
+    sources: Vec<Source>,
+    mut layers: Layers,
+) -> Result<Never, Failure> {
+    link.tie_to_launcher()?;
+    layers.in_force(Layer::Lifetime, "");
+    root::enter(sources, &confinement, &mut layers)?;
+    match raw::fork().step(Layer::Namespaces, "fork the server")? {
+        Forked::Child => {
+            let failed = server(control, &target, &confinement, layers);
+            give_up(control, failed)
+        }
+        Forked::Parent(server) => {
+            drop(target);
+            control.send(&Message::Server, &[lifetime::pidfd(server)?.as_fd()])?;
+            control.close();
+            lifetime::let_go_of_stdio(null.as_fd())?;
+            lifetime::reap_until_end_of(server, link)
+        }
+    }
+}
+
+/// The server's process: gives up everything, looks that it is gone, and becomes the program.
+fn server(control: &Control, target: &Target, confinement: &Confinement, mut layers: Layers) -> Result<Never, Failure> {
+    enter_folder(target)?;
+    raw::default_signals();
+    raw::unblock_all();
+    privileges::limit(&confinement.limits, &mut layers)?;
+    privileges::give_up(&mut layers)?;
+    landlock::enforce(confinement, &mut layers)?;
+    raw::close_others(Others::CloseOnExec).step(Layer::Descriptors, "close descriptors")?;
+    layers.in_force(Layer::Descriptors, "");
+    seccomp::load()?;
+    privileges::check()?;
+    layers.in_force(Layer::Seccomp, "allow-list");
+    control.send(&Message::InForce(layers), &[])?;
+    become_program(target)
+}
+
+pub(super) fn enter_folder(target: &Target) -> Result<(), Failure> {
+    chdir(&target.cwd).step(Layer::Start, &format!("enter the working folder {}", target.cwd.display()))
+}
+
+/// `execve` with exactly the environment that was built.
+pub(super) fn become_program(target: &Target) -> Result<Never, Failure> {
+    let env = target.env.iter().map(|(name, value)| (name, value.expose()));
+    let error = Command::new(&target.path).args(&target.args).env_clear().envs(env).exec();
+    Err(error).step(Layer::Start, &format!("execute {}", target.path.display()))
+}

@@ -1,0 +1,76 @@
+//! Takes away what the program could use or regain, and looks whether it is really gone.
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, SecureComputingMode, capabilities, clear_ambient_capability_set, no_new_privs,
+    remove_capability_from_bounding_set, secure_computing_mode, set_capabilities, set_no_new_privs,
+};
+
+use super::step::{Step, failure};
+use crate::error::Failure;
+use crate::layer::{Layer, Layers};
+use crate::profile::Limits;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Message queues of its own are nothing that a server needs; locked memory is for keys, which are small.
+const LOCKED_BYTES: u64 = 64 * 1024;
+
+/// The resource limits. A limit of the gateway that is lower already stays.
+pub(super) fn limit(limits: &Limits, layers: &mut Layers) -> Result<(), Failure> {
+    let mib = |megabytes: u32| u64::from(megabytes) * MIB;
+    let table = [
+        (Resource::Data, mib(limits.memory_mb), "memory"),
+        (Resource::Nproc, u64::from(limits.processes), "processes"),
+        (Resource::Nofile, u64::from(limits.open_files), "open files"),
+        (Resource::Fsize, mib(limits.file_mb), "file size"),
+        (Resource::Memlock, LOCKED_BYTES, "locked memory"),
+        (Resource::Msgqueue, 0, "message queues"),
+        (Resource::Core, 0, "core dumps"),
+    ];
+    for (resource, wanted, name) in table {
+        let most = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        setrlimit(resource, limit).step(Layer::Limits, &format!("limit {name}"))?;
+    }
+    layers.in_force(
+        Layer::Limits,
+        format!("{} MiB a process, {} processes, {} files", limits.memory_mb, limits.processes, limits.open_files),
+    );
+    Ok(())
+}
+
+/// No capability in any set, and no way to get one by `execve`.
+pub(super) fn give_up(layers: &mut Layers) -> Result<(), Failure> {
+    set_no_new_privs(true).step(Layer::NoNewPrivileges, "set no_new_privs")?;
+    clear_ambient_capability_set().step(Layer::Capabilities, "clear the ambient set")?;
+    empty_bounding_set()?;
+    let nothing =
+        CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
+    set_capabilities(None, nothing).step(Layer::Capabilities, "empty the sets")?;
+    layers.in_force(Layer::NoNewPrivileges, "");
+    layers.in_force(Layer::Capabilities, "none");
+    Ok(())
+}
+
+fn empty_bounding_set() -> Result<(), Failure> {
+    for number in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            // The first number that this kernel does not know.
+            Err(Errno::INVAL) => return Ok(()),
+            Err(errno) => return Err(failure(Layer::Capabilities, "empty the bounding set", errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Asks the kernel for what was just set: a layer that is claimed and not there must not run a program.
+pub(super) fn check() -> Result<(), Failure> {
+    let expect = |layer, holds: bool| if holds { Ok(()) } else { Err(failure(layer, "found not in force", Errno::PERM)) };
+    expect(Layer::NoNewPrivileges, no_new_privs() == Ok(true))?;
+    expect(Layer::Seccomp, secure_computing_mode() == Ok(SecureComputingMode::Filter))?;
+    let sets = capabilities(None).step(Layer::Capabilities, "read the sets")?;
+    expect(Layer::Capabilities, (sets.effective | sets.permitted | sets.inheritable).is_empty())
+}

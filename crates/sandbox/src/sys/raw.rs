@@ -1,0 +1,146 @@
+//! The kernel calls that have no safe form.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// Which of the two processes after a fork this is.
+pub(super) enum Forked {
+    Child,
+    Parent(Pid),
+}
+
+/// `fork(2)`.
+pub(super) fn fork() -> Result<Forked, Errno> {
+    // SAFETY: the launcher has one thread (it starts none, and `enter_if_asked` runs first in `main`), so the child's
+    // copy of memory and of every lock is consistent.
+    match unsafe { libc::fork() } {
+        0 => Ok(Forked::Child),
+        pid => Pid::from_raw(pid).filter(|_| pid > 0).map(Forked::Parent).ok_or_else(last_errno),
+    }
+}
+
+/// `unshare(2)`.
+pub(super) fn unshare(namespaces: UnshareFlags) -> Result<(), Errno> {
+    // SAFETY: none of the flags given by callers is CLONE_FILES, so every descriptor stays valid.
+    unsafe { unshare_unsafe(namespaces) }
+}
+
+/// The newest Landlock ABI of the kernel. ENOSYS: not built in; EOPNOTSUPP: off at boot.
+pub(crate) fn landlock_abi() -> Result<i32, Errno> {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with the version flag the kernel takes a null attribute of size zero, reads no memory and returns a number.
+    let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0, VERSION) };
+    i32::try_from(abi).ok().filter(|abi| *abi > 0).ok_or_else(last_errno)
+}
+
+/// The attributes that `mount_setattr(2)` sets on a whole tree of mounts.
+pub(super) struct MountAttributes<'a> {
+    pub(super) set: u64,
+    pub(super) id_map: Option<BorrowedFd<'a>>,
+}
+
+/// `mount_setattr(2)` on a detached tree and everything below it.
+pub(super) fn mount_setattr(tree: BorrowedFd<'_>, attributes: &MountAttributes<'_>, recursive: bool) -> Result<(), Errno> {
+    let id_map = attributes.id_map.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs()));
+    let attr = libc::mount_attr {
+        attr_set: attributes.set | if attributes.id_map.is_some() { libc::MOUNT_ATTR_IDMAP } else { 0 },
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: id_map,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a NUL-terminated empty string; `attr` is a live `mount_attr` of the size given, which the
+    // kernel only reads; the descriptors are open for the whole call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, tree.as_raw_fd(), c"".as_ptr(), flags, &raw const attr, size_of::<libc::mount_attr>())
+    };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// What `close_range(2)` does with every descriptor but stdin, stdout and stderr.
+#[derive(Clone, Copy)]
+pub(super) enum Others {
+    /// Closes them. Only for the start of the launcher, before it owns any.
+    Close,
+    /// Leaves them open until `execve`.
+    CloseOnExec,
+}
+
+/// `close_range(2)` from 3 upwards.
+pub(super) fn close_others(how: Others) -> Result<(), Errno> {
+    let flags = match how {
+        Others::Close => 0,
+        Others::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC,
+    };
+    // SAFETY: takes integers only. With `Close` the caller owns no descriptor above 2 yet, so no `OwnedFd` is left
+    // behind; with `CloseOnExec` nothing is closed now.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, flags) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Ends this process without running anything of the one it was forked from.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: takes an integer and never returns; the launcher's processes own nothing that must be put in order.
+    unsafe { libc::_exit(code) }
+}
+
+/// Every signal back to its default action: an ignored one would stay ignored in the program.
+pub(super) fn default_signals() {
+    for number in 1..=31 {
+        if number == libc::SIGKILL || number == libc::SIGSTOP {
+            continue;
+        }
+        // SAFETY: `SIG_DFL` is a valid action for each of these and installs no handler.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+}
+
+/// Ends this process as `signal` would have ended it, so that its parent sees the same.
+pub(super) fn die_by(signal: i32) {
+    default_signals();
+    unblock_all();
+    // SAFETY: takes an integer; the default action is in place, so no handler of ours can run.
+    unsafe { libc::raise(signal) };
+}
+
+/// The signals that [`next_signal`] waits for are kept back instead of acting at once.
+pub(super) fn hold_back_child_and_terminate() {
+    let set = child_and_terminate();
+    // SAFETY: `set` is initialised and outlives the call; no old set is asked for.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// Lets every signal through again; the mask would be inherited by the program.
+pub(super) fn unblock_all() {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigemptyset` initialises the set that `sigprocmask` then reads.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Waits for SIGCHLD or SIGTERM, whichever comes first; true for SIGTERM.
+pub(super) fn next_signal_is_terminate() -> bool {
+    let set = child_and_terminate();
+    // SAFETY: `set` is initialised; the kernel writes no information because the pointer for it is null.
+    unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) == libc::SIGTERM }
+}
+
+fn child_and_terminate() -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigemptyset` initialises the whole set before anything reads it.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+        set.assume_init()
+    }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

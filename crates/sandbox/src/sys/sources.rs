@@ -1,0 +1,86 @@
+//! Opens every tree before anything is covered, with its restrictions already on it: there is never a writable moment.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use super::identity::IdMaps;
+use super::raw::{MountAttributes, mount_setattr};
+use super::step::{Step, failure};
+use crate::error::Failure;
+use crate::layer::{Layer, Layers};
+use crate::policy::{Access, Tree, View};
+
+/// A detached copy of one of the host's trees.
+pub(super) struct Source {
+    pub(super) tree: Tree,
+    pub(super) mount: OwnedFd,
+}
+
+/// Opens all trees of the view; with `id_maps` (a root gateway), what it names is mapped to the unprivileged id.
+pub(super) fn open_all(view: &View, mut id_maps: Option<IdMaps>, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
+    let mut sources = Vec::with_capacity(view.trees.len());
+    for tree in &view.trees {
+        sources.push(open_one(tree, id_maps.as_mut(), layers)?);
+    }
+    if id_maps.is_some() && layers.get(Layer::IdMappedRoots).is_none() {
+        layers.in_force(Layer::IdMappedRoots, "");
+    }
+    Ok(sources)
+}
+
+/// The same for a root that may not map ids, after it gave up its uid.
+pub(super) fn open_all_unmapped(view: &View, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
+    for tree in view.trees.iter().filter(|tree| tree.access != Access::System) {
+        unmapped(tree, Errno::PERM, layers)?;
+    }
+    open_all(view, None, layers)
+}
+
+fn open_one(tree: &Tree, id_maps: Option<&mut IdMaps>, layers: &mut Layers) -> Result<Source, Failure> {
+    let name = |step: &str| format!("{step} {}", tree.path.display());
+    let place = open_without_links(&tree.path).step(Layer::Root, &name("open"))?;
+    let found = fstat(&place).step(Layer::Root, &name("look at"))?;
+    if (FileType::from_raw_mode(found.st_mode) == FileType::Directory) != tree.folder {
+        return Err(failure(Layer::Root, &name("what was looked at has changed:"), Errno::STALE));
+    }
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE;
+    let mount = open_tree(&place, "", flags).step(Layer::Root, &name("copy the mount of"))?;
+    restrict(tree, &mount).step(Layer::Root, &name("restrict"))?;
+    if let Some(id_maps) = id_maps.filter(|_| tree.access != Access::System) {
+        let map = id_maps.of(found.st_uid, found.st_gid)?;
+        let attributes = MountAttributes { set: 0, id_map: Some(map) };
+        if let Err(errno) = mount_setattr(mount.as_fd(), &attributes, true) {
+            unmapped(tree, errno, layers)?;
+        }
+    }
+    Ok(Source { tree: tree.clone(), mount })
+}
+
+/// A view's paths are canonical: a link on the way means that somebody has put it there since.
+fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
+}
+
+fn restrict(tree: &Tree, mount: &OwnedFd) -> Result<(), Errno> {
+    let by_access = match tree.access {
+        Access::System | Access::Read => libc::MOUNT_ATTR_RDONLY,
+        Access::Write => libc::MOUNT_ATTR_NOEXEC,
+    };
+    let attributes = MountAttributes { set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | by_access, id_map: None };
+    mount_setattr(mount.as_fd(), &attributes, true)
+}
+
+/// A file system that cannot map ids: what everybody may read can still be read, so only writing fails.
+fn unmapped(tree: &Tree, errno: Errno, layers: &mut Layers) -> Result<(), Failure> {
+    if tree.access == Access::Write {
+        return Err(failure(Layer::IdMappedRoots, &format!("map the owner of {}", tree.path.display()), errno));
+    }
+    layers.absent(Layer::IdMappedRoots, format!("{} shows only what everybody may read: {errno}", tree.path.display()));
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Collects trees and the symbolic links that lead to them, so that every path means inside what it means outside.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use crate::policy::{Access, Tree, View};
+
+/// As many symbolic links as the kernel follows in one path.
+const MOST_LINKS: usize = 40;
+
+#[derive(Default)]
+pub(super) struct ViewBuilder {
+    trees: BTreeMap<PathBuf, Tree>,
+    links: BTreeMap<PathBuf, PathBuf>,
+}
+
+/// Where a path leads: its canonical form and the links on the way.
+pub(super) struct Walk {
+    pub(super) canonical: PathBuf,
+    pub(super) links: Vec<(PathBuf, PathBuf)>,
+}
+
+impl ViewBuilder {
+    /// Shows what `path` leads to, and every link on the way. The stronger of two accesses stays.
+    pub(super) fn add(&mut self, path: &Path, access: Access) -> io::Result<PathBuf> {
+        let walk = walk(path)?;
+        let folder = std::fs::symlink_metadata(&walk.canonical)?.is_dir();
+        self.links.extend(walk.links);
+        let tree = Tree { path: walk.canonical.clone(), access, folder };
+        self.trees
+            .entry(walk.canonical.clone())
+            .and_modify(|known| {
+                if access == Access::Write {
+                    known.access = access;
+                }
+            })
+            .or_insert(tree);
+        Ok(walk.canonical)
+    }
+
+    /// The same for what nobody named: skipped when it is missing or not a plain file or folder (a socket or a device
+    /// that an argument happens to name must not become a way out), or when it may not be shown.
+    pub(super) fn add_if_there(&mut self, path: &Path, access: Access) {
+        let Ok(walk) = walk(path) else { return };
+        let plain = std::fs::symlink_metadata(&walk.canonical).is_ok_and(|found| found.is_file() || found.is_dir());
+        let known = self.trees.contains_key(&walk.canonical);
+        if plain && super::may_be_shown(&walk.canonical) && (!known || !walk.links.is_empty()) {
+            // It was there a moment ago; if it is gone by now, it is as if it had never been.
+            let _gone = self.add(path, access);
+        }
+    }
+
+    /// The view: no tree that its enclosing tree shows already, no link inside a tree.
+    pub(super) fn finish(self) -> View {
+        let mut trees: Vec<Tree> = Vec::new();
+        for tree in self.trees.into_values() {
+            let enclosing = trees.iter().rev().find(|outer| tree.path.starts_with(&outer.path));
+            let shown = enclosing.is_some_and(|outer| outer.folder && !adds_to(&tree, outer));
+            if !shown {
+                trees.push(tree);
+            }
+        }
+        let outside = |link: &PathBuf| !trees.iter().any(|tree| link.starts_with(&tree.path));
+        let links = self.links.into_iter().filter(|(link, _)| outside(link)).collect();
+        View { trees, links }
+    }
+}
+
+/// Whether `inner` allows something that `outer`, which contains it, does not.
+fn adds_to(inner: &Tree, outer: &Tree) -> bool {
+    inner.access == Access::Write && outer.access != Access::Write
+}
+
+/// Follows `path` one component at a time, as the kernel does.
+pub(super) fn walk(path: &Path) -> io::Result<Walk> {
+    let mut rest: VecDeque<PathBuf> = components(path);
+    let mut canonical = PathBuf::from("/");
+    let mut links = Vec::new();
+    while let Some(part) = rest.pop_front() {
+        if part == Path::new("..") {
+            canonical.pop();
+            continue;
+        }
+        let next = canonical.join(&part);
+        if !std::fs::symlink_metadata(&next)?.is_symlink() {
+            canonical = next;
+            continue;
+        }
+        let target = std::fs::read_link(&next)?;
+        if links.len() == MOST_LINKS {
+            return Err(io::Error::other("too many symbolic links"));
+        }
+        if target.is_absolute() {
+            canonical = PathBuf::from("/");
+        }
+        for part in components(&target).into_iter().rev() {
+            rest.push_front(part);
+        }
+        links.push((next, target));
+    }
+    Ok(Walk { canonical, links })
+}
+
+fn components(path: &Path) -> VecDeque<PathBuf> {
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
+        .map(|part| PathBuf::from(part.as_os_str()))
+        .collect()
+}

@@ -1,0 +1,6 @@
+use sallyport_secrets::Secret;
+
+fn main() {
+    let secret = Secret::new("hunter2".to_owned());
+    let _copy = secret.clone();
+}

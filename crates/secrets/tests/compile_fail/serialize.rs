@@ -1,0 +1,8 @@
+use sallyport_secrets::Secret;
+
+#[derive(serde::Serialize)]
+struct Server {
+    token: Secret,
+}
+
+fn main() {}

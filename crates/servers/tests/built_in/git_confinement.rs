@@ -1,0 +1,177 @@
+//! Hostile repositories: nothing outside is read or written, nothing grows without bound.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sallyport_protocol::Method;
+use sallyport_servers::{BuildError, BuiltInConfig};
+use serde_json::json;
+
+use crate::caller::Caller;
+use crate::repository::{Scratch, init};
+
+const CANARY: &str = "canary-9c1e: must never be read";
+
+fn refused(root: &Path, write: bool) -> BuildError {
+    let config: BuiltInConfig = serde_json::from_value(json!({ "git": { "root": root, "write": write } })).unwrap();
+    config.build().err().expect("it was opened")
+}
+
+#[test]
+fn a_folder_without_repository_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(refused(folder.path(), false).message.contains("is not in a git repository"));
+    assert!(!sallyport_servers::git::in_work_tree(folder.path()));
+    fs::create_dir(folder.path().join(".git")).unwrap();
+    assert!(refused(folder.path(), false).message.contains("no readable git repository"));
+}
+
+#[test]
+fn a_git_file_cannot_name_a_repository_that_knows_nothing_of_it() {
+    let secret = Scratch::with(&[&[("secret", CANARY)]]);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(".git"), format!("gitdir: {}/.git\n", secret.path().display())).unwrap();
+    assert!(refused(folder.path(), false).message.contains("does not know of this folder"));
+    fs::remove_file(folder.path().join(".git")).unwrap();
+    symlink(secret.path().join(".git"), folder.path().join(".git")).unwrap();
+    assert!(refused(folder.path(), false).message.contains("is a symbolic link"));
+}
+
+#[test]
+fn settings_cannot_move_the_work_tree() {
+    let scratch = Scratch::with(&[&[("a", "1\n")]]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    scratch.repository.config().unwrap().set_str("core.worktree", elsewhere.path().to_str().unwrap()).unwrap();
+    assert!(refused(scratch.path(), false).message.contains("another work tree"));
+}
+
+#[test]
+fn a_repository_is_looked_at_anew_on_every_call() {
+    let scratch = Scratch::with(&[&[("a", "1\n")]]);
+    let caller = Caller::git(scratch.path(), false);
+    caller.ok("log", json!({}));
+    let elsewhere = tempfile::tempdir().unwrap();
+    scratch.repository.config().unwrap().set_str("core.worktree", elsewhere.path().to_str().unwrap()).unwrap();
+    assert!(caller.err("log", json!({})).contains("another work tree"));
+}
+
+#[test]
+fn a_repository_of_another_user_is_refused_with_the_way_out() {
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can give a folder away
+    }
+    let scratch = Scratch::with(&[&[("a", "1\n")]]);
+    for path in [scratch.path().to_owned(), scratch.path().join(".git")] {
+        std::os::unix::fs::chown(path, Some(54_321), Some(54_321)).unwrap();
+    }
+    let error = refused(scratch.path(), false);
+    assert!(error.message.contains("belongs to another user"), "{error}");
+    assert!(error.hint.unwrap().contains("safe.directory"));
+}
+
+#[test]
+fn links_planted_in_the_repository_stop_every_write() {
+    let outside = tempfile::tempdir().unwrap();
+    for planted in ["refs/heads/trap", "logs/refs", "objects/ab", "index"] {
+        let scratch = Scratch::with(&[&[("a", "1\n")]]);
+        let path = scratch.path().join(".git").join(planted);
+        let _ = fs::remove_dir_all(&path);
+        let _ = fs::remove_file(&path);
+        symlink(outside.path(), &path).unwrap();
+        assert!(refused(scratch.path(), true).message.contains("is a symbolic link"), "{planted}");
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn links_in_the_work_tree_are_not_followed() {
+    let scratch = Scratch::with(&[&[("a", "1\n"), ("dir/secret", "harmless\n")]]);
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), CANARY).unwrap();
+    fs::remove_file(scratch.path().join("a")).unwrap();
+    symlink(outside.path().join("secret"), scratch.path().join("a")).unwrap();
+    fs::remove_dir_all(scratch.path().join("dir")).unwrap();
+    symlink(outside.path(), scratch.path().join("dir")).unwrap();
+    let caller = Caller::git(scratch.path(), true);
+    for arguments in [json!({}), json!({ "from": "HEAD" }), json!({ "path": "dir/secret" })] {
+        let diff = caller.ok("diff", arguments).text().to_owned();
+        assert!(!diff.contains("canary-9c1e"), "{diff}");
+    }
+    let _ = caller.send(Method::ToolsCall, json!({ "name": "add", "arguments": { "paths": ["dir/secret"] } })).unwrap();
+    caller.ok("add", json!({ "paths": ["."] }));
+    let canary = git2::Oid::hash_object(git2::ObjectType::Blob, CANARY.as_bytes()).unwrap();
+    assert!(!scratch.repository.odb().unwrap().exists(canary), "what is outside was taken into the repository");
+}
+
+#[test]
+fn no_race_of_links_leads_a_diff_or_an_add_outside() {
+    let scratch = Scratch::with(&[&[("a", "1\n")]]);
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), CANARY).unwrap();
+    let caller = Caller::git(scratch.path(), true);
+    let (done, honest, link) = (AtomicBool::new(false), outside.path().join("honest"), outside.path().join("link"));
+    let (mut seen, swapped) = (0, scratch.path().join("a"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fs::write(&honest, "honest\n").unwrap();
+                fs::rename(&honest, &swapped).unwrap();
+                symlink(outside.path().join("secret"), &link).unwrap();
+                fs::rename(&link, &swapped).unwrap();
+            }
+        });
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(2) {
+            for (tool, arguments) in [("diff", json!({})), ("add", json!({ "paths": ["a"] })), ("diff", json!({ "staged": true }))] {
+                let reply = caller.send(Method::ToolsCall, json!({ "name": tool, "arguments": arguments })).unwrap();
+                let text = reply.result.to_json().as_str().to_owned();
+                assert!(!text.contains("canary-9c1e"), "{tool}: {text}");
+                seen += usize::from(text.contains("+honest"));
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(seen > 0, "the race was never won by the honest file: the test shows nothing");
+    let canary = git2::Oid::hash_object(git2::ObjectType::Blob, CANARY.as_bytes()).unwrap();
+    assert!(!scratch.repository.odb().unwrap().exists(canary));
+}
+
+#[test]
+fn objects_that_unpack_to_much_are_not_unpacked() {
+    let scratch = Scratch::with(&[&[("a", "1\n")]]);
+    fs::File::create(scratch.path().join("bomb")).unwrap().set_len(64 << 20).unwrap();
+    scratch.commit("bomb");
+    let caller = Caller::git(scratch.path(), false);
+    assert!(caller.err("show", json!({ "revision": "HEAD:bomb" })).contains("too large"));
+    assert!(caller.err("blame", json!({ "path": "bomb" })).contains("too large"));
+    assert!(caller.ok("show", json!({})).text().contains("Binary files /dev/null and b/bomb differ"));
+    fs::write(scratch.path().join("bomb"), "small\n").unwrap();
+    assert!(caller.ok("diff", json!({})).text().contains("Binary or large file bomb differs"));
+}
+
+#[test]
+fn absurd_messages_and_names_are_cut() {
+    let scratch = Scratch::with(&[&[("a", "1\n")]]);
+    let long = "m".repeat(300_000);
+    let author = git2::Signature::now(&"n".repeat(100_000), "x@example.com").unwrap();
+    let tree = scratch.head().tree().unwrap();
+    for _ in 0..10 {
+        scratch.repository.commit(Some("HEAD"), &author, &author, &long, &tree, &[&scratch.head()]).unwrap();
+    }
+    let caller = Caller::git(scratch.path(), false);
+    let log = caller.ok("log", json!({ "limit": 300 }));
+    assert!(log.text().len() < 40_000, "{}", log.text().len());
+    assert!(caller.ok("show", json!({})).text().len() < 40_000);
+}
+
+#[test]
+fn a_repository_inside_the_work_tree_is_not_added() {
+    let scratch = Scratch::with(&[&[("a", "1\n")]]);
+    init(&scratch.path().join("inner"));
+    fs::write(scratch.path().join("inner/x"), "1").unwrap();
+    let added = Caller::git(scratch.path(), true).ok("add", json!({ "paths": ["."] })).structured;
+    assert_eq!((&added["total"], &added["skipped"]), (&json!(0), &json!(["inner/"])));
+}

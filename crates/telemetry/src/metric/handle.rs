@@ -1,0 +1,160 @@
+//! Handles that are looked up once and then used on every call.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::audit::Outcome;
+
+/// The numbers of one server. Clones count together.
+#[derive(Clone, Debug)]
+pub struct ServerMetrics {
+    /// In the order of [`Outcome::ALL`].
+    pub(super) calls: [Counter; 5],
+    pub(super) duration: Histogram,
+    pub(super) overhead: Histogram,
+    pub(super) in_flight: Gauge,
+    pub(super) restarts: Counter,
+    /// In the order of [`UpstreamState::ALL`].
+    pub(super) state: [Gauge; 4],
+    /// In the order of [`BreakerState::ALL`].
+    pub(super) breaker: [Gauge; 3],
+}
+
+impl ServerMetrics {
+    /// A call is in flight as long as the returned value lives.
+    pub fn call_started(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// A call has ended after `total`, of which the server took `upstream`.
+    pub fn call_finished(&self, outcome: Outcome, total: Duration, upstream: Duration) {
+        self.calls[outcome as usize].inc();
+        self.duration.observe(total.as_secs_f64());
+        self.overhead.observe(total.saturating_sub(upstream).as_secs_f64());
+    }
+
+    /// The server's process was started again after it had ended on its own.
+    pub fn child_restarted(&self) {
+        self.restarts.inc();
+    }
+
+    /// The server is in this state now.
+    pub fn set_state(&self, state: UpstreamState) {
+        choose(&self.state, state as usize);
+    }
+
+    /// The server's breaker is in this state now.
+    pub fn set_breaker(&self, state: BreakerState) {
+        choose(&self.breaker, state as usize);
+    }
+}
+
+/// Sets the chosen gauge to 1 and the others to 0.
+fn choose(gauges: &[Gauge], chosen: usize) {
+    for (index, gauge) in gauges.iter().enumerate() {
+        gauge.set(i64::from(index == chosen));
+    }
+}
+
+/// A call in flight; dropping it says that it is no longer, however it ended.
+#[derive(Debug)]
+#[must_use = "the call counts as in flight only as long as this lives"]
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// How a server stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamState {
+    /// Not started, or ended in order.
+    Stopped,
+    /// On its way up.
+    Starting,
+    /// Answers.
+    Ready,
+    /// Cannot be reached.
+    Unreachable,
+}
+
+impl UpstreamState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Stopped, Self::Starting, Self::Ready, Self::Unreachable];
+
+    /// The name in metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// How a circuit breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BreakerState {
+    /// Calls pass.
+    Closed,
+    /// Calls fail at once.
+    Open,
+    /// One call tries whether the server is back.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// The name in metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// The count of open sessions.
+#[derive(Clone, Debug)]
+pub struct Sessions(pub(super) Gauge);
+
+impl Sessions {
+    /// One more.
+    pub fn opened(&self) {
+        self.0.inc();
+    }
+
+    /// One less.
+    pub fn closed(&self) {
+        self.0.dec();
+    }
+}
+
+/// The count of lost audit records.
+#[derive(Clone, Debug)]
+pub struct RecordsLost(pub(super) Counter);
+
+impl RecordsLost {
+    /// So many more.
+    pub fn add(&self, records: u64) {
+        self.0.inc_by(records);
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}

@@ -1,0 +1,8 @@
+//! What the tests of the other crates share: scripted peers and an in-process client.
+#![forbid(unsafe_code)]
+
+mod scripted_front;
+mod scripted_server;
+
+pub use scripted_front::ScriptedFront;
+pub use scripted_server::{ScriptedServer, object};

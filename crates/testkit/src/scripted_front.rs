@@ -1,0 +1,109 @@
+//! A front door's other side, in process: lets callers in by key and passes everything on to one server.
+
+use std::sync::Arc;
+
+use sallyport_protocol::{
+    Answer, BoxFuture, CallerId, CallerToken, Context, Discovery, Endpoint, Era, ErrorObject, Failure, FailureKind, Front, Incoming,
+    Listener, McpServer, Method, RawJson, RawObject, Reply, Request,
+};
+
+/// A [`Front`] before one server. It has the endpoint of everything and `/servers/scripted`.
+pub struct ScriptedFront {
+    server: Arc<dyn McpServer>,
+    keys: Vec<([u8; 32], CallerId)>,
+    input_schema: Option<RawJson>,
+}
+
+impl std::fmt::Debug for ScriptedFront {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ScriptedFront").field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+impl ScriptedFront {
+    /// Lets everybody in as one caller.
+    #[must_use]
+    pub fn open(server: Arc<dyn McpServer>) -> Self {
+        Self { server, keys: Vec::new(), input_schema: None }
+    }
+
+    /// Lets in those who show one of these keys, each as a caller of that name.
+    #[must_use]
+    pub fn with_keys(server: Arc<dyn McpServer>, keys: &[&str]) -> Self {
+        let keys = keys.iter().map(|key| (CallerToken::new(*key).digest(), CallerId((*key).into()))).collect();
+        Self { server, keys, input_schema: None }
+    }
+
+    /// Says that every tool has this input schema.
+    #[must_use]
+    pub fn with_input_schema(mut self, schema: &'static str) -> Self {
+        self.input_schema = Some(RawJson::from_static(schema));
+        self
+    }
+}
+
+impl Front for ScriptedFront {
+    fn admit(&self, incoming: &Incoming) -> Result<CallerId, Failure> {
+        if !matches!(&incoming.endpoint, Endpoint::All) && !matches!(&incoming.endpoint, Endpoint::Server(name) if &**name == "scripted") {
+            return Err(Failure::client(FailureKind::NotFound, "there is no such endpoint"));
+        }
+        if self.keys.is_empty() {
+            return Ok(CallerId("everybody".into()));
+        }
+        let digest = incoming.credential.as_ref().map(|token| token.digest());
+        let known = self.keys.iter().find(|(key, _)| Some(*key) == digest);
+        known.map(|(_, caller)| caller.clone()).ok_or_else(|| Failure::client(FailureKind::Unauthenticated, "no key, or one that is not known"))
+    }
+
+    fn discover(&self, _: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {
+        let discovery = Discovery::clone(&self.server.discovery());
+        Box::pin(std::future::ready(Ok(discovery)))
+    }
+
+    fn serve(&self, request: Request, _: Incoming, context: Context) -> BoxFuture<'static, Result<Reply, Failure>> {
+        let server = Arc::clone(&self.server);
+        Box::pin(async move { server.handle(request, context).await })
+    }
+
+    fn watch(&self, _: &Incoming, listener: &Arc<dyn Listener>) {
+        self.server.listeners().add(listener);
+    }
+
+    fn input_schema(&self, _: &Incoming, _: &str) -> Option<RawJson> {
+        self.input_schema.clone()
+    }
+
+    fn answer(&self, failure: &Failure, method: Option<Method>, era: Era) -> Answer {
+        let error = |status, code| Answer::Error { status, error: ErrorObject::new(code, failure.public.clone()) };
+        match &failure.kind {
+            FailureKind::Upstream(upstream) => Answer::Error { status: 200, error: upstream.clone() },
+            FailureKind::NotAMessage(own) => Answer::Error { status: 400, error: own.clone() },
+            FailureKind::MethodNotFound => error(if era == Era::Modern { 404 } else { 200 }, ErrorObject::METHOD_NOT_FOUND),
+            FailureKind::ResourceNotFound(_) if era == Era::Legacy => error(200, ErrorObject::RESOURCE_NOT_FOUND),
+            FailureKind::InvalidParams | FailureKind::ResourceNotFound(_) => error(200, ErrorObject::INVALID_PARAMS),
+            FailureKind::NotFound => error(if method.is_some() { 200 } else { 404 }, ErrorObject::INVALID_PARAMS),
+            FailureKind::HeaderMismatch => error(400, ErrorObject::HEADER_MISMATCH),
+            FailureKind::UnsupportedVersion(version) => {
+                let data = format!(r#"{{"supported":["2026-07-28"],"requested":{}}}"#, RawJson::string(version).as_str());
+                let mut unsupported = ErrorObject::new(ErrorObject::UNSUPPORTED_VERSION, failure.public.clone());
+                unsupported.data = RawJson::parse(data).ok();
+                Answer::Error { status: 400, error: unsupported }
+            }
+            FailureKind::UnknownSession => error(404, ErrorObject::INVALID_REQUEST),
+            FailureKind::Unauthenticated => error(401, ErrorObject::INVALID_REQUEST),
+            FailureKind::Http(status) => error(*status, ErrorObject::INVALID_REQUEST),
+            FailureKind::Overloaded => error(503, ErrorObject::INTERNAL),
+            _ if method == Some(Method::ToolsCall) => Answer::Result(error_result(&failure.public)),
+            _ => error(200, ErrorObject::INTERNAL),
+        }
+    }
+}
+
+/// A tool's result that says what went wrong.
+fn error_result(text: &str) -> RawObject {
+    let content = format!(r#"[{{"type":"text","text":{}}}]"#, RawJson::string(text).as_str());
+    let mut result = RawObject::new();
+    result.set("content", RawJson::parse(content).unwrap_or(RawJson::from_static("[]")));
+    result.set("isError", RawJson::from_static("true"));
+    result
+}

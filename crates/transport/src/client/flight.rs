@@ -1,0 +1,194 @@
+//! Requests that have been sent and not been answered.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sallyport_protocol::{Context, Era, LogLevel, RawJson, RawObject, Request};
+use tokio::sync::oneshot;
+
+use super::fault::Fault;
+use super::shared::Shared;
+
+/// How a request ended.
+pub(crate) type Outcome = Result<RawObject, Fault>;
+
+/// All requests in flight on one connection, by their id. The id serves as progress token too.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    last: AtomicU64,
+    open: Mutex<HashMap<u64, Arc<Flight>>>,
+}
+
+/// One request in flight.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    /// Its id on the wire.
+    pub(crate) id: u64,
+    purpose: Purpose,
+    /// Who waits for the outcome, where that comes through the connection's shared stream.
+    waiting: Mutex<Option<oneshot::Sender<Outcome>>>,
+}
+
+/// What a request is for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// Somebody asked for it.
+    Call(Call),
+    /// The connection's own business.
+    Own,
+    /// A modern stream of changes; its acknowledgement goes here.
+    Listen(Mutex<Option<oneshot::Sender<RawObject>>>),
+}
+
+/// The part of a call that matters while it runs.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) context: Context,
+    log_level: Option<LogLevel>,
+    /// The highest progress so far; `None` where none is wanted.
+    progress: Option<Mutex<f64>>,
+}
+
+impl Purpose {
+    /// The purpose of a stream of changes whose acknowledgement goes to `acknowledged`.
+    pub(crate) fn listen(acknowledged: oneshot::Sender<RawObject>) -> Self {
+        Self::Listen(Mutex::new(Some(acknowledged)))
+    }
+
+    /// The purpose of a client's request.
+    pub(crate) fn call(request: &Request, context: Context) -> Self {
+        let progress = request.meta.progress_token.is_some().then(|| Mutex::new(f64::NEG_INFINITY));
+        Self::Call(Call { context, log_level: request.meta.log_level, progress })
+    }
+}
+
+impl Flights {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Flight>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The request of that id.
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<Flight>> {
+        self.open().get(&id).cloned()
+    }
+
+    /// The one call in flight, if there is exactly one: what the server says without naming a request can only belong to it.
+    pub(crate) fn sole_call(&self) -> Option<Arc<Flight>> {
+        self.sole(|flight| matches!(flight.purpose, Purpose::Call(_)))
+    }
+
+    /// The one request in flight that an answer without an id can belong to.
+    pub(crate) fn sole_awaited(&self) -> Option<Arc<Flight>> {
+        self.sole(|flight| !matches!(flight.purpose, Purpose::Listen(_)))
+    }
+
+    fn sole(&self, which: impl Fn(&Flight) -> bool) -> Option<Arc<Flight>> {
+        let open = self.open();
+        let mut found = open.values().filter(|flight| which(flight));
+        let sole = found.next()?;
+        found.next().is_none().then(|| Arc::clone(sole))
+    }
+
+    /// Ends all requests with the same fault.
+    pub(crate) fn end_all(&self, fault: &Fault) {
+        let all: Vec<_> = self.open().values().cloned().collect();
+        for flight in all {
+            flight.end(Err(fault.clone()));
+        }
+    }
+
+    fn begin(&self, purpose: Purpose, waiting: Option<oneshot::Sender<Outcome>>) -> Arc<Flight> {
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let flight = Arc::new(Flight { id, purpose, waiting: Mutex::new(waiting) });
+        self.open().insert(id, Arc::clone(&flight));
+        flight
+    }
+}
+
+/// A request's place among those in flight, given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    shared: Arc<Shared>,
+    pub(crate) flight: Arc<Flight>,
+}
+
+impl Ticket {
+    /// A place for a request whose answer comes on a stream of its own.
+    pub(crate) fn new(shared: &Arc<Shared>, purpose: Purpose) -> Self {
+        Self { shared: Arc::clone(shared), flight: shared.flights.begin(purpose, None) }
+    }
+
+    /// A place for a request whose answer comes among others, and where to wait for it.
+    pub(crate) fn awaited(shared: &Arc<Shared>, purpose: Purpose) -> (Self, oneshot::Receiver<Outcome>) {
+        let (waiting, outcome) = oneshot::channel();
+        (Self { shared: Arc::clone(shared), flight: shared.flights.begin(purpose, Some(waiting)) }, outcome)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.shared.flights.open().remove(&self.flight.id);
+        self.shared.questions.abandon(self.flight.id);
+    }
+}
+
+impl Flight {
+    /// The call that this is, if it is one.
+    pub(crate) fn call(&self) -> Option<&Call> {
+        match &self.purpose {
+            Purpose::Call(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// Ends the request. Who waits for it no longer is not disturbed.
+    pub(crate) fn end(&self, outcome: Outcome) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(outcome); // given up in the meantime where it fails
+        }
+    }
+
+    /// Notes that a stream of changes is open: what it will carry.
+    pub(crate) fn acknowledge(&self, notifications: RawObject) {
+        let Purpose::Listen(waiting) = &self.purpose else { return };
+        if let Some(waiting) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = waiting.send(notifications);
+        }
+    }
+}
+
+impl Call {
+    /// Passes progress on, if it is wanted and has grown (2025-11-25 and later, progress: "must increase").
+    pub(crate) fn pass_progress(&self, mut params: RawObject) {
+        let Some(highest) = &self.progress else { return };
+        let Some(value) = params.get("progress").and_then(|value| value.decode::<f64>().ok()) else { return };
+        {
+            let mut highest = highest.lock().unwrap_or_else(PoisonError::into_inner);
+            if value <= *highest {
+                return;
+            }
+            *highest = value;
+        }
+        params.remove("progressToken");
+        self.context.asker.notify("notifications/progress", params);
+    }
+
+    /// Passes a log message on, if it is wanted. A modern client wants none that it did not ask for.
+    pub(crate) fn pass_log(&self, params: RawObject) {
+        let level = params.get_str("level").and_then(|name| LogLevel::from_name(&name));
+        let wanted = match self.log_level {
+            Some(least) => level.is_some_and(|level| level >= least),
+            None => self.context.client.revision.era() == Era::Legacy,
+        };
+        if wanted {
+            self.context.asker.notify("notifications/message", params);
+        }
+    }
+}
+
+/// The request that a progress token stands for.
+pub(crate) fn of_token(token: &RawJson) -> Option<u64> {
+    token.decode().ok()
+}

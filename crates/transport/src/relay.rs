@@ -1,0 +1,178 @@
+//! Relays a stdio client to a gateway that runs already: message by message, in both eras, changing none.
+//!
+//! The gateway may restart in between: a request that was never sent is sent again, and a legacy session that is lost is
+//! opened anew with the client's own `initialize`. A request that was sent is never sent twice.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use sallyport_protocol::{Cancel, ErrorObject, Failure, FailureKind, Message, Method, RequestId};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use crate::frame::{Line, LineError, LineReader, LineWriter, QUEUE_BYTES};
+use crate::server::era::era_of;
+
+mod link;
+mod unfold;
+
+use link::{Lane, Link};
+
+/// Bytes of a line at most: as long as the gateway takes.
+const LINE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Requests that run at once; the next line is read when one of them ends.
+const MOST_RUNNING: u32 = 256;
+
+/// How long requests that run when the client leaves may still take.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long the last answers may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Relays the client at `read` and `write` to the MCP endpoint at `url`, showing `bearer` there, until the client closes its
+/// end. What runs then may finish within 20 seconds.
+///
+/// # Errors
+/// Where `url` is none that can be spoken to, or the token cannot be a header.
+pub async fn relay_stdio<R, W>(read: R, write: W, url: &Url, bearer: Option<&str>) -> Result<(), Failure>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let bad = |what: String| Failure::client(FailureKind::Unreachable, what);
+    let bearer = bearer.map(|token| HeaderValue::try_from(format!("Bearer {token}"))).transpose();
+    let bearer = bearer.map_err(|_| bad("the gateway's key cannot be a header".to_owned()))?;
+    let (lines, writing) = LineWriter::new(write, QUEUE_BYTES);
+    let link = Link::new(url, bearer, lines.clone()).map_err(|why| bad(format!("the gateway cannot be reached: {why}")))?;
+    let relay = Relay { link, lines, slots: Arc::new(Semaphore::new(MOST_RUNNING as usize)), running: Arc::default() };
+    let mut writing = std::pin::pin!(writing);
+    tokio::select! {
+        outcome = &mut writing => tracing::debug!(?outcome, "the client reads no more"),
+        () = relay.run(LineReader::new(read, LINE_BYTES)) => {}
+    }
+    relay.link.close().await;
+    drop(relay);
+    if tokio::time::timeout(LAST_WORDS, writing).await.is_err() {
+        tracing::debug!("the client did not read the last answers");
+    }
+    Ok(())
+}
+
+/// The requests of revision 2026-07-28 that run: they are cancelled by closing their connection.
+#[derive(Default)]
+struct Running(Mutex<Vec<(RequestId, Cancel)>>);
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, Vec<(RequestId, Cancel)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, id: &RequestId) -> Cancel {
+        let cancel = Cancel::new();
+        self.lock().push((id.clone(), cancel.clone()));
+        cancel
+    }
+
+    fn finish(&self, id: &RequestId) {
+        self.lock().retain(|(known, _)| known != id);
+    }
+
+    /// Cancels a request, and says whether there is one.
+    fn cancel(&self, id: &RequestId) -> bool {
+        let cancel = self.lock().iter().find(|(known, _)| known == id).map(|(_, cancel)| cancel.clone());
+        cancel.inspect(Cancel::cancel).is_some()
+    }
+}
+
+struct Relay {
+    link: Arc<Link>,
+    lines: LineWriter,
+    slots: Arc<Semaphore>,
+    running: Arc<Running>,
+}
+
+impl Relay {
+    async fn run<R: AsyncRead + Unpin>(&self, mut reader: LineReader<R>) {
+        loop {
+            match reader.next().await {
+                Ok(Some(line)) => self.take(line).await,
+                Ok(None) => break,
+                Err(LineError::TooLong) => {
+                    let error = ErrorObject::new(ErrorObject::INVALID_REQUEST, "the line is too long");
+                    say(&self.lines, &Message::Error { id: None, error }).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "stdin broke");
+                    break;
+                }
+            }
+        }
+        // Subscriptions never end by themselves.
+        let listening: Vec<_> = self.running.lock().iter().map(|(_, cancel)| cancel.clone()).collect();
+        let finished = self.slots.acquire_many(MOST_RUNNING);
+        if tokio::time::timeout(DRAIN, finished).await.is_err() {
+            listening.iter().for_each(Cancel::cancel);
+        }
+    }
+
+    async fn take(&self, line: Bytes) {
+        let message = match Message::parse(&line) {
+            Ok(message) => message,
+            Err(bad) => return say(&self.lines, &Message::Error { id: bad.id, error: bad.error }).await,
+        };
+        match message {
+            Message::Request { id, method, params } if era_of(params.as_ref(), None) == sallyport_protocol::Era::Modern => {
+                let cancel = self.running.start(&id);
+                let running = Arc::clone(&self.running);
+                let link = Arc::clone(&self.link);
+                self.spawn(async move {
+                    let lane = Lane::modern(&method, params.unwrap_or_default());
+                    tokio::select! {
+                        biased;
+                        () = cancel.cancelled() => {}
+                        () = link.request(line, &id, lane) => {}
+                    }
+                    running.finish(&id);
+                })
+                .await;
+            }
+            // Nothing else can be sent before its answer has come.
+            Message::Request { id, method, .. } if method == Method::Initialize.as_str() => self.link.initialize(line, &id).await,
+            Message::Request { id, .. } => {
+                let link = Arc::clone(&self.link);
+                self.spawn(async move { link.request(line, &id, Lane::Legacy).await }).await;
+            }
+            Message::Notification { method, params } if method == "notifications/cancelled" => {
+                let id = params.as_ref().and_then(|params| params.get("requestId").and_then(RequestId::from_json));
+                if !id.is_some_and(|id| self.running.cancel(&id)) {
+                    self.link.tell(line).await;
+                }
+            }
+            Message::Notification { method, .. } => {
+                self.link.tell(line).await;
+                if method == "notifications/initialized" {
+                    self.link.listen();
+                }
+            }
+            Message::Result { .. } | Message::Error { .. } => self.link.tell(line).await,
+        }
+    }
+
+    async fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        tokio::spawn(async move {
+            future.await;
+            drop(slot);
+        });
+    }
+}
+
+async fn say(lines: &LineWriter, message: &Message) {
+    if lines.send(Line::new(message.to_line())).await.is_err() {
+        tracing::debug!("the client reads no more");
+    }
+}

@@ -1,0 +1,297 @@
+//! Connections: what each is doing, for how long it may, and how all of them end.
+//!
+//! No connection has a timer of its own. Each notes when it began what it does, by a clock of whole seconds,
+//! and one sweep a second closes those that take too long: a request costs no timer, an idle connection no memory.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use hyper::server::conn::http1;
+use hyper::service::HttpService;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::body::ResponseBody;
+
+/// For how long a connection may do what it does.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// TLS handshake, or the head of a request once its first byte is there: a few round trips of the slowest line.
+    pub head: Duration,
+    /// A request's body: the largest one at some 2 Mbit/s.
+    pub body: Duration,
+    /// Nothing, between requests: agents think for minutes, but a client that returns can connect anew.
+    pub idle: Duration,
+    /// A response that the client does not take.
+    pub stalled: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(15),
+            body: Duration::from_secs(60),
+            idle: Duration::from_secs(10 * 60),
+            stalled: Duration::from_secs(60),
+        }
+    }
+}
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BODY: u8 = 2;
+const BUSY: u8 = 3;
+
+const GO_ON: u8 = 0;
+const DRAIN: u8 = 1;
+const CLOSE: u8 = 2;
+
+/// All connections of a listener.
+#[derive(Default)]
+pub(crate) struct Connections {
+    /// Seconds since the listener began.
+    clock: AtomicU32,
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    closed: Notify,
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    all: Arc<Connections>,
+    number: u64,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: IpAddr,
+    doing: AtomicU8,
+    since: AtomicU32,
+    /// When the client stopped to take what is sent; 0 while it takes it.
+    stalled: AtomicU32,
+    command: AtomicU8,
+    task: AtomicWaker,
+}
+
+impl Connections {
+    /// Lists a connection that was accepted. It is in its head: a TLS handshake, or the first request.
+    pub(crate) fn add(self: &Arc<Self>, peer: SocketAddr, local: IpAddr) -> Arc<Connection> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection {
+            all: Arc::clone(self),
+            number,
+            peer,
+            local,
+            doing: AtomicU8::new(HEAD),
+            since: AtomicU32::new(self.now()),
+            stalled: AtomicU32::new(0),
+            command: AtomicU8::new(GO_ON),
+            task: AtomicWaker::new(),
+        });
+        self.lock().insert(number, Arc::clone(&connection));
+        connection
+    }
+
+    /// A second has passed: closes what takes too long.
+    pub(crate) fn sweep(&self, patience: &Patience) {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        for connection in self.lock().values() {
+            if connection.is_late(now, patience) {
+                connection.obey(CLOSE);
+            }
+        }
+    }
+
+    /// Lets every connection finish the request that it is at, and no other.
+    pub(crate) fn drain(&self) {
+        self.lock().values().for_each(|connection| connection.obey(DRAIN));
+    }
+
+    /// Closes every connection at once.
+    pub(crate) fn close(&self) {
+        self.lock().values().for_each(|connection| connection.obey(CLOSE));
+    }
+
+    /// Waits until no connection is left.
+    pub(crate) async fn all_closed(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.lock().is_empty() {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    fn now(&self) -> u32 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    /// Runs until the client leaves, a request breaks off, or the connection is told to end.
+    pub(crate) async fn run<I, S>(self: Arc<Self>, http: &http1::Builder, io: I, service: S)
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+        S: HttpService<hyper::body::Incoming, ResBody = ResponseBody>,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let watched = Watched { io, connection: Arc::clone(&self) };
+        let mut serving = pin!(http.serve_connection(TokioIo::new(watched), service));
+        let mut draining = false;
+        let outcome = poll_fn(|cx| {
+            self.task.register(cx.waker());
+            match self.command.load(Ordering::Acquire) {
+                CLOSE => return Poll::Ready(Ok(())),
+                DRAIN if !draining => {
+                    draining = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+                _ => {}
+            }
+            serving.as_mut().poll(cx)
+        });
+        if let Err(error) = outcome.await {
+            tracing::debug!(%error, "a connection broke off");
+        }
+    }
+
+    /// Runs a future (the TLS handshake), unless the connection is told to close first.
+    pub(crate) async fn unless_closed<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            if self.command.load(Ordering::Acquire) != GO_ON {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+
+    /// Says that the connection is at a request, until what is returned is dropped.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        self.does(BUSY);
+        Busy(Arc::clone(self))
+    }
+
+    /// Says that the request's body is being read, until what is returned is dropped.
+    pub(crate) fn reads_body(&self) -> ReadsBody<'_> {
+        self.does(BODY);
+        ReadsBody(self)
+    }
+
+    /// Takes the connection off the list.
+    pub(crate) fn closed(&self) {
+        self.all.lock().remove(&self.number);
+        self.all.closed.notify_waiters();
+    }
+
+    fn does(&self, doing: u8) {
+        self.since.store(self.all.now(), Ordering::Relaxed);
+        self.doing.store(doing, Ordering::Relaxed);
+    }
+
+    fn obey(&self, command: u8) {
+        self.command.fetch_max(command, Ordering::AcqRel);
+        self.task.wake();
+    }
+
+    fn is_late(&self, now: u32, patience: &Patience) -> bool {
+        let over = |since: u32, limit: Duration| u64::from(now.saturating_sub(since)) > limit.as_secs();
+        let since = self.since.load(Ordering::Relaxed);
+        let late = match self.doing.load(Ordering::Relaxed) {
+            IDLE => over(since, patience.idle),
+            HEAD => over(since, patience.head),
+            BODY => over(since, patience.body),
+            _ => false, // the front has limits of its own
+        };
+        let stalled = self.stalled.load(Ordering::Relaxed);
+        late || (stalled != 0 && over(stalled, patience.stalled))
+    }
+
+    fn noticed_read(&self) {
+        if self.doing.load(Ordering::Relaxed) == IDLE {
+            self.does(HEAD);
+        }
+    }
+
+    fn noticed_write<T>(&self, outcome: &Poll<io::Result<T>>) {
+        match outcome {
+            Poll::Ready(_) if self.stalled.load(Ordering::Relaxed) == 0 => {}
+            Poll::Ready(_) => self.stalled.store(0, Ordering::Relaxed),
+            Poll::Pending if self.stalled.load(Ordering::Relaxed) == 0 => self.stalled.store(self.all.now().max(1), Ordering::Relaxed),
+            Poll::Pending => {}
+        }
+    }
+}
+
+/// The connection is at a request.
+pub(crate) struct Busy(Arc<Connection>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.does(IDLE);
+    }
+}
+
+/// The connection is at a request's body.
+pub(crate) struct ReadsBody<'c>(&'c Connection);
+
+impl Drop for ReadsBody<'_> {
+    fn drop(&mut self) {
+        self.0.does(BUSY);
+    }
+}
+
+/// A byte stream that tells its connection when bytes pass.
+struct Watched<I> {
+    io: I,
+    connection: Arc<Connection>,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.connection.noticed_read();
+        }
+        read
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.connection.noticed_write(&written);
+        written
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.connection.noticed_write(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

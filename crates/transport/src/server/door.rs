@@ -1,0 +1,167 @@
+//! What all front doors share: the front behind them, the sessions, what runs.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use http::StatusCode;
+use sallyport_protocol::revisions::reply_for;
+use sallyport_protocol::{
+    Answer, Asker, BoxFuture, Cancel, Client, Context, Era, ErrorObject, Failure, FailureKind, Front, Incoming, Message, Method, RawJson,
+    RawObject, Reply, Request, RequestId, Revision, ServerIdentity,
+};
+use tokio::sync::Notify;
+
+use super::answered::Answered;
+use super::parts::Parts;
+use super::subscription::Subscription;
+use crate::session::{Session, SessionBounds, Sessions};
+
+/// What all front doors share.
+pub(crate) struct Door {
+    pub(crate) front: Arc<dyn Front>,
+    /// Who we say we are.
+    pub(crate) identity: ServerIdentity,
+    pub(crate) sessions: Sessions,
+    /// Streams of `subscriptions/listen` that are open.
+    listening: Mutex<Vec<Weak<Subscription>>>,
+    tasks: Arc<Tasks>,
+}
+
+/// Counts what runs apart from any connection.
+#[derive(Default)]
+struct Tasks {
+    running: AtomicUsize,
+    ended: Notify,
+}
+
+impl Door {
+    pub(crate) fn new(front: Arc<dyn Front>, identity: ServerIdentity, bounds: SessionBounds) -> Arc<Self> {
+        Arc::new(Self { front, identity, sessions: Sessions::new(bounds), listening: Mutex::default(), tasks: Arc::default() })
+    }
+
+    /// Writes the answer to request `id` as a client of `revision` must see it.
+    pub(crate) fn answer(&self, id: &RequestId, method: Method, revision: Revision, outcome: Result<Reply, Failure>) -> Answered {
+        match outcome.and_then(|reply| reply_for(reply, method, revision, &self.identity)) {
+            Ok(result) => self.result(id, &result),
+            Err(failure) => self.refuse(&failure, Some(method), revision.era(), Some(id)),
+        }
+    }
+
+    /// Writes a result.
+    pub(crate) fn result(&self, id: &RequestId, result: &RawObject) -> Answered {
+        Answered::new(StatusCode::OK, Parts::of_result(id, result))
+    }
+
+    /// Writes a failure.
+    pub(crate) fn refuse(&self, failure: &Failure, method: Option<Method>, era: Era, id: Option<&RequestId>) -> Answered {
+        let cancelled = matches!(failure.kind, FailureKind::Cancelled);
+        match (self.front.answer(failure, method, era), id) {
+            (Answer::Result(mut result), Some(id)) => {
+                if era == Era::Modern && result.get("resultType").is_none() {
+                    result.set("resultType", RawJson::from_static("\"complete\""));
+                }
+                Answered { cancelled, ..self.result(id, &result) }
+            }
+            (Answer::Result(_), None) => error_answer(StatusCode::BAD_REQUEST, ErrorObject::new(ErrorObject::INVALID_REQUEST, failure.public.clone()), None),
+            (Answer::Error { status, error }, id) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Answered { cancelled, ..error_answer(status, error, id) }
+            }
+        }
+    }
+
+    /// Runs a future apart from any connection. A drain waits for it.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return }; // the runtime has gone, and we with it
+        let running = Running::new(&self.tasks);
+        runtime.spawn(async move {
+            future.await;
+            drop(running);
+        });
+    }
+
+    /// Waits until nothing runs that was [spawned](Self::spawn).
+    pub(crate) async fn idle(&self) {
+        loop {
+            let ended = self.tasks.ended.notified();
+            if self.tasks.running.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Lists a stream of `subscriptions/listen`, so that a drain closes it.
+    pub(crate) fn listens(&self, subscription: &Arc<Subscription>) {
+        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        listening.retain(|known| known.strong_count() > 0);
+        listening.push(Arc::downgrade(subscription));
+    }
+
+    /// Closes all streams that would not end by themselves.
+    pub(crate) fn end_streams(&self) {
+        self.sessions.end_streams();
+        let listening = std::mem::take(&mut *self.listening.lock().unwrap_or_else(PoisonError::into_inner));
+        listening.iter().filter_map(Weak::upgrade).for_each(|subscription| subscription.end());
+    }
+
+    /// Ends what a session that is gone had asked the front to keep up for it.
+    pub(crate) fn forget(self: &Arc<Self>, session: &Session) {
+        if let Some((incoming, uris)) = session.take_subscriptions()
+            && let Some(client) = session.client()
+        {
+            self.unsubscribe(incoming, client, uris);
+        }
+    }
+
+    /// Tells the front that a client wants no news of these resources any more.
+    pub(crate) fn unsubscribe(&self, incoming: Incoming, client: Arc<Client>, uris: Vec<String>) {
+        let front = Arc::clone(&self.front);
+        self.spawn(async move {
+            for uri in uris {
+                let mut params = RawObject::new();
+                params.set("uri", RawJson::string(&uri));
+                let context = Context { client: Arc::clone(&client), asker: Arc::new(Nobody), cancel: Cancel::new() };
+                let request = Request::new(Method::ResourcesUnsubscribe, params);
+                if let Err(failure) = front.serve(request, incoming.clone(), context).await {
+                    tracing::debug!(%failure, "a subscription could not be ended");
+                }
+            }
+        });
+    }
+}
+
+fn error_answer(status: StatusCode, error: ErrorObject, id: Option<&RequestId>) -> Answered {
+    let mut text = Vec::with_capacity(128);
+    Message::Error { id: id.cloned(), error }.write_to(&mut text);
+    Answered { is_error: true, ..Answered::new(status, Parts::from(text)) }
+}
+
+struct Running(Arc<Tasks>);
+
+impl Running {
+    fn new(tasks: &Arc<Tasks>) -> Self {
+        tasks.running.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(tasks))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify_waiters();
+        }
+    }
+}
+
+/// The way back to a client that has left.
+struct Nobody;
+
+impl Asker for Nobody {
+    fn notify(&self, _: &str, _: RawObject) {}
+
+    fn ask<'a>(&'a self, _: &'a str, _: RawObject) -> BoxFuture<'a, Result<RawObject, ErrorObject>> {
+        Box::pin(std::future::ready(Err(ErrorObject::new(ErrorObject::INVALID_REQUEST, "the client has left"))))
+    }
+}

@@ -1,0 +1,344 @@
+//! The HTTP front door: listens, bounds, drains, and shows every request to the door that its path names.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming as IncomingBody;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use sallyport_protocol::{CallerId, CallerToken, Endpoint, Era, Failure, Front, Incoming, Peer, ServerIdentity};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+
+use super::answered::Answered;
+use super::body::ResponseBody;
+use super::connection::{Connection, Connections};
+use super::door::Door;
+use super::era::names_modern_version;
+use super::guard::{Hosts, preflight, show_to};
+use super::intake::Intake;
+use super::route::Route;
+use super::{http_sse, streamable_http};
+use crate::session::SessionBounds;
+
+pub use super::connection::Patience;
+
+/// After a failed `accept` (no descriptors left) the listener rests this long: long enough for one to come free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Answers a request whose path is none of MCP's (`/healthz`, `/metrics`), without its body.
+pub type Other = Arc<dyn Fn(&Request<()>) -> Response<Bytes> + Send + Sync>;
+
+/// How the HTTP front door is kept.
+#[derive(Clone)]
+pub struct Options {
+    /// Who we say we are.
+    pub identity: ServerIdentity,
+    /// Which hosts and origins are let in.
+    pub hosts: Hosts,
+    /// The certificate, where the door speaks TLS itself.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// A proxy stands before the door: a connection from this machine then speaks for others.
+    pub behind_proxy: bool,
+    /// How much is taken in.
+    pub bounds: Bounds,
+    /// For how long a connection may do what it does.
+    pub patience: Patience,
+    /// How many sessions there may be.
+    pub sessions: SessionBounds,
+    /// What answers other paths.
+    pub other: Other,
+}
+
+impl Options {
+    /// A door for this machine alone, with the default bounds, where nothing answers other paths.
+    #[must_use]
+    pub fn new(identity: ServerIdentity) -> Self {
+        Self {
+            identity,
+            hosts: Hosts::default(),
+            tls: None,
+            behind_proxy: false,
+            bounds: Bounds::default(),
+            patience: Patience::default(),
+            sessions: SessionBounds::default(),
+            other: Arc::new(|_| not_found()),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Options").field("hosts", &self.hosts).field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
+/// How much is taken in.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Bytes of a request's head. Tokens and trace context fit many times over.
+    pub head: usize,
+    /// Headers of a request: each `Mcp-Param-*` is one.
+    pub headers: usize,
+    /// Bytes of a message: as long as a line to a stdio server may be, so that one that passes here passes there.
+    pub body: usize,
+    /// Bytes of all large bodies that are being answered: 16 of the largest.
+    pub bodies: usize,
+    /// Connections at once. Those beyond wait in the listener's backlog; each open one is a descriptor and some 14 KiB.
+    pub connections: usize,
+    /// How long requests that run when the door closes may still take.
+    pub drain: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            head: 32 * 1024,
+            headers: 128,
+            body: 16 * 1024 * 1024,
+            bodies: 256 * 1024 * 1024,
+            connections: 8_192,
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The HTTP front door, as each connection knows it.
+pub(crate) struct HttpDoor {
+    pub(crate) door: Arc<Door>,
+    pub(crate) intake: Intake,
+    options: Options,
+    http: http1::Builder,
+    tls: Option<TlsAcceptor>,
+    connections: Arc<Connections>,
+}
+
+/// A request that has passed `Host`, `Origin` and admission, with its body still to be read.
+pub(crate) struct Admitted {
+    pub(crate) incoming: Incoming,
+    pub(crate) caller: CallerId,
+    pub(crate) request: Request<IncomingBody>,
+    pub(crate) connection: Arc<Connection>,
+}
+
+/// Serves all doors of HTTP on `listener` until `shutdown` is ready, then drains: takes no more connections, closes the
+/// streams, lets requests finish within [`Bounds::drain`], and returns.
+pub async fn serve(listener: TcpListener, front: Arc<dyn Front>, options: Options, shutdown: impl Future<Output = ()>) {
+    let door = Arc::new(HttpDoor::new(front, options));
+    let slots = Arc::new(Semaphore::new(door.options.bounds.connections));
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            _ = seconds.tick() => door.sweep(),
+            (stream, slot) = accept(&listener, &slots) => door.take(stream, slot),
+        }
+    }
+    drop(listener);
+    door.drain().await;
+}
+
+/// The next connection, once there is a slot for it.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, slot),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl HttpDoor {
+    fn new(front: Arc<dyn Front>, options: Options) -> Self {
+        let mut http = http1::Builder::new();
+        http.header_read_timeout(None) // the sweep does that, without a timer a request
+            .max_headers(options.bounds.headers)
+            .max_header_size(options.bounds.head)
+            .max_buf_size(options.bounds.head.max(64 * 1024)); // what one read of a large body takes at most
+        Self {
+            door: Door::new(front, options.identity.clone(), options.sessions.clone()),
+            intake: Intake::new(options.bounds.body, options.bounds.bodies),
+            http,
+            tls: options.tls.clone().map(TlsAcceptor::from),
+            connections: Arc::default(),
+            options,
+        }
+    }
+
+    fn sweep(&self) {
+        self.connections.sweep(&self.options.patience);
+        for session in self.door.sessions.expire() {
+            self.door.forget(&session);
+        }
+    }
+
+    fn take(self: &Arc<Self>, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
+        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return }; // it has gone already
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection waits to fill its packets");
+        }
+        let connection = self.connections.add(peer, local.ip());
+        let door = Arc::clone(self);
+        tokio::spawn(async move {
+            door.run(stream, &connection).await;
+            connection.closed();
+            drop(slot);
+        });
+    }
+
+    async fn run(self: &Arc<Self>, stream: TcpStream, connection: &Arc<Connection>) {
+        let door = Arc::clone(self);
+        let own = Arc::clone(connection);
+        // In a box, so that an idle connection does not hold the room that a request needs.
+        let service = service_fn(move |request| -> Answering { Box::pin(answer(Arc::clone(&door), Arc::clone(&own), request)) });
+        let running = Arc::clone(connection);
+        match &self.tls {
+            None => running.run(&self.http, stream, service).await,
+            Some(tls) => match connection.unless_closed(tls.accept(stream)).await {
+                Some(Ok(stream)) => running.run(&self.http, stream, service).await,
+                Some(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                None => {}
+            },
+        }
+    }
+
+    async fn drain(&self) {
+        self.connections.drain();
+        self.door.end_streams();
+        let finished = async {
+            self.connections.all_closed().await;
+            self.door.idle().await;
+        };
+        if tokio::time::timeout(self.options.bounds.drain, finished).await.is_err() {
+            tracing::warn!(seconds = self.options.bounds.drain.as_secs(), "requests that still ran when the door closed were given up");
+            self.connections.close();
+            self.connections.all_closed().await;
+        }
+    }
+
+    /// Asks the front whether this caller may come to this endpoint, before anything of the body is read.
+    fn admit(&self, endpoint: Endpoint, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Result<Admitted, Response<ResponseBody>> {
+        let peer = if self.options.behind_proxy { Peer::Remote(connection.peer.ip()) } else { Peer::from_address(connection.peer.ip()) };
+        let credential = bearer(request.headers()).map(Arc::new);
+        let incoming = Incoming { endpoint, credential, peer };
+        match self.door.front.admit(&incoming) {
+            Ok(caller) => Ok(Admitted { incoming, caller, request, connection: Arc::clone(connection) }),
+            Err(failure) => Err(self.refuse(&failure, request.headers())),
+        }
+    }
+
+    /// Refuses a request whose message was not read.
+    pub(crate) fn refuse(&self, failure: &Failure, headers: &HeaderMap) -> Response<ResponseBody> {
+        let era = if names_modern_version(headers) { Era::Modern } else { Era::Legacy };
+        respond(self.door.refuse(failure, None, era, None).at_least_bad_request())
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
+
+async fn answer(door: Arc<HttpDoor>, connection: Arc<Connection>, request: Request<IncomingBody>) -> Result<Response<ResponseBody>, Infallible> {
+    let busy = connection.busy();
+    let response = match door.options.hosts.admit(&request, connection.local) {
+        Err(refused) => forbidden(refused.0),
+        Ok(()) => {
+            let origin = request.headers().get(header::ORIGIN).cloned();
+            let mut response = match preflight(&request) {
+                Some(response) => response,
+                None => dispatch(&door, &connection, request).await,
+            };
+            show_to(origin, response.headers_mut());
+            response
+        }
+    };
+    Ok(response.map(|body| body.keep_busy(busy)))
+}
+
+async fn dispatch(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Response<ResponseBody> {
+    let route = Route::of(request.uri().path());
+    let endpoint = match &route {
+        Route::Other => {
+            let (head, _) = request.into_parts();
+            return (door.options.other)(&Request::from_parts(head, ())).map(ResponseBody::whole);
+        }
+        Route::Mcp(endpoint) | Route::Sse(endpoint) | Route::Messages(endpoint) => endpoint.clone(),
+    };
+    let admitted = match door.admit(endpoint, connection, request) {
+        Ok(admitted) => admitted,
+        Err(response) => return response,
+    };
+    match route {
+        Route::Mcp(_) => streamable_http::answer(door, admitted).await,
+        Route::Sse(_) => http_sse::open(door, &admitted),
+        _ => http_sse::take(door, admitted).await,
+    }
+}
+
+/// The bearer token of a request. Its length is bounded with the head's.
+fn bearer(headers: &HeaderMap) -> Option<CallerToken> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| CallerToken::new(token.trim_ascii()))
+}
+
+/// An answer as one JSON message.
+pub(crate) fn respond(answered: Answered) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(answered.message));
+    *response.status_mut() = answered.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    match answered.status {
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// A status without a body.
+pub(crate) fn bare(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// A stream of events.
+pub(crate) fn stream(body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn forbidden(why: &'static str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(Bytes::from_static(why.as_bytes())));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn not_found() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+

@@ -1,0 +1,94 @@
+//! HTTP+SSE, the remote transport of 2024-11-05: one stream that is the session, and posts whose answers come on it.
+
+use std::sync::Arc;
+
+use http::{Method as HttpMethod, Response, StatusCode};
+use sallyport_protocol::{Era, Failure, FailureKind, Message};
+
+use super::asker::Outlet;
+use super::body::{ResponseBody, SessionStream, Source};
+use super::era::era_of;
+use super::http::{Admitted, HttpDoor, bare, respond, stream};
+use super::legacy;
+use super::route::messages_beside;
+use crate::session::{Session, SessionId};
+
+/// Opens a stream, which is a session for as long as it lasts.
+pub(crate) fn open(door: &Arc<HttpDoor>, admitted: &Admitted) -> Response<ResponseBody> {
+    let Admitted { incoming, caller, request, .. } = admitted;
+    if request.method() != HttpMethod::GET {
+        // Clients that try Streamable HTTP first post here, and fall back when they are refused.
+        let failure = Failure::client(FailureKind::Http(405), "this endpoint speaks HTTP+SSE: it takes GET");
+        return door.refuse(&failure, request.headers());
+    }
+    let (session, gone) = match door.door.sessions.create(caller.clone(), incoming.endpoint.clone()) {
+        Ok(made) => made,
+        Err(error) => return door.refuse(&Failure::internal("no session could be made").with_internal(error), request.headers()),
+    };
+    gone.iter().for_each(|session| door.door.forget(session));
+    let endpoint = format!("{}?session={}", messages_beside(request.uri().path()), session.id());
+    let (shared, ended) = (Arc::clone(&door.door), Arc::clone(&session));
+    let opened = SessionStream::open(session).with_endpoint(&endpoint, move || {
+        shared.sessions.remove(&ended);
+        shared.forget(&ended);
+    });
+    stream(ResponseBody::events(Source::Session(opened)))
+}
+
+/// Takes a message of such a session.
+pub(crate) async fn take(door: &Arc<HttpDoor>, admitted: Admitted) -> Response<ResponseBody> {
+    let Admitted { incoming, caller, request, connection } = admitted;
+    let (head, body) = request.into_parts();
+    if head.method != HttpMethod::POST {
+        return door.refuse(&Failure::client(FailureKind::Http(405), "messages are posted"), &head.headers);
+    }
+    let id = head.uri.query().and_then(|query| query.strip_prefix("session=")).and_then(|id| SessionId::from_text(id.as_bytes()));
+    let Some(session) = id.and_then(|id| door.door.sessions.find(id, &caller, &incoming.endpoint)) else {
+        return door.refuse(&Failure::client(FailureKind::UnknownSession, "there is no such session"), &head.headers);
+    };
+    if session.news.is_clogged() {
+        let failure = Failure::client(FailureKind::Http(503), "the session's stream is not read fast enough");
+        return door.refuse(&failure, &head.headers);
+    }
+    let reading = connection.reads_body();
+    let taken = door.intake.read(body).await;
+    drop(reading);
+    match taken {
+        Ok(taken) => match Message::parse(&taken.bytes) {
+            Ok(message) => begin(door, &session, incoming, message),
+            Err(bad) => {
+                let failure = Failure::client(FailureKind::NotAMessage(bad.error), "the body is no JSON-RPC message");
+                respond(door.door.refuse(&failure, None, Era::Legacy, bad.id.as_ref()).at_least_bad_request())
+            }
+        },
+        Err(failure) => door.refuse(&failure, &head.headers),
+    }
+}
+
+fn begin(door: &Arc<HttpDoor>, session: &Arc<Session>, incoming: sallyport_protocol::Incoming, message: Message) -> Response<ResponseBody> {
+    match message {
+        Message::Request { id, params, .. } if era_of(params.as_ref(), None) == Era::Modern => {
+            let failure = Failure::client(FailureKind::InvalidParams, "revision 2026-07-28 is not spoken over HTTP+SSE");
+            return respond(door.door.refuse(&failure, None, Era::Modern, Some(&id)).at_least_bad_request());
+        }
+        Message::Request { id, method, params } => {
+            let outlet = Outlet::Session(Arc::clone(session));
+            match legacy::begin(&door.door, session, &incoming, legacy::Asked { id, method, params }, outlet) {
+                legacy::Begun::Answered(answered) => {
+                    session.news.push(answered.message.into_bytes());
+                }
+                legacy::Begun::Call(call) => {
+                    let session = Arc::clone(session);
+                    door.door.spawn(async move {
+                        let answered = call.await;
+                        if !answered.cancelled {
+                            session.news.push(answered.message.into_bytes());
+                        }
+                    });
+                }
+            }
+        }
+        other => legacy::take(session, other),
+    }
+    bare(StatusCode::ACCEPTED)
+}

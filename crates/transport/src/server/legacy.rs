@@ -1,0 +1,212 @@
+//! Requests of the revisions with a handshake.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sallyport_protocol::{
+    BoxFuture, Cancel, Client, Context, Discovery, Era, Failure, FailureKind, Incoming, Listener, LogLevel, Message, Meta, Method, RawJson,
+    RawObject, Reply, Request, RequestId, Revision,
+};
+
+use super::answered::Answered;
+use super::asker::{Outlet, WayBack};
+use super::call::{Call, Loss};
+use super::door::Door;
+use crate::session::{MOST_RUNNING, Session};
+
+/// What became of a legacy request.
+pub(crate) enum Begun {
+    /// It is answered already.
+    Answered(Answered),
+    /// It runs.
+    Call(Box<Call>),
+}
+
+/// One legacy request as it came.
+pub(crate) struct Asked {
+    pub(crate) id: RequestId,
+    pub(crate) method: String,
+    pub(crate) params: Option<RawObject>,
+}
+
+/// Begins to answer a request of a session.
+pub(crate) fn begin(door: &Arc<Door>, session: &Arc<Session>, incoming: &Incoming, asked: Asked, outlet: Outlet) -> Begun {
+    let Asked { id, method: name, params } = asked;
+    let method = Method::from_name(&name);
+    let begun = match method.filter(|method| is_legacy(*method)) {
+        None => Err(Failure::client(FailureKind::MethodNotFound, format!("there is no method `{name}` in the revisions with a handshake"))),
+        Some(Method::Ping) => return Begun::Answered(door.result(&id, &RawObject::new())),
+        Some(Method::Initialize) => initialize(door, session, incoming, params.unwrap_or_default()).map(|future| (future, Cancel::new())),
+        Some(method) => serve(door, session, incoming, &id, method, params.unwrap_or_default(), outlet),
+    };
+    match (begun, method) {
+        (Ok((future, cancel)), Some(method)) => Begun::Call(Box::new(Call {
+            door: Arc::clone(door),
+            id,
+            method,
+            revision: session.revision().unwrap_or(Revision::LATEST_LEGACY),
+            cancel,
+            loss: Loss::MeansNothing,
+            session: Some(Arc::clone(session)),
+            future: Some(future),
+        })),
+        (Ok(_), None) => Begun::Answered(door.refuse(&Failure::internal("a request without a method"), None, Era::Legacy, Some(&id))),
+        (Err(failure), _) => Begun::Answered(door.refuse(&failure, method, Era::Legacy, Some(&id))),
+    }
+}
+
+type Running = (BoxFuture<'static, Result<Reply, Failure>>, Cancel);
+
+/// A request of a session that has said `initialize`.
+fn serve(
+    door: &Arc<Door>,
+    session: &Arc<Session>,
+    incoming: &Incoming,
+    id: &RequestId,
+    method: Method,
+    mut params: RawObject,
+    outlet: Outlet,
+) -> Result<Running, Failure> {
+    let client = session
+        .client()
+        .ok_or_else(|| Failure::client(FailureKind::InvalidParams, format!("`{}` came before `initialize`", method.as_str())))?;
+    let mut meta = Meta::take_from(&mut params).map_err(|bad| Failure::client(FailureKind::InvalidParams, bad.0))?;
+    meta.log_level = session.level();
+    let request = Request { method, params, meta };
+    if method == Method::SetLevel {
+        return set_level(session, &request).map(|future| (future, Cancel::new()));
+    }
+    let cancel = Cancel::new();
+    if !session.start(id, &cancel) {
+        let text = format!("{MOST_RUNNING} requests of this session are running already");
+        return Err(Failure::client(FailureKind::Overloaded, text));
+    }
+    let way_back = WayBack {
+        outlet,
+        client: Arc::clone(&client),
+        session: Some(Arc::clone(session)),
+        progress_token: request.meta.progress_token.clone(),
+        level: request.meta.log_level,
+    };
+    let context = Context { client, asker: Arc::new(way_back), cancel: cancel.clone() };
+    let future = match method {
+        Method::ResourcesSubscribe => subscribe(door, session, incoming, request, context),
+        Method::ResourcesUnsubscribe => unsubscribe(door, session, incoming, request, context),
+        _ => door.front.serve(request, incoming.clone(), context),
+    };
+    Ok((future, cancel))
+}
+
+/// Notes who the client is and answers what the endpoint is.
+fn initialize(
+    door: &Arc<Door>,
+    session: &Arc<Session>,
+    incoming: &Incoming,
+    params: RawObject,
+) -> Result<BoxFuture<'static, Result<Reply, Failure>>, Failure> {
+    let bad = |what: &'static str| Failure::client(FailureKind::InvalidParams, what);
+    let wanted = params.get_str("protocolVersion").ok_or_else(|| bad("`initialize` must name a `protocolVersion`"))?;
+    let revision = Revision::negotiate(&wanted);
+    let capabilities = params.get_object("capabilities").map_err(|_| bad("`capabilities` must be an object"))?;
+    let capabilities = capabilities.map(|own| apart(&own)).transpose().map_err(|_| bad("`capabilities` cannot be read"))?.unwrap_or_default();
+    let info = params.get("clientInfo").and_then(|info| RawJson::parse(Bytes::copy_from_slice(info.as_bytes())).ok());
+    session.set_client(Arc::new(Client { revision, capabilities, info }));
+    let (front, listener) = (Arc::clone(&door.front), Arc::clone(session) as Arc<dyn Listener>);
+    let (discovering, incoming) = (front.discover(incoming), incoming.clone());
+    Ok(Box::pin(async move {
+        let discovery = discovering.await?;
+        front.watch(&incoming, &listener);
+        Ok(Reply { result: initialize_result(&discovery, revision), revision })
+    }))
+}
+
+/// A copy that does not keep the whole message's buffer alive for as long as the session lives.
+fn apart(object: &RawObject) -> Result<RawObject, serde_json::Error> {
+    RawObject::parse(&Bytes::copy_from_slice(&object.to_bytes()))
+}
+
+fn initialize_result(discovery: &Discovery, revision: Revision) -> RawObject {
+    let mut result = RawObject::new();
+    result.set("protocolVersion", RawJson::string(revision.as_str()));
+    result.set("capabilities", discovery.capabilities.to_json());
+    result.set("serverInfo", discovery.identity.info.clone());
+    if let Some(instructions) = &discovery.instructions {
+        result.set("instructions", RawJson::string(instructions));
+    }
+    result
+}
+
+fn set_level(session: &Arc<Session>, request: &Request) -> Result<BoxFuture<'static, Result<Reply, Failure>>, Failure> {
+    let level = request.params.get_str("level").and_then(|name| LogLevel::from_name(&name));
+    session.set_level(level.ok_or_else(|| Failure::client(FailureKind::InvalidParams, "`level` is none of the eight levels"))?);
+    Ok(done())
+}
+
+/// Subscribes in the front once a session and resource, so that each subscription has one end.
+fn subscribe(
+    door: &Arc<Door>,
+    session: &Arc<Session>,
+    incoming: &Incoming,
+    request: Request,
+    context: Context,
+) -> BoxFuture<'static, Result<Reply, Failure>> {
+    let Some(uri) = request.params.get_str("uri").map(std::borrow::Cow::into_owned) else { return missing_uri() };
+    if session.is_subscribed(&uri) {
+        return done();
+    }
+    if !session.may_subscribe() {
+        return Box::pin(std::future::ready(Err(Failure::client(FailureKind::Overloaded, "the session is subscribed to too many resources"))));
+    }
+    let (session, incoming) = (Arc::clone(session), incoming.clone());
+    let serving = door.front.serve(request, incoming.clone(), context);
+    Box::pin(async move {
+        let reply = serving.await?;
+        session.subscribed(uri, &incoming);
+        Ok(reply)
+    })
+}
+
+fn unsubscribe(
+    door: &Arc<Door>,
+    session: &Arc<Session>,
+    incoming: &Incoming,
+    request: Request,
+    context: Context,
+) -> BoxFuture<'static, Result<Reply, Failure>> {
+    match request.params.get_str("uri") {
+        None => missing_uri(),
+        Some(uri) if !session.unsubscribed(&uri) => done(),
+        Some(_) => door.front.serve(request, incoming.clone(), context),
+    }
+}
+
+fn missing_uri() -> BoxFuture<'static, Result<Reply, Failure>> {
+    Box::pin(std::future::ready(Err(Failure::client(FailureKind::InvalidParams, "`uri` must be a string"))))
+}
+
+/// An empty result.
+fn done() -> BoxFuture<'static, Result<Reply, Failure>> {
+    Box::pin(std::future::ready(Ok(Reply { result: RawObject::new(), revision: Revision::LATEST_LEGACY })))
+}
+
+/// Takes what a legacy client sends without waiting for an answer.
+pub(crate) fn take(session: &Session, message: Message) {
+    match message {
+        Message::Notification { method, params } if method == "notifications/cancelled" => {
+            let id = params.and_then(|params| params.get("requestId").and_then(RequestId::from_json));
+            if let Some(id) = id {
+                session.cancel(&id);
+            }
+        }
+        // `initialized`, `roots/list_changed`, progress of our questions: nobody waits for them.
+        Message::Notification { .. } => {}
+        Message::Result { id, result } => session.questions.answer(&id, Ok(result)),
+        Message::Error { id: Some(id), error } => session.questions.answer(&id, Err(error)),
+        Message::Error { id: None, .. } | Message::Request { .. } => {}
+    }
+}
+
+/// Whether one of the revisions with a handshake has this method.
+fn is_legacy(method: Method) -> bool {
+    !matches!(method, Method::Discover | Method::SubscriptionsListen | Method::TasksUpdate)
+}

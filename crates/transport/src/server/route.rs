@@ -1,0 +1,67 @@
+//! Which door a path leads to.
+
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use sallyport_protocol::Endpoint;
+
+/// Which door a path leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Streamable HTTP, both eras.
+    Mcp(Endpoint),
+    /// The stream of HTTP+SSE.
+    Sse(Endpoint),
+    /// Where clients of HTTP+SSE post their messages.
+    Messages(Endpoint),
+    /// None of ours.
+    Other,
+}
+
+impl Route {
+    /// Reads a path.
+    pub(crate) fn of(path: &str) -> Self {
+        let Some((endpoint, door)) = split(path) else { return Self::Other };
+        match door {
+            "mcp" => Self::Mcp(endpoint),
+            "sse" => Self::Sse(endpoint),
+            "messages" => Self::Messages(endpoint),
+            _ => Self::Other,
+        }
+    }
+}
+
+fn split(path: &str) -> Option<(Endpoint, &str)> {
+    let path = path.strip_prefix('/')?;
+    let Some((kind, rest)) = path.split_once('/') else { return Some((Endpoint::All, path)) };
+    let (name, door) = rest.split_once('/')?;
+    let name: Arc<str> = percent_decode_str(name).decode_utf8().ok().filter(|name| !name.is_empty())?.into();
+    match kind {
+        "servers" => Some((Endpoint::Server(name), door)),
+        "toolsets" => Some((Endpoint::Toolset(name), door)),
+        _ => None,
+    }
+}
+
+/// Where a client of HTTP+SSE at this path posts its messages: beside it.
+pub(crate) fn messages_beside(path: &str) -> String {
+    format!("{}messages", path.strip_suffix("sse").unwrap_or("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_a_door_and_an_endpoint() {
+        let server = |name: &str| Endpoint::Server(name.into());
+        assert_eq!(Route::of("/mcp"), Route::Mcp(Endpoint::All));
+        assert_eq!(Route::of("/servers/git/mcp"), Route::Mcp(server("git")));
+        assert_eq!(Route::of("/servers/a%20b/sse"), Route::Sse(server("a b")));
+        assert_eq!(Route::of("/toolsets/review/messages"), Route::Messages(Endpoint::Toolset("review".into())));
+        for other in ["", "/", "mcp", "/mcp/", "/servers//mcp", "/servers/a/b/mcp", "/healthz", "/servers/%ff/mcp", "/x/git/mcp", "/servers/git"] {
+            assert_eq!(Route::of(other), Route::Other, "{other}");
+        }
+        assert_eq!(messages_beside("/servers/git/sse"), "/servers/git/messages");
+    }
+}

@@ -1,0 +1,184 @@
+//! `subscriptions/listen` (2026-07-28): a stream of changes that a client asked for.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use sallyport_protocol::{
+    Asker, Cancel, Client, Context, Discovery, Event, Failure, FailureKind, Incoming, Listener, Message, Method, RawJson, RawObject,
+    Request, RequestId,
+};
+
+use super::asker::{Outlet, WayBack};
+use super::door::Door;
+use super::modern::Listen;
+use super::outgoing::{Outgoing, Reader};
+use crate::session::line;
+
+/// Resources that one stream may be subscribed to; those beyond are not honoured, and the first message says so.
+const MOST_RESOURCES: usize = 256;
+
+const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// One stream of changes, as the front hears of it.
+pub(crate) struct Subscription {
+    id: RequestId,
+    tools: bool,
+    prompts: bool,
+    resources: bool,
+    uris: Vec<String>,
+    outgoing: Outgoing,
+}
+
+/// One stream of changes, as the client's side reads it. Dropping it ends what the front keeps up for it.
+pub(crate) struct Listening {
+    door: Arc<Door>,
+    incoming: Incoming,
+    client: Arc<Client>,
+    subscription: Arc<Subscription>,
+    reader: Reader,
+}
+
+impl Subscription {
+    /// Ends the stream with its result.
+    pub(crate) fn end(&self) {
+        let mut result = RawObject::new();
+        result.set("resultType", RawJson::from_static("\"complete\""));
+        self.tag(&mut result);
+        self.outgoing.push(line(&Message::Result { id: self.id.clone(), result }));
+        self.outgoing.end();
+    }
+
+    /// Every message of the stream names the stream.
+    fn tag(&self, object: &mut RawObject) {
+        let mut meta = object.get_object("_meta").ok().flatten().unwrap_or_default();
+        meta.set(SUBSCRIPTION_KEY, self.id.as_json().clone());
+        object.set("_meta", meta.to_json());
+    }
+
+    fn notification(&self, method: &str, mut params: RawObject) -> Bytes {
+        self.tag(&mut params);
+        line(&Message::Notification { method: method.to_owned(), params: Some(params) })
+    }
+
+    /// The first message: what of the wishes is honoured.
+    fn acknowledgement(&self) -> Bytes {
+        let mut honoured = RawObject::new();
+        for (key, on) in [("toolsListChanged", self.tools), ("promptsListChanged", self.prompts), ("resourcesListChanged", self.resources)] {
+            if on {
+                honoured.set(key, RawJson::from_static("true"));
+            }
+        }
+        if !self.uris.is_empty() {
+            honoured.set("resourceSubscriptions", RawJson::encode(&self.uris).unwrap_or(RawJson::from_static("[]")));
+        }
+        let mut params = RawObject::new();
+        params.set("notifications", honoured.to_json());
+        self.notification("notifications/subscriptions/acknowledged", params)
+    }
+}
+
+impl Listener for Subscription {
+    fn hear(&self, event: &Event) {
+        let message = match event {
+            Event::ToolsChanged if self.tools => self.notification("notifications/tools/list_changed", RawObject::new()),
+            Event::PromptsChanged if self.prompts => self.notification("notifications/prompts/list_changed", RawObject::new()),
+            Event::ResourcesChanged if self.resources => self.notification("notifications/resources/list_changed", RawObject::new()),
+            Event::ResourceUpdated { uri, params } if self.uris.contains(uri) => {
+                self.notification("notifications/resources/updated", params.clone())
+            }
+            _ => return,
+        };
+        self.outgoing.push_once(message);
+    }
+}
+
+impl Listening {
+    /// Opens a stream of changes. Its first message waits already.
+    ///
+    /// # Errors
+    /// Where the wishes cannot be read, or the endpoint is not the caller's.
+    pub(crate) async fn open(door: &Arc<Door>, incoming: Incoming, listen: Listen) -> Result<Self, Failure> {
+        let Listen { id, params, client } = listen;
+        let wishes = Wishes::read(&params)?;
+        let discovery = door.front.discover(&incoming).await?;
+        let mut uris = Vec::new();
+        for uri in wishes.uris {
+            if subscribe(door, &incoming, &client, &uri).await {
+                uris.push(uri);
+            }
+        }
+        let subscription = Arc::new(Subscription {
+            id,
+            tools: wishes.tools && announces(&discovery, "tools"),
+            prompts: wishes.prompts && announces(&discovery, "prompts"),
+            resources: wishes.resources && announces(&discovery, "resources"),
+            uris,
+            outgoing: Outgoing::default(),
+        });
+        subscription.outgoing.push(subscription.acknowledgement());
+        door.front.watch(&incoming, &(Arc::clone(&subscription) as Arc<dyn Listener>));
+        door.listens(&subscription);
+        let reader = subscription.outgoing.attach();
+        Ok(Self { door: Arc::clone(door), incoming, client, subscription, reader })
+    }
+
+    /// The next message; `None` behind the last one.
+    pub(crate) fn poll_next(&self, cx: &std::task::Context<'_>) -> Poll<Option<Bytes>> {
+        self.subscription.outgoing.poll_next(self.reader, cx)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if !self.subscription.uris.is_empty() {
+            self.door.unsubscribe(self.incoming.clone(), Arc::clone(&self.client), self.subscription.uris.clone());
+        }
+    }
+}
+
+/// What a client wants to hear of.
+struct Wishes {
+    tools: bool,
+    prompts: bool,
+    resources: bool,
+    uris: Vec<String>,
+}
+
+impl Wishes {
+    fn read(params: &RawObject) -> Result<Self, Failure> {
+        let bad = |what: &'static str| Failure::client(FailureKind::InvalidParams, what);
+        let wishes = params.get_object("notifications").map_err(|_| bad("`notifications` must be an object"))?;
+        let wishes = wishes.ok_or_else(|| bad("`notifications` is missing"))?;
+        let on = |key: &str| wishes.get(key).is_some_and(|value| value.as_bytes().as_ref() == b"true");
+        let mut uris: Vec<String> = match wishes.get("resourceSubscriptions") {
+            Some(list) => list.decode().map_err(|_| bad("`resourceSubscriptions` must be an array of URIs"))?,
+            None => Vec::new(),
+        };
+        uris.sort_unstable();
+        uris.dedup();
+        uris.truncate(MOST_RESOURCES);
+        Ok(Self { tools: on("toolsListChanged"), prompts: on("promptsListChanged"), resources: on("resourcesListChanged"), uris })
+    }
+}
+
+/// Whether the endpoint says that it tells when this list changes.
+fn announces(discovery: &Discovery, list: &str) -> bool {
+    let declared = discovery.capabilities.get_object(list).ok().flatten();
+    declared.is_some_and(|declared| declared.get("listChanged").is_some_and(|value| value.as_bytes().as_ref() == b"true"))
+}
+
+/// Asks the front to tell when a resource changes, and says whether it will.
+async fn subscribe(door: &Arc<Door>, incoming: &Incoming, client: &Arc<Client>, uri: &str) -> bool {
+    let mut params = RawObject::new();
+    params.set("uri", RawJson::string(uri));
+    let way_back = WayBack { outlet: Outlet::Nowhere, client: Arc::clone(client), session: None, progress_token: None, level: None };
+    let context = Context { client: Arc::clone(client), asker: Arc::new(way_back) as Arc<dyn Asker>, cancel: Cancel::new() };
+    match door.front.serve(Request::new(Method::ResourcesSubscribe, params), incoming.clone(), context).await {
+        Ok(_) => true,
+        Err(failure) => {
+            tracing::debug!(%failure, "a resource subscription is not honoured");
+            false
+        }
+    }
+}

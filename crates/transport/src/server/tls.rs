@@ -1,0 +1,71 @@
+//! The certificate of the HTTP front door.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Why TLS cannot be spoken.
+#[derive(Debug)]
+pub struct TlsError {
+    file: PathBuf,
+    why: String,
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} cannot be used for TLS: {}", self.file.display(), self.why)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// TLS 1.2 and 1.3 with the certificate chain (leaf first) and the private key of two PEM files. HTTP/1.1 is spoken over it.
+///
+/// # Errors
+/// Where a file cannot be read, holds none, or the two do not belong together.
+pub fn from_pem(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let fault = |file: &Path, why: &dyn fmt::Display| TlsError { file: file.to_owned(), why: why.to_string() };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| fault(certificate, &error))?;
+    if chain.is_empty() {
+        return Err(fault(certificate, &"there is no certificate in it"));
+    }
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| fault(certificate, &error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(|error| fault(key, &error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_pair_of_files_is_taken_and_a_mixed_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (one, two) = (rcgen::generate_simple_self_signed(["localhost".into()]).unwrap(), rcgen::generate_simple_self_signed(["b".into()]).unwrap());
+        let (certificate, key) = (file("c.pem", one.cert.pem()), file("k.pem", one.signing_key.serialize_pem()));
+        let other = file("o.pem", two.signing_key.serialize_pem());
+        from_pem(&certificate, &key).unwrap();
+        assert!(from_pem(&certificate, &other).unwrap_err().to_string().contains("o.pem"));
+        assert!(from_pem(&file("e.pem", String::new()), &key).unwrap_err().to_string().contains("no certificate"));
+        assert!(from_pem(Path::new("/nowhere"), &key).is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! Questions that a server put to a client, until they are answered.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sallyport_protocol::{ErrorObject, RawObject, RequestId};
+use tokio::sync::oneshot;
+
+/// Questions that may be open at once in one session: a person answers them one by one.
+const MOST_OPEN: usize = 32;
+
+/// A client's answer to a question.
+pub(crate) type Answered = Result<RawObject, ErrorObject>;
+
+/// The open questions of one session.
+#[derive(Default)]
+pub(crate) struct Questions {
+    next: AtomicU64,
+    open: Mutex<Vec<(u64, oneshot::Sender<Answered>)>>,
+}
+
+/// A question that waits for its answer. Dropping it withdraws the question.
+pub(crate) struct Question<'a> {
+    questions: &'a Questions,
+    number: u64,
+    answer: oneshot::Receiver<Answered>,
+}
+
+impl Questions {
+    /// Opens a question; `None` where too many are open.
+    pub(crate) fn open(&self) -> Option<Question<'_>> {
+        let (sender, answer) = oneshot::channel();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut open = self.lock();
+        if open.len() >= MOST_OPEN {
+            return None;
+        }
+        open.push((number, sender));
+        Some(Question { questions: self, number, answer })
+    }
+
+    /// Takes a client's answer; one to no open question is ignored.
+    pub(crate) fn answer(&self, id: &RequestId, answered: Answered) {
+        let Some(number) = id.as_u64() else { return };
+        if let Some(sender) = self.take(number) {
+            // The one who asked may have left in between.
+            let _ = sender.send(answered);
+        }
+    }
+
+    fn take(&self, number: u64) -> Option<oneshot::Sender<Answered>> {
+        let mut open = self.lock();
+        let at = open.iter().position(|(known, _)| *known == number)?;
+        let (_, sender) = open.swap_remove(at);
+        if open.is_empty() {
+            *open = Vec::new();
+        }
+        Some(sender)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(u64, oneshot::Sender<Answered>)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Question<'_> {
+    /// The id that the question's JSON-RPC request has.
+    pub(crate) fn id(&self) -> RequestId {
+        RequestId::number(self.number)
+    }
+
+    /// Waits for the answer, perhaps for ever; `None` if it can no longer come.
+    pub(crate) async fn answered(mut self) -> Option<Answered> {
+        (&mut self.answer).await.ok()
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        self.questions.take(self.number);
+    }
+}

@@ -1,0 +1,54 @@
+//! The tasks of this repository: `cargo xtask --help`.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task's only user is the person or the CI at this terminal")]
+#![cfg_attr(test, allow(clippy::expect_used, reason = "a sample that does not parse is a fault of the test"))]
+
+mod bless;
+mod peers;
+mod repository;
+mod step;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::repository::Repository;
+
+/// Builds, tests and checks Sallyport.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that must pass before a change lands: format, lints, invariants, docs and all tests against real peers
+    Test(test::Options),
+    /// Check the invariants of docs/ARCHITECTURE.md and deny.toml from cargo metadata and the source
+    Tidy,
+    /// Install the public MCP clients and servers that the tests talk to (into .peers, or $SALLYPORT_PEERS)
+    Peers,
+    /// Write the generated reference pages and snapshots anew
+    Bless,
+}
+
+fn main() -> ExitCode {
+    let task = Arguments::parse().task;
+    let outcome = Repository::find().and_then(|repository| match task {
+        Task::Test(options) => test::run(&repository, &options),
+        Task::Tidy => tidy::run(&repository),
+        Task::Peers => peers::install(&repository),
+        Task::Bless => bless::run(&repository),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

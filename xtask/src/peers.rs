@@ -1,0 +1,121 @@
+//! `cargo xtask peers`: the public MCP clients and servers of the tests, installed from npm and PyPI at pinned versions.
+
+use std::fs;
+use std::path::Path;
+
+use crate::repository::{Outcome, Repository};
+use crate::step;
+
+/// The Python environments: mcp 1.x and 2.x cannot live in one.
+const PYTHON_ENVIRONMENTS: [&str; 2] = ["pypi-mcp-1", "pypi-mcp-2"];
+
+/// Installs whatever is missing or out of date; does nothing otherwise.
+pub(crate) fn install(repository: &Repository) -> Outcome {
+    system_packages(repository)?;
+    npm(repository)?;
+    PYTHON_ENVIRONMENTS.iter().try_for_each(|name| python(repository, name))
+}
+
+/// Node with npm, and Python's venv module, from Debian's packages where they are missing and we may install them.
+fn system_packages(repository: &Repository) -> Outcome {
+    let wanted = [
+        ("npm", step::answers("npm", &["--version"])),
+        ("git", step::answers("git", &["--version"])),
+        ("python3-venv", step::answers("python3", &["-c", "import venv, ensurepip"])),
+    ];
+    let missing: Vec<&str> = wanted.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !step::answers("sh", &["-c", "test \"$(id -u)\" = 0 && command -v apt-get"]) {
+        return Err(format!("the tests' peers need {}: install them and run this again", missing.join(", ")));
+    }
+    step::run(&format!("Debian packages {}", missing.join(", ")), || {
+        step::execute(repository.command("apt-get").args(["update", "--quiet=2"]))?;
+        step::execute(
+            repository
+                .command("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
+                .args(&missing),
+        )
+    })
+}
+
+/// The npm packages, Node 22 among them, exactly as `peers/npm/package-lock.json` pins them; no install scripts run.
+fn npm(repository: &Repository) -> Outcome {
+    let (source, target) = (repository.path("peers/npm"), repository.peers().join("npm"));
+    let pinned = read(&source.join("package-lock.json"))?;
+    let mark = Mark::at(&target);
+    if mark.says(&pinned) {
+        return Ok(());
+    }
+    step::run("npm peers", || {
+        mark.clear();
+        make_folder(&target)?;
+        for name in ["package.json", "package-lock.json"] {
+            fs::copy(source.join(name), target.join(name))
+                .map_err(|error| format!("could not copy {name} to {}: {error}", target.display()))?;
+        }
+        step::execute(repository.command("npm").current_dir(&target).args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ]))?;
+        mark.set(&pinned)
+    })
+}
+
+/// One Python virtual environment with the packages of `peers/<name>/requirements.txt`.
+fn python(repository: &Repository, name: &str) -> Outcome {
+    let requirements = repository.path("peers").join(name).join("requirements.txt");
+    let target = repository.peers().join(name);
+    let pinned = read(&requirements)?;
+    let mark = Mark::at(&target);
+    if mark.says(&pinned) {
+        return Ok(());
+    }
+    step::run(&format!("{name} peers"), || {
+        mark.clear();
+        step::execute(repository.command("python3").args(["-m", "venv", "--clear"]).arg(&target))?;
+        step::execute(
+            repository
+                .command(target.join("bin/pip"))
+                .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+                .arg(&requirements),
+        )?;
+        mark.set(&pinned)
+    })
+}
+
+/// A file beside an installation that holds what it was installed from, written last.
+struct Mark(std::path::PathBuf);
+
+impl Mark {
+    fn at(folder: &Path) -> Self {
+        Self(folder.join(".installed-from"))
+    }
+
+    fn says(&self, pinned: &str) -> bool {
+        fs::read_to_string(&self.0).is_ok_and(|installed| installed == pinned)
+    }
+
+    /// An installation that is about to change must not look complete if this task is interrupted.
+    fn clear(&self) {
+        let _absent_is_as_good = fs::remove_file(&self.0);
+    }
+
+    fn set(&self, pinned: &str) -> Outcome {
+        fs::write(&self.0, pinned).map_err(|error| format!("could not write {}: {error}", self.0.display()))
+    }
+}
+
+fn read(path: &Path) -> Outcome<String> {
+    fs::read_to_string(path).map_err(|error| format!("could not read {}: {error}", path.display()))
+}
+
+fn make_folder(path: &Path) -> Outcome {
+    fs::create_dir_all(path).map_err(|error| format!("could not make {}: {error}", path.display()))
+}
