@@ -122,5 +122,5 @@ async def serve(connect, types):
     """Serves visits until stdin closes."""
     while line := await anyio.to_thread.run_sync(sys.stdin.readline):
         answer = await one(json.loads(line), connect, types)
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False, separators=(",", ":")) + "\n")
         sys.stdout.flush()

@@ -399,7 +399,8 @@ mod tests {
 
     #[test]
     fn help_says_everything() {
-        let mut command = Arguments::command();
+        // A width of its own: that of the terminal would change the text.
+        let mut command = Arguments::command().term_width(100);
         command.build();
         let help: Vec<_> = command.get_subcommands_mut().map(|command| command.render_long_help().to_string()).collect();
         insta::assert_snapshot!(help.join("\n────\n"));

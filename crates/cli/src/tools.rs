@@ -22,11 +22,11 @@ pub(crate) fn run(global: &Global, arguments: &ToolsArguments) -> Result<(), Fai
         reach.close().await;
         tools
     })?;
-    let wanted = tools.into_iter().filter(|tool| matches(tool, arguments.filter.as_deref()));
+    let mut wanted = tools.into_iter().filter(|tool| matches(tool, arguments.filter.as_deref()));
     if arguments.json {
         return output::json(&wanted.collect::<Vec<_>>());
     }
-    wanted.map(|tool| tell(&tool)).collect()
+    wanted.try_for_each(|tool| tell(&tool))
 }
 
 fn matches(tool: &RawJson, filter: Option<&str>) -> bool {

@@ -6,25 +6,31 @@
 //! | `deadline` | the two limits of a call, and what moves the first |
 //! | `retry` | which requests may be sent twice |
 //! | `shape` | whether a result is one |
-//! | `life` | what everybody sees of a server, and its connection |
-//! | `keeper` | the one task that starts, lists, buries and restarts it |
+//! | `life`, `link`, `flights` | what everybody sees of a server, its connection, the calls under way |
+//! | `keeper` | the one task that starts, serves, buries and restarts it |
 //! | `health` | states, backoff, breaker |
-//! | `listing` | the four lists and how they are fetched |
-//! | `news` | what a server says unasked |
 //! | `reach`, `launch` | how a child, a remote and a built-in are reached |
+//! | `listing`, `fetch`, `refresh` | the four lists: what they are, how one is fetched, when |
+//! | `news`, `subscribed` | what a server says unasked, and was asked to say |
+//! | `own_call` | requests on the gateway's own account |
 
 mod call;
 mod deadline;
+mod fetch;
+mod flights;
 mod health;
 mod keeper;
 mod launch;
 mod life;
+mod link;
 mod listing;
 mod news;
 mod own_call;
 mod reach;
+mod refresh;
 mod retry;
 mod shape;
+mod subscribed;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +51,9 @@ pub use listing::{Entry, Freshness, Listing};
 use crate::plan::ServerPlan;
 use keeper::Keeper;
 use life::{Life, Order};
+
+/// How long an orderly end takes at the longest: twice what closing a child takes when it must be killed.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 /// What all servers have around them.
 #[derive(Debug)]
@@ -170,7 +179,10 @@ impl Upstream {
         let mut states = self.life.state.subscribe();
         self.life.orders.send_replace(Order::Stop);
         if self.kept.load(Ordering::Acquire) {
-            let _ = states.wait_for(|state| matches!(state, UpstreamState::Stopped)).await;
+            let stopped = states.wait_for(|state| matches!(state, UpstreamState::Stopped));
+            if tokio::time::timeout(STOP_WITHIN, stopped).await.is_err() {
+                tracing::error!(server = %self.name(), "did not end within {STOP_WITHIN:?}");
+            }
         } else {
             self.life.set_state(UpstreamState::Stopped);
         }

@@ -1,11 +1,14 @@
 //! Real children in real sandboxes, failing in every way: what the calls are told, and what is left of the processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "upstream/remote.rs"]
+mod remote;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sallyport_gateway::plan::{ServerPlan, Source, Start, StdioPlan, Template, Timeouts};
+use sallyport_gateway::plan::{RemotePlan, RemoteTransport, ServerPlan, Source, Start, StdioPlan, Template, Timeouts};
 use sallyport_gateway::upstream::{Entry, Freshness, Listing, Routed, Surroundings, Upstream, UpstreamState};
 use sallyport_policy::{Action, Config, Effect, Permitted, Policy, Principal, Resource};
 use sallyport_protocol::{
@@ -291,6 +294,18 @@ async fn a_child_that_closes_its_output_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_closes_its_input_is_replaced() {
+    let child = Fixture::new("mark-deaf", PATIENT);
+    child.upstream.listed(LONG).await;
+    let pid = pid_of("mark-deaf").unwrap();
+    child.call("deafen").await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(child.text("echo").await, r#"{"a": 1.5}"#, "it was never sent, so it is sent again");
+    assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits for a time-out");
+    assert!(!is_alive(pid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_changes_is_fetched_and_told() {
     let child = Fixture::new("", PATIENT);
     child.upstream.listed(LONG).await;
@@ -338,4 +353,27 @@ async fn a_dropped_upstream_leaves_no_process() {
         assert!(begun.elapsed() < LONG);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_that_goes_and_comes_is_noticed_both_times() {
+    let (address, serving) = remote::serve("127.0.0.1:0".parse().unwrap()).await;
+    let far = Fixture::of("", PATIENT, |plan| {
+        let url = format!("http://{address}/mcp").parse().unwrap();
+        plan.source = Source::Remote(RemotePlan { url, transport: RemoteTransport::Auto, headers: Default::default() });
+    });
+    assert_eq!(far.upstream.listed(LONG).await.freshness, Freshness::Fresh);
+    assert_eq!(far.text("echo").await, "far away");
+
+    serving.abort();
+    let _ = serving.await;
+    let failure = far.call("echo").await.unwrap_err();
+    assert!(matches!(failure.kind, FailureKind::Unreachable), "{failure:?}");
+    assert_eq!(failure.retry, Retry::Safe, "{failure}");
+    assert!(matches!(far.upstream.listing().freshness, Freshness::Gone { .. }), "its tools left the lists with the first call");
+
+    let (_, serving) = remote::serve(address).await;
+    far.until("it is back", |upstream| upstream.listing().freshness == Freshness::Fresh).await;
+    assert_eq!(far.text("echo").await, "far away");
+    serving.abort();
 }

@@ -212,6 +212,15 @@ impl RawObject {
         Some(self.members.remove(at).1)
     }
 
+    /// Takes out all members whose key `keep` does not want.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        let before = self.members.len();
+        self.members.retain(|(key, _)| keep(std::str::from_utf8(key).unwrap_or("")));
+        if self.members.len() < before {
+            self.text = None;
+        }
+    }
+
     /// The members in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RawJson)> {
         self.members.iter().map(|(key, value)| (std::str::from_utf8(key).unwrap_or(""), value))

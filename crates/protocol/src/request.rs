@@ -6,6 +6,9 @@ use crate::raw::{RawJson, RawObject};
 /// Prefix of the `_meta` keys that belong to the protocol (2026-07-28, `_meta`).
 pub const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
 
+/// The `_meta` key with which a modern request asks for log messages.
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+
 /// A request, whoever wrote it and in whichever revision.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -49,23 +52,25 @@ impl Meta {
     /// Where `_meta` is no object, a progress token neither string nor integer, a log level unknown.
     pub fn take_from(params: &mut RawObject) -> Result<Self, BadMeta> {
         let Some(raw) = params.remove("_meta") else { return Ok(Self::default()) };
-        let mut other = raw.object().map_err(|_| BadMeta("`_meta` must be an object"))?;
-        let progress_token = other.remove("progressToken");
+        Self::of(raw.object().map_err(|_| BadMeta("`_meta` must be an object"))?)
+    }
+
+    /// Reads `_meta` that was opened already. The keys of one leg are left out: the caller has read them.
+    ///
+    /// # Errors
+    /// Where a progress token is neither string nor integer, a log level unknown.
+    pub fn of(mut meta: RawObject) -> Result<Self, BadMeta> {
+        let progress_token = meta.remove("progressToken");
         if progress_token.as_ref().is_some_and(|token| crate::jsonrpc::RequestId::from_json(token).is_none()) {
             return Err(BadMeta("`progressToken` must be a string or an integer"));
         }
-        let mut log_level = None;
-        let own: Vec<String> = other.iter().filter(|(key, _)| key.starts_with(PROTOCOL_PREFIX)).map(|(key, _)| key.to_owned()).collect();
-        for key in own {
-            let value = other.remove(&key);
-            if key.strip_prefix(PROTOCOL_PREFIX) == Some("logLevel") {
-                log_level = value.and_then(|level| level.string_value().and_then(|name| LogLevel::from_name(&name)));
-                if log_level.is_none() {
-                    return Err(BadMeta("`logLevel` is none of the eight levels"));
-                }
-            }
-        }
-        Ok(Self { progress_token, log_level, other })
+        let log_level = match meta.get_str(LOG_LEVEL) {
+            Some(name) => Some(LogLevel::from_name(&name).ok_or(BadMeta("`logLevel` is none of the eight levels"))?),
+            None if meta.get(LOG_LEVEL).is_some() => return Err(BadMeta("`logLevel` must be a string")),
+            None => None,
+        };
+        meta.retain(|key| !key.starts_with(PROTOCOL_PREFIX));
+        Ok(Self { progress_token, log_level, other: meta })
     }
 }
 

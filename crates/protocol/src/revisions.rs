@@ -32,15 +32,15 @@ pub fn reply_for(reply: Reply, method: Method, to: Revision, identity: &ServerId
         (Era::Modern, Era::Legacy) => v2026_07_28::leave(&mut result, to)?,
         (Era::Legacy, Era::Legacy) => {}
     }
-    let narrowings: [(Revision, fn(&mut RawObject, Method)); 3] = [
-        (Revision::V2025_11_25, v2025_11_25::narrow),
-        (Revision::V2025_03_26, v2025_03_26::narrow),
-        (Revision::V2024_11_05, v2024_11_05::narrow),
-    ];
-    for (revision, narrow) in narrowings {
-        if from > revision && to <= revision {
-            narrow(&mut result, method);
-        }
+    let crosses = |revision| from > revision && to <= revision;
+    if crosses(Revision::V2025_11_25) {
+        v2025_11_25::narrow(&mut result, method);
+    }
+    if crosses(Revision::V2025_03_26) {
+        v2025_03_26::narrow(&mut result, method);
+    }
+    if crosses(Revision::V2024_11_05) {
+        v2024_11_05::narrow(&mut result, method);
     }
     Ok(result)
 }
@@ -62,12 +62,10 @@ pub fn error_for(mut error: ErrorObject, method: Method, to: Era) -> ErrorObject
 /// Takes the protocol's own keys out of `_meta`, and `_meta` itself where nothing else is in it.
 fn strip_protocol_meta(object: &mut RawObject) {
     let Some(mut meta) = object.get("_meta").and_then(|meta| meta.object().ok()) else { return };
-    let own: Vec<String> = meta.iter().filter(|(key, _)| key.starts_with(PROTOCOL_PREFIX)).map(|(key, _)| key.to_owned()).collect();
-    if own.is_empty() {
+    let before = meta.len();
+    meta.retain(|key| !key.starts_with(PROTOCOL_PREFIX));
+    if meta.len() == before {
         return;
-    }
-    for key in &own {
-        meta.remove(key);
     }
     if meta.is_empty() {
         object.remove("_meta");

@@ -12,6 +12,7 @@
 mod backend;
 pub mod backends;
 mod error;
+pub mod install;
 mod instance;
 mod layer;
 mod probe;

@@ -132,7 +132,7 @@ impl ScriptedServer {
     async fn act(&self, name: &str, request: &Request, context: &Context) -> Result<Reply, Failure> {
         let arguments = request.params.get_object("arguments").ok().flatten().unwrap_or_default();
         match name {
-            "echo" => Ok(self.text(&arguments.get_str("message").unwrap_or_default())),
+            "echo" => Ok(self.text_json(arguments.get("message").filter(|message| message.as_bytes().first() == Some(&b'"')))),
             "large" => {
                 let bytes = arguments.get("bytes").and_then(|bytes| bytes.decode::<usize>().ok()).unwrap_or_default();
                 Ok(self.text(&"x".repeat(bytes)))
@@ -177,11 +177,14 @@ impl ScriptedServer {
     }
 
     fn text(&self, text: &str) -> Reply {
-        let content = format!(r#"[{{"type":"text","text":{}}}]"#, RawJson::string(text).as_str());
-        let mut result = RawObject::new();
-        result.set("content", RawJson::parse(content).unwrap_or(RawJson::from_static("[]")));
-        // Opened anew, so that it is bytes as a server writes them.
-        self.reply(RawObject::parse(&result.to_bytes()).unwrap_or_default())
+        self.text_json(Some(&RawJson::string(text)))
+    }
+
+    /// A result whose text is this JSON string, as bytes that a server wrote.
+    fn text_json(&self, text: Option<&RawJson>) -> Reply {
+        let text = text.map_or("\"\"", RawJson::as_str);
+        let result = format!(r#"{{"content":[{{"type":"text","text":{text}}}]}}"#);
+        self.reply(RawObject::parse(&Bytes::from(result)).unwrap_or_default())
     }
 
     fn reply(&self, result: RawObject) -> Reply {

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::frame::{Line, LineError, LineReader, LineWriter, QUEUE_BYTES};
-use crate::server::era::era_of;
+use crate::server::era::Spoken;
 
 mod link;
 mod unfold;
@@ -64,27 +64,39 @@ where
 
 /// The requests of revision 2026-07-28 that run: they are cancelled by closing their connection.
 #[derive(Default)]
-struct Running(Mutex<Vec<(RequestId, Cancel)>>);
+struct Running(Mutex<Vec<Entry>>);
+
+struct Entry {
+    id: RequestId,
+    cancel: Cancel,
+    /// It is a subscription, which does not end by itself.
+    listens: bool,
+}
 
 impl Running {
-    fn lock(&self) -> MutexGuard<'_, Vec<(RequestId, Cancel)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, id: &RequestId) -> Cancel {
+    fn start(&self, id: &RequestId, method: &str) -> Cancel {
         let cancel = Cancel::new();
-        self.lock().push((id.clone(), cancel.clone()));
+        let listens = method == Method::SubscriptionsListen.as_str();
+        self.lock().push(Entry { id: id.clone(), cancel: cancel.clone(), listens });
         cancel
     }
 
     fn finish(&self, id: &RequestId) {
-        self.lock().retain(|(known, _)| known != id);
+        self.lock().retain(|entry| entry.id != *id);
+    }
+
+    /// Cancels what `which` names.
+    fn cancel_all(&self, which: impl Fn(&Entry) -> bool) {
+        self.lock().iter().filter(|entry| which(entry)).for_each(|entry| entry.cancel.cancel());
     }
 
     /// Cancels a request, and says whether there is one.
     fn cancel(&self, id: &RequestId) -> bool {
-        let cancel = self.lock().iter().find(|(known, _)| known == id).map(|(_, cancel)| cancel.clone());
-        cancel.inspect(Cancel::cancel).is_some()
+        self.lock().iter().find(|entry| entry.id == *id).inspect(|entry| entry.cancel.cancel()).is_some()
     }
 }
 
@@ -111,11 +123,9 @@ impl Relay {
                 }
             }
         }
-        // Subscriptions never end by themselves.
-        let listening: Vec<_> = self.running.lock().iter().map(|(_, cancel)| cancel.clone()).collect();
-        let finished = self.slots.acquire_many(MOST_RUNNING);
-        if tokio::time::timeout(DRAIN, finished).await.is_err() {
-            listening.iter().for_each(Cancel::cancel);
+        self.running.cancel_all(|entry| entry.listens);
+        if tokio::time::timeout(DRAIN, self.slots.acquire_many(MOST_RUNNING)).await.is_err() {
+            self.running.cancel_all(|_| true);
         }
     }
 
@@ -125,8 +135,8 @@ impl Relay {
             Err(bad) => return say(&self.lines, &Message::Error { id: bad.id, error: bad.error }).await,
         };
         match message {
-            Message::Request { id, method, params } if era_of(params.as_ref(), None) == sallyport_protocol::Era::Modern => {
-                let cancel = self.running.start(&id);
+            Message::Request { id, method, params } if Spoken::of(params.as_ref(), None).is_modern() => {
+                let cancel = self.running.start(&id, &method);
                 let running = Arc::clone(&self.running);
                 let link = Arc::clone(&self.link);
                 self.spawn(async move {

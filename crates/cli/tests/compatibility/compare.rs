@@ -27,7 +27,7 @@ pub(crate) fn differences(server: &Server, step: &Step, endpoint: Endpoint, dire
         };
     }
     let mut found = match step.method.ends_with("/list") {
-        true => list_differences(server, step, endpoint, direct, reply),
+        true => list_differences(server, endpoint, direct, reply),
         false => payload_differences(&payload(Endpoint::Single, server, direct), &payload(endpoint, server, reply)),
     };
     if direct.progress != reply.progress {
@@ -114,11 +114,11 @@ fn cut(value: &Value) -> String {
 }
 
 /// Lists are compared entry by entry: a merged endpoint orders all servers' entries its own way.
-fn list_differences(server: &Server, step: &Step, endpoint: Endpoint, direct: &Reply, reply: &Reply) -> Vec<Difference> {
+fn list_differences(server: &Server, endpoint: Endpoint, direct: &Reply, reply: &Reply) -> Vec<Difference> {
     let (left, right) = (entries(Endpoint::Single, server, direct), entries(endpoint, server, reply));
     let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
     let mut found = Vec::new();
-    for name in names.into_iter().filter(|name| !server.may_be_missing(step, name)) {
+    for name in names.into_iter().filter(|name| !server.is_one_sided(name)) {
         match (left.get(name), right.get(name)) {
             (Some(a), Some(b)) if a == b => {}
             (Some(a), Some(b)) => found.extend(text_differences(&format!("/{name}"), a, b)),

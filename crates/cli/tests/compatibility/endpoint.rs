@@ -39,7 +39,7 @@ impl Endpoint {
         }
         let name = format!("\"name\":\"{server}__");
         let uri = format!("\"{}", uri_prefix(server));
-        text.replace(&name, "\"name\":\"").replace(&uri, "\"").replace("\"name\": \"", "\"name\":\"").replace(&name, "\"name\":\"")
+        text.replace(&name, "\"name\":\"").replace(&uri, "\"")
     }
 
     /// Whether an entry of a list belongs to `server`.

@@ -24,8 +24,8 @@ pub(crate) struct Server {
     pub(crate) steps: Vec<(Step, Expectation)>,
     /// Tools that are not called, each with the reason.
     pub(crate) not_called: Vec<(&'static str, &'static str)>,
-    /// Tools the server offers only to clients that can be asked, sampled or send tasks.
-    pub(crate) conditional: Vec<&'static str>,
+    /// Entries of lists that only one side may have, each with the reason.
+    pub(crate) one_sided: Vec<(&'static str, &'static str)>,
     /// Puts files back to where they were before a visit.
     pub(crate) reset: Box<dyn Fn(&Path) + Send>,
 }
@@ -47,6 +47,8 @@ pub(crate) enum Crossing {
     Always,
     /// A question, subscription or task: within one era; otherwise an error says so.
     WithinOneEra,
+    /// Something the gateway does not offer on a client's behalf: an error says so.
+    Never,
 }
 
 impl Server {
@@ -74,8 +76,8 @@ impl Server {
     }
 
     /// Whether a list may lack the entry on one side.
-    pub(crate) fn may_be_missing(&self, step: &Step, name: &str) -> bool {
-        step.method == "tools/list" && self.conditional.contains(&name)
+    pub(crate) fn is_one_sided(&self, entry: &str) -> bool {
+        self.one_sided.iter().any(|(known, _)| *known == entry)
     }
 }
 
@@ -92,6 +94,11 @@ fn unstable(step: Step, places: &[&'static str], _because: &str) -> (Step, Expec
 /// A step that works within one era alone, for the reason given.
 fn within_one_era(step: Step, _because: &str) -> (Step, Expectation) {
     (step, Expectation { crosses: Crossing::WithinOneEra, ..Expectation::default() })
+}
+
+/// A step that the gateway answers with an error, for the reason given.
+fn never(step: Step, _because: &str) -> (Step, Expectation) {
+    (step, Expectation { crosses: Crossing::Never, ..Expectation::default() })
 }
 
 /// A command with an environment of its own: the same with and without the gateway, which hands on nothing of its own.

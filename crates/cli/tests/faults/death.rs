@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[test]
 fn sigkill_leaves_no_process() {
     let project = hostile(&[("one", "none"), ("two", "none")], "");
-    let mark = project.path("").display().to_string();
+    let mark = project.mark();
     let mut gateway = project.up();
     let mut session = Session::open(gateway.port, "/mcp");
     for server in ["one", "two", "tame"] {
@@ -31,7 +31,7 @@ fn sigkill_leaves_no_process() {
 #[test]
 fn sigterm_lets_calls_finish_and_ends_the_children() {
     let project = hostile(&[], "");
-    let mark = project.path("").display().to_string();
+    let mark = project.mark();
     let mut gateway = project.up();
     let port = gateway.port;
     let mut session = Session::open(port, "/mcp");
@@ -55,7 +55,7 @@ fn a_stdio_gateway_ends_with_its_client() {
     use std::process::Stdio;
 
     let project = hostile(&[], "");
-    let mark = project.path("").display().to_string();
+    let mark = project.mark();
     let mut child = project.sallyport().arg("stdio").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
     let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });

@@ -13,7 +13,7 @@ use super::processes::{descendants, eventually};
 /// How long a gateway may take until it is ready: starting six interpreters on two busy cores is what takes the time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A project folder with a configuration, and homes for the gateway's state. Removed when dropped.
+/// A project folder with a configuration, and beside it homes for the gateway's state. Removed when dropped.
 pub(crate) struct Project {
     folder: TempDir,
 }
@@ -23,8 +23,8 @@ impl Project {
     pub(crate) fn new(configuration: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("p-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("target/tmp is writable");
         let project = Self { folder };
-        for home in ["home", "state", "config", "cache", "runtime"] {
-            fs::create_dir(project.path(home)).expect("a new folder is writable");
+        for folder in ["project", "home", "state", "config", "cache", "runtime"] {
+            fs::create_dir(project.folder.path().join(folder)).expect("a new folder is writable");
         }
         project.configure(configuration);
         project
@@ -39,14 +39,25 @@ impl Project {
         self.path("sallyport.toml")
     }
 
+    /// A path inside the project folder.
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.path().join("project").join(name)
+    }
+
+    /// The home folder of whoever runs the gateway.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// A text that is in the command line or environment of everything this project starts.
+    pub(crate) fn mark(&self) -> String {
+        self.folder.path().display().to_string()
     }
 
     /// The program with this project's configuration and homes, ready for a subcommand.
     pub(crate) fn sallyport(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sallyport"));
-        command.current_dir(self.folder.path()).env_clear().envs(self.environment());
+        command.current_dir(self.path("")).env_clear().envs(self.environment());
         command.arg("--config").arg(self.configuration()).stdin(Stdio::null());
         command
     }
@@ -61,7 +72,7 @@ impl Project {
             ("XDG_RUNTIME_DIR", "runtime"),
         ];
         let mut environment: Vec<(String, String)> =
-            homes.iter().map(|(name, home)| ((*name).to_owned(), self.path(home).display().to_string())).collect();
+            homes.iter().map(|(name, home)| ((*name).to_owned(), self.folder.path().join(home).display().to_string())).collect();
         environment.push(("PATH".to_owned(), std::env::var("PATH").unwrap_or_default()));
         environment
     }

@@ -1,14 +1,18 @@
 //! The way of one call to a server: wait for it, send, watch the clock, send again where that is safe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use sallyport_protocol::{BoxFuture, Cancel, Context, Failure, FailureKind, Reply, Request, Retry};
+use sallyport_protocol::{BoxFuture, Cancel, Context, Failure, FailureKind, FailureSource, Method, Reply, Request, Retry};
 
 use crate::upstream::deadline::{Deadline, Signs};
 use crate::upstream::health::nameless;
-use crate::upstream::life::{Life, Link};
+use crate::upstream::life::Life;
+use crate::upstream::link::Link;
 use crate::upstream::own_call::LEAVE;
 use crate::upstream::{retry, shape};
+
+// What is rare is boxed here, so that it does not swell the future of every call.
 
 /// Sends `request` to the server and brings its answer.
 pub(crate) async fn deliver(life: &Life, request: Request, context: Context) -> Result<Reply, Failure> {
@@ -19,7 +23,7 @@ pub(crate) async fn deliver(life: &Life, request: Request, context: Context) -> 
     let ready = life.link.load_full();
     let link = match ready {
         Some(link) => link,
-        None => Box::pin(call.connection(None)).await?, // off the hot path: kept out of every call's future
+        None => Box::pin(call.connection(None)).await?,
     };
     match call.attempt(&link).await {
         Err(failure) if retry::is_worth_it(&failure, || call.is_repeatable()) => Box::pin(call.again(&link, failure)).await,
@@ -80,7 +84,10 @@ impl Call<'_> {
 
     fn checked(&self, reply: Reply) -> Result<Reply, Failure> {
         match shape::fault(&self.request, &reply) {
-            None => Ok(reply),
+            None => {
+                self.life.subscribed.note(&self.request);
+                Ok(reply)
+            }
             Some(fault) => {
                 let text = format!("{}: the result is malformed: {fault}", self.subject());
                 Err(Failure::upstream(&self.life.name, FailureKind::Malformed, Retry::Unknown, text))
@@ -101,17 +108,20 @@ impl Call<'_> {
     /// A call whose server was not there, or went away.
     async fn lost(&self, link: &Link, failure: Failure) -> Failure {
         let why = nameless(&self.life.name, &failure.public);
-        if !link.reconnects {
-            return match link.end().await {
-                Some(end) => self.broken_off(&end.why, failure).with_internal(end.for_the_log()),
-                None => self.broken_off(&why, failure),
-            };
+        if link.reconnects {
+            match failure.retry {
+                Retry::Safe => link.give_up(why.clone()), // not even a connection is to be had
+                _ => link.stayed_silent(),
+            }
+            return self.broken_off(&why, failure);
         }
-        match failure.retry {
-            Retry::Safe => link.give_up(why.clone()), // not even a connection is to be had
-            _ => link.stayed_silent(),
+        match link.end().await {
+            Some(end) => self.broken_off(&end.why, failure).with_internal(end.for_the_log()),
+            None => {
+                link.give_up(why.clone()); // one way of the pipe is broken, and the child lives on
+                self.broken_off(&why, failure)
+            }
         }
-        self.broken_off(&why, failure)
     }
 
     fn is_repeatable(&self) -> bool {
@@ -125,14 +135,14 @@ impl Call<'_> {
         let kind = match method.name_parameter() {
             Some("uri") => "resource",
             Some("taskId") => "task",
-            Some(_) if method == sallyport_protocol::Method::PromptsGet => "prompt",
+            Some(_) if method == Method::PromptsGet => "prompt",
             Some(_) => "tool",
             None => return format!("server `{server}`, {}", method.as_str()),
         };
         format!("server `{server}`, {kind} `{}`", self.request.name().unwrap_or_default())
     }
 
-    fn timed_out(&self, limit: std::time::Duration) -> Failure {
+    fn timed_out(&self, limit: Duration) -> Failure {
         let (retry, advice) = if self.is_repeatable() {
             (Retry::Safe, "it may safely be called again")
         } else {
@@ -155,17 +165,12 @@ impl Call<'_> {
             _ => "whether the call was carried out is not known",
         };
         let public = format!("{}: the server went away: {why}; {advice}", self.subject()).into();
-        let hint = failure.hint.or_else(|| Some(format!("`sallyport logs {}` shows what it wrote", self.life.name).into()));
+        let hint = failure.hint.or_else(|| self.life.log_hint().map(Into::into));
         Failure { public, hint, ..failure }
     }
 
     fn cancelled(&self) -> Failure {
-        Failure::new(
-            FailureKind::Cancelled,
-            sallyport_protocol::FailureSource::Client,
-            Retry::Unknown,
-            format!("{}: the call was cancelled", self.subject()),
-        )
+        Failure::new(FailureKind::Cancelled, FailureSource::Client, Retry::Unknown, format!("{}: the call was cancelled", self.subject()))
     }
 }
 

@@ -3,32 +3,26 @@
 //! One task a server, the only one that changes its [`Life`]:
 //! rest → start → serve → (ended: start at once, or pause and start) → … → stop.
 
-use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use sallyport_protocol::{Era, Event, FailureKind, Listener, Method, RawObject, Request};
+use sallyport_protocol::{Era, FailureKind, Listener, Method, RawObject, Request};
 use sallyport_telemetry::BreakerState;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::plan::Start;
-use crate::upstream::health::{Health, Outage, Pace, UpstreamState, nameless};
-use crate::upstream::life::{Life, Link, Order};
-use crate::upstream::listing::{self, Fetched, Freshness, Kind, Listing};
-use crate::upstream::news::{Kinds, News};
-use crate::upstream::own_call;
+use crate::upstream::health::{Health, Outage, Pace, UpstreamState};
+use crate::upstream::life::{Life, Order};
+use crate::upstream::link::Link;
+use crate::upstream::listing::Freshness;
+use crate::upstream::news::News;
 use crate::upstream::reach::{Hold, Reach, Reached};
+use crate::upstream::{own_call, refresh};
 
 /// How long an orderly end may take: half of it after stdin is closed, half after SIGTERM. Interpreters leave within a second.
 const CLOSE_WITHIN: Duration = Duration::from_secs(4);
 /// How long what is left of a broken server may take to end.
 const CLEAR_WITHIN: Duration = Duration::from_secs(1);
-/// The lists are not fetched more often, however often a server says that they changed.
-const LISTING_INTERVAL: Duration = Duration::from_secs(1);
-/// The longest wait before a list that could not be had is asked for again.
-const LISTING_RETRY_CAP: Duration = Duration::from_secs(60);
 
 pub(crate) struct Keeper {
     life: Arc<Life>,
@@ -99,7 +93,7 @@ impl Keeper {
             outage = reached.hold.ended() => Ending::Died(outage),
             why = link.given_up() => Ending::Died(Outage::new(why)),
             outage = watch_over(&life, &link) => Ending::Died(outage),
-            never = keep_listed(&life, &link, &news) => match never {},
+            never = refresh::keep_listed(&life, &link, &news) => match never {},
         };
         life.link.store(None);
         match ending {
@@ -123,7 +117,9 @@ impl Keeper {
     /// Clears away a server that ended by itself, and decides when it is started again.
     async fn bury(&mut self, link: &Link, hold: &dyn Hold, outage: Outage) {
         link.set_end(outage.clone());
-        self.life.metrics.child_restarted();
+        if self.life.is_child() {
+            self.life.metrics.child_restarted();
+        }
         let wait = self.health.ended(link.since.elapsed());
         if !wait.is_zero() {
             self.fail(outage, wait);
@@ -171,7 +167,7 @@ async fn stopped(orders: &mut watch::Receiver<Order>) {
 
 /// Asks a server that left several calls without an answer for a sign of life. Returns when it gives none.
 async fn watch_over(life: &Life, link: &Link) -> Outage {
-    let limit = life.plan.timeouts.list;
+    let limit = life.plan.timeouts.call; // a server that is merely busy, with one thread and several calls, answers within it
     loop {
         link.doubt.notified().await;
         let method = if link.discovery.revision.era() == Era::Modern { Method::Discover } else { Method::Ping };
@@ -180,109 +176,6 @@ async fn watch_over(life: &Life, link: &Link) -> Outage {
                 return Outage::new(format!("it left several calls without an answer and gave no sign of life within {limit:?}"));
             }
             _ => link.answered(), // an error is an answer too
-        }
-    }
-}
-
-/// Fetches the lists, and again when the server says that they changed or where they could not be had.
-async fn keep_listed(life: &Life, link: &Link, news: &News) -> Infallible {
-    let mut lists = Lists { life, link, troubles: Default::default() };
-    let mut due = Kinds::ALL;
-    let mut failures: u32 = 0;
-    loop {
-        let next = Instant::now() + LISTING_INTERVAL;
-        let missing = lists.refresh(due).await;
-        failures = if missing.is_empty() { 0 } else { failures.saturating_add(1) };
-        let retry = (!missing.is_empty()).then(|| LISTING_INTERVAL.saturating_mul(2_u32.saturating_pow(failures)).min(LISTING_RETRY_CAP));
-        due = news.changes(retry, next).await.and(missing);
-    }
-}
-
-/// The lists of a running server while they are kept.
-struct Lists<'a> {
-    life: &'a Life,
-    link: &'a Link,
-    /// What is wrong with each list.
-    troubles: [Option<String>; Kind::ALL.len()],
-}
-
-impl Lists<'_> {
-    /// Fetches the lists that are `due` and publishes them; says which could not be had.
-    async fn refresh(&mut self, due: Kinds) -> Kinds {
-        let discovery = &self.link.discovery;
-        let asked = Kind::ALL.into_iter().filter(|kind| due.has(*kind));
-        let fetched = join_all(asked.map(async |kind| (kind, self.fetch(kind).await))).await;
-        let mut listing = (*self.life.listing.load_full()).clone();
-        let mut missing = Kinds::NONE;
-        let mut changed = Kinds::NONE;
-        for (kind, outcome) in fetched {
-            self.troubles[kind as usize] = match outcome {
-                Ok(list) => {
-                    if *listing.of(kind) != list.entries {
-                        changed = changed.with(kind);
-                        listing.set(kind, list.entries);
-                    }
-                    list.cut_short
-                }
-                Err(why) => {
-                    missing = missing.with(kind);
-                    Some(why)
-                }
-            };
-        }
-        listing.discovery = Some(discovery.clone());
-        listing.freshness = self.freshness(&listing, missing);
-        self.publish(listing, changed);
-        missing
-    }
-
-    /// Fetches one list; one that the server does not declare is empty.
-    async fn fetch(&self, kind: Kind) -> Result<Fetched, String> {
-        if !self.link.discovery.has(kind.capability()) {
-            return Ok(Fetched::nothing());
-        }
-        let fetched = listing::fetch(&*self.link.server, &self.life.own, kind, self.life.plan.timeouts.list).await;
-        fetched.map_err(|failure| {
-            tracing::warn!(server = %self.life.name, list = kind.method().as_str(), "the list could not be had: {failure}");
-            format!("{} failed: {}", kind.method().as_str(), nameless(&self.life.name, &failure.public))
-        })
-    }
-
-    fn freshness(&self, listing: &Listing, missing: Kinds) -> Freshness {
-        let troubles: Vec<&str> = self.troubles.iter().filter_map(Option::as_deref).collect();
-        if troubles.is_empty() {
-            return Freshness::Fresh;
-        }
-        let why = troubles.join("; ");
-        if listing.is_empty() && !missing.is_empty() {
-            // There is no last good list to show, and an empty one would say that the server offers nothing.
-            return Freshness::Gone { why, hint: Some(format!("`sallyport logs {}` shows what it wrote", self.life.name)) };
-        }
-        Freshness::Stale { why }
-    }
-
-    fn publish(&self, listing: Listing, changed: Kinds) {
-        if changed.is_empty() && self.life.listing.load().freshness == listing.freshness && !self.is_new_to(&listing) {
-            return;
-        }
-        self.life.set_listing(listing);
-        for (kind, event) in [
-            (Kind::Tools, Event::ToolsChanged),
-            (Kind::Resources, Event::ResourcesChanged),
-            (Kind::Templates, Event::ResourcesChanged),
-            (Kind::Prompts, Event::PromptsChanged),
-        ] {
-            if changed.has(kind) {
-                self.life.listeners.tell(&event);
-            }
-        }
-    }
-
-    /// Whether the listing is of another connection than the published one.
-    fn is_new_to(&self, listing: &Listing) -> bool {
-        match (&self.life.listing.load().discovery, &listing.discovery) {
-            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
-            _ => true,
         }
     }
 }

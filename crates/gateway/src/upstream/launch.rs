@@ -7,7 +7,7 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sallyport_protocol::{BoxFuture, Revision};
+use sallyport_protocol::{BoxFuture, RawJson, Revision};
 use sallyport_servers::BuiltInConfig;
 use sallyport_transport::client::Options;
 
@@ -25,12 +25,17 @@ pub(crate) fn way_to(plan: &ServerPlan, surroundings: &Arc<Surroundings>) -> Box
     }
 }
 
-/// How a connection to the server is opened.
-fn options(plan_name: &str, limit: Duration, known: Option<Revision>, surroundings: &Surroundings) -> Options {
-    let mut options = Options::new(plan_name, surroundings.identity.clone());
+/// What legacy servers are told, once for all clients, that they may ask for during a call; each client is asked only what it
+/// declared itself. Roots are not among it: what a server sees is for the configuration to say, not for one of its clients.
+const CAPABILITIES: RawJson = RawJson::from_static(r#"{"elicitation":{},"sampling":{}}"#);
+
+/// How a connection to the server is opened. `limit` holds for each step of it.
+fn options(name: &str, limit: Duration, known: Option<Revision>, surroundings: &Surroundings) -> Options {
+    let mut options = Options::new(name, surroundings.identity.clone());
     options.known = known;
     options.probe_timeout = limit;
     options.connect_timeout = limit;
+    options.capabilities = CAPABILITIES.object().unwrap_or_default();
     options
 }
 

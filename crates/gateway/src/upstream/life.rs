@@ -2,31 +2,29 @@
 //!
 //! One task, the [keeper](super::keeper), changes it; all others look and wait.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use sallyport_protocol::{Cancel, Discovery, Failure, FailureKind, Listeners, McpServer, Retry, Revision, ServerIdentity};
+use sallyport_protocol::{Failure, FailureKind, Listeners, Retry, Revision, ServerIdentity};
 use sallyport_telemetry::ServerMetrics;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use crate::plan::ServerPlan;
+use crate::plan::{ServerPlan, Source};
 use crate::upstream::deadline::Deadline;
+use crate::upstream::flights::{self, Flight, Flights, Refusal};
 use crate::upstream::health::{Outage, UpstreamState};
+use crate::upstream::link::Link;
 use crate::upstream::listing::{Freshness, Listing};
 use crate::upstream::own_call::Own;
 use crate::upstream::retry::Repeatable;
+use crate::upstream::subscribed::Subscribed;
 
 /// Calls that may wait for one start. More than any client has under way at once; beyond it, callers are told to come back.
 const MOST_WAITING: usize = 512;
-/// Calls under way at one server. The doors bound what one caller may have under way; this bounds what all together may pile up.
-const MOST_IN_FLIGHT: usize = 16_384;
-/// How long a call whose connection broke waits to hear why: the end of a child is known a moment after its pipe closes.
-const REASON_WITHIN: Duration = Duration::from_millis(250);
-/// Calls in a row without an answer after which a server is asked for a sign of life.
-const SILENT_CALLS: u32 = 3;
 
 /// What is called with the server's name when its listing is another now.
 pub type OnChange = dyn Fn(&Arc<str>) + Send + Sync;
@@ -50,6 +48,7 @@ pub(crate) struct Life {
     pub(crate) metrics: ServerMetrics,
     pub(crate) listeners: Listeners,
     pub(crate) repeatable: Repeatable,
+    pub(crate) subscribed: Subscribed,
     /// There while the server is ready.
     pub(crate) link: ArcSwapOption<Link>,
     pub(crate) listing: ArcSwap<Listing>,
@@ -74,6 +73,7 @@ impl Life {
             plan,
             metrics,
             listeners: Listeners::default(),
+            subscribed: Subscribed::default(),
             link: ArcSwapOption::empty(),
             listing: ArcSwap::default(),
             state: watch::Sender::new(UpstreamState::Idle),
@@ -84,6 +84,16 @@ impl Life {
             flights: Flights::default(),
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether the server is a program of its own.
+    pub(crate) fn is_child(&self) -> bool {
+        matches!(self.plan.source, Source::Stdio(_))
+    }
+
+    /// The hint at what a child wrote.
+    pub(crate) fn log_hint(&self) -> Option<String> {
+        self.is_child().then(|| format!("`sallyport logs {}` shows what it wrote", self.name))
     }
 
     /// Asks the keeper to start the server where it rests.
@@ -105,7 +115,7 @@ impl Life {
         self.flights.enter().map_err(|refusal| match refusal {
             Refusal::Stopping => self.gone("it is being stopped", None),
             Refusal::Full => {
-                let text = format!("server `{}` has {MOST_IN_FLIGHT} calls under way and takes no more", self.name);
+                let text = format!("server `{}` has {} calls under way and takes no more", self.name, flights::MOST_IN_FLIGHT);
                 Failure::upstream(&self.name, FailureKind::Overloaded, Retry::Safe, text)
             }
         })
@@ -114,7 +124,7 @@ impl Life {
     /// Lets no more calls in, and waits for those under way; at most `grace`.
     pub(crate) async fn drain(&self, grace: Duration) {
         if tokio::time::timeout(grace, self.flights.land()).await.is_err() {
-            let left = self.flights.count.load(Ordering::SeqCst);
+            let left = self.flights.count();
             tracing::warn!(server = %self.name, calls = left, "stopped with calls still under way after {grace:?}");
         }
     }
@@ -133,7 +143,7 @@ impl Life {
             }
             match &*states.borrow_and_update() {
                 UpstreamState::Idle => self.want(),
-                UpstreamState::Failed { outage, retry_at } => return Err(self.outage(outage, Some(*retry_at))),
+                UpstreamState::Failed { outage, retry_at } => return Err(self.outage(outage, *retry_at)),
                 UpstreamState::Stopped => return Err(self.gone("it was stopped", None)),
                 UpstreamState::Starting { .. } | UpstreamState::Ready { .. } => {}
             }
@@ -165,10 +175,10 @@ impl Life {
     }
 
     /// What a call is told that meets a server which is not there.
-    fn outage(&self, outage: &Outage, retry_at: Option<Instant>) -> Failure {
-        let next = retry_at.map(|at| at.saturating_duration_since(Instant::now()).as_secs() + 1);
-        let next = next.map(|seconds| format!("; the next attempt to start it is made within {seconds} s")).unwrap_or_default();
-        let failure = self.gone(&format!("{}{next}", outage.why), outage.hint.clone());
+    fn outage(&self, outage: &Outage, retry_at: Instant) -> Failure {
+        let seconds = retry_at.saturating_duration_since(Instant::now()).as_secs() + 1;
+        let why = format!("{}; the next attempt to reach it is made within {seconds} s", outage.why);
+        let failure = self.gone(&why, outage.hint.clone());
         if outage.last_words.is_empty() { failure } else { failure.with_internal(outage.for_the_log()) }
     }
 
@@ -187,7 +197,7 @@ impl Life {
     }
 
     /// Says what the start is at.
-    pub(crate) fn set_doing(&self, now: impl Into<std::borrow::Cow<'static, str>>) {
+    pub(crate) fn set_doing(&self, now: impl Into<Cow<'static, str>>) {
         let since = match &*self.state.borrow() {
             UpstreamState::Starting { since, .. } => *since,
             _ => Instant::now(),
@@ -230,122 +240,5 @@ struct Place<'a>(&'a AtomicUsize);
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A connection that serves calls.
-pub(crate) struct Link {
-    pub(crate) server: Arc<dyn McpServer>,
-    pub(crate) discovery: Arc<Discovery>,
-    pub(crate) since: Instant,
-    /// It outlives a lost exchange: the next one connects anew (HTTP).
-    pub(crate) reconnects: bool,
-    /// Why it ended, once it did.
-    end: OnceLock<Outage>,
-    ended: Cancel,
-    /// Calls in a row that got no answer.
-    silent: AtomicU32,
-    given_up: OnceLock<String>,
-    give_up: Notify,
-    /// Somebody should ask for a sign of life.
-    pub(crate) doubt: Notify,
-}
-
-impl Link {
-    pub(crate) fn new(server: Arc<dyn McpServer>, reconnects: bool) -> Arc<Self> {
-        Arc::new(Self {
-            discovery: server.discovery(),
-            server,
-            since: Instant::now(),
-            reconnects,
-            end: OnceLock::new(),
-            ended: Cancel::new(),
-            silent: AtomicU32::new(0),
-            given_up: OnceLock::new(),
-            give_up: Notify::new(),
-            doubt: Notify::new(),
-        })
-    }
-
-    /// Takes note that the server answered, well or not.
-    pub(crate) fn answered(&self) {
-        if self.silent.load(Ordering::Relaxed) != 0 {
-            self.silent.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// Takes note that a call got no answer.
-    pub(crate) fn stayed_silent(&self) {
-        if (self.silent.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(SILENT_CALLS) {
-            self.doubt.notify_one();
-        }
-    }
-
-    /// Asks the keeper to replace the connection.
-    pub(crate) fn give_up(&self, why: String) {
-        let _ = self.given_up.set(why); // the first reason stays
-        self.give_up.notify_one();
-    }
-
-    /// Waits until somebody gave the connection up, and says why.
-    pub(crate) async fn given_up(&self) -> String {
-        self.give_up.notified().await;
-        self.given_up.get().cloned().unwrap_or_default()
-    }
-
-    /// Says why the connection ended.
-    pub(crate) fn set_end(&self, outage: Outage) {
-        let _ = self.end.set(outage); // the first reason stays
-        self.ended.cancel();
-    }
-
-    /// Why the connection ended; waits a moment to hear it.
-    pub(crate) async fn end(&self) -> Option<&Outage> {
-        let _ = tokio::time::timeout(REASON_WITHIN, self.ended.cancelled()).await;
-        self.end.get()
-    }
-}
-
-/// Why a call is not let in.
-enum Refusal {
-    Stopping,
-    Full,
-}
-
-/// Counts the calls under way.
-#[derive(Default)]
-struct Flights {
-    count: AtomicUsize,
-    closed: AtomicBool,
-    landed: Notify,
-}
-
-impl Flights {
-    fn enter(&self) -> Result<Flight<'_>, Refusal> {
-        let before = self.count.fetch_add(1, Ordering::SeqCst);
-        let flight = Flight(self);
-        // Counted first and looked after: whoever closes either sees this call or is seen by it.
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(Refusal::Stopping);
-        }
-        if before >= MOST_IN_FLIGHT { Err(Refusal::Full) } else { Ok(flight) }
-    }
-
-    async fn land(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        while self.count.load(Ordering::SeqCst) > 0 {
-            self.landed.notified().await;
-        }
-    }
-}
-
-/// A call under way.
-pub(crate) struct Flight<'a>(&'a Flights);
-
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.closed.load(Ordering::SeqCst) {
-            self.0.landed.notify_one();
-        }
     }
 }

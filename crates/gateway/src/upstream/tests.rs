@@ -155,6 +155,32 @@ async fn a_crash_loop_opens_the_breaker() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_started_again_is_asked_for_its_subscriptions_again() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let peer = || {
+        let asked = asked.clone();
+        Peer::new(move |request, _| match request.method {
+            Method::ToolsList => tools(&["t"]),
+            method => {
+                asked.lock().unwrap().push(format!("{} {}", method.as_str(), request.params.get_str("uri").unwrap()));
+                now(reply("{}"))
+            }
+        })
+    };
+    let peers = [peer(), peer()];
+    let (upstream, _) = upstream(plan(), Starts::of(peers.clone().map(Ok)));
+    let ask = |method, uri: &str| request(Request::new(method, object(&format!(r#"{{"uri":"{uri}"}}"#))));
+    for uri in ["a:1", "a:2"] {
+        upstream.send(ask(Method::ResourcesSubscribe, uri), context()).await.unwrap();
+    }
+    upstream.send(ask(Method::ResourcesUnsubscribe, "a:1"), context()).await.unwrap();
+    asked.lock().unwrap().clear();
+    peers[0].die("it exited with code 0");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(*asked.lock().unwrap(), ["resources/subscribe a:2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lazy_server_that_ends_rests_until_the_next_call() {
     let peers = [Peer::calling(|_, _| fine()), Peer::calling(|_, _| fine())];
     let mut lazy = plan();
@@ -279,7 +305,7 @@ async fn a_server_that_hangs_is_replaced_and_one_that_is_slow_is_not() {
         for _ in 0..3 {
             fails(&upstream).await;
         }
-        sleep(Duration::from_secs(20)).await;
+        sleep(Duration::from_secs(70)).await;
         assert_eq!(starts.so_far(), if alive { 1 } else { 2 });
     }
 }

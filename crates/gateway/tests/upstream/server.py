@@ -10,7 +10,8 @@ import sys
 import time
 
 MODE = sys.argv[1] if len(sys.argv) > 1 else ""
-TOOLS = ["echo", "pid", "environment", "die", "leave", "hang", "work", "babble", "malformed", "huge", "close", "grow", "stop"]
+TOOLS = ["echo", "pid", "environment", "die", "leave", "hang", "work", "babble", "malformed", "huge", "close", "deafen", "grow", "stop"]
+DEAF = []
 lists = 0
 
 
@@ -51,6 +52,8 @@ def call(name, arguments, token):
     if name == "close":
         os.close(1)
         time.sleep(3600)
+    if name == "deafen":
+        DEAF.append(True)
     if name == "grow":
         TOOLS.append("grown")
         say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
@@ -83,7 +86,7 @@ def answer(method, params):
 if MODE == "exit":
     sys.stderr.write("no configuration found\n")
     sys.exit(3)
-for line in sys.stdin:
+for line in iter(sys.stdin.readline, ""):
     request = json.loads(line)
     if "id" not in request:
         continue
@@ -94,3 +97,6 @@ for line in sys.stdin:
         sys.exit(1)
     else:
         say({"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32601, "message": "no such method"}})
+    if DEAF:
+        os.close(0)
+        time.sleep(3600)

@@ -18,7 +18,7 @@ fn audio_to_text(block: &mut RawObject) -> bool {
     if block.get_str("type").as_deref() != Some("audio") {
         return false;
     }
-    let kind = block.get_str("mimeType").unwrap_or("unknown type".into()).into_owned();
+    let kind = block.get_str("mimeType").unwrap_or_else(|| "unknown type".into()).into_owned();
     *block = content::text(&RawJson::string(&format!("(audio, {kind}, which revision 2024-11-05 cannot carry)")));
     true
 }

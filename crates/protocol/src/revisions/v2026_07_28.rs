@@ -39,7 +39,7 @@ pub(super) fn leave(result: &mut RawObject, to: Revision) -> Result<(), Failure>
     match result.remove("resultType") {
         None => {}
         Some(kind) if kind.string_value().as_deref() == Some("complete") => {}
-        Some(kind) => return Err(cannot_cross(&kind.string_value().unwrap_or("a result of no known kind".into()), to)),
+        Some(kind) => return Err(cannot_cross(&kind.string_value().unwrap_or_else(|| "a result of no known kind".into()), to)),
     }
     result.remove("ttlMs");
     result.remove("cacheScope");

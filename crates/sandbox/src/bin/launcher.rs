@@ -2,15 +2,17 @@
 //! a boundary, its stdio passed through. For the tests and for trying a profile by hand; it is not shipped.
 //!
 //! Options: `--read PATH`, `--write PATH`, `--network none|host`, `--sandbox os|none`, `--env NAME=VALUE`, `--cwd PATH`,
-//! `--log FILE`, `--processes N`, `--memory MB`, `--layers FILE` (writes what holds there, as JSON).
+//! `--log FILE`, `--processes N`, `--memory MB`, `--layers FILE` (writes what holds there, as JSON), `--packages FOLDER`
+//! (a command that would install a package is installed there first).
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use sallyport_sandbox::{EnvText, Exit, Host, Network, Profile, Program, Selection, enter_if_asked};
+use sallyport_sandbox::install::{self, Installer, recognise};
+use sallyport_sandbox::{Backend, EnvText, Exit, Host, Network, Profile, Program, Selection, enter_if_asked};
 
 /// As shells tell of a signal.
 const SIGNAL_BASE: u8 = 128;
@@ -24,6 +26,7 @@ struct Trial {
     program: Option<Program>,
     selection: Selection,
     layers: Option<PathBuf>,
+    packages: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -31,9 +34,11 @@ fn main() -> ExitCode {
     match start() {
         Ok(exit) => ExitCode::from(exit),
         Err(error) => {
-            let hint = error.downcast_ref::<sallyport_sandbox::Error>().and_then(|error| error.hint());
             say(&format!("error: {error}"));
-            if let Some(hint) = hint {
+            let not_installed = error.downcast_ref::<install::Error>();
+            not_installed.iter().flat_map(|error| error.last_words()).for_each(|line| say(line));
+            let hint = error.downcast_ref::<sallyport_sandbox::Error>().and_then(|error| error.hint());
+            if let Some(hint) = hint.or_else(|| not_installed.and_then(|error| error.hint())) {
                 say(&format!("hint: {hint}"));
             }
             ExitCode::from(NOT_STARTED)
@@ -50,9 +55,12 @@ fn start() -> Result<u8, Box<dyn Error>> {
 }
 
 async fn run() -> Result<u8, Box<dyn Error>> {
-    let trial = parse(std::env::args().skip(1))?;
-    let program = trial.program.ok_or("no command: give one after --")?;
+    let mut trial = parse(std::env::args().skip(1))?;
+    let mut program = trial.program.ok_or("no command: give one after --")?;
     let backend = trial.selection.build(&Host::this_binary())?;
+    if let Some(packages) = trial.packages {
+        install_first(&*backend, &packages, &mut program, &mut trial.profile).await?;
+    }
     let instance = backend.launch(&trial.profile, &program).await?;
     if let Some(file) = trial.layers {
         std::fs::write(file, serde_json::to_vec(instance.in_force())?)?;
@@ -69,6 +77,14 @@ async fn run() -> Result<u8, Box<dyn Error>> {
         Exit::Code(code) => u8::try_from(code)?,
         Exit::Signal(signal) => SIGNAL_BASE + u8::try_from(signal)?,
     })
+}
+
+async fn install_first(backend: &dyn Backend, packages: &Path, program: &mut Program, profile: &mut Profile) -> Result<(), install::Error> {
+    let Some(package) = recognise(&program.command, &program.args)? else { return Ok(()) };
+    let path = program.env.get("PATH").map(EnvText::expose);
+    let installed = Installer { backend, packages, path, progress: &|doing| say(doing) }.install(&package).await?;
+    installed.take_over(program, profile);
+    Ok(())
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Trial, Box<dyn Error>> {
@@ -100,6 +116,7 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
         "--sandbox" => trial.selection = serde_json::from_value(value.into())?,
         "--cwd" => program.cwd = Some(value.into()),
         "--log" => program.log = Some(value.into()),
+        "--packages" => trial.packages = Some(value.into()),
         "--layers" => trial.layers = Some(value.into()),
         "--processes" => trial.profile.limits.processes = value.parse()?,
         "--memory" => trial.profile.limits.memory_mb = value.parse()?,

@@ -2,6 +2,7 @@
 //! and follow a link that was put there between its look and its open.
 
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::ambient_authority;
@@ -53,7 +54,6 @@ pub(super) fn open(location: &Location) -> Result<Dir, ToolError> {
 
 /// Opens a file of the work tree, or reads a link.
 pub(super) fn entry(tree: &Dir, path: &Path) -> Result<Entry, ToolError> {
-    use std::os::unix::ffi::OsStrExt;
     if tree.symlink_metadata(path)?.is_symlink() {
         let target = tree.read_link_contents(path)?;
         return Ok(Entry::Link(target.as_os_str().as_bytes().to_vec()));
@@ -65,13 +65,17 @@ pub(super) fn entry(tree: &Dir, path: &Path) -> Result<Entry, ToolError> {
 /// `content` with the line ends it would be stored with: text that git turns into `\n` on its way in
 /// (gitattributes(5), `text`; `core.autocrlf`).
 pub(super) fn stored(repository: &Repository, path: &Path, content: Vec<u8>) -> Vec<u8> {
-    if !memchr::memmem::find(&content, b"\r\n").is_some_and(|_| is_converted(repository, path)) || content.contains(&0) {
+    let windows = memchr::memmem::find(&content, b"\r\n").is_some() && !content.contains(&0);
+    if !windows || !is_converted(repository, path) {
         return content;
     }
     let mut stored = Vec::with_capacity(content.len());
     for line in content.split_inclusive(|byte| *byte == b'\n') {
         match line.strip_suffix(b"\r\n") {
-            Some(text) => stored.extend_from_slice(&[text, b"\n"].concat()),
+            Some(text) => {
+                stored.extend_from_slice(text);
+                stored.push(b'\n');
+            }
             None => stored.extend_from_slice(line),
         }
     }
@@ -81,9 +85,8 @@ pub(super) fn stored(repository: &Repository, path: &Path, content: Vec<u8>) -> 
 fn is_converted(repository: &Repository, path: &Path) -> bool {
     let text = repository.get_attr(path, "text", AttrCheckFlags::default()).ok().flatten();
     match AttrValue::from_string(text) {
-        AttrValue::True => true,
+        AttrValue::True | AttrValue::String("auto") => true,
         AttrValue::False => false,
-        AttrValue::String("auto") => true,
         _ => repository.config().and_then(|config| config.get_string("core.autocrlf")).is_ok_and(|set| set == "true" || set == "input"),
     }
 }

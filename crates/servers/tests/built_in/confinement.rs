@@ -3,13 +3,16 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sallyport_protocol::Method;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
+
+/// How long each race is run.
+const RACE: Duration = Duration::from_secs(2);
 
 const CANARY: &str = "canary-7f3a: must never be read";
 
@@ -104,18 +107,19 @@ fn pipes_sockets_and_devices_are_not_opened() {
 }
 
 /// Swaps what `root/swap` is, as fast as it goes: a folder with a harmless file of the same name, and a link outside.
-fn swap(root: &Path, done: &AtomicBool) {
+fn swap(root: &Path, until: Instant) {
     let (path, honest, link) = (root.join("swap"), root.join("honest"), root.join("link"));
     fs::create_dir(&honest).unwrap();
     fs::write(honest.join("secret.txt"), "harmless").unwrap();
     symlink("../outside", &link).unwrap();
-    while !done.load(Ordering::Relaxed) {
+    while Instant::now() < until {
         for one in [&honest, &link] {
-            // Where the tools under attack made a folder of that name meanwhile, it is cleared away.
-            if fs::rename(one, &path).is_ok() {
-                fs::rename(&path, one).unwrap();
-            } else {
+            // Where the tools under attack made a folder of one of these names meanwhile, it is cleared away.
+            while Instant::now() < until && fs::rename(one, &path).is_err() {
                 let _ = fs::remove_dir_all(&path);
+            }
+            while Instant::now() < until && fs::rename(&path, one).is_err() {
+                let _ = fs::remove_dir_all(one);
             }
         }
     }
@@ -131,7 +135,7 @@ fn answer(caller: &Caller, tool: &str, arguments: &Value) -> String {
 fn no_race_of_renames_leads_outside() {
     let (folder, caller) = layout();
     let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
-    let (done, harmless) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (until, harmless) = (Instant::now() + RACE, AtomicU64::new(0));
     let attacks = [
         ("read_file", json!({ "path": "swap/secret.txt" })),
         ("search_files", json!({ "content": "canary" })),
@@ -144,11 +148,10 @@ fn no_race_of_renames_leads_outside() {
         ("move_file", json!({ "from": "stolen.txt", "to": "swap/secret.txt" })),
     ];
     std::thread::scope(|scope| {
-        scope.spawn(|| swap(&root, &done));
+        scope.spawn(|| swap(&root, until));
         for _ in 0..2 {
             scope.spawn(|| {
-                let began = Instant::now();
-                while began.elapsed() < Duration::from_secs(2) {
+                while Instant::now() < until {
                     for (tool, arguments) in &attacks {
                         let text = answer(&caller, tool, arguments);
                         assert!(!text.contains("canary-7f3a"), "{tool} {arguments}: {text}");
@@ -156,7 +159,6 @@ fn no_race_of_renames_leads_outside() {
                         harmless.fetch_add(u64::from(text.contains("harmless")), Ordering::Relaxed);
                     }
                 }
-                done.store(true, Ordering::Relaxed);
             });
         }
     });

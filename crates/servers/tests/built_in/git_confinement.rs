@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sallyport_protocol::Method;
@@ -112,19 +111,18 @@ fn no_race_of_links_leads_a_diff_or_an_add_outside() {
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("secret"), CANARY).unwrap();
     let caller = Caller::git(scratch.path(), true);
-    let (done, honest, link) = (AtomicBool::new(false), outside.path().join("honest"), outside.path().join("link"));
+    let (until, honest, link) = (Instant::now() + Duration::from_secs(2), outside.path().join("honest"), outside.path().join("link"));
     let (mut seen, swapped) = (0, scratch.path().join("a"));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
+            while Instant::now() < until {
                 fs::write(&honest, "honest\n").unwrap();
                 fs::rename(&honest, &swapped).unwrap();
                 symlink(outside.path().join("secret"), &link).unwrap();
                 fs::rename(&link, &swapped).unwrap();
             }
         });
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(2) {
+        while Instant::now() < until {
             for (tool, arguments) in [("diff", json!({})), ("add", json!({ "paths": ["a"] })), ("diff", json!({ "staged": true }))] {
                 let reply = caller.send(Method::ToolsCall, json!({ "name": tool, "arguments": arguments })).unwrap();
                 let text = reply.result.to_json().as_str().to_owned();
@@ -132,7 +130,6 @@ fn no_race_of_links_leads_a_diff_or_an_add_outside() {
                 seen += usize::from(text.contains("+honest"));
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert!(seen > 0, "the race was never won by the honest file: the test shows nothing");
     let canary = git2::Oid::hash_object(git2::ObjectType::Blob, CANARY.as_bytes()).unwrap();

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::era::{self, Agreed, Handshake, Negotiable, Verdict};
 use super::fault::Fault;
-use super::flight::{Flight, Outcome, Purpose, Ticket};
+use super::flight::{Outcome, Purpose, Ticket};
 use super::http_sse::Posts;
 use super::local::{self, Logging, Way};
 use super::message::{self, Received};
@@ -98,7 +98,8 @@ impl Channel {
 
     async fn call(self: &Arc<Self>, request: &Request, context: Context, discovery: &Discovery) -> Outcome {
         if let Some(first) = self.logging.before(request, discovery) {
-            self.ask(&first, discovery.revision).await?;
+            // A server that refuses this logs as it likes, which is no reason to fail the call.
+            let _ = self.ask(&first, discovery.revision).await;
         }
         let (client, cancel) = (Arc::clone(&context.client), context.cancel.clone());
         let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::call(request, context));
@@ -177,13 +178,8 @@ impl Channel {
 
     /// Ends the request of that id, or the only one there is where the id is missing.
     fn end(&self, id: Option<u64>, outcome: Outcome) {
-        let flight = match id {
-            Some(id) => self.shared.flights.get(id),
-            None => self.shared.flights.sole_awaited(),
-        };
-        match flight {
-            Some(flight) => Flight::end(&flight, outcome),
-            None => tracing::debug!(server = self.shared.server(), "ignored an answer to no request in flight"),
+        if !self.shared.flights.end(id, outcome) {
+            tracing::debug!(server = self.shared.server(), "ignored an answer to no request in flight");
         }
     }
 

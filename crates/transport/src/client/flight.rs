@@ -78,9 +78,12 @@ impl Flights {
         self.sole(|flight| matches!(flight.purpose, Purpose::Call(_)))
     }
 
-    /// The one request in flight that an answer without an id can belong to.
-    pub(crate) fn sole_awaited(&self) -> Option<Arc<Flight>> {
-        self.sole(|flight| !matches!(flight.purpose, Purpose::Listen(_)))
+    /// Ends the request of that id, or the only one that an answer without an id can belong to, and says whether there was one.
+    /// It leaves the table at once: what comes right behind its answer belongs to it no longer.
+    pub(crate) fn end(&self, id: Option<u64>, outcome: Outcome) -> bool {
+        let id = id.or_else(|| self.sole(|flight| !matches!(flight.purpose, Purpose::Listen(_))).map(|flight| flight.id));
+        let ended = id.and_then(|id| self.open().remove(&id));
+        ended.inspect(|flight| flight.end(outcome)).is_some()
     }
 
     fn sole(&self, which: impl Fn(&Flight) -> bool) -> Option<Arc<Flight>> {
@@ -143,7 +146,7 @@ impl Flight {
     }
 
     /// Ends the request. Who waits for it no longer is not disturbed.
-    pub(crate) fn end(&self, outcome: Outcome) {
+    fn end(&self, outcome: Outcome) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waiting) = waiting {
             let _ = waiting.send(outcome); // given up in the meantime where it fails

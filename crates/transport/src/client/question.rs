@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sallyport_protocol::{BoxFuture, ErrorObject, Era, Message, RawObject, RequestId};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::flight::Flight;
@@ -19,12 +20,22 @@ pub(crate) trait Back: Send + Sync + 'static {
 }
 
 /// The questions being asked, by the server's own ids, each with the request that it belongs to.
-#[derive(Debug, Default)]
-pub(crate) struct Questions(Mutex<HashMap<RequestId, (u64, AbortHandle)>>);
+#[derive(Debug)]
+pub(crate) struct Questions {
+    asked: Mutex<HashMap<RequestId, (u64, AbortHandle)>>,
+    /// Room for answers on their way that nobody was asked for: to pings, and refusals.
+    answering: Arc<Semaphore>,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        Self { asked: Mutex::default(), answering: Arc::new(Semaphore::new(MOST_QUESTIONS)) }
+    }
+}
 
 impl Questions {
     fn open(&self) -> MutexGuard<'_, HashMap<RequestId, (u64, AbortHandle)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a question of the server's that belongs to `flight`, if to any.
@@ -41,22 +52,23 @@ impl Questions {
             tracing::debug!(server = shared.server(), method, "ignored a request: in this revision servers send none");
             return;
         }
-        let refusal = match method.as_str() {
-            "ping" => return answer(back, Message::Result { id, result: RawObject::new() }),
-            "elicitation/create" | "sampling/createMessage" | "roots/list" => "the question cannot be attributed to one request",
+        let refusal = match (method.as_str(), flight.filter(|flight| flight.call().is_some())) {
+            ("ping", _) => return self.answer(back, Message::Result { id, result: RawObject::new() }),
+            ("elicitation/create" | "sampling/createMessage" | "roots/list", Some(flight)) => {
+                return self.ask(shared, back, id, method, params, flight);
+            }
+            ("elicitation/create" | "sampling/createMessage" | "roots/list", None) => "the question cannot be attributed to one request",
             _ => "no such method",
         };
-        match flight.filter(|flight| flight.call().is_some() && refusal != "no such method") {
-            Some(flight) => self.ask(shared, back, id, method, params, flight),
-            None => answer(back, Message::Error { id: Some(id), error: ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, refusal) }),
-        }
+        self.answer(back, Message::Error { id: Some(id), error: ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, refusal) });
     }
 
     fn ask(&self, shared: &Arc<Shared>, back: Arc<dyn Back>, id: RequestId, method: String, params: RawObject, flight: Arc<Flight>) {
         let mut open = self.open();
         if open.len() >= MOST_QUESTIONS || open.contains_key(&id) {
             drop(open);
-            return answer(back, Message::Error { id: Some(id), error: ErrorObject::new(ErrorObject::INTERNAL, "too many questions at once") });
+            let error = ErrorObject::new(ErrorObject::INTERNAL, "too many questions at once");
+            return self.answer(back, Message::Error { id: Some(id), error });
         }
         let (shared, number, key) = (Arc::clone(shared), flight.id, id.clone());
         let asking = tokio::spawn(async move {
@@ -69,6 +81,16 @@ impl Questions {
             back.send_back(message).await;
         });
         open.insert(key, (number, asking.abort_handle()));
+    }
+
+    /// Sends an answer in the background. A server that asks and does not read gets no more of them.
+    fn answer(&self, back: Arc<dyn Back>, message: Message) {
+        if let Ok(room) = Arc::clone(&self.answering).try_acquire_owned() {
+            tokio::spawn(async move {
+                back.send_back(message).await;
+                drop(room);
+            });
+        }
     }
 
     /// The server wants an answer no longer.
@@ -88,8 +110,4 @@ impl Questions {
             !over
         });
     }
-}
-
-fn answer(back: Arc<dyn Back>, message: Message) {
-    tokio::spawn(async move { back.send_back(message).await });
 }

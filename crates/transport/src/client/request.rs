@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
@@ -29,12 +31,27 @@ pub(crate) fn headers(target: &Target) -> HeaderMap {
         headers.insert(http::header::HOST, authority);
     }
     headers.insert(http::header::USER_AGENT, HeaderValue::from_static(concat!("sallyport/", env!("CARGO_PKG_VERSION"))));
+    if let Some(value) = basic(&target.url) {
+        headers.insert(http::header::AUTHORIZATION, value);
+    }
     for (name, value) in &target.headers {
         let mut value = value.clone();
         value.set_sensitive(true);
         headers.insert(name.clone(), value);
     }
     headers
+}
+
+/// The credential in a URL (`https://user:password@host`), if there is one.
+fn basic(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let plain = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+    let credential = STANDARD.encode(format!("{}:{}", plain(url.username()), plain(url.password().unwrap_or_default())));
+    let mut value = HeaderValue::try_from(format!("Basic {credential}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Path and query of a URL, as a request's target.
@@ -57,4 +74,23 @@ pub(crate) fn post(path: Uri, headers: HeaderMap, text: Vec<u8>) -> Request<Body
     let mut request = bare(Method::POST, path, headers);
     *request.body_mut() = Full::new(Bytes::from(text));
     request
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_credential_in_the_url_becomes_a_header_and_yields_to_one_that_is_given() {
+        let mut target = Target::new(Url::parse("http://me:p%40ss@[::1]:8080/mcp?x=1").unwrap());
+        let sent = headers(&target);
+        assert_eq!(sent[http::header::AUTHORIZATION], "Basic bWU6cEBzcw==");
+        assert_eq!(sent[http::header::HOST], "[::1]:8080");
+        assert_eq!(path(&target.url).unwrap(), "/mcp?x=1");
+        target.headers = vec![(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer x"))];
+        let sent = headers(&target);
+        assert_eq!(sent[http::header::AUTHORIZATION], "Bearer x");
+        assert!(sent[http::header::AUTHORIZATION].is_sensitive());
+    }
 }

@@ -98,9 +98,9 @@ impl Shared {
     pub(crate) fn note_babble(&self, text: &[u8]) {
         let start = String::from_utf8_lossy(text.get(..200).unwrap_or(text));
         if self.babbled.swap(true, Ordering::Relaxed) {
-            tracing::debug!(server = self.server(), line = %start, "ignored what is no message");
+            tracing::debug!(server = self.server(), line = ?start, "ignored what is no message");
         } else {
-            tracing::warn!(server = self.server(), line = %start, "ignored what is no message (further ones are logged at debug)");
+            tracing::warn!(server = self.server(), line = ?start, "ignored what is no message (further ones are logged at debug)");
         }
     }
 

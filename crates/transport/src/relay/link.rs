@@ -60,6 +60,14 @@ pub(super) struct Link {
     listening: Mutex<Option<Cancel>>,
 }
 
+/// A response of the gateway.
+enum Response {
+    /// Still to be read.
+    Open(Exchange),
+    /// Read already.
+    Read(unfold::Single),
+}
+
 /// The client's legacy session.
 #[derive(Clone)]
 struct Session {
@@ -89,17 +97,18 @@ impl Link {
     /// Sends a request and passes on all that comes back.
     pub(super) async fn request(self: &Arc<Self>, line: Bytes, id: &RequestId, lane: Lane) {
         let outcome = match &lane {
-            Lane::Legacy => self.in_session(line).await,
+            Lane::Legacy => self.in_session(line).await.map(Response::Open),
             Lane::Modern(request) => self.alone(line, request).await,
         };
-        match outcome {
-            Ok(exchange) => {
-                if let Unfolded::Failed(error) = unfold::pass_on(exchange, Some(id), &self.lines).await {
-                    say(&self.lines, &Message::Error { id: Some(id.clone()), error }).await;
-                }
-            }
-            Err(fault) => say(&self.lines, &Message::Error { id: Some(id.clone()), error: told(&fault) }).await,
-        }
+        let error = match outcome {
+            Ok(Response::Read(answer)) => return say(&self.lines, &answer.with_id(id)).await,
+            Ok(Response::Open(exchange)) => match unfold::pass_on(exchange, Some(id), &self.lines).await {
+                Unfolded::Whole => return,
+                Unfolded::Failed(error) => error,
+            },
+            Err(fault) => told(&fault),
+        };
+        say(&self.lines, &Message::Error { id: Some(id.clone()), error }).await;
     }
 
     /// Sends the client's `initialize` and remembers what is agreed on.
@@ -213,21 +222,23 @@ impl Link {
 
     /// Sends a modern request with the headers that it needs. Where the gateway misses headers that only the tool's schema
     /// tells, the schema is read and the request sent once more: the gateway did nothing with it.
-    async fn alone(&self, line: Bytes, request: &Request) -> Result<Exchange, Fault> {
-        let mut own = routing(&line, request);
-        own.extend(self.tools.of_request(request)?);
-        let exchange = self.send(line.clone(), &own).await?;
+    async fn alone(&self, line: Bytes, request: &Request) -> Result<Response, Fault> {
+        let exchange = self.send(line.clone(), &self.headers_of(&line, request)?).await?;
         if request.method != Method::ToolsCall || exchange.status() != StatusCode::BAD_REQUEST {
-            return Ok(exchange);
+            return Ok(Response::Open(exchange));
         }
         let answer = unfold::single(exchange).await?;
-        if answer.code() == Some(ErrorObject::HEADER_MISMATCH) {
-            self.learn(request).await?;
+        if answer.code() != Some(ErrorObject::HEADER_MISMATCH) {
+            return Ok(Response::Read(answer));
         }
-        // Also where nothing was learnt: the gateway's own words are then passed on.
-        let mut own = routing(&line, request);
+        self.learn(request).await?;
+        self.send(line.clone(), &self.headers_of(&line, request)?).await.map(Response::Open)
+    }
+
+    fn headers_of(&self, line: &Bytes, request: &Request) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+        let mut own = routing(line, request);
         own.extend(self.tools.of_request(request)?);
-        self.send(line, &own).await
+        Ok(own)
     }
 
     /// Reads the gateway's list of tools.
@@ -299,7 +310,7 @@ impl Session {
 /// The headers that repeat what is in a modern request.
 fn routing(line: &Bytes, request: &Request) -> Vec<(HeaderName, HeaderValue)> {
     let meta = request.params.get_object("_meta").ok().flatten().unwrap_or_default();
-    let version = meta.get_str(crate::server::era::VERSION_KEY).unwrap_or(Revision::LATEST.as_str().into());
+    let version = meta.get_str(crate::server::era::VERSION_KEY).unwrap_or_else(|| Revision::LATEST.as_str().into());
     let mut own = vec![(headers::PROTOCOL_VERSION, headers::encode_value(&version))];
     // As the message has it, which may be no method that is known here.
     let method = RawJson::parse(line.clone()).ok().and_then(|line| line.object().ok()?.get_str("method").map(std::borrow::Cow::into_owned));

@@ -208,8 +208,9 @@ impl HttpDoor {
         let running = Arc::clone(connection);
         match &self.tls {
             None => running.run(&self.http, stream, service).await,
-            Some(tls) => match connection.unless_closed(tls.accept(stream)).await {
-                Some(Ok(stream)) => running.run(&self.http, stream, service).await,
+            Some(tls) => match connection.unless_closed(Box::pin(tls.accept(stream))).await {
+                // In a box, so that connections without TLS do not hold the room for it.
+                Some(Ok(stream)) => Box::pin(running.run(&self.http, stream, service)).await,
                 Some(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 None => {}
             },

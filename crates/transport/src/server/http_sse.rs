@@ -7,7 +7,7 @@ use sallyport_protocol::{Era, Failure, FailureKind, Message};
 
 use super::asker::Outlet;
 use super::body::{ResponseBody, SessionStream, Source};
-use super::era::era_of;
+use super::era::Spoken;
 use super::http::{Admitted, HttpDoor, bare, respond, stream};
 use super::legacy;
 use super::route::messages_beside;
@@ -67,7 +67,7 @@ pub(crate) async fn take(door: &Arc<HttpDoor>, admitted: Admitted) -> Response<R
 
 fn begin(door: &Arc<HttpDoor>, session: &Arc<Session>, incoming: sallyport_protocol::Incoming, message: Message) -> Response<ResponseBody> {
     match message {
-        Message::Request { id, params, .. } if era_of(params.as_ref(), None) == Era::Modern => {
+        Message::Request { id, params, .. } if Spoken::of(params.as_ref(), None).is_modern() => {
             let failure = Failure::client(FailureKind::InvalidParams, "revision 2026-07-28 is not spoken over HTTP+SSE");
             return respond(door.door.refuse(&failure, None, Era::Modern, Some(&id)).at_least_bad_request());
         }

@@ -8,8 +8,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use sallyport_protocol::{Failure, FailureKind};
 
-/// What is set aside at once for a body of declared length: who declares much must also send it.
-const SET_ASIDE: usize = 256 * 1024;
+/// What is set aside at once for a body of declared length: who declares more must also send it.
+const SET_ASIDE: usize = 1024 * 1024;
 
 /// Reads bodies.
 #[derive(Clone, Debug)]

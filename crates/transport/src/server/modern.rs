@@ -40,6 +40,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) id: RequestId,
     pub(crate) method: String,
     pub(crate) params: Option<RawObject>,
+    /// Its `_meta`, opened, where it is an object.
+    pub(crate) meta: Option<RawObject>,
     /// The headers that came with it; none over stdio.
     pub(crate) headers: Option<&'a HeaderMap>,
 }
@@ -91,12 +93,13 @@ fn dispatch(door: &Arc<Door>, incoming: &Incoming, id: RequestId, request: Reque
 
 /// The ladder of 2026-07-28's checks, in the order of the specification.
 fn check(door: &Door, incoming: &Incoming, asked: Asked<'_>) -> Result<(Request, Client), Failure> {
-    let Asked { method, params, headers, .. } = asked;
+    let Asked { method, params, meta, headers, .. } = asked;
     let mut params = params.unwrap_or_default();
     if let Some(headers) = headers {
         refuse_duplicates(headers)?;
     }
-    let (version, client) = read_envelope(&params)?;
+    let meta = meta.ok_or_else(|| bad_envelope(format!("`_meta` with `{VERSION_KEY}` and `{CAPABILITIES_KEY}` is missing or no object")))?;
+    let (version, client) = read_envelope(&meta)?;
     if let Some(headers) = headers {
         compare(headers, &headers::PROTOCOL_VERSION, &version)?;
         compare(headers, &headers::METHOD, &method)?;
@@ -113,7 +116,8 @@ fn check(door: &Door, incoming: &Incoming, asked: Asked<'_>) -> Result<(Request,
     let method = Method::from_name(&method)
         .filter(|method| is_modern(*method))
         .ok_or_else(|| Failure::client(FailureKind::MethodNotFound, format!("there is no method `{method}` in revision {version}")))?;
-    let meta = Meta::take_from(&mut params).map_err(|bad| Failure::client(FailureKind::InvalidParams, bad.0))?;
+    params.remove("_meta");
+    let meta = Meta::of(meta).map_err(|bad| bad_envelope(bad.0.to_owned()))?;
     let request = Request { method, params, meta };
     if let Some(headers) = headers {
         check_arguments(door, incoming, &request, headers)?;
@@ -143,18 +147,16 @@ fn refuse_duplicates(headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 /// Reads the required keys of `_meta`, and who asks.
-fn read_envelope(params: &RawObject) -> Result<(String, Client), Failure> {
-    let bad = |what: String| Failure::client(FailureKind::InvalidParams, what);
-    let meta = params.get_object("_meta").map_err(|_| bad("`_meta` must be an object".to_owned()))?;
-    let meta = meta.ok_or_else(|| bad(format!("`_meta` with `{VERSION_KEY}` and `{CAPABILITIES_KEY}` is missing")))?;
-    let version = meta.get_str(VERSION_KEY).ok_or_else(|| bad(format!("`_meta` must hold `{VERSION_KEY}`, a string")))?.into_owned();
-    let capabilities = meta
-        .get_object(CAPABILITIES_KEY)
-        .ok()
-        .flatten()
-        .ok_or_else(|| bad(format!("`_meta` must hold `{CAPABILITIES_KEY}`, an object")))?;
+fn read_envelope(meta: &RawObject) -> Result<(String, Client), Failure> {
+    let version = meta.get_str(VERSION_KEY).ok_or_else(|| bad_envelope(format!("`_meta` must hold `{VERSION_KEY}`, a string")))?;
+    let capabilities = meta.get_object(CAPABILITIES_KEY).ok().flatten();
+    let capabilities = capabilities.ok_or_else(|| bad_envelope(format!("`_meta` must hold `{CAPABILITIES_KEY}`, an object")))?;
     let info = meta.get(INFO_KEY).cloned();
-    Ok((version, Client { revision: Revision::LATEST, capabilities, info }))
+    Ok((version.into_owned(), Client { revision: Revision::LATEST, capabilities, info }))
+}
+
+fn bad_envelope(what: String) -> Failure {
+    Failure::client(FailureKind::InvalidParams, what)
 }
 
 /// Checks that a header is there and says the same as the body.

@@ -13,7 +13,7 @@ use super::answered::Answered;
 use super::asker::Outlet;
 use super::call::{Call, Loss};
 use super::door::Door;
-use super::era::era_of;
+use super::era::Spoken;
 use super::subscription::Listening;
 use super::{legacy, modern};
 use crate::frame::{Line, LineError, LineReader, LineWriter, QUEUE_BYTES};
@@ -121,18 +121,19 @@ impl Desk {
 
     async fn take(&self, line: &Bytes) {
         match Message::parse(line) {
-            Ok(Message::Request { id, method, params }) if era_of(params.as_ref(), None) == Era::Modern => {
-                self.begin_modern(modern::Asked { id, method, params, headers: None }).await;
-            }
-            Ok(Message::Request { id, method, params }) => {
-                let asked = legacy::Asked { id, method, params };
-                match legacy::begin(&self.door, &self.session, &self.incoming, asked, Outlet::Lines(self.lines.clone())) {
-                    legacy::Begun::Answered(answered) => self.say(answered.message.into_line()).await,
-                    legacy::Begun::Call(call) => self.run_call(call),
-                }
-            }
+            Ok(Message::Request { id, method, params }) => match Spoken::of(params.as_ref(), None) {
+                Spoken::Modern(meta) => self.begin_modern(modern::Asked { id, method, params, meta, headers: None }).await,
+                Spoken::Legacy => self.begin_legacy(legacy::Asked { id, method, params }).await,
+            },
             Ok(other) => legacy::take(&self.session, other),
             Err(bad) => self.refuse(bad.error, bad.id).await,
+        }
+    }
+
+    async fn begin_legacy(&self, asked: legacy::Asked) {
+        match legacy::begin(&self.door, &self.session, &self.incoming, asked, Outlet::Lines(self.lines.clone())) {
+            legacy::Begun::Answered(answered) => self.say(answered.message.into_line()).await,
+            legacy::Begun::Call(call) => self.run_call(call),
         }
     }
 

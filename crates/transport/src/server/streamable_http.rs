@@ -9,14 +9,14 @@ use bytes::Bytes;
 use http::request::Parts as Head;
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Response, StatusCode, header};
 use sallyport_protocol::jsonrpc::NotAMessage;
-use sallyport_protocol::{CallerId, Era, Failure, FailureKind, Incoming, Message, Method, RawObject, RequestId, Revision};
+use sallyport_protocol::{CallerId, Era, Failure, FailureKind, Incoming, Message, Method, Revision};
 
 use super::answered::Answered;
 use super::asker::Outlet;
 use super::batch::{self, Work};
 use super::body::{ResponseBody, SessionStream, Source};
 use super::call::Loss;
-use super::era::{era_of, names_modern_version};
+use super::era::{Spoken, names_modern_version};
 use super::http::{Admitted, HttpDoor, bare, respond, stream};
 use super::outgoing::Outgoing;
 use super::subscription::Listening;
@@ -92,11 +92,13 @@ impl Exchange<'_> {
         };
         let headers = &self.head.headers;
         match message {
-            Message::Request { id, method, params } if era_of(params.as_ref(), Some(headers)) == Era::Modern => {
-                Ok(self.modern(id, method, params, accepts).await)
-            }
-            Message::Notification { params, .. } if era_of(params.as_ref(), Some(headers)) == Era::Modern => Ok(bare(StatusCode::ACCEPTED)),
-            Message::Request { id, method, params } => self.legacy(legacy::Asked { id, method, params }, accepts).await,
+            Message::Request { id, method, params } => match Spoken::of(params.as_ref(), Some(headers)) {
+                Spoken::Modern(meta) => {
+                    Ok(self.modern(modern::Asked { id, method, params, meta, headers: Some(headers) }, accepts).await)
+                }
+                Spoken::Legacy => self.legacy(legacy::Asked { id, method, params }, accepts).await,
+            },
+            Message::Notification { params, .. } if Spoken::of(params.as_ref(), Some(headers)).is_modern() => Ok(bare(StatusCode::ACCEPTED)),
             other => {
                 legacy::take(&*self.session()?, other);
                 Ok(bare(StatusCode::ACCEPTED))
@@ -110,10 +112,9 @@ impl Exchange<'_> {
         respond(self.door.door.refuse(&failure, None, era, bad.id.as_ref()).at_least_bad_request())
     }
 
-    async fn modern(&self, id: RequestId, method: String, params: Option<RawObject>, accepts: Accepts) -> Response<ResponseBody> {
+    async fn modern(&self, asked: modern::Asked<'_>, accepts: Accepts) -> Response<ResponseBody> {
         let outgoing = Arc::new(Outgoing::default());
         let outlet = if accepts.events { Outlet::Stream(Arc::clone(&outgoing)) } else { Outlet::Nowhere };
-        let asked = modern::Asked { id, method, params, headers: Some(&self.head.headers) };
         match modern::begin(&self.door.door, &self.incoming, asked, outlet, Loss::Cancels) {
             modern::Begun::Answered(answered) => respond(answered),
             modern::Begun::Call(call) => answer_work(Work::Call(call), outgoing, accepts).await,

@@ -92,11 +92,6 @@ impl Sessions {
         self.lock().values().for_each(|session| session.news.end());
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().len()
-    }
-
     fn touch(&self, session: &Session) {
         session.used.store(self.now(), Ordering::Relaxed);
     }

@@ -8,18 +8,18 @@ use sallyport_protocol::{
 };
 use sallyport_transport::client::Options;
 
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     let mut options = Options::new("peer", ServerIdentity::new("tests", "1"));
     options.probe_timeout = Duration::from_secs(5);
     options.capabilities = object(r#"{"elicitation":{}}"#);
     options
 }
 
-pub fn object(text: &str) -> RawObject {
+pub(crate) fn object(text: &str) -> RawObject {
     RawJson::parse(text.to_owned()).unwrap().object().unwrap()
 }
 
-pub fn call(name: &str, arguments: &str) -> Request {
+pub(crate) fn call(name: &str, arguments: &str) -> Request {
     let mut params = RawObject::new();
     params.set("name", RawJson::string(name));
     params.set("arguments", RawJson::parse(arguments.to_owned()).unwrap());
@@ -28,12 +28,12 @@ pub fn call(name: &str, arguments: &str) -> Request {
 
 /// One who asks, and remembers what it heard meanwhile.
 #[derive(Default)]
-pub struct Ears {
-    pub heard: Mutex<Vec<String>>,
+pub(crate) struct Ears {
+    pub(crate) heard: Mutex<Vec<String>>,
 }
 
 impl Ears {
-    pub fn heard(&self) -> Vec<String> {
+    pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 
@@ -42,7 +42,7 @@ impl Ears {
     }
 
     /// Waits until something that contains `part` was heard.
-    pub async fn wait_for(&self, part: &str) {
+    pub(crate) async fn wait_for(&self, part: &str) {
         let waiting = async {
             while !self.heard().iter().any(|text| text.contains(part)) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -69,12 +69,12 @@ impl Listener for Ears {
     }
 }
 
-pub fn context(ears: &Arc<Ears>, cancel: &Cancel) -> Context {
+pub(crate) fn context(ears: &Arc<Ears>, cancel: &Cancel) -> Context {
     let client = Client { revision: Revision::LATEST, capabilities: object(r#"{"sampling":{}}"#), info: None };
     Context { client: Arc::new(client), asker: Arc::clone(ears) as Arc<dyn Asker>, cancel: cancel.clone() }
 }
 
 /// A context whose owner hears nothing.
-pub fn quiet() -> Context {
+pub(crate) fn quiet() -> Context {
     context(&Arc::default(), &Cancel::new())
 }

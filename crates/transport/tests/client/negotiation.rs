@@ -192,3 +192,25 @@ async fn a_session_that_cannot_be_announced_is_no_session() {
     let failure = refused(&peer, options()).await;
     assert!(matches!(failure.kind, FailureKind::Malformed), "{failure}");
 }
+
+#[tokio::test]
+async fn tls_needs_a_certificate_that_is_trusted() {
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+    let certificate = issued.cert.der().clone();
+    let config = rustls::ServerConfig::builder_with_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let peer = Peer::start_tls(modern(echo), std::sync::Arc::new(config)).await;
+    let failure = refused(&peer, options()).await;
+    assert!(matches!((&failure.kind, failure.retry), (FailureKind::Unreachable, Retry::Safe)), "{failure:?}");
+    assert!(failure.public.contains("no TLS connection"), "{failure}");
+    assert!(peer.posts().is_empty());
+
+    let trusting = Target { trust: vec![certificate], ..Target::new(peer.url.clone()) };
+    let connection = Connection::to_url(trusting, options()).await.unwrap();
+    connection.handle(call("echo", "{}"), quiet()).await.unwrap();
+}

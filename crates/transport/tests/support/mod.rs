@@ -88,7 +88,7 @@ impl Running {
     pub async fn modern(&self, method: &str, params: &str, changes: &[(&str, Option<&str>)]) -> Answer {
         let body = modern_body(method, params);
         let name = serde_json::from_str::<Value>(&format!("{{{params}}}")).unwrap();
-        let name = name.get("name").or(name.get("uri")).and_then(Value::as_str).map(str::to_owned);
+        let name = name.get("name").or_else(|| name.get("uri")).and_then(Value::as_str).map(str::to_owned);
         let mut headers = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
         if let Some(name) = &name {
             headers.push(("mcp-name", name));

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Expectation, Server, command, keeps_nothing, stable, stdio_configuration, unstable, within_one_era};
+use super::{Expectation, Server, command, keeps_nothing, never, stable, stdio_configuration, unstable, within_one_era};
 use crate::harness::{loopback, peers};
 use crate::visit::{Step, Target};
 
 const PROGRAM: &str = "@modelcontextprotocol/server-everything/dist/index.js";
+
+/// What a server may see is for the configuration to say, not for one of the clients that share it.
+const NO_ROOTS: &str = "the gateway tells servers of no roots, so the server does not offer it";
+/// A page to be opened by one client would be asked for on behalf of whoever shares the process.
+const NO_URLS: &str = "the gateway offers servers forms alone, so the server does not offer it";
 
 /// The two processes that serve it over HTTP, shared by the clients of one test.
 pub(crate) struct Everything {
@@ -46,7 +51,7 @@ fn serve(folder: &Path, transport: &str, port: u16) -> Child {
     let log = File::create(folder.join(format!("everything-{transport}.log"))).expect("the project is writable");
     let twin = log.try_clone().expect("a file can be opened twice");
     let mut command = Command::new(peers::node());
-    command.args([&peers::npm(PROGRAM), transport]).env("PORT", port.to_string());
+    command.args(["--require", &peers::driver("loopback.cjs"), &peers::npm(PROGRAM), transport]).env("PORT", port.to_string());
     command.stdin(Stdio::null()).stdout(log).stderr(twin).spawn().expect("node starts")
 }
 
@@ -83,7 +88,11 @@ fn everything(name: &'static str, direct: Target, configuration: String) -> Serv
             ("toggle-simulated-logging", "sends log messages at random from then on, to every later step"),
             ("simulate-research-query", "answers with a task, which the clients drive through calls of their own"),
         ],
-        conditional: vec![],
+        one_sided: vec![
+            ("get-roots-list", NO_ROOTS),
+            ("trigger-url-elicitation", NO_URLS),
+            ("demo://resource/session/a.gz", "made by an earlier visit to the same process, which the gateway keeps running"),
+        ],
         reset: keeps_nothing(),
     }
 }
@@ -119,10 +128,10 @@ fn calls() -> Vec<(Step, Expectation)> {
 fn questions() -> Vec<(Step, Expectation)> {
     let asks = "the server asks the client back";
     vec![
-        within_one_era(Step::call("get-roots-list", &json!({})), asks),
+        never(Step::call("get-roots-list", &json!({})), NO_ROOTS),
         within_one_era(Step::call("trigger-sampling-request", &json!({ "prompt": "six times seven", "maxTokens": 10 })), asks),
         within_one_era(Step::call("trigger-elicitation-request", &json!({})), asks),
-        within_one_era(Step::call("trigger-url-elicitation", &json!({ "url": "http://127.0.0.1/consent", "elicitationId": "e1" })), asks),
+        never(Step::call("trigger-url-elicitation", &json!({ "url": "http://127.0.0.1/consent", "elicitationId": "e1" })), NO_URLS),
     ]
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn server(folder: &Path) -> Server {
     lay_out(&root);
     let at = |name: &str| root.join(name).display().to_string();
     let direct = command(vec![peers::node(), peers::npm(PROGRAM), at("")], &[]);
-    let configuration = format!("{}write = [{:?}]\n", stdio_configuration(&direct), at(""));
+    let configuration = format!("{}write = [{root:?}]\ncwd = {root:?}\n", stdio_configuration(&direct));
     let steps = vec![
         stable(Step::list("tools/list")),
         stable(Step::call("list_allowed_directories", &json!({}))),
@@ -45,7 +45,7 @@ pub(crate) fn server(folder: &Path) -> Server {
         stable(Step::call("read_file", &json!({ "path": "/etc/passwd" }))),
     ];
     let reset = Box::new(|folder: &Path| lay_out(&folder.join("files")));
-    Server { name: "filesystem", direct, configuration, steps, not_called: vec![], conditional: vec![], reset }
+    Server { name: "filesystem", direct, configuration, steps, not_called: vec![], one_sided: vec![], reset }
 }
 
 /// The folder itself stays, since a running server holds it open.

@@ -27,7 +27,7 @@ pub(crate) fn server(folder: &Path) -> Server {
     lay_out(&root);
     let path = root.display().to_string();
     let direct = command(vec![peers::pypi_mcp_1("mcp-server-git"), "--repository".to_owned(), path.clone()], &IDENTITY);
-    let configuration = format!("{}write = [{path:?}]\n", stdio_configuration(&direct));
+    let configuration = format!("{}write = [{path:?}]\ncwd = {path:?}\n", stdio_configuration(&direct));
     let steps = vec![
         stable(Step::list("tools/list")),
         stable(Step::call("git_status", &json!({ "repo_path": path }))),
@@ -46,7 +46,7 @@ pub(crate) fn server(folder: &Path) -> Server {
         stable(Step::call("git_log", &json!({ "repo_path": "/somewhere/else" }))),
     ];
     let reset = Box::new(|folder: &Path| lay_out(&folder.join("repository")));
-    Server { name: "git", direct, configuration, steps, not_called: vec![], conditional: vec![], reset }
+    Server { name: "git", direct, configuration, steps, not_called: vec![], one_sided: vec![], reset }
 }
 
 /// Made anew inside the same folder, since a running server's boundary holds the folder itself.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_protocol::{BoxFuture, Failure, FailureKind, Retry, Revision};
-use sallyport_sandbox::{EnvText, Exit, Instance, Network, Profile, Program, Running};
+use sallyport_sandbox::install::{self, Installer};
+use sallyport_sandbox::{Backend, EnvText, Exit, Instance, Network, Profile, Program, Running};
 use sallyport_telemetry::state_folder::private_folder;
 use sallyport_transport::client::Connection;
 use tokio::time::timeout;
@@ -49,7 +50,7 @@ impl ToChild {
 
     async fn start_once(&self, known: Option<Revision>, doing: Doing<'_>) -> Result<Reached, Start> {
         doing("starting".into());
-        let instance = self.launch().await?;
+        let (instance, missing) = self.launch(doing).await?;
         let (stdin, stdout) = instance.take_io().ok_or_else(|| Outage::new("its stdin and stdout were taken, which is a fault of ours"))?;
         doing("connecting".into());
         let options = options(&self.name, self.connect, known, &self.surroundings);
@@ -61,24 +62,53 @@ impl ToChild {
             Err(failure) if matches!(failure.kind, FailureKind::UnsupportedVersion(_)) && failure.retry == Retry::Safe => {
                 Err(Start::EndedByProbe)
             }
-            Err(failure) => Err(self.why_not(&failure, &instance).await.into()),
+            Err(failure) => Err(self.why_not(&failure, &instance, missing).await.into()),
         }
     }
 
-    async fn launch(&self) -> Result<Instance<Running>, Outage> {
-        let refused = |error: sallyport_sandbox::Error| Outage { hint: error.hint().map(Into::into), ..Outage::new(error.to_string()) };
-        let backend = self.plan.sandbox.build(&self.surroundings.host).map_err(refused)?;
-        let (profile, program) = (self.profile(), self.program()?);
+    /// The running program, and what its installation lacks if that may keep it from starting.
+    async fn launch(&self, doing: Doing<'_>) -> Result<(Instance<Running>, Option<String>), Outage> {
+        let backend = self.plan.sandbox.build(&self.surroundings.host).map_err(|error| refused(&error))?;
+        let (mut profile, mut program) = (self.profile(), self.program()?);
+        let missing = self.install(&*backend, &mut profile, &mut program, doing).await?;
         let instance = timeout(self.connect, backend.launch(&profile, &program)).await;
-        let instance =
-            instance.map_err(|_| Outage::new(format!("its sandbox was not there within {:?}", self.connect)))?.map_err(refused)?;
+        let late = |_| Outage::new(format!("its sandbox was not there within {:?}", self.connect));
+        let instance = instance.map_err(late)?.map_err(|error| refused(&error))?;
         tracing::info!(server = self.name, pid = instance.pid(), boundary = %instance.in_force(), "launched");
         if self.plan.sandbox.is_none() {
             tracing::warn!(server = self.name, "runs without a boundary, as `sandbox = \"none\"` says");
         } else if profile.network == Network::Host {
             tracing::warn!(server = self.name, "may use the whole network of this machine, not only what `network` names");
         }
-        Ok(instance)
+        Ok((instance, missing))
+    }
+
+    /// Puts an installed program in the place of a command that would download one each time it is started (`npx`, `uvx`, …).
+    /// Gives what the installation lacks if that may keep the program from starting.
+    async fn install(
+        &self,
+        backend: &dyn Backend,
+        profile: &mut Profile,
+        program: &mut Program,
+        doing: Doing<'_>,
+    ) -> Result<Option<String>, Outage> {
+        let failed = |error: install::Error| Outage {
+            hint: error.hint().map(Into::into),
+            last_words: error.last_words().to_vec(),
+            ..Outage::new(error.to_string())
+        };
+        let Some(package) = install::recognise(&program.command, &program.args).map_err(failed)? else { return Ok(None) };
+        let path = program.env.get("PATH").map(|path| path.expose().to_owned());
+        let installer = Installer {
+            backend,
+            packages: &self.surroundings.folders.packages_folder(),
+            path: path.as_deref(),
+            progress: &|now: &str| doing(now.to_owned().into()),
+        };
+        let installed = installer.install(&package).await.map_err(failed)?;
+        doing("starting".into());
+        installed.take_over(program, profile);
+        Ok(installed.hint())
     }
 
     fn profile(&self) -> Profile {
@@ -102,11 +132,11 @@ impl ToChild {
     }
 
     /// Why no connection came about: the program's end tells more than the connection's.
-    async fn why_not(&self, failure: &Failure, instance: &Instance<Running>) -> Outage {
+    async fn why_not(&self, failure: &Failure, instance: &Instance<Running>, missing: Option<String>) -> Outage {
         let exit = timeout(END_WITHIN, instance.wait()).await.ok();
         instance.stop(Duration::ZERO).await;
         let mut outage = match exit {
-            Some(exit) => Outage::new(format!("it {exit} before it was ready")),
+            Some(exit) => Outage { hint: missing, ..Outage::new(format!("it {exit} before it was ready")) },
             None => Outage::of_failure(&self.name, failure),
         };
         outage.last_words = instance.stderr_tail();
@@ -119,6 +149,10 @@ impl Reach for ToChild {
     fn reach<'a>(&'a self, known: Option<Revision>, doing: Doing<'a>) -> BoxFuture<'a, Result<Reached, Outage>> {
         Box::pin(self.start(known, doing))
     }
+}
+
+fn refused(error: &sallyport_sandbox::Error) -> Outage {
+    Outage { hint: error.hint().map(Into::into), ..Outage::new(error.to_string()) }
 }
 
 /// Why a start led to nothing.

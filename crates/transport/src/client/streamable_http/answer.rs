@@ -166,6 +166,7 @@ async fn refusal(exchange: Exchange, session: &Session, id: u64) -> Miss {
 fn judge_refusal(status: u16, error: Option<(bool, ErrorObject)>, era: Era, has_session: bool) -> Miss {
     match (status, error) {
         (401 | 403, _) => Miss::Fault(Fault::Unauthorized(status)),
+        (404, Some((true, error))) if error.code == ErrorObject::METHOD_NOT_FOUND => Miss::Fault(Fault::Error(error)),
         (404, _) if has_session => Miss::Session(Fault::NotSent("it does not know the session any more".to_owned())),
         (_, Some((_, error))) if error.code == ErrorObject::HEADER_MISMATCH && era == Era::Modern => Miss::Headers(Fault::Error(error)),
         (_, Some((_, error))) if era::is_modern(&error) && era == Era::Legacy => Miss::Session(Fault::Error(error)),
@@ -208,6 +209,7 @@ mod tests {
             let miss = judged(status, Some((true, code)), Era::Modern, false);
             assert!(matches!(&miss, Miss::Fault(Fault::Error(error)) if error.code == code), "{status} {code}: {miss:?}");
         }
+        assert!(matches!(judged(404, Some((true, -32601)), Era::Legacy, true), Miss::Fault(Fault::Error(_))));
         assert!(matches!(judged(400, Some((true, -32020)), Era::Modern, false), Miss::Headers(_)));
     }
 

@@ -1,0 +1,147 @@
+//! Every request takes the one pipeline, whichever door it came through: each leaves an audit record with policy's decision in it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_gateway::config::{self, Invocation};
+use sallyport_gateway::plan::Origin;
+use sallyport_gateway::upstream::Surroundings;
+use sallyport_gateway::{Changes, Gateway};
+use sallyport_protocol::ServerIdentity;
+use sallyport_sandbox::Host;
+use sallyport_telemetry::{Audit, AuditRecord, Folders, Metrics, Outcome, Tap};
+use sallyport_transport::server::{http, stdio};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+const CONFIGURATION: &str = r#"
+[servers.files]
+builtin = { filesystem = { root = ".", write = true } }
+deny = ["write_file"]
+
+[toolsets.look]
+tools = ["files__read_*"]
+"#;
+
+struct House {
+    _folder: tempfile::TempDir,
+    folder: std::path::PathBuf,
+    gateway: Gateway,
+    records: Tap,
+}
+
+fn plan(folder: &Path, text: &str) -> sallyport_gateway::plan::Plan {
+    let invocation = Invocation { file: None, listen: None, folder: folder.to_owned(), variables: Arc::new(|_| None) };
+    config::read(text, Origin { file: None, folder: folder.to_owned() }, &invocation).unwrap()
+}
+
+fn house() -> House {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().canonicalize().unwrap();
+    std::fs::write(folder.join("a.txt"), "hello").unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let audit = Audit::to_file(&folder.join("audit.jsonl"), &metrics).unwrap();
+    let folders = Folders { state: folder.join("s"), cache: folder.join("c"), config: folder.join("g") };
+    let surroundings =
+        Surroundings { host: Host::this_binary(), folders, identity: ServerIdentity::new("sallyport", "0"), metrics: metrics.clone() };
+    let records = audit.subscribe();
+    let gateway = Gateway::build(plan(&folder, CONFIGURATION), audit, metrics, Arc::new(surroundings)).unwrap();
+    gateway.start();
+    House { _folder: temporary, folder, gateway, records }
+}
+
+impl House {
+    /// The record of the next call of a tool.
+    fn call(&self) -> AuditRecord<'static> {
+        loop {
+            let record = self.records.recv_timeout(Duration::from_secs(10)).unwrap();
+            if record.method.as_str() == "tools/call" {
+                return record;
+            }
+        }
+    }
+
+    async fn listen(&self) -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = http::Options::new(ServerIdentity::new("sallyport", "0"));
+        tokio::spawn(http::serve(listener, Arc::new(self.gateway.clone()), options, std::future::pending()));
+        address
+    }
+}
+
+fn modern_call(tool: &str, arguments: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
+    )
+}
+
+async fn post(address: std::net::SocketAddr, path: &str, tool: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
+         MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn every_door_leads_through_the_pipeline() {
+    let house = house();
+    let address = house.listen().await;
+
+    for (path, tool) in [("/mcp", "files__read_file"), ("/servers/files/mcp", "read_file"), ("/toolsets/look/mcp", "files__read_file")] {
+        let answer = post(address, path, tool, &modern_call(tool, r#"{"path":"a.txt"}"#)).await;
+        assert!(answer.contains(r#""text":"hello""#), "{answer}");
+        let record = house.call();
+        assert_eq!((record.endpoint.as_str(), record.outcome, record.target.as_ref().unwrap().as_str()), (path, Outcome::Ok, "read_file"));
+        assert_eq!(record.decision.as_ref().unwrap().as_str(), "allow");
+        assert!(record.arguments.is_some());
+    }
+
+    let (client, server) = tokio::io::duplex(1 << 16);
+    let (read, write) = tokio::io::split(server);
+    let front = Arc::new(house.gateway.clone());
+    tokio::spawn(stdio::serve(read, write, front, stdio::Options::new(ServerIdentity::new("sallyport", "0")), std::future::pending()));
+    let (read, mut write) = tokio::io::split(client);
+    write.write_all(format!("{}\n", modern_call("files__read_file", r#"{"path":"a.txt"}"#)).as_bytes()).await.unwrap();
+    let mut line = String::new();
+    BufReader::new(read).read_line(&mut line).await.unwrap();
+    assert!(line.contains(r#""text":"hello""#), "{line}");
+    let record = house.call();
+    assert_eq!((record.endpoint.as_str(), record.outcome), ("stdio", Outcome::Ok));
+}
+
+#[tokio::test]
+async fn what_policy_denies_is_neither_listed_nor_done() {
+    let house = house();
+    let address = house.listen().await;
+    let answer = post(address, "/mcp", "files__write_file", &modern_call("files__write_file", r#"{"path":"b.txt","text":"x"}"#)).await;
+    assert!(answer.contains("isError") && answer.contains("servers.files.deny"), "{answer}");
+    assert!(!house.folder.join("b.txt").exists());
+    let record = house.call();
+    assert_eq!((record.outcome, record.rule.as_ref().unwrap().as_str()), (Outcome::Denied, "servers.files.deny[0]"));
+    assert!(house.gateway.upstreams()[0].listing().tools.iter().any(|tool| tool.name == "write_file"), "the server offers it");
+}
+
+#[tokio::test]
+async fn a_reload_keeps_what_did_not_change() {
+    let house = house();
+    let kept = house.gateway.upstreams()[0].clone();
+    let more = format!("{CONFIGURATION}\n[servers.more]\nbuiltin = {{ filesystem = {{ root = \".\" }} }}\n");
+    let changes = house.gateway.reload(plan(&house.folder, &more), Duration::from_secs(1)).await.unwrap();
+    assert_eq!(changes, Changes { added: vec!["more".into()], ..Changes::default() });
+    assert!(Arc::ptr_eq(&kept, &house.gateway.upstreams()[0]));
+    let changes = house.gateway.reload(plan(&house.folder, "[servers.more]\nbuiltin = { filesystem = {} }\n"), Duration::from_secs(1)).await.unwrap();
+    assert_eq!(changes.removed, ["files"]);
+    let address = house.listen().await;
+    let answer = post(address, "/servers/files/mcp", "read_file", &modern_call("read_file", "{}")).await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}

@@ -1,0 +1,104 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+use super::*;
+
+fn read(line: &str) -> Result<Option<Package>, Error> {
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let command = words.next().unwrap();
+    recognise(&command, &words.collect::<Vec<_>>())
+}
+
+/// `REQUIREMENTS | PROGRAM | ARGUMENTS`
+fn understood(line: &str) -> String {
+    let package = read(line).unwrap_or_else(|error| panic!("{line}: {error}")).unwrap_or_else(|| panic!("{line}: not recognised"));
+    format!("{} | {} | {}", package.requirements.join(" "), package.program.as_deref().unwrap_or("-"), package.args.join(" "))
+}
+
+#[test]
+fn npm_packages_and_their_programs_are_understood() {
+    for (line, expected) in [
+        ("npx -y @modelcontextprotocol/server-everything stdio", "@modelcontextprotocol/server-everything | - | stdio"),
+        ("npx --yes server@1.2.3 --port 1 -p x", "server@1.2.3 | - | --port 1 -p x"),
+        ("npx @playwright/mcp@latest --headless", "@playwright/mcp@latest | - | --headless"),
+        ("npx -y server@^1.2 -- --flag", "server@^1.2 | - | -- --flag"),
+        ("npx -y -- server --flag", "server | - | --flag"),
+        ("npx -p @scope/a -p b@2 tool --x", "@scope/a b@2 | tool | --x"),
+        ("npx --package=@scope/a --loglevel error tool", "@scope/a | tool | "),
+        ("npx alias@npm:@scope/real@1", "alias@npm:@scope/real@1 | - | "),
+        ("npx file:/opt/server-1.0.0.tgz", "/opt/server-1.0.0.tgz | - | "),
+        ("/opt/node/bin/npx -y server", "server | - | "),
+        ("npm exec -y server -- --flag", "server | - | --flag"),
+        ("npm exec server a --yes", "server | - | a"),
+        ("npm x --package a -- tool --yes", "a | tool | --yes"),
+    ] {
+        assert_eq!(understood(line), expected, "{line}");
+        assert_eq!(read(line).unwrap().unwrap().registry, Registry::Npm);
+    }
+}
+
+#[test]
+fn pypi_packages_and_their_programs_are_understood() {
+    for (line, expected) in [
+        ("uvx mcp-server-time --local-timezone UTC", "mcp-server-time | mcp-server-time | --local-timezone UTC"),
+        ("uvx mcp-server-time@0.6.2", "mcp-server-time==0.6.2 | mcp-server-time | "),
+        ("uvx mcp-server-time@latest", "mcp-server-time | mcp-server-time | "),
+        ("uvx server[cli,x]@1.0", "server[cli,x]==1.0 | server | "),
+        ("uvx server==1.0", "server==1.0 | server | "),
+        ("uvx -q --from mcp-package>=1,<2 tool --from y", "mcp-package>=1,<2 | tool | --from y"),
+        ("uvx --with a==1,b --with c server", "server a==1 b c | server | "),
+        ("uvx --from=/opt/server-1-py3-none-any.whl server", "/opt/server-1-py3-none-any.whl | server | "),
+        ("uv tool run --isolated server x", "server | server | x"),
+        ("pipx run --spec server==1 tool x", "server==1 | tool | x"),
+        ("pipx run server x", "server | server | x"),
+    ] {
+        assert_eq!(understood(line), expected, "{line}");
+        assert_eq!(read(line).unwrap().unwrap().registry, Registry::PyPi);
+    }
+}
+
+#[test]
+fn other_commands_are_left_alone() {
+    for line in ["node server.js", "npm start", "npm install x", "uv run server.py", "pipx list", "python3 -m x", "my-npx x"] {
+        assert_eq!(read(line).unwrap(), None, "{line}");
+    }
+}
+
+#[test]
+fn what_cannot_be_met_is_refused_with_what_to_do() {
+    for (line, expected, hint) in [
+        ("npx", "`npx` names no package", "npx -y PACKAGE"),
+        ("npx -y", "`npx` names no package", "npx -y PACKAGE"),
+        ("npx -p a", "names no program of the package", "--package PACKAGE PROGRAM"),
+        ("npx -c x", "`npx` option -c cannot be met", "no shell"),
+        ("npx --call=x", "`npx` option --call cannot be met", "no shell"),
+        ("npx --no-install x", "option --no-install cannot be met", "installed already"),
+        ("npx --registry=https://token@x y", "option --registry cannot be met", "~/.npmrc"),
+        ("npx --what x", "option --what cannot be met", "leave it out"),
+        ("npx -y git+https://token@host/x", "is given `git+https://…`", "install it yourself"),
+        ("npx -y owner/repository", "is given `owner/repository`", "install it yourself"),
+        ("npx -y ./folder", "is given `./folder`", "install it yourself"),
+        ("npx -y /folder", "is given `/folder`", "install it yourself"),
+        ("npm exec server --flag", "`npm exec` option --flag cannot be met", "leave it out"),
+        ("uvx", "`uvx` names no program", "uvx PACKAGE"),
+        ("uvx --python 3.12 x", "`uvx` option --python cannot be met", "python3 of PATH"),
+        ("uvx -p 3.12 x", "`uvx` option -p cannot be met", "python3 of PATH"),
+        ("uvx --index-url https://x y", "option --index-url cannot be met", "UV_DEFAULT_INDEX"),
+        ("uvx --from git+https://host/x y", "is given `git+https://…`", "install it yourself"),
+        ("uvx --from . y", "is given `.`", "install it yourself"),
+        ("uvx x@main", "is given `x@main`", "install it yourself"),
+        ("pipx run --pip-args=x y", "`pipx run` option --pip-args cannot be met", "UV_DEFAULT_INDEX"),
+        ("pipx run https://host/script.py", "is given `https://…`", "install it yourself"),
+    ] {
+        let error = read(line).unwrap_err();
+        assert!(error.to_string().contains(expected), "{line}: {error}");
+        assert!(error.hint().unwrap().contains(hint), "{line}: {:?}", error.hint());
+    }
+    let error = recognise("npx", &["--package".to_owned()]).unwrap_err();
+    assert_eq!(error.to_string(), "`npx` option --package needs a value");
+}
+
+#[test]
+fn what_lies_beside_a_command_given_by_its_path_is_used() {
+    let tools = |line| read(line).unwrap().unwrap().tools;
+    assert_eq!(tools("/opt/node/bin/npx x"), Some(PathBuf::from("/opt/node/bin")));
+    assert_eq!(tools("npx x"), None);
+}

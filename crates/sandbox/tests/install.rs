@@ -1,0 +1,205 @@
+//! Packages are really installed by npm and pip, inside the boundary, and really run without the network: packages made here,
+//! and two public servers.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use support::{Caller, Folder, callers, eventually, launcher, text};
+
+/// The command as the caller would write it, with a home and a cache of his own.
+fn gateway(folder: &Folder, caller: Caller, options: &[&str], command: &[&str]) -> Command {
+    let (home, packages) = (folder.folder("home"), folder.path("packages"));
+    let options = [&["--packages", packages.to_str().unwrap()], options].concat();
+    let mut run = launcher(caller, &options, command);
+    run.env("HOME", home);
+    run
+}
+
+fn run(folder: &Folder, caller: Caller, command: &[&str]) -> Output {
+    gateway(folder, caller, &[], command).output().unwrap()
+}
+
+fn succeeds(folder: &Folder, caller: Caller, command: &[&str]) -> (String, String) {
+    let output = run(folder, caller, command);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{caller:?} {command:?}: {}\n{stdout}\n{stderr}", output.status);
+    (stdout, stderr)
+}
+
+/// The one folder of the cache in which something is installed.
+fn place(folder: &Folder, registry: &str) -> PathBuf {
+    let mut entries = fs::read_dir(folder.path("packages").join(registry)).unwrap();
+    let place = entries.next().unwrap().unwrap().path();
+    assert!(entries.next().is_none(), "one set of requirements has one folder");
+    place
+}
+
+/// Packs an npm package whose scripts and whose program would both leave a file.
+fn npm_package(folder: &Folder) -> String {
+    let source = folder.folder("source/package");
+    let manifest = r#"{"name": "@made-here/server", "version": "1.0.0", "bin": {"other": "other.js", "server": "server.js"},
+        "scripts": {"preinstall": "touch ran", "install": "touch ran", "postinstall": "touch ran"}}"#;
+    let program = "#!/usr/bin/env node\n\
+        const fs = require('node:fs'), refused = (work) => { try { work(); return false } catch { return true } };\n\
+        const sealed = refused(() => fs.writeFileSync(__dirname + '/written', ''));\n\
+        const home = fs.existsSync(__dirname + '/../../../../../../../home');\n\
+        console.log(JSON.stringify({ sealed, home, ran: fs.existsSync(__dirname + '/ran'), args: process.argv.slice(2) }));\n";
+    fs::write(source.join("package.json"), manifest).unwrap();
+    fs::write(source.join("server.js"), program).unwrap();
+    fs::write(source.join("other.js"), "#!/usr/bin/env node\n").unwrap();
+    let packed = folder.path("server-1.0.0.tgz");
+    let made = Command::new("tar").arg("-czf").arg(&packed).arg("-C").arg(folder.path("source")).arg("package").status().unwrap();
+    assert!(made.success());
+    packed.to_str().unwrap().to_owned()
+}
+
+/// Makes a wheel with one console script.
+fn wheel(folder: &Folder) -> String {
+    let script = r#"
+import sys, zipfile
+with zipfile.ZipFile(sys.argv[1], "w") as wheel:
+    info = "made_here-1.0.dist-info/"
+    wheel.writestr("made_here.py", "import sys\ndef main(): print('served', sys.argv[1:], sys.prefix != sys.base_prefix)\n")
+    wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0\n")
+    wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(info + "entry_points.txt", "[console_scripts]\nserve-it = made_here:main\n")
+    wheel.writestr(info + "RECORD", "")
+"#;
+    let path = folder.path("made_here-1.0-py3-none-any.whl");
+    assert!(Command::new("/usr/bin/python3").args(["-c", script]).arg(&path).status().unwrap().success());
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_npm_package_is_installed_once_and_its_scripts_are_never_run() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let package = npm_package(&folder);
+        let command = ["npx", "-y", &package, "a b"];
+        let (stdout, stderr) = succeeds(&folder, *caller, &command);
+        let seen: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(seen, serde_json::json!({"sealed": true, "home": false, "ran": false, "args": ["a b"]}));
+        assert!(stderr.contains(&format!("installing {package}")), "{stderr}");
+
+        let place = place(&folder, "npm");
+        let record = fs::read_to_string(place.join("installed.json")).unwrap();
+        assert!(record.contains(r#""unbuilt":["@made-here/server"]"#), "{record}");
+        assert!(!place.join("tmp").exists());
+        let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(place.join("tree/node_modules")).unwrap());
+        assert_eq!(owner, folder.owner());
+
+        let (again, stderr) = succeeds(&folder, *caller, &command);
+        assert_eq!((again, stderr.contains("installing")), (stdout, false));
+    }
+}
+
+#[test]
+fn a_wheel_is_installed_into_an_environment_of_its_own() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let wheel = wheel(&folder);
+        let (stdout, _) = succeeds(&folder, *caller, &["uvx", "--from", &wheel, "serve-it", "--flag"]);
+        assert_eq!(stdout, "served ['--flag'] True\n");
+
+        let output = run(&folder, *caller, &["pipx", "run", "--spec", &wheel, "made-here"]);
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("is installed, but has no program made-here") && stderr.contains("its programs: serve-it"), "{stderr}");
+        assert!(place(&folder, "pypi").join("installed.json").exists());
+    }
+}
+
+#[test]
+fn a_script_whose_first_line_would_be_too_long_is_run_by_its_interpreter() {
+    let folder = Folder::of(Caller::Itself);
+    let wheel = wheel(&folder);
+    let packages = folder.path(&format!("{0}/{0}/{0}", "deep".repeat(12)));
+    let options = ["--packages", packages.to_str().unwrap()];
+    let output = gateway(&folder, Caller::Itself, &options, &["uvx", "--from", &wheel, "serve-it"]).output().unwrap();
+    assert_eq!(text(&output.stdout), "served [] True\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_a_killed_installation_left_is_wiped() {
+    let folder = Folder::of(Caller::Itself);
+    let package = npm_package(&folder);
+    let command = ["npx", "-y", &package];
+    let mut gateway = gateway(&folder, Caller::Itself, &[], &command).spawn().unwrap();
+    let begun = || {
+        fs::read_dir(folder.path("packages/npm"))
+            .is_ok_and(|mut places| places.any(|place| place.unwrap().path().join("tree/package.json").exists()))
+    };
+    eventually("npm is started", begun);
+    gateway.kill().unwrap();
+    gateway.wait().unwrap();
+    let place = place(&folder, "npm");
+    eventually("npm has ended with its gateway", || !support::lives(place.to_str().unwrap()));
+    assert!(!place.join("installed.json").exists());
+    fs::write(place.join("tree/left"), "").unwrap();
+
+    succeeds(&folder, Caller::Itself, &command);
+    assert!(place.join("installed.json").exists() && !place.join("tree/left").exists());
+}
+
+#[test]
+fn of_two_at_once_one_installs_and_the_other_waits() {
+    let folder = Folder::of(Caller::Itself);
+    let package = npm_package(&folder);
+    let start = || gateway(&folder, Caller::Itself, &[], &["npx", "-y", &package]).spawn().unwrap();
+    let (first, second) = (start(), start());
+    let ends = [first, second].map(|gateway| gateway.wait_with_output().unwrap());
+    let said: Vec<String> = ends.iter().map(|output| text(&output.stderr)).collect();
+    assert!(ends.iter().all(|output| output.status.success()), "{said:?}");
+    let installed = said.iter().filter(|said| said.contains("\ninstalling") || said.starts_with("installing")).count();
+    assert_eq!(installed, 1, "{said:?}");
+}
+
+#[test]
+fn a_missing_package_and_a_dead_registry_are_told_apart() {
+    let folder = Folder::of(Caller::Itself);
+    // Nobody listens on the discard port.
+    let dead = "http://127.0.0.1:9/";
+    let fail = |command: &[&str]| {
+        let mut run = gateway(&folder, Caller::Itself, &[], command);
+        let output = run.envs([("npm_config_registry", dead), ("npm_config_fetch_retries", "0")]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        text(&output.stderr)
+    };
+    let said = fail(&["npx", "-y", "made-here-and-nowhere"]);
+    assert!(said.contains("error: package made-here-and-nowhere cannot be installed: npm exited with code 1"), "{said}");
+    assert!(said.contains("ECONNREFUSED") && said.contains("hint: the registry cannot be reached"), "{said}");
+    let place = place(&folder, "npm");
+    assert!(!place.join("tree").exists() && !place.join("installed.json").exists());
+    let said = fail(&["npx", "-y", "/var/tmp/nowhere.tgz"]);
+    assert!(said.contains("ENOENT"), "{said}");
+}
+
+/// Installs a public server, starts it without the network, and shakes hands with it.
+fn serves(command: &[&str], name: &str) {
+    let folder = Folder::of(Caller::Itself);
+    let mut server = gateway(&folder, Caller::Itself, &[], command).stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+    let mut stdin = server.stdin.take().unwrap();
+    writeln!(stdin, "{hello}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut answer).unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["result"]["serverInfo"]["name"], name);
+    drop(stdin);
+    server.wait().unwrap();
+}
+
+#[test]
+fn a_public_npm_server_is_installed_and_serves_without_the_network() {
+    serves(&["npx", "-y", "@modelcontextprotocol/server-memory"], "memory-server");
+}
+
+#[test]
+fn a_public_pypi_server_is_installed_and_serves_without_the_network() {
+    serves(&["uvx", "mcp-server-time", "--local-timezone", "UTC"], "mcp-time");
+}
