@@ -17,6 +17,7 @@ pub(crate) fn run(global: &Global, arguments: &CallArguments) -> Result<(), Fail
     params.set("arguments", given.to_json());
     let result = start::runtime()?.block_on(async {
         let reach = Reach::open(plan).await?;
+        reach.settle(Some(&arguments.tool)).await;
         let result = reach.ask(Method::ToolsCall, params).await;
         reach.close().await;
         result

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sallyport_gateway::config;
+use sallyport_telemetry::bounded_log;
 
 use crate::arguments::{Global, LogsArguments};
 use crate::output::{self, Failure};
@@ -32,13 +33,20 @@ pub(crate) fn run(global: &Global, arguments: &LogsArguments) -> Result<(), Fail
 
 fn file(global: &Global, server: Option<&str>) -> Result<PathBuf, Failure> {
     let folders = start::folders()?;
-    let Some(name) = server else { return Ok(folders.log_file()) };
+    let Some(name) = server else { return Ok(newest(&folders.log_file())) };
     let plan = config::load(&global.invocation()?)?;
     if !plan.servers.contains_key(name) {
         let known: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
         return Err(Failure::new(format!("there is no server `{name}`")).hint(format!("there are {}", known.join(", "))));
     }
     Ok(folders.server_log(name))
+}
+
+/// The file of that log that was written last: several gateways at once have one each.
+fn newest(log: &Path) -> PathBuf {
+    let written = |file: &PathBuf| file.metadata().and_then(|metadata| metadata.modified()).ok();
+    let files = bounded_log::files(log).unwrap_or_default(); // none yet, or none that can be read: opening it will tell
+    files.into_iter().max_by_key(written).unwrap_or_else(|| log.to_owned())
 }
 
 fn last_lines(log: &mut impl BufRead, most: usize) -> Result<VecDeque<String>, Failure> {
@@ -84,6 +92,18 @@ fn is_another(file: &Path, log: &File) -> Result<bool, Failure> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
+
+    #[test]
+    fn the_log_that_was_written_last_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("sallyport.log");
+        assert_eq!(newest(&log), log);
+        for (age, name) in ["sallyport-2.log", "sallyport.log", "sallyport.log.1", "another.log"].iter().rev().enumerate() {
+            let written = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(age as u64);
+            File::create(folder.path().join(name)).unwrap().set_modified(written).unwrap();
+        }
+        assert_eq!(newest(&log), folder.path().join("sallyport-2.log"));
+    }
 
     #[test]
     fn the_last_lines_are_given() {

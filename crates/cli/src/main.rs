@@ -22,6 +22,7 @@ mod remove;
 mod running;
 mod secret_file;
 mod start;
+mod starting;
 mod stdio;
 mod tools;
 mod up;

@@ -11,22 +11,36 @@ use sallyport_protocol::{
 };
 use sallyport_secrets::Secret;
 use sallyport_telemetry::log::Stderr;
-use sallyport_transport::client::{Connection, Kind, Options, Target};
+use sallyport_transport::client::{CertificateDer, Connection, Kind, Options, Target};
+use sallyport_transport::server::tls;
+use url::{Host, Url};
 
 use crate::output::Failure;
 use crate::running::{self, Running};
 use crate::start::{self, Opened};
+use crate::starting;
 
-/// A running gateway and the key to it.
+/// A running gateway, the key to it, and what it is known by.
 pub(crate) struct RunningGateway {
     pub(crate) url: String,
     key: Option<Secret>,
+    /// The certificate that it shows, where it speaks TLS itself. It need not fit the address, which is this machine's own.
+    certificate: Vec<CertificateDer<'static>>,
 }
 
 impl RunningGateway {
-    /// Its merged endpoint.
-    pub(crate) fn endpoint(&self) -> Result<url::Url, Failure> {
-        format!("{}/mcp", self.url).parse().map_err(|error| Failure::new(format!("{} is no URL: {error}", self.url)))
+    /// Its merged endpoint. One that listens on all addresses is reached on loopback.
+    pub(crate) fn endpoint(&self) -> Result<Url, Failure> {
+        let mut url: Url = format!("{}/mcp", self.url).parse().map_err(|error| Failure::new(format!("{} is no URL: {error}", self.url)))?;
+        let loopback = match url.host() {
+            Some(Host::Ipv4(address)) if address.is_unspecified() => Some("127.0.0.1"),
+            Some(Host::Ipv6(address)) if address.is_unspecified() => Some("[::1]"),
+            _ => None,
+        };
+        if loopback.is_some() {
+            url.set_host(loopback).map_err(|error| Failure::new(format!("{} cannot be reached on loopback: {error}", self.url)))?;
+        }
+        Ok(url)
     }
 
     /// The headers that show the key, where one is needed.
@@ -34,6 +48,11 @@ impl RunningGateway {
         let Some(key) = self.key() else { return Ok(Vec::new()) };
         let value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| Failure::new("the gateway's key cannot be a header"))?;
         Ok(vec![(AUTHORIZATION, value)])
+    }
+
+    /// The certificates to trust.
+    pub(crate) fn trust(&self) -> &[CertificateDer<'static>] {
+        &self.certificate
     }
 
     /// The key to show, where one is needed.
@@ -47,7 +66,15 @@ pub(crate) fn running(plan: &Plan) -> Result<Option<RunningGateway>, Failure> {
     let Some(Running { url, .. }) = running::find(&start::folders()?.run_folder(), &plan.origin) else { return Ok(None) };
     let key = plan.keys.first().map(sallyport_secrets::resolve).transpose();
     let key = key.map_err(|error| Failure::new(error.to_string()).hint(error.hint()))?;
-    Ok(Some(RunningGateway { url, key }))
+    Ok(Some(RunningGateway { url, key, certificate: certificate(plan)? }))
+}
+
+/// The gateway's own certificate, without those that vouch for it.
+fn certificate(plan: &Plan) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let Some(files) = &plan.tls else { return Ok(Vec::new()) };
+    let mut chain = tls::chain_from_pem(&files.certificate).map_err(|error| Failure::new(error.to_string()))?;
+    chain.truncate(1);
+    Ok(chain)
 }
 
 /// What a command asks its questions of.
@@ -63,7 +90,8 @@ impl Reach {
     pub(crate) async fn open(plan: Plan) -> Result<Self, Failure> {
         match running(&plan)? {
             Some(gateway) => {
-                let target = Target { kind: Kind::StreamableHttp, headers: gateway.headers()?, ..Target::new(gateway.endpoint()?) };
+                let (url, headers) = (gateway.endpoint()?, gateway.headers()?);
+                let target = Target { url, kind: Kind::StreamableHttp, headers, trust: gateway.certificate };
                 let connection = Connection::to_url(target, Options::new("sallyport", start::identity())).await;
                 Ok(Self::Running(connection.map_err(|failure| told(&failure))?))
             }
@@ -73,6 +101,17 @@ impl Reach {
                 Ok(Self::Here(Box::new(opened)))
             }
         }
+    }
+
+    /// Waits for the servers of a gateway in this process that are starting: for all, or for the one that has `tool`.
+    pub(crate) async fn settle(&self, tool: Option<&str>) {
+        let Self::Here(opened) = self else { return };
+        let mut servers = opened.gateway.upstreams();
+        let owner = tool.and_then(|tool| tool.split_once("__")).map(|(server, _)| server);
+        if servers.iter().any(|server| Some(server.name().as_ref()) == owner) {
+            servers.retain(|server| Some(server.name().as_ref()) == owner);
+        }
+        starting::wait_for(&servers).await;
     }
 
     /// Asks one thing and gives the result, in the newest revision.
@@ -143,5 +182,24 @@ impl Asker for Nobody {
     fn ask<'a>(&'a self, method: &'a str, _: RawObject) -> BoxFuture<'a, Result<RawObject, ErrorObject>> {
         let refusal = ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, format!("nobody is here to answer `{method}`"));
         Box::pin(async move { Err(refusal) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_gateway_that_listens_on_all_addresses_is_reached_on_loopback() {
+        for (url, endpoint) in [
+            ("http://127.0.0.1:7420", "http://127.0.0.1:7420/mcp"),
+            ("https://0.0.0.0:7420", "https://127.0.0.1:7420/mcp"),
+            ("https://[::]:7420", "https://[::1]:7420/mcp"),
+            ("https://192.0.2.1:7420", "https://192.0.2.1:7420/mcp"),
+        ] {
+            let gateway = RunningGateway { url: url.to_owned(), key: None, certificate: Vec::new() };
+            assert_eq!(gateway.endpoint().unwrap().as_str(), endpoint);
+        }
     }
 }

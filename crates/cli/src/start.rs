@@ -82,9 +82,9 @@ fn start_log(folders: &Folders, stderr: Stderr) -> Result<(), Failure> {
     log::start(&options).map_err(|error| Failure::new(error.to_string()).hint(error.hint()))
 }
 
-/// The runtime that everything asynchronous runs on.
+/// The runtime of this thread: tasks stay on the thread that they were begun on (`Workers` says why).
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("no threads can be started: {error}")))

@@ -21,7 +21,8 @@ pub(crate) fn run(global: &Global, arguments: &StdioArguments) -> Result<(), Fai
     let done = match running {
         Some(gateway) => runtime.block_on(async {
             output::note(format!("relaying to the gateway that runs at {}", gateway.url));
-            let relayed = relay::relay_stdio(tokio::io::stdin(), tokio::io::stdout(), &gateway.endpoint()?, gateway.key()).await;
+            let (stdin, stdout) = (tokio::io::stdin(), tokio::io::stdout());
+            let relayed = relay::relay_stdio(stdin, stdout, &gateway.endpoint()?, gateway.key(), gateway.trust()).await;
             relayed.map_err(|failure| reach::told(&failure))
         }),
         None => runtime.block_on(serve(Opened::open(plan, Stderr::Auto)?)),

@@ -7,7 +7,7 @@ use sallyport_protocol::{Method, RawJson};
 use crate::arguments::{Global, ToolsArguments};
 use crate::output::{self, Failure};
 use crate::reach::{self, Reach};
-use crate::start;
+use crate::{start, starting};
 
 /// Characters of a description that are shown: the first line of most.
 const SHOWN: usize = 100;
@@ -17,6 +17,7 @@ pub(crate) fn run(global: &Global, arguments: &ToolsArguments) -> Result<(), Fai
     output::warnings(&plan.warnings);
     let tools = start::runtime()?.block_on(async {
         let reach = Reach::open(plan).await?;
+        reach.settle(None).await;
         let tools = reach::all(&reach, Method::ToolsList, "tools").await;
         tell_missing(&reach);
         reach.close().await;
@@ -48,7 +49,10 @@ fn tell_missing(reach: &Reach) {
         use sallyport_gateway::upstream::Freshness;
         match &upstream.listing().freshness {
             Freshness::Fresh => {}
-            Freshness::Pending => output::note(format!("server `{}` has not answered yet; its tools are missing here", upstream.name())),
+            Freshness::Pending => {
+                let doing = starting::doing(&upstream).map(|doing| format!(" ({doing})")).unwrap_or_default();
+                output::note(format!("server `{}` has not answered yet{doing}; its tools are missing here", upstream.name()));
+            }
             Freshness::Stale { why } => output::note(format!("server `{}`: the list may be old ({why})", upstream.name())),
             Freshness::Gone { why, hint } => {
                 let hint = hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();

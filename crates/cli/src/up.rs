@@ -9,7 +9,7 @@ use sallyport_gateway::Gateway;
 use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::Plan;
 use sallyport_telemetry::log::Stderr;
-use sallyport_transport::server::{Hosts, http, tls};
+use sallyport_transport::server::{Hosts, Workers, http, tls};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -31,7 +31,8 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     let shows_view = !arguments.no_view && std::io::stdout().is_terminal();
     let listener = listen(&plan).await?;
     let address = listener.local_addr().map_err(|error| Failure::new(format!("the endpoint has no address: {error}")))?;
-    let options = options(&plan)?;
+    let workers = Workers::start().map_err(|error| Failure::new(format!("no threads can be started: {error}")))?;
+    let options = http::Options { workers: Some(workers.turns()), ..options(&plan)? };
     let opened = Opened::open(plan, if shows_view { Stderr::Off } else { Stderr::Auto })?;
     let plan = opened.gateway.plan();
     let url = url(&plan, address);
@@ -55,6 +56,7 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     tracing::info!("ending: calls in flight may finish");
     let drained = door.await;
     opened.close().await;
+    drop(workers); // after the servers: some of their tasks may live there
     drained.map_err(|error| Failure::new(format!("the endpoint failed: {error}")))
 }
 

@@ -16,7 +16,7 @@ use crate::catalogue::Catalogue;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
 use crate::news::{News, Relay};
 use crate::plan::{Plan, ServerPlan, Start};
-use crate::upstream::{Surroundings, Upstream};
+use crate::upstream::{Surroundings, Upstream, own_rules};
 
 /// Why a configuration that is valid in itself could not be put in force.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub struct Changes {
     pub added: Vec<String>,
     /// Ones that are gone.
     pub removed: Vec<String>,
-    /// Ones that were started anew, since their part of the configuration is another.
+    /// Ones that were started anew, since their part of the configuration is another, or since the file that was kept from them is.
     pub changed: Vec<String>,
     /// What only a restart of the gateway puts in force: keys of the configuration.
     pub needs_restart: Vec<&'static str>,
@@ -118,8 +118,8 @@ impl Gateway {
     pub async fn reload(&self, plan: Plan, grace: Duration) -> Result<Changes, BuildError> {
         let (identity, policy) = (identity(&plan)?, policy(&plan)?);
         let before = self.0.parts.load_full();
-        let changes = changes(&before.plan, &plan);
         let servers = self.0.adopter.servers(&plan, &before.servers);
+        let changes = changes(&before, &plan, &servers);
         self.0.replace(parts(plan, identity, policy, servers, &self.0.metrics, String::new()));
         self.start();
         let now = self.0.parts.load_full();
@@ -150,16 +150,22 @@ pub(crate) struct Adopter {
 }
 
 impl Adopter {
-    /// The servers of a configuration; those of `before` that are configured as they were go on.
+    /// The servers of a configuration; those of `before` that are configured as they were go on, unless the file that was kept
+    /// from them was replaced: the new one is not.
     fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
-        let server = |name: &str, server: &ServerPlan| match before.get(name) {
-            Some(old) if old.upstream.plan() == server => self.listen(old.upstream.clone(), plan),
-            _ => self.listen(Upstream::new(server.clone(), self.surroundings.clone()), plan),
+        let server = |name: &str, server: &ServerPlan| {
+            let (kept, old) = (own_rules::identity(server), before.get(name));
+            if let Some(same) = old.filter(|old| old.upstream.plan() == server && old.kept == kept) {
+                return self.listen(same.upstream.clone(), kept, plan);
+            }
+            let upstream = Upstream::new(server.clone(), self.surroundings.clone());
+            old.iter().for_each(|old| upstream.take_the_place_of(&old.upstream));
+            self.listen(upstream, kept, plan)
         };
         plan.servers.iter().map(|(name, plan)| (Arc::from(name.as_str()), server(name, plan))).collect()
     }
 
-    fn listen(&self, upstream: Arc<Upstream>, plan: &Plan) -> Server {
+    fn listen(&self, upstream: Arc<Upstream>, kept: Option<own_rules::Identity>, plan: &Plan) -> Server {
         let toolsets = plan.toolsets.keys().map(|name| Endpoint::Toolset(name.as_str().into()));
         let merged = std::iter::once(Endpoint::All).chain(toolsets).collect();
         let relay: Arc<dyn Listener> = Arc::new(Relay { server: upstream.name().clone(), news: self.news.clone(), merged });
@@ -171,7 +177,7 @@ impl Adopter {
             }
         }));
         let metrics = self.metrics.server(upstream.name());
-        Server { upstream, metrics, _relay: relay }
+        Server { upstream, metrics, kept, _relay: relay }
     }
 }
 
@@ -216,24 +222,31 @@ fn identity(plan: &Plan) -> Result<Identity, BuildError> {
 fn policy(plan: &Plan) -> Result<Policy, BuildError> {
     let rules = plan.servers.iter().map(|(name, server)| (name.clone(), server.rules.clone())).collect();
     let policy = Policy::build(&plan.policy, &rules).map_err(|invalid| BuildError {
-        faults: invalid.into_iter().map(|rule| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) }).collect(),
+        faults: invalid
+            .into_iter()
+            .map(|rule| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) })
+            .collect(),
     })?;
     Ok(policy.observed(|failure| tracing::error!("policy denies, since its engine failed: {failure}")))
 }
 
-fn changes(before: &Plan, now: &Plan) -> Changes {
-    let names = |keep: &dyn Fn(&str) -> bool, plan: &Plan| plan.servers.keys().filter(|name| keep(name)).cloned().collect();
+fn changes(before: &Parts, now: &Plan, servers: &BTreeMap<Arc<str>, Server>) -> Changes {
+    let names = |of: &BTreeMap<Arc<str>, Server>, keep: &dyn Fn(&Arc<str>, &Server) -> bool| {
+        of.iter().filter(|(name, server)| keep(name, server)).map(|(name, _)| name.to_string()).collect()
+    };
+    let is_another = |name: &Arc<str>, new: &Server| before.servers.get(name).is_some_and(|old| !Arc::ptr_eq(&old.upstream, &new.upstream));
+    let plan = &before.plan;
     let restart = [
-        ("listen", before.listen != now.listen),
-        ("tls", before.tls != now.tls),
-        ("behind_proxy", before.behind_proxy != now.behind_proxy),
-        ("allowed_origins", before.allowed_origins != now.allowed_origins),
-        ("allowed_hosts", before.allowed_hosts != now.allowed_hosts),
+        ("listen", plan.listen != now.listen),
+        ("tls", plan.tls != now.tls),
+        ("behind_proxy", plan.behind_proxy != now.behind_proxy),
+        ("allowed_origins", plan.allowed_origins != now.allowed_origins),
+        ("allowed_hosts", plan.allowed_hosts != now.allowed_hosts),
     ];
     Changes {
-        added: names(&|name| !before.servers.contains_key(name), now),
-        removed: names(&|name| !now.servers.contains_key(name), before),
-        changed: names(&|name| before.servers.get(name).is_some_and(|old| now.servers.get(name) != Some(old)), now),
+        added: names(servers, &|name, _| !before.servers.contains_key(name)),
+        removed: names(&before.servers, &|name, _| !servers.contains_key(name)),
+        changed: names(servers, &is_another),
         needs_restart: restart.into_iter().filter(|(_, other)| *other).map(|(key, _)| key).collect(),
     }
 }

@@ -96,14 +96,14 @@ impl Catalogue {
     /// What an endpoint offers.
     ///
     /// # Errors
-    /// `NotFound` where there is no such endpoint.
+    /// HTTP's own "not found" where there is no such endpoint: it is the URL that is wrong, not the request.
     pub(crate) fn view(&self, endpoint: &Endpoint) -> Result<&View, Failure> {
         match endpoint {
             Endpoint::All => Some(&self.merged),
             Endpoint::Server(name) => self.own.get(name),
             Endpoint::Toolset(name) => self.toolsets.get(name),
         }
-        .ok_or_else(|| Failure::client(FailureKind::NotFound, format!("there is no endpoint {endpoint}")))
+        .ok_or_else(|| Failure::client(FailureKind::Http(404), format!("there is no endpoint {endpoint}")))
     }
 
     /// The endpoints whose list of that kind differs from `before`, or that are new.
@@ -115,7 +115,9 @@ impl Catalogue {
         for (endpoint, now, then) in all.chain(own).chain(toolsets) {
             let empty = View::default();
             let then = then.unwrap_or(&empty);
-            changes.extend(Kind::ALL.into_iter().filter(|kind| !now.lane(*kind).lists_as(then.lane(*kind))).map(|kind| (endpoint.clone(), kind)));
+            changes.extend(
+                Kind::ALL.into_iter().filter(|kind| !now.lane(*kind).lists_as(then.lane(*kind))).map(|kind| (endpoint.clone(), kind)),
+            );
         }
         changes
     }
@@ -175,7 +177,13 @@ fn item(member: &Member, entry: &Entry, exposed: String, raw: RawJson) -> Item {
         revision: entry.revision,
         read_only: entry.read_only,
         trusted: member.trusted,
+        header_schema: header_schema(entry),
     }
+}
+
+/// The schema of a tool that asks for headers; few do, so only theirs are kept at hand.
+fn header_schema(entry: &Entry) -> Option<RawJson> {
+    entry.raw.get("inputSchema").filter(|schema| memchr::memmem::find(schema.as_bytes(), b"x-mcp-header").is_some()).cloned()
 }
 
 /// A selection of the merged tools, renamed and re-described. It has no prompts; resources stay readable, since a
@@ -217,7 +225,12 @@ fn lanes(mut items: impl FnMut(Kind) -> Vec<Item>) -> View {
 
 /// The newest revision spoken by any of the servers: what a merged answer is written in.
 pub(crate) fn newest(members: &[&Member]) -> Revision {
-    members.iter().filter_map(|member| member.listing.discovery.as_ref()).map(|discovery| discovery.revision).max().unwrap_or(Revision::LATEST)
+    members
+        .iter()
+        .filter_map(|member| member.listing.discovery.as_ref())
+        .map(|discovery| discovery.revision)
+        .max()
+        .unwrap_or(Revision::LATEST)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Configuration: from a file, or none, to a [`Plan`].
 //!
-//! [`load`] is the only function here that touches the file system; [`validate`] and everything below it is pure. Starting and
+//! [`load`] is the only function here that touches the file system; [`validate()`] and everything below it is pure. Starting and
 //! reloading use the same function, so that what `sallyport check` says is what happens.
 
 pub mod client_file;

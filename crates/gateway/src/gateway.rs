@@ -10,7 +10,7 @@ use sallyport_identity::Identity;
 use sallyport_policy::{Policy, Principal};
 use sallyport_protocol::{
     Answer, BoxFuture, CallerId, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming, Listener, Method,
-    Reply, Request, Retry, ServerIdentity,
+    RawJson, Reply, Request, Retry, ServerIdentity,
 };
 use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 
@@ -20,7 +20,7 @@ use crate::news::News;
 use crate::plan::Plan;
 use crate::subscriptions::Subscriptions;
 use crate::tasks::Tasks;
-use crate::upstream::{Freshness, Upstream};
+use crate::upstream::{Freshness, Upstream, own_rules};
 use crate::{about, failure};
 
 /// How long a list or a greeting waits for servers that have not answered yet. Clients give a server 10 to 30 s to start; what
@@ -67,6 +67,8 @@ pub(crate) struct Parts {
 pub(crate) struct Server {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) metrics: ServerMetrics,
+    /// The configuration file that it was started beside, where it is kept from it.
+    pub(crate) kept: Option<own_rules::Identity>,
     /// Held so that the upstream's listeners still know it.
     pub(crate) _relay: Arc<dyn Listener>,
 }
@@ -80,14 +82,15 @@ impl std::fmt::Debug for Server {
 impl Parts {
     /// Who sends a request.
     pub(crate) fn authenticate(&self, incoming: &Incoming) -> Result<Principal, Failure> {
-        self.identity.authenticate(incoming.credential.as_deref(), incoming.peer).map_err(|refusal| {
-            Failure::client(FailureKind::Unauthenticated, refusal.as_str()).with_hint(refusal.hint())
-        })
+        self.identity
+            .authenticate(incoming.credential.as_deref(), incoming.peer)
+            .map_err(|refusal| Failure::client(FailureKind::Unauthenticated, refusal.as_str()).with_hint(refusal.hint()))
     }
 
     /// The server of that name.
     pub(crate) fn upstream(&self, name: &str) -> Result<&Arc<Upstream>, Failure> {
-        let missing = || Failure::new(FailureKind::NotFound, FailureSource::Gateway, Retry::Never, format!("there is no server `{name}` any more"));
+        let missing =
+            || Failure::new(FailureKind::NotFound, FailureSource::Gateway, Retry::Never, format!("there is no server `{name}` any more"));
         self.servers.get(name).map(|server| &server.upstream).ok_or_else(missing)
     }
 
@@ -132,6 +135,8 @@ impl Inner {
             let _made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
             self.parts.swap(Arc::new(parts))
         };
+        let now = self.parts.load_full();
+        self.subscriptions.retain(|server| now.servers.contains_key(server));
         self.rebuild();
         self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());
     }
@@ -178,6 +183,12 @@ impl Front for Gateway {
 
     fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
         self.0.news.listen(&incoming.endpoint, listener);
+    }
+
+    fn input_schema(&self, incoming: &Incoming, tool: &str) -> Option<RawJson> {
+        let parts = self.0.parts.load();
+        let catalogue = parts.catalogue.load();
+        catalogue.view(&incoming.endpoint).ok()?.tools.get(tool)?.header_schema.clone()
     }
 
     fn answer(&self, failure: &Failure, method: Option<Method>, era: Era) -> Answer {

@@ -162,8 +162,12 @@ pub struct StdioPlan {
     pub arguments: Vec<Template>,
     /// Its environment, all of it: nothing is inherited but what the sandbox itself sets (`PATH`, `HOME`, `LANG`).
     pub environment: BTreeMap<String, Template>,
-    /// Its working directory, absolute.
-    pub folder: PathBuf,
+    /// Its working directory, absolute: the one that is named, else the project's folder. `None` where that is not shown to the
+    /// program: the sandbox then takes the first root.
+    pub folder: Option<PathBuf>,
+    /// The configuration that this is part of, absolute. Where the program may write the folder that it is in, the file itself
+    /// stays read-only to it: a server must not change its own rules.
+    pub configuration: Option<PathBuf>,
     /// The boundary it runs in.
     pub sandbox: Selection,
     /// Absolute paths it may read, besides what the sandbox gives every program.

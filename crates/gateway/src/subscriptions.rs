@@ -48,6 +48,11 @@ impl Subscriptions {
         }
     }
 
+    /// Forgets the subscriptions of servers that are gone.
+    pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(server, _), _| is_there(server));
+    }
+
     /// Takes a subscription back that its server refused.
     pub(crate) fn undo(&self, server: &Arc<str>, uri: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(server.clone(), uri.to_owned()));
@@ -57,6 +62,16 @@ impl Subscriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_comes_back_hears_the_first_again() {
+        let subscriptions = Subscriptions::default();
+        let [gone, stays] = ["gone", "stays"].map(Arc::<str>::from);
+        let subscribe = |server| subscriptions.count(Method::ResourcesSubscribe, server, "a:1");
+        assert_eq!((subscribe(&gone), subscribe(&stays)), (Step::Tell, Step::Tell));
+        subscriptions.retain(|server| server == "stays");
+        assert_eq!((subscribe(&gone), subscribe(&stays)), (Step::Tell, Step::Counted));
+    }
 
     #[test]
     fn the_server_hears_the_first_and_the_last() {

@@ -45,6 +45,7 @@ use sallyport_sandbox::Host;
 use sallyport_telemetry::{Folders, Metrics};
 
 pub use health::{Outage, UpstreamState};
+pub(crate) use launch::own_rules;
 pub use life::OnChange;
 pub use listing::{Entry, Freshness, Listing};
 
@@ -91,6 +92,11 @@ impl Upstream {
     pub fn new(plan: ServerPlan, surroundings: Arc<Surroundings>) -> Arc<Self> {
         let reach = launch::way_to(&plan, &surroundings);
         Self::reached_by(plan, &surroundings.identity, &surroundings.metrics, reach, health::Pace::default())
+    }
+
+    /// Puts this server, which was not started yet, in the place of `other`: what that one was subscribed to, this one will be.
+    pub(crate) fn take_the_place_of(&self, other: &Self) {
+        self.life.subscribed.take_over(&other.life.subscribed);
     }
 
     fn reached_by(
@@ -149,6 +155,24 @@ impl Upstream {
 
     /// Sends a call that policy let through: the only way to a server. Starts the server where it is not running, waits for the
     /// answer within the configured limits, sends again once where that cannot do a thing twice.
+    ///
+    /// What policy has decided on can be sent:
+    ///
+    /// ```
+    /// # use {sallyport_gateway::upstream::{Routed, Upstream}, sallyport_policy::Permitted, sallyport_protocol::Context};
+    /// async fn send(server: &Upstream, call: Permitted<Routed>, context: Context) {
+    ///     let _ = server.send(call, context).await;
+    /// }
+    /// ```
+    ///
+    /// and nothing else can:
+    ///
+    /// ```compile_fail,E0308
+    /// # use {sallyport_gateway::upstream::{Routed, Upstream}, sallyport_policy::Permitted, sallyport_protocol::Context};
+    /// async fn send(server: &Upstream, call: Routed, context: Context) {
+    ///     let _ = server.send(call, context).await;
+    /// }
+    /// ```
     ///
     /// # Errors
     /// The server's own error; `Unreachable`, `TimedOut`, `Malformed`, `Overloaded`, `Cancelled`, each naming the server and

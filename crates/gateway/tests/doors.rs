@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_gateway::config::{self, Invocation};
-use sallyport_gateway::plan::Origin;
+use sallyport_gateway::plan::{Origin, Plan};
 use sallyport_gateway::upstream::Surroundings;
 use sallyport_gateway::{Changes, Gateway};
 use sallyport_protocol::ServerIdentity;
@@ -33,9 +33,13 @@ struct House {
     records: Tap,
 }
 
-fn plan(folder: &Path, text: &str) -> sallyport_gateway::plan::Plan {
+fn plan(folder: &Path, text: &str) -> Plan {
+    plan_from(None, folder, text)
+}
+
+fn plan_from(file: Option<&Path>, folder: &Path, text: &str) -> Plan {
     let invocation = Invocation { file: None, listen: None, folder: folder.to_owned(), variables: Arc::new(|_| None) };
-    config::read(text, Origin { file: None, folder: folder.to_owned() }, &invocation).unwrap()
+    config::read(text, Origin { file: file.map(Path::to_owned), folder: folder.to_owned() }, &invocation).unwrap()
 }
 
 fn house() -> House {
@@ -128,7 +132,10 @@ async fn what_policy_denies_is_neither_listed_nor_done() {
     assert!(!house.folder.join("b.txt").exists());
     let record = house.call();
     assert_eq!((record.outcome, record.rule.as_ref().unwrap().as_str()), (Outcome::Denied, "servers.files.deny[0]"));
-    assert!(house.gateway.upstreams()[0].listing().tools.iter().any(|tool| tool.name == "write_file"), "the server offers it");
+    assert!(
+        house.gateway.upstreams()[0].listed(Duration::from_secs(10)).await.tools.iter().any(|tool| tool.name == "write_file"),
+        "the server offers it"
+    );
 }
 
 #[tokio::test]
@@ -139,9 +146,32 @@ async fn a_reload_keeps_what_did_not_change() {
     let changes = house.gateway.reload(plan(&house.folder, &more), Duration::from_secs(1)).await.unwrap();
     assert_eq!(changes, Changes { added: vec!["more".into()], ..Changes::default() });
     assert!(Arc::ptr_eq(&kept, &house.gateway.upstreams()[0]));
-    let changes = house.gateway.reload(plan(&house.folder, "[servers.more]\nbuiltin = { filesystem = {} }\n"), Duration::from_secs(1)).await.unwrap();
+    let changes =
+        house.gateway.reload(plan(&house.folder, "[servers.more]\nbuiltin = { filesystem = {} }\n"), Duration::from_secs(1)).await.unwrap();
     assert_eq!(changes.removed, ["files"]);
     let address = house.listen().await;
     let answer = post(address, "/servers/files/mcp", "read_file", &modern_call("read_file", "{}")).await;
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_server_from_which_the_configuration_is_kept_is_started_anew_when_that_file_is_replaced() {
+    let house = house();
+    let file = house.folder.join("sallyport.toml");
+    let text = "[servers.beside]\ncommand = [\"none\"]\nstart = \"lazy\"\nread = [\"s\"]\n[servers.writer]\ncommand = [\"none\"]\nstart = \"lazy\"\nwrite = [\".\"]\n";
+    let reload = async || {
+        let changes = house.gateway.reload(plan_from(Some(&file), &house.folder, text), Duration::ZERO).await.unwrap();
+        (changes.changed, house.gateway.upstreams())
+    };
+    std::fs::write(&file, text).unwrap();
+    let (_, first) = reload().await;
+    std::fs::write(&file, text).unwrap();
+    let (_, second) = reload().await;
+    assert!(Arc::ptr_eq(&first[1], &second[1]), "the same file");
+    std::fs::write(house.folder.join("new"), text).unwrap();
+    std::fs::rename(house.folder.join("new"), &file).unwrap();
+    let (changed, third) = reload().await;
+    assert_eq!(changed, ["writer"]);
+    assert!(!Arc::ptr_eq(&second[1], &third[1]));
+    assert!(Arc::ptr_eq(&second[0], &third[0]), "it never saw the file");
 }

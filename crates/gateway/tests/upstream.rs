@@ -95,7 +95,8 @@ fn plan(mode: &str, timeouts: Timeouts) -> ServerPlan {
             arguments: vec![Template::text(script.to_str().unwrap()), Template::text(mode)],
             environment: [("GREETING".to_owned(), Template::text("hello"))].into(),
             read: vec![folder.clone()],
-            folder,
+            folder: Some(folder),
+            configuration: None,
             sandbox: Default::default(),
             write: Vec::new(),
             network: Vec::new(),
@@ -300,7 +301,9 @@ async fn a_child_that_closes_its_input_is_replaced() {
     let pid = pid_of("mark-deaf").unwrap();
     child.call("deafen").await.unwrap();
     let begun = Instant::now();
-    assert_eq!(child.text("echo").await, r#"{"a": 1.5}"#, "it was never sent, so it is sent again");
+    let failure = child.call("echo").await.unwrap_err();
+    assert!(failure.public.contains("its input broke"), "{failure}");
+    assert_eq!(child.text("echo").await, r#"{"a": 1.5}"#);
     assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits for a time-out");
     assert!(!is_alive(pid));
 }

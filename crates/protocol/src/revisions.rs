@@ -52,7 +52,9 @@ pub fn error_for(mut error: ErrorObject, method: Method, to: Era) -> ErrorObject
     let names_resource = || error.data.as_ref().and_then(|data| data.object().ok()).is_some_and(|data| data.get("uri").is_some());
     error.code = match (to, error.code) {
         (Era::Modern, ErrorObject::RESOURCE_NOT_FOUND) => ErrorObject::INVALID_PARAMS,
-        (Era::Legacy, ErrorObject::INVALID_PARAMS) if method == Method::ResourcesRead && names_resource() => ErrorObject::RESOURCE_NOT_FOUND,
+        (Era::Legacy, ErrorObject::INVALID_PARAMS) if method == Method::ResourcesRead && names_resource() => {
+            ErrorObject::RESOURCE_NOT_FOUND
+        }
         (Era::Legacy, ErrorObject::UNSUPPORTED_VERSION..=ErrorObject::HEADER_MISMATCH) => ErrorObject::INVALID_REQUEST,
         (_, code) => code,
     };

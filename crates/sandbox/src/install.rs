@@ -199,7 +199,11 @@ impl Installer<'_> {
         for step in steps {
             let mut env = settings.env.clone();
             env.extend(path.iter().map(|path| ("PATH".to_owned(), EnvText::from(path.as_str()))));
-            self.run(step, place, &settings.read, env, deadline).await?;
+            let optional = step.optional;
+            match self.run(step, place, &settings.read, env, deadline).await {
+                Err(error) if optional => tracing::debug!(%package, "{error}: {}", error.last_words().join(" | ")),
+                done => done?,
+            }
         }
         match package.registry {
             Registry::Npm => npm::look(place, package),

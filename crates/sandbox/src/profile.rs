@@ -14,7 +14,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// tree, and existing absolute paths among the arguments.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
-    /// Files and folders to read. A missing one is an error.
+    /// Files and folders to read. A missing one is an error. Inside one to write they stay read-only, and in their place: neither
+    /// they nor the folders above them can be renamed, removed or covered. Who replaces such a *file* from outside takes that
+    /// from it, since the new file is another: then start the program anew.
     pub read: Vec<PathBuf>,
     /// Files and folders to write; nothing in them can be executed. A missing one is an error.
     pub write: Vec<PathBuf>,

@@ -80,7 +80,7 @@ fn add_roots(builder: &mut ViewBuilder, profile: &Profile) -> Result<(), Error> 
         if !path.is_absolute() {
             return Err(Error::new(format!("root {} is not an absolute path", path.display())));
         }
-        let canonical = builder.add(&path, access).map_err(|cause| {
+        let canonical = builder.add_root(&path, access).map_err(|cause| {
             Error::io(format_args!("root {} cannot be shown", path.display()), &cause)
                 .with_hint("name an existing file or folder that the gateway's user may enter")
         })?;

@@ -104,6 +104,25 @@ fn a_root_to_write_inside_a_root_to_read() {
 }
 
 #[test]
+fn a_file_to_read_inside_a_root_to_write_can_be_neither_changed_nor_replaced() {
+    let script = "cd $0; cat sub/deep/rules; \
+        for try in 'echo no > sub/deep/rules' 'echo no > x && mv -f x sub/deep/rules' 'rm -f sub/deep/rules' 'mv sub/deep/rules y' \
+            'ln sub/deep/rules z' 'chmod 777 sub/deep/rules' 'mv sub/deep away' 'mv sub away' 'rm -rf sub'; \
+        do (eval \"$try\") 2>>/tmp/why && echo \"done: $try\"; done; \
+        grep -c 'Read-only file system' /tmp/why; cat sub/deep/rules; echo new > sub/deep/beside && cat sub/deep/beside";
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let root = folder.folder("root");
+        ["root/sub", "root/sub/deep"].iter().for_each(|name| drop(folder.folder(name)));
+        let rules = folder.file("root/sub/deep/rules", "rules\n");
+        let options = ["--write", root.to_str().unwrap(), "--read", rules.to_str().unwrap()];
+        let seen = succeeds(*caller, &options, &["/bin/sh", "-c", script, root.to_str().unwrap()]);
+        assert_eq!(seen, "rules\n2\nrules\nnew\n", "{caller:?}");
+        assert_eq!(fs::read_to_string(&rules).unwrap(), "rules\n");
+    }
+}
+
+#[test]
 fn a_missing_root_is_an_error_that_names_it_and_nothing_runs() {
     for caller in callers() {
         let output = run(*caller, &["--read", "/no/such/folder"], &["/bin/echo", "ran"]);

@@ -37,16 +37,19 @@ pub struct Config {
     /// Whether files may be written, edited and moved too. Not by default: a server that nobody configured
     /// must not be able to lose anything.
     pub write: bool,
+    /// Files that are not written, moved or replaced in any case, absolute: the configuration. Not part of what is configured.
+    #[serde(skip)]
+    pub protected: Vec<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { root: PathBuf::from("."), write: false }
+        Self { root: PathBuf::from("."), write: false, protected: Vec::new() }
     }
 }
 
 pub(crate) fn build(config: Config) -> Result<impl McpServer, BuildError> {
-    let root = Root::open(&config.root)?;
+    let root = Root::open(&config.root, &config.protected)?;
     let mut tools = vec![
         Entry::of::<read_file::ReadFile>(),
         Entry::of::<read_media::ReadMedia>(),

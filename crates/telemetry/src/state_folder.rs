@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const NAME: &str = "sallyport";
 
@@ -123,7 +124,9 @@ fn close(_: &Path) -> io::Result<()> {
 
 /// Makes a file and removes it: permissions alone do not tell about read-only mounts and quotas.
 fn probe(path: &Path) -> io::Result<()> {
-    let file = path.join(format!(".writable-{}", std::process::id()));
+    static PROBES: AtomicU64 = AtomicU64::new(0); // two threads may ask for the same folder at once
+    let probe = PROBES.fetch_add(1, Ordering::Relaxed);
+    let file = path.join(format!(".writable-{}-{probe}", std::process::id()));
     let _ = fs::remove_file(&file); // left by a process that was killed here
     File::create_new(&file)?;
     fs::remove_file(&file)

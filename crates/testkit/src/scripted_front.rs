@@ -52,7 +52,9 @@ impl Front for ScriptedFront {
         }
         let digest = incoming.credential.as_ref().map(|token| token.digest());
         let known = self.keys.iter().find(|(key, _)| Some(*key) == digest);
-        known.map(|(_, caller)| caller.clone()).ok_or_else(|| Failure::client(FailureKind::Unauthenticated, "no key, or one that is not known"))
+        known
+            .map(|(_, caller)| caller.clone())
+            .ok_or_else(|| Failure::client(FailureKind::Unauthenticated, "no key, or one that is not known"))
     }
 
     fn discover(&self, _: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {

@@ -17,6 +17,7 @@ const TOOLS: &str = r#"{"tools":[
 {"name":"progress","description":"tells its progress twice","inputSchema":{"type":"object"}},
 {"name":"log","description":"logs at `level`","inputSchema":{"type":"object"}},
 {"name":"ask","description":"asks for a name","inputSchema":{"type":"object"}},
+{"name":"stall_and_ask","description":"waits like `stall`, then asks like `ask`","inputSchema":{"type":"object"}},
 {"name":"sample","description":"asks the client's model","inputSchema":{"type":"object"}},
 {"name":"fail","description":"fails","inputSchema":{"type":"object"}},
 {"name":"asks_back","description":"answers `input_required`","inputSchema":{"type":"object"}}]}"#;
@@ -26,7 +27,7 @@ const PROMPTS: &str = r#"{"prompts":[{"name":"greet","arguments":[{"name":"who"}
 
 /// A server in process that answers by script, in one revision, and remembers what was asked.
 ///
-/// Tools: `echo {message}`, `large {bytes}`, `stall`, `progress`, `log {level}`, `ask`, `sample`, `fail`, `asks_back`
+/// Tools: `echo {message}`, `large {bytes}`, `stall`, `progress`, `log {level}`, `ask`, `stall_and_ask`, `sample`, `fail`, `asks_back`
 /// (modern only). One resource `test://a`, one prompt `greet`.
 #[derive(Debug)]
 pub struct ScriptedServer {
@@ -149,7 +150,13 @@ impl ScriptedServer {
                 context.asker.notify("notifications/message", with("level", &level, &[("data", "\"said\"")]));
                 Ok(self.text("logged"))
             }
-            "ask" => self.ask(context, "elicitation/create", r#"{"message":"who?","requestedSchema":{"type":"object","properties":{}}}"#).await,
+            "ask" => {
+                self.ask(context, "elicitation/create", r#"{"message":"who?","requestedSchema":{"type":"object","properties":{}}}"#).await
+            }
+            "stall_and_ask" => {
+                self.stall(context).await?;
+                self.ask(context, "elicitation/create", r#"{"message":"who?","requestedSchema":{"type":"object","properties":{}}}"#).await
+            }
             "sample" => self.ask(context, "sampling/createMessage", r#"{"messages":[],"maxTokens":1}"#).await,
             "fail" => Err(Failure::upstream("scripted", FailureKind::Unreachable, Retry::Safe, "server `scripted` cannot be reached")),
             "asks_back" => Ok(self.reply(object(r#"{"resultType":"input_required","requestState":"s"}"#))),

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use rustls_pki_types::CertificateDer;
-use sallyport_protocol::{BoxFuture, Context, Discovery, Failure, Listeners, McpServer, RawObject, Reply, Request, Revision, ServerIdentity};
+pub use rustls_pki_types::CertificateDer;
+use sallyport_protocol::{
+    BoxFuture, Context, Discovery, Failure, Listeners, McpServer, RawObject, Reply, Request, Revision, ServerIdentity,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
@@ -90,7 +92,8 @@ pub struct Target {
     pub kind: Kind,
     /// What goes with every request: credentials, mostly. Marked sensitive when sent.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Certificates to trust besides those that the system trusts.
+    /// Certificates to trust besides those that the system trusts: what they issued, under the name it was issued for, and the
+    /// server that shows one of them itself, under any name.
     pub trust: Vec<CertificateDer<'static>>,
 }
 
@@ -226,4 +229,3 @@ impl fmt::Debug for Connection {
         out.debug_struct("Connection").field("transport", &transport).field("revision", &revision).finish_non_exhaustive()
     }
 }
-

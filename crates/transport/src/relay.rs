@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use rustls_pki_types::CertificateDer;
 use sallyport_protocol::{Cancel, ErrorObject, Failure, FailureKind, Message, Method, RequestId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -34,11 +35,11 @@ const DRAIN: Duration = Duration::from_secs(20);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Relays the client at `read` and `write` to the MCP endpoint at `url`, showing `bearer` there, until the client closes its
-/// end. What runs then may finish within 20 seconds.
+/// end. What runs then may finish within 20 seconds. `trust` are certificates to trust besides those that the system trusts.
 ///
 /// # Errors
 /// Where `url` is none that can be spoken to, or the token cannot be a header.
-pub async fn relay_stdio<R, W>(read: R, write: W, url: &Url, bearer: Option<&str>) -> Result<(), Failure>
+pub async fn relay_stdio<R, W>(read: R, write: W, url: &Url, bearer: Option<&str>, trust: &[CertificateDer<'static>]) -> Result<(), Failure>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -47,7 +48,7 @@ where
     let bearer = bearer.map(|token| HeaderValue::try_from(format!("Bearer {token}"))).transpose();
     let bearer = bearer.map_err(|_| bad("the gateway's key cannot be a header".to_owned()))?;
     let (lines, writing) = LineWriter::new(write, QUEUE_BYTES);
-    let link = Link::new(url, bearer, lines.clone()).map_err(|why| bad(format!("the gateway cannot be reached: {why}")))?;
+    let link = Link::new(url, bearer, trust, lines.clone()).map_err(|why| bad(format!("the gateway cannot be reached: {why}")))?;
     let relay = Relay { link, lines, slots: Arc::new(Semaphore::new(MOST_RUNNING as usize)), running: Arc::default() };
     let mut writing = std::pin::pin!(writing);
     tokio::select! {

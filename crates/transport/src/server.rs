@@ -26,5 +26,7 @@ mod parts;
 mod route;
 mod streamable_http;
 mod subscription;
+mod workers;
 
 pub use guard::Hosts;
+pub use workers::{Turns, Workers};

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use sallyport_protocol::{CallerId, Cancel, Client, Endpoint, Event, Incoming, Listener, LogLevel, Message, RawObject, RequestId, Revision};
+use sallyport_protocol::{
+    CallerId, Cancel, Client, Endpoint, Event, Incoming, Listener, LogLevel, Message, RawObject, RequestId, Revision,
+};
 
 use crate::server::outgoing::Outgoing;
 
@@ -15,8 +17,8 @@ mod question;
 mod table;
 
 pub(crate) use question::Questions;
-pub(crate) use table::Sessions;
 pub use table::SessionBounds;
+pub(crate) use table::Sessions;
 
 /// Requests that one session may have running: clients start a few at a time, a hostile one as many as it can.
 pub(crate) const MOST_RUNNING: usize = 128;

@@ -78,7 +78,10 @@ async fn callers_are_admitted_before_their_body_is_read() {
     let front = Arc::new(ScriptedFront::with_keys(Arc::clone(&server) as _, &["k"]));
     let door = Running::with(server, front, Options::new(identity())).await;
     let mut stream = TcpStream::connect(door.address).await.unwrap();
-    stream.write_all(b"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = [0; 12];
     tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut answer)).await.expect("answered without a body").unwrap();
     assert_eq!(&answer, b"HTTP/1.1 401");
@@ -88,7 +91,12 @@ async fn callers_are_admitted_before_their_body_is_read() {
 #[tokio::test]
 async fn bodies_are_bounded_whether_they_say_their_length_or_not() {
     let door = start(|options| options.bounds.body = 100_000).await;
-    let ping = |size: usize| format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"2025-06-18","x":"{}"}}}}"#, "x".repeat(size));
+    let ping = |size: usize| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"2025-06-18","x":"{}"}}}}"#,
+            "x".repeat(size)
+        )
+    };
     assert_eq!(door.post("/mcp", &[], &ping(90_000)).await.status, 200);
     let head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     let declared = raw(&door, format!("{head}content-length: 100001\r\n\r\n").as_bytes()).await;
@@ -132,7 +140,9 @@ async fn what_is_no_http_or_no_json_is_refused_without_harm() {
         let headers = [("content-type", kind)];
         assert_eq!(door.send(Method::POST, "/mcp", &headers, initialize("2025-06-18", "{}")).await.status(), status, "{kind}");
     }
-    for body in ["", " ", "nul", "\"x\"", "{\"jsonrpc\":\"2.0\"}", "{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"initialize\"}", &"[".repeat(100_000)] {
+    for body in
+        ["", " ", "nul", "\"x\"", "{\"jsonrpc\":\"2.0\"}", "{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"initialize\"}", &"[".repeat(100_000)]
+    {
         assert_eq!(door.post("/mcp", &[], body).await.status, 400);
     }
 }
@@ -174,7 +184,8 @@ async fn connections_beyond_the_bound_wait_for_their_turn() {
 async fn a_closing_door_lets_requests_finish_and_streams_end() {
     let door = start(|_| {}).await;
     let id = door.open_session("2025-06-18", "{}").await;
-    let mut stream = Stream::of(door.send(Method::GET, "/mcp", &[("mcp-session-id", id.as_str()), ("accept", "text/event-stream")], "").await);
+    let mut stream =
+        Stream::of(door.send(Method::GET, "/mcp", &[("mcp-session-id", id.as_str()), ("accept", "text/event-stream")], "").await);
     let (mut idle, mut busy) = (TcpStream::connect(door.address).await.unwrap(), TcpStream::connect(door.address).await.unwrap());
     let body = modern_body("tools/call", r#""name":"stall""#);
     let text = format!(
@@ -214,10 +225,42 @@ async fn a_closing_door_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
+async fn tls_is_spoken_and_what_is_no_tls_is_cut_off() {
+    let own = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+    std::fs::write(&certificate, own.cert.pem()).unwrap();
+    std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let config = sallyport_transport::server::tls::from_pem(&certificate, &key).unwrap();
+    let door = start(|options| {
+        options.tls = Some(config);
+        options.patience.head = Duration::from_secs(1);
+    })
+    .await;
+    let mut trust = rustls::RootCertStore::empty();
+    trust.add(own.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(trust)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(door.address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+    stream.write_all(b"GET /other HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 404"));
+    assert!(!raw(&door, b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.starts_with("HTTP"));
+    assert!(!raw(&door, b"\x16").await.starts_with("HTTP"), "a handshake that does not go on");
+}
+
+#[tokio::test]
 async fn requests_one_behind_the_other_on_one_connection_are_answered_in_order() {
     let door = start(|_| {}).await;
     let body = initialize("2025-06-18", "{}");
-    let one = format!("POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let one =
+        format!("POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let last = "GET /other HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let answers = raw(&door, format!("{one}{one}{last}").as_bytes()).await;
     assert_eq!(answers.matches("HTTP/1.1 200").count(), 2, "{answers}");

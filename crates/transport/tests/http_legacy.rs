@@ -14,7 +14,9 @@ use sallyport_transport::session::SessionBounds;
 use support::{Answer, Running, Stream, eventually, identity, initialize};
 
 fn call(id: &str, tool: &str, arguments: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments},"_meta":{{"progressToken":"t"}}}}}}"#)
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments},"_meta":{{"progressToken":"t"}}}}}}"#
+    )
 }
 
 #[tokio::test]
@@ -41,7 +43,9 @@ async fn the_handshake_makes_a_session_and_the_session_answers() {
 #[tokio::test]
 async fn versions_are_negotiated_and_never_2026() {
     let door = Running::start(Revision::LATEST).await;
-    for (wanted, agreed) in [("2024-11-05", "2024-11-05"), ("2025-11-25", "2025-11-25"), ("2026-07-28", "2025-11-25"), ("1999-01-01", "2025-11-25")] {
+    for (wanted, agreed) in
+        [("2024-11-05", "2024-11-05"), ("2025-11-25", "2025-11-25"), ("2026-07-28", "2025-11-25"), ("1999-01-01", "2025-11-25")]
+    {
         let answer = door.post("/mcp", &[], &initialize(wanted, "{}")).await;
         assert_eq!(answer.json()["result"]["protocolVersion"], agreed);
     }
@@ -128,7 +132,11 @@ async fn progress_and_logs_come_before_the_answer_and_levels_are_kept() {
     let events = door.post("/mcp", &session, &call("1", "progress", "{}")).await.events();
     assert_eq!(events[0]["params"], serde_json::json!({"progress": 50, "total": 100, "message": "half", "progressToken": "t"}));
     assert_eq!(events[2]["id"], 1);
-    assert_eq!(door.post("/mcp", &session, &call("1", "log", r#"{"level":"debug"}"#)).await.events().len(), 2, "all levels until one is set");
+    assert_eq!(
+        door.post("/mcp", &session, &call("1", "log", r#"{"level":"debug"}"#)).await.events().len(),
+        2,
+        "all levels until one is set"
+    );
     let set = r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"LEVEL"}}"#;
     assert_eq!(door.post("/mcp", &session, &set.replace("LEVEL", "loud")).await.code(), -32602);
     assert_eq!(door.post("/mcp", &session, &set.replace("LEVEL", "error")).await.json()["result"], serde_json::json!({}));
@@ -149,7 +157,8 @@ async fn the_oldest_clients_get_no_progress_message() {
 async fn a_question_is_put_on_the_calls_stream_and_its_answer_posted() {
     let door = Running::start(Revision::V2025_06_18).await;
     let id = door.open_session("2025-06-18", r#"{"elicitation":{}}"#).await;
-    let session = [("content-type", "application/json"), ("accept", "application/json, text/event-stream"), ("mcp-session-id", id.as_str())];
+    let session =
+        [("content-type", "application/json"), ("accept", "application/json, text/event-stream"), ("mcp-session-id", id.as_str())];
     let mut stream = Stream::of(door.send(Method::POST, "/mcp", &session, call("1", "ask", "{}")).await);
     let question = stream.json().await;
     assert_eq!((question["method"].as_str(), question["params"]["message"].as_str()), (Some("elicitation/create"), Some("who?")));
@@ -173,6 +182,24 @@ async fn a_question_answered_with_an_error_reaches_the_one_who_asked() {
     let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-1,"message":"user said no"}}}}"#, question["id"]);
     assert_eq!(door.post("/mcp", &session[2..], &answer).await.status, 202);
     assert_eq!(stream.json().await["error"]["message"], "user said no");
+}
+
+#[tokio::test]
+async fn a_question_to_a_client_that_has_left_is_refused_at_once() {
+    let door = Running::start(Revision::V2025_06_18).await;
+    let id = door.open_session("2025-06-18", r#"{"elicitation":{}}"#).await;
+    let body = call("1", "stall_and_ask", "{}");
+    let mut raw = tokio::net::TcpStream::connect(door.address).await.unwrap();
+    let text = format!(
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nmcp-session-id: {id}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut raw, text.as_bytes()).await.unwrap();
+    eventually("the call begins", || door.server.record().len() == 1).await;
+    drop(raw);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    door.server.release();
+    eventually("it ends", || door.server.record().last().unwrap() == "ended stall_and_ask").await;
 }
 
 #[tokio::test]

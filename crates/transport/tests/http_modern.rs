@@ -35,6 +35,7 @@ async fn discover_names_what_is_spoken() {
     let door = Running::start(Revision::LATEST).await;
     let result = &door.modern("server/discover", "", &[]).await.json()["result"];
     assert_eq!(result["supportedVersions"][0], "2026-07-28");
+    assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "scripted", "as `initialize` says it");
     assert_eq!(result["capabilities"]["tools"]["listChanged"], true);
     assert_eq!(result["instructions"], "a server for tests");
     assert_eq!((result["ttlMs"].as_i64(), result["cacheScope"].as_str()), (Some(0), Some("private")));
@@ -139,13 +140,21 @@ async fn a_client_that_takes_no_stream_gets_the_answer_alone() {
     let answer = door.modern("tools/call", r#""name":"progress""#, &[("accept", Some("application/json"))]).await;
     // Both `accept` headers count; only the second was changed by this test, so the first is taken out by hand.
     assert_eq!(answer.status, 200);
-    let headers = [("content-type", "application/json"), ("accept", "application/json"), ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "progress")];
-    let alone = support::Answer::read(door.send(Method::POST, "/mcp", &headers, modern_body("tools/call", r#""name":"progress""#)).await).await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/json"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "progress"),
+    ];
+    let alone =
+        support::Answer::read(door.send(Method::POST, "/mcp", &headers, modern_body("tools/call", r#""name":"progress""#)).await).await;
     assert_eq!(alone.json()["result"]["content"][0]["text"], "done");
     for (accept, status) in [("text/html", 406), ("text/event-stream", 200), ("*/*", 200)] {
         let mut headers = headers;
         headers[1] = ("accept", accept);
-        let answer = support::Answer::read(door.send(Method::POST, "/mcp", &headers, modern_body("tools/call", r#""name":"progress""#)).await).await;
+        let answer =
+            support::Answer::read(door.send(Method::POST, "/mcp", &headers, modern_body("tools/call", r#""name":"progress""#)).await).await;
         assert_eq!(answer.status, status, "{accept}");
     }
 }
@@ -178,7 +187,12 @@ async fn what_a_modern_server_asks_back_passes() {
 async fn a_client_that_leaves_cancels_and_the_call_runs_to_its_end() {
     let door = Running::start(Revision::LATEST).await;
     let call = {
-        let headers = [("content-type", "application/json"), ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "stall")];
+        let headers = [
+            ("content-type", "application/json"),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "stall"),
+        ];
         let body = modern_body("tools/call", r#""name":"stall""#);
         let mut raw = tokio::net::TcpStream::connect(door.address).await.unwrap();
         let head: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -215,7 +229,12 @@ async fn notifications_are_taken_and_dropped_and_answers_refused() {
 async fn a_subscription_tells_what_it_honours_and_what_changes_until_it_ends() {
     let door = Running::start(Revision::LATEST).await;
     let wishes = r#""notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["test://a"]}"#;
-    let headers = [("content-type", "application/json"), ("accept", "application/json, text/event-stream"), ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "subscriptions/listen")];
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "subscriptions/listen"),
+    ];
     let response = door.send(Method::POST, "/mcp", &headers, modern_body("subscriptions/listen", wishes)).await;
     let mut stream = Stream::of(response);
     let first = stream.json().await;
@@ -227,7 +246,10 @@ async fn a_subscription_tells_what_it_honours_and_what_changes_until_it_ends() {
     listeners.tell(&Event::ResourceUpdated { uri: "test://b".into(), params: object(r#"{"uri":"test://b"}"#) });
     listeners.tell(&Event::ResourceUpdated { uri: "test://a".into(), params: object(r#"{"uri":"test://a"}"#) });
     let updated = stream.json().await;
-    assert_eq!((updated["method"].as_str(), updated["params"]["uri"].as_str()), (Some("notifications/resources/updated"), Some("test://a")));
+    assert_eq!(
+        (updated["method"].as_str(), updated["params"]["uri"].as_str()),
+        (Some("notifications/resources/updated"), Some("test://a"))
+    );
     assert_eq!(updated["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "one");
     listeners.tell(&Event::ToolsChanged);
     assert_eq!(stream.json().await["method"], "notifications/tools/list_changed");

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use sallyport_protocol::{Event, McpServer as _, Revision};
 use sallyport_testkit::{ScriptedFront, ScriptedServer};
+use sallyport_transport::client::CertificateDer;
 use sallyport_transport::relay::relay_stdio;
 use sallyport_transport::server::http::{Options, serve};
+use sallyport_transport::server::tls;
 use serde_json::Value;
 use support::{Running, eventually, identity, initialize, modern_body};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
@@ -26,10 +28,14 @@ struct Client {
 
 impl Client {
     fn start(address: SocketAddr, bearer: Option<&'static str>) -> Self {
+        Self::at(&format!("http://{address}/mcp"), bearer, Vec::new())
+    }
+
+    fn at(url: &str, bearer: Option<&'static str>, trust: Vec<CertificateDer<'static>>) -> Self {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (far_read, far_write) = tokio::io::split(far);
-        let url = Url::parse(&format!("http://{address}/mcp")).unwrap();
-        let task = tokio::spawn(async move { relay_stdio(far_read, far_write, &url, bearer).await.unwrap() });
+        let url = Url::parse(url).unwrap();
+        let task = tokio::spawn(async move { relay_stdio(far_read, far_write, &url, bearer, &trust).await.unwrap() });
         let (read, write) = tokio::io::split(near);
         Self { write, read: BufReader::new(read).lines(), task }
     }
@@ -55,7 +61,9 @@ impl Client {
 }
 
 fn call(id: &str, tool: &str, arguments: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments},"_meta":{{"progressToken":"t"}}}}}}"#)
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments},"_meta":{{"progressToken":"t"}}}}}}"#
+    )
 }
 
 #[tokio::test]
@@ -110,6 +118,21 @@ async fn a_wrong_key_is_told_under_the_requests_id() {
     let mut client = Client::start(door.address, Some("other"));
     let answer = client.ask(&initialize("2025-06-18", "{}")).await;
     assert!(answer["id"] == 0 && answer["error"]["message"].as_str().unwrap().contains("key"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_gateway_is_known_by_its_own_certificate_whatever_name_is_in_it() {
+    let own = rcgen::generate_simple_self_signed(["gateway.example".into()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+    std::fs::write(&certificate, own.cert.pem()).unwrap();
+    std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let server = ScriptedServer::new(Revision::LATEST);
+    let front = Arc::new(ScriptedFront::open(Arc::clone(&server) as _));
+    let options = Options { tls: Some(tls::from_pem(&certificate, &key).unwrap()), ..Options::new(identity()) };
+    let door = Running::with(server, front, options).await;
+    let mut client = Client::at(&format!("https://{}/mcp", door.address), None, tls::chain_from_pem(&certificate).unwrap());
+    client.open("{}").await;
 }
 
 #[tokio::test]

@@ -3,16 +3,22 @@
 mod driver;
 mod inspector;
 mod rmcp;
+mod wire;
 
 use std::path::Path;
 
 use crate::harness::peers;
-use crate::visit::{Answer, Target, Visit};
+use crate::visit::{Answer, Step, Target, Visit};
 
 /// The newest revision, in which a request carries its own context.
 pub(crate) const MODERN: &str = "2026-07-28";
 /// The last revision with a handshake and sessions.
 pub(crate) const LEGACY: &str = "2025-11-25";
+
+/// Steps that begin and follow a task of 2025-11-25: SDKs offer that as an experiment, each in its own way.
+const TASKS: [&str; 3] = ["task", "tasks/get", "tasks/result"];
+/// Steps that need a stream besides the requests.
+const SUBSCRIPTIONS: [&str; 3] = ["resources/subscribe", "resources/unsubscribe", "wait"];
 
 /// A public client in one of its modes.
 pub(crate) struct Client {
@@ -23,10 +29,12 @@ pub(crate) struct Client {
     /// The revision it has to end up with at a gateway that speaks all of them.
     pub(crate) revision_at_gateway: &'static str,
     /// Methods it has no means for.
-    pub(crate) cannot: &'static [&'static str],
+    cannot: Vec<&'static str>,
     /// It starts a process for every step, about a second of work each, so it goes each way only once: one call a tool, no
     /// second direct run, no endpoint of a single server, and one of the three transports to server-everything.
     pub(crate) is_costly: bool,
+    /// It says that a person or a model is there to answer questions.
+    pub(crate) can_be_asked: bool,
     program: Program,
 }
 
@@ -34,6 +42,7 @@ enum Program {
     Driver(driver::Driver),
     Rmcp(rmcp::Rmcp),
     Inspector(inspector::Inspector),
+    Wire(wire::Wire),
 }
 
 impl Client {
@@ -59,31 +68,49 @@ impl Client {
 
     /// crate `rmcp`.
     pub(crate) fn rmcp(mode: &'static str) -> Self {
-        let cannot = &["wait"];
-        Self { cannot, ..Self::of(Program::Rmcp(rmcp::Rmcp::new()), mode) }
+        Self::of(Program::Rmcp(rmcp::Rmcp::new()), mode).without(&TASKS).without(&["wait"])
     }
 
     /// The Inspector's command line.
     pub(crate) fn inspector(mode: &'static str, home: &Path) -> Self {
-        let cannot = &["wait", "completion/complete", "resources/subscribe", "resources/unsubscribe"];
-        Self { cannot, is_costly: true, ..Self::of(Program::Inspector(inspector::Inspector::new(home)), mode) }
+        let client = Self::of(Program::Inspector(inspector::Inspector::new(home)), mode).without(&TASKS);
+        Self { is_costly: true, can_be_asked: false, ..client.without(&SUBSCRIPTIONS).without(&["completion/complete"]) }
+    }
+
+    /// JSON-RPC by hand, to see every byte.
+    pub(crate) fn wire(mode: &'static str) -> Self {
+        Self { can_be_asked: false, ..Self::of(Program::Wire(wire::Wire), mode).without(&SUBSCRIPTIONS) }
     }
 
     fn driver(driver: driver::Driver, mode: &'static str) -> Self {
-        Self::of(Program::Driver(driver), mode)
+        let client = Self::of(Program::Driver(driver), mode).without(&TASKS);
+        // Where nothing can be subscribed to, no update comes.
+        if mode == "legacy" { client } else { client.without(&["wait"]) }
     }
 
     fn of(program: Program, mode: &'static str) -> Self {
-        let legacy = mode == "legacy";
-        let revision_at_gateway = if legacy { LEGACY } else { MODERN };
-        // Where nothing can be subscribed to, no update comes.
-        let cannot: &[_] = if legacy { &[] } else { &["wait"] };
-        Self { mode, direct_mode: "legacy", revision_at_gateway, cannot, is_costly: false, program }
+        let revision_at_gateway = if mode == "legacy" { LEGACY } else { MODERN };
+        Self { mode, direct_mode: "legacy", revision_at_gateway, cannot: Vec::new(), is_costly: false, can_be_asked: true, program }
+    }
+
+    fn without(mut self, methods: &[&'static str]) -> Self {
+        self.cannot.extend(methods);
+        self
+    }
+
+    /// Whether it has means for the step.
+    pub(crate) fn can(&self, step: &Step) -> bool {
+        !self.cannot.contains(&step.method)
     }
 
     /// Whether it can speak HTTP+SSE of 2024-11-05.
     pub(crate) fn knows_sse(&self) -> bool {
-        !matches!(self.program, Program::Rmcp(_))
+        !matches!(self.program, Program::Rmcp(_) | Program::Wire(_))
+    }
+
+    /// Whether it reads results by the rules of the revision it speaks, instead of handing on what was sent.
+    pub(crate) fn reshapes(&self) -> bool {
+        self.is_modern() && !matches!(self.program, Program::Wire(_))
     }
 
     /// Whether it speaks the newest revision at the gateway, and so another era than the public servers.
@@ -97,6 +124,7 @@ impl Client {
             Program::Driver(driver) => driver.visit(visit),
             Program::Rmcp(rmcp) => rmcp.visit(visit),
             Program::Inspector(inspector) => inspector.visit(visit),
+            Program::Wire(wire) => wire.visit(visit),
         }
     }
 

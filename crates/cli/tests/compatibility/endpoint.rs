@@ -23,7 +23,7 @@ impl Endpoint {
         }
         let prompt_reference = step.params["ref"]["type"] == json!("ref/prompt");
         match step.method {
-            "tools/call" | "prompts/get" => expose_name(&mut step.params["name"], server),
+            "tools/call" | "task" | "prompts/get" => expose_name(&mut step.params["name"], server),
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => expose_uri(&mut step.params["uri"], server),
             "completion/complete" if prompt_reference => expose_name(&mut step.params["ref"]["name"], server),
             "completion/complete" => expose_uri(&mut step.params["ref"]["uri"], server),

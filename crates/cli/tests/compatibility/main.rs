@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use clients::Client;
-use compare::{Difference, differences, unstable};
+use compare::{Difference, Pair, unstable};
 use endpoint::Endpoint;
 use harness::gateway::{Gateway, Project};
 use servers::{Crossing, Everything, Server};
@@ -43,6 +43,23 @@ compatibility! {
     rmcp_initialize: |_| Client::rmcp("legacy");
     rmcp_discover: |_| Client::rmcp("auto");
     inspector: |home| Client::inspector("legacy", home);
+    wire_legacy: |_| Client::wire("legacy");
+    wire_modern: |_| Client::wire(clients::MODERN);
+}
+
+/// Where no gateway runs for the configuration, `sallyport stdio` is one itself.
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn stdio_without_a_gateway_running() {
+    let project = Project::new("");
+    let mut servers = vec![Server::filesystem(&project.path("")), Server::time()];
+    servers.iter_mut().for_each(Server::expect_nobody_asked);
+    project.configure(&configuration(&servers));
+    let mut client = Client::wire("legacy");
+    let mut found = Vec::new();
+    let direct: Direct = servers.iter().map(|server| visit_directly(&project, &mut client, server, &mut found)).collect();
+    found.extend(visit_merged(&project, "stdio", stdio_of(&project), &mut client, &servers, &direct));
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 /// What the client got from each server without the gateway, in the order of the servers.
@@ -55,6 +72,9 @@ fn all_servers_at_all_endpoints(client: impl FnOnce(&Path) -> Client) {
     let mut servers = Server::all(&project.path(""), &everything);
     if client.is_costly {
         servers.retain(|server| matches!(server.direct, Target::Command { .. }));
+    }
+    if !client.can_be_asked {
+        servers.iter_mut().for_each(Server::expect_nobody_asked);
     }
     project.configure(&configuration(&servers));
 
@@ -70,11 +90,18 @@ fn all_servers_at_all_endpoints(client: impl FnOnce(&Path) -> Client) {
     }
     let http = Target::Url { url: gateway.url("/mcp"), transport: "streamable-http" };
     found.extend(visit_merged(&project, "/mcp", http, &mut client, &servers, &direct));
-    let stdio = Target::Command { command: project.stdio_command(), env: project.environment().into_iter().collect() };
-    found.extend(visit_merged(&project, "stdio", stdio, &mut client, &servers, &direct));
+    if client.knows_sse() && !client.is_modern() && !client.is_costly {
+        let sse = Target::Url { url: gateway.url("/sse"), transport: "sse" };
+        found.extend(visit_merged(&project, "/sse", sse, &mut client, &servers, &direct));
+    }
+    found.extend(visit_merged(&project, "stdio", stdio_of(&project), &mut client, &servers, &direct));
 
     let log = gateway.log();
     assert!(found.is_empty(), "{} differences:\n{}\n\nthe gateway's log ends:\n{}", found.len(), found.join("\n"), tail(&log));
+}
+
+fn stdio_of(project: &Project) -> Target {
+    Target::Command { command: project.stdio_command(), env: project.environment().into_iter().collect() }
 }
 
 fn configuration(servers: &[Server]) -> String {
@@ -109,7 +136,7 @@ fn visit_directly(project: &Project, client: &mut Client, server: &Server, found
 /// The steps of a server that this client has means for.
 fn steps_for(client: &Client, server: &Server) -> Vec<Step> {
     let mut steps: Vec<Step> = server.plan();
-    steps.retain(|step| !client.cannot.contains(&step.method));
+    steps.retain(|step| client.can(step));
     if client.is_costly {
         let mut seen = BTreeSet::new();
         steps.retain(|step| seen.insert((step.method, step.tool().map(str::to_owned))));
@@ -182,11 +209,15 @@ fn check_steps(
         let refused = match server.expectation(step).crosses {
             Crossing::Always => false,
             Crossing::WithinOneEra => client.is_modern(),
+            Crossing::Question => client.is_modern() || !client.can_be_asked,
             Crossing::Never => true,
         };
         let differences = match (refused, direct) {
-            (true, _) => carried_after_all(step, reply),
-            (false, Some(direct)) => differences(server, step, endpoint, &direct.steps[index], reply),
+            (true, _) => carried_after_all(client, server, step, reply),
+            (false, Some(direct)) => {
+                let reshaped = client.reshapes();
+                Pair { server, step, endpoint, direct: &direct.steps[index], through: reply, reshaped }.differences()
+            }
             // A client without HTTP+SSE has nothing to compare with, but has to be answered all the same.
             (false, None) => Vec::new(),
         };
@@ -195,7 +226,11 @@ fn check_steps(
     found
 }
 
-/// What cannot be carried has to be answered with an error; a client may also know by itself that it cannot ask.
-fn carried_after_all(step: &Step, reply: &Reply) -> Vec<Difference> {
-    if reply.is_error() { Vec::new() } else { vec![format!("{} is no error: {}", step.label(), reply.shown())] }
+/// What cannot be carried has to be answered with an error. A call tells why; of what is no call, a client may know by
+/// itself that its revision has no such thing.
+fn carried_after_all(client: &Client, server: &Server, step: &Step, reply: &Reply) -> Vec<Difference> {
+    let crossing = client.is_modern() && server.expectation(step).crosses != Crossing::Never;
+    let why = if crossing && step.tool().is_some() { "cannot cross" } else { "" };
+    let told = reply.is_error() && reply.shown().contains(why);
+    if told { Vec::new() } else { vec![format!("{} should be an error, saying {why:?}: {}", step.label(), reply.shown())] }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Server {
     pub(crate) steps: Vec<(Step, Expectation)>,
     /// Tools that are not called, each with the reason.
     pub(crate) not_called: Vec<(&'static str, &'static str)>,
+    /// Tools that the server offers only to clients that say they can be asked. The gateway's own session says so for all
+    /// its clients, and whoever cannot be asked gets an error.
+    pub(crate) asking: Vec<&'static str>,
     /// Entries of lists that only one side may have, each with the reason.
     pub(crate) one_sided: Vec<(&'static str, &'static str)>,
     /// Puts files back to where they were before a visit.
@@ -45,8 +48,10 @@ pub(crate) enum Crossing {
     /// A request and its result: always.
     #[default]
     Always,
-    /// A question, subscription or task: within one era; otherwise an error says so.
+    /// A subscription or task: within one era; otherwise an error says so.
     WithinOneEra,
+    /// A question to the client: within one era, if the client can be asked; otherwise an error says so.
+    Question,
     /// Something the gateway does not offer on a client's behalf: an error says so.
     Never,
 }
@@ -66,6 +71,16 @@ impl Server {
         ]
     }
 
+    /// npm `server-filesystem` alone.
+    pub(crate) fn filesystem(folder: &Path) -> Self {
+        filesystem::server(folder)
+    }
+
+    /// PyPI `mcp-server-time` alone.
+    pub(crate) fn time() -> Self {
+        time::server()
+    }
+
     /// The plain steps.
     pub(crate) fn plan(&self) -> Vec<Step> {
         self.steps.iter().map(|(step, _)| step.clone()).collect()
@@ -73,6 +88,11 @@ impl Server {
 
     pub(crate) fn expectation(&self, step: &Step) -> Expectation {
         self.steps.iter().find(|(known, _)| known == step).map(|(_, expectation)| expectation.clone()).unwrap_or_default()
+    }
+
+    /// Marks the tools that ask as ones that only the gateway has.
+    pub(crate) fn expect_nobody_asked(&mut self) {
+        self.one_sided.extend(self.asking.drain(..).map(|tool| (tool, "offered only to clients that can be asked")));
     }
 
     /// Whether a list may lack the entry on one side.
@@ -89,6 +109,11 @@ fn stable(step: Step) -> (Step, Expectation) {
 /// A step whose answer differs at `places` from run to run, for the reason given.
 fn unstable(step: Step, places: &[&'static str], _because: &str) -> (Step, Expectation) {
     (step, Expectation { unstable: places.to_vec(), ..Expectation::default() })
+}
+
+/// A step in which the server asks the client back.
+fn question(step: Step) -> (Step, Expectation) {
+    (step, Expectation { crosses: Crossing::Question, ..Expectation::default() })
 }
 
 /// A step that works within one era alone, for the reason given.

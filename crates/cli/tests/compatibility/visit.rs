@@ -66,6 +66,16 @@ impl Step {
         Self { method: "tools/call", params: json!({ "name": tool, "arguments": arguments }) }
     }
 
+    /// A `tools/call` whose answer is a task, and steps that follow it; only `wire` takes them.
+    pub(crate) fn task(tool: &str, arguments: &Value) -> Self {
+        Self { method: "task", params: json!({ "name": tool, "arguments": arguments, "task": { "ttl": 60_000 } }) }
+    }
+
+    /// Asks after the task that was begun last.
+    pub(crate) fn of_the_task(method: &'static str) -> Self {
+        Self { method, params: json!({}) }
+    }
+
     pub(crate) fn prompt(name: &str, arguments: &Value) -> Self {
         Self { method: "prompts/get", params: json!({ "name": name, "arguments": arguments }) }
     }

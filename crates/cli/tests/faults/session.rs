@@ -1,15 +1,13 @@
 //! A small client of the 2025 revisions over HTTP, just enough to put load and faults on a gateway: one connection kept
 //! open, one request at a time.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use serde_json::{Value, json};
+
+use crate::harness::http::Connection;
 
 /// An initialized session on an endpoint of the gateway.
 pub(crate) struct Session {
-    stream: BufReader<TcpStream>,
+    connection: Connection,
     path: String,
     id: Option<String>,
     next_request: u64,
@@ -40,10 +38,8 @@ impl Called {
 
 impl Session {
     pub(crate) fn open(port: u16, path: &str) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the gateway listens");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket takes a timeout");
-        stream.set_nodelay(true).expect("a socket takes the option");
-        let mut session = Self { stream: BufReader::new(stream), path: path.to_owned(), id: None, next_request: 1 };
+        let connection = Connection::open(port);
+        let mut session = Self { connection, path: path.to_owned(), id: None, next_request: 1 };
         let client = json!({ "name": "fault-test", "version": "1.0.0" });
         let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
         let answer = session.request("initialize", &params);
@@ -83,76 +79,12 @@ impl Session {
     }
 
     fn post(&mut self, message: &Value) -> Option<Value> {
-        let body = message.to_string();
-        let session = self.id.as_ref().map_or_else(String::new, |id| format!("Mcp-Session-Id: {id}\r\n"));
-        let head = format!(
-            "POST {} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
-             MCP-Protocol-Version: 2025-11-25\r\n{session}Content-Length: {}\r\n\r\n",
-            self.path,
-            body.len(),
-        );
-        self.stream.get_mut().write_all(format!("{head}{body}").as_bytes()).expect("the gateway reads");
-        let (headers, body) = self.read_response();
-        if let Some(id) = headers.iter().find_map(|line| line.strip_prefix("mcp-session-id: ")) {
+        let mut headers = vec![("MCP-Protocol-Version", "2025-11-25")];
+        headers.extend(self.id.as_deref().map(|id| ("Mcp-Session-Id", id)));
+        let response = self.connection.post(&self.path, &headers, &message.to_string());
+        if let Some(id) = response.header("mcp-session-id") {
             self.id = Some(id.to_owned());
         }
-        answer_in(&body)
+        response.message().map(|text| serde_json::from_str(text).expect("an answer is JSON"))
     }
-
-    /// Headers in lower case, and the whole body.
-    fn read_response(&mut self) -> (Vec<String>, String) {
-        let mut headers = Vec::new();
-        loop {
-            let line = self.read_line();
-            if line.is_empty() {
-                break;
-            }
-            match line.split_once(": ") {
-                Some((name, value)) => headers.push(format!("{}: {value}", name.to_ascii_lowercase())),
-                None => headers.push(line),
-            }
-        }
-        let length = headers.iter().find_map(|line| line.strip_prefix("content-length: ")).map(|text| text.parse().expect("a length"));
-        let chunked = headers.iter().any(|line| line == "transfer-encoding: chunked");
-        let body = match (length, chunked) {
-            (Some(length), _) => self.read_bytes(length),
-            (None, true) => self.read_chunks(),
-            (None, false) => String::new(),
-        };
-        (headers, body)
-    }
-
-    fn read_line(&mut self) -> String {
-        let mut line = String::new();
-        let length = self.stream.read_line(&mut line).expect("the gateway answers");
-        assert!(length > 0, "the gateway closed the connection");
-        line.trim_end().to_owned()
-    }
-
-    fn read_bytes(&mut self, length: usize) -> String {
-        let mut bytes = vec![0; length];
-        self.stream.read_exact(&mut bytes).expect("the gateway sends what it announced");
-        String::from_utf8(bytes).expect("MCP is UTF-8")
-    }
-
-    fn read_chunks(&mut self) -> String {
-        let mut body = String::new();
-        loop {
-            let length = usize::from_str_radix(&self.read_line(), 16).expect("a chunk starts with its length");
-            body.push_str(&self.read_bytes(length));
-            self.read_line();
-            if length == 0 {
-                return body;
-            }
-        }
-    }
-}
-
-/// The answer in a body that is one message or a stream of events, whose last message it is.
-fn answer_in(body: &str) -> Option<Value> {
-    if let Ok(message) = serde_json::from_str(body) {
-        return Some(message);
-    }
-    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
-    data.filter_map(|text| serde_json::from_str::<Value>(text).ok()).rfind(|message| message.get("id").is_some())
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub(crate) mod gateway;
+pub(crate) mod http;
 pub(crate) mod loopback;
 pub(crate) mod peers;
 pub(crate) mod processes;

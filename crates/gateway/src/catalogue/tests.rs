@@ -53,6 +53,29 @@ fn a_servers_own_endpoint_shows_each_entry_as_the_server_wrote_it() {
 }
 
 #[test]
+fn the_schema_of_a_tool_that_asks_for_headers_is_at_hand_under_each_of_its_names() {
+    let schema = r#"{"properties":{"r":{"type":"string","x-mcp-header":"Region"}}}"#;
+    let asks = entry("asks", &format!(r#"{{"name":"asks","inputSchema":{schema}}}"#));
+    let says = entry("says", r#"{"name":"says","description":"no x-mcp-header here","inputSchema":{"type":"object"}}"#);
+    let listing = Listing { tools: [asks, says].into_iter().collect(), freshness: Freshness::Fresh, ..Listing::default() };
+    let set = ToolsetPlan {
+        tools: vec![globset::Glob::new("s__*").unwrap()],
+        rename: BTreeMap::from([("s__asks".to_owned(), "renamed".to_owned())]),
+        describe: BTreeMap::new(),
+    };
+    let catalogue = Catalogue::new("g1".into(), vec![member("s", listing)], &BTreeMap::from([("set".to_owned(), set)]));
+    for (endpoint, asks, says) in [
+        (Endpoint::All, "s__asks", "s__says"),
+        (Endpoint::Server("s".into()), "asks", "says"),
+        (Endpoint::Toolset("set".into()), "renamed", "s__says"),
+    ] {
+        let tools = &catalogue.view(&endpoint).unwrap().tools;
+        assert_eq!(tools.get(asks).unwrap().header_schema.as_ref().unwrap().as_str(), schema, "{endpoint}");
+        assert!(tools.get(says).unwrap().header_schema.is_none(), "{endpoint}");
+    }
+}
+
+#[test]
 fn a_call_goes_to_the_server_that_has_the_tool_under_its_own_name() {
     let long = "x".repeat(60);
     let catalogue = catalogue(vec![with_tools("one", &["a", &long]), with_tools("two", &["a.b"])]);
@@ -104,7 +127,8 @@ fn resources_and_completions_find_their_way_back() {
     params.set("uri", RawJson::string("s.mcp:test://t/5"));
     let read = catalogue.resolve(Request::new(Method::ResourcesRead, params), &Endpoint::All).unwrap();
     assert_eq!(read.routed.request.params.to_json().as_str(), r#"{"uri":"test://t/5"}"#);
-    let params = RawJson::from_static(r#"{"ref":{"type":"ref/resource","uri":"s.mcp:test://t/{id}"},"argument":{"name":"id","value":"1"}}"#);
+    let params =
+        RawJson::from_static(r#"{"ref":{"type":"ref/resource","uri":"s.mcp:test://t/{id}"},"argument":{"name":"id","value":"1"}}"#);
     let complete = catalogue.resolve(Request::new(Method::Complete, params.object().unwrap()), &Endpoint::All).unwrap();
     assert_eq!(complete.routed.request.params.get("ref").unwrap().as_str(), r#"{"type":"ref/resource","uri":"test://t/{id}"}"#);
     let mut params = RawObject::new();

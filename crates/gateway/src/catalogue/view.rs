@@ -32,6 +32,8 @@ pub(crate) struct Item {
     pub(crate) read_only: Option<bool>,
     /// Whether the server's annotations are believed.
     pub(crate) trusted: bool,
+    /// A tool's `inputSchema`, if it asks for arguments to be repeated in headers (`x-mcp-header`).
+    pub(crate) header_schema: Option<RawJson>,
 }
 
 /// The four lists of MCP.
@@ -186,7 +188,8 @@ impl Lane {
 fn read_cursor(cursor: &str, generation: &str) -> Result<usize, Failure> {
     let offset = cursor.strip_prefix(generation).and_then(|rest| rest.strip_prefix('.')).and_then(|offset| offset.parse().ok());
     offset.ok_or_else(|| {
-        Failure::client(FailureKind::InvalidParams, "the cursor belongs to a list that has changed since").with_hint("list again from the start")
+        Failure::client(FailureKind::InvalidParams, "the cursor belongs to a list that has changed since")
+            .with_hint("list again from the start")
     })
 }
 

@@ -95,7 +95,8 @@ pub struct ServerConfig {
     /// references in it (`${env:NAME}`); `{ text = "…" }` is taken word by word.
     pub env: BTreeMap<String, Value>,
 
-    /// The working directory of the program. Default: the folder of the configuration, because that is the project.
+    /// The working directory of the program. Default: the folder of the configuration, because that is the project; where the
+    /// program does not see that, the first folder that it may write or read.
     pub cwd: Option<String>,
 
     /// The boundary around the program: `auto`, `os`, `none`, or a back-end with its settings. Default: `auto`, the strongest
@@ -107,7 +108,8 @@ pub struct ServerConfig {
     /// folder of the configuration (unless that is the home folder), when neither `read` nor `write` is given.
     pub read: Vec<String>,
 
-    /// Files and folders the program may read and write. Default: none, because few servers need it.
+    /// Files and folders the program may read and write; nothing in them can be executed. What `read` names inside of one stays
+    /// read-only, and so does the configuration itself. Default: none, because few servers need it.
     pub write: Vec<String>,
 
     /// Where the program may connect to: `HOST`, `HOST:PORT`, or `*`. Default: nowhere, because a server that cannot reach the

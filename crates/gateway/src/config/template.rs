@@ -53,13 +53,13 @@ pub(crate) fn of_text(text: &str) -> Result<Template, BadText> {
     Ok(Template::new(parts))
 }
 
-/// Writes `text` so that [`of_text`] gives it back without seeing a reference in it.
+/// Writes `text` so that `of_text` gives it back without seeing a reference in it.
 #[must_use]
 pub fn escape(text: &str) -> String {
     text.replace("${", "$${")
 }
 
-/// Writes `text` so that [`of_value`] takes it word by word.
+/// Writes `text` so that `of_value` takes it word by word.
 #[must_use]
 pub fn verbatim(text: &str) -> Value {
     if SecretReference::is_meant_by(text) { Value::Verbatim(Verbatim { text: text.to_owned() }) } else { Value::Written(escape(text)) }

@@ -152,6 +152,10 @@ sandbox = "none"
 write = ["."]
 env = { API_KEY = "0123456789", OTHER = "env:UNSET" }
 
+[servers.writer]
+command = ["server"]
+write = ["."]
+
 [servers.closed]
 command = ["server"]
 read_only = true
@@ -161,6 +165,9 @@ url = "http://mcp.example.com/mcp"
 
 [servers.files]
 builtin = { filesystem = { root = ".", write = true } }
+
+[servers.history]
+builtin = { git = { root = ".", write = true } }
 
 [servers.home]
 builtin = { filesystem = { root = "~" } }
@@ -216,7 +223,7 @@ timeouts = { call = "15m" }
     assert_eq!(program.arguments[1].as_text(), Some("a${b}"));
     assert_eq!(program.environment["AUTH"].to_string(), format!("Bearer ${{file:{}}}", folder.join("secret").display()));
     assert_eq!(program.environment["URL"].as_text(), Some("file:./dev.db"));
-    assert_eq!(program.folder, folder.join("sub"));
+    assert_eq!(program.folder, Some(folder.join("sub")));
     assert_eq!(program.write, [folder.join("data"), "/home/me/notes".into()]);
     assert!(program.read.is_empty(), "naming `write` is naming the roots");
     assert_eq!(program.network[0].to_string(), "api.github.com:443");
@@ -240,7 +247,46 @@ fn a_home_folder_is_nobodys_project() {
     let origin = Origin { file: None, folder: "/home".into() };
     let plan = validate(config, origin, &|_| Some("/home/me".into())).unwrap();
     assert!(stdio(&plan, "a").read.is_empty());
+    assert_eq!(stdio(&plan, "a").folder, None, "a folder that is not shown is nowhere to start");
     assert_eq!(plan.warnings.len(), 1);
+}
+
+#[test]
+fn a_program_starts_in_the_project_where_it_sees_it_and_in_what_is_named_in_any_case() {
+    let plan = toml(
+        r#"
+[servers.default]
+command = ["a"]
+[servers.inner]
+command = ["a"]
+read = ["data"]
+[servers.named]
+command = ["a"]
+read = ["data"]
+cwd = "."
+[servers.open]
+command = ["a"]
+read = ["data"]
+sandbox = "none"
+"#,
+    )
+    .unwrap();
+    let project = Some(plan.origin.folder.clone());
+    for (name, folder) in [("default", &project), ("inner", &None), ("named", &project), ("open", &project)] {
+        assert_eq!(stdio(&plan, name).folder, *folder, "{name}");
+    }
+}
+
+#[test]
+fn an_installing_command_that_cannot_be_carried_out_is_told_unless_a_secret_is_in_it() {
+    let told = |arguments: &str| told_of_toml(&format!("[servers.a]\ncommand = [\"npx\", {arguments}]\n"));
+    for refused in [r#""-c", "server --x""#, r#""--no-such-option", "server""#] {
+        let told = told(refused);
+        assert!(told.starts_with("error: ") && told.contains("servers.a.command") && told.contains("hint: "), "{told}");
+    }
+    for fine in [r#""-y", "server", "-c""#, r#""--key=${env:TOKEN}", "server""#] {
+        assert_eq!(told(fine), "", "{fine}");
+    }
 }
 
 #[test]

@@ -50,6 +50,12 @@ impl UpstreamState {
         }
     }
 
+    /// Whether a package is being installed for it, or that is waited for: it may take minutes where everything else takes seconds.
+    #[must_use]
+    pub fn is_installing(&self) -> bool {
+        matches!(self, Self::Starting { doing, .. } if doing.contains("install"))
+    }
+
     /// The state as the metrics have it.
     pub(crate) fn measured(&self) -> metric::UpstreamState {
         match self {
@@ -172,6 +178,13 @@ fn roll() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_that_installs_is_told_from_one_that_does_not() {
+        let starting = |doing| UpstreamState::Starting { since: Instant::now(), doing: Cow::Borrowed(doing) };
+        assert!(starting("installing a@1").is_installing() && starting("waiting for another installation of a@1").is_installing());
+        assert!(!starting("connecting").is_installing() && !UpstreamState::Idle.is_installing());
+    }
 
     #[test]
     fn waits_double_up_to_the_cap_and_never_exceed_it() {

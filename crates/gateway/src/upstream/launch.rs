@@ -1,6 +1,7 @@
 //! The ways to a server: a child in its boundary, an address, a built-in.
 
 mod child;
+pub(crate) mod own_rules;
 mod remote;
 mod values;
 

@@ -32,6 +32,12 @@ impl Subscribed {
         }
     }
 
+    /// Takes over what another server of that name was asked, before it is reached for the first time.
+    pub(crate) fn take_over(&self, other: &Self) {
+        let uris = other.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = uris;
+    }
+
     /// Subscribes to them over a new connection; each may take `limit`.
     pub(crate) async fn renew(&self, link: &Link, own: &Own, limit: Duration) {
         let uris = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();

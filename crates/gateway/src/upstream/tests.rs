@@ -178,6 +178,13 @@ async fn a_server_started_again_is_asked_for_its_subscriptions_again() {
     peers[0].die("it exited with code 0");
     sleep(Duration::from_secs(1)).await;
     assert_eq!(*asked.lock().unwrap(), ["resources/subscribe a:2"]);
+
+    asked.lock().unwrap().clear();
+    let (successor, _) = self::upstream(plan(), Starts::of([Ok(peer())]));
+    successor.take_the_place_of(&upstream);
+    successor.start();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(*asked.lock().unwrap(), ["resources/subscribe a:2"], "a reload made the server anew");
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,6 +53,7 @@ def call(name, arguments, token):
         os.close(1)
         time.sleep(3600)
     if name == "deafen":
+        os.close(0)
         DEAF.append(True)
     if name == "grow":
         TOOLS.append("grown")
@@ -98,5 +99,4 @@ for line in iter(sys.stdin.readline, ""):
     else:
         say({"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32601, "message": "no such method"}})
     if DEAF:
-        os.close(0)
         time.sleep(3600)

@@ -39,7 +39,8 @@ fn a_modern_result_carries_our_name_and_asks_back() {
 
 #[test]
 fn a_modern_result_loses_what_no_legacy_client_knows() {
-    let modern = r#"{"resultType":"complete","ttlMs":5,"cacheScope":"public","tools":[],"_meta":{"io.modelcontextprotocol/serverInfo":{}}}"#;
+    let modern =
+        r#"{"resultType":"complete","ttlMs":5,"cacheScope":"public","tools":[],"_meta":{"io.modelcontextprotocol/serverInfo":{}}}"#;
     assert_eq!(cross(modern, Revision::LATEST, Method::ToolsList, Revision::V2025_11_25).unwrap(), r#"{"tools":[]}"#);
     let vendor = r#"{"_meta":{"com.x/y":1,"io.modelcontextprotocol/serverInfo":{}},"content":[]}"#;
     assert_eq!(

@@ -24,10 +24,12 @@ pub(super) fn steps(place: &Place, package: &Package) -> Result<Vec<Step>, Error
     fs::write(&project, r#"{"private":true}"#)
         .map_err(|cause| Error::io(format_args!("{} cannot be written", project.display()), &cause))?;
     let (tree, cache) = (place.tree().display().to_string(), place.tmp().join("npm").display().to_string());
-    let options = ["--ignore-scripts", "--save-prod", "--global=false", "--location=project", "--install-strategy=hoisted"];
+    // A dependency that is a git repository would be prepared by running it.
+    let unrun = ["--ignore-scripts", "--allow-git=none"];
+    let options = ["--save-prod", "--global=false", "--location=project", "--install-strategy=hoisted"];
     let quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--no-progress", "--loglevel=error"];
     let folders = ["--prefix", &tree, "--cache", &cache, "--"];
-    let args = ["install"].into_iter().chain(options).chain(quiet).chain(folders);
+    let args = ["install"].into_iter().chain(unrun).chain(options).chain(quiet).chain(folders);
     let args = args.chain(package.requirements.iter().map(String::as_str));
     Ok(vec![Step::new("npm", args)])
 }

@@ -23,8 +23,14 @@ pub(super) fn steps(place: &Place, package: &Package, path: Option<&str>) -> Vec
         let quiet = ["--no-progress", "--cache-dir", &tmp, "--no-python-downloads"];
         let make = ["venv", &tree];
         let fill = ["pip", "install", "--only-binary", ":all:", "--link-mode", "copy", "--python", &python];
-        let make = Step::new("uv", quiet.into_iter().chain(make));
-        return vec![make, Step::new("uv", quiet.into_iter().chain(fill).chain(["--"]).chain(wanted))];
+        // uv leaves it to the first start, which cannot write there. Without `site` nothing of the packages is run; some of
+        // them hold files that no Python can compile.
+        let compile = ["-I", "-S", "-m", "compileall", "-qq", &tree];
+        return vec![
+            Step::new("uv", quiet.into_iter().chain(make)),
+            Step::new("uv", quiet.into_iter().chain(fill).chain(["--"]).chain(wanted)),
+            Step::new(python.as_str(), compile).optional(),
+        ];
     }
     let quiet =
         ["--no-cache-dir", "--no-input", "--no-color", "--progress-bar", "off", "--disable-pip-version-check", "--no-warn-script-location"];

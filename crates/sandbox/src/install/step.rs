@@ -16,11 +16,18 @@ use crate::profile::{EnvText, Limits, Network, Profile, Program};
 pub(super) struct Step {
     pub(super) command: String,
     pub(super) args: Vec<String>,
+    /// Its failure is not that of the installation.
+    pub(super) optional: bool,
 }
 
 impl Step {
     pub(super) fn new(command: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { command: command.into(), args: args.into_iter().map(Into::into).collect() }
+        Self { command: command.into(), args: args.into_iter().map(Into::into).collect(), optional: false }
+    }
+
+    /// A step that may fail.
+    pub(super) fn optional(self) -> Self {
+        Self { optional: true, ..self }
     }
 
     pub(super) fn program(self, place: &Place, mut env: BTreeMap<String, EnvText>) -> Program {
@@ -108,15 +115,12 @@ const HINTS: &[(&[&str], &str)] = &[
     ),
     (&["ensurepip is not available"], "install Python's venv module (package python3-venv of Debian and Ubuntu), or uv"),
     (
-        &[
-            "E404",
-            "404 Not Found",
-            "ETARGET",
-            "No matching distribution found",
-            "was not found in the package registry",
-            "No solution found",
-            "has no wheels",
-        ],
+        &["npm error code E404", "npm error code ETARGET"],
+        "look at the name and the version; a private package needs its registry in ~/.npmrc",
+    ),
+    (&["EALLOWGIT"], "a package that depends on a git repository is not installed, because preparing that runs its code"),
+    (
+        &["No matching distribution found", "was not found in the package registry", "No solution found", "has no wheels"],
         "look at the name and the version; of PyPI only built packages (wheels) for this Python and machine are installed, because building runs their code",
     ),
     (
@@ -138,8 +142,8 @@ mod tests {
     fn what_package_managers_say_leads_to_a_hint() {
         for (line, expected) in [
             ("npm error code ENOTFOUND", "cannot be reached"),
-            ("npm error 404 Not Found - GET https://registry.example/x - Not found", "look at the name"),
-            ("ERROR: No matching distribution found for x", "look at the name"),
+            ("npm error code E404", "~/.npmrc"),
+            ("ERROR: No matching distribution found for x", "only built packages"),
             ("  x Failed to fetch: dns error: failed to lookup address information", "cannot be reached"),
             ("npm error code E401", "credentials"),
             ("npm error code SELF_SIGNED_CERT_IN_CHAIN", "not trusted"),

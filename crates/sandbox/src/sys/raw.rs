@@ -106,7 +106,7 @@ pub(super) fn die_by(signal: i32) {
     unsafe { libc::raise(signal) };
 }
 
-/// The signals that [`next_signal`] waits for are kept back instead of acting at once.
+/// The signals that [`next_signal_is_terminate`] waits for are kept back instead of acting at once.
 pub(super) fn hold_back_child_and_terminate() {
     let set = child_and_terminate();
     // SAFETY: `set` is initialised and outlives the call; no old set is asked for.

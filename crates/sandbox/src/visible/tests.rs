@@ -116,6 +116,22 @@ fn a_root_to_write_inside_one_to_read_stays_writable_and_repeats_are_dropped() {
 }
 
 #[test]
+fn a_root_to_read_inside_one_to_write_stays_read_only_and_the_folders_between_are_held() {
+    let folder = Folder::new();
+    let file = folder.file("project/a/b/rules", "");
+    let beside = folder.file("project/a/beside/x", "");
+    let mut program = Program::new("test", "/bin/sh");
+    program.args = vec![beside.display().to_string(), folder.path("project/a").display().to_string()];
+    let profile = Profile { read: vec![file.clone()], write: vec![folder.path("project")], ..Profile::default() };
+
+    let view = view_of(&profile, &program);
+    assert_eq!(shown(&view, &file), Some(Access::Read));
+    assert_eq!(shown(&view, &beside), Some(Access::Write), "only what is named is read-only, not what an argument brings");
+    let here: Vec<_> = view.trees.iter().filter_map(|tree| tree.path.strip_prefix(folder.path("project")).ok()).collect();
+    assert_eq!(here, ["", "a", "a/b", "a/b/rules"].map(Path::new));
+}
+
+#[test]
 fn what_cannot_be_shown_is_an_error_that_names_it() {
     for (root, expected) in [("/", "root / cannot be shown"), ("/proc", "root /proc"), ("/no/such", "root /no/such")] {
         let profile = Profile { read: vec![root.into()], ..Profile::default() };

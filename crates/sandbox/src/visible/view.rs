@@ -1,6 +1,6 @@
 //! Collects trees and the symbolic links that lead to them, so that every path means inside what it means outside.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -13,6 +13,10 @@ const MOST_LINKS: usize = 40;
 pub(super) struct ViewBuilder {
     trees: BTreeMap<PathBuf, Tree>,
     links: BTreeMap<PathBuf, PathBuf>,
+    /// Named to be read: stays read-only inside a root to write.
+    read_only: BTreeSet<PathBuf>,
+    /// Folders on the way to those, in a root to write.
+    held: BTreeSet<PathBuf>,
 }
 
 /// Where a path leads: its canonical form and the links on the way.
@@ -39,6 +43,15 @@ impl ViewBuilder {
         Ok(walk.canonical)
     }
 
+    /// The same for a root that was named: of two roots, one inside the other, each has the access it was named with.
+    pub(super) fn add_root(&mut self, path: &Path, access: Access) -> io::Result<PathBuf> {
+        let canonical = self.add(path, access)?;
+        if access == Access::Read {
+            self.read_only.insert(canonical.clone());
+        }
+        Ok(canonical)
+    }
+
     /// The same for what nobody named: skipped when it is missing or not a plain file or folder (a socket or a device
     /// that an argument happens to name must not become a way out), or when it may not be shown.
     pub(super) fn add_if_there(&mut self, path: &Path, access: Access) {
@@ -52,24 +65,48 @@ impl ViewBuilder {
     }
 
     /// The view: no tree that its enclosing tree shows already, no link inside a tree.
-    pub(super) fn finish(self) -> View {
+    pub(super) fn finish(mut self) -> View {
+        self.hold_folders();
         let mut trees: Vec<Tree> = Vec::new();
-        for tree in self.trees.into_values() {
+        for tree in self.trees.values() {
             let enclosing = trees.iter().rev().find(|outer| tree.path.starts_with(&outer.path));
-            let shown = enclosing.is_some_and(|outer| outer.folder && !adds_to(&tree, outer));
+            let shown = enclosing.is_some_and(|outer| outer.folder && !self.adds_to(tree, outer));
             if !shown {
-                trees.push(tree);
+                trees.push(tree.clone());
             }
         }
         let outside = |link: &PathBuf| !trees.iter().any(|tree| link.starts_with(&tree.path));
         let links = self.links.into_iter().filter(|(link, _)| outside(link)).collect();
         View { trees, links }
     }
-}
 
-/// Whether `inner` allows something that `outer`, which contains it, does not.
-fn adds_to(inner: &Tree, outer: &Tree) -> bool {
-    inner.access == Access::Write && outer.access != Access::Write
+    /// Makes each folder between a root to write and what is read-only in it a tree, and so a mount of its own: the kernel
+    /// refuses to rename those. Else the folder could be moved away and another one put in its place.
+    fn hold_folders(&mut self) {
+        for inner in &self.read_only {
+            let above = inner.ancestors().skip(1);
+            let is_written = |folder: &&Path| self.trees.get(*folder).is_some_and(|tree| tree.access == Access::Write);
+            let between = above.clone().take_while(|folder| !is_written(folder)).count();
+            if between == above.clone().count() {
+                continue; // in no root to write
+            }
+            let folders = above.take(between).filter(|folder| !self.read_only.contains(*folder));
+            self.held.extend(folders.map(Path::to_path_buf));
+        }
+        for folder in &self.held {
+            self.trees.insert(folder.clone(), Tree { path: folder.clone(), access: Access::Write, folder: true });
+        }
+    }
+
+    /// Whether `inner` is to be other than `outer`, which contains it, would make it.
+    fn adds_to(&self, inner: &Tree, outer: &Tree) -> bool {
+        match (inner.access, outer.access) {
+            (Access::Write, Access::Write) => self.held.contains(&inner.path),
+            (Access::Write, _) => true,
+            (_, Access::Write) => self.read_only.contains(&inner.path),
+            _ => false,
+        }
+    }
 }
 
 /// Follows `path` one component at a time, as the kernel does.

@@ -44,14 +44,22 @@ pub(super) struct Root {
     path: PathBuf,
     /// The path as it was configured: what a model that was told of it may write.
     named: PathBuf,
+    /// What is never written, below the root.
+    protected: Vec<PathBuf>,
 }
 
 impl Root {
-    pub(super) fn open(named: &Path) -> Result<Self, BuildError> {
+    pub(super) fn open(named: &Path, protected: &[PathBuf]) -> Result<Self, BuildError> {
         let fault = |error: io::Error| BuildError::new(format!("folder {}: {}", named.display(), reason(&error)));
         let path = named.canonicalize().map_err(fault)?;
         let folder = Dir::open_ambient_dir(&path, ambient_authority()).map_err(fault)?;
-        Ok(Self { folder, path, named: named.to_owned() })
+        let protected = protected.iter().flat_map(|file| places(file)).filter_map(|file| Some(file.strip_prefix(&path).ok()?.to_owned()));
+        Ok(Self { protected: protected.collect(), folder, path, named: named.to_owned() })
+    }
+
+    /// Whether a path without links is one that is never written, or holds one.
+    pub(super) fn protects(&self, resolved: &Path) -> bool {
+        self.protected.iter().any(|file| file.starts_with(resolved))
     }
 
     pub(super) fn folder(&self) -> &Dir {
@@ -103,6 +111,14 @@ impl Root {
             _ => told,
         }
     }
+}
+
+/// Where a file is: every link on the way to it, by its own place, and what they lead to in the end. Replacing any of them would
+/// replace the file.
+fn places(file: &Path) -> Vec<PathBuf> {
+    let place = |path: &Path| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    let links = file.ancestors().skip(1).filter(|path| path.is_symlink());
+    links.chain([file]).filter_map(place).chain(file.canonicalize().ok()).collect()
 }
 
 fn outside(shown: &str, root: &Path) -> ToolError {

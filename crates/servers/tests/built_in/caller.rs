@@ -52,12 +52,22 @@ impl Caller {
         Self::new(json!({ "filesystem": { "root": root, "write": write } }))
     }
 
+    /// A `filesystem` server that writes, but not `file`.
+    pub fn protecting(root: &Path, file: &Path) -> Self {
+        let mut config: BuiltInConfig = serde_json::from_value(json!({ "filesystem": { "root": root, "write": true } })).unwrap();
+        config.protect(file.to_owned());
+        Self::of(config)
+    }
+
     pub fn git(root: &Path, write: bool) -> Self {
         Self::new(json!({ "git": { "root": root, "write": write } }))
     }
 
     pub fn new(config: Value) -> Self {
-        let config: BuiltInConfig = serde_json::from_value(config).unwrap();
+        Self::of(serde_json::from_value(config).unwrap())
+    }
+
+    fn of(config: BuiltInConfig) -> Self {
         let server = Arc::from(config.build().unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let mut caller = Self { server, runtime, tools: Vec::new(), schemas: HashMap::new() };

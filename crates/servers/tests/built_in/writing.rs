@@ -51,6 +51,35 @@ fn a_link_inside_is_written_through_and_stays_a_link() {
 }
 
 #[test]
+fn a_protected_file_is_read_and_neither_written_nor_moved_nor_replaced() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().canonicalize().unwrap();
+    fs::create_dir_all(folder.join("root/sub")).unwrap();
+    fs::write(folder.join("root/sub/rules"), "rules").unwrap();
+    fs::write(folder.join("root/other"), "other").unwrap();
+    symlink("sub/rules", folder.join("root/alias")).unwrap();
+    symlink("root/sub", folder.join("link")).unwrap();
+    // Named through a link outside, and asked for through one inside.
+    let caller = Caller::protecting(&folder.join("root"), &folder.join("link/rules"));
+    for path in ["sub/rules", "alias", "./sub/../sub/rules"] {
+        assert_eq!(caller.ok("read_file", json!({ "path": path })).text(), "rules");
+        let edits = json!([{ "old_text": "rules", "new_text": "none" }]);
+        for (tool, arguments) in
+            [("write_file", json!({ "path": path, "content": "none" })), ("edit_file", json!({ "path": path, "edits": edits }))]
+        {
+            assert!(caller.err(tool, arguments).contains("the gateway's configuration"), "{tool} {path}");
+        }
+    }
+    for (from, to) in [("sub/rules", "away"), ("sub", "away"), ("other", "sub/rules")] {
+        assert!(caller.err("move_file", json!({ "from": from, "to": to })).contains("the gateway's configuration"), "{from}");
+    }
+    assert_eq!(fs::read_to_string(folder.join("root/sub/rules")).unwrap(), "rules");
+    caller.ok("create_directory", json!({ "path": "sub" }));
+    caller.ok("write_file", json!({ "path": "sub/beside", "content": "" }));
+    caller.ok("move_file", json!({ "from": "alias", "to": "moved" }));
+}
+
+#[test]
 fn an_edit_changes_exactly_what_it_names() {
     let (folder, caller) = writer();
     let path = folder.path().join("a.rs");

@@ -68,7 +68,9 @@ impl Channel {
                 self.shared.set_discovery(discovery);
                 Ok(())
             }
-            Handshake::Modern => Err(self.shared.failure(Fault::Malformed("it refuses `initialize` on a transport that has nothing else".to_owned()))),
+            Handshake::Modern => {
+                Err(self.shared.failure(Fault::Malformed("it refuses `initialize` on a transport that has nothing else".to_owned())))
+            }
             Handshake::Refused(fault) => Err(self.shared.failure(fault)),
         }
     }
@@ -165,7 +167,11 @@ impl Channel {
     /// Takes one text from the server.
     pub(crate) fn take(self: &Arc<Self>, text: &Bytes) {
         message::read(text, |received| match received {
-            Received::Message(Message::Result { id, result }) => self.end(id.as_u64(), Ok(result)),
+            Received::Message(Message::Result { id, result }) => match id.as_u64() {
+                Some(id) => self.end(Some(id), Ok(result)),
+                // Only a server that could not read a request has an excuse for not naming it, and it has no result either.
+                None => self.shared.note_babble(text),
+            },
             Received::Message(Message::Error { id, error }) => self.end(id.and_then(|id| id.as_u64()), Err(Fault::Error(error))),
             Received::Message(other) => self.shared.take_unasked(other, None, &(Arc::clone(self) as Arc<dyn Back>)),
             Received::Malformed { id, what } => {

@@ -150,8 +150,8 @@ fn of_discover(result: &RawObject) -> Discovery {
 
 fn of_initialize(result: &RawObject) -> Result<Discovery, String> {
     let version = result.get_str("protocolVersion").ok_or("its answer to `initialize` names no protocol version")?;
-    let revision =
-        legacy_of_name(&version).ok_or_else(|| format!("its answer to `initialize` is in revision {version:?}, which is not spoken here"))?;
+    let revision = legacy_of_name(&version)
+        .ok_or_else(|| format!("its answer to `initialize` is in revision {version:?}, which is not spoken here"))?;
     Ok(discovery(revision, result, result.get("serverInfo")))
 }
 

@@ -38,7 +38,9 @@ impl Fault {
                 let text = format!("server `{server}` answered with error {}: {}", error.code, error.message);
                 fail(FailureKind::Upstream(error), Retry::Never, text)
             }
-            Self::Malformed(what) => fail(FailureKind::Malformed, Retry::Unknown, format!("server `{server}` gave a malformed answer: {what}")),
+            Self::Malformed(what) => {
+                fail(FailureKind::Malformed, Retry::Unknown, format!("server `{server}` gave a malformed answer: {what}"))
+            }
             Self::TooLarge(limit) => {
                 fail(FailureKind::TooLarge, Retry::Unknown, format!("server `{server}` gave an answer of more than {limit} bytes"))
             }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -46,7 +47,7 @@ pub(crate) struct HttpClient {
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     connect_timeout: Duration,
-    idle: Mutex<Vec<(Wire, Instant)>>,
+    idle: Mutex<Vec<Idle>>,
     sweeping: AtomicBool,
 }
 
@@ -117,17 +118,25 @@ impl HttpClient {
         let mut builder = Builder::new();
         builder.max_buf_size(READ_AHEAD);
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-        Ok(Wire { sender, driver: Some(Box::pin(driver)) })
+        Ok(Wire { sender, driver: Some(Box::pin(driver)), home: thread::current().id() })
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(Wire, Instant)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection of this thread that was used last: one of another thread would wake that thread at every byte.
+    fn own_idle(&self) -> Option<Idle> {
+        let mut idle = self.idle();
+        let own = thread::current().id();
+        let at = idle.iter().rposition(|idle| idle.wire.home == own)?;
+        Some(idle.remove(at))
     }
 
     /// A connection that can be used at once.
     async fn checkout(&self) -> Option<Wire> {
         loop {
-            let (mut wire, since) = self.idle().pop()?;
+            let Idle { mut wire, since } = self.own_idle()?;
             if since.elapsed() < IDLE_LIMIT && poll_fn(|cx| Poll::Ready(wire.is_usable(cx))).await {
                 return Some(wire);
             }
@@ -141,7 +150,7 @@ impl HttpClient {
             if idle.len() >= MOST_IDLE {
                 return;
             }
-            idle.push((wire, Instant::now()));
+            idle.push(Idle { wire, since: Instant::now() });
         }
         if !self.sweeping.swap(true, Ordering::AcqRel) {
             tokio::spawn(sweep(Arc::downgrade(self)));
@@ -155,7 +164,7 @@ async fn sweep(client: std::sync::Weak<HttpClient>) {
         tokio::time::sleep(IDLE_LIMIT).await;
         let Some(client) = client.upgrade() else { return };
         let mut idle = client.idle();
-        idle.retain(|(_, since)| since.elapsed() < IDLE_LIMIT);
+        idle.retain(|idle| idle.since.elapsed() < IDLE_LIMIT);
         if idle.is_empty() {
             client.sweeping.store(false, Ordering::Release);
             return;
@@ -184,6 +193,14 @@ struct Wire {
     sender: SendRequest<Body>,
     /// `None` once the connection is over.
     driver: Option<Driver>,
+    /// The thread it was opened on, whose reactor watches it.
+    home: ThreadId,
+}
+
+/// A connection that nobody uses.
+struct Idle {
+    wire: Wire,
+    since: Instant,
 }
 
 /// Why there is no answer.
@@ -218,7 +235,7 @@ impl Wire {
         match answered.await {
             Ok(response) => {
                 let (head, body) = response.into_parts();
-                Ok((Self { sender: self.sender, driver }, head, body))
+                Ok((Self { sender: self.sender, driver, home: self.home }, head, body))
             }
             Err(mut failed) => match failed.take_message() {
                 Some(request) => Err(Unsent::Returned(Box::new(request))),

@@ -62,9 +62,7 @@ pub(crate) fn wanted(discovery: &Discovery) -> Option<RawObject> {
         return None;
     }
     let mut filter = RawObject::new();
-    for (capability, name) in
-        [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")]
-    {
+    for (capability, name) in [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")] {
         let announced = discovery.capabilities.get_object(capability).ok().flatten();
         if announced.is_some_and(|settings| settings.get("listChanged").is_some_and(|value| value.as_str() == "true")) {
             filter.set(name, RawJson::from_static("true"));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sallyport_protocol::{BoxFuture, ErrorObject, Era, Message, RawObject, RequestId};
+use sallyport_protocol::{BoxFuture, Era, ErrorObject, Message, RawObject, RequestId};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 

@@ -18,7 +18,12 @@ use super::shared::Shared;
 /// The client for a target's origin.
 pub(crate) fn client(shared: &Shared, target: &Target) -> Result<Arc<HttpClient>, Failure> {
     HttpClient::new(&target.url, &target.trust, shared.options.connect_timeout).map_err(|why| {
-        Failure::upstream(shared.server(), FailureKind::Unreachable, Retry::Never, format!("server `{}` cannot be reached: {why}", shared.server()))
+        Failure::upstream(
+            shared.server(),
+            FailureKind::Unreachable,
+            Retry::Never,
+            format!("server `{}` cannot be reached: {why}", shared.server()),
+        )
     })
 }
 

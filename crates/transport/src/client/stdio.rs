@@ -22,7 +22,12 @@ pub(crate) async fn open(
     let guard = TaskGuard::new(&tasks);
     let (writer, writing) = LineWriter::new(write, QUEUE_BYTES);
     // Not among the tasks that stop with the connection: what is queued is still written, then stdin is closed.
-    tokio::spawn(writing);
+    let connection = Arc::clone(&shared);
+    tokio::spawn(async move {
+        if let Err(error) = writing.await {
+            connection.end(&format!("its input broke: {error}")); // nothing reaches it any more, though it may go on
+        }
+    });
     let channel = Channel::new(shared, Out::Lines(writer), tasks.clone());
     tasks.spawn(read_lines(Arc::clone(&channel), LineReader::new(read, limit), limit));
     channel.negotiate().await?;

@@ -3,13 +3,12 @@
 mod answer;
 mod session;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
-use sallyport_protocol::{
-    BoxFuture, Client, Context, Era, Failure, Message, Method, RawJson, RawObject, Reply, Request, RequestId,
-};
+use sallyport_protocol::{BoxFuture, Client, Context, Era, Failure, Message, Method, RawJson, RawObject, Reply, Request, RequestId};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -50,6 +49,8 @@ pub(crate) struct StreamableHttp {
     renewing: tokio::sync::Mutex<()>,
     logging: Logging,
     subscriptions: Subscriptions,
+    /// Resources that were subscribed to, whatever the era: a lost session forgets them.
+    subscribed: Mutex<BTreeSet<String>>,
     tool_headers: ToolHeaders,
     tasks: Tasks,
     news: Mutex<Option<AbortHandle>>,
@@ -81,6 +82,7 @@ pub(crate) async fn open(target: &Target, options: Options) -> Result<Opened, Fa
         renewing: tokio::sync::Mutex::default(),
         logging: Logging::default(),
         subscriptions: Subscriptions::default(),
+        subscribed: Mutex::default(),
         tool_headers: ToolHeaders::default(),
         tasks,
         news: Mutex::default(),
@@ -110,12 +112,20 @@ impl StreamableHttp {
     }
 
     pub(crate) async fn handle(self: &Arc<Self>, request: Request, context: Context) -> Result<Reply, Failure> {
+        let reply = self.route(&request, context).await?;
+        if let Some(uri) = request.params.get_str("uri") {
+            self.remember(request.method, uri.into_owned());
+        }
+        Ok(reply)
+    }
+
+    async fn route(self: &Arc<Self>, request: &Request, context: Context) -> Result<Reply, Failure> {
         let revision = self.session().revision;
         let own = match local::way(request.method, revision.era()) {
-            Ok(Way::Send) => return self.call(&request, context).await,
+            Ok(Way::Send) => return self.call(request, context).await,
             Ok(Way::Empty) => Ok(RawObject::new()),
-            Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, &request).await,
-            Ok(Way::Unsubscribe) => self.subscriptions.end(&request),
+            Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, request).await,
+            Ok(Way::Unsubscribe) => self.subscriptions.end(request),
             Err(fault) => Err(fault),
         };
         own.map(|result| Reply { result, revision }).map_err(|fault| self.shared.failure(fault))

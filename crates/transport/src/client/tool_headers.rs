@@ -94,7 +94,14 @@ mod tests {
         let text = r#"{"tools":[{"name":"good","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}},{"name":"bad","inputSchema":{"properties":{"r":{"type":"number","x-mcp-header":"R"}}}},{"name":"plain","inputSchema":{}}],"ttlMs":0}"#;
         let mut result = RawJson::from_static(text).object().unwrap();
         headers.learn("x", &Request::new(Method::ToolsList, RawObject::new()), &mut result);
-        let names: Vec<String> = result.get("tools").unwrap().array().unwrap().iter().map(|tool| tool.object().unwrap().get_str("name").unwrap().into_owned()).collect();
+        let names: Vec<String> = result
+            .get("tools")
+            .unwrap()
+            .array()
+            .unwrap()
+            .iter()
+            .map(|tool| tool.object().unwrap().get_str("name").unwrap().into_owned())
+            .collect();
         assert_eq!(names, ["good", "plain"]);
         let call = |name: &str| {
             let mut params = RawObject::new();

@@ -56,10 +56,7 @@ fn annotations_that_may_not_be_there_are_named() {
         (r#"{"properties":{"a":{"type":"number","x-mcp-header":"A"}}}"#, "no string, integer or boolean"),
         (r#"{"properties":{"a":{"type":"object","x-mcp-header":"A"}}}"#, "no string, integer or boolean"),
         (r#"{"properties":{"a":{"x-mcp-header":"A"}}}"#, "no string, integer or boolean"),
-        (
-            r#"{"properties":{"a":{"type":"string","x-mcp-header":"A"},"b":{"type":"string","x-mcp-header":"a"}}}"#,
-            "another property has",
-        ),
+        (r#"{"properties":{"a":{"type":"string","x-mcp-header":"A"},"b":{"type":"string","x-mcp-header":"a"}}}"#, "another property has"),
         (r#"{"properties":{"a":{"type":"array","items":{"type":"string","x-mcp-header":"A"}}}}"#, "no chain"),
         (r#"{"oneOf":[{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}]}"#, "no chain"),
         (r##"{"$defs":{"d":{"type":"string","x-mcp-header":"A"}},"properties":{"a":{"$ref":"#/$defs/d"}}}"##, "no chain"),
@@ -80,9 +77,13 @@ fn header_and_argument_must_agree() {
     assert!(check(Some("42"), r#"{"n":42}"#).is_ok());
     assert!(check(Some("42.0"), r#"{"n":42}"#).is_ok());
     assert!(check(None, r#"{"n":null}"#).is_ok());
-    for (header, arguments) in
-        [(Some("43"), r#"{"n":42}"#), (None, r#"{"n":42}"#), (Some("42"), "{}"), (Some("=?base64?*?="), r#"{"n":42}"#), (Some("inf"), r#"{"n":1}"#)]
-    {
+    for (header, arguments) in [
+        (Some("43"), r#"{"n":42}"#),
+        (None, r#"{"n":42}"#),
+        (Some("42"), "{}"),
+        (Some("=?base64?*?="), r#"{"n":42}"#),
+        (Some("inf"), r#"{"n":1}"#),
+    ] {
         assert!(check(header, arguments).is_err(), "{header:?} {arguments}");
     }
 }

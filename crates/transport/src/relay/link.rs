@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request as HttpRequest, StatusCode, header};
 use http_body_util::Full;
+use rustls_pki_types::CertificateDer;
 use sallyport_protocol::{Cancel, ErrorObject, Message, Meta, Method, RawJson, RawObject, Request, RequestId, Revision};
 use url::Url;
 
@@ -78,11 +79,16 @@ struct Session {
 }
 
 impl Link {
-    pub(super) fn new(url: &Url, bearer: Option<HeaderValue>, lines: LineWriter) -> Result<Arc<Self>, String> {
+    pub(super) fn new(
+        url: &Url,
+        bearer: Option<HeaderValue>,
+        trust: &[CertificateDer<'static>],
+        lines: LineWriter,
+    ) -> Result<Arc<Self>, String> {
         let host = url.host_str().ok_or("the URL has no host")?;
         let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         Ok(Arc::new(Self {
-            http: HttpClient::new(url, &[], CONNECT)?,
+            http: HttpClient::new(url, trust, CONNECT)?,
             host: HeaderValue::try_from(host).map_err(|error| error.to_string())?,
             url: url.clone(),
             bearer,

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sallyport_protocol::{
-    Asker, BoxFuture, Client, Era, ErrorObject, LogLevel, Message, RawJson, RawObject, Revision,
-};
+use sallyport_protocol::{Asker, BoxFuture, Client, Era, ErrorObject, LogLevel, Message, RawJson, RawObject, Revision};
 
 use super::outgoing::Outgoing;
 use crate::frame::{Line, LineWriter};

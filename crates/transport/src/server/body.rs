@@ -111,9 +111,7 @@ pub(crate) enum Source {
         /// Its answer, until it is sent.
         answer: Option<Parts>,
         /// What it says on the way.
-        outgoing: Arc<Outgoing>,
-        /// We.
-        reader: Reader,
+        aside: Aside,
     },
     /// A session: what it is told outside of requests.
     Session(SessionStream),
@@ -124,15 +122,15 @@ pub(crate) enum Source {
 impl Source {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Parts>> {
         match self {
-            Self::Work { work, answer, outgoing, reader } => {
+            Self::Work { work, answer, aside } => {
                 if let Some(running) = work
                     && let Poll::Ready(answered) = Pin::new(running).poll(cx)
                 {
                     *work = None;
                     *answer = Some(answered.message);
-                    outgoing.end();
+                    aside.outgoing.end();
                 }
-                match outgoing.poll_next(*reader, cx) {
+                match aside.outgoing.poll_next(aside.reader, cx) {
                     Poll::Ready(Some(message)) => Poll::Ready(Some(Parts::from(message).into_event())),
                     Poll::Ready(None) => Poll::Ready(answer.take().map(Parts::into_event)),
                     Poll::Pending => Poll::Pending,
@@ -141,6 +139,25 @@ impl Source {
             Self::Session(stream) => stream.poll_next(cx),
             Self::Listening(listening) => listening.poll_next(cx).map(|message| message.map(|message| Parts::from(message).into_event())),
         }
+    }
+}
+
+/// What a request says on its way, as long as somebody may hear it: dropping this tells the request that nobody does.
+pub(crate) struct Aside {
+    pub(crate) outgoing: Arc<Outgoing>,
+    reader: Reader,
+}
+
+impl Aside {
+    pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
+        let reader = outgoing.attach();
+        Self { outgoing, reader }
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.outgoing.end();
     }
 }
 

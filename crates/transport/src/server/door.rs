@@ -10,7 +10,7 @@ use sallyport_protocol::{
     Answer, Asker, BoxFuture, Cancel, Client, Context, Era, ErrorObject, Failure, FailureKind, Front, Incoming, Message, Method, RawJson,
     RawObject, Reply, Request, RequestId, Revision, ServerIdentity,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::answered::Answered;
 use super::parts::Parts;
@@ -42,7 +42,11 @@ impl Door {
 
     /// Writes the answer to request `id` as a client of `revision` must see it.
     pub(crate) fn answer(&self, id: &RequestId, method: Method, revision: Revision, outcome: Result<Reply, Failure>) -> Answered {
-        match outcome.and_then(|reply| reply_for(reply, method, revision, &self.identity)) {
+        let written = outcome.and_then(|reply| match method {
+            Method::Discover | Method::Initialize => Ok(reply.result), // written here, for this client
+            _ => reply_for(reply, method, revision, &self.identity),
+        });
+        match written {
             Ok(result) => self.result(id, &result),
             Err(failure) => self.refuse(&failure, Some(method), revision.era(), Some(id)),
         }
@@ -57,13 +61,15 @@ impl Door {
     pub(crate) fn refuse(&self, failure: &Failure, method: Option<Method>, era: Era, id: Option<&RequestId>) -> Answered {
         let cancelled = matches!(failure.kind, FailureKind::Cancelled);
         match (self.front.answer(failure, method, era), id) {
-            (Answer::Result(mut result), Some(id)) => {
-                if era == Era::Modern && result.get("resultType").is_none() {
-                    result.set("resultType", RawJson::from_static("\"complete\""));
-                }
+            (Answer::Result(result), Some(id)) => {
+                let revision = if era == Era::Modern { Revision::LATEST } else { Revision::LATEST_LEGACY };
+                let reply = Reply { result: result.clone(), revision: Revision::LATEST_LEGACY };
+                let result = reply_for(reply, method.unwrap_or(Method::ToolsCall), revision, &self.identity).unwrap_or(result);
                 Answered { cancelled, ..self.result(id, &result) }
             }
-            (Answer::Result(_), None) => error_answer(StatusCode::BAD_REQUEST, ErrorObject::new(ErrorObject::INVALID_REQUEST, failure.public.clone()), None),
+            (Answer::Result(_), None) => {
+                error_answer(StatusCode::BAD_REQUEST, ErrorObject::new(ErrorObject::INVALID_REQUEST, failure.public.clone()), None)
+            }
             (Answer::Error { status, error }, id) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 Answered { cancelled, ..error_answer(status, error, id) }
@@ -79,6 +85,16 @@ impl Door {
             future.await;
             drop(running);
         });
+    }
+
+    /// Runs a future to its end also when nobody waits for it any more; `None` where it could not be run.
+    pub(crate) async fn complete<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let (sender, done) = oneshot::channel();
+        self.spawn(async move {
+            // Dropped unread, the outcome undoes what it holds.
+            let _ = sender.send(future.await);
+        });
+        done.await.ok()
     }
 
     /// Waits until nothing runs that was [spawned](Self::spawn).

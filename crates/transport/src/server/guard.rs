@@ -11,7 +11,8 @@ use super::body::ResponseBody;
 const PREFLIGHT_SECONDS: &str = "600";
 
 /// Headers that a page may send, besides those that begin with `mcp-`.
-const PAGE_HEADERS: [HeaderName; 4] = [header::CONTENT_TYPE, header::ACCEPT, header::AUTHORIZATION, HeaderName::from_static("last-event-id")];
+const PAGE_HEADERS: [HeaderName; 4] =
+    [header::CONTENT_TYPE, header::ACCEPT, header::AUTHORIZATION, HeaderName::from_static("last-event-id")];
 
 /// Headers that a page may read.
 const SHOWN_HEADERS: &str = "Mcp-Session-Id, WWW-Authenticate";
@@ -171,7 +172,14 @@ mod tests {
         for origin in ["http://localhost:5173", "https://127.0.0.1", "http://[::1]:3000", "https://app.example.com"] {
             assert!(admits(&hosts, "localhost", Some(origin)), "{origin}");
         }
-        for origin in ["null", "https://evil.example.com", "http://localhost.evil.com", "file://localhost", "http://app.example.com", "http://u@localhost"] {
+        for origin in [
+            "null",
+            "https://evil.example.com",
+            "http://localhost.evil.com",
+            "file://localhost",
+            "http://app.example.com",
+            "http://u@localhost",
+        ] {
             assert!(!admits(&hosts, "localhost", Some(origin)), "{origin}");
         }
     }

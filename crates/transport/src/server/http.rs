@@ -25,7 +25,7 @@ use super::era::names_modern_version;
 use super::guard::{Hosts, preflight, show_to};
 use super::intake::Intake;
 use super::route::Route;
-use super::{http_sse, streamable_http};
+use super::{Turns, http_sse, streamable_http};
 use crate::session::SessionBounds;
 
 pub use super::connection::Patience;
@@ -55,6 +55,8 @@ pub struct Options {
     pub sessions: SessionBounds,
     /// What answers other paths.
     pub other: Other,
+    /// Threads that serve connections beside the one that the door itself runs on.
+    pub workers: Option<Arc<Turns>>,
 }
 
 impl Options {
@@ -70,6 +72,7 @@ impl Options {
             patience: Patience::default(),
             sessions: SessionBounds::default(),
             other: Arc::new(|_| not_found()),
+            workers: None,
         }
     }
 }
@@ -193,11 +196,24 @@ impl HttpDoor {
         }
         let connection = self.connections.add(peer, local.ip());
         let door = Arc::clone(self);
-        tokio::spawn(async move {
+        let serve = move |stream| async move {
             door.run(stream, &connection).await;
             connection.closed();
             drop(slot);
-        });
+        };
+        match self.options.workers.as_ref().and_then(|workers| workers.next()) {
+            None => drop(tokio::spawn(serve(stream))),
+            Some(worker) => {
+                // It leaves this thread's reactor and is taken up by the worker's.
+                let Ok(stream) = stream.into_std() else { return };
+                worker.spawn(async move {
+                    match TcpStream::from_std(stream) {
+                        Ok(stream) => serve(stream).await,
+                        Err(error) => tracing::warn!(%error, "a connection could not be handed over"),
+                    }
+                });
+            }
+        }
     }
 
     async fn run(self: &Arc<Self>, stream: TcpStream, connection: &Arc<Connection>) {
@@ -232,7 +248,12 @@ impl HttpDoor {
     }
 
     /// Asks the front whether this caller may come to this endpoint, before anything of the body is read.
-    fn admit(&self, endpoint: Endpoint, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Result<Admitted, Response<ResponseBody>> {
+    fn admit(
+        &self,
+        endpoint: Endpoint,
+        connection: &Arc<Connection>,
+        request: Request<IncomingBody>,
+    ) -> Result<Admitted, Response<ResponseBody>> {
         let peer = if self.options.behind_proxy { Peer::Remote(connection.peer.ip()) } else { Peer::from_address(connection.peer.ip()) };
         let credential = bearer(request.headers()).map(Arc::new);
         let incoming = Incoming { endpoint, credential, peer };
@@ -251,7 +272,11 @@ impl HttpDoor {
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
-async fn answer(door: Arc<HttpDoor>, connection: Arc<Connection>, request: Request<IncomingBody>) -> Result<Response<ResponseBody>, Infallible> {
+async fn answer(
+    door: Arc<HttpDoor>,
+    connection: Arc<Connection>,
+    request: Request<IncomingBody>,
+) -> Result<Response<ResponseBody>, Infallible> {
     let busy = connection.busy();
     let response = match door.options.hosts.admit(&request, connection.local) {
         Err(refused) => forbidden(refused.0),
@@ -342,4 +367,3 @@ fn not_found() -> Response<Bytes> {
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
-

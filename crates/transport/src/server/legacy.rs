@@ -32,15 +32,19 @@ pub(crate) struct Asked {
 /// Begins to answer a request of a session.
 pub(crate) fn begin(door: &Arc<Door>, session: &Arc<Session>, incoming: &Incoming, asked: Asked, outlet: Outlet) -> Begun {
     let Asked { id, method: name, params } = asked;
-    let method = Method::from_name(&name);
-    let begun = match method.filter(|method| is_legacy(*method)) {
-        None => Err(Failure::client(FailureKind::MethodNotFound, format!("there is no method `{name}` in the revisions with a handshake"))),
-        Some(Method::Ping) => return Begun::Answered(door.result(&id, &RawObject::new())),
-        Some(Method::Initialize) => initialize(door, session, incoming, params.unwrap_or_default()).map(|future| (future, Cancel::new())),
-        Some(method) => serve(door, session, incoming, &id, method, params.unwrap_or_default(), outlet),
+    let Some(method) = Method::from_name(&name).filter(|method| is_legacy(*method)) else {
+        let failure =
+            Failure::client(FailureKind::MethodNotFound, format!("there is no method `{name}` in the revisions with a handshake"));
+        return Begun::Answered(door.refuse(&failure, None, Era::Legacy, Some(&id)));
     };
-    match (begun, method) {
-        (Ok((future, cancel)), Some(method)) => Begun::Call(Box::new(Call {
+    let params = params.unwrap_or_default();
+    let begun = match method {
+        Method::Ping => return Begun::Answered(door.result(&id, &RawObject::new())),
+        Method::Initialize => initialize(door, session, incoming, &params).map(|future| (future, Cancel::new())),
+        _ => serve(door, session, incoming, &id, method, params, outlet),
+    };
+    match begun {
+        Ok((future, cancel)) => Begun::Call(Box::new(Call {
             door: Arc::clone(door),
             id,
             method,
@@ -50,8 +54,7 @@ pub(crate) fn begin(door: &Arc<Door>, session: &Arc<Session>, incoming: &Incomin
             session: Some(Arc::clone(session)),
             future: Some(future),
         })),
-        (Ok(_), None) => Begun::Answered(door.refuse(&Failure::internal("a request without a method"), None, Era::Legacy, Some(&id))),
-        (Err(failure), _) => Begun::Answered(door.refuse(&failure, method, Era::Legacy, Some(&id))),
+        Err(failure) => Begun::Answered(door.refuse(&failure, Some(method), Era::Legacy, Some(&id))),
     }
 }
 
@@ -102,13 +105,14 @@ fn initialize(
     door: &Arc<Door>,
     session: &Arc<Session>,
     incoming: &Incoming,
-    params: RawObject,
+    params: &RawObject,
 ) -> Result<BoxFuture<'static, Result<Reply, Failure>>, Failure> {
     let bad = |what: &'static str| Failure::client(FailureKind::InvalidParams, what);
     let wanted = params.get_str("protocolVersion").ok_or_else(|| bad("`initialize` must name a `protocolVersion`"))?;
     let revision = Revision::negotiate(&wanted);
     let capabilities = params.get_object("capabilities").map_err(|_| bad("`capabilities` must be an object"))?;
-    let capabilities = capabilities.map(|own| apart(&own)).transpose().map_err(|_| bad("`capabilities` cannot be read"))?.unwrap_or_default();
+    let capabilities =
+        capabilities.map(|own| apart(&own)).transpose().map_err(|_| bad("`capabilities` cannot be read"))?.unwrap_or_default();
     let info = params.get("clientInfo").and_then(|info| RawJson::parse(Bytes::copy_from_slice(info.as_bytes())).ok());
     session.set_client(Arc::new(Client { revision, capabilities, info }));
     let (front, listener) = (Arc::clone(&door.front), Arc::clone(session) as Arc<dyn Listener>);
@@ -155,13 +159,19 @@ fn subscribe(
         return done();
     }
     if !session.may_subscribe() {
-        return Box::pin(std::future::ready(Err(Failure::client(FailureKind::Overloaded, "the session is subscribed to too many resources"))));
+        return Box::pin(std::future::ready(Err(Failure::client(
+            FailureKind::Overloaded,
+            "the session is subscribed to too many resources",
+        ))));
     }
-    let (session, incoming) = (Arc::clone(session), incoming.clone());
+    let (door, session, incoming) = (Arc::clone(door), Arc::clone(session), incoming.clone());
     let serving = door.front.serve(request, incoming.clone(), context);
     Box::pin(async move {
         let reply = serving.await?;
         session.subscribed(uri, &incoming);
+        if session.news.has_ended() {
+            door.forget(&session); // the session ended in the meantime, and nobody else ends this
+        }
         Ok(reply)
     })
 }

@@ -60,7 +60,15 @@ pub(crate) fn begin(door: &Arc<Door>, incoming: &Incoming, asked: Asked<'_>, out
     }
 }
 
-fn dispatch(door: &Arc<Door>, incoming: &Incoming, id: RequestId, request: Request, client: Arc<Client>, outlet: Outlet, loss: Loss) -> Begun {
+fn dispatch(
+    door: &Arc<Door>,
+    incoming: &Incoming,
+    id: RequestId,
+    request: Request,
+    client: Arc<Client>,
+    outlet: Outlet,
+    loss: Loss,
+) -> Begun {
     let method = request.method;
     if method == Method::SubscriptionsListen {
         return Begun::Listen(Box::new(Listen { id, params: request.params, client }));
@@ -98,7 +106,8 @@ fn check(door: &Door, incoming: &Incoming, asked: Asked<'_>) -> Result<(Request,
     if let Some(headers) = headers {
         refuse_duplicates(headers)?;
     }
-    let meta = meta.ok_or_else(|| bad_envelope(format!("`_meta` with `{VERSION_KEY}` and `{CAPABILITIES_KEY}` is missing or no object")))?;
+    let meta =
+        meta.ok_or_else(|| bad_envelope(format!("`_meta` with `{VERSION_KEY}` and `{CAPABILITIES_KEY}` is missing or no object")))?;
     let (version, client) = read_envelope(&meta)?;
     if let Some(headers) = headers {
         compare(headers, &headers::PROTOCOL_VERSION, &version)?;

@@ -57,6 +57,11 @@ impl Outgoing {
         }
     }
 
+    /// Whether no more messages are let in.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
     /// Whether the reader is so far behind that nothing should be begun whose answer would wait here.
     pub(crate) fn is_clogged(&self) -> bool {
         let state = self.lock();

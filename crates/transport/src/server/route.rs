@@ -59,7 +59,9 @@ mod tests {
         assert_eq!(Route::of("/servers/git/mcp"), Route::Mcp(server("git")));
         assert_eq!(Route::of("/servers/a%20b/sse"), Route::Sse(server("a b")));
         assert_eq!(Route::of("/toolsets/review/messages"), Route::Messages(Endpoint::Toolset("review".into())));
-        for other in ["", "/", "mcp", "/mcp/", "/servers//mcp", "/servers/a/b/mcp", "/healthz", "/servers/%ff/mcp", "/x/git/mcp", "/servers/git"] {
+        for other in
+            ["", "/", "mcp", "/mcp/", "/servers//mcp", "/servers/a/b/mcp", "/healthz", "/servers/%ff/mcp", "/x/git/mcp", "/servers/git"]
+        {
             assert_eq!(Route::of(other), Route::Other, "{other}");
         }
         assert_eq!(messages_beside("/servers/git/sse"), "/servers/git/messages");

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sallyport_protocol::{Cancel, Endpoint, Era, ErrorObject, Failure, FailureKind, Front, Incoming, Message, Method, Peer, RequestId, ServerIdentity};
+use sallyport_protocol::{
+    Cancel, Endpoint, Era, ErrorObject, Failure, FailureKind, Front, Incoming, Message, Method, Peer, RequestId, ServerIdentity,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answered::Answered;
@@ -56,7 +58,13 @@ struct Desk {
 ///
 /// # Errors
 /// Where the front does not admit the client.
-pub async fn serve<R, W>(read: R, write: W, front: Arc<dyn Front>, options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Failure>
+pub async fn serve<R, W>(
+    read: R,
+    write: W,
+    front: Arc<dyn Front>,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Failure>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -168,7 +176,8 @@ impl Desk {
     }
 
     fn run_listen(&self, listen: modern::Listen, cancel: Cancel) {
-        let (door, session, incoming, lines) = (Arc::clone(&self.door), Arc::clone(&self.session), self.incoming.clone(), self.lines.clone());
+        let (door, session, incoming, lines) =
+            (Arc::clone(&self.door), Arc::clone(&self.session), self.incoming.clone(), self.lines.clone());
         self.door.spawn(async move {
             let id = listen.id.clone();
             match Listening::open(&door, incoming, listen).await {

@@ -14,7 +14,7 @@ use sallyport_protocol::{CallerId, Era, Failure, FailureKind, Incoming, Message,
 use super::answered::Answered;
 use super::asker::Outlet;
 use super::batch::{self, Work};
-use super::body::{ResponseBody, SessionStream, Source};
+use super::body::{Aside, ResponseBody, SessionStream, Source};
 use super::call::Loss;
 use super::era::{Spoken, names_modern_version};
 use super::http::{Admitted, HttpDoor, bare, respond, stream};
@@ -93,12 +93,12 @@ impl Exchange<'_> {
         let headers = &self.head.headers;
         match message {
             Message::Request { id, method, params } => match Spoken::of(params.as_ref(), Some(headers)) {
-                Spoken::Modern(meta) => {
-                    Ok(self.modern(modern::Asked { id, method, params, meta, headers: Some(headers) }, accepts).await)
-                }
+                Spoken::Modern(meta) => Ok(self.modern(modern::Asked { id, method, params, meta, headers: Some(headers) }, accepts).await),
                 Spoken::Legacy => self.legacy(legacy::Asked { id, method, params }, accepts).await,
             },
-            Message::Notification { params, .. } if Spoken::of(params.as_ref(), Some(headers)).is_modern() => Ok(bare(StatusCode::ACCEPTED)),
+            Message::Notification { params, .. } if Spoken::of(params.as_ref(), Some(headers)).is_modern() => {
+                Ok(bare(StatusCode::ACCEPTED))
+            }
             other => {
                 legacy::take(&*self.session()?, other);
                 Ok(bare(StatusCode::ACCEPTED))
@@ -131,7 +131,9 @@ impl Exchange<'_> {
         };
         match opened {
             Ok(listening) => stream(ResponseBody::events(Source::Listening(listening))),
-            Err(failure) => respond(self.door.door.refuse(&failure, Some(Method::SubscriptionsListen), Era::Modern, Some(&id)).at_least_bad_request()),
+            Err(failure) => {
+                respond(self.door.door.refuse(&failure, Some(Method::SubscriptionsListen), Era::Modern, Some(&id)).at_least_bad_request())
+            }
         }
     }
 
@@ -170,7 +172,7 @@ impl Exchange<'_> {
                 if answered.is_error {
                     return Ok(respond(answered));
                 }
-                if accepts.json { respond(answered) } else { answered_stream(answered, outgoing) }
+                if accepts.json { respond(answered) } else { answered_stream(answered, Aside::new(outgoing)) }
             }
         };
         begun_well.keep();
@@ -252,28 +254,25 @@ impl Exchange<'_> {
 /// Waits for an answer. As long as nothing is said on the way it is one JSON message with its own status; with the first
 /// word on the way the response becomes a stream of events.
 async fn answer_work(mut work: Work, outgoing: Arc<Outgoing>, accepts: Accepts) -> Response<ResponseBody> {
+    let aside = Aside::new(outgoing);
     let first = poll_fn(|cx| {
         if let Poll::Ready(answered) = Pin::new(&mut work).poll(cx) {
             return Poll::Ready(Some(answered));
         }
-        outgoing.poll_waiting(cx).map(|()| None)
+        aside.outgoing.poll_waiting(cx).map(|()| None)
     })
     .await;
     match first {
-        Some(answered) if accepts.json && !outgoing.is_waiting() => respond(answered),
-        Some(answered) => answered_stream(answered, outgoing),
-        None => {
-            let reader = outgoing.attach();
-            stream(ResponseBody::events(Source::Work { work: Some(work), answer: None, outgoing, reader }))
-        }
+        Some(answered) if accepts.json && !aside.outgoing.is_waiting() => respond(answered),
+        Some(answered) => answered_stream(answered, aside),
+        None => stream(ResponseBody::events(Source::Work { work: Some(work), answer: None, aside })),
     }
 }
 
 /// A stream of what was said on the way, and the answer.
-fn answered_stream(answered: Answered, outgoing: Arc<Outgoing>) -> Response<ResponseBody> {
-    let reader = outgoing.attach();
-    outgoing.end();
-    stream(ResponseBody::events(Source::Work { work: None, answer: Some(answered.message), outgoing, reader }))
+fn answered_stream(answered: Answered, aside: Aside) -> Response<ResponseBody> {
+    aside.outgoing.end();
+    stream(ResponseBody::events(Source::Work { work: None, answer: Some(answered.message), aside }))
 }
 
 /// A session that is taken back unless its handshake went well.

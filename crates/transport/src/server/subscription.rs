@@ -32,11 +32,25 @@ pub(crate) struct Subscription {
 
 /// One stream of changes, as the client's side reads it. Dropping it ends what the front keeps up for it.
 pub(crate) struct Listening {
+    subscription: Arc<Subscription>,
+    reader: Reader,
+    _kept_up: KeptUp,
+}
+
+/// What the front keeps up for a stream, until this is dropped.
+struct KeptUp {
     door: Arc<Door>,
     incoming: Incoming,
     client: Arc<Client>,
-    subscription: Arc<Subscription>,
-    reader: Reader,
+    uris: Vec<String>,
+}
+
+impl Drop for KeptUp {
+    fn drop(&mut self) {
+        if !self.uris.is_empty() {
+            self.door.unsubscribe(self.incoming.clone(), Arc::clone(&self.client), std::mem::take(&mut self.uris));
+        }
+    }
 }
 
 impl Subscription {
@@ -64,7 +78,8 @@ impl Subscription {
     /// The first message: what of the wishes is honoured.
     fn acknowledgement(&self) -> Bytes {
         let mut honoured = RawObject::new();
-        for (key, on) in [("toolsListChanged", self.tools), ("promptsListChanged", self.prompts), ("resourcesListChanged", self.resources)] {
+        for (key, on) in [("toolsListChanged", self.tools), ("promptsListChanged", self.prompts), ("resourcesListChanged", self.resources)]
+        {
             if on {
                 honoured.set(key, RawJson::from_static("true"));
             }
@@ -99,13 +114,19 @@ impl Listening {
     /// # Errors
     /// Where the wishes cannot be read, or the endpoint is not the caller's.
     pub(crate) async fn open(door: &Arc<Door>, incoming: Incoming, listen: Listen) -> Result<Self, Failure> {
-        let Listen { id, params, client } = listen;
-        let wishes = Wishes::read(&params)?;
+        let wishes = Wishes::read(&listen.params)?;
+        // A client that leaves now must not leave subscriptions behind.
+        let opening = Self::begin(Arc::clone(door), incoming, listen, wishes);
+        door.complete(opening).await.unwrap_or_else(|| Err(Failure::internal("the stream could not be opened")))
+    }
+
+    async fn begin(door: Arc<Door>, incoming: Incoming, listen: Listen, wishes: Wishes) -> Result<Self, Failure> {
+        let Listen { id, client, .. } = listen;
         let discovery = door.front.discover(&incoming).await?;
-        let mut uris = Vec::new();
+        let mut kept_up = KeptUp { door: Arc::clone(&door), incoming: incoming.clone(), client, uris: Vec::new() };
         for uri in wishes.uris {
-            if subscribe(door, &incoming, &client, &uri).await {
-                uris.push(uri);
+            if subscribe(&door, &incoming, &kept_up.client, &uri).await {
+                kept_up.uris.push(uri);
             }
         }
         let subscription = Arc::new(Subscription {
@@ -113,27 +134,19 @@ impl Listening {
             tools: wishes.tools && announces(&discovery, "tools"),
             prompts: wishes.prompts && announces(&discovery, "prompts"),
             resources: wishes.resources && announces(&discovery, "resources"),
-            uris,
+            uris: kept_up.uris.clone(),
             outgoing: Outgoing::default(),
         });
         subscription.outgoing.push(subscription.acknowledgement());
         door.front.watch(&incoming, &(Arc::clone(&subscription) as Arc<dyn Listener>));
         door.listens(&subscription);
         let reader = subscription.outgoing.attach();
-        Ok(Self { door: Arc::clone(door), incoming, client, subscription, reader })
+        Ok(Self { subscription, reader, _kept_up: kept_up })
     }
 
     /// The next message; `None` behind the last one.
     pub(crate) fn poll_next(&self, cx: &std::task::Context<'_>) -> Poll<Option<Bytes>> {
         self.subscription.outgoing.poll_next(self.reader, cx)
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        if !self.subscription.uris.is_empty() {
-            self.door.unsubscribe(self.incoming.clone(), Arc::clone(&self.client), self.subscription.uris.clone());
-        }
     }
 }
 

@@ -28,13 +28,7 @@ impl std::error::Error for TlsError {}
 /// # Errors
 /// Where a file cannot be read, holds none, or the two do not belong together.
 pub fn from_pem(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let fault = |file: &Path, why: &dyn fmt::Display| TlsError { file: file.to_owned(), why: why.to_string() };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| fault(certificate, &error))?;
-    if chain.is_empty() {
-        return Err(fault(certificate, &"there is no certificate in it"));
-    }
+    let chain = chain_from_pem(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -45,6 +39,23 @@ pub fn from_pem(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Tls
         .map_err(|error| fault(key, &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The certificate chain (leaf first) of a PEM file; never empty.
+///
+/// # Errors
+/// Where the file cannot be read or holds none.
+pub fn chain_from_pem(certificate: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Vec<_> =
+        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect).map_err(|error| fault(certificate, &error))?;
+    if chain.is_empty() {
+        return Err(fault(certificate, &"there is no certificate in it"));
+    }
+    Ok(chain)
+}
+
+fn fault(file: &Path, why: &dyn fmt::Display) -> TlsError {
+    TlsError { file: file.to_owned(), why: why.to_string() }
 }
 
 #[cfg(test)]
@@ -60,7 +71,8 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let (one, two) = (rcgen::generate_simple_self_signed(["localhost".into()]).unwrap(), rcgen::generate_simple_self_signed(["b".into()]).unwrap());
+        let (one, two) =
+            (rcgen::generate_simple_self_signed(["localhost".into()]).unwrap(), rcgen::generate_simple_self_signed(["b".into()]).unwrap());
         let (certificate, key) = (file("c.pem", one.cert.pem()), file("k.pem", one.signing_key.serialize_pem()));
         let other = file("o.pem", two.signing_key.serialize_pem());
         from_pem(&certificate, &key).unwrap();

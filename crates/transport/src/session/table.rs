@@ -84,7 +84,7 @@ impl Sessions {
         if table.capacity() > 4 * table.len() + 64 {
             table.shrink_to_fit();
         }
-        gone.into_iter().map(|(_, session)| session).collect()
+        gone.into_iter().map(|(_, session)| session).inspect(|session| session.news.end()).collect()
     }
 
     /// Closes the streams of all sessions; the sessions stay.
@@ -113,10 +113,11 @@ fn is_unused(session: &Session) -> bool {
 /// Where there are `most` sessions among those that `counts` says, takes out the least recently used sixteenth of them:
 /// so the scan is paid once for many new sessions. One that is in use goes only when all are.
 fn push_out(table: &mut HashMap<SessionId, Arc<Session>>, most: usize, counts: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
-    let mut known: Vec<_> = table.values().filter(|session| counts(session)).map(|s| (!is_unused(s), s.used.load(Ordering::Relaxed), s.id)).collect();
-    if known.len() < most {
+    if table.values().filter(|session| counts(session)).count() < most {
         return Vec::new();
     }
+    let mut known: Vec<_> =
+        table.values().filter(|session| counts(session)).map(|s| (!is_unused(s), s.used.load(Ordering::Relaxed), s.id)).collect();
     known.sort_unstable_by_key(|(used, at, _)| (*used, *at));
     let excess = known.len() - most + most.div_ceil(16);
     let gone: Vec<_> = known.iter().take(excess).filter_map(|(_, _, id)| table.remove(id)).collect();

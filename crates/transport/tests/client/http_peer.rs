@@ -230,7 +230,8 @@ pub(crate) fn discovered(asked: &Asked) -> Said {
 }
 
 pub(crate) fn initialized(asked: &Asked) -> Said {
-    asked.result(json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "scripted", "version": "1"}}))
+    asked
+        .result(json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "scripted", "version": "1"}}))
 }
 
 /// What a legacy SDK says to whatever comes before `initialize`.

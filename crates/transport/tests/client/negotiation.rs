@@ -56,7 +56,12 @@ async fn whatever_a_legacy_server_says_to_the_probe_it_is_then_initialized() {
         ("no such path for it", 404, "text/html", "<html>".to_owned()),
         ("empty", 406, "text/plain", String::new()),
         ("a crash", 500, "text/plain", "Internal Server Error".to_owned()),
-        ("go, stateful", 200, "application/json", json!({"jsonrpc": "2.0", "id": 1, "result": {"supportedVersions": ["2025-11-25"]}}).to_string()),
+        (
+            "go, stateful",
+            200,
+            "application/json",
+            json!({"jsonrpc": "2.0", "id": 1, "result": {"supportedVersions": ["2025-11-25"]}}).to_string(),
+        ),
     ];
     for (name, status, kind, body) in answers {
         let serve = legacy(echo);
@@ -65,7 +70,8 @@ async fn whatever_a_legacy_server_says_to_the_probe_it_is_then_initialized() {
             _ => serve(asked),
         })
         .await;
-        let connection = Connection::to_url(Target::new(peer.url.clone()), options()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let connection =
+            Connection::to_url(Target::new(peer.url.clone()), options()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(connection.discovery().revision, Revision::V2025_11_25, "{name}");
         assert_eq!(peer.posts(), LEGACY_START, "{name}");
         connection.handle(call("echo", "{}"), quiet()).await.unwrap();
@@ -211,6 +217,12 @@ async fn tls_needs_a_certificate_that_is_trusted() {
     assert!(peer.posts().is_empty());
 
     let trusting = Target { trust: vec![certificate], ..Target::new(peer.url.clone()) };
-    let connection = Connection::to_url(trusting, options()).await.unwrap();
+    let connection = Connection::to_url(trusting.clone(), options()).await.unwrap();
     connection.handle(call("echo", "{}"), quiet()).await.unwrap();
+
+    let mut by_address = peer.url.clone();
+    by_address.set_host(Some("127.0.0.1")).unwrap();
+    Connection::to_url(Target { url: by_address.clone(), ..trusting.clone() }, options()).await.expect("known itself, whatever its name");
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap().cert.der().clone();
+    assert!(Connection::to_url(Target { url: by_address, trust: vec![other], ..trusting }, options()).await.is_err());
 }

@@ -8,7 +8,7 @@ use sallyport_protocol::{FailureKind, Listener, McpServer, Method, RawObject, Re
 use sallyport_transport::client::{Connection, Options, Target};
 use serde_json::{Value, json};
 
-use crate::asking::{Ears, call, options, quiet};
+use crate::asking::{Ears, call, object, options, quiet};
 use crate::http_peer::{Asked, Peer, Said, initialized, legacy, modern};
 
 async fn connect(peer: &Peer) -> (Arc<Connection>, Arc<Ears>) {
@@ -57,6 +57,19 @@ async fn a_lost_session_is_opened_again_and_nobody_notices() {
         assert_eq!(peer.last("tools/call").header("mcp-session-id"), "s2");
         assert_eq!(ears.heard(), ["ToolsChanged"]);
     }
+}
+
+#[tokio::test]
+async fn subscriptions_are_taken_over_into_the_next_session() {
+    let (script, current) = forgetful(|_| Said::nothing(404));
+    let peer = Peer::start(script).await;
+    let (connection, _) = connect(&peer).await;
+    let subscribe = Request::new(Method::ResourcesSubscribe, object(r#"{"uri":"a:b"}"#));
+    connection.handle(subscribe, quiet()).await.unwrap();
+    current.store(2, Ordering::SeqCst);
+    connection.handle(call("echo", "{}"), quiet()).await.unwrap();
+    let again = peer.wait_for(|asked| asked.method() == "resources/subscribe" && asked.header("mcp-session-id") == "s2").await;
+    assert_eq!(again.body["params"], json!({"uri": "a:b"}));
 }
 
 #[tokio::test]

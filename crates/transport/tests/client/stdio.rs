@@ -39,7 +39,11 @@ impl Child {
 
     async fn initialized(&mut self) {
         let request = self.expect("initialize").await;
-        self.answer(&request, json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "child", "version": "1"}})).await;
+        self.answer(
+            &request,
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "child", "version": "1"}}),
+        )
+        .await;
         self.expect("notifications/initialized").await;
     }
 

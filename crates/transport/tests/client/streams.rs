@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 use crate::asking::{Ears, call, context, object, options, quiet};
 use crate::http_peer::{Asked, Peer, Said, discovered, event, legacy, modern, not_initialized};
 
+/// The test's end of an open stream.
+type Stream = mpsc::UnboundedSender<String>;
+
 async fn connect(peer: &Peer) -> Arc<Connection> {
     Connection::to_url(Target::new(peer.url.clone()), options()).await.unwrap()
 }
@@ -80,7 +83,7 @@ async fn progress_logs_and_questions_of_a_call_reach_the_one_who_asked() {
 
 #[tokio::test]
 async fn a_question_is_answered_while_the_call_waits() {
-    let waiting: Arc<Mutex<Option<(mpsc::UnboundedSender<String>, Value)>>> = Arc::default();
+    let waiting: Arc<Mutex<Option<(Stream, Value)>>> = Arc::default();
     let open = Arc::clone(&waiting);
     let serve = legacy(move |asked| {
         let (sender, said) = Said::stream();
@@ -155,7 +158,7 @@ async fn a_legacy_stream_with_ids_is_gone_on_with() {
 #[tokio::test]
 async fn cancelling_a_legacy_call_sends_word_and_cancelling_a_modern_one_closes_its_stream() {
     for is_modern in [false, true] {
-        let open: Arc<Mutex<Vec<mpsc::UnboundedSender<String>>>> = Arc::default();
+        let open: Arc<Mutex<Vec<Stream>>> = Arc::default();
         let kept = Arc::clone(&open);
         let hang = move |_: &Asked| {
             let (sender, said) = Said::stream();
@@ -206,8 +209,8 @@ async fn a_legacy_servers_stream_is_kept_open_and_gone_on_with() {
 }
 
 /// A modern server that announces changes, and its open streams of changes.
-fn announcing() -> (impl Fn(&Asked) -> Said + Send + Sync, Arc<Mutex<Vec<mpsc::UnboundedSender<String>>>>) {
-    let open: Arc<Mutex<Vec<mpsc::UnboundedSender<String>>>> = Arc::default();
+fn announcing() -> (impl Fn(&Asked) -> Said + Send + Sync, Arc<Mutex<Vec<Stream>>>) {
+    let open: Arc<Mutex<Vec<Stream>>> = Arc::default();
     let streams = Arc::clone(&open);
     let script = move |asked: &Asked| match asked.method() {
         "server/discover" => asked.result(json!({"supportedVersions": ["2026-07-28"],
@@ -276,9 +279,8 @@ async fn a_server_that_sends_no_updates_of_a_resource_says_so() {
 async fn a_legacy_server_is_told_the_lowest_level_once() {
     let peer = Peer::start(|asked| match asked.method() {
         "server/discover" => not_initialized(),
-        "initialize" => {
-            asked.result(json!({"protocolVersion": "2025-06-18", "capabilities": {"logging": {}}, "serverInfo": {"name": "x", "version": "1"}}))
-        }
+        "initialize" => asked
+            .result(json!({"protocolVersion": "2025-06-18", "capabilities": {"logging": {}}, "serverInfo": {"name": "x", "version": "1"}})),
         "notifications/initialized" => Said::nothing(202),
         "" => Said::nothing(405),
         _ => asked.result(json!({})),

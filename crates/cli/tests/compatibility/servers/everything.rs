@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Expectation, Server, command, keeps_nothing, never, stable, stdio_configuration, unstable, within_one_era};
+use super::{
+    Crossing, Expectation, Server, command, keeps_nothing, never, question, stable, stdio_configuration, unstable, within_one_era,
+};
 use crate::harness::{loopback, peers};
 use crate::visit::{Step, Target};
 
@@ -58,7 +60,9 @@ fn serve(folder: &Path, transport: &str, port: u16) -> Child {
 pub(crate) fn stdio() -> Server {
     let direct = command(vec![peers::node(), peers::npm(PROGRAM), "stdio".to_owned()], &[]);
     let configuration = stdio_configuration(&direct);
-    everything("everything", direct, configuration)
+    let mut server = everything("everything", direct, configuration);
+    server.steps.extend(task());
+    server
 }
 
 pub(crate) fn sse(remote: &Everything) -> Server {
@@ -86,8 +90,9 @@ fn everything(name: &'static str, direct: Target, configuration: String) -> Serv
         steps,
         not_called: vec![
             ("toggle-simulated-logging", "sends log messages at random from then on, to every later step"),
-            ("simulate-research-query", "answers with a task, which the clients drive through calls of their own"),
+            ("simulate-research-query", "answers with a task, which `wire` alone follows"),
         ],
+        asking: vec!["trigger-sampling-request", "trigger-elicitation-request"],
         one_sided: vec![
             ("get-roots-list", NO_ROOTS),
             ("trigger-url-elicitation", NO_URLS),
@@ -118,7 +123,7 @@ fn calls() -> Vec<(Step, Expectation)> {
             "gzip-file-as-resource",
             &json!({ "name": "a.gz", "data": "data:text/plain;base64,aGVsbG8=", "outputType": "resource" }),
         )),
-        stable(Step::call("trigger-long-running-operation", &json!({ "duration": 0.2, "steps": 2 }))),
+        stable(Step::call("trigger-long-running-operation", &json!({ "duration": 0.3, "steps": 3 }))),
         unstable(Step::call("get-env", &json!({})), &["/content/0/text"], "the environment of the server's process is not the client's"),
         stable(Step::call("get-sum", &json!({ "a": "not a number" }))),
         stable(Step::call("no-such-tool", &json!({}))),
@@ -126,11 +131,10 @@ fn calls() -> Vec<(Step, Expectation)> {
 }
 
 fn questions() -> Vec<(Step, Expectation)> {
-    let asks = "the server asks the client back";
     vec![
         never(Step::call("get-roots-list", &json!({})), NO_ROOTS),
-        within_one_era(Step::call("trigger-sampling-request", &json!({ "prompt": "six times seven", "maxTokens": 10 })), asks),
-        within_one_era(Step::call("trigger-elicitation-request", &json!({})), asks),
+        question(Step::call("trigger-sampling-request", &json!({ "prompt": "six times seven", "maxTokens": 10 }))),
+        question(Step::call("trigger-elicitation-request", &json!({}))),
         never(Step::call("trigger-url-elicitation", &json!({ "url": "http://127.0.0.1/consent", "elicitationId": "e1" })), NO_URLS),
     ]
 }
@@ -177,5 +181,18 @@ fn subscription() -> Vec<(Step, Expectation)> {
         within_one_era(Step { method: "wait", params: update }, because),
         toggle(),
         within_one_era(Step { method: "resources/unsubscribe", params: uri }, because),
+    ]
+}
+
+/// Over one of the three transports, since the work itself takes four seconds.
+fn task() -> Vec<(Step, Expectation)> {
+    let step = |step, unstable: &[&'static str]| (step, Expectation { unstable: unstable.to_vec(), crosses: Crossing::WithinOneEra });
+    vec![
+        step(
+            Step::task("simulate-research-query", &json!({ "topic": "ferries" })),
+            &["/task/taskId", "/task/createdAt", "/task/lastUpdatedAt"],
+        ),
+        step(Step::of_the_task("tasks/get"), &["/taskId", "/createdAt", "/lastUpdatedAt", "/status"]),
+        step(Step::of_the_task("tasks/result"), &["/_meta", "/content/0/text"]),
     ]
 }

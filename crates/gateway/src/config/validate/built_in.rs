@@ -20,13 +20,19 @@ pub(super) fn check(path: &str, written: &BuiltInConfig, context: &Context<'_>, 
                 .hint("name a project's folder, or start Sallyport in one"),
         );
     }
-    if written.writes() && context.origin.file.as_ref().is_some_and(|file| file.starts_with(&root)) {
+    if matches!(written, BuiltInConfig::Git(_))
+        && written.writes()
+        && context.origin.file.as_ref().is_some_and(|file| file.starts_with(&root))
+    {
         report.warn(
             Diagnostic::new(join(&path, "write"), format!("callers may write {}, where this configuration lies", root.display()))
-                .hint("they could change the rules: name a folder below it, or keep the configuration elsewhere"),
+                .hint("a checkout could change the rules: keep the configuration elsewhere"),
         );
     }
     let mut built_in = written.clone();
     built_in.set_root(root);
+    if let Some(file) = &context.origin.file {
+        built_in.protect(file.clone());
+    }
     Some(built_in)
 }

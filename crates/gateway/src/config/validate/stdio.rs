@@ -1,6 +1,8 @@
 //! A server that is a program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use sallyport_sandbox::install;
 
 use crate::config::destination;
 use crate::config::diagnostic::{Diagnostic, Report, join};
@@ -23,21 +25,26 @@ pub(super) fn check(
     let program = report.take(program(&command_path, command, context));
     let arguments = arguments(&command_path, command, context, report);
     let environment = server::values(&join(path, "env"), &config.env, check_variable, context, report);
-    let folder = match config.cwd.as_deref() {
-        Some(cwd) => report.take(context.path(&join(path, "cwd"), cwd)),
-        None => Some(context.origin.folder.clone()),
-    };
+    let folder = config.cwd.as_deref().map(|cwd| report.take(context.path(&join(path, "cwd"), cwd)));
     let read = paths(&join(path, "read"), &config.read, context, report);
     let write = paths(&join(path, "write"), &config.write, context, report);
+    let read = default_roots(path, config, read, context, report);
+    let network = network(&join(path, "network"), &config.network, report);
     warn_of_openings(path, config, &write, context, report);
+    let program = program?;
+    check_installation(&command_path, &program, &arguments, report);
     Some(StdioPlan {
-        read: default_roots(path, config, read, context, report),
-        network: network(&join(path, "network"), &config.network, report),
+        folder: match folder {
+            Some(named) => Some(named?),
+            None => Some(context.origin.folder.clone()).filter(|folder| config.sandbox.is_none() || is_below(folder, &read, &write)),
+        },
+        configuration: context.origin.file.clone(),
+        read,
+        network,
         write,
-        program: program?,
+        program,
         arguments,
         environment,
-        folder: folder?,
         sandbox: config.sandbox.clone(),
         limits: config.limits.clone(),
     })
@@ -111,16 +118,38 @@ fn default_roots(path: &str, config: &ServerConfig, read: Vec<PathBuf>, context:
     Vec::new()
 }
 
+/// Whether one of the roots shows `folder`. By name: what links make of them is looked at when the program is launched.
+fn is_below(folder: &Path, read: &[PathBuf], write: &[PathBuf]) -> bool {
+    read.iter().chain(write).any(|root| folder.starts_with(root))
+}
+
+/// A command that installs a package (`npx`, `uvx`, …) must be one that can be carried out. With a secret among its arguments it is
+/// looked at only when it is started.
+fn check_installation(path: &str, program: &str, arguments: &[Template], report: &mut Report) {
+    let arguments: Option<Vec<String>> = arguments.iter().map(|argument| argument.as_text().map(str::to_owned)).collect();
+    if let Some(Err(refused)) = arguments.map(|arguments| install::recognise(program, &arguments)) {
+        let diagnostic = Diagnostic::new(path, refused.to_string());
+        report.error(match refused.hint() {
+            Some(hint) => diagnostic.hint(hint),
+            None => diagnostic,
+        });
+    }
+}
+
 /// Says where the configuration opens the boundary.
 fn warn_of_openings(path: &str, config: &ServerConfig, write: &[PathBuf], context: &Context<'_>, report: &mut Report) {
     if config.sandbox.is_none() {
         report.warn(Diagnostic::new(join(path, "sandbox"), "the program runs without a boundary: it may do whatever you may"));
+        return;
     }
     let holds_file = |root: &&PathBuf| context.origin.file.as_ref().is_some_and(|file| file.starts_with(root));
     if let Some(root) = write.iter().find(holds_file) {
         report.warn(
-            Diagnostic::new(join(path, "write"), format!("the program may write {}, where this configuration lies", root.display()))
-                .hint("it could change its own rules: name a folder below it"),
+            Diagnostic::new(
+                join(path, "write"),
+                format!("the program may write {}, where this configuration lies, all but the file itself", root.display()),
+            )
+            .hint("an editor that replaces the file as it saves takes that exception away until the reload: name a folder below it"),
         );
     }
 }

@@ -10,8 +10,8 @@ use sallyport_telemetry::state_folder::private_folder;
 use sallyport_transport::client::Connection;
 use tokio::time::timeout;
 
-use super::options;
 use super::values::filled_in;
+use super::{options, own_rules};
 use crate::plan::{ServerPlan, StdioPlan};
 use crate::upstream::Surroundings;
 use crate::upstream::health::Outage;
@@ -69,7 +69,7 @@ impl ToChild {
     /// The running program, and what its installation lacks if that may keep it from starting.
     async fn launch(&self, doing: Doing<'_>) -> Result<(Instance<Running>, Option<String>), Outage> {
         let backend = self.plan.sandbox.build(&self.surroundings.host).map_err(|error| refused(&error))?;
-        let (mut profile, mut program) = (self.profile(), self.program()?);
+        let (mut profile, mut program) = (self.profile()?, self.program()?);
         let missing = self.install(&*backend, &mut profile, &mut program, doing).await?;
         let instance = timeout(self.connect, backend.launch(&profile, &program)).await;
         let late = |_| Outage::new(format!("its sandbox was not there within {:?}", self.connect));
@@ -111,9 +111,10 @@ impl ToChild {
         Ok(installed.hint())
     }
 
-    fn profile(&self) -> Profile {
+    fn profile(&self) -> Result<Profile, Outage> {
         let network = if self.plan.network.is_empty() { Network::None } else { Network::Host };
-        Profile { read: self.plan.read.clone(), write: self.plan.write.clone(), network, limits: self.plan.limits.clone() }
+        let read = self.plan.read.iter().cloned().chain(own_rules::to_keep(&self.plan)?).collect();
+        Ok(Profile { read, write: self.plan.write.clone(), network, limits: self.plan.limits.clone() })
     }
 
     fn program(&self) -> Result<Program, Outage> {
@@ -122,7 +123,7 @@ impl ToChild {
         for (name, value) in &self.plan.environment {
             program.env.insert(name.clone(), EnvText::from(filled_in(value)?));
         }
-        program.cwd = Some(self.plan.folder.clone());
+        program.cwd.clone_from(&self.plan.folder);
         let log = self.surroundings.folders.server_log(&self.name);
         if let Some(folder) = log.parent() {
             private_folder(folder).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;

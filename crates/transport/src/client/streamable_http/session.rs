@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use sallyport_protocol::{Era, Failure, Message, RawObject, Request, Revision};
+use sallyport_protocol::{Era, Failure, Message, Method, RawJson, RawObject, Request, Revision};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,6 +20,9 @@ use crate::headers::{PROTOCOL_VERSION, SESSION_ID};
 
 /// Bytes of a session's id at most: it goes with every request, and servers' limits for all headers begin at 8 KiB.
 const MAX_SESSION_ID_BYTES: usize = 4 * 1024;
+
+/// Subscriptions that are taken over into a new session. More than clients have; beyond it they end with their session.
+const MOST_REMEMBERED: usize = 1000;
 
 /// How requests are sent at the moment. In the modern era no more than the revision.
 #[derive(Debug)]
@@ -86,7 +89,42 @@ impl StreamableHttp {
             return Err(self.shared.failure(fault));
         }
         self.shared.tell_all_changed();
+        self.subscribe_again();
         Ok(())
+    }
+
+    /// Keeps in mind which resources are subscribed to.
+    pub(super) fn remember(&self, method: Method, uri: String) {
+        let mut subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
+        match method {
+            Method::ResourcesSubscribe if subscribed.len() < MOST_REMEMBERED => drop(subscribed.insert(uri)),
+            Method::ResourcesUnsubscribe => drop(subscribed.remove(&uri)),
+            _ => {}
+        }
+    }
+
+    /// Subscribes in a new session to what the lost one was subscribed to.
+    fn subscribe_again(self: &Arc<Self>) {
+        let uris = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if uris.is_empty() {
+            return;
+        }
+        let (http, session) = (Arc::clone(self), self.session());
+        self.tasks.spawn(async move {
+            for uri in uris {
+                let mut params = RawObject::new();
+                params.set("uri", RawJson::string(&uri));
+                let request = Request::new(Method::ResourcesSubscribe, params);
+                let ticket = Ticket::new(&http.shared, Purpose::Own);
+                let subscribed = match session.revision.era() {
+                    Era::Legacy => http.attempt(&session, &request, &ticket, None).await.map_err(Miss::into_fault),
+                    Era::Modern => http.subscriptions.open(&http, &http.tasks, &request).await,
+                };
+                if let Err(fault) = subscribed {
+                    tracing::warn!(server = http.shared.server(), ?fault, "a subscription was lost with its session");
+                }
+            }
+        });
     }
 
     /// Follows what the server says unasked, in the way of its era.

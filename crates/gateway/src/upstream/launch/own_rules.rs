@@ -1,0 +1,95 @@
+//! A server must not change its own rules: where it may write the folder of the configuration, the file itself is kept from it.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::plan::{ServerPlan, Source, StdioPlan};
+use crate::upstream::health::Outage;
+
+/// The file to show read-only, if the program could write it otherwise.
+///
+/// # Errors
+/// Where that would not hold: the file is itself a root to write, or found by a link that the program could replace.
+pub(crate) fn to_keep(plan: &StdioPlan) -> Result<Option<PathBuf>, Outage> {
+    let Some(file) = plan.configuration.as_ref().filter(|_| !plan.sandbox.is_none()) else { return Ok(None) };
+    let roots: Vec<PathBuf> = plan.write.iter().filter_map(|root| root.canonicalize().ok()).collect();
+    let is_written = |path: &Path| roots.iter().any(|root| path.starts_with(root));
+    let is_link = |place: &&Path| {
+        place.is_symlink() && place.parent().and_then(|above| above.canonicalize().ok()).is_some_and(|above| is_written(&above))
+    };
+    if let Some(link) = file.ancestors().find(is_link) {
+        return Err(refused(format!("it may write the folder of {}, a link that leads to this configuration", link.display())));
+    }
+    match file.canonicalize().ok().filter(|file| is_written(file)) {
+        Some(file) if roots.contains(&file) => Err(refused(format!("it may write {}, which is this configuration", file.display()))),
+        kept => Ok(kept),
+    }
+}
+
+/// What tells a file from another one in its place.
+pub(crate) type Identity = (u64, u64);
+
+/// The identity of the file that is kept from a server.
+pub(crate) fn identity(plan: &ServerPlan) -> Option<Identity> {
+    let Source::Stdio(plan) = &plan.source else { return None };
+    let file = to_keep(plan).ok()??;
+    let found = std::fs::metadata(file).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+fn refused(why: String) -> Outage {
+    let hint = "it could change its own rules: leave that out of `write`".to_owned();
+    Outage { hint: Some(hint), ..Outage::new(why) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn plan(configuration: PathBuf, write: &Path) -> StdioPlan {
+        StdioPlan {
+            program: "server".into(),
+            arguments: Vec::new(),
+            environment: <_>::default(),
+            folder: None,
+            configuration: Some(configuration),
+            sandbox: <_>::default(),
+            read: Vec::new(),
+            write: vec![write.to_owned()],
+            network: Vec::new(),
+            limits: <_>::default(),
+        }
+    }
+
+    #[test]
+    fn the_file_is_kept_where_its_folder_is_written_however_it_is_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().canonicalize().unwrap();
+        let (project, outside) = (folder.join("project"), folder.join("outside"));
+        for folder in [&project, &outside] {
+            std::fs::create_dir(folder).unwrap();
+            std::fs::write(folder.join("rules"), "").unwrap();
+        }
+        symlink("project", folder.join("link")).unwrap();
+        assert_eq!(to_keep(&plan(project.join("rules"), &project)).unwrap(), Some(project.join("rules")));
+        assert_eq!(to_keep(&plan(project.join("rules"), &folder.join("link"))).unwrap(), Some(project.join("rules")));
+        assert_eq!(to_keep(&plan(folder.join("link/rules"), &project)).unwrap(), Some(project.join("rules")));
+        assert_eq!(to_keep(&plan(project.join("rules"), &outside)).unwrap(), None);
+    }
+
+    #[test]
+    fn what_could_be_replaced_all_the_same_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().canonicalize().unwrap();
+        std::fs::write(folder.join("rules"), "").unwrap();
+        std::fs::create_dir(folder.join("project")).unwrap();
+        symlink("../rules", folder.join("project/rules")).unwrap();
+        for plan in [plan(folder.join("project/rules"), &folder.join("project")), plan(folder.join("rules"), &folder.join("rules"))] {
+            assert!(to_keep(&plan).unwrap_err().hint.unwrap().contains("its own rules"));
+        }
+    }
+}
