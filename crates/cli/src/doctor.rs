@@ -128,7 +128,8 @@ fn finding(area: &'static str, subject: &str, ok: bool, detail: String) -> Findi
 
 fn tell(finding: &Finding) -> Result<(), Failure> {
     let mark = if finding.ok { "ok".green().to_string() } else { "--".yellow().to_string() };
-    output::line(format!("{mark}  {} {}: {}", finding.area.dimmed(), finding.subject.bold(), finding.detail))?;
+    let detail = if finding.detail.is_empty() { String::new() } else { format!(": {}", finding.detail) };
+    output::line(format!("{mark}  {} {}{detail}", finding.area.dimmed(), finding.subject.bold()))?;
     for (label, text) in [("costs", &finding.cost), ("cure", &finding.cure)] {
         if let Some(text) = text {
             output::line(format!("      {} {text}", format!("{label}:").cyan()))?;

@@ -29,6 +29,7 @@ pub(crate) fn run(global: &Global, arguments: &ImportArguments) -> Result<(), Fa
     let mut file = ProjectFile::open(global, &arguments.target)?;
     let sources = source::find(arguments.from.as_deref(), file.invocation())?;
     let mut harvest = harvest(&sources, &file)?;
+    harvest.leave_out_refused(&mut file)?;
     if harvest.servers.is_empty() {
         output::note("there is nothing to take over");
         return Ok(());
@@ -89,6 +90,22 @@ impl Harvest {
         };
         self.files.insert(name.clone(), source.file.clone());
         self.servers.insert(name, server);
+    }
+}
+
+impl Harvest {
+    /// Leaves out the servers that cannot be served as they are, and says why: one of them must not keep the others out.
+    fn leave_out_refused(&mut self, file: &mut ProjectFile) -> Result<(), Failure> {
+        self.servers.iter().try_for_each(|(name, server)| file.insert(name, server))?;
+        for error in file.errors() {
+            let subject = error.path.strip_prefix("servers.").and_then(|path| path.split('.').next()).map(str::to_owned);
+            let Some(name) = subject.filter(|name| self.files.contains_key(name)) else { continue };
+            self.servers.remove(&name);
+            let hint = error.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            output::note(format!("`{name}` of {} is left out: {}{hint}", self.files[&name].display(), error.message));
+        }
+        self.files.keys().for_each(|name| drop(file.remove(name))); // they come again, without their secrets
+        Ok(())
     }
 }
 

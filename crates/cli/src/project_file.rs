@@ -106,6 +106,11 @@ impl ProjectFile {
         Ok(config::read(&self.document.to_string(), self.origin.clone(), &self.invocation)?)
     }
 
+    /// What is wrong with it as it is now.
+    pub(crate) fn errors(&self) -> Vec<config::Diagnostic> {
+        config::read(&self.document.to_string(), self.origin.clone(), &self.invocation).err().unwrap_or_default()
+    }
+
     /// Shows what changes.
     pub(crate) fn show(&self) -> Result<(), Failure> {
         output::line(diff(&self.path.display().to_string(), self.old.as_deref().unwrap_or_default(), &self.document.to_string()))

@@ -268,6 +268,17 @@ fn import_takes_one_client_or_one_file() {
 }
 
 #[test]
+fn import_leaves_out_what_cannot_be_served_and_takes_the_rest() {
+    let user = User::new();
+    let servers = r#""dock": { "command": "docker", "args": ["run", "-i", "x"] }, "one": { "command": "a" }"#;
+    user.write(".cursor/mcp.json", format!(r#"{{ "mcpServers": {{ {servers} }} }}"#));
+    let said = user.ok(&["import", "--yes"]);
+    assert!(said.stderr.contains("`dock` of") && said.stderr.contains("docker"), "{said:?}");
+    let file = user.read("project/sallyport.toml");
+    assert!(file.contains("[servers.one]") && !file.contains("dock"), "{file}");
+}
+
+#[test]
 fn connect_and_undo_leave_every_client_as_it_was() {
     let user = User::new();
     user.write("project/sallyport.toml", "");

@@ -38,7 +38,8 @@ fn own_capabilities(member: &Member) -> RawObject {
 
 /// What any of the servers has. Lists change when servers come and go, so that is always declared.
 fn merged_capabilities(members: &[&Member], endpoint: &Endpoint) -> RawObject {
-    let any = |capability: &str| members.iter().filter_map(|member| member.listing.discovery.as_ref()).any(|discovery| discovery.has(capability));
+    let any =
+        |capability: &str| members.iter().filter_map(|member| member.listing.discovery.as_ref()).any(|discovery| discovery.has(capability));
     let mut capabilities = RawObject::new();
     capabilities.set("tools", RawJson::from_static(r#"{"listChanged":true}"#));
     if any("resources") {
@@ -54,7 +55,10 @@ fn merged_capabilities(members: &[&Member], endpoint: &Endpoint) -> RawObject {
     }
     // Tasks of 2025-11-25 and extensions are declared by the servers that have them, in their words; the first one speaks.
     for capability in ["tasks", "extensions"] {
-        let declared = members.iter().filter_map(|member| member.listing.discovery.as_ref()).find_map(|discovery| discovery.capabilities.get(capability));
+        let declared = members
+            .iter()
+            .filter_map(|member| member.listing.discovery.as_ref())
+            .find_map(|discovery| discovery.capabilities.get(capability));
         if let Some(declared) = declared {
             capabilities.set(capability, declared.clone());
         }
@@ -83,8 +87,9 @@ fn missing(member: &Member) -> Option<String> {
     match &member.listing.freshness {
         Freshness::Fresh => None,
         Freshness::Pending => Some(format!("Server `{name}` is still starting: its tools will appear when it has.")),
-        Freshness::Stale { why } => Some(format!("Server `{name}` did not list its tools just now ({why}); the list is its last good one.")),
+        Freshness::Stale { why } => {
+            Some(format!("Server `{name}` did not list its tools just now ({why}); the list is its last good one."))
+        }
         Freshness::Gone { why, .. } => Some(format!("Server `{name}` cannot be reached ({why}): its tools are not available.")),
     }
 }
-

@@ -24,7 +24,14 @@ impl Inner {
     }
 
     /// The pipeline itself: who, what, may it, send, and back.
-    async fn run(&self, parts: &Parts, request: Request, incoming: &Incoming, context: Context, trail: &mut Trail) -> Result<Reply, Failure> {
+    async fn run(
+        &self,
+        parts: &Parts,
+        request: Request,
+        incoming: &Incoming,
+        context: Context,
+        trail: &mut Trail,
+    ) -> Result<Reply, Failure> {
         let principal = parts.authenticate(incoming)?;
         trail.authenticated(&principal);
         if let Some(kind) = Kind::listed_by(request.method) {
@@ -99,7 +106,9 @@ impl Inner {
         }
         match self.subscriptions.count(method, server, uri) {
             Step::Tell => Ok(None),
-            Step::Counted => Ok(Some(Reply { result: sallyport_protocol::RawObject::new(), revision: sallyport_protocol::Revision::LATEST_LEGACY })),
+            Step::Counted => {
+                Ok(Some(Reply { result: sallyport_protocol::RawObject::new(), revision: sallyport_protocol::Revision::LATEST_LEGACY }))
+            }
             Step::Full => Err(Failure::new(
                 FailureKind::Overloaded,
                 FailureSource::Gateway,

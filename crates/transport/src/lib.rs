@@ -4,7 +4,7 @@
 pub mod client;
 pub mod frame;
 pub mod headers;
-pub mod sse;
 pub mod relay;
 pub mod server;
 pub mod session;
+pub mod sse;

@@ -85,7 +85,7 @@ impl Channel {
 
     pub(crate) async fn handle(self: &Arc<Self>, request: Request, context: Context) -> Result<Reply, Failure> {
         let discovery = self.shared.discovery();
-        let outcome = match local::way(request.method, discovery.revision.era()) {
+        let outcome = match local::way(&request, context.client.revision.era(), discovery.revision.era()) {
             Ok(Way::Send) => self.call(&request, context, &discovery).await,
             Ok(Way::Empty) => Ok(RawObject::new()),
             Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, &request).await,

@@ -121,7 +121,7 @@ impl StreamableHttp {
 
     async fn route(self: &Arc<Self>, request: &Request, context: Context) -> Result<Reply, Failure> {
         let revision = self.session().revision;
-        let own = match local::way(request.method, revision.era()) {
+        let own = match local::way(request, context.client.revision.era(), revision.era()) {
             Ok(Way::Send) => return self.call(request, context).await,
             Ok(Way::Empty) => Ok(RawObject::new()),
             Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, request).await,
