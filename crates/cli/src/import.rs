@@ -104,7 +104,9 @@ impl Harvest {
             let hint = error.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
             output::note(format!("`{name}` of {} is left out: {}{hint}", self.files[&name].display(), error.message));
         }
-        self.files.keys().for_each(|name| drop(file.remove(name))); // they come again, without their secrets
+        for name in self.files.keys() {
+            file.remove(name); // it comes again, without its secrets
+        }
         Ok(())
     }
 }

@@ -82,6 +82,17 @@ fn start_log(folders: &Folders, stderr: Stderr) -> Result<(), Failure> {
     log::start(&options).map_err(|error| Failure::new(error.to_string()).hint(error.hint()))
 }
 
+/// Takes as many descriptors as the system lets us have: every connection is one, and the usual soft limit is 1,024. Children get
+/// limits of their own.
+pub(crate) fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open descriptors stays as it was");
+    }
+}
+
 /// The runtime of this thread: tasks stay on the thread that they were begun on (`Workers` says why).
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()

@@ -6,12 +6,12 @@ use sallyport_gateway::config;
 use sallyport_telemetry::log::Stderr;
 use sallyport_transport::relay;
 use sallyport_transport::server::stdio;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::{Global, StdioArguments};
 use crate::output::{self, Failure};
 use crate::reach;
 use crate::start::{self, Opened};
+use crate::up;
 
 pub(crate) fn run(global: &Global, arguments: &StdioArguments) -> Result<(), Failure> {
     let plan = config::load(&global.invocation()?)?;
@@ -36,17 +36,7 @@ async fn serve(opened: Opened) -> Result<(), Failure> {
     opened.gateway.start();
     let options = stdio::Options::new(start::identity());
     let front = Arc::new(opened.gateway.clone());
-    let served = stdio::serve(tokio::io::stdin(), tokio::io::stdout(), front, options, told_to_end()).await;
+    let served = stdio::serve(tokio::io::stdin(), tokio::io::stdout(), front, options, up::told_by_signal()).await;
     opened.close().await;
     served.map_err(|failure| reach::told(&failure))
-}
-
-async fn told_to_end() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }

@@ -24,6 +24,7 @@ pub(crate) fn run(global: &Global, arguments: &UpArguments) -> Result<(), Failur
     let invocation = global.invocation()?;
     let plan = config::load(&invocation)?;
     output::warnings(&plan.warnings);
+    start::raise_descriptor_limit();
     start::runtime()?.block_on(serve(invocation, plan, arguments))
 }
 
@@ -54,10 +55,17 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
         note.withdraw();
     }
     tracing::info!("ending: calls in flight may finish");
-    let drained = door.await;
-    opened.close().await;
+    let ending = async {
+        let drained = door.await;
+        opened.close().await;
+        drained.map_err(|error| Failure::new(format!("the endpoint failed: {error}")))
+    };
+    let ended = tokio::select! {
+        ended = ending => ended,
+        () = told_by_signal() => Err(Failure::new("ended at once, as a second signal said: calls in flight were given up")),
+    };
     drop(workers); // after the servers: some of their tasks may live there
-    drained.map_err(|error| Failure::new(format!("the endpoint failed: {error}")))
+    ended
 }
 
 async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
@@ -114,15 +122,22 @@ fn greet(plan: &Plan, url: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits for SIGINT, SIGTERM or the view. A second signal ends the process at once, as people expect.
+/// Waits for SIGINT, SIGTERM or the view.
 async fn until_told_to_end(stopping: watch::Receiver<bool>) {
+    tokio::select! {
+        () = told_by_signal() => {}
+        () = told(stopping) => {}
+    }
+}
+
+/// Ready at the next SIGINT or SIGTERM.
+pub(crate) async fn told_by_signal() {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return told(stopping).await;
+        return std::future::pending().await;
     };
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        () = told(stopping) => {}
     }
 }
 

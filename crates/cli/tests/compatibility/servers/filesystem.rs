@@ -21,7 +21,7 @@ pub(crate) fn server(folder: &Path) -> Server {
     lay_out(&root);
     let at = |name: &str| root.join(name).display().to_string();
     let direct = command(vec![peers::node(), peers::npm(PROGRAM), at("")], &[]);
-    let configuration = format!("{}write = [{root:?}]\ncwd = {root:?}\n", stdio_configuration(&direct));
+    let configuration = format!("{}write = [{root:?}]\n", stdio_configuration(&direct));
     let steps = vec![
         stable(Step::list("tools/list")),
         stable(Step::call("list_allowed_directories", &json!({}))),

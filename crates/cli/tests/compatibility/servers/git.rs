@@ -27,7 +27,7 @@ pub(crate) fn server(folder: &Path) -> Server {
     lay_out(&root);
     let path = root.display().to_string();
     let direct = command(vec![peers::pypi_mcp_1("mcp-server-git"), "--repository".to_owned(), path.clone()], &IDENTITY);
-    let configuration = format!("{}write = [{path:?}]\ncwd = {path:?}\n", stdio_configuration(&direct));
+    let configuration = format!("{}write = [{path:?}]\n", stdio_configuration(&direct));
     let steps = vec![
         stable(Step::list("tools/list")),
         stable(Step::call("git_status", &json!({ "repo_path": path }))),

@@ -16,7 +16,7 @@ pub(crate) fn server(folder: &Path) -> Server {
     fs::create_dir_all(&home).expect("the project is writable");
     let graph = home.join("graph.jsonl").display().to_string();
     let direct = command(vec![peers::node(), peers::npm(PROGRAM)], &[("MEMORY_FILE_PATH", &graph)]);
-    let configuration = format!("{}write = [{home:?}]\ncwd = {home:?}\n", stdio_configuration(&direct));
+    let configuration = format!("{}write = [{home:?}]\n", stdio_configuration(&direct));
     let ada = json!({ "name": "Ada", "entityType": "person", "observations": ["writes programs"] });
     let engine = json!({ "name": "Engine", "entityType": "machine", "observations": [] });
     let relation = json!({ "from": "Ada", "to": "Engine", "relationType": "programs" });
