@@ -127,12 +127,13 @@ impl Tally {
         }
     }
 
+    /// libtest's line counts at the left edge alone: nextest shows the output of a failed test indented, with such a line in it.
     fn figures(line: &str) -> Option<&str> {
-        let line = line.trim_start();
         if line.starts_with("test result: ") {
             return Some(line);
         }
-        line.strip_prefix("Summary [").and_then(|rest| rest.split_once(" run: ")).map(|(_, figures)| figures)
+        let summary = line.trim_start().strip_prefix("Summary [")?;
+        summary.split_once(" run: ").map(|(_, figures)| figures)
     }
 }
 
@@ -157,6 +158,7 @@ mod tests {
 
     #[test]
     fn leaves_other_lines_alone() {
-        assert_eq!(tally_of(&["12 passed, 3 failed", "test passed ... ok", ""]), Tally::default());
+        let shown_by_nextest = "    test result: FAILED. 0 passed; 1 failed; 0 ignored";
+        assert_eq!(tally_of(&["12 passed, 3 failed", "test passed ... ok", "", shown_by_nextest]), Tally::default());
     }
 }

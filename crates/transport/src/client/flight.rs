@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sallyport_protocol::{Context, Era, LogLevel, RawJson, RawObject, Request};
+use sallyport_protocol::{Context, Era, LogLevel, Method, RawJson, RawObject, Request};
 use tokio::sync::oneshot;
 
 use super::fault::Fault;
@@ -46,6 +46,9 @@ pub(crate) enum Purpose {
 pub(crate) struct Call {
     pub(crate) context: Context,
     log_level: Option<LogLevel>,
+    /// The server may ask something back while it works on this. Not so with lists and completions, which the gateway also
+    /// asks for on its own account, at any time.
+    may_ask: bool,
     /// The highest progress so far; `None` where none is wanted.
     progress: Option<Mutex<f64>>,
 }
@@ -59,7 +62,8 @@ impl Purpose {
     /// The purpose of a client's request.
     pub(crate) fn call(request: &Request, context: Context) -> Self {
         let progress = request.meta.progress_token.is_some().then(|| Mutex::new(f64::NEG_INFINITY));
-        Self::Call(Call { context, log_level: request.meta.log_level, progress })
+        let may_ask = matches!(request.method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::TasksResult);
+        Self::Call(Call { context, log_level: request.meta.log_level, may_ask, progress })
     }
 }
 
@@ -73,9 +77,10 @@ impl Flights {
         self.open().get(&id).cloned()
     }
 
-    /// The one call in flight, if there is exactly one: what the server says without naming a request can only belong to it.
+    /// The one call in flight that may ask, if there is exactly one: what the server says without naming a request can only
+    /// belong to it.
     pub(crate) fn sole_call(&self) -> Option<Arc<Flight>> {
-        self.sole(|flight| matches!(flight.purpose, Purpose::Call(_)))
+        self.sole(|flight| matches!(&flight.purpose, Purpose::Call(call) if call.may_ask))
     }
 
     /// Ends the request of that id, or the only one that an answer without an id can belong to, and says whether there was one.
