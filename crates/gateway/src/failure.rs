@@ -130,7 +130,7 @@ fn tool_result(failure: &Failure, era: Era) -> RawObject {
     let mut block = RawObject::new();
     block.set("type", RawJson::from_static("\"text\""));
     block.set("text", RawJson::string(&for_the_model(failure)));
-    result.set("content", crate::catalogue::uris::array(&[block.to_json()]));
+    result.set("content", RawJson::of_array(&[block.to_json()]));
     result.set("isError", RawJson::from_static("true"));
     if let Some(told) = describe(failure) {
         let mut meta = RawObject::new();

@@ -72,7 +72,7 @@ pub(crate) fn expose_in_result(result: &mut RawObject, label: &str) {
         let Some(items) = result.get(list).filter(|text| mentions_uri(text)) else { continue };
         let Ok(items) = items.array() else { continue };
         let rewritten: Vec<RawJson> = items.into_iter().map(|item| expose_in_item(item, label)).collect();
-        result.set(list, array(&rewritten));
+        result.set(list, RawJson::of_array(&rewritten));
     }
     if result.get("_meta").is_some_and(mentions_uri) {
         expose_ui_reference(result, label);
@@ -92,7 +92,7 @@ fn expose_in_item(item: RawJson, label: &str) -> RawJson {
     }
     if let Some(content) = object.get("content").cloned() {
         let content = match content.array() {
-            Ok(blocks) => array(&blocks.into_iter().map(|block| expose_in_item(block, label)).collect::<Vec<_>>()),
+            Ok(blocks) => RawJson::of_array(&blocks.into_iter().map(|block| expose_in_item(block, label)).collect::<Vec<_>>()),
             Err(_) => expose_in_item(content, label),
         };
         object.set("content", content);
@@ -103,20 +103,6 @@ fn expose_in_item(item: RawJson, label: &str) -> RawJson {
 
 fn mentions_uri(text: &RawJson) -> bool {
     memmem::find(text.as_bytes(), b"uri\"").or_else(|| memmem::find(text.as_bytes(), b"resourceUri\"")).is_some()
-}
-
-/// A JSON array of raw values.
-pub(crate) fn array(items: &[RawJson]) -> RawJson {
-    let mut out = Vec::with_capacity(items.iter().map(|item| item.as_bytes().len() + 1).sum::<usize>() + 2);
-    out.push(b'[');
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(item.as_bytes());
-    }
-    out.push(b']');
-    RawJson::trusted(out)
 }
 
 #[cfg(test)]

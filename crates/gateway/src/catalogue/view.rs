@@ -7,8 +7,6 @@ use sallyport_policy::{Action, Policy, Principal, Resource};
 use sallyport_protocol::revisions::reply_for;
 use sallyport_protocol::{Era, Failure, FailureKind, Method, RawJson, RawObject, Reply, Revision, ServerIdentity};
 
-use super::uris;
-
 /// Entries of one page at most. A thousand tools are served in one piece; a server with a hundred thousand is paged.
 const PAGE_ENTRIES: usize = 2_000;
 
@@ -156,7 +154,7 @@ impl Lane {
         let revision = page.iter().map(|item| item.revision).max().unwrap_or(request.revision);
         let mut result = RawObject::new();
         let entries: Vec<RawJson> = page.iter().map(|item| item.raw.clone()).collect();
-        result.set(kind.member(), uris::array(&entries));
+        result.set(kind.member(), RawJson::of_array(&entries));
         if let Some(next) = next {
             result.set("nextCursor", RawJson::string(&format!("{}.{next}", request.generation)));
         }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use sallyport_protocol::{FailureKind, Method, RawJson, RawObject, Request};
 
@@ -31,7 +30,7 @@ impl ToolHeaders {
         }
         let kept: Vec<RawJson> = tools.into_iter().filter(|tool| keep(server, tool, &mut known)).collect();
         if kept.len() < count {
-            result.set("tools", array(&kept));
+            result.set("tools", RawJson::of_array(&kept));
         }
     }
 
@@ -68,19 +67,6 @@ fn keep(server: &str, tool: &RawJson, known: &mut HashMap<String, Arc<ParamHeade
             false
         }
     }
-}
-
-fn array(items: &[RawJson]) -> RawJson {
-    let mut out = Vec::with_capacity(items.iter().map(|item| item.as_bytes().len() + 1).sum::<usize>() + 2);
-    out.push(b'[');
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(item.as_bytes());
-    }
-    out.push(b']');
-    RawJson::parse(Bytes::from(out)).unwrap_or(RawJson::from_static("[]")) // values joined by commas are an array
 }
 
 #[cfg(test)]

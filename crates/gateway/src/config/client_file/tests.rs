@@ -10,7 +10,7 @@ fn variables(name: &str) -> Option<String> {
 }
 
 fn read_here(text: &str) -> Result<ClientFile, Vec<Diagnostic>> {
-    read(text, &Setting { folder: Path::new("/work/project"), variables: &variables })
+    read(text, &Setting { folder: Path::new("/home/me/project"), variables: &variables })
 }
 
 fn told(diagnostics: &[Diagnostic]) -> String {
@@ -62,9 +62,9 @@ fn variables_are_references_or_their_defaults() {
     let server = &file.config.servers["a"];
     assert_eq!(
         server.command.as_deref().unwrap(),
-        ["value of HOME/bin/a", "${env:TOKEN}", "$${UNSET:-fall$${back", "$HOME", "/work/project/x", ""]
+        ["value of HOME/bin/a", "${env:TOKEN}", "$${UNSET:-fall$${back", "$HOME", "/home/me/project/x", ""]
     );
-    assert_eq!(server.cwd.as_deref(), Some("/work/project"));
+    assert_eq!(server.cwd.as_deref(), Some("/home/me/project"));
     assert_eq!(server.env["A"], written("env:TOKEN"));
     assert_eq!(server.env["B"], verbatim("file:./x"));
     assert_eq!(crate::config::template::of_value(&server.env["C"]).unwrap().to_string(), "file:${env:TOKEN}");
@@ -105,7 +105,7 @@ fn zeds_shapes_are_taken_old_and_new() {
 fn claude_codes_projects_are_those_of_this_folder() {
     let file = read_here(
         r#"{ "mcpServers": { "mine": { "command": "a" } }, "projects": {
-            "/work/project": { "mcpServers": { "here": { "command": "b" } } },
+            "/home/me/project": { "mcpServers": { "here": { "command": "b" } } },
             "/other": { "mcpServers": { "there": { "command": "c" } } } } }"#,
     )
     .unwrap();
