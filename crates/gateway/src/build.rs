@@ -125,6 +125,7 @@ impl Gateway {
         let now = self.0.parts.load_full();
         let left = before.servers.values().filter(|old| !now.servers.values().any(|new| Arc::ptr_eq(&new.upstream, &old.upstream)));
         join_all(left.map(|server| server.upstream.stop(grace))).await;
+        changes.removed.iter().for_each(|name| self.0.metrics.forget(name));
         Ok(changes)
     }
 

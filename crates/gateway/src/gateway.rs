@@ -88,10 +88,10 @@ impl Parts {
     }
 
     /// The server of that name.
-    pub(crate) fn upstream(&self, name: &str) -> Result<&Arc<Upstream>, Failure> {
+    pub(crate) fn server(&self, name: &str) -> Result<&Server, Failure> {
         let missing =
             || Failure::new(FailureKind::NotFound, FailureSource::Gateway, Retry::Never, format!("there is no server `{name}` any more"));
-        self.servers.get(name).map(|server| &server.upstream).ok_or_else(missing)
+        self.servers.get(name).ok_or_else(missing)
     }
 
     /// Waits, for a bounded time, for the servers of an endpoint that have not said yet what they offer.

@@ -8,7 +8,7 @@ use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, FailureSource,
 use crate::catalogue::resolve::{Call, Target, TargetKind};
 use crate::catalogue::uris;
 use crate::catalogue::view::{Kind, ListRequest};
-use crate::gateway::{Inner, Parts};
+use crate::gateway::{Inner, Parts, Server};
 use crate::subscriptions::Step;
 use crate::trail::Trail;
 use crate::upstream::Routed;
@@ -40,7 +40,7 @@ impl Inner {
         let call = self.resolve(parts, request, &principal, &incoming.endpoint)?;
         trail.resolved(&call);
         let Call { routed, action, target, expose } = call;
-        let upstream = parts.upstream(&routed.server)?;
+        let Server { upstream, metrics, .. } = parts.server(&routed.server)?;
         let method = routed.request.method;
         let permitted = parts
             .policy
@@ -51,6 +51,7 @@ impl Inner {
             return Ok(answered);
         }
         trail.sending();
+        let _in_flight = metrics.call_started();
         let reply = upstream.send(permitted, context).await;
         trail.answered();
         self.settle(method, &principal, upstream.name(), &target, reply).map(|reply| exposed(reply, expose.as_deref()))

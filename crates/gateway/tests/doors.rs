@@ -149,6 +149,7 @@ async fn a_reload_keeps_what_did_not_change() {
     let changes =
         house.gateway.reload(plan(&house.folder, "[servers.more]\nbuiltin = { filesystem = {} }\n"), Duration::from_secs(1)).await.unwrap();
     assert_eq!(changes.removed, ["files"]);
+    assert!(!house.gateway.metrics().contains("server=\"files\""), "its figures are gone with it");
     let address = house.listen().await;
     let answer = post(address, "/servers/files/mcp", "read_file", &modern_call("read_file", "{}")).await;
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");

@@ -133,7 +133,7 @@ pub trait Front: Send + Sync + 'static {
     /// Says whether a caller may come to an endpoint at all. Asked on every HTTP request, before its body is read.
     ///
     /// # Errors
-    /// `Unauthenticated`, or `NotFound` where there is no such endpoint for this caller.
+    /// `Unauthenticated`, or `Http(404)` where there is no such endpoint.
     fn admit(&self, incoming: &Incoming) -> Result<CallerId, Failure>;
 
     /// What an endpoint says of itself: for `initialize` and `server/discover`.

@@ -6,7 +6,7 @@
 mod handle;
 mod name;
 
-pub use handle::{BreakerState, InFlight, RecordsLost, ServerMetrics, Sessions, UpstreamState};
+pub use handle::{BreakerState, InFlight, RecordsLost, ServerMetrics, UpstreamState};
 pub use name::{Kind, Label, MetricName};
 
 use prometheus_client::encoding::text;
@@ -41,7 +41,6 @@ pub struct Metrics {
     upstream_states: Family<Labels, Gauge>,
     breaker_states: Family<Labels, Gauge>,
     restarts: Family<Labels, Counter>,
-    sessions: Gauge,
     audit_lost: Counter,
 }
 
@@ -64,7 +63,6 @@ impl Metrics {
             upstream_states: register(&mut registry, MetricName::UpstreamState, Family::default()),
             breaker_states: register(&mut registry, MetricName::BreakerState, Family::default()),
             restarts: register(&mut registry, MetricName::ChildRestarts, Family::default()),
-            sessions: register(&mut registry, MetricName::Sessions, Gauge::default()),
             audit_lost: register(&mut registry, MetricName::AuditLost, Counter::default()),
             registry,
         }
@@ -101,12 +99,6 @@ impl Metrics {
         self.overheads.remove(&labels);
         self.in_flight.remove(&labels);
         self.restarts.remove(&labels);
-    }
-
-    /// The count of open sessions.
-    #[must_use]
-    pub fn sessions(&self) -> Sessions {
-        Sessions(self.sessions.clone())
     }
 
     /// The count of audit records that could not be kept.

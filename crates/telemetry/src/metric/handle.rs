@@ -126,22 +126,6 @@ impl BreakerState {
     }
 }
 
-/// The count of open sessions.
-#[derive(Clone, Debug)]
-pub struct Sessions(pub(super) Gauge);
-
-impl Sessions {
-    /// One more.
-    pub fn opened(&self) {
-        self.0.inc();
-    }
-
-    /// One less.
-    pub fn closed(&self) {
-        self.0.dec();
-    }
-}
-
 /// The count of lost audit records.
 #[derive(Clone, Debug)]
 pub struct RecordsLost(pub(super) Counter);

@@ -81,8 +81,6 @@ metrics! {
     ];
     /// Times that a server's process was started again after it had ended on its own
     ChildRestarts = Counter "sallyport_child_restarts_total" [SERVER];
-    /// Client sessions that are open
-    Sessions = Gauge "sallyport_sessions" [];
     /// Audit records that could not be kept because the disk or the queue was full
     AuditLost = Counter "sallyport_audit_lost_records_total" [];
 }
