@@ -76,6 +76,8 @@ impl ErrorObject {
     pub const INTERNAL: i64 = -32603;
     /// Up to 2025-11-25: no such resource.
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// An address has to be opened first (2025-11-25 only, url elicitation).
+    pub const URL_ELICITATION_REQUIRED: i64 = -32042;
     /// 2026-07-28: header and body differ.
     pub const HEADER_MISMATCH: i64 = -32020;
     /// 2026-07-28: the client did not declare what this needs.
@@ -306,8 +308,13 @@ struct WireError<'a> {
     code: Option<i64>,
     #[serde(borrow, default)]
     message: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
+}
+
+/// A value that is there, `null` included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Reads an error as forgivingly as can be: it is an answer already.

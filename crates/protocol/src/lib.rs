@@ -9,6 +9,7 @@ pub mod credential;
 pub mod discovery;
 pub mod event;
 pub mod failure;
+pub mod input;
 pub mod jsonrpc;
 pub mod method;
 pub mod raw;

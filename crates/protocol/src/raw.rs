@@ -348,9 +348,10 @@ impl<'de> Visitor<'de> for ObjectSeed<'de> {
 
 /// The text of the object with these members: from the brace before the first key to the one behind the last value.
 fn own_text(source: &Bytes, members: &[(Bytes, RawJson)]) -> Option<Bytes> {
-    let (first_key, _) = members.first()?;
+    let (first_key, first_value) = members.first()?;
     let (_, last_value) = members.last()?;
-    let key_at = offset_in(source, first_key)?; // an escaped key is a copy: none
+    // An escaped key is a copy: no text. An empty one lies nowhere, but no brace can stand between it and its value.
+    let key_at = offset_in(source, if first_key.is_empty() { &first_value.0 } else { first_key })?;
     let value_end = offset_in(source, &last_value.0)? + last_value.0.len();
     let start = source.get(..key_at)?.iter().rposition(|byte| *byte == b'{')?;
     let end = value_end + source.get(value_end..)?.iter().position(|byte| *byte == b'}')?;
@@ -418,7 +419,7 @@ mod tests {
 
     #[test]
     fn an_unchanged_object_writes_the_bytes_it_came_in() {
-        for text in [r#"{ "b" : 1.50e3, "a":{"x": [1, 2]} }"#, "{}", r#"{"\u0061":1}"#] {
+        for text in [r#"{ "b" : 1.50e3, "a":{"x": [1, 2]} }"#, "{}", r#"{"\u0061":1}"#, r#"{ "" : {} }"#] {
             let written = open(text).unwrap().to_bytes();
             assert_eq!(written, text.replace("\\u0061", "a").as_bytes());
         }

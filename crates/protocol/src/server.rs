@@ -84,6 +84,12 @@ pub trait Asker: Send + Sync {
 
     /// Puts a server's question (`elicitation/create`, `sampling/createMessage`, `roots/list`) to the one who asked.
     fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> BoxFuture<'a, Result<RawObject, ErrorObject>>;
+
+    /// Whose request it is: two requests of the same caller may be confused with less harm than two of different ones.
+    /// `None` where that is not known, which is nobody's.
+    fn caller(&self) -> Option<&CallerId> {
+        None
+    }
 }
 
 /// The endpoint that a request came to.

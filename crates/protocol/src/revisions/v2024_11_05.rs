@@ -1,24 +1,60 @@
-//! 2024-11-05: no audio.
+//! 2024-11-05, as it differs from 2025-03-26: no audio, no annotations of tools, no texts in progress, and completion is
+//! there without being declared.
 
-use super::{change_each, content};
-use crate::method::Method;
-use crate::raw::{RawJson, RawObject};
+use super::neighbour::{Neighbour, NoWord};
+use super::payload::{change_each, change_object, mentions};
+use super::{Method, RawJson, RawObject, content};
 
-/// Makes a result of 2025-03-26 one of 2024-11-05. Annotations stay: unknown members are tolerated.
-pub(super) fn narrow(result: &mut RawObject, method: Method) {
-    match method {
-        Method::ToolsCall => change_each(result, "content", audio_to_text),
-        Method::PromptsGet => content::change_messages(result, audio_to_text),
-        _ => {}
+pub(super) struct Differences;
+
+impl Neighbour for Differences {
+    fn narrow_reply(&self, result: &mut RawObject, method: Method) -> Result<(), NoWord> {
+        content::change_blocks(result, method, &["audio"], audio_to_text);
+        if method == Method::ToolsList && mentions(result, "tools", &["\"annotations\""]) {
+            change_each(result, "tools", |tool| tool.remove("annotations").is_some());
+        }
+        Ok(())
+    }
+
+    fn narrow_notification(&self, params: &mut RawObject, method: &str) -> bool {
+        if method == "notifications/progress" {
+            params.remove("message");
+        }
+        true
+    }
+
+    fn narrow_server(&self, capabilities: &mut RawObject) {
+        capabilities.remove("completions");
+    }
+
+    /// What can be completed are prompts and resource templates; a server that has them and completes nothing says so when asked.
+    fn widen_server(&self, capabilities: &mut RawObject) {
+        let completes = capabilities.get("prompts").is_some() || capabilities.get("resources").is_some();
+        if completes && capabilities.get("completions").is_none() {
+            capabilities.set("completions", RawJson::from_static("{}"));
+        }
+    }
+
+    fn narrow_question(&self, params: &mut RawObject, method: &str) -> Result<(), NoWord> {
+        if method == "sampling/createMessage" {
+            content::change_sampled(params, audio_to_text);
+        }
+        Ok(())
+    }
+
+    fn narrow_answer(&self, result: &mut RawObject, method: &str) {
+        if method == "sampling/createMessage" {
+            change_object(result, "content", audio_to_text);
+        }
     }
 }
 
-/// The client is told that there was audio, and of which type.
+/// The other side is told that there was audio, and of which type.
 fn audio_to_text(block: &mut RawObject) -> bool {
-    if block.get_str("type").as_deref() != Some("audio") {
+    if !content::is(block, "audio") {
         return false;
     }
     let kind = block.get_str("mimeType").unwrap_or_else(|| "unknown type".into()).into_owned();
-    *block = content::text(&RawJson::string(&format!("(audio, {kind}, which revision 2024-11-05 cannot carry)")));
+    *block = content::text(&format!("(audio, {kind}, which revision 2024-11-05 cannot carry)"));
     true
 }

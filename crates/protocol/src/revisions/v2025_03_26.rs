@@ -1,41 +1,101 @@
-//! 2025-03-26 and its elder: no structured output, no titles, no links to resources.
+//! 2025-03-26, as it differs from 2025-06-18: no structured output, no titles beside a tool's annotated one, no links to
+//! resources, no time of last change, no context of completions, no elicitation.
 
-use super::{change_each, content, entries_of};
-use crate::method::Method;
-use crate::raw::{RawJson, RawObject};
+use super::neighbour::{Neighbour, NoWord};
+use super::payload::{change_each, change_object, entries_of, mentions, remove_all};
+use super::{Method, RawJson, RawObject, Revision, content};
 
-/// Makes a result of 2025-06-18 one of 2025-03-26.
-pub(super) fn narrow(result: &mut RawObject, method: Method) {
-    if let Some(entries) = entries_of(method) {
-        change_each(result, entries, |entry| {
-            let structured = entry.remove("outputSchema").is_some();
-            entry.remove("title").is_some() || structured
-        });
-    }
-    match method {
-        Method::ToolsCall => {
-            if let Some(value) = result.remove("structuredContent")
-                && result.get("content").is_none_or(|content| content.as_bytes().as_ref() == b"[]")
-            {
-                result.set("content", content::texts(value.as_str()));
-            }
-            change_each(result, "content", link_to_text);
+pub(super) struct Differences;
+
+impl Neighbour for Differences {
+    fn narrow_reply(&self, result: &mut RawObject, method: Method) -> Result<(), NoWord> {
+        if let Some(entries) = entries_of(method) {
+            narrow_list(result, entries);
         }
-        Method::PromptsGet => content::change_messages(result, link_to_text),
-        _ => {}
+        if method == Method::ToolsCall {
+            structure_to_text(result);
+        }
+        content::change_blocks(result, method, &["resource_link", "\"lastModified\""], |block| {
+            link_to_text(block) || forget_last_modified(block)
+        });
+        Ok(())
+    }
+
+    fn narrow_params(&self, params: &mut RawObject, method: Method) {
+        if method == Method::Complete {
+            params.remove("context");
+            change_object(params, "ref", |reference| reference.remove("title").is_some());
+        }
+    }
+
+    fn narrow_client(&self, capabilities: &mut RawObject) {
+        capabilities.remove("elicitation");
+    }
+
+    fn widen_client(&self, capabilities: &mut RawObject) {
+        capabilities.remove("elicitation");
+    }
+
+    fn narrow_implementation(&self, info: &mut RawObject) {
+        info.remove("title");
+    }
+
+    fn narrow_question(&self, _params: &mut RawObject, method: &str) -> Result<(), NoWord> {
+        if method == "elicitation/create" { Err(NoWord::new("an elicitation", Revision::V2025_06_18)) } else { Ok(()) }
+    }
+}
+
+fn narrow_list(result: &mut RawObject, entries: &'static str) {
+    if !mentions(result, entries, &["\"title\"", "\"outputSchema\"", "\"lastModified\""]) {
+        return;
+    }
+    change_each(result, entries, |entry| {
+        let titled = match entries {
+            "tools" => annotate_title(entry),
+            "prompts" => change_each(entry, "arguments", |argument| argument.remove("title").is_some()),
+            _ => forget_last_modified(entry),
+        };
+        remove_all(entry, &["title", "outputSchema"]) || titled
+    });
+}
+
+/// A tool's title moves to where 2025-03-26 has it (`ToolAnnotations`), unless there is another.
+fn annotate_title(tool: &mut RawObject) -> bool {
+    let Some(title) = tool.get("title").cloned() else { return false };
+    let mut annotations = match tool.get_object("annotations") {
+        Ok(annotations) => annotations.unwrap_or_default(),
+        Err(_) => return false,
+    };
+    if annotations.get("title").is_some() {
+        return false;
+    }
+    annotations.set("title", title);
+    tool.set("annotations", annotations.to_json());
+    true
+}
+
+/// The text that says the same stays; where the server sent none, the value itself becomes one.
+fn structure_to_text(result: &mut RawObject) {
+    let Some(value) = result.remove("structuredContent") else { return };
+    if result.get("content").is_none_or(|content| content.array().is_ok_and(|blocks| blocks.is_empty())) {
+        result.set("content", RawJson::of_array(&[content::text(value.as_str()).to_json()]));
     }
 }
 
 /// A link becomes a text that names the resource: the client can still read it by its URI.
 fn link_to_text(block: &mut RawObject) -> bool {
-    if block.get_str("type").as_deref() != Some("resource_link") {
+    if !content::is(block, "resource_link") {
         return false;
     }
     let uri = block.get_str("uri").unwrap_or_default().into_owned();
-    let text = match block.get_str("name") {
+    let text = match block.get_str("title").or_else(|| block.get_str("name")) {
         Some(name) => format!("resource {name}: {uri}"),
         None => format!("resource {uri}"),
     };
-    *block = content::text(&RawJson::string(&text));
+    *block = content::text(&text);
     true
+}
+
+fn forget_last_modified(annotated: &mut RawObject) -> bool {
+    change_object(annotated, "annotations", |annotations| annotations.remove("lastModified").is_some())
 }

@@ -1,29 +1,25 @@
-//! 2026-07-28: results say of which kind they are, for how long they hold, and who answered.
+//! 2026-07-28, the newest: results say of which kind they are, for how long they hold, and who answered.
 
-use super::{cannot_cross, strip_protocol_meta};
-use crate::discovery::ServerIdentity;
-use crate::failure::Failure;
-use crate::method::Method;
-use crate::raw::{RawJson, RawObject};
-use crate::revision::Revision;
+use super::neighbour::NoWord;
+use super::payload::{change_each, mentions};
+use super::{Method, RawJson, RawObject, Revision, ServerIdentity};
 
 const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 const COMPLETE: RawJson = RawJson::from_static("\"complete\"");
 
-/// Adds what a modern result must have and a legacy one lacks.
-pub(super) fn widen(result: &mut RawObject, method: Method, identity: &ServerIdentity) {
-    result.set("resultType", COMPLETE);
-    if method.is_cacheable() {
-        // A legacy server says nothing about how long it holds, and its lists may depend on who asks.
+/// Adds what a result of this revision must have, and puts our identity where the server's stands: the client talks with us.
+pub(super) fn finish(result: &mut RawObject, method: Method, identity: &ServerIdentity) {
+    set_default(result, "resultType", COMPLETE);
+    let complete = result.get("resultType") == Some(&COMPLETE);
+    if method.is_cacheable() && complete {
+        // A server that says nothing about how long it holds promises nothing, and its lists may depend on who asks.
         set_default(result, "ttlMs", RawJson::from_static("0"));
         set_default(result, "cacheScope", RawJson::from_static("\"private\""));
     }
-    sign(result, identity);
-}
-
-/// Puts our identity where the server's stands: the client talks with the gateway.
-pub(super) fn sign(result: &mut RawObject, identity: &ServerIdentity) {
-    set_default(result, "resultType", COMPLETE);
+    if method == Method::ToolsList && mentions(result, "tools", &["\"execution\""]) {
+        // 2025-11-25 alone has it. A list may hold entries of several servers, whichever the newest of them speaks.
+        change_each(result, "tools", |tool| tool.remove("execution").is_some());
+    }
     let mut meta = result.get_object("_meta").ok().flatten().unwrap_or_default();
     if meta.get(SERVER_INFO) != Some(&identity.info) {
         meta.set(SERVER_INFO, identity.info.clone());
@@ -31,19 +27,21 @@ pub(super) fn sign(result: &mut RawObject, identity: &ServerIdentity) {
     }
 }
 
-/// Takes out what no legacy client knows.
+/// Takes out what [`finish`] adds and no older revision knows.
 ///
 /// # Errors
 /// Where the result is not a complete one.
-pub(super) fn leave(result: &mut RawObject, to: Revision) -> Result<(), Failure> {
+pub(super) fn unfinish(result: &mut RawObject) -> Result<(), NoWord> {
     match result.remove("resultType") {
         None => {}
         Some(kind) if kind.string_value().as_deref() == Some("complete") => {}
-        Some(kind) => return Err(cannot_cross(&kind.string_value().unwrap_or_else(|| "a result of no known kind".into()), to)),
+        Some(kind) => {
+            let kind = kind.string_value().map_or_else(|| "a result of no known kind".to_owned(), |kind| kind.into_owned());
+            return Err(NoWord::new(kind, Revision::V2026_07_28));
+        }
     }
     result.remove("ttlMs");
     result.remove("cacheScope");
-    strip_protocol_meta(result);
     Ok(())
 }
 
