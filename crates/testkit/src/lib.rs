@@ -1,8 +1,10 @@
 //! What the tests of the other crates share: scripted peers and an in-process client.
 #![forbid(unsafe_code)]
 
+pub mod fixture;
 mod scripted_front;
 mod scripted_server;
+pub mod wire_client;
 
 pub use scripted_front::ScriptedFront;
 pub use scripted_server::{ScriptedServer, object};
