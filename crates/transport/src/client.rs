@@ -64,6 +64,8 @@ pub struct Options {
     pub identity: ServerIdentity,
     /// What is declared at `initialize` (legacy servers; towards modern ones each request declares what its client can).
     pub capabilities: RawObject,
+    /// The server may ask clients something while it works on their requests: elicitation, sampling, roots.
+    pub questions: bool,
 }
 
 impl Options {
@@ -79,6 +81,7 @@ impl Options {
             body_limit: BODY_LIMIT,
             identity,
             capabilities: RawObject::new(),
+            questions: true,
         }
     }
 }

@@ -24,6 +24,7 @@ mod modern;
 pub(crate) mod outgoing;
 mod parts;
 mod route;
+mod session_streams;
 mod streamable_http;
 mod subscription;
 mod workers;

@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use sallyport_protocol::revisions::notification_for;
 use sallyport_protocol::{
     CallerId, Cancel, Client, Endpoint, Event, Incoming, Listener, LogLevel, Message, RawObject, RequestId, Revision,
 };
 
-use crate::server::outgoing::Outgoing;
+use crate::server::outgoing::{Outgoing, Room};
 
 mod question;
+mod streams;
 mod table;
 
 pub(crate) use question::Questions;
+pub(crate) use streams::{EventId, Streams};
 pub use table::SessionBounds;
 pub(crate) use table::Sessions;
 
@@ -70,6 +73,8 @@ pub(crate) struct Session {
     pub(crate) questions: Questions,
     /// What the client is told outside of its requests.
     pub(crate) news: Outgoing,
+    /// What it may be told again after its connection broke.
+    pub(crate) resumable: Streams,
     running: Mutex<Vec<(RequestId, Cancel)>>,
     subscribed: Mutex<Option<Box<Subscribed>>>,
     /// Streams that are open for it: while there is one, the session does not expire.
@@ -86,8 +91,12 @@ struct Subscribed {
 
 const EVERY_LEVEL: u8 = 0;
 
+/// Says that an address, which one client was asked to open, was dealt with (2025-11-25, elicitation by URL).
+const ADDRESS_DONE: &str = "notifications/elicitation/complete";
+
 impl Session {
-    pub(crate) fn new(id: SessionId, caller: CallerId, endpoint: Endpoint) -> Self {
+    /// A session, which keeps what may be asked for again in a part of `room`.
+    pub(crate) fn new(id: SessionId, caller: CallerId, endpoint: Endpoint, room: &Arc<Room>) -> Self {
         Self {
             id,
             caller,
@@ -96,6 +105,7 @@ impl Session {
             level: AtomicU8::new(EVERY_LEVEL),
             questions: Questions::default(),
             news: Outgoing::default(),
+            resumable: Streams::new(Arc::clone(room)),
             running: Mutex::new(Vec::new()),
             subscribed: Mutex::new(None),
             streams: AtomicU32::new(0),
@@ -105,6 +115,10 @@ impl Session {
 
     pub(crate) fn id(&self) -> SessionId {
         self.id
+    }
+
+    pub(crate) fn caller(&self) -> &CallerId {
+        &self.caller
     }
 
     /// The client, once it has said `initialize`.
@@ -166,6 +180,12 @@ impl Session {
         running.iter().for_each(Cancel::cancel);
     }
 
+    /// A notification as the client knows it; `None` where its revision has no such one, or it is for another client.
+    pub(crate) fn translated(&self, method: &str, params: &RawObject) -> Option<RawObject> {
+        let params = notification_for(method, params.clone(), Revision::LATEST, self.revision()?)?;
+        (method != ADDRESS_DONE || self.questions.address_done(&params)).then_some(params)
+    }
+
     /// Whether the client is subscribed to a resource.
     pub(crate) fn is_subscribed(&self, uri: &str) -> bool {
         lock(&self.subscribed).as_ref().is_some_and(|subscribed| subscribed.uris.iter().any(|known| known == uri))
@@ -198,6 +218,12 @@ impl Session {
     /// Takes all subscriptions, to end them.
     pub(crate) fn take_subscriptions(&self) -> Option<(Incoming, Vec<String>)> {
         lock(&self.subscribed).take().map(|own| (own.incoming, own.uris))
+    }
+
+    /// Ends the session's streams: nobody will ask for them.
+    pub(crate) fn end(&self) {
+        self.news.end();
+        self.resumable.end();
     }
 
     /// Counts a stream that is open for the session, until what is returned is dropped.
@@ -240,7 +266,9 @@ impl Listener for Session {
                 self.news.offer(notification("notifications/message", params));
             }
             Event::Other(method, params) => {
-                self.news.offer(notification(method, params));
+                if let Some(params) = self.translated(method, params) {
+                    self.news.offer(notification(method, &params));
+                }
             }
             Event::ResourceUpdated { .. } | Event::Log(_) => {}
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::Method;
 use sallyport_protocol::{Event, McpServer as _, Revision};
+use sallyport_telemetry::Metrics;
 use sallyport_testkit::{ScriptedFront, ScriptedServer, object};
 use sallyport_transport::server::http::Options;
 use sallyport_transport::session::SessionBounds;
@@ -298,4 +299,37 @@ async fn the_oldest_sessions_go_when_there_are_too_many_and_idle_ones_expire() {
     assert_eq!(door.post("/mcp", &[("mcp-session-id", ids[7].as_str())], ping).await.status, 404, "expired");
     assert_eq!(door.post("/mcp", &held[..1], ping).await.status, 200, "its stream is open");
     drop(stream);
+}
+
+#[tokio::test]
+async fn open_sessions_and_streams_are_counted() {
+    let metrics = Metrics::new();
+    let server = ScriptedServer::new(Revision::V2025_06_18);
+    let front = Arc::new(ScriptedFront::open(Arc::clone(&server) as _));
+    let mut options = Options::new(identity());
+    options.figures = metrics.door();
+    options.sessions.per_caller = 32;
+    let door = Running::with(server, front, options).await;
+    let shows = |sessions: usize, streams: usize| {
+        let page = metrics.encode();
+        [format!("sallyport_sessions {sessions}\n"), format!("sallyport_open_streams {streams}\n")].iter().all(|line| page.contains(line))
+    };
+    assert!(shows(0, 0));
+    let refused = door.post("/mcp", &[], r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#).await;
+    assert!(refused.code() == -32602 && shows(0, 0), "a handshake that failed leaves nothing");
+    let first = door.open_session("2025-06-18", "{}").await;
+    let second = door.open_session("2025-11-25", r#"{"elicitation":{}}"#).await;
+    let [first, second] = [&first, &second].map(|id| [("accept", "text/event-stream, application/json"), ("mcp-session-id", id.as_str())]);
+    let news = Stream::of(door.send(Method::GET, "/mcp", &first, "").await);
+    let headers = [first[0], second[1], ("content-type", "application/json")];
+    let asking = Stream::of(door.send(Method::POST, "/mcp", &headers, call("1", "ask", "{}")).await);
+    assert!(shows(2, 2), "{}", metrics.encode());
+    drop((news, asking));
+    eventually("streams that broke are not counted", || shows(2, 0)).await;
+    assert_eq!(door.send(Method::DELETE, "/mcp", &first[1..], "").await.status(), 204);
+    assert!(shows(1, 0));
+    for _ in 0..40 {
+        door.open_session("2025-06-18", "{}").await;
+    }
+    assert!(shows(32, 0) || shows(31, 0), "sessions that were pushed out are not counted: {}", metrics.encode());
 }

@@ -85,7 +85,7 @@ impl Channel {
 
     pub(crate) async fn handle(self: &Arc<Self>, request: Request, context: Context) -> Result<Reply, Failure> {
         let discovery = self.shared.discovery();
-        let outcome = match local::way(&request, context.client.revision.era(), discovery.revision.era()) {
+        let outcome = match local::way(&request, discovery.revision.era()) {
             Ok(Way::Send) => self.call(&request, context, &discovery).await,
             Ok(Way::Empty) => Ok(RawObject::new()),
             Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, &request).await,
@@ -106,7 +106,7 @@ impl Channel {
         let (client, cancel) = (Arc::clone(&context.client), context.cancel.clone());
         let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::call(request, context));
         let id = ticket.flight.id;
-        let text = outgoing::write_request(id, request, discovery.revision, &self.shared.options.identity, Some(&client));
+        let text = outgoing::write_request(id, request, discovery.revision, &self.shared.options, Some(&client));
         tokio::select! {
             biased;
             outcome = self.exchange(text, outcome) => outcome.and_then(|result| local::check_kind(result, discovery.revision.era())),
@@ -120,7 +120,7 @@ impl Channel {
     /// Sends a request of our own.
     async fn ask(&self, request: &Request, revision: Revision) -> Outcome {
         let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::Own);
-        self.exchange(outgoing::write_request(ticket.flight.id, request, revision, &self.shared.options.identity, None), outcome).await
+        self.exchange(outgoing::write_request(ticket.flight.id, request, revision, &self.shared.options, None), outcome).await
     }
 
     async fn exchange(&self, text: Vec<u8>, outcome: oneshot::Receiver<Outcome>) -> Outcome {
@@ -250,7 +250,7 @@ impl Listens for Channel {
     async fn listen(self: Arc<Self>, request: Request, acknowledged: oneshot::Sender<RawObject>) -> Result<(), Fault> {
         let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::listen(acknowledged));
         let mut stream = OpenStream { channel: &self, id: Some(ticket.flight.id) };
-        let text = outgoing::write_request(ticket.flight.id, &request, Revision::LATEST, &self.shared.options.identity, None);
+        let text = outgoing::write_request(ticket.flight.id, &request, Revision::LATEST, &self.shared.options, None);
         let outcome = self.exchange(text, outcome).await;
         stream.id = None; // it ended by itself
         outcome.map(|_| ())

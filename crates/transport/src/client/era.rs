@@ -56,7 +56,7 @@ pub(crate) enum Agreed {
 
 /// Finds out how a server speaks. What it spoke last time, if known, is tried first and the other way where that fails.
 pub(crate) async fn negotiate(transport: &impl Negotiable, known: Option<Revision>) -> Result<Agreed, Failure> {
-    let discover = || transport.discover(Request::new(Method::Discover, RawObject::new()));
+    let discover = || discover(transport);
     let initialize = || initialize_alone(transport);
     if known.is_some_and(|revision| revision.era() == Era::Legacy) {
         return match initialize().await? {
@@ -74,6 +74,18 @@ pub(crate) async fn negotiate(transport: &impl Negotiable, known: Option<Revisio
         Handshake::Refused(fault) => Ok(Agreed::Nothing(fault)),
         // It answered the probe too late, and has settled for the modern way since: ask once more.
         Handshake::Modern => settle(transport.shared(), discover().await?, None),
+    }
+}
+
+/// Asks how the server speaks in the modern way. Where it refuses our version and yet names it among those that it supports, it is
+/// asked once more: a server that is being replaced says so, and its successor answers (2026-07-28, version negotiation).
+async fn discover(transport: &impl Negotiable) -> Result<Verdict, Failure> {
+    let ask = || transport.discover(Request::new(Method::Discover, RawObject::new()));
+    match ask().await? {
+        Verdict::ModernError(error) if error.code == ErrorObject::UNSUPPORTED_VERSION && offers_modern(supported(&error).as_ref()) => {
+            ask().await
+        }
+        verdict => Ok(verdict),
     }
 }
 
@@ -106,7 +118,7 @@ pub(crate) fn judge_discover(answer: Result<RawObject, ErrorObject>) -> Verdict 
         Ok(result) if offers_modern(result.get("supportedVersions")) => Verdict::Modern(of_discover(&result)),
         Ok(_) => Verdict::NotModern, // some stateful servers answer, and name legacy revisions only
         Err(error) if error.code == ErrorObject::UNSUPPORTED_VERSION => {
-            let supported = error.data.as_ref().and_then(|data| data.object().ok()?.get("supported").cloned());
+            let supported = supported(&error);
             let legacy_too = names(supported.as_ref()).iter().any(|name| legacy_of_name(name).is_some());
             if legacy_too && !offers_modern(supported.as_ref()) { Verdict::NotModern } else { Verdict::ModernError(error) }
         }
@@ -125,6 +137,11 @@ pub(crate) fn judge_initialize(answer: Result<RawObject, Fault>) -> Handshake {
         Err(Fault::Error(error)) if is_modern(&error) => Handshake::Modern,
         Err(fault) => Handshake::Refused(fault),
     }
+}
+
+/// The versions that a refusal names.
+fn supported(refusal: &ErrorObject) -> Option<RawJson> {
+    refusal.data.as_ref().and_then(|data| data.object().ok()?.get("supported").cloned())
 }
 
 fn names(list: Option<&RawJson>) -> Vec<String> {
@@ -167,6 +184,9 @@ fn discovery(revision: Revision, result: &RawObject, info: Option<&RawJson>) -> 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::sync::{Arc, Mutex};
+
+    use super::super::Options;
     use super::*;
 
     fn result(text: &'static str) -> RawObject {
@@ -208,6 +228,35 @@ mod tests {
         assert!(matches!(judge(r#"{"supported":["2099-01-01"]}"#), Verdict::ModernError(_)));
         assert!(matches!(judge(r#"{"supported":["2026-07-28","2025-11-25"]}"#), Verdict::ModernError(_)));
         assert!(matches!(judge(r#"{"supported":7}"#), Verdict::ModernError(_)));
+    }
+
+    /// A server that gives these verdicts on `server/discover`, one after the other.
+    struct Scripted(Arc<Shared>, Mutex<Vec<Verdict>>);
+
+    impl Negotiable for Scripted {
+        fn shared(&self) -> &Shared {
+            &self.0
+        }
+
+        async fn discover(&self, _: Request) -> Result<Verdict, Failure> {
+            Ok(self.1.lock().unwrap().remove(0))
+        }
+
+        async fn initialize(&self, _: Request) -> Result<Handshake, Failure> {
+            Ok(Handshake::Refused(Fault::Malformed("it knows no `initialize`".to_owned())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_names_our_version_is_asked_about_once() {
+        let refusal = || judge_discover(Err(error(ErrorObject::UNSUPPORTED_VERSION, Some(r#"{"supported":["2026-07-28"]}"#))));
+        let account = || judge_discover(Ok(result(r#"{"supportedVersions":["2026-07-28"],"capabilities":{}}"#)));
+        let agreed = async |verdicts| {
+            let shared = Shared::new(Options::new("x", ServerIdentity::new("us", "1")));
+            negotiate(&Scripted(shared, Mutex::new(verdicts)), None).await
+        };
+        assert!(matches!(agreed(vec![refusal(), account()]).await, Ok(Agreed::On(_))));
+        assert!(agreed(vec![refusal(), refusal(), account()]).await.is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Requests that have been sent and not been answered.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,6 +50,8 @@ pub(crate) struct Call {
     /// The server may ask something back while it works on this. Not so with lists and completions, which the gateway also
     /// asks for on its own account, at any time.
     may_ask: bool,
+    /// The task whose result this waits for (2025-11-25, `tasks/result`).
+    task: Option<String>,
     /// The highest progress so far; `None` where none is wanted.
     progress: Option<Mutex<f64>>,
 }
@@ -63,7 +66,8 @@ impl Purpose {
     pub(crate) fn call(request: &Request, context: Context) -> Self {
         let progress = request.meta.progress_token.is_some().then(|| Mutex::new(f64::NEG_INFINITY));
         let may_ask = matches!(request.method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::TasksResult);
-        Self::Call(Call { context, log_level: request.meta.log_level, may_ask, progress })
+        let task = (request.method == Method::TasksResult).then(|| request.params.get_str("taskId").map(Cow::into_owned)).flatten();
+        Self::Call(Call { context, log_level: request.meta.log_level, may_ask, task, progress })
     }
 }
 
@@ -77,10 +81,38 @@ impl Flights {
         self.open().get(&id).cloned()
     }
 
+    /// The request that waits for the result of a task: what the server says about the task belongs to it.
+    pub(crate) fn of_task(&self, id: &str) -> Option<Arc<Flight>> {
+        let is_its = |flight: &&Arc<Flight>| flight.call().is_some_and(|call| call.task.as_deref() == Some(id));
+        self.open().values().find(is_its).cloned()
+    }
+
     /// The one call in flight that may ask, if there is exactly one: what the server says without naming a request can only
     /// belong to it.
     pub(crate) fn sole_call(&self) -> Option<Arc<Flight>> {
-        self.sole(|flight| matches!(&flight.purpose, Purpose::Call(call) if call.may_ask))
+        let is_call = |flight: &Flight| flight.call().is_some_and(|call| call.may_ask && call.task.is_none());
+        // What a task's server asks names the task; one that does not can mean it only where nothing else is there.
+        self.sole(is_call).or_else(|| self.sole(|flight| flight.call().is_some_and(|call| call.may_ask)))
+    }
+
+    /// The call through which a question that names none is put: the only one that may ask. Of several, all of one caller, it is the
+    /// newest that waits for no answer yet, else the one that was `asked_last`: the same person is asked, and the answer goes back
+    /// under the question's own id whichever call carries it. With several callers there is none, since one's question must not reach
+    /// another.
+    pub(crate) fn asking_call(&self, waits: impl Fn(u64) -> bool, asked_last: Option<u64>) -> Option<Arc<Flight>> {
+        if let Some(sole) = self.sole_call() {
+            return Some(sole);
+        }
+        let open = self.open();
+        let is_call = |flight: &Flight| flight.call().is_some_and(|call| call.may_ask && call.task.is_none());
+        let calls = || open.values().filter(|flight| is_call(flight));
+        let caller = |flight: &Flight| flight.call().and_then(|call| call.context.asker.caller().cloned());
+        let first = calls().next().and_then(|flight| caller(flight))?;
+        if calls().any(|flight| caller(flight).as_ref() != Some(&first)) {
+            return None;
+        }
+        let newest_free = calls().filter(|flight| !waits(flight.id)).max_by_key(|flight| flight.id);
+        newest_free.or_else(|| calls().find(|flight| Some(flight.id) == asked_last)).cloned()
     }
 
     /// Ends the request of that id, or the only one that an answer without an id can belong to, and says whether there was one.

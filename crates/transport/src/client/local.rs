@@ -18,31 +18,20 @@ pub(crate) enum Way {
     Unsubscribe,
 }
 
-/// The way of a request of a client of one era to a server of another or the same.
-pub(crate) fn way(request: &Request, client: Era, server: Era) -> Result<Way, Fault> {
+/// The way of a request to a server of that era, whichever its client is of.
+pub(crate) fn way(request: &Request, server: Era) -> Result<Way, Fault> {
     let method = request.method;
     let refused = |why: &str| Err(Fault::Refused(FailureKind::CannotCross, format!("{}: {why}", method.as_str())));
-    if client != server && concerns_a_task(request) {
-        return refused("a task cannot cross to a server of another era");
-    }
     match (method, server) {
         (Method::Initialize, _) => refused("the connection has had its handshake"),
         (Method::SubscriptionsListen, _) => refused("streams of changes belong to the connection"),
-        (Method::Discover, Era::Legacy) => refused("the server's revision has no such method"),
+        // What the eras' tasks do not share, the gateway serves by what they do.
+        (Method::Discover | Method::TasksUpdate, Era::Legacy) => refused("the server's revision has no such method"),
         (Method::SetLevel | Method::TasksList | Method::TasksResult, Era::Modern) => refused("the server's revision has no such method"),
         (Method::Ping, Era::Modern) => Ok(Way::Empty),
         (Method::ResourcesSubscribe, Era::Modern) => Ok(Way::Subscribe),
         (Method::ResourcesUnsubscribe, Era::Modern) => Ok(Way::Unsubscribe),
         _ => Ok(Way::Send),
-    }
-}
-
-/// Whether the request asks for its answer as a task (2025-11-25), or is about one.
-fn concerns_a_task(request: &Request) -> bool {
-    match request.method {
-        Method::TasksGet | Method::TasksResult | Method::TasksList | Method::TasksCancel | Method::TasksUpdate => true,
-        Method::ToolsCall => request.params.get("task").is_some(),
-        _ => false,
     }
 }
 

@@ -4,13 +4,13 @@ use sallyport_protocol::raw::write_string;
 use sallyport_protocol::request::PROTOCOL_PREFIX;
 use sallyport_protocol::{Client, Era, RawJson, RawObject, Request, Revision, ServerIdentity};
 
-use super::capability;
+use super::{Options, capability};
 
 /// Room for what surrounds the parameters: the envelope, `_meta` with version, client and a few capabilities.
 const ENVELOPE_BYTES: usize = 512;
 
 /// Writes a request as the message `id`, in one pass. `client` is whose request it is; `None` for our own.
-pub(crate) fn write_request(id: u64, request: &Request, revision: Revision, identity: &ServerIdentity, client: Option<&Client>) -> Vec<u8> {
+pub(crate) fn write_request(id: u64, request: &Request, revision: Revision, options: &Options, client: Option<&Client>) -> Vec<u8> {
     let size: usize = request.params.iter().map(|(key, value)| key.len() + value.as_bytes().len() + 4).sum();
     let mut out = Vec::with_capacity(size + ENVELOPE_BYTES);
     let mut number = itoa(id);
@@ -23,7 +23,7 @@ pub(crate) fn write_request(id: u64, request: &Request, revision: Revision, iden
     for (key, value) in request.params.iter() {
         write_member(&mut out, &mut first, key, value.as_bytes());
     }
-    write_meta(&mut out, first, id, request, revision, identity, client);
+    write_meta(&mut out, first, id, request, revision, options, client);
     out.extend_from_slice(b"}}");
     out
 }
@@ -35,7 +35,7 @@ fn write_meta(
     id: u64,
     request: &Request,
     revision: Revision,
-    identity: &ServerIdentity,
+    options: &Options,
     client: Option<&Client>,
 ) {
     let modern = revision.era() == Era::Modern;
@@ -49,8 +49,9 @@ fn write_meta(
     let mut first = true;
     if modern {
         write_own(out, &mut first, "protocolVersion", &RawJson::string(revision.as_str()));
-        write_own(out, &mut first, "clientInfo", &identity.info);
-        let capabilities = client.map_or_else(|| RawJson::from_static("{}"), |client| capability::declared(client).to_json());
+        write_own(out, &mut first, "clientInfo", &options.identity.info);
+        let declared = |client| capability::declared(client, options.questions).to_json();
+        let capabilities = client.map_or(RawJson::from_static("{}"), declared);
         write_own(out, &mut first, "clientCapabilities", &capabilities);
         if let Some(level) = meta.log_level {
             write_own(out, &mut first, "logLevel", &RawJson::string(level.as_str()));
@@ -116,7 +117,7 @@ mod tests {
     }
 
     fn written(request: &Request, revision: Revision, client: Option<&Client>) -> String {
-        String::from_utf8(write_request(7, request, revision, &ServerIdentity::new("us", "1"), client)).unwrap()
+        String::from_utf8(write_request(7, request, revision, &Options::new("x", ServerIdentity::new("us", "1")), client)).unwrap()
     }
 
     #[test]

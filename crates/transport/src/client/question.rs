@@ -1,6 +1,7 @@
 //! Questions that a legacy server puts to its client while a request runs.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sallyport_protocol::{BoxFuture, Era, ErrorObject, Message, RawObject, RequestId};
@@ -22,19 +23,35 @@ pub(crate) trait Back: Send + Sync + 'static {
 /// The questions being asked, by the server's own ids, each with the request that it belongs to.
 #[derive(Debug)]
 pub(crate) struct Questions {
-    asked: Mutex<HashMap<RequestId, (u64, AbortHandle)>>,
+    asked: Mutex<HashMap<RequestId, Asked>>,
+    /// The request through which the last question was put; 0 before the first.
+    last: AtomicU64,
     /// Room for answers on their way that nobody was asked for: to pings, and refusals.
     answering: Arc<Semaphore>,
 }
 
+/// A question that is being asked.
+struct Asked {
+    /// The request that it belongs to.
+    flight: u64,
+    asking: AbortHandle,
+    back: Arc<dyn Back>,
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Asked(for {})", self.flight)
+    }
+}
+
 impl Default for Questions {
     fn default() -> Self {
-        Self { asked: Mutex::default(), answering: Arc::new(Semaphore::new(MOST_QUESTIONS)) }
+        Self { asked: Mutex::default(), last: AtomicU64::new(0), answering: Arc::new(Semaphore::new(MOST_QUESTIONS)) }
     }
 }
 
 impl Questions {
-    fn open(&self) -> MutexGuard<'_, HashMap<RequestId, (u64, AbortHandle)>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<RequestId, Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -52,6 +69,7 @@ impl Questions {
             tracing::debug!(server = shared.server(), method, "ignored a request: in this revision servers send none");
             return;
         }
+        let flight = flight.filter(|_| shared.options.questions);
         let refusal = match (method.as_str(), flight.filter(|flight| flight.call().is_some())) {
             ("ping", _) => return self.answer(back, Message::Result { id, result: RawObject::new() }),
             ("elicitation/create" | "sampling/createMessage" | "roots/list", Some(flight)) => {
@@ -63,6 +81,16 @@ impl Questions {
         self.answer(back, Message::Error { id: Some(id), error: ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, refusal) });
     }
 
+    /// Whether the request waits for the answer to a question of its.
+    pub(crate) fn is_waited_for(&self, flight: u64) -> bool {
+        self.open().values().any(|asked| asked.flight == flight)
+    }
+
+    /// The request through which the last question was put, if there was one.
+    pub(crate) fn asked_last(&self) -> Option<u64> {
+        Some(self.last.load(Ordering::Relaxed)).filter(|flight| *flight != 0)
+    }
+
     fn ask(&self, shared: &Arc<Shared>, back: Arc<dyn Back>, id: RequestId, method: String, params: RawObject, flight: Arc<Flight>) {
         let mut open = self.open();
         if open.len() >= MOST_QUESTIONS || open.contains_key(&id) {
@@ -70,7 +98,7 @@ impl Questions {
             let error = ErrorObject::new(ErrorObject::INTERNAL, "too many questions at once");
             return self.answer(back, Message::Error { id: Some(id), error });
         }
-        let (shared, number, key) = (Arc::clone(shared), flight.id, id.clone());
+        let (shared, number, key, way) = (Arc::clone(shared), flight.id, id.clone(), Arc::clone(&back));
         let asking = tokio::spawn(async move {
             let Some(call) = flight.call() else { return };
             let message = match call.context.asker.ask(&method, params).await {
@@ -78,9 +106,10 @@ impl Questions {
                 Err(error) => Message::Error { id: Some(id.clone()), error },
             };
             shared.questions.open().remove(&id);
-            back.send_back(message).await;
+            way.send_back(message).await;
         });
-        open.insert(key, (number, asking.abort_handle()));
+        self.last.store(number, Ordering::Relaxed);
+        open.insert(key, Asked { flight: number, asking: asking.abort_handle(), back });
     }
 
     /// Sends an answer in the background. A server that asks and does not read gets no more of them.
@@ -95,19 +124,20 @@ impl Questions {
 
     /// The server wants an answer no longer.
     pub(crate) fn withdraw(&self, id: &RequestId) {
-        if let Some((_, asking)) = self.open().remove(id) {
-            asking.abort();
+        if let Some(asked) = self.open().remove(id) {
+            asked.asking.abort();
         }
     }
 
-    /// The request is over, and so are its questions.
+    /// The request is over, and so are its questions. Their server is told: it may have asked them for another request.
     pub(crate) fn abandon(&self, flight: u64) {
-        self.open().retain(|_, (number, asking)| {
-            let over = *number == flight;
-            if over {
-                asking.abort();
+        let over: Vec<_> = self.open().extract_if(|_, asked| asked.flight == flight).collect();
+        for (id, asked) in over {
+            asked.asking.abort();
+            let error = ErrorObject::new(ErrorObject::INTERNAL, "the request that was to carry the answer is over");
+            if tokio::runtime::Handle::try_current().is_ok() {
+                self.answer(asked.back, Message::Error { id: Some(id), error });
             }
-            !over
-        });
+        }
     }
 }

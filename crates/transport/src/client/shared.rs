@@ -1,5 +1,6 @@
 //! What all parts of a connection know.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -110,7 +111,10 @@ impl Shared {
         match message {
             Message::Notification { method, params } => self.take_notification(method, params.unwrap_or_default(), flight),
             Message::Request { id, method, params } => {
-                let flight = flight.cloned().or_else(|| self.flights.sole_call());
+                let flight = flight.cloned().or_else(|| match params.as_ref().and_then(related_task) {
+                    Some(task) => self.flights.of_task(&task),
+                    None => self.flights.asking_call(|id| self.questions.is_waited_for(id), self.questions.asked_last()),
+                });
                 self.questions.take(self, Arc::clone(back), id, method, params.unwrap_or_default(), flight);
             }
             Message::Result { .. } | Message::Error { .. } => {
@@ -169,6 +173,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// The task that a message says it belongs to (2025-11-25, associating task-related messages).
+fn related_task(params: &RawObject) -> Option<String> {
+    let meta = params.get_object("_meta").ok()??;
+    let related = meta.get_object("io.modelcontextprotocol/related-task").ok()??;
+    related.get_str("taskId").map(Cow::into_owned)
 }
 
 /// Background tasks of a connection. Clones are the same tasks.

@@ -121,7 +121,7 @@ impl StreamableHttp {
 
     async fn route(self: &Arc<Self>, request: &Request, context: Context) -> Result<Reply, Failure> {
         let revision = self.session().revision;
-        let own = match local::way(request, context.client.revision.era(), revision.era()) {
+        let own = match local::way(request, revision.era()) {
             Ok(Way::Send) => return self.call(request, context).await,
             Ok(Way::Empty) => Ok(RawObject::new()),
             Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, request).await,
@@ -200,7 +200,7 @@ impl StreamableHttp {
     }
 
     async fn post(&self, session: &Session, request: &Request, ticket: &Ticket, client: Option<&Client>) -> Result<Exchange, Fault> {
-        let text = outgoing::write_request(ticket.flight.id, request, session.revision, &self.shared.options.identity, client);
+        let text = outgoing::write_request(ticket.flight.id, request, session.revision, &self.shared.options, client);
         let mut headers = session.headers.clone();
         if session.revision.era() == Era::Modern {
             headers.insert(METHOD, http::HeaderValue::from_static(request.method.as_str()));

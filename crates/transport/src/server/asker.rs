@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sallyport_protocol::{Asker, BoxFuture, Client, Era, ErrorObject, LogLevel, Message, RawJson, RawObject, Revision};
+use sallyport_protocol::{Asker, BoxFuture, CallerId, Client, Era, ErrorObject, LogLevel, Message, RawJson, RawObject, Revision, input};
 
 use super::outgoing::Outgoing;
 use crate::frame::{Line, LineWriter};
@@ -70,7 +70,13 @@ impl WayBack {
             }
             "notifications/message" if revision.era() == Era::Modern => self.level.is_some() && wants_log(self.level, params),
             "notifications/message" => wants_log(self.level, params),
-            _ => revision.era() == Era::Legacy, // a modern request's stream carries nothing else
+            _ => match self.session.as_ref().and_then(|session| session.translated(method, params)) {
+                Some(translated) => {
+                    *params = translated;
+                    true
+                }
+                None => false, // the stream of a modern request carries nothing else
+            },
         }
     }
 
@@ -79,10 +85,11 @@ impl WayBack {
             let text = format!("`{method}` cannot cross to a client of revision {}", self.client.revision);
             return Err(ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, text));
         };
-        if !declares(&self.client, method, &params) {
+        if input::lacking(&self.client, method, &params).is_some() {
             let text = format!("the client did not declare the capability that `{method}` needs");
             return Err(ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, text));
         }
+        session.questions.opens_address(&params);
         let unasked = || ErrorObject::new(ErrorObject::INTERNAL, "the client cannot be asked now");
         let question = session.questions.open().ok_or_else(unasked)?;
         let request = Message::Request { id: question.id(), method: method.to_owned(), params: Some(params) };
@@ -103,21 +110,8 @@ impl Asker for WayBack {
     fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> BoxFuture<'a, Result<RawObject, ErrorObject>> {
         Box::pin(self.put(method, params))
     }
-}
 
-/// Whether a legacy client said that it can be asked this.
-fn declares(client: &Client, method: &str, params: &RawObject) -> bool {
-    match method {
-        "roots/list" => client.capabilities.get("roots").is_some(),
-        "sampling/createMessage" => client.capabilities.get("sampling").is_some(),
-        "elicitation/create" => {
-            let Ok(Some(elicitation)) = client.capabilities.get_object("elicitation") else { return false };
-            match params.get_str("mode").as_deref() {
-                None | Some("form") => elicitation.is_empty() || elicitation.get("form").is_some() || elicitation.get("url").is_none(),
-                Some("url") => client.revision >= Revision::V2025_11_25 && elicitation.get("url").is_some(),
-                Some(_) => false,
-            }
-        }
-        _ => false,
+    fn caller(&self) -> Option<&CallerId> {
+        self.session.as_ref().map(|session| session.caller())
     }
 }

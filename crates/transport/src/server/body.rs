@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
+use sallyport_telemetry::metric::{DoorMetrics, OpenStream};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::batch::Work;
 use super::connection::Busy;
 use super::outgoing::{Outgoing, Reader};
 use super::parts::Parts;
+use super::session_streams::{ResumableStream, SessionStream};
 use super::subscription::Listening;
-use crate::session::{OpenStream, Session};
 
 /// A silent stream says that it lives this often: proxies commonly cut what is silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
@@ -43,11 +44,19 @@ impl ResponseBody {
     }
 
     pub(crate) fn events(source: Source) -> Self {
-        Self { kind: Kind::Events(Box::new(Events { source, silence: None })), busy: None }
+        Self { kind: Kind::Events(Box::new(Events { source, silence: None, open: None })), busy: None }
     }
 
     pub(crate) fn keep_busy(mut self, busy: Busy) -> Self {
         self.busy = Some(busy);
+        self
+    }
+
+    /// Counts the body as an open stream, if it is one.
+    pub(crate) fn counted(mut self, figures: &DoorMetrics) -> Self {
+        if let Kind::Events(events) = &mut self.kind {
+            events.open = Some(figures.stream_opened());
+        }
         self
     }
 }
@@ -81,6 +90,8 @@ struct Events {
     source: Source,
     /// Runs while nothing is said.
     silence: Option<Pin<Box<Sleep>>>,
+    /// The stream counts as open.
+    open: Option<OpenStream>,
 }
 
 impl Events {
@@ -104,7 +115,7 @@ impl Events {
 
 /// Where the events of a stream come from.
 pub(crate) enum Source {
-    /// A request or a batch: what it says on the way, then its answer.
+    /// A request of a modern client, which cannot resume it: what it says on the way, then its answer.
     Work {
         /// The work, until it is answered.
         work: Option<Work>,
@@ -113,6 +124,8 @@ pub(crate) enum Source {
         /// What it says on the way.
         aside: Aside,
     },
+    /// A request or a batch of a session: what it says on the way, then its answer.
+    Resumable(ResumableStream),
     /// A session: what it is told outside of requests.
     Session(SessionStream),
     /// `subscriptions/listen`.
@@ -131,13 +144,16 @@ impl Source {
                     aside.outgoing.end();
                 }
                 match aside.outgoing.poll_next(aside.reader, cx) {
-                    Poll::Ready(Some(message)) => Poll::Ready(Some(Parts::from(message).into_event())),
-                    Poll::Ready(None) => Poll::Ready(answer.take().map(Parts::into_event)),
+                    Poll::Ready(Some(message)) => Poll::Ready(Some(Parts::from(message.text).into_event(None))),
+                    Poll::Ready(None) => Poll::Ready(answer.take().map(|answer| answer.into_event(None))),
                     Poll::Pending => Poll::Pending,
                 }
             }
+            Self::Resumable(stream) => stream.poll_next(cx),
             Self::Session(stream) => stream.poll_next(cx),
-            Self::Listening(listening) => listening.poll_next(cx).map(|message| message.map(|message| Parts::from(message).into_event())),
+            Self::Listening(listening) => {
+                listening.poll_next(cx).map(|message| message.map(|message| Parts::from(message).into_event(None)))
+            }
         }
     }
 }
@@ -146,58 +162,26 @@ impl Source {
 pub(crate) struct Aside {
     pub(crate) outgoing: Arc<Outgoing>,
     reader: Reader,
+    resumable: bool,
 }
 
 impl Aside {
     pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
         let reader = outgoing.attach();
-        Self { outgoing, reader }
+        Self { outgoing, reader, resumable: false }
+    }
+
+    /// Gives the queue to a stream that can be resumed, so that somebody may always hear.
+    pub(crate) fn into_resumable(mut self) -> Arc<Outgoing> {
+        self.resumable = true;
+        Arc::clone(&self.outgoing)
     }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        self.outgoing.end();
-    }
-}
-
-/// A stream of what a session is told.
-pub(crate) struct SessionStream {
-    session: Arc<Session>,
-    reader: Reader,
-    _open: OpenStream,
-    /// The first event of a 2024-11-05 stream: where messages are to be posted.
-    endpoint: Option<Bytes>,
-    /// What happens when the stream ends.
-    ended: Option<Box<dyn FnOnce() + Send + Sync>>,
-}
-
-impl SessionStream {
-    /// Takes over the session's news; an older stream of it ends.
-    pub(crate) fn open(session: Arc<Session>) -> Self {
-        let reader = session.news.attach();
-        Self { reader, _open: session.hold_open(), session, endpoint: None, ended: None }
-    }
-
-    /// A stream that is the session: it begins with the address for messages, and `ended` is called when it closes.
-    pub(crate) fn with_endpoint(mut self, endpoint: &str, ended: impl FnOnce() + Send + Sync + 'static) -> Self {
-        self.endpoint = Some(Bytes::from(format!("event: endpoint\ndata: {endpoint}\n\n")));
-        self.ended = Some(Box::new(ended));
-        self
-    }
-
-    fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Parts>> {
-        if let Some(endpoint) = self.endpoint.take() {
-            return Poll::Ready(Some(Parts::from(endpoint)));
-        }
-        self.session.news.poll_next(self.reader, cx).map(|message| message.map(|message| Parts::from(message).into_event()))
-    }
-}
-
-impl Drop for SessionStream {
-    fn drop(&mut self) {
-        if let Some(ended) = self.ended.take() {
-            ended();
+        if !self.resumable {
+            self.outgoing.end();
         }
     }
 }

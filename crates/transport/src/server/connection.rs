@@ -33,6 +33,9 @@ pub struct Patience {
     pub idle: Duration,
     /// A response that the client does not take.
     pub stalled: Duration,
+    /// No word of an answer, before a client that takes a stream is given one: proxies commonly cut what is silent for a
+    /// minute, some after half of that, and a stream is kept alive and can be resumed.
+    pub silent: Duration,
 }
 
 impl Default for Patience {
@@ -42,6 +45,7 @@ impl Default for Patience {
             body: Duration::from_secs(60),
             idle: Duration::from_secs(10 * 60),
             stalled: Duration::from_secs(60),
+            silent: Duration::from_secs(15),
         }
     }
 }
@@ -50,6 +54,8 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BODY: u8 = 2;
 const BUSY: u8 = 3;
+/// Busy, and silent for long.
+const SILENT: u8 = 4;
 
 const GO_ON: u8 = 0;
 const DRAIN: u8 = 1;
@@ -104,6 +110,8 @@ impl Connections {
         for connection in self.lock().values() {
             if connection.is_late(now, patience) {
                 connection.obey(CLOSE);
+            } else if connection.falls_silent(now, patience) {
+                connection.task.wake();
             }
         }
     }
@@ -185,6 +193,16 @@ impl Connection {
         Busy(Arc::clone(self))
     }
 
+    /// Whether the request that the connection is at has run for long. Its task is woken when that becomes so.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.doing.load(Ordering::Relaxed) == SILENT
+    }
+
+    fn falls_silent(&self, now: u32, patience: &Patience) -> bool {
+        let long = over(now, self.since.load(Ordering::Relaxed), patience.silent);
+        long && self.doing.compare_exchange(BUSY, SILENT, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     /// Says that the request's body is being read, until what is returned is dropped.
     pub(crate) fn reads_body(&self) -> ReadsBody<'_> {
         self.does(BODY);
@@ -208,16 +226,15 @@ impl Connection {
     }
 
     fn is_late(&self, now: u32, patience: &Patience) -> bool {
-        let over = |since: u32, limit: Duration| u64::from(now.saturating_sub(since)) > limit.as_secs();
         let since = self.since.load(Ordering::Relaxed);
         let late = match self.doing.load(Ordering::Relaxed) {
-            IDLE => over(since, patience.idle),
-            HEAD => over(since, patience.head),
-            BODY => over(since, patience.body),
+            IDLE => over(now, since, patience.idle),
+            HEAD => over(now, since, patience.head),
+            BODY => over(now, since, patience.body),
             _ => false, // the front has limits of its own
         };
         let stalled = self.stalled.load(Ordering::Relaxed);
-        late || (stalled != 0 && over(stalled, patience.stalled))
+        late || (stalled != 0 && over(now, stalled, patience.stalled))
     }
 
     fn noticed_read(&self) {
@@ -234,6 +251,11 @@ impl Connection {
             Poll::Pending => {}
         }
     }
+}
+
+/// Whether more time than that has passed, in whole seconds.
+fn over(now: u32, since: u32, limit: Duration) -> bool {
+    u64::from(now.saturating_sub(since)) > limit.as_secs()
 }
 
 /// The connection is at a request.

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use super::answered::Answered;
 use super::parts::Parts;
 use super::subscription::Subscription;
-use crate::session::{Session, SessionBounds, Sessions};
+use crate::session::{Session, Sessions};
 
 /// What all front doors share.
 pub(crate) struct Door {
@@ -36,8 +36,8 @@ struct Tasks {
 }
 
 impl Door {
-    pub(crate) fn new(front: Arc<dyn Front>, identity: ServerIdentity, bounds: SessionBounds) -> Arc<Self> {
-        Arc::new(Self { front, identity, sessions: Sessions::new(bounds), listening: Mutex::default(), tasks: Arc::default() })
+    pub(crate) fn new(front: Arc<dyn Front>, identity: ServerIdentity, sessions: Sessions) -> Arc<Self> {
+        Arc::new(Self { front, identity, sessions, listening: Mutex::default(), tasks: Arc::default() })
     }
 
     /// Writes the answer to request `id` as a client of `revision` must see it.

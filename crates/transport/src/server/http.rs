@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use hyper::body::Incoming as IncomingBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use sallyport_protocol::{CallerId, CallerToken, Endpoint, Era, Failure, Front, Incoming, Peer, ServerIdentity};
+use sallyport_telemetry::metric::DoorMetrics;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -26,7 +27,7 @@ use super::guard::{Hosts, preflight, show_to};
 use super::intake::Intake;
 use super::route::Route;
 use super::{Turns, http_sse, streamable_http};
-use crate::session::SessionBounds;
+use crate::session::{SessionBounds, Sessions};
 
 pub use super::connection::Patience;
 
@@ -55,6 +56,8 @@ pub struct Options {
     pub sessions: SessionBounds,
     /// What answers other paths.
     pub other: Other,
+    /// Where it is counted what is open.
+    pub figures: DoorMetrics,
     /// Threads that serve connections beside the one that the door itself runs on.
     pub workers: Option<Arc<Turns>>,
 }
@@ -72,6 +75,7 @@ impl Options {
             patience: Patience::default(),
             sessions: SessionBounds::default(),
             other: Arc::new(|_| not_found()),
+            figures: DoorMetrics::default(),
             workers: None,
         }
     }
@@ -86,10 +90,9 @@ impl fmt::Debug for Options {
 /// How much is taken in.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Bytes of a request's head. Tokens and trace context fit many times over.
+    /// Bytes of a request's head. Tokens and trace context fit many times over. Its headers are 100 at most, each
+    /// `Mcp-Param-*` one of them: what hyper parses on the stack (told another number it allocates 8 KiB a request).
     pub head: usize,
-    /// Headers of a request: each `Mcp-Param-*` is one.
-    pub headers: usize,
     /// Bytes of a message: as long as a line to a stdio server may be, so that one that passes here passes there.
     pub body: usize,
     /// Bytes of all large bodies that are being answered: 16 of the largest.
@@ -102,14 +105,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            head: 32 * 1024,
-            headers: 128,
-            body: 16 * 1024 * 1024,
-            bodies: 256 * 1024 * 1024,
-            connections: 8_192,
-            drain: Duration::from_secs(20),
-        }
+        Self { head: 32 * 1024, body: 16 * 1024 * 1024, bodies: 256 * 1024 * 1024, connections: 8_192, drain: Duration::from_secs(20) }
     }
 }
 
@@ -169,11 +165,10 @@ impl HttpDoor {
     fn new(front: Arc<dyn Front>, options: Options) -> Self {
         let mut http = http1::Builder::new();
         http.header_read_timeout(None) // the sweep does that, without a timer a request
-            .max_headers(options.bounds.headers)
             .max_header_size(options.bounds.head)
             .max_buf_size(options.bounds.head.max(64 * 1024)); // what one read of a large body takes at most
         Self {
-            door: Door::new(front, options.identity.clone(), options.sessions.clone()),
+            door: Door::new(front, options.identity.clone(), Sessions::new(options.sessions.clone(), options.figures.clone())),
             intake: Intake::new(options.bounds.body, options.bounds.bodies),
             http,
             tls: options.tls.clone().map(TlsAcceptor::from),
@@ -220,7 +215,7 @@ impl HttpDoor {
         let door = Arc::clone(self);
         let own = Arc::clone(connection);
         // In a box, so that an idle connection does not hold the room that a request needs.
-        let service = service_fn(move |request| -> Answering { Box::pin(answer(Arc::clone(&door), Arc::clone(&own), request)) });
+        let service = service_fn(move |request| answer(&door, &own, request));
         let running = Arc::clone(connection);
         match &self.tls {
             None => running.run(&self.http, stream, service).await,
@@ -272,44 +267,48 @@ impl HttpDoor {
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
-async fn answer(
-    door: Arc<HttpDoor>,
-    connection: Arc<Connection>,
-    request: Request<IncomingBody>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let busy = connection.busy();
-    let response = match door.options.hosts.admit(&request, connection.local) {
-        Err(refused) => forbidden(refused.0),
-        Ok(()) => {
-            let origin = request.headers().get(header::ORIGIN).cloned();
-            let mut response = match preflight(&request) {
-                Some(response) => response,
-                None => dispatch(&door, &connection, request).await,
-            };
-            show_to(origin, response.headers_mut());
-            response
-        }
-    };
-    Ok(response.map(|body| body.keep_busy(busy)))
+/// Which of the doors a request goes through, once it was let in.
+enum Routed {
+    Answered(Response<ResponseBody>),
+    Mcp(Admitted),
+    Messages(Admitted),
 }
 
-async fn dispatch(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Response<ResponseBody> {
+/// Answers a request. What needs no waiting is done before the future is made, which so does not hold the room for it.
+fn answer(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Answering {
+    let busy = connection.busy();
+    if let Err(refused) = door.options.hosts.admit(&request, connection.local) {
+        return Box::pin(ready(Ok(forbidden(refused.0).map(|body| body.keep_busy(busy)))));
+    }
+    // A copy: a clone would keep the connection's read buffer taken while the answer is awaited.
+    let origin = request.headers().get(header::ORIGIN).and_then(|origin| HeaderValue::from_bytes(origin.as_bytes()).ok());
+    let routed = preflight(&request).map_or_else(|| route(door, connection, request), Routed::Answered);
+    let door = Arc::clone(door);
+    Box::pin(async move {
+        let mut response = match routed {
+            Routed::Answered(response) => response,
+            Routed::Mcp(admitted) => streamable_http::answer(&door, admitted).await,
+            Routed::Messages(admitted) => http_sse::take(&door, admitted).await,
+        };
+        show_to(origin, response.headers_mut());
+        Ok(response.map(|body| body.keep_busy(busy).counted(&door.options.figures)))
+    })
+}
+
+fn route(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Routed {
     let route = Route::of(request.uri().path());
     let endpoint = match &route {
         Route::Other => {
             let (head, _) = request.into_parts();
-            return (door.options.other)(&Request::from_parts(head, ())).map(ResponseBody::whole);
+            return Routed::Answered((door.options.other)(&Request::from_parts(head, ())).map(ResponseBody::whole));
         }
         Route::Mcp(endpoint) | Route::Sse(endpoint) | Route::Messages(endpoint) => endpoint.clone(),
     };
-    let admitted = match door.admit(endpoint, connection, request) {
-        Ok(admitted) => admitted,
-        Err(response) => return response,
-    };
-    match route {
-        Route::Mcp(_) => streamable_http::answer(door, admitted).await,
-        Route::Sse(_) => http_sse::open(door, &admitted),
-        _ => http_sse::take(door, admitted).await,
+    match (route, door.admit(endpoint, connection, request)) {
+        (_, Err(response)) => Routed::Answered(response),
+        (Route::Mcp(_), Ok(admitted)) => Routed::Mcp(admitted),
+        (Route::Sse(_), Ok(admitted)) => Routed::Answered(http_sse::open(door, &admitted)),
+        (_, Ok(admitted)) => Routed::Messages(admitted),
     }
 }
 

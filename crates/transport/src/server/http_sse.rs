@@ -6,11 +6,12 @@ use http::{Method as HttpMethod, Response, StatusCode};
 use sallyport_protocol::{Era, Failure, FailureKind, Message};
 
 use super::asker::Outlet;
-use super::body::{ResponseBody, SessionStream, Source};
+use super::body::{ResponseBody, Source};
 use super::era::Spoken;
 use super::http::{Admitted, HttpDoor, bare, respond, stream};
 use super::legacy;
 use super::route::messages_beside;
+use super::session_streams::SessionStream;
 use crate::session::{Session, SessionId};
 
 /// Opens a stream, which is a session for as long as it lasts.
@@ -28,7 +29,7 @@ pub(crate) fn open(door: &Arc<HttpDoor>, admitted: &Admitted) -> Response<Respon
     gone.iter().for_each(|session| door.door.forget(session));
     let endpoint = format!("{}?session={}", messages_beside(request.uri().path()), session.id());
     let (shared, ended) = (Arc::clone(&door.door), Arc::clone(&session));
-    let opened = SessionStream::open(session).with_endpoint(&endpoint, move || {
+    let opened = SessionStream::whole(session, &endpoint, move || {
         shared.sessions.remove(&ended);
         shared.forget(&ended);
     });
@@ -54,7 +55,7 @@ pub(crate) async fn take(door: &Arc<HttpDoor>, admitted: Admitted) -> Response<R
     let taken = door.intake.read(body).await;
     drop(reading);
     match taken {
-        Ok(taken) => match Message::parse(&taken.bytes) {
+        Ok(taken) => match Message::parse(&taken) {
             Ok(message) => begin(door, &session, incoming, message),
             Err(bad) => {
                 let failure = Failure::client(FailureKind::NotAMessage(bad.error), "the body is no JSON-RPC message");

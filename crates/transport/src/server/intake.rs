@@ -8,6 +8,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use sallyport_protocol::{Failure, FailureKind};
 
+/// Bodies up to this size are copied out of the connection's read buffer: while a part of that lives, the connection needs
+/// a second one of 8 KiB, and nearly all bodies are smaller than half of it.
+const COPIED: usize = 4 * 1024;
+
 /// What is set aside at once for a body of declared length: who declares more must also send it.
 const SET_ASIDE: usize = 1024 * 1024;
 
@@ -21,10 +25,16 @@ pub(crate) struct Intake {
     pub(crate) taken: Arc<AtomicUsize>,
 }
 
-/// A body that was read. It counts against the bound of all bodies until it is dropped.
-pub(crate) struct Taken {
-    pub(crate) bytes: Bytes,
-    _charge: Option<Charge>,
+/// A large body. It counts against the bound of all bodies until the last part of it is dropped.
+struct Charged {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 struct Charge {
@@ -37,18 +47,18 @@ impl Intake {
         Self { body, all, taken: Arc::default() }
     }
 
-    /// Reads a whole body. One that came with the head, as nearly all do, is not copied.
+    /// Reads a whole body. A large one that came in one piece is not copied.
     ///
     /// # Errors
     /// Where it is too large, all bodies together are, or the client leaves.
-    pub(crate) async fn read(&self, mut body: Incoming) -> Result<Taken, Failure> {
+    pub(crate) async fn read(&self, mut body: Incoming) -> Result<Bytes, Failure> {
         let declared = body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         if declared.is_some_and(|length| length > self.body) {
             return Err(self.too_large());
         }
         let first = next(&mut body).await?.unwrap_or_default();
         if body.is_end_stream() || declared == Some(first.len()) {
-            return Ok(Taken { bytes: first, _charge: None });
+            return Ok(if first.len() <= COPIED { Bytes::copy_from_slice(&first) } else { first });
         }
         let mut charge = Charge { taken: Arc::clone(&self.taken), bytes: 0 };
         let mut all = BytesMut::with_capacity(declared.unwrap_or(0).clamp(first.len(), SET_ASIDE.max(first.len())));
@@ -61,7 +71,7 @@ impl Intake {
             all.extend_from_slice(&bytes);
             piece = next(&mut body).await?;
         }
-        Ok(Taken { bytes: all.freeze(), _charge: Some(charge) })
+        Ok(Bytes::from_owner(Charged { bytes: all.freeze(), _charge: charge }))
     }
 
     fn too_large(&self) -> Failure {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sallyport_protocol::revisions::{implementation_for, server_capabilities_for};
 use sallyport_protocol::{
     BoxFuture, Cancel, Client, Context, Discovery, Era, Failure, FailureKind, Incoming, Listener, LogLevel, Message, Meta, Method, RawJson,
     RawObject, Reply, Request, RequestId, Revision,
@@ -132,8 +133,8 @@ fn apart(object: &RawObject) -> Result<RawObject, serde_json::Error> {
 fn initialize_result(discovery: &Discovery, revision: Revision) -> RawObject {
     let mut result = RawObject::new();
     result.set("protocolVersion", RawJson::string(revision.as_str()));
-    result.set("capabilities", discovery.capabilities.to_json());
-    result.set("serverInfo", discovery.identity.info.clone());
+    result.set("capabilities", server_capabilities_for(&discovery.capabilities, discovery.revision, revision).to_json());
+    result.set("serverInfo", implementation_for(&discovery.identity.info, revision));
     if let Some(instructions) = &discovery.instructions {
         result.set("instructions", RawJson::string(instructions));
     }

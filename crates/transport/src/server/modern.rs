@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use sallyport_protocol::revisions::server_capabilities_for;
 use sallyport_protocol::{
     Cancel, Client, Context, Discovery, Era, Failure, FailureKind, Incoming, Meta, Method, RawJson, RawObject, Reply, Request, RequestId,
     Revision,
@@ -201,7 +202,7 @@ fn discover_result(discovery: &Discovery) -> RawObject {
     let mut result = RawObject::new();
     result.set("resultType", RawJson::from_static("\"complete\""));
     result.set("supportedVersions", RawJson::from_static("[\"2026-07-28\"]"));
-    result.set("capabilities", discovery.capabilities.to_json());
+    result.set("capabilities", server_capabilities_for(&discovery.capabilities, discovery.revision, Revision::LATEST).to_json());
     if let Some(instructions) = &discovery.instructions {
         result.set("instructions", RawJson::string(instructions));
     }

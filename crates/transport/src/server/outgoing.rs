@@ -1,10 +1,17 @@
 //! Messages on their way to a client that reads them from a stream of events.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
+
+mod history;
+mod room;
+
+use history::History;
+pub(crate) use room::Room;
 
 /// Messages that may wait before notifications are dropped: a client that reads at all is never that far behind.
 const MOST_WAITING: usize = 256;
@@ -22,17 +29,28 @@ pub(crate) struct Outgoing {
 struct State {
     waiting: VecDeque<Bytes>,
     bytes: usize,
+    /// The number of the newest message that was read; the first has 1.
+    number: u64,
     /// Counts the readers: an older one sees the end as soon as a newer one has come.
     reader: u32,
     /// No more messages will come.
     ended: bool,
     /// Wakes the reader, which waits.
     waker: Option<Waker>,
+    /// What was read, where it may be asked for again.
+    history: Option<Box<History>>,
 }
 
 /// Names one reader of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reader(u32);
+
+/// A message that was read, and its number in the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Numbered {
+    pub(crate) number: u64,
+    pub(crate) text: Bytes,
+}
 
 impl Outgoing {
     /// Adds a message that may be lost when the client does not keep up, and says whether it was taken.
@@ -44,8 +62,7 @@ impl Outgoing {
 
     /// Adds a message that must arrive, and says whether somebody may still read it. Who calls this bounds how many there are.
     pub(crate) fn push(&self, message: Bytes) -> bool {
-        let mut state = self.lock();
-        state.add(message)
+        self.lock().add(message)
     }
 
     /// Adds a message unless the same one waits already: telling twice that a list has changed says nothing new.
@@ -83,34 +100,81 @@ impl Outgoing {
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
+        state.settle();
         state.wake();
     }
 
     /// Makes the caller the one who reads; whoever read before sees the end.
     pub(crate) fn attach(&self) -> Reader {
-        let mut state = self.lock();
-        state.reader = state.reader.wrapping_add(1);
-        state.wake();
-        Reader(state.reader)
+        self.lock().attach()
     }
 
     /// The next message; `None` at the end, or when another reads now.
-    pub(crate) fn poll_next(&self, reader: Reader, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+    pub(crate) fn poll_next(&self, reader: Reader, cx: &Context<'_>) -> Poll<Option<Numbered>> {
         let mut state = self.lock();
         if state.reader != reader.0 {
             return Poll::Ready(None);
         }
-        match state.waiting.pop_front() {
-            Some(message) => {
-                state.bytes -= message.len();
-                if state.waiting.is_empty() {
-                    state.waiting = VecDeque::new(); // a burst is over: its memory goes back
-                }
-                Poll::Ready(Some(message))
-            }
+        match state.next() {
+            Some(message) => Poll::Ready(Some(message)),
             None if state.ended => Poll::Ready(None),
             None => state.wait(cx),
         }
+    }
+
+    /// Keeps from now on what is read, as far as there is room, so that it can be [asked for again](Self::resume).
+    pub(crate) fn keep(&self, room: &Arc<Room>) {
+        let mut state = self.lock();
+        state.history.get_or_insert_with(|| Box::new(History::new(Arc::clone(room))));
+    }
+
+    /// The number of the newest message that was read.
+    pub(crate) fn number(&self) -> u64 {
+        self.lock().number
+    }
+
+    /// Makes the caller the one who reads, from behind the message of number `after`: what was read since then and is
+    /// still kept comes again. `None` where no message had that number, or none will ever come behind it.
+    pub(crate) fn resume(&self, after: u64) -> Option<Reader> {
+        let mut state = self.lock();
+        let behind = state.number.checked_sub(after)?;
+        state.put_back(behind);
+        (!state.ended || !state.waiting.is_empty()).then(|| state.attach())
+    }
+
+    /// Says that the reader has gone. What waits then counts as kept if nothing more will come.
+    pub(crate) fn leave(&self, reader: Reader) {
+        let mut state = self.lock();
+        if state.reader == reader.0
+            && let Some(history) = &mut state.history
+        {
+            history.left();
+            state.settle();
+        }
+    }
+
+    /// Drops what was kept and is too old to be asked for; `false` where the queue has ended and nothing is left of it.
+    pub(crate) fn forget_old(&self, age: Duration) -> bool {
+        let mut state = self.lock();
+        let ended = state.ended;
+        let Some(history) = &mut state.history else { return !ended };
+        if history.forget_old(age) && ended && !history.is_read() {
+            state.give_up();
+            return false;
+        }
+        true
+    }
+
+    /// Like [`forget_old`](Self::forget_old), for a queue that does not end; `false` where nothing is kept any more.
+    pub(crate) fn keep_no_longer(&self, age: Duration) -> bool {
+        let mut state = self.lock();
+        if let Some(history) = &mut state.history
+            && history.forget_old(age)
+            && !history.is_read()
+        {
+            state.history = None;
+        }
+        state.history.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -129,6 +193,52 @@ impl State {
         true
     }
 
+    fn next(&mut self) -> Option<Numbered> {
+        let text = self.waiting.pop_front()?;
+        self.bytes -= text.len();
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new(); // a burst is over: its memory goes back
+        }
+        self.number += 1;
+        if let Some(history) = &mut self.history {
+            history.keep(&text);
+        }
+        Some(Numbered { number: self.number, text })
+    }
+
+    /// Puts back the last `count` messages that were read, as far as they are kept.
+    fn put_back(&mut self, count: u64) {
+        let Some(history) = &mut self.history else { return };
+        for text in history.take_last(count) {
+            self.number -= 1;
+            self.bytes += text.len();
+            self.waiting.push_front(text);
+        }
+    }
+
+    fn attach(&mut self) -> Reader {
+        self.reader = self.reader.wrapping_add(1);
+        if let Some(history) = &mut self.history {
+            history.attached();
+        }
+        self.wake();
+        Reader(self.reader)
+    }
+
+    /// Where nobody reads and no more will come, what waits is kept as well, or all of it is given up.
+    fn settle(&mut self) {
+        let Some(history) = &mut self.history else { return };
+        if self.ended && !history.is_read() && !history.charge_waiting(self.bytes, self.waiting.len()) {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.waiting = VecDeque::new();
+        self.bytes = 0;
+        self.history = None;
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -144,54 +254,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::task::Waker;
-
-    fn next(queue: &Outgoing, reader: Reader) -> Poll<Option<Bytes>> {
-        queue.poll_next(reader, &Context::from_waker(Waker::noop()))
-    }
-
-    #[test]
-    fn what_is_offered_is_bounded_and_what_is_pushed_is_not_lost() {
-        let queue = Outgoing::default();
-        let reader = queue.attach();
-        let taken = (0..1000).filter(|_| queue.offer(Bytes::from_static(b"x"))).count();
-        assert_eq!(taken, MOST_WAITING);
-        assert!(queue.push(Bytes::from_static(b"answer")));
-        queue.end();
-        assert!(!queue.push(Bytes::from_static(b"late")));
-        let mut read = Vec::new();
-        while let Poll::Ready(Some(message)) = next(&queue, reader) {
-            read.push(message);
-        }
-        assert_eq!(read.len(), MOST_WAITING + 1);
-        assert_eq!(read.last().map(Bytes::as_ref), Some(&b"answer"[..]));
-    }
-
-    #[test]
-    fn large_messages_are_bounded_by_their_bytes() {
-        let queue = Outgoing::default();
-        let large = Bytes::from(vec![0; MOST_BYTES / 2]);
-        assert!(queue.offer(large.clone()) && queue.offer(large.clone()) && !queue.offer(large));
-    }
-
-    #[test]
-    fn the_same_news_waits_once() {
-        let queue = Outgoing::default();
-        let reader = queue.attach();
-        (0..10).for_each(|_| queue.push_once(Bytes::from_static(b"changed")));
-        assert_eq!(next(&queue, reader), Poll::Ready(Some(Bytes::from_static(b"changed"))));
-        assert_eq!(next(&queue, reader), Poll::Pending);
-    }
-
-    #[test]
-    fn a_new_reader_ends_the_old_one() {
-        let queue = Outgoing::default();
-        let old = queue.attach();
-        let new = queue.attach();
-        queue.push(Bytes::from_static(b"x"));
-        assert_eq!(next(&queue, old), Poll::Ready(None));
-        assert_eq!(next(&queue, new), Poll::Ready(Some(Bytes::from_static(b"x"))));
-    }
-}
+mod tests;

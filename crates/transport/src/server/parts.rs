@@ -1,7 +1,7 @@
 //! A message that is sent in parts, so that a large payload is not copied.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{IoSlice, Write as _};
 
 use bytes::{Buf, Bytes};
 use sallyport_protocol::jsonrpc::result_head;
@@ -9,6 +9,7 @@ use sallyport_protocol::raw::write_string;
 use sallyport_protocol::{RawObject, RequestId};
 
 use crate::frame::Line;
+use crate::session::EventId;
 
 /// Pieces up to this size are gathered into one buffer: a copy is cheaper than another vector of the system call.
 const GATHERED_BYTES: usize = 16 * 1024;
@@ -44,10 +45,15 @@ impl Parts {
         gather.done()
     }
 
-    /// The message as the data of one server-sent event.
-    pub(crate) fn into_event(self) -> Self {
-        let mut gather = Gather::new(Vec::with_capacity(self.remaining().min(GATHERED_BYTES) + 32));
-        gather.buffer.extend_from_slice(b"event: message\ndata: ");
+    /// The message as the data of one server-sent event; only streams that can be resumed give their events ids.
+    pub(crate) fn into_event(self, id: Option<EventId>) -> Self {
+        let mut gather = Gather::new(Vec::with_capacity(self.remaining().min(GATHERED_BYTES) + 64));
+        gather.buffer.extend_from_slice(b"event: message\n");
+        if let Some(id) = id {
+            // Writing to a vector does not fail.
+            let _ = writeln!(gather.buffer, "id: {id}");
+        }
+        gather.buffer.extend_from_slice(b"data: ");
         for part in std::iter::once(self.first).chain(self.rest) {
             gather.add(&without_breaks(part));
         }
@@ -202,14 +208,14 @@ mod tests {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"text":"{large}","resultType":"complete"}}}}"#);
         assert_eq!(all(parts.clone()), text);
         assert_eq!(parts.clone().into_bytes(), text);
-        assert_eq!(all(parts.into_event()), format!("event: message\ndata: {text}\n\n"));
+        assert_eq!(all(parts.into_event(None)), format!("event: message\ndata: {text}\n\n"));
     }
 
     #[test]
     fn breaks_between_tokens_never_reach_a_stream() {
         let result = object("{\n \"a\":\r\n [1]\n}".into());
         let parts = Parts::of_result(&RequestId::number(1), &result);
-        assert!(!all(parts.clone().into_event()).trim_end().replace("event: message\n", "").contains('\n'));
+        assert!(!all(parts.clone().into_event(None)).trim_end().replace("event: message\n", "").contains('\n'));
         assert!(!parts.into_bytes().contains(&b'\n'));
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sallyport_protocol::{
-    Cancel, Endpoint, Era, ErrorObject, Failure, FailureKind, Front, Incoming, Message, Method, Peer, RequestId, ServerIdentity,
+    Cancel, Endpoint, Era, ErrorObject, Failure, FailureKind, Front, Incoming, Message, Method, Peer, RawObject, RequestId, ServerIdentity,
 };
+use sallyport_telemetry::metric::DoorMetrics;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answered::Answered;
@@ -19,7 +20,7 @@ use super::era::Spoken;
 use super::subscription::Listening;
 use super::{legacy, modern};
 use crate::frame::{Line, LineError, LineReader, LineWriter, QUEUE_BYTES};
-use crate::session::{Session, SessionBounds};
+use crate::session::{Session, SessionBounds, Sessions, notification};
 
 /// Bytes of a line at most: as long as a body over HTTP may be.
 const LINE_BYTES: usize = 16 * 1024 * 1024;
@@ -71,7 +72,7 @@ where
 {
     let incoming = Incoming { endpoint: options.endpoint, credential: None, peer: Peer::Stdio };
     let caller = front.admit(&incoming)?;
-    let door = Door::new(front, options.identity, SessionBounds::default());
+    let door = Door::new(front, options.identity, Sessions::new(SessionBounds::default(), DoorMetrics::default()));
     let (session, _) = door
         .sessions
         .create(caller, incoming.endpoint.clone())
@@ -111,7 +112,7 @@ impl Desk {
                         break;
                     }
                 },
-                Some(message) = poll_fn(|cx| self.session.news.poll_next(news, cx)) => self.say(Line::new(message)).await,
+                Some(message) = poll_fn(|cx| self.session.news.poll_next(news, cx)) => self.say(Line::new(message.text)).await,
             }
         }
         self.drain(drain).await;
@@ -181,7 +182,12 @@ impl Desk {
         self.door.spawn(async move {
             let id = listen.id.clone();
             match Listening::open(&door, incoming, listen).await {
-                Ok(listening) => pass_on(&listening, &lines, &cancel).await,
+                Ok(listening) => {
+                    pass_on(&listening, &lines, &cancel).await;
+                    if listening.was_ended() {
+                        say(&lines, Line::new(torn_down(&id))).await;
+                    }
+                }
                 Err(failure) => {
                     let answered: Answered = door.refuse(&failure, Some(Method::SubscriptionsListen), Era::Modern, Some(&id));
                     say(&lines, answered.message.into_line()).await;
@@ -219,6 +225,14 @@ async fn pass_on(listening: &Listening, lines: &LineWriter, cancel: &Cancel) {
             },
         }
     }
+}
+
+/// What a client on stdio is told besides the final result when the gateway tears a subscription down: no stream of its own
+/// ends there (2026-07-28, basic/utilities/cancellation).
+fn torn_down(id: &RequestId) -> Bytes {
+    let mut params = RawObject::new();
+    params.set("requestId", id.as_json().clone());
+    notification("notifications/cancelled", &params)
 }
 
 async fn say(lines: &LineWriter, line: Line) {

@@ -18,7 +18,14 @@ use crate::session::line;
 /// Resources that one stream may be subscribed to; those beyond are not honoured, and the first message says so.
 const MOST_RESOURCES: usize = 256;
 
+/// Tasks that one stream may tell of, likewise: each is looked for in the front before the first message.
+const MOST_TASKS: usize = 64;
+
 const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The extension that a client must declare to hear of tasks, and what it then hears.
+const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+const TASK_CHANGED: &str = "notifications/tasks";
 
 /// One stream of changes, as the front hears of it.
 pub(crate) struct Subscription {
@@ -27,6 +34,7 @@ pub(crate) struct Subscription {
     prompts: bool,
     resources: bool,
     uris: Vec<String>,
+    task_ids: Vec<String>,
     outgoing: Outgoing,
 }
 
@@ -75,6 +83,10 @@ impl Subscription {
         line(&Message::Notification { method: method.to_owned(), params: Some(params) })
     }
 
+    fn tells_of(&self, task: &RawObject) -> bool {
+        task.get_str("taskId").is_some_and(|id| self.task_ids.iter().any(|known| *known == id))
+    }
+
     /// The first message: what of the wishes is honoured.
     fn acknowledgement(&self) -> Bytes {
         let mut honoured = RawObject::new();
@@ -84,8 +96,10 @@ impl Subscription {
                 honoured.set(key, RawJson::from_static("true"));
             }
         }
-        if !self.uris.is_empty() {
-            honoured.set("resourceSubscriptions", RawJson::encode(&self.uris).unwrap_or(RawJson::from_static("[]")));
+        for (key, list) in [("resourceSubscriptions", &self.uris), ("taskIds", &self.task_ids)] {
+            if !list.is_empty() {
+                honoured.set(key, RawJson::encode(list).unwrap_or(RawJson::from_static("[]")));
+            }
         }
         let mut params = RawObject::new();
         params.set("notifications", honoured.to_json());
@@ -102,6 +116,7 @@ impl Listener for Subscription {
             Event::ResourceUpdated { uri, params } if self.uris.contains(uri) => {
                 self.notification("notifications/resources/updated", params.clone())
             }
+            Event::Other(method, params) if method == TASK_CHANGED && self.tells_of(params) => self.notification(method, params.clone()),
             _ => return,
         };
         self.outgoing.push_once(message);
@@ -112,9 +127,13 @@ impl Listening {
     /// Opens a stream of changes. Its first message waits already.
     ///
     /// # Errors
-    /// Where the wishes cannot be read, or the endpoint is not the caller's.
+    /// Where the wishes cannot be read, the client did not declare what they need, or the endpoint is not the caller's.
     pub(crate) async fn open(door: &Arc<Door>, incoming: Incoming, listen: Listen) -> Result<Self, Failure> {
         let wishes = Wishes::read(&listen.params)?;
+        if wishes.task_ids.is_some() && !declares_tasks(&listen.client) {
+            let required = RawJson::from_static(r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#);
+            return Err(Failure::client(FailureKind::MissingCapability(required), "`taskIds` needs the tasks extension"));
+        }
         // A client that leaves now must not leave subscriptions behind.
         let opening = Self::begin(Arc::clone(door), incoming, listen, wishes);
         door.complete(opening).await.unwrap_or_else(|| Err(Failure::internal("the stream could not be opened")))
@@ -129,12 +148,19 @@ impl Listening {
                 kept_up.uris.push(uri);
             }
         }
+        let mut task_ids = Vec::new();
+        for id in wishes.task_ids.unwrap_or_default() {
+            if is_task_of(&door, &incoming, &kept_up.client, &id).await {
+                task_ids.push(id);
+            }
+        }
         let subscription = Arc::new(Subscription {
             id,
             tools: wishes.tools && announces(&discovery, "tools"),
             prompts: wishes.prompts && announces(&discovery, "prompts"),
             resources: wishes.resources && announces(&discovery, "resources"),
             uris: kept_up.uris.clone(),
+            task_ids,
             outgoing: Outgoing::default(),
         });
         subscription.outgoing.push(subscription.acknowledgement());
@@ -144,9 +170,14 @@ impl Listening {
         Ok(Self { subscription, reader, _kept_up: kept_up })
     }
 
+    /// Whether the gateway ended the stream, and not the client.
+    pub(crate) fn was_ended(&self) -> bool {
+        self.subscription.outgoing.has_ended()
+    }
+
     /// The next message; `None` behind the last one.
     pub(crate) fn poll_next(&self, cx: &std::task::Context<'_>) -> Poll<Option<Bytes>> {
-        self.subscription.outgoing.poll_next(self.reader, cx)
+        self.subscription.outgoing.poll_next(self.reader, cx).map(|message| message.map(|message| message.text))
     }
 }
 
@@ -156,6 +187,7 @@ struct Wishes {
     prompts: bool,
     resources: bool,
     uris: Vec<String>,
+    task_ids: Option<Vec<String>>,
 }
 
 impl Wishes {
@@ -164,15 +196,31 @@ impl Wishes {
         let wishes = params.get_object("notifications").map_err(|_| bad("`notifications` must be an object"))?;
         let wishes = wishes.ok_or_else(|| bad("`notifications` is missing"))?;
         let on = |key: &str| wishes.get(key).is_some_and(|value| value.as_bytes().as_ref() == b"true");
-        let mut uris: Vec<String> = match wishes.get("resourceSubscriptions") {
-            Some(list) => list.decode().map_err(|_| bad("`resourceSubscriptions` must be an array of URIs"))?,
-            None => Vec::new(),
-        };
-        uris.sort_unstable();
-        uris.dedup();
-        uris.truncate(MOST_RESOURCES);
-        Ok(Self { tools: on("toolsListChanged"), prompts: on("promptsListChanged"), resources: on("resourcesListChanged"), uris })
+        let list = |key: &str, most: usize| wishes.get(key).map(|list| distinct(list, most)).transpose();
+        let uris = list("resourceSubscriptions", MOST_RESOURCES).map_err(|_| bad("`resourceSubscriptions` must be an array of URIs"))?;
+        let task_ids = list("taskIds", MOST_TASKS).map_err(|_| bad("`taskIds` must be an array of strings"))?;
+        Ok(Self {
+            tools: on("toolsListChanged"),
+            prompts: on("promptsListChanged"),
+            resources: on("resourcesListChanged"),
+            uris: uris.unwrap_or_default(),
+            task_ids,
+        })
     }
+}
+
+/// A list of strings, each once, no more than `most` of them.
+fn distinct(list: &RawJson, most: usize) -> Result<Vec<String>, serde_json::Error> {
+    let mut list: Vec<String> = list.decode()?;
+    list.sort_unstable();
+    list.dedup();
+    list.truncate(most);
+    Ok(list)
+}
+
+fn declares_tasks(client: &Client) -> bool {
+    let extensions = client.capabilities.get_object("extensions").ok().flatten();
+    extensions.is_some_and(|extensions| extensions.get(TASKS_EXTENSION).is_some())
 }
 
 /// Whether the endpoint says that it tells when this list changes.
@@ -183,14 +231,24 @@ fn announces(discovery: &Discovery, list: &str) -> bool {
 
 /// Asks the front to tell when a resource changes, and says whether it will.
 async fn subscribe(door: &Arc<Door>, incoming: &Incoming, client: &Arc<Client>, uri: &str) -> bool {
+    succeeds(door, incoming, client, Method::ResourcesSubscribe, ("uri", uri)).await
+}
+
+/// Whether the front knows a task as this caller's.
+async fn is_task_of(door: &Arc<Door>, incoming: &Incoming, client: &Arc<Client>, id: &str) -> bool {
+    succeeds(door, incoming, client, Method::TasksGet, ("taskId", id)).await
+}
+
+/// Whether the front answers a request well that a wish stands for.
+async fn succeeds(door: &Arc<Door>, incoming: &Incoming, client: &Arc<Client>, method: Method, parameter: (&str, &str)) -> bool {
     let mut params = RawObject::new();
-    params.set("uri", RawJson::string(uri));
+    params.set(parameter.0, RawJson::string(parameter.1));
     let way_back = WayBack { outlet: Outlet::Nowhere, client: Arc::clone(client), session: None, progress_token: None, level: None };
     let context = Context { client: Arc::clone(client), asker: Arc::new(way_back) as Arc<dyn Asker>, cancel: Cancel::new() };
-    match door.front.serve(Request::new(Method::ResourcesSubscribe, params), incoming.clone(), context).await {
+    match door.front.serve(Request::new(method, params), incoming.clone(), context).await {
         Ok(_) => true,
         Err(failure) => {
-            tracing::debug!(%failure, "a resource subscription is not honoured");
+            tracing::debug!(%failure, "a wish to hear of changes is not honoured");
             false
         }
     }

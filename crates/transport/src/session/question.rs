@@ -9,6 +9,10 @@ use tokio::sync::oneshot;
 /// Questions that may be open at once in one session: a person answers them one by one.
 const MOST_OPEN: usize = 32;
 
+/// Addresses that a client was asked to open and that are remembered; one beyond pushes out the oldest. Its completion is then
+/// not told, which the client learns by asking again.
+const MOST_ADDRESSES: usize = 32;
+
 /// A client's answer to a question.
 pub(crate) type Answered = Result<RawObject, ErrorObject>;
 
@@ -17,6 +21,8 @@ pub(crate) type Answered = Result<RawObject, ErrorObject>;
 pub(crate) struct Questions {
     next: AtomicU64,
     open: Mutex<Vec<(u64, oneshot::Sender<Answered>)>>,
+    /// The `elicitationId`s of the addresses that the client was asked to open (2025-11-25).
+    addresses: Mutex<Vec<Box<str>>>,
 }
 
 /// A question that waits for its answer. Dropping it withdraws the question.
@@ -46,6 +52,28 @@ impl Questions {
             // The one who asked may have left in between.
             let _ = sender.send(answered);
         }
+    }
+
+    /// Notes that the client was asked to open an address: it may be told when that is done.
+    pub(crate) fn opens_address(&self, params: &RawObject) {
+        let Some(id) = params.get_str("elicitationId") else { return };
+        let mut addresses = super::lock(&self.addresses);
+        if addresses.len() >= MOST_ADDRESSES {
+            addresses.remove(0);
+        }
+        addresses.push(id.into());
+    }
+
+    /// Whether a notification that an address was dealt with is for this client; it is told once.
+    pub(crate) fn address_done(&self, params: &RawObject) -> bool {
+        let Some(id) = params.get_str("elicitationId") else { return false };
+        let mut addresses = super::lock(&self.addresses);
+        let Some(at) = addresses.iter().position(|known| **known == *id) else { return false };
+        addresses.remove(at);
+        if addresses.is_empty() {
+            *addresses = Vec::new();
+        }
+        true
     }
 
     fn take(&self, number: u64) -> Option<oneshot::Sender<Answered>> {

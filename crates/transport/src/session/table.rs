@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sallyport_protocol::{CallerId, Endpoint};
+use sallyport_telemetry::metric::DoorMetrics;
 
 use super::{Session, SessionId};
+use crate::server::outgoing::Room;
 
 /// How many sessions there may be, and for how long.
 #[derive(Clone, Debug)]
@@ -31,12 +33,15 @@ impl Default for SessionBounds {
 pub(crate) struct Sessions {
     bounds: SessionBounds,
     began: Instant,
+    figures: DoorMetrics,
+    /// Where all sessions keep what may be asked for again.
+    room: Arc<Room>,
     table: Mutex<HashMap<SessionId, Arc<Session>>>,
 }
 
 impl Sessions {
-    pub(crate) fn new(bounds: SessionBounds) -> Self {
-        Self { bounds, began: Instant::now(), table: Mutex::new(HashMap::new()) }
+    pub(crate) fn new(bounds: SessionBounds, figures: DoorMetrics) -> Self {
+        Self { bounds, began: Instant::now(), figures, room: Room::of_door(), table: Mutex::new(HashMap::new()) }
     }
 
     /// Makes a session. Where the caller or the table has no room left, its least recently used sessions go:
@@ -45,7 +50,7 @@ impl Sessions {
     /// # Errors
     /// Where the system has no random numbers.
     pub(crate) fn create(&self, caller: CallerId, endpoint: Endpoint) -> Result<(Arc<Session>, Vec<Arc<Session>>), getrandom::Error> {
-        let session = Arc::new(Session::new(SessionId::random()?, caller, endpoint));
+        let session = Arc::new(Session::new(SessionId::random()?, caller, endpoint, &self.room));
         self.touch(&session);
         let mut table = self.lock();
         let mut gone = Vec::new();
@@ -56,6 +61,7 @@ impl Sessions {
             gone.extend(push_out(&mut table, self.bounds.per_caller, |other| other.caller == session.caller));
         }
         table.insert(session.id, Arc::clone(&session));
+        self.figures.set_sessions(table.len());
         Ok((session, gone))
     }
 
@@ -71,20 +77,25 @@ impl Sessions {
 
     /// Ends a session: nobody finds it any more, and its stream closes.
     pub(crate) fn remove(&self, session: &Session) {
-        self.lock().remove(&session.id);
-        session.news.end();
+        let mut table = self.lock();
+        table.remove(&session.id);
+        self.figures.set_sessions(table.len());
+        drop(table);
+        session.end();
     }
 
-    /// Ends the sessions that nobody has used for long, and gives them back.
+    /// Ends the sessions that nobody has used for long, and gives them back. Others drop what nobody asked for again.
     pub(crate) fn expire(&self) -> Vec<Arc<Session>> {
         let idle = u64::try_from(self.bounds.idle.as_millis()).unwrap_or(u64::MAX);
         let Some(oldest) = self.now().checked_sub(idle) else { return Vec::new() };
         let mut table = self.lock();
+        table.values().for_each(|session| session.resumable.forget_old(&session.news));
         let gone: Vec<_> = table.extract_if(|_, session| is_unused(session) && session.used.load(Ordering::Relaxed) < oldest).collect();
+        self.figures.set_sessions(table.len());
         if table.capacity() > 4 * table.len() + 64 {
             table.shrink_to_fit();
         }
-        gone.into_iter().map(|(_, session)| session).inspect(|session| session.news.end()).collect()
+        gone.into_iter().map(|(_, session)| session).inspect(|session| session.end()).collect()
     }
 
     /// Closes the streams of all sessions; the sessions stay.
@@ -121,8 +132,6 @@ fn push_out(table: &mut HashMap<SessionId, Arc<Session>>, most: usize, counts: i
     known.sort_unstable_by_key(|(used, at, _)| (*used, *at));
     let excess = known.len() - most + most.div_ceil(16);
     let gone: Vec<_> = known.iter().take(excess).filter_map(|(_, _, id)| table.remove(id)).collect();
-    for session in &gone {
-        session.news.end();
-    }
+    gone.iter().for_each(|session| session.end());
     gone
 }

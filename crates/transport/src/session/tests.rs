@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use super::*;
 use bytes::Bytes;
+use sallyport_telemetry::metric::DoorMetrics;
 use std::time::Duration;
 
 fn caller(name: &str) -> CallerId {
@@ -8,7 +9,7 @@ fn caller(name: &str) -> CallerId {
 }
 
 fn table(total: usize, per_caller: usize) -> Sessions {
-    Sessions::new(SessionBounds { total, per_caller, idle: Duration::from_secs(3600) })
+    Sessions::new(SessionBounds { total, per_caller, idle: Duration::from_secs(3600) }, DoorMetrics::default())
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn sessions_that_are_in_use_go_last() {
 #[test]
 fn an_idle_session_is_small() {
     let capabilities = RawObject::parse(&Bytes::from_static(br#"{"roots":{"listChanged":true},"sampling":{},"elicitation":{}}"#)).unwrap();
-    let session = Session::new(SessionId::random().unwrap(), caller("a"), Endpoint::All);
+    let session = Session::new(SessionId::random().unwrap(), caller("a"), Endpoint::All, &Room::of_door());
     session.set_client(Arc::new(Client { revision: Revision::V2025_11_25, capabilities, info: None }));
     // With the client's few hundred bytes this leaves most of the 4 KiB that an idle session may take.
     assert!(size_of::<Session>() <= 512, "{}", size_of::<Session>());
@@ -58,7 +59,7 @@ fn an_idle_session_is_small() {
 
 #[test]
 fn requests_of_one_session_are_bounded_and_cancelled_by_id() {
-    let session = Session::new(SessionId::random().unwrap(), caller("a"), Endpoint::All);
+    let session = Session::new(SessionId::random().unwrap(), caller("a"), Endpoint::All, &Room::of_door());
     let cancels: Vec<_> = (0..MOST_RUNNING).map(|_| Cancel::new()).collect();
     for (number, cancel) in cancels.iter().enumerate() {
         assert!(session.start(&RequestId::number(u64::try_from(number).unwrap()), cancel));

@@ -154,7 +154,29 @@ impl Answer {
 }
 
 pub fn events(text: &str) -> Vec<Value> {
-    text.lines().filter_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).unwrap()).collect()
+    text.lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .filter(|data| !data.is_empty())
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
+}
+
+/// One event of a stream.
+#[derive(Debug)]
+pub struct Event {
+    pub id: Option<String>,
+    pub retry: Option<String>,
+    pub data: Option<String>,
+}
+
+impl Event {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(self.data.as_ref().unwrap()).unwrap()
+    }
+
+    pub fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or_else(|| panic!("an event with an id: {self:?}"))
+    }
 }
 
 /// A stream of events that is read while it runs.
@@ -170,24 +192,35 @@ impl Stream {
         Self { body: response.into_body(), text: String::new() }
     }
 
-    /// Waits for the next event's data; `None` at the end.
+    /// Waits for the next message; `None` at the end.
     pub async fn next(&mut self) -> Option<String> {
         loop {
+            let data = self.event().await?.data;
+            if data.as_ref().is_some_and(|data| !data.is_empty()) {
+                return data;
+            }
+        }
+    }
+
+    pub async fn json(&mut self) -> Value {
+        serde_json::from_str(&self.next().await.expect("an event")).unwrap()
+    }
+
+    /// Waits for the next event as it came, comments left out; `None` at the end.
+    pub async fn event(&mut self) -> Option<Event> {
+        loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let data = event.lines().find_map(|line| line.strip_prefix("data: ")).map(str::to_owned);
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                let event = Event { id: field("id: "), retry: field("retry: "), data: field("data: ").or(field("data:")) };
                 self.text = rest.to_owned();
-                if data.is_some() {
-                    return data;
+                if event.data.is_some() {
+                    return Some(event);
                 }
                 continue;
             }
             let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await.expect("an event in time")?;
             self.text.push_str(std::str::from_utf8(&frame.ok()?.into_data().unwrap()).unwrap());
         }
-    }
-
-    pub async fn json(&mut self) -> Value {
-        serde_json::from_str(&self.next().await.expect("an event")).unwrap()
     }
 }
 

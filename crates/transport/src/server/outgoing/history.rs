@@ -1,0 +1,88 @@
+//! What was read from a queue, kept for a reader whose connection broke.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::room::{Charge, Room};
+
+/// Messages of one stream that are kept: what a connection may hold that breaks without notice.
+const MOST_KEPT: usize = 64;
+
+/// The newest messages that were read from a queue, with none left out in between.
+pub(super) struct History {
+    room: Arc<Room>,
+    kept: VecDeque<(Bytes, Charge)>,
+    /// The room for what waits and is read by nobody.
+    waiting: Option<Charge>,
+    /// When something last happened here.
+    touched: Instant,
+    /// Somebody reads the queue.
+    read: bool,
+}
+
+impl History {
+    pub(super) fn new(room: Arc<Room>) -> Self {
+        Self { room, kept: VecDeque::new(), waiting: None, touched: Instant::now(), read: true }
+    }
+
+    /// Keeps a message that is read now; where there is no room for it, those before it go.
+    pub(super) fn keep(&mut self, text: &Bytes) {
+        self.touched = Instant::now();
+        if self.kept.len() >= MOST_KEPT {
+            self.kept.pop_front();
+        }
+        loop {
+            if let Some(charge) = self.room.take(text.len(), 1) {
+                self.kept.push_back((text.clone(), charge));
+                return;
+            }
+            if self.kept.pop_front().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Takes out the last `count` messages, the newest first. Those before them have arrived, and go.
+    pub(super) fn take_last(&mut self, count: u64) -> impl Iterator<Item = Bytes> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.kept.len());
+        let last = self.kept.split_off(self.kept.len() - count);
+        self.kept = VecDeque::new();
+        last.into_iter().rev().map(|(text, _)| text)
+    }
+
+    /// Takes room for what waits; `false` where there is none.
+    pub(super) fn charge_waiting(&mut self, bytes: usize, count: usize) -> bool {
+        self.touched = Instant::now();
+        self.waiting = self.room.take(bytes, count);
+        self.waiting.is_some()
+    }
+
+    /// Somebody reads from now on.
+    pub(super) fn attached(&mut self) {
+        self.touched = Instant::now();
+        self.read = true;
+        self.waiting = None;
+    }
+
+    /// Nobody reads any more.
+    pub(super) fn left(&mut self) {
+        self.touched = Instant::now();
+        self.read = false;
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.read
+    }
+
+    /// Drops what is kept if nothing happened for so long, and says whether that is so.
+    pub(super) fn forget_old(&mut self, age: Duration) -> bool {
+        let old = self.touched.elapsed() > age;
+        if old {
+            self.kept = VecDeque::new();
+        }
+        old
+    }
+}
