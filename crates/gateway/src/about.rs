@@ -1,9 +1,10 @@
 //! What an endpoint says of itself: capabilities and instructions of the servers behind it, and which of them are missing.
 
-use sallyport_protocol::{Discovery, Endpoint, RawJson, RawObject};
+use sallyport_protocol::{Discovery, Endpoint, RawJson, RawObject, Revision};
 
 use crate::catalogue::{Member, newest};
 use crate::gateway::Parts;
+use crate::tasks;
 use crate::upstream::Freshness;
 
 /// Characters of one server's instructions that are passed on at a merged endpoint: every model reads all of them.
@@ -13,21 +14,29 @@ const MAX_INSTRUCTIONS: usize = 2_000;
 pub(crate) fn discovery(parts: &Parts, endpoint: &Endpoint) -> Discovery {
     let catalogue = parts.catalogue.load();
     let members = catalogue.members_of(endpoint);
+    let revision = newest(&members);
     Discovery {
-        revision: newest(&members),
+        revision,
         capabilities: match endpoint {
             Endpoint::Server(_) => members.first().map_or_else(RawObject::new, |member| own_capabilities(member)),
-            Endpoint::All | Endpoint::Toolset(_) => merged_capabilities(&members, endpoint),
+            Endpoint::All | Endpoint::Toolset(_) => merged_capabilities(&members, endpoint, revision),
         },
         identity: parts.identity_of_gateway.clone(),
         instructions: instructions(&members, endpoint),
     }
 }
 
-/// One server's own, as it wrote them; while it has not been reached, that it may have tools.
+/// One server's own, as it wrote them, but for tasks, which the gateway makes whole; while it has not been reached, that it may have tools.
 fn own_capabilities(member: &Member) -> RawObject {
     match &member.listing.discovery {
-        Some(discovery) => discovery.capabilities.clone(),
+        Some(discovery) => {
+            let mut capabilities = discovery.capabilities.clone();
+            capabilities.remove("tasks");
+            if tasks::can(discovery) {
+                tasks::announce(&mut capabilities, discovery.revision);
+            }
+            capabilities
+        }
         None => {
             let mut capabilities = RawObject::new();
             capabilities.set("tools", RawJson::from_static(r#"{"listChanged":true}"#));
@@ -37,9 +46,9 @@ fn own_capabilities(member: &Member) -> RawObject {
 }
 
 /// What any of the servers has. Lists change when servers come and go, so that is always declared.
-fn merged_capabilities(members: &[&Member], endpoint: &Endpoint) -> RawObject {
-    let any =
-        |capability: &str| members.iter().filter_map(|member| member.listing.discovery.as_ref()).any(|discovery| discovery.has(capability));
+fn merged_capabilities(members: &[&Member], endpoint: &Endpoint, revision: Revision) -> RawObject {
+    let discoveries = || members.iter().filter_map(|member| member.listing.discovery.as_deref());
+    let any = |capability: &str| discoveries().any(|discovery| discovery.has(capability));
     let mut capabilities = RawObject::new();
     capabilities.set("tools", RawJson::from_static(r#"{"listChanged":true}"#));
     if any("resources") {
@@ -53,17 +62,27 @@ fn merged_capabilities(members: &[&Member], endpoint: &Endpoint) -> RawObject {
             capabilities.set(capability, RawJson::from_static("{}"));
         }
     }
-    // Tasks of 2025-11-25 and extensions are declared by the servers that have them, in their words; the first one speaks.
-    for capability in ["tasks", "extensions"] {
-        let declared = members
-            .iter()
-            .filter_map(|member| member.listing.discovery.as_ref())
-            .find_map(|discovery| discovery.capabilities.get(capability));
-        if let Some(declared) = declared {
-            capabilities.set(capability, declared.clone());
-        }
+    let extensions = extensions(discoveries());
+    if !extensions.is_empty() {
+        capabilities.set("extensions", extensions.to_json());
+    }
+    if discoveries().any(tasks::can) {
+        tasks::announce(&mut capabilities, revision);
     }
     capabilities
+}
+
+/// The extensions that any of the servers has, in its words; where several have one, the first speaks.
+fn extensions<'a>(discoveries: impl Iterator<Item = &'a Discovery>) -> RawObject {
+    let mut all = RawObject::new();
+    for own in discoveries.filter_map(|discovery| discovery.capabilities.get_object("extensions").ok().flatten()) {
+        for (name, settings) in own.iter() {
+            if all.get(name).is_none() {
+                all.set(name, settings.clone());
+            }
+        }
+    }
+    all
 }
 
 /// Each server's own instructions, and for the model which servers are missing and why.

@@ -10,12 +10,15 @@ use futures_util::future::join_all;
 use sallyport_identity::Identity;
 use sallyport_policy::Policy;
 use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
+use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
 
 use crate::catalogue::Catalogue;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
 use crate::news::{News, Relay};
 use crate::plan::{Plan, ServerPlan, Start};
+use crate::questions::Questions;
+use crate::tasks::Tasks;
 use crate::upstream::{Surroundings, Upstream, own_rules};
 
 /// Why a configuration that is valid in itself could not be put in force.
@@ -63,17 +66,20 @@ impl Gateway {
     /// Keys that cannot be read, a policy that does not hold together.
     pub fn build(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
         let (identity, policy) = (identity(&plan)?, policy(&plan)?);
+        let questions = Questions::new()
+            .map_err(|_| BuildError { faults: vec![Fault { message: "this system has no random numbers".into(), hint: None }] })?;
         let run_id = run_id();
-        let news = Arc::new(News::default());
+        let (news, tasks) = (Arc::new(News::default()), Arc::new(Tasks::default()));
         let inner = Arc::new_cyclic(|inner| {
-            let adopter = Adopter { inner: inner.clone(), news: news.clone(), metrics: metrics.clone(), surroundings };
+            let adopter = Adopter { inner: inner.clone(), news: news.clone(), tasks: tasks.clone(), metrics: metrics.clone(), surroundings };
             let servers = adopter.servers(&plan, &BTreeMap::new());
             let parts = parts(plan, identity, policy, servers, &metrics, generation(&run_id, 0));
             Inner {
                 parts: ArcSwap::from_pointee(parts),
                 news,
-                tasks: Default::default(),
+                tasks,
                 subscriptions: Default::default(),
+                questions,
                 audit,
                 metrics,
                 adopter,
@@ -124,19 +130,29 @@ impl Gateway {
         self.start();
         let now = self.0.parts.load_full();
         let left = before.servers.values().filter(|old| !now.servers.values().any(|new| Arc::ptr_eq(&new.upstream, &old.upstream)));
-        join_all(left.map(|server| server.upstream.stop(grace))).await;
+        let left: Vec<_> = left.collect();
+        self.0.questions.abandon(|name| left.iter().any(|server| **server.upstream.name() == *name));
+        join_all(left.into_iter().map(|server| server.upstream.stop(grace))).await;
         changes.removed.iter().for_each(|name| self.0.metrics.forget(name));
         Ok(changes)
     }
 
     /// Ends all servers: calls in flight finish, for at most `grace`; then each child is told to end, and made to.
     pub async fn stop(&self, grace: Duration) {
+        self.0.questions.abandon(|_| true);
         join_all(self.upstreams().iter().map(|upstream| upstream.stop(grace))).await;
+    }
+
+    /// Where the HTTP front door counts what it has open, for [`metrics`](Self::metrics).
+    #[must_use]
+    pub fn door_metrics(&self) -> DoorMetrics {
+        self.0.metrics.door()
     }
 
     /// The figures for `/metrics`, in the text format of OpenMetrics.
     #[must_use]
     pub fn metrics(&self) -> String {
+        self.0.metrics.set_parked_calls(self.0.questions.waiting());
         self.0.metrics.encode()
     }
 }
@@ -146,6 +162,7 @@ impl Gateway {
 pub(crate) struct Adopter {
     inner: Weak<Inner>,
     news: Arc<News>,
+    tasks: Arc<Tasks>,
     metrics: Arc<Metrics>,
     surroundings: Arc<Surroundings>,
 }
@@ -169,7 +186,7 @@ impl Adopter {
     fn listen(&self, upstream: Arc<Upstream>, kept: Option<own_rules::Identity>, plan: &Plan) -> Server {
         let toolsets = plan.toolsets.keys().map(|name| Endpoint::Toolset(name.as_str().into()));
         let merged = std::iter::once(Endpoint::All).chain(toolsets).collect();
-        let relay: Arc<dyn Listener> = Arc::new(Relay { server: upstream.name().clone(), news: self.news.clone(), merged });
+        let relay: Arc<dyn Listener> = Arc::new(Relay { server: upstream.name().clone(), news: self.news.clone(), tasks: self.tasks.clone(), merged });
         upstream.listeners().add(&relay);
         let inner = self.inner.clone();
         upstream.on_change(Arc::new(move |_| {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use sallyport_protocol::{Endpoint, Failure, FailureKind, RawJson, Revision};
+use sallyport_protocol::{Endpoint, Failure, FailureKind, RawJson, RawObject, Revision};
 
 use crate::plan::{ServerPlan, Source, ToolsetPlan};
+use crate::tasks::Support;
 use crate::upstream::{Entry, Listing};
 
 pub(crate) mod names;
@@ -125,7 +126,7 @@ impl Catalogue {
 
 /// One server under its own names: every entry as the server wrote it.
 fn own_view(member: &Member) -> View {
-    lanes(|kind| member.entries(kind).iter().map(|entry| item(member, entry, entry.name.clone(), entry.raw.to_json())).collect())
+    lanes(|kind| member.entries(kind).iter().map(|entry| item(member, entry, entry.name.clone(), kind, entry.raw.clone())).collect())
 }
 
 /// All servers, each entry under its exposed name.
@@ -165,15 +166,21 @@ fn exposed_item(member: &Member, entry: &Entry, kind: Kind) -> Item {
         }
     };
     uris::expose_ui_reference(&mut raw, &member.label);
-    item(member, entry, exposed, raw.to_json())
+    item(member, entry, exposed, kind, raw)
 }
 
-fn item(member: &Member, entry: &Entry, exposed: String, raw: RawJson) -> Item {
+fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, mut raw: RawObject) -> Item {
+    let mut tasks = Support::Never;
+    if kind == Kind::Tools {
+        tasks = Support::of(member.listing.discovery.as_deref(), &entry.raw);
+        raw.remove("execution"); // comes back in lists for those who know it
+    }
     Item {
         exposed,
         server: member.name.clone(),
         own: entry.name.clone(),
-        raw,
+        raw: raw.to_json(),
+        tasks,
         revision: entry.revision,
         read_only: entry.read_only,
         trusted: member.trusted,

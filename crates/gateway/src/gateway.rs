@@ -18,6 +18,7 @@ use crate::build::Adopter;
 use crate::catalogue::{Catalogue, Member};
 use crate::news::News;
 use crate::plan::Plan;
+use crate::questions::Questions;
 use crate::subscriptions::Subscriptions;
 use crate::tasks::Tasks;
 use crate::upstream::{Freshness, Upstream, own_rules};
@@ -37,8 +38,9 @@ pub(crate) struct Inner {
     /// What the configuration in force became; a reload swaps it whole.
     pub(crate) parts: ArcSwap<Parts>,
     pub(crate) news: Arc<News>,
-    pub(crate) tasks: Tasks,
+    pub(crate) tasks: Arc<Tasks>,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) questions: Questions,
     pub(crate) audit: Audit,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) adopter: Adopter,
@@ -137,6 +139,7 @@ impl Inner {
         };
         let now = self.parts.load_full();
         self.subscriptions.retain(|server| now.servers.contains_key(server));
+        self.tasks.retain(|server| now.servers.contains_key(server));
         self.rebuild();
         self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());
     }
@@ -182,7 +185,10 @@ impl Front for Gateway {
     }
 
     fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
-        self.0.news.listen(&incoming.endpoint, listener);
+        // Who is not known listens to nothing: the door has admitted them, so this is the configuration's doing, at this very moment.
+        if let Ok(principal) = self.0.parts.load().authenticate(incoming) {
+            self.0.news.listen(&incoming.endpoint, &principal, listener);
+        }
     }
 
     fn input_schema(&self, incoming: &Incoming, tool: &str) -> Option<RawJson> {

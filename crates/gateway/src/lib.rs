@@ -13,6 +13,7 @@ mod gateway;
 mod news;
 mod pipeline;
 pub mod plan;
+mod questions;
 mod subscriptions;
 mod tasks;
 mod trail;

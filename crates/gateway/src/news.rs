@@ -3,27 +3,43 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use sallyport_policy::Principal;
 use sallyport_protocol::{Endpoint, Event, Listener, Listeners};
 
 use crate::catalogue::uris;
 use crate::catalogue::view::Kind;
+use crate::tasks::Tasks;
 
-/// The listeners of each endpoint. There are as many endpoints as the configuration names: [`crate::Gateway`] admits no other.
+const TASK_STATUS: &str = "notifications/tasks/status";
+
+/// The listeners of each endpoint and of each caller. There are as many endpoints and callers as the configuration names:
+/// [`crate::Gateway`] admits no other.
 #[derive(Debug, Default)]
 pub(crate) struct News {
     by_endpoint: Mutex<HashMap<Endpoint, Arc<Listeners>>>,
+    by_caller: Mutex<HashMap<Principal, Arc<Listeners>>>,
 }
 
 impl News {
-    /// Adds a listener to an endpoint.
-    pub(crate) fn listen(&self, endpoint: &Endpoint, listener: &Arc<dyn Listener>) {
-        let listeners = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner).entry(endpoint.clone()).or_default().clone();
-        listeners.add(listener);
+    /// Adds a caller's listener to an endpoint.
+    pub(crate) fn listen(&self, endpoint: &Endpoint, caller: &Principal, listener: &Arc<dyn Listener>) {
+        let at_endpoint = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner).entry(endpoint.clone()).or_default().clone();
+        at_endpoint.add(listener);
+        let of_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner).entry(caller.clone()).or_default().clone();
+        of_caller.add(listener);
     }
 
     /// Tells an event to the listeners of an endpoint.
     pub(crate) fn tell(&self, endpoint: &Endpoint, event: &Event) {
         let listeners = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner).get(endpoint).cloned();
+        if let Some(listeners) = listeners {
+            listeners.tell(event);
+        }
+    }
+
+    /// Tells an event to one caller, wherever they listen.
+    pub(crate) fn tell_caller(&self, caller: &Principal, event: &Event) {
+        let listeners = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner).get(caller).cloned();
         if let Some(listeners) = listeners {
             listeners.tell(event);
         }
@@ -53,6 +69,7 @@ fn event_of(kind: Kind) -> (Event, u8) {
 pub(crate) struct Relay {
     pub(crate) server: Arc<str>,
     pub(crate) news: Arc<News>,
+    pub(crate) tasks: Arc<Tasks>,
     /// The merged endpoint and the toolsets.
     pub(crate) merged: Vec<Endpoint>,
 }
@@ -67,6 +84,13 @@ impl Listener for Relay {
                 let mut params = params.clone();
                 uris::expose_member(&mut params, "uri", &label);
                 Event::ResourceUpdated { uri: uris::expose(&label, uri), params }
+            }
+            // What becomes of a task is for the ears of its owner (2025-11-25, task status notification).
+            Event::Other(method, params) if method == TASK_STATUS => {
+                if let Some((owner, params)) = self.tasks.heard(&self.server, params.clone()) {
+                    self.news.tell_caller(&owner, &Event::Other(method.clone(), params));
+                }
+                return;
             }
             other => other.clone(),
         };
@@ -99,9 +123,9 @@ mod tests {
     fn an_update_reaches_each_endpoint_under_its_own_uri() {
         let news = Arc::new(News::default());
         let (own, merged) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
-        news.listen(&Endpoint::Server("s".into()), &(own.clone() as Arc<dyn Listener>));
-        news.listen(&Endpoint::All, &(merged.clone() as Arc<dyn Listener>));
-        let relay = Relay { server: "s".into(), news, merged: vec![Endpoint::All] };
+        news.listen(&Endpoint::Server("s".into()), &Principal::local_user(), &(own.clone() as Arc<dyn Listener>));
+        news.listen(&Endpoint::All, &Principal::local_user(), &(merged.clone() as Arc<dyn Listener>));
+        let relay = Relay { server: "s".into(), news, tasks: Arc::default(), merged: vec![Endpoint::All] };
         relay.hear(&Event::ResourceUpdated { uri: "a:1".into(), params: sallyport_protocol::RawObject::new() });
         relay.hear(&Event::ToolsChanged);
         assert_eq!(*own.0.lock().unwrap(), ["a:1"]);
@@ -112,7 +136,7 @@ mod tests {
     fn resources_and_templates_are_told_once() {
         let news = News::default();
         let ear = Arc::new(Ear::default());
-        news.listen(&Endpoint::All, &(ear.clone() as Arc<dyn Listener>));
+        news.listen(&Endpoint::All, &Principal::local_user(), &(ear.clone() as Arc<dyn Listener>));
         news.tell_changes(&[(Endpoint::All, Kind::Resources), (Endpoint::All, Kind::Templates), (Endpoint::All, Kind::Tools)]);
         assert_eq!(*ear.0.lock().unwrap(), ["ResourcesChanged", "ToolsChanged"]);
     }

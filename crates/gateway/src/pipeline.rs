@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use sallyport_policy::{Action, Denied, Principal};
-use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, FailureSource, Incoming, Method, Reply, Request, Retry};
+use sallyport_policy::{Denied, Principal};
+use sallyport_protocol::{Client, Context, Endpoint, Failure, FailureKind, FailureSource, Incoming, Method, Reply, Request, Retry};
 
-use crate::catalogue::resolve::{Call, Target, TargetKind};
+use crate::catalogue::resolve::{Call, Target};
 use crate::catalogue::uris;
 use crate::catalogue::view::{Kind, ListRequest};
 use crate::gateway::{Inner, Parts, Server};
 use crate::subscriptions::Step;
+use crate::tasks::{self, Line};
 use crate::trail::Trail;
 use crate::upstream::Routed;
 
@@ -26,7 +27,7 @@ impl Inner {
     /// The pipeline itself: who, what, may it, send, and back.
     async fn run(
         &self,
-        parts: &Parts,
+        parts: &Arc<Parts>,
         request: Request,
         incoming: &Incoming,
         context: Context,
@@ -37,9 +38,13 @@ impl Inner {
         if let Some(kind) = Kind::listed_by(request.method) {
             return self.list(parts, kind, &request, &principal, &incoming.endpoint, &context).await;
         }
-        let call = self.resolve(parts, request, &principal, &incoming.endpoint)?;
+        if tasks::concern(request.method) {
+            return self.serve_task(parts, request, &principal, &incoming.endpoint, context, trail).await;
+        }
+        let call = parts.catalogue.load().resolve(request, &incoming.endpoint)?;
         trail.resolved(&call);
-        let Call { routed, action, target, expose } = call;
+        let Call { mut routed, action, target, expose } = call;
+        let wish = tasks::prepare(&mut routed.request, &context.client, target.tasks);
         let Server { upstream, metrics, .. } = parts.server(&routed.server)?;
         let method = routed.request.method;
         let permitted = parts
@@ -52,9 +57,11 @@ impl Inner {
         }
         trail.sending();
         let _in_flight = metrics.call_started();
-        let reply = upstream.send(permitted, context).await;
+        let client = context.client.clone();
+        let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish };
+        let reply = self.questions.exchange(&line, permitted, context).await;
         trail.answered();
-        self.settle(method, &principal, upstream.name(), &target, reply).map(|reply| exposed(reply, expose.as_deref()))
+        self.settle(method, &line, &client, reply).map(|reply| exposed(reply, expose.as_deref()))
     }
 
     /// A page of one of the four lists, of what this caller may see.
@@ -83,23 +90,6 @@ impl Inner {
         )
     }
 
-    /// Finds the server: by the names in the catalogue, or, for a task, by who handed it out.
-    fn resolve(&self, parts: &Parts, request: Request, principal: &Principal, endpoint: &Endpoint) -> Result<Call, Failure> {
-        if !is_of_a_task(request.method) {
-            return parts.catalogue.load().resolve(request, endpoint);
-        }
-        let (server, own) = match (request.method, endpoint) {
-            (Method::TasksList, Endpoint::Server(server)) => (server.clone(), String::new()),
-            (Method::TasksList, _) => return Err(cannot_merge(request.method)),
-            _ => self.tasks.find(principal, &request).ok_or_else(|| Failure::client(FailureKind::NotFound, "there is no such task"))?,
-        };
-        let kind = if own.is_empty() { TargetKind::Resource } else { TargetKind::Tool };
-        let target = Target { kind, own, read_only: None, trusted: false };
-        let expose = (!matches!(endpoint, Endpoint::Server(_))).then(|| uris::label(&server));
-        // A task was permitted when its tool was called; looking after it is not another use of the tool.
-        Ok(Call { routed: Routed { server, request }, action: Action::List, target, expose })
-    }
-
     /// Answers a subscription that its server need not hear of.
     fn count_subscription(&self, method: Method, server: &Arc<str>, uri: &str) -> Result<Option<Reply>, Failure> {
         if !matches!(method, Method::ResourcesSubscribe | Method::ResourcesUnsubscribe) {
@@ -123,17 +113,14 @@ impl Inner {
     fn settle(
         &self,
         method: Method,
-        principal: &Principal,
-        server: &Arc<str>,
-        target: &Target,
+        line: &Line,
+        client: &Client,
         reply: Result<Reply, Failure>,
     ) -> Result<Reply, Failure> {
-        match (&reply, method) {
-            (Ok(reply), Method::ToolsCall) => self.tasks.note(principal, server, &target.own, &reply.result),
-            (Err(_), Method::ResourcesSubscribe) => self.subscriptions.undo(server, &target.own),
-            _ => {}
+        if reply.is_err() && method == Method::ResourcesSubscribe {
+            self.subscriptions.undo(line.upstream.name(), &line.target.own);
         }
-        reply
+        self.tasks.hand_out(line, client, reply?)
     }
 }
 
@@ -155,13 +142,4 @@ fn refused(trail: &mut Trail, denied: &Denied<Routed>, target: &Target) -> Failu
         format!("`{what}` of {:?} at server `{server}` is {}", target.own, denied.decision),
     )
     .with_hint(denied.decision.hint())
-}
-
-fn is_of_a_task(method: Method) -> bool {
-    matches!(method, Method::TasksGet | Method::TasksResult | Method::TasksList | Method::TasksCancel | Method::TasksUpdate)
-}
-
-fn cannot_merge(method: Method) -> Failure {
-    Failure::client(FailureKind::MethodNotFound, format!("`{}` cannot be asked of all servers at once", method.as_str()))
-        .with_hint("ask it at the server's own endpoint, /servers/NAME/mcp")
 }

@@ -108,6 +108,8 @@ pub struct ServerPlan {
     pub start: Start,
     /// One child serves all principals; otherwise each principal has a child of its own.
     pub shared: bool,
+    /// It may ask clients something while it works on their requests: elicitation, sampling, roots.
+    pub questions: bool,
     /// What the server says of its own tools (`readOnlyHint`, `idempotentHint`) is believed. Always true of a built-in.
     pub trust_annotations: bool,
     /// The tools (own names) that may be called again after a failure that leaves open whether the call was done.

@@ -1,86 +1,195 @@
-//! Whose task is whose: a task's id alone does not say which server works on it.
+//! Tasks: calls of tools that go on after their first answer, in both forms, within an era and across.
+//!
+//! | client | server | the way of a task |
+//! | --- | --- | --- |
+//! | legacy | legacy | passes; bound to its caller |
+//! | legacy | modern | a task that was asked for is handed out in the client's form; any other is hidden behind its call |
+//! | modern | legacy | handed out to a client that takes tasks, hidden from others; the server's questions wait for `tasks/get` |
+//! | modern | modern | passes; bound to its caller |
+//!
+//! The pipeline calls [`prepare`] before policy decides, sends over a [`Line`], which hides what must be hidden, and lets
+//! [`Tasks::hand_out`] look at the answer; requests about tasks go to `Inner::serve_task`.
+//!
+//! | file | its subject |
+//! | --- | --- |
+//! | `form` | a task on the wire, in both forms |
+//! | `support` | who can do tasks |
+//! | `wish` | what a client wants of a call, and how the server is told |
+//! | `line` | the way of a call, and of what it brings about, to its server |
+//! | `drive` | a task that is seen to its end for its client |
+//! | `follow` | what a legacy server asks while it works on a task |
+//! | `store` | the tasks that were handed out |
+//! | `serve` | requests about tasks |
+//!
+//! Tasks that are handed out are remembered in this process: after a restart of the gateway nobody has any.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+mod drive;
+mod follow;
+mod form;
+mod line;
+mod serve;
+mod store;
+pub(crate) mod support;
+#[cfg(test)]
+pub(crate) mod tests;
+mod wish;
 
-use sallyport_policy::Principal;
-use sallyport_protocol::{RawObject, Request};
+use std::fmt::Write as _;
+use std::sync::Arc;
 
-/// Tasks remembered at most, over all callers. A task lives minutes; the oldest is forgotten first.
-const REMEMBERED: usize = 10_000;
+use sallyport_protocol::{
+    Asker, BoxFuture, CallerId, Client, Era, ErrorObject, Failure, FailureKind, Method, RawJson, RawObject, Reply, Retry, Revision, input,
+};
+use sallyport_telemetry::Timestamp;
 
-/// The server and tool behind each task that was handed out.
+pub(crate) use line::Line;
+use store::{New, Store};
+pub(crate) use support::{EXTENSION, Support, announce, can};
+use wish::Takes;
+pub(crate) use wish::prepare;
+
+/// The tasks of all callers.
 #[derive(Debug, Default)]
-pub(crate) struct Tasks(Mutex<Known>);
+pub(crate) struct Tasks {
+    store: Store,
+}
 
-#[derive(Debug, Default)]
-struct Known {
-    by_id: HashMap<(Principal, String), (Arc<str>, String)>,
-    oldest_first: VecDeque<(Principal, String)>,
+/// Whether a request of that method is about a task.
+pub(crate) const fn concern(method: Method) -> bool {
+    matches!(method, Method::TasksGet | Method::TasksResult | Method::TasksList | Method::TasksCancel | Method::TasksUpdate)
 }
 
 impl Tasks {
-    /// Remembers the task that a tool's result hands out, if it does (2025-11-25: `task`; tasks extension: `resultType` "task").
-    pub(crate) fn note(&self, principal: &Principal, server: &Arc<str>, tool: &str, result: &RawObject) {
-        let id = match result.get_object("task") {
-            Ok(Some(task)) => task.get_str("taskId").map(std::borrow::Cow::into_owned),
-            _ if result.get_str("resultType").as_deref() == Some("task") => result.get_str("taskId").map(std::borrow::Cow::into_owned),
-            _ => None,
-        };
-        let Some(id) = id else { return };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.oldest_first.len() == REMEMBERED
-            && let Some(oldest) = known.oldest_first.pop_front()
-        {
-            known.by_id.remove(&oldest);
+    /// Looks at the answer to a call: a task is remembered and handed out in the client's form. A client that asked for a task and
+    /// whose server made none of the call gets one that is over already.
+    ///
+    /// # Errors
+    /// `Internal` where the system has no random numbers for an id.
+    pub(crate) fn hand_out(&self, line: &Line, client: &Client, reply: Reply) -> Result<Reply, Failure> {
+        let takes = line.wish.takes;
+        if takes == Takes::Result {
+            return Ok(reply);
         }
-        let key = (principal.clone(), id);
-        if known.by_id.insert(key.clone(), (server.clone(), tool.to_owned())).is_none() {
-            known.oldest_first.push_back(key);
+        match form::made(&reply, line.wish.as_task) {
+            Some(task) => self.hand_on(line, client, reply, task),
+            None if takes == Takes::Task && reply.revision.era() == Era::Modern && !input::is_input_required(&reply.result) => {
+                self.hand_out_ended(line, client, reply)
+            }
+            None => Ok(reply),
         }
     }
 
-    /// The server and tool of the task that a request names. Another caller's task is not there.
-    pub(crate) fn find(&self, principal: &Principal, request: &Request) -> Option<(Arc<str>, String)> {
-        let id = request.params.get_str("taskId")?.into_owned();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(&(principal.clone(), id)).cloned()
+    /// Hands out a task that a server has made.
+    fn hand_on(&self, line: &Line, client: &Client, mut reply: Reply, task: RawObject) -> Result<Reply, Failure> {
+        let server = line.upstream.name();
+        let Some(own) = form::id(&task).map(std::borrow::Cow::into_owned) else {
+            let text = format!("server `{server}`, tool `{}`: the answer is malformed: a task without a `taskId`", line.target.own);
+            return Err(Failure::upstream(server, FailureKind::Malformed, Retry::Unknown, text));
+        };
+        let form = reply.revision.era();
+        let is_passed = form == client.revision.era();
+        let new = New {
+            owner: line.principal.clone(),
+            server: server.clone(),
+            target: line.target.clone(),
+            form,
+            described: task.clone(),
+            own: own.clone(),
+            kept: None,
+        };
+        let known = self.store.add(new, is_passed.then_some(own.as_str()), mint)?;
+        if is_passed && known.id == own {
+            reply.result.remove("requestState"); // belongs to questions that came before the task
+            return Ok(reply);
+        }
+        let mut shown = task;
+        shown.set("taskId", RawJson::string(&known.id));
+        Ok(Reply { result: form::handed_out(&shown, client.revision), revision: client.revision })
+    }
+
+    /// Hands out a task for a call that is over.
+    fn hand_out_ended(&self, line: &Line, client: &Client, reply: Reply) -> Result<Reply, Failure> {
+        let id = mint()?;
+        let mut task = RawObject::new();
+        task.set("taskId", RawJson::string(&id));
+        form::set_status(&mut task, form::Status::Working);
+        let now = RawJson::string(&Timestamp::now().to_string());
+        task.set("createdAt", now.clone());
+        task.set("lastUpdatedAt", now);
+        task.set("ttlMs", RawJson::from_static(KEPT_FOR_MS));
+        let mut over = task.clone();
+        let ending = Ok(reply.result);
+        form::set_ending(&mut over, &ending);
+        let new = New {
+            owner: line.principal.clone(),
+            server: line.upstream.name().clone(),
+            target: line.target.clone(),
+            form: Era::Modern,
+            described: form::to_core(&over),
+            own: id.clone(),
+            kept: Some(ending),
+        };
+        self.store.add(new, Some(&id), mint)?;
+        // A task begins at work, whatever it is by now (2025-11-25, task status lifecycle).
+        Ok(Reply { result: form::handed_out(&task, client.revision), revision: client.revision })
+    }
+
+    /// Takes note of what a legacy server says of a task, and says whose it is and what to tell them.
+    pub(crate) fn heard(&self, server: &Arc<str>, mut params: RawObject) -> Option<(sallyport_policy::Principal, RawObject)> {
+        let task = self.store.find_own(server, &params.get_str("taskId")?)?;
+        params.set("taskId", RawJson::string(&task.id));
+        task.see(&form::described(&Reply { result: params.clone(), revision: Revision::LATEST_LEGACY }));
+        Some((task.owner.clone(), params))
+    }
+
+    /// Forgets the tasks of servers that are gone.
+    pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        self.store.retain(is_there);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use super::*;
-    use sallyport_protocol::{Method, RawJson};
+/// How long a result is kept here for a client that asked for a task, in milliseconds: it comes for it at once, or never.
+const KEPT_FOR_MS: &str = "600000";
 
-    fn object(text: &'static str) -> RawObject {
-        RawJson::from_static(text).object().unwrap()
+/// An id that nobody can guess: 128 random bits.
+fn mint() -> Result<String, Failure> {
+    let mut bytes = [0_u8; 16];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
+        .map_err(|_| Failure::internal("a task could not be given an id"))?;
+    Ok(bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a text cannot fail
+        text
+    }))
+}
+
+/// The failure where a server does not know a task that it made.
+fn lost(server: &str, id: &str) -> Failure {
+    let text = format!("server `{server}` does not know task `{id}` any more: its time was up, or the server was started anew");
+    Failure::upstream(server, FailureKind::NotFound, Retry::Never, text)
+}
+
+/// A client that is asked something for a task: the question says for which.
+struct Related {
+    client: Arc<dyn Asker>,
+    task: String,
+}
+
+impl Related {
+    fn new(client: Arc<dyn Asker>, task: &str) -> Self {
+        Self { client, task: task.to_owned() }
+    }
+}
+
+impl Asker for Related {
+    fn notify(&self, method: &str, params: RawObject) {
+        self.client.notify(method, params);
     }
 
-    #[test]
-    fn a_task_is_found_by_its_owner_alone() {
-        let tasks = Tasks::default();
-        let (me, other) = (Principal::local_user(), Principal::key("other"));
-        tasks.note(&me, &"s".into(), "slow", &object(r#"{"task":{"taskId":"t1"}}"#));
-        tasks.note(&me, &"s".into(), "slow", &object(r#"{"resultType":"task","taskId":"t2"}"#));
-        for id in ["t1", "t2"] {
-            let mut params = RawObject::new();
-            params.set("taskId", RawJson::string(id));
-            let request = Request::new(Method::TasksGet, params);
-            assert_eq!(tasks.find(&me, &request).unwrap(), ("s".into(), "slow".to_owned()));
-            assert_eq!(tasks.find(&other, &request), None);
-        }
+    fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> BoxFuture<'a, Result<RawObject, ErrorObject>> {
+        self.client.ask(method, form::related(params, &self.task))
     }
 
-    #[test]
-    fn the_oldest_task_is_forgotten_first() {
-        let tasks = Tasks::default();
-        for at in 0..=REMEMBERED {
-            let result = RawJson::parse(format!(r#"{{"task":{{"taskId":"{at}"}}}}"#)).unwrap().object().unwrap();
-            tasks.note(&Principal::local_user(), &"s".into(), "t", &result);
-        }
-        let known = tasks.0.lock().unwrap();
-        assert_eq!(known.by_id.len(), REMEMBERED);
-        assert!(!known.by_id.contains_key(&(Principal::local_user(), "0".to_owned())));
+    fn caller(&self) -> Option<&CallerId> {
+        self.client.caller()
     }
 }

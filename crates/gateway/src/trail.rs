@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sallyport_policy::{Decision, Principal};
-use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Incoming, Method, Peer, Reply, Request, Revision};
+use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Incoming, Method, Peer, Reply, Request, Revision, input};
 use sallyport_telemetry::{ArgumentDigest, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId};
 
 use crate::catalogue::resolve::Call;
@@ -131,6 +131,7 @@ impl Trail {
 fn judge(outcome: &Result<Reply, Failure>) -> (Outcome, Option<&'static str>) {
     match outcome {
         Ok(reply) if reply.result.get("isError").is_some_and(|value| value.as_bytes().as_ref() == b"true") => (Outcome::ToolError, None),
+        Ok(reply) if input::is_input_required(&reply.result) => (Outcome::InputRequired, None),
         Ok(_) => (Outcome::Ok, None),
         Err(failure) => match failure.kind {
             FailureKind::Denied => (Outcome::Denied, Some(failure.label())),

@@ -32,7 +32,7 @@ mod retry;
 mod shape;
 mod subscribed;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sallyport_policy::Permitted;
-use sallyport_protocol::{Context, Failure, Listeners, Reply, Request, ServerIdentity};
+use sallyport_protocol::{Context, Era, Failure, Listeners, Reply, Request, ServerIdentity};
 use sallyport_sandbox::Host;
 use sallyport_telemetry::{Folders, Metrics};
 
@@ -128,6 +128,12 @@ impl Upstream {
     #[must_use]
     pub fn state(&self) -> UpstreamState {
         self.life.state.borrow().clone()
+    }
+
+    /// How it speaks, where it is connected.
+    #[must_use]
+    pub fn era(&self) -> Option<Era> {
+        self.life.link.load().as_ref().map(|link| link.server.discovery().revision.era())
     }
 
     /// The last good lists, and how far they can be relied on.

@@ -104,6 +104,7 @@ fn plan(mode: &str, timeouts: Timeouts) -> ServerPlan {
         }),
         start: Start::Eager,
         shared: false,
+        questions: true,
         trust_annotations: false,
         retry: Vec::new(),
         timeouts,

@@ -80,6 +80,8 @@ pub enum Outcome {
     Ok,
     /// With a result that says `isError`: the tool did not do what it was asked.
     ToolError,
+    /// With questions to the client: its next request goes on with the call.
+    InputRequired,
     /// Before it reached a server: the caller is unknown, or policy says no.
     Denied,
     /// Without a result.
@@ -90,7 +92,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 5] = [Self::Ok, Self::ToolError, Self::Denied, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 6] = [Self::Ok, Self::ToolError, Self::InputRequired, Self::Denied, Self::Failed, Self::Cancelled];
 
     /// The name in records and metrics.
     #[must_use]
@@ -98,6 +100,7 @@ impl Outcome {
         match self {
             Self::Ok => "ok",
             Self::ToolError => "tool_error",
+            Self::InputRequired => "input_required",
             Self::Denied => "denied",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",

@@ -6,7 +6,7 @@
 mod handle;
 mod name;
 
-pub use handle::{BreakerState, InFlight, RecordsLost, ServerMetrics, UpstreamState};
+pub use handle::{BreakerState, DoorMetrics, InFlight, OpenStream, RecordsLost, ServerMetrics, UpstreamState};
 pub use name::{Kind, Label, MetricName};
 
 use prometheus_client::encoding::text;
@@ -38,6 +38,8 @@ pub struct Metrics {
     durations: Family<Labels, Histogram>,
     overheads: Family<Labels, Histogram>,
     in_flight: Family<Labels, Gauge>,
+    parked: Gauge,
+    door: DoorMetrics,
     upstream_states: Family<Labels, Gauge>,
     breaker_states: Family<Labels, Gauge>,
     restarts: Family<Labels, Counter>,
@@ -60,6 +62,11 @@ impl Metrics {
             durations: register(&mut registry, MetricName::CallDuration, histograms(|| Histogram::new(CALL_SECONDS.iter().copied()))),
             overheads: register(&mut registry, MetricName::Overhead, histograms(|| Histogram::new(OVERHEAD_SECONDS.iter().copied()))),
             in_flight: register(&mut registry, MetricName::CallsInFlight, Family::default()),
+            parked: register(&mut registry, MetricName::ParkedCalls, Gauge::default()),
+            door: DoorMetrics {
+                sessions: register(&mut registry, MetricName::Sessions, Gauge::default()),
+                streams: register(&mut registry, MetricName::OpenStreams, Gauge::default()),
+            },
             upstream_states: register(&mut registry, MetricName::UpstreamState, Family::default()),
             breaker_states: register(&mut registry, MetricName::BreakerState, Family::default()),
             restarts: register(&mut registry, MetricName::ChildRestarts, Family::default()),
@@ -99,6 +106,16 @@ impl Metrics {
         self.overheads.remove(&labels);
         self.in_flight.remove(&labels);
         self.restarts.remove(&labels);
+    }
+
+    /// Sets how many calls wait for their clients' answers.
+    pub fn set_parked_calls(&self, number: usize) {
+        self.parked.set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// What the HTTP front door has open.
+    pub fn door(&self) -> DoorMetrics {
+        self.door.clone()
     }
 
     /// The count of audit records that could not be kept.

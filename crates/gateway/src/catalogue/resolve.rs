@@ -6,8 +6,9 @@ use std::sync::Arc;
 use sallyport_policy::{Action, Resource};
 use sallyport_protocol::{Endpoint, Failure, FailureKind, Method, RawJson, RawObject, Request};
 
-use super::view::Kind;
+use super::view::{Item, Kind};
 use super::{Catalogue, Member, names, uris};
+use crate::tasks::Support;
 use crate::upstream::Routed;
 
 /// A request whose server is known, in that server's own names.
@@ -28,6 +29,8 @@ pub(crate) struct Target {
     pub(crate) own: String,
     pub(crate) read_only: Option<bool>,
     pub(crate) trusted: bool,
+    /// How a tool may run.
+    pub(crate) tasks: Support,
 }
 
 /// The kinds of things that can be used.
@@ -39,6 +42,11 @@ pub(crate) enum TargetKind {
 }
 
 impl Target {
+    /// What no more is known of than its own name or URI.
+    pub(crate) fn named(kind: TargetKind, own: &str) -> Self {
+        Self { kind, own: own.to_owned(), read_only: None, trusted: false, tasks: Support::Never }
+    }
+
     /// What policy is asked about.
     pub(crate) fn resource<'a>(&'a self, server: &'a str) -> Resource<'a> {
         match self.kind {
@@ -75,13 +83,14 @@ impl Catalogue {
         if let Some(item) = self.view(endpoint)?.lane(kind).get(name)
             && let Some(member) = self.members.get(&item.server)
         {
-            let target = Target { kind: target_kind, own: item.own.clone(), read_only: item.read_only, trusted: item.trusted };
+            let Item { own, read_only, trusted, tasks, .. } = item;
+            let target = Target { kind: target_kind, own: own.clone(), read_only: *read_only, trusted: *trusted, tasks: *tasks };
             return Ok((member, target));
         }
         // A name that is not listed may still be known to its server: not listed yet, gone for the moment, or for apps
         // only. The server itself, or the state it is in, gives the better answer.
         let (member, own) = self.unlisted(name, endpoint).ok_or_else(|| unknown(target_kind, name))?;
-        Ok((member, Target { kind: target_kind, own: own.to_owned(), read_only: None, trusted: false }))
+        Ok((member, Target::named(target_kind, own)))
     }
 
     fn unlisted<'n>(&self, name: &'n str, endpoint: &Endpoint) -> Option<(&Member, &'n str)> {
@@ -107,7 +116,7 @@ impl Catalogue {
                 (member, own)
             }
         };
-        Ok((member, Target { kind: TargetKind::Resource, own: own.into_owned(), read_only: None, trusted: false }))
+        Ok((member, Target::named(TargetKind::Resource, &own)))
     }
 }
 

@@ -7,6 +7,8 @@ use sallyport_policy::{Action, Policy, Principal, Resource};
 use sallyport_protocol::revisions::reply_for;
 use sallyport_protocol::{Era, Failure, FailureKind, Method, RawJson, RawObject, Reply, Revision, ServerIdentity};
 
+use crate::tasks::Support;
+
 /// Entries of one page at most. A thousand tools are served in one piece; a server with a hundred thousand is paged.
 const PAGE_ENTRIES: usize = 2_000;
 
@@ -30,8 +32,20 @@ pub(crate) struct Item {
     pub(crate) read_only: Option<bool>,
     /// Whether the server's annotations are believed.
     pub(crate) trusted: bool,
+    /// How a tool may run. Not part of `raw`: it is said to clients of one revision alone.
+    pub(crate) tasks: Support,
     /// A tool's `inputSchema`, if it asks for arguments to be repeated in headers (`x-mcp-header`).
     pub(crate) header_schema: Option<RawJson>,
+}
+
+impl Item {
+    /// The entry in a list for clients of that revision.
+    fn listed_for(&self, revision: Revision) -> RawJson {
+        let Some(execution) = self.tasks.execution(revision) else { return self.raw.clone() };
+        let Ok(mut entry) = self.raw.object() else { return self.raw.clone() };
+        entry.set("execution", execution);
+        entry.to_json()
+    }
 }
 
 /// The four lists of MCP.
@@ -125,7 +139,8 @@ impl Lane {
 
     /// Whether both would be listed alike.
     pub(crate) fn lists_as(&self, other: &Self) -> bool {
-        self.items.len() == other.items.len() && self.items.iter().zip(&other.items).all(|(one, two)| one.raw == two.raw)
+        self.items.len() == other.items.len()
+            && self.items.iter().zip(&other.items).all(|(one, two)| one.raw == two.raw && one.tasks == two.tasks)
     }
 
     /// The page that is asked for, of what policy lets this caller see. A list that was asked for before comes out of memory.
@@ -153,7 +168,7 @@ impl Lane {
         let next = visible.next().map(|(at, _)| at);
         let revision = page.iter().map(|item| item.revision).max().unwrap_or(request.revision);
         let mut result = RawObject::new();
-        let entries: Vec<RawJson> = page.iter().map(|item| item.raw.clone()).collect();
+        let entries: Vec<RawJson> = page.iter().map(|item| item.listed_for(request.revision)).collect();
         result.set(kind.member(), RawJson::of_array(&entries));
         if let Some(next) = next {
             result.set("nextCursor", RawJson::string(&format!("{}.{next}", request.generation)));

@@ -131,6 +131,11 @@ pub struct ServerConfig {
     /// One program serves all callers. Default: `false`, because a program shared by callers can mix up what belongs to them.
     pub shared: bool,
 
+    /// Lets the server ask something of the client, and so of the person or the model behind it, while it works on a request: forms
+    /// and addresses to open (elicitation), completions (sampling), folders (roots). A client is asked only what it declared it can be
+    /// asked. Default: `true`; where a gateway serves more people than its owner, `false` for servers that are not trusted to ask.
+    pub questions: Option<bool>,
+
     /// Believe what the server says about its tools (`readOnlyHint`, `idempotentHint`). Default: `false`, because a hostile
     /// server would say it only reads. Built-in servers are always believed.
     pub trust_annotations: bool,

@@ -17,7 +17,7 @@ use crate::upstream::{retry, shape};
 /// Sends `request` to the server and brings its answer.
 pub(crate) async fn deliver(life: &Life, request: Request, context: Context) -> Result<Reply, Failure> {
     let _flight = life.enter()?;
-    let deadline = Deadline::start(&life.plan.timeouts);
+    let deadline = Deadline::start(&life.plan.timeouts, request.method);
     let signs = Signs::of(context.asker, &deadline);
     let call = Call { life, request, deadline, context: Context { asker: signs.clone(), ..context }, signs };
     let ready = life.link.load_full();

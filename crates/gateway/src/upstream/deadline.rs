@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use sallyport_protocol::{Asker, BoxFuture, ErrorObject, RawObject};
+use sallyport_protocol::{Asker, BoxFuture, CallerId, ErrorObject, Method, RawObject};
 use tokio::time::{Instant, sleep_until};
 
 use crate::plan::Timeouts;
@@ -18,8 +18,10 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    pub(crate) fn start(timeouts: &Timeouts) -> Self {
-        Self { began: Instant::now(), quiet: timeouts.call, total: timeouts.call_max }
+    pub(crate) fn start(timeouts: &Timeouts, method: Method) -> Self {
+        // The result of a task comes when the task is over: that nothing is heard until then says nothing of the server.
+        let quiet = if method == Method::TasksResult { timeouts.call_max } else { timeouts.call };
+        Self { began: Instant::now(), quiet, total: timeouts.call_max }
     }
 
     /// Waits until a limit is passed, and says which. Progress and an open question to the caller move the first limit,
@@ -91,6 +93,10 @@ impl Asker for Signs {
             let _open = Question::open(self);
             self.caller.ask(method, params).await
         })
+    }
+
+    fn caller(&self) -> Option<&CallerId> {
+        self.caller.caller()
     }
 }
 

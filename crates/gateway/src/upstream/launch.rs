@@ -21,22 +21,25 @@ use crate::upstream::reach::{Doing, Hold, Reach, Reached};
 pub(crate) fn way_to(plan: &ServerPlan, surroundings: &Arc<Surroundings>) -> Box<dyn Reach> {
     match &plan.source {
         Source::Stdio(stdio) => Box::new(child::ToChild::new(plan, stdio.clone(), surroundings.clone())),
-        Source::Remote(remote) => Box::new(remote::ToRemote::new(plan, remote.clone(), surroundings.clone())),
+        Source::Remote(remote) => Box::new(remote::ToRemote::new(plan, remote.clone(), surroundings)),
         Source::BuiltIn(config) => Box::new(ToBuiltIn(config.clone())),
     }
 }
 
-/// What legacy servers are told, once for all clients, that they may ask for during a call; each client is asked only what it
-/// declared itself. Roots are not among it: what a server sees is for the configuration to say, not for one of its clients.
-const CAPABILITIES: RawJson = RawJson::from_static(r#"{"elicitation":{},"sampling":{}}"#);
+/// What legacy servers are told, once for all clients, that they may ask during a call; each client is asked only what it declared
+/// itself.
+const CAPABILITIES: RawJson =
+    RawJson::from_static(r#"{"elicitation":{"form":{},"url":{}},"sampling":{"context":{},"tools":{}},"roots":{}}"#);
 
-/// How a connection to the server is opened. `limit` holds for each step of it.
-fn options(name: &str, limit: Duration, known: Option<Revision>, surroundings: &Surroundings) -> Options {
-    let mut options = Options::new(name, surroundings.identity.clone());
-    options.known = known;
-    options.probe_timeout = limit;
-    options.connect_timeout = limit;
-    options.capabilities = CAPABILITIES.object().unwrap_or_default();
+/// How connections to the server are opened, but for what was found out about it. `timeouts.connect` holds for each step of it.
+fn options(plan: &ServerPlan, surroundings: &Surroundings) -> Options {
+    let mut options = Options::new(&plan.name, surroundings.identity.clone());
+    options.probe_timeout = plan.timeouts.connect;
+    options.connect_timeout = plan.timeouts.connect;
+    options.questions = plan.questions;
+    if plan.questions {
+        options.capabilities = CAPABILITIES.object().unwrap_or_default();
+    }
     options
 }
 

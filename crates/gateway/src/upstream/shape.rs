@@ -50,7 +50,7 @@ const fn optional(name: &'static str, kind: Kind) -> Member {
 fn members(method: Method) -> &'static [Member] {
     const META: Member = optional("_meta", Kind::Object);
     match method {
-        Method::ToolsCall => const { &[required("content", Kind::Array), optional("isError", Kind::Boolean), META] },
+        Method::ToolsCall | Method::TasksResult => const { &[required("content", Kind::Array), optional("isError", Kind::Boolean), META] },
         Method::ResourcesRead => const { &[required("contents", Kind::Array), META] },
         Method::PromptsGet => const { &[required("messages", Kind::Array), optional("description", Kind::Text), META] },
         Method::Complete => const { &[required("completion", Kind::Object), META] },

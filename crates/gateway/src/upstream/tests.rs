@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 //! Servers in this process; time stands still but for the waits, so that no test depends on how busy the machine is.
 
-mod scripted;
+pub(crate) mod scripted;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

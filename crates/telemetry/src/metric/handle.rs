@@ -12,7 +12,7 @@ use crate::audit::Outcome;
 #[derive(Clone, Debug)]
 pub struct ServerMetrics {
     /// In the order of [`Outcome::ALL`].
-    pub(super) calls: [Counter; 5],
+    pub(super) calls: [Counter; Outcome::ALL.len()],
     pub(super) duration: Histogram,
     pub(super) overhead: Histogram,
     pub(super) in_flight: Gauge,
@@ -66,6 +66,37 @@ fn choose(gauges: &[Gauge], chosen: usize) {
 pub struct InFlight(Gauge);
 
 impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What a front door has open. Clones count together; the default counts for nobody.
+#[derive(Clone, Debug, Default)]
+pub struct DoorMetrics {
+    pub(super) sessions: Gauge,
+    pub(super) streams: Gauge,
+}
+
+impl DoorMetrics {
+    /// So many sessions are open now.
+    pub fn set_sessions(&self, number: usize) {
+        self.sessions.set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// A stream is open as long as the returned value lives.
+    pub fn stream_opened(&self) -> OpenStream {
+        self.streams.inc();
+        OpenStream(self.streams.clone())
+    }
+}
+
+/// A stream that is open; dropping it says that it is no longer.
+#[derive(Debug)]
+#[must_use = "the stream counts as open only as long as this lives"]
+pub struct OpenStream(Gauge);
+
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.dec();
     }

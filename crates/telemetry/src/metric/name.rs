@@ -63,7 +63,7 @@ macro_rules! metrics {
 metrics! {
     /// Requests for tools, resources, prompts and completions that have ended
     Calls = Counter "sallyport_calls_total" [
-        SERVER, Label { name: "outcome", values: "`ok`, `tool_error`, `denied`, `failed`, `cancelled`" }
+        SERVER, Label { name: "outcome", values: "`ok`, `tool_error`, `input_required`, `denied`, `failed`, `cancelled`" }
     ];
     /// From a request's last byte in to its answer's first byte out
     CallDuration = Histogram "sallyport_call_duration_seconds" [SERVER];
@@ -71,6 +71,12 @@ metrics! {
     Overhead = Histogram "sallyport_overhead_seconds" [SERVER];
     /// Requests that have not ended yet
     CallsInFlight = Gauge "sallyport_calls_in_flight" [SERVER];
+    /// Calls that wait, between two requests of their clients, for the answer to what their servers asked
+    ParkedCalls = Gauge "sallyport_parked_calls" [];
+    /// Sessions of HTTP clients whose revision has a handshake
+    Sessions = Gauge "sallyport_sessions" [];
+    /// Streams of events that clients have open: news of a session, answers that take long, subscriptions
+    OpenStreams = Gauge "sallyport_open_streams" [];
     /// 1 for the state that the server is in, 0 for the others
     UpstreamState = Gauge "sallyport_upstream_state" [
         SERVER, Label { name: "state", values: "`stopped`, `starting`, `ready`, `unreachable`" }

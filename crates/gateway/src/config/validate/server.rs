@@ -36,6 +36,7 @@ pub(super) fn check(name: &str, config: ServerConfig, context: &Context<'_>, rep
         source,
         start: config.start,
         shared: config.shared,
+        questions: config.questions.unwrap_or(true),
         trust_annotations: config.trust_annotations || is_built_in,
         retry,
         timeouts,
@@ -57,6 +58,7 @@ fn source(path: &str, config: &ServerConfig, context: &Context<'_>, report: &mut
         (None, None, Some(built_in)) => {
             refuse_keys(path, "a built-in server", &program_keys(config), report);
             refuse_keys(path, "a built-in server", &remote_keys(config), report);
+            refuse_keys(path, "a built-in server", &[("questions", config.questions.is_some())], report);
             built_in::check(path, built_in, context, report).map(Source::BuiltIn)
         }
         (None, None, None) => {

@@ -7,7 +7,7 @@ use sallyport_protocol::{BoxFuture, Failure, FailureKind, Retry, Revision};
 use sallyport_sandbox::install::{self, Installer};
 use sallyport_sandbox::{Backend, EnvText, Exit, Instance, Network, Profile, Program, Running};
 use sallyport_telemetry::state_folder::private_folder;
-use sallyport_transport::client::Connection;
+use sallyport_transport::client::{Connection, Options};
 use tokio::time::timeout;
 
 use super::values::filled_in;
@@ -25,12 +25,14 @@ pub(super) struct ToChild {
     name: String,
     plan: StdioPlan,
     connect: Duration,
+    options: Options,
     surroundings: Arc<Surroundings>,
 }
 
 impl ToChild {
     pub(super) fn new(plan: &ServerPlan, stdio: StdioPlan, surroundings: Arc<Surroundings>) -> Self {
-        Self { name: plan.name.clone(), plan: stdio, connect: plan.timeouts.connect, surroundings }
+        let options = options(plan, &surroundings);
+        Self { name: plan.name.clone(), plan: stdio, connect: plan.timeouts.connect, options, surroundings }
     }
 
     /// Launches the program and shakes hands with it. A server that ends when it is probed is started once more without a probe.
@@ -53,7 +55,7 @@ impl ToChild {
         let (instance, missing) = self.launch(doing).await?;
         let (stdin, stdout) = instance.take_io().ok_or_else(|| Outage::new("its stdin and stdout were taken, which is a fault of ours"))?;
         doing("connecting".into());
-        let options = options(&self.name, self.connect, known, &self.surroundings);
+        let options = Options { known, ..self.options.clone() };
         match Connection::over_stdio(stdout, stdin, options).await {
             Ok(connection) => {
                 let hold = Box::new(Child { connection: connection.clone(), instance });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use sallyport_protocol::{BoxFuture, Revision};
-use sallyport_transport::client::{Connection, Kind, Target};
+use sallyport_transport::client::{Connection, Kind, Options, Target};
 
 use super::options;
 use super::values::filled_in;
@@ -18,13 +18,12 @@ use crate::upstream::reach::{Doing, Hold, Reach, Reached};
 pub(super) struct ToRemote {
     name: String,
     plan: RemotePlan,
-    connect: Duration,
-    surroundings: Arc<Surroundings>,
+    options: Options,
 }
 
 impl ToRemote {
-    pub(super) fn new(plan: &ServerPlan, remote: RemotePlan, surroundings: Arc<Surroundings>) -> Self {
-        Self { name: plan.name.clone(), plan: remote, connect: plan.timeouts.connect, surroundings }
+    pub(super) fn new(plan: &ServerPlan, remote: RemotePlan, surroundings: &Surroundings) -> Self {
+        Self { name: plan.name.clone(), plan: remote, options: options(plan, surroundings) }
     }
 
     fn target(&self) -> Result<Target, Outage> {
@@ -48,7 +47,7 @@ impl Reach for ToRemote {
     fn reach<'a>(&'a self, known: Option<Revision>, doing: Doing<'a>) -> BoxFuture<'a, Result<Reached, Outage>> {
         Box::pin(async move {
             doing("connecting".into());
-            let options = options(&self.name, self.connect, known, &self.surroundings);
+            let options = Options { known, ..self.options.clone() };
             let connection =
                 Connection::to_url(self.target()?, options).await.map_err(|failure| Outage::of_failure(&self.name, &failure))?;
             Ok(Reached { server: connection.clone(), hold: Box::new(Remote(connection)), reconnects: true })

@@ -18,47 +18,47 @@ use crate::upstream::health::{Outage, Pace};
 use crate::upstream::reach::{Doing, Hold, Reach, Reached};
 use crate::upstream::{Routed, Upstream};
 
-pub(super) const NAME: &str = "files";
+pub(crate) const NAME: &str = "files";
 
 /// What a scripted server answers.
-pub(super) type Answer = BoxFuture<'static, Result<Reply, Failure>>;
+pub(crate) type Answer = BoxFuture<'static, Result<Reply, Failure>>;
 type Script = dyn Fn(Request, Context) -> Answer + Send + Sync;
 
-pub(super) fn object(text: &str) -> RawObject {
+pub(crate) fn object(text: &str) -> RawObject {
     RawObject::parse(&Bytes::from(text.to_owned())).unwrap()
 }
 
-pub(super) fn reply(text: &str) -> Result<Reply, Failure> {
+pub(crate) fn reply(text: &str) -> Result<Reply, Failure> {
     Ok(Reply { result: object(text), revision: Revision::LATEST_LEGACY })
 }
 
-pub(super) fn now(outcome: Result<Reply, Failure>) -> Answer {
+pub(crate) fn now(outcome: Result<Reply, Failure>) -> Answer {
     Box::pin(std::future::ready(outcome))
 }
 
 /// A tools/call that goes well.
-pub(super) fn fine() -> Answer {
+pub(crate) fn fine() -> Answer {
     now(reply(r#"{"content":[]}"#))
 }
 
-pub(super) fn tools(names: &[&str]) -> Answer {
+pub(crate) fn tools(names: &[&str]) -> Answer {
     let entries: Vec<String> = names.iter().map(|name| format!(r#"{{"name":"{name}"}}"#)).collect();
     now(reply(&format!(r#"{{"tools":[{}]}}"#, entries.join(","))))
 }
 
 /// One life of the server.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     discovery: Arc<Discovery>,
-    pub(super) listeners: Listeners,
+    pub(crate) listeners: Listeners,
     script: Box<Script>,
     end: Cancel,
     why: Mutex<String>,
-    pub(super) closed: Cancel,
+    pub(crate) closed: Cancel,
 }
 
 impl Peer {
     /// A server that offers tools and answers by `script`; a request that the script lets hang fails when the server dies.
-    pub(super) fn new(script: impl Fn(Request, Context) -> Answer + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(script: impl Fn(Request, Context) -> Answer + Send + Sync + 'static) -> Arc<Self> {
         let discovery = Discovery {
             revision: Revision::LATEST_LEGACY,
             capabilities: object(r#"{"tools":{"listChanged":true}}"#),
@@ -75,15 +75,29 @@ impl Peer {
         })
     }
 
+    /// The same server, speaking the newest revision.
+    pub(crate) fn modern(script: impl Fn(Request, Context) -> Answer + Send + Sync + 'static) -> Arc<Self> {
+        let peer = Arc::into_inner(Self::new(script)).unwrap();
+        let discovery = Discovery { revision: Revision::LATEST, ..(*peer.discovery).clone() };
+        Arc::new(Self { discovery: Arc::new(discovery), ..peer })
+    }
+
+    /// The same server, declaring these capabilities.
+    pub(crate) fn declaring(self: Arc<Self>, capabilities: &str) -> Arc<Self> {
+        let peer = Arc::into_inner(self).unwrap();
+        let discovery = Discovery { capabilities: object(capabilities), ..(*peer.discovery).clone() };
+        Arc::new(Self { discovery: Arc::new(discovery), ..peer })
+    }
+
     /// A server with one tool `t` that does `call`.
-    pub(super) fn calling(call: impl Fn(Request, Context) -> Answer + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn calling(call: impl Fn(Request, Context) -> Answer + Send + Sync + 'static) -> Arc<Self> {
         Self::new(move |request, context| match request.method {
             Method::ToolsList => tools(&["t"]),
             _ => call(request, context),
         })
     }
 
-    pub(super) fn die(&self, why: &str) {
+    pub(crate) fn die(&self, why: &str) {
         *self.why.lock().unwrap() = why.into();
         self.end.cancel();
     }
@@ -129,16 +143,16 @@ impl Hold for PeerHold {
 }
 
 /// What the next starts lead to, in order; the last one again and again.
-pub(super) struct Starts {
+pub(crate) struct Starts {
     next: Mutex<VecDeque<Result<Arc<Peer>, Outage>>>,
-    pub(super) count: AtomicUsize,
+    pub(crate) count: AtomicUsize,
     slow: Duration,
     reconnects: bool,
-    pub(super) known: Mutex<Vec<Option<Revision>>>,
+    pub(crate) known: Mutex<Vec<Option<Revision>>>,
 }
 
 impl Starts {
-    pub(super) fn of(starts: impl IntoIterator<Item = Result<Arc<Peer>, Outage>>) -> Self {
+    pub(crate) fn of(starts: impl IntoIterator<Item = Result<Arc<Peer>, Outage>>) -> Self {
         Self {
             next: Mutex::new(starts.into_iter().collect()),
             count: AtomicUsize::new(0),
@@ -148,15 +162,15 @@ impl Starts {
         }
     }
 
-    pub(super) fn taking(self, slow: Duration) -> Self {
+    pub(crate) fn taking(self, slow: Duration) -> Self {
         Self { slow, ..self }
     }
 
-    pub(super) fn remote(self) -> Self {
+    pub(crate) fn remote(self) -> Self {
         Self { reconnects: true, ..self }
     }
 
-    pub(super) fn so_far(&self) -> usize {
+    pub(crate) fn so_far(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
 }
@@ -176,7 +190,7 @@ impl Reach for Arc<Starts> {
     }
 }
 
-pub(super) fn plan() -> ServerPlan {
+pub(crate) fn plan() -> ServerPlan {
     ServerPlan {
         name: NAME.into(),
         source: Source::Remote(RemotePlan {
@@ -186,6 +200,7 @@ pub(super) fn plan() -> ServerPlan {
         }),
         start: Start::Eager,
         shared: false,
+        questions: true,
         trust_annotations: false,
         retry: Vec::new(),
         timeouts: Timeouts {
@@ -199,7 +214,7 @@ pub(super) fn plan() -> ServerPlan {
 }
 
 /// An upstream over scripted starts.
-pub(super) fn upstream(plan: ServerPlan, starts: Starts) -> (Arc<Upstream>, Arc<Starts>) {
+pub(crate) fn upstream(plan: ServerPlan, starts: Starts) -> (Arc<Upstream>, Arc<Starts>) {
     let starts = Arc::new(starts);
     let identity = ServerIdentity::new("sallyport", "0");
     let upstream = Upstream::reached_by(plan, &identity, &Metrics::new(), Box::new(starts.clone()), Pace::default());
@@ -207,16 +222,16 @@ pub(super) fn upstream(plan: ServerPlan, starts: Starts) -> (Arc<Upstream>, Arc<
 }
 
 /// An upstream whose every start leads to `peer`.
-pub(super) fn running(peer: &Arc<Peer>) -> Arc<Upstream> {
+pub(crate) fn running(peer: &Arc<Peer>) -> Arc<Upstream> {
     upstream(plan(), Starts::of([Ok(peer.clone())])).0
 }
 
 /// Lets a call of a tool through policy.
-pub(super) fn call(tool: &str) -> Permitted<Routed> {
+pub(crate) fn call(tool: &str) -> Permitted<Routed> {
     request(Request::new(Method::ToolsCall, object(&format!(r#"{{"name":"{tool}","arguments":{{}}}}"#))))
 }
 
-pub(super) fn request(request: Request) -> Permitted<Routed> {
+pub(crate) fn request(request: Request) -> Permitted<Routed> {
     let config = Config { default: Some(Effect::Allow), rules: Vec::new() };
     let policy = Policy::build(&config, &[(NAME.to_owned(), Default::default())].into()).unwrap();
     let resource = Resource::tool(NAME, "t", None, false);
@@ -225,9 +240,9 @@ pub(super) fn request(request: Request) -> Permitted<Routed> {
 
 /// A caller that hears progress and answers questions after `thinking`.
 #[derive(Default)]
-pub(super) struct Caller {
-    pub(super) heard: Mutex<Vec<String>>,
-    pub(super) thinking: Duration,
+pub(crate) struct Caller {
+    pub(crate) heard: Mutex<Vec<String>>,
+    pub(crate) thinking: Duration,
 }
 
 impl Asker for Caller {
@@ -243,11 +258,11 @@ impl Asker for Caller {
     }
 }
 
-pub(super) fn context() -> Context {
+pub(crate) fn context() -> Context {
     context_of(Arc::new(Caller::default()))
 }
 
-pub(super) fn context_of(caller: Arc<Caller>) -> Context {
+pub(crate) fn context_of(caller: Arc<Caller>) -> Context {
     let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: None };
     Context { client: Arc::new(client), asker: caller, cancel: Cancel::new() }
 }
