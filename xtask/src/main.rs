@@ -4,8 +4,11 @@
 #![cfg_attr(test, allow(clippy::expect_used, reason = "a sample that does not parse is a fault of the test"))]
 
 mod bless;
+mod conformance;
+mod fuzz;
 mod peers;
 mod repository;
+mod soak;
 mod step;
 mod test;
 mod tidy;
@@ -34,6 +37,15 @@ enum Task {
     Peers,
     /// Write the generated reference pages and snapshots anew
     Bless,
+    /// Run the public conformance suite against the gateway, as a server and as a client, in both eras
+    Conformance(conformance::Options),
+    /// Feed everything that reads hostile input with what a fuzzer thinks of, ten minutes a target
+    Fuzz(fuzz::Options),
+    /// Put a gateway under mixed load for half an hour, and fail unless what it holds of the machine stays flat
+    Soak(soak::Options),
+    /// Play a client scenario of the conformance suite, which starts this
+    #[command(hide = true)]
+    ConformanceClient(conformance::visit::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +55,10 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(&repository),
         Task::Peers => peers::install(&repository),
         Task::Bless => bless::run(&repository),
+        Task::Conformance(options) => conformance::run(&repository, &options).and_then(conformance::judge),
+        Task::Fuzz(options) => fuzz::run(&repository, &options),
+        Task::Soak(options) => soak::run(&repository, &options),
+        Task::ConformanceClient(options) => conformance::visit::run(&options),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

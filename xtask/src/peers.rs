@@ -43,7 +43,7 @@ fn system_packages(repository: &Repository) -> Outcome {
 }
 
 /// The npm packages, Node 22 among them, exactly as `peers/npm/package-lock.json` pins them; no install scripts run.
-fn npm(repository: &Repository) -> Outcome {
+pub(crate) fn npm(repository: &Repository) -> Outcome {
     let (source, target) = (repository.path("peers/npm"), repository.peers().join("npm"));
     let pinned = read(&source.join("package-lock.json"))?;
     let mark = Mark::at(&target);

@@ -6,12 +6,12 @@ use std::process::Command;
 use clap::Args;
 
 use crate::repository::{Outcome, Repository};
-use crate::{peers, step, tidy};
+use crate::{conformance, fuzz, peers, step, tidy};
 
 /// What of the whole to run.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Leave out the tests that talk to public MCP clients and servers
+    /// Leave out the tests that talk to public MCP clients and servers, and the conformance suite
     #[arg(long)]
     without_peers: bool,
     /// Run only tests whose name contains one of these, and no other check
@@ -30,9 +30,25 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Outcome {
         peers::install(repository)?;
     }
     let mut tally = Tally::default();
-    let passed = step::run("tests", || tests(repository, options, &mut tally));
+    let mut passed = step::run("tests", || tests(repository, options, &mut tally));
+    if options.filters.is_empty() && !options.without_peers {
+        let suite_passed = step::run("conformance", || conformance(repository, &mut tally));
+        passed = passed.and(suite_passed);
+    }
+    if options.filters.is_empty() {
+        let short = fuzz::Options { seconds: fuzz::SHORT, targets: Vec::new() };
+        passed = passed.and(step::run("fuzz", || fuzz::run(repository, &short)));
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     passed
+}
+
+/// The suite's scenarios count like tests.
+fn conformance(repository: &Repository, tally: &mut Tally) -> Outcome {
+    let score = conformance::run(repository, &conformance::Options::default())?;
+    tally.passed += score.passed;
+    tally.failed += score.failed;
+    conformance::judge(score)
 }
 
 fn format(repository: &Repository) -> Outcome {
@@ -106,8 +122,8 @@ fn absolute(path: PathBuf) -> PathBuf {
 /// How many tests passed and failed, read from the closing lines of the runners.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
-    passed: u64,
-    failed: u64,
+    passed: usize,
+    failed: usize,
 }
 
 impl Tally {
@@ -118,7 +134,7 @@ impl Tally {
         let words: Vec<&str> = figures.split([' ', ',', ';', '.']).filter(|word| !word.is_empty()).collect();
         for pair in words.windows(2) {
             let [number, what] = pair else { continue };
-            let Ok(number) = number.parse::<u64>() else { continue };
+            let Ok(number) = number.parse::<usize>() else { continue };
             match *what {
                 "passed" => self.passed += number,
                 "failed" | "timed" | "exec" => self.failed += number,

@@ -90,8 +90,9 @@ fn options(plan: &Plan) -> Result<http::Options, Failure> {
 }
 
 fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
+    let figures = gateway.door_metrics();
     let gateway = gateway.clone();
-    http::Options { other: Arc::new(move |request| pages::answer(&gateway, request)), ..options }
+    http::Options { other: Arc::new(move |request| pages::answer(&gateway, request)), figures, ..options }
 }
 
 /// Where the endpoint is, without a path.

@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gateway", &["identity", "policy", "protocol", "registry", "sandbox", "secrets", "servers", "telemetry", "transport"]),
     ("cli", &["gateway", "identity", "policy", "protocol", "sandbox", "secrets", "servers", "telemetry", "transport"]),
     ("testkit", &["protocol"]),
-    ("xtask", &[]),
+    ("xtask", &["protocol", "testkit"]),
 ];
 
 /// Crate names under which anything could be put.

@@ -104,6 +104,7 @@ fn call_row<'r>(record: &AuditRecord<'r>) -> Row<'r> {
     let colour = match record.outcome {
         Outcome::Ok => Color::Green,
         Outcome::ToolError => Color::Yellow,
+        Outcome::InputRequired => Color::Blue,
         Outcome::Denied | Outcome::Failed => Color::Red,
         Outcome::Cancelled => Color::DarkGray,
     };

@@ -1,0 +1,253 @@
+//! `cargo xtask conformance`: the public conformance suite against the gateway, from both sides and across the eras.
+//!
+//! As a server, the gateway stands between the suite and the fixture, once for each way in which the fixture can be reached and each
+//! era it can speak; as a client, between a caller of either era and the suite's mock servers. There is no list of expected failures:
+//! what is required passes.
+
+mod caller;
+mod checks;
+mod expected;
+mod gateway;
+mod homes;
+mod requirements;
+mod suite;
+mod verdict;
+pub(crate) mod visit;
+
+use std::env;
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use serde::Deserialize;
+
+use self::caller::Era;
+use self::checks::Report;
+use self::expected::{BEYOND_THE_LISTS, EXPLANATIONS, Explanation};
+use self::gateway::{Gateway, Programs, UPSTREAMS, Upstream};
+use self::requirements::{Requirements, Role};
+use self::suite::Suite;
+use self::verdict::Verdict;
+use crate::repository::{Outcome, Repository};
+use crate::{peers, step};
+
+/// The revisions that have requirements.
+const REVISIONS: [&str; 2] = ["2025-11-25", "2026-07-28"];
+
+/// What of the whole to run.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Options {
+    /// Run only the pairings whose line contains this, e.g. `legacy stdio` or `2026-07-28 client`
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Run only this scenario
+    #[arg(long, value_name = "NAME")]
+    scenario: Option<String>,
+    /// Run `sallyport` and `sallyport-fixture` from this folder, such as target/release, instead of building them
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
+    /// Where to leave configurations, logs and checks instead of target/conformance; emptied first
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+}
+
+/// How many scenarios were as they should be, over all pairings, and how many were not.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Score {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+}
+
+/// Runs the suite against every pairing and prints a line for each.
+pub(crate) fn run(repository: &Repository, options: &Options) -> Outcome<Score> {
+    peers::npm(repository)?;
+    let programs = match &options.programs {
+        Some(folder) => Programs { sallyport: absolute(folder.join("sallyport"))?, fixture: absolute(folder.join("sallyport-fixture"))? },
+        None => build(repository)?,
+    };
+    let suite = Suite::installed(repository)?;
+    if !suite.is_private() {
+        println!("    the suite's mock servers listen on every interface: this system allows no network of their own (unshare, ip)");
+    }
+    let folder = options.output.clone().unwrap_or_else(|| repository.path("target/conformance"));
+    let run = Run { suite, programs, folder: empty(&folder)?, options };
+    run.all()
+}
+
+/// Fails where anything did not pass.
+pub(crate) fn judge(score: Score) -> Outcome {
+    match score.failed {
+        0 => Ok(()),
+        failed => Err(format!("{failed} scenarios are not as they should be")),
+    }
+}
+
+/// One run of the task.
+struct Run<'task> {
+    suite: Suite,
+    programs: Programs,
+    folder: PathBuf,
+    options: &'task Options,
+}
+
+impl Run<'_> {
+    fn all(&self) -> Outcome<Score> {
+        let mut score = Score::default();
+        for revision in REVISIONS {
+            for caller in [Era::Legacy, Era::Modern] {
+                let name = format!("{revision} client, {} caller", caller.name());
+                self.pairing(&name, &mut score, |folder, progress| self.as_client(revision, caller, folder, progress))?;
+            }
+        }
+        for upstream in UPSTREAMS {
+            for revision in REVISIONS {
+                let name = format!("{revision} server, {} upstream", upstream.name());
+                self.pairing(&name, &mut score, |folder, progress| self.as_server(revision, upstream, folder, progress))?;
+            }
+        }
+        Ok(score)
+    }
+
+    /// Runs one pairing, unless it is filtered out, and prints what came of it.
+    fn pairing(&self, name: &str, score: &mut Score, run: impl FnOnce(&Path, &mut Progress<'_>) -> Outcome<Verdict>) -> Outcome {
+        if self.options.only.as_ref().is_some_and(|text| !name.contains(text.as_str())) {
+            return Ok(());
+        }
+        let folder = empty(&self.folder.join(name.replace(", ", "-").replace(' ', "-")))?;
+        let mut progress = Progress::new(name);
+        let verdict = run(&folder, &mut progress).unwrap_or_else(Verdict::broken);
+        progress.clear();
+        println!("{name}: {}/{} ({:.1} s)", verdict.passed, verdict.required, progress.begin.elapsed().as_secs_f64());
+        verdict.notes.iter().for_each(|note| println!("    {note}"));
+        score.passed += verdict.as_they_should;
+        score.failed += verdict.faults;
+        Ok(())
+    }
+
+    fn as_client(&self, revision: &str, caller: Era, folder: &Path, progress: &mut Progress<'_>) -> Outcome<Verdict> {
+        let requirements = self.wanted(revision, Role::Client)?;
+        let this = env::current_exe().map_err(|error| format!("could not find this program: {error}"))?;
+        let (this, sallyport) = (this.display(), self.programs.sallyport.display());
+        let caller = caller.name();
+        // The suite splits this at spaces and gives it to a shell, so none of these paths may hold one.
+        let client = format!("{this} conformance-client --sallyport {sallyport} --caller {caller} --folder {}", folder.display());
+        let mut reports = Vec::new();
+        for scenario in requirements.all() {
+            progress.tell(scenario);
+            reports.extend(self.suite.run_client_scenario(&client, revision, scenario, &folder.join(scenario))?);
+        }
+        Ok(Verdict::of(&requirements, &reports, &[]))
+    }
+
+    fn as_server(&self, revision: &str, upstream: Upstream, folder: &Path, progress: &mut Progress<'_>) -> Outcome<Verdict> {
+        let requirements = self.wanted(revision, Role::Server)?;
+        let gateway = Gateway::start(&self.programs, upstream, folder)?;
+        let url = gateway.url();
+        let reports = match &self.options.scenario {
+            Some(scenario) => self.suite.run_server_scenario(&url, revision, scenario, folder)?,
+            None => self.whole_set(&url, revision, &requirements, folder, progress)?,
+        };
+        Ok(Verdict::of(&requirements, &reports, &explanations(upstream)))
+    }
+
+    /// What the suite runs by itself, and the scenarios beyond its lists.
+    fn whole_set(
+        &self,
+        url: &str,
+        revision: &str,
+        requirements: &Requirements,
+        folder: &Path,
+        progress: &mut Progress<'_>,
+    ) -> Outcome<Vec<Report>> {
+        let mut reports = self.suite.run_server(url, revision, folder, |scenario| progress.tell(scenario))?;
+        for scenario in BEYOND_THE_LISTS.into_iter().filter(|name| requirements.unscored.iter().any(|wanted| wanted == name)) {
+            progress.tell(scenario);
+            reports.extend(self.suite.run_server_scenario(url, revision, scenario, &folder.join(scenario))?);
+        }
+        Ok(reports)
+    }
+
+    /// What a revision requires, as far as it is asked for.
+    fn wanted(&self, revision: &str, role: Role) -> Outcome<Requirements> {
+        let mut requirements = self.suite.requirements(revision, role)?;
+        if role == Role::Server && revision == "2026-07-28" {
+            requirements.unscored.extend(BEYOND_THE_LISTS.map(str::to_owned));
+        }
+        if let Some(scenario) = &self.options.scenario {
+            requirements.required.retain(|name| name == scenario);
+            requirements.unscored.retain(|name| name == scenario);
+        }
+        Ok(requirements)
+    }
+}
+
+fn explanations(upstream: Upstream) -> Vec<&'static Explanation> {
+    EXPLANATIONS.iter().filter(|explanation| (explanation.behind)(upstream)).collect()
+}
+
+/// The scenario that runs now, shown on a terminal until the pairing's line takes its place.
+struct Progress<'name> {
+    pairing: &'name str,
+    begin: Instant,
+    shown: bool,
+}
+
+impl<'name> Progress<'name> {
+    fn new(pairing: &'name str) -> Self {
+        Self { pairing, begin: Instant::now(), shown: std::io::stdout().is_terminal() }
+    }
+
+    fn tell(&self, scenario: &str) {
+        if self.shown {
+            print!("\r\x1b[K{}: {scenario}", self.pairing);
+            let _shown_later = std::io::stdout().flush();
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            print!("\r\x1b[K");
+        }
+    }
+}
+
+/// An empty folder, by its absolute path.
+fn empty(folder: &Path) -> Outcome<PathBuf> {
+    let failed = |error: std::io::Error| format!("could not empty {}: {error}", folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(failed)?;
+    }
+    fs::create_dir_all(folder).map_err(failed)?;
+    absolute(folder)
+}
+
+fn absolute(path: impl AsRef<Path>) -> Outcome<PathBuf> {
+    std::path::absolute(path).map_err(|error| format!("could not find the working directory: {error}"))
+}
+
+/// A line of what cargo says about a build.
+#[derive(Debug, Deserialize)]
+struct Built {
+    executable: Option<PathBuf>,
+}
+
+/// Builds the program under test and the fixture.
+fn build(repository: &Repository) -> Outcome<Programs> {
+    let said = step::output(repository.cargo().args([
+        "build",
+        "--quiet",
+        "--message-format=json-render-diagnostics",
+        "--package=sallyport",
+        "--package=sallyport-testkit",
+        "--bin=sallyport",
+        "--bin=sallyport-fixture",
+    ]))?;
+    let executables: Vec<PathBuf> = said.lines().filter_map(|line| serde_json::from_str::<Built>(line).ok()?.executable).collect();
+    let program = |name: &str| {
+        let found = executables.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name));
+        found.cloned().ok_or_else(|| format!("cargo built no `{name}`"))
+    };
+    Ok(Programs { sallyport: program("sallyport")?, fixture: program("sallyport-fixture")? })
+}
