@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use sallyport_protocol::{Message, Meta, RawJson, RawObject};
+use sallyport_protocol::{Message, Meta, Method, RawJson, RawObject};
 
 /// Messages in one batch at most, as the front door has it.
 const BATCH: usize = 100;
@@ -31,6 +31,11 @@ fn stays_the_same(message: &Message) {
     assert!(!line.contains(&b'\n') && !line.contains(&b'\r'));
     let again = Message::parse(&line).expect("a written message is one");
     assert_eq!(again.to_line(), line);
+    if let Message::Request { method, .. } = message
+        && let Some(known) = Method::from_name(method).or_else(|| Method::of_extension(method))
+    {
+        assert_eq!(known.as_str(), method);
+    }
 }
 
 /// An object with a member changed is an object with the others as they were.

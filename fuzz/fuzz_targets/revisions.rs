@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(from < to || same(&question_for(asked, question.clone(), from, to), &question));
     }
     written(&answer_for(asked, payload.clone(), from, to));
-    written(&params_for(method, payload.clone(), from, to));
+    written(&params_for(method, &payload, from, to));
     written(&notification_for(told, payload.clone(), from, to).unwrap_or_default());
     for translate in [capabilities_for, server_capabilities_for] {
         let capabilities = translate(&payload, from, to);

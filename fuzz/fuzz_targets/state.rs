@@ -11,6 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use sallyport_protocol::{Method, RawJson, RawObject};
 
 // By its path: the crate around it would have to be built whole.
+#[rustfmt::skip]
 #[path = "../../crates/gateway/src/questions/state.rs"]
 #[allow(dead_code, reason = "the target uses what seals and opens")]
 mod state;

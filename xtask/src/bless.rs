@@ -3,15 +3,16 @@
 use crate::repository::{Outcome, Repository};
 use crate::step;
 
-/// Runs the unit tests with `SALLYPORT_BLESS=1`, which lets the ones that compare a generated page write it instead.
+/// Runs the unit tests with `SALLYPORT_BLESS=1`, which lets the ones that compare a generated page write it instead; and the one
+/// of the matrix that does so too.
 pub(crate) fn run(repository: &Repository) -> Outcome {
     step::run("reference pages and snapshots", || {
-        step::execute(
-            repository
-                .cargo()
-                .args(["test", "--quiet", "--workspace", "--lib", "--bins"])
-                .env("SALLYPORT_BLESS", "1")
-                .env("INSTA_UPDATE", "always"),
-        )
+        bless(repository, &["--workspace", "--lib", "--bins"])?;
+        bless(repository, &["--package=sallyport", "--test=revisions", "the_page"])
     })
+}
+
+fn bless(repository: &Repository, which: &[&str]) -> Outcome {
+    let mut tests = repository.cargo();
+    step::execute(tests.args(["test", "--quiet"]).args(which).env("SALLYPORT_BLESS", "1").env("INSTA_UPDATE", "always"))
 }

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     /// Run `sallyport` and `sallyport-fixture` from this folder, such as target/release, instead of building them
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
-    /// Where to leave configurations, logs and checks instead of target/conformance; emptied first
+    /// Where to leave configurations, logs and checks, instead of target/conformance
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }
@@ -72,8 +72,8 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Outcome<Score> 
         println!("    the suite's mock servers listen on every interface: this system allows no network of their own (unshare, ip)");
     }
     let folder = options.output.clone().unwrap_or_else(|| repository.path("target/conformance"));
-    let run = Run { suite, programs, folder: empty(&folder)?, options };
-    run.all()
+    let score = Run { suite, programs, folder: absolute(folder)?, options }.all()?;
+    if score == Score::default() { Err("there is no such pairing or scenario".to_owned()) } else { Ok(score) }
 }
 
 /// Fails where anything did not pass.
@@ -96,28 +96,36 @@ impl Run<'_> {
     fn all(&self) -> Outcome<Score> {
         let mut score = Score::default();
         for revision in REVISIONS {
+            let wanted = self.wanted(revision, Role::Client)?;
             for caller in [Era::Legacy, Era::Modern] {
                 let name = format!("{revision} client, {} caller", caller.name());
-                self.pairing(&name, &mut score, |folder, progress| self.as_client(revision, caller, folder, progress))?;
+                self.pairing(&name, &wanted, &mut score, |folder, progress| self.as_client(revision, caller, &wanted, folder, progress))?;
             }
         }
         for upstream in UPSTREAMS {
             for revision in REVISIONS {
+                let wanted = self.wanted(revision, Role::Server)?;
                 let name = format!("{revision} server, {} upstream", upstream.name());
-                self.pairing(&name, &mut score, |folder, progress| self.as_server(revision, upstream, folder, progress))?;
+                self.pairing(&name, &wanted, &mut score, |folder, progress| self.as_server(revision, upstream, &wanted, folder, progress))?;
             }
         }
         Ok(score)
     }
 
-    /// Runs one pairing, unless it is filtered out, and prints what came of it.
-    fn pairing(&self, name: &str, score: &mut Score, run: impl FnOnce(&Path, &mut Progress<'_>) -> Outcome<Verdict>) -> Outcome {
-        if self.options.only.as_ref().is_some_and(|text| !name.contains(text.as_str())) {
+    /// Runs one pairing, unless nothing of it is asked for, and prints what came of it.
+    fn pairing(
+        &self,
+        name: &str,
+        wanted: &Requirements,
+        score: &mut Score,
+        run: impl FnOnce(&Path, &Progress<'_>) -> Outcome<Verdict>,
+    ) -> Outcome {
+        if wanted.all().next().is_none() || self.options.only.as_ref().is_some_and(|text| !name.contains(text.as_str())) {
             return Ok(());
         }
         let folder = empty(&self.folder.join(name.replace(", ", "-").replace(' ', "-")))?;
-        let mut progress = Progress::new(name);
-        let verdict = run(&folder, &mut progress).unwrap_or_else(Verdict::broken);
+        let progress = Progress::new(name);
+        let verdict = run(&folder, &progress).unwrap_or_else(Verdict::broken);
         progress.clear();
         println!("{name}: {}/{} ({:.1} s)", verdict.passed, verdict.required, progress.begin.elapsed().as_secs_f64());
         verdict.notes.iter().for_each(|note| println!("    {note}"));
@@ -126,43 +134,39 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn as_client(&self, revision: &str, caller: Era, folder: &Path, progress: &mut Progress<'_>) -> Outcome<Verdict> {
-        let requirements = self.wanted(revision, Role::Client)?;
+    fn as_client(&self, revision: &str, caller: Era, wanted: &Requirements, folder: &Path, progress: &Progress<'_>) -> Outcome<Verdict> {
         let this = env::current_exe().map_err(|error| format!("could not find this program: {error}"))?;
-        let (this, sallyport) = (this.display(), self.programs.sallyport.display());
-        let caller = caller.name();
-        // The suite splits this at spaces and gives it to a shell, so none of these paths may hold one.
-        let client = format!("{this} conformance-client --sallyport {sallyport} --caller {caller} --folder {}", folder.display());
         let mut reports = Vec::new();
-        for scenario in requirements.all() {
+        for scenario in wanted.all() {
             progress.tell(scenario);
-            reports.extend(self.suite.run_client_scenario(&client, revision, scenario, &folder.join(scenario))?);
+            let folder = folder.join(scenario);
+            let client = visit::command_line(&this, &self.programs.sallyport, caller, &folder);
+            reports.extend(self.suite.run_client_scenario(&client, revision, scenario, &folder)?);
         }
-        Ok(Verdict::of(&requirements, &reports, &[]))
+        Ok(Verdict::of(wanted, &reports, &[]))
     }
 
-    fn as_server(&self, revision: &str, upstream: Upstream, folder: &Path, progress: &mut Progress<'_>) -> Outcome<Verdict> {
-        let requirements = self.wanted(revision, Role::Server)?;
+    fn as_server(
+        &self,
+        revision: &str,
+        upstream: Upstream,
+        wanted: &Requirements,
+        folder: &Path,
+        progress: &Progress<'_>,
+    ) -> Outcome<Verdict> {
         let gateway = Gateway::start(&self.programs, upstream, folder)?;
         let url = gateway.url();
         let reports = match &self.options.scenario {
             Some(scenario) => self.suite.run_server_scenario(&url, revision, scenario, folder)?,
-            None => self.whole_set(&url, revision, &requirements, folder, progress)?,
+            None => self.whole_set(&url, revision, wanted, folder, progress)?,
         };
-        Ok(Verdict::of(&requirements, &reports, &explanations(upstream)))
+        Ok(Verdict::of(wanted, &reports, &explanations(upstream)))
     }
 
     /// What the suite runs by itself, and the scenarios beyond its lists.
-    fn whole_set(
-        &self,
-        url: &str,
-        revision: &str,
-        requirements: &Requirements,
-        folder: &Path,
-        progress: &mut Progress<'_>,
-    ) -> Outcome<Vec<Report>> {
+    fn whole_set(&self, url: &str, revision: &str, wanted: &Requirements, folder: &Path, progress: &Progress<'_>) -> Outcome<Vec<Report>> {
         let mut reports = self.suite.run_server(url, revision, folder, |scenario| progress.tell(scenario))?;
-        for scenario in BEYOND_THE_LISTS.into_iter().filter(|name| requirements.unscored.iter().any(|wanted| wanted == name)) {
+        for scenario in BEYOND_THE_LISTS.into_iter().filter(|name| wanted.unscored.iter().any(|unscored| unscored == name)) {
             progress.tell(scenario);
             reports.extend(self.suite.run_server_scenario(url, revision, scenario, &folder.join(scenario))?);
         }

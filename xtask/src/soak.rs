@@ -62,7 +62,7 @@ async fn soak(repository: &Repository, options: &Options) -> Outcome {
         worker.await.map_err(|error| format!("a client of the load panicked: {error}"))?;
     }
     println!("    {}", load.told());
-    let end = settle(&mut fleet, &before, &verdict).await;
+    let end = settle(&fleet, &before, &verdict).await;
     println!("    {verdict}");
     load.judge().and_then(|()| verdict.judge()).and(end)
 }
@@ -91,16 +91,19 @@ async fn watch(fleet: &mut Fleet, load: &Load, time: Duration) -> Outcome<Verdic
     Ok(verdict)
 }
 
-/// Ends what the abandoned calls wait for, by killing every server once, and waits until the gateway holds no more than before.
-async fn settle(fleet: &mut Fleet, before: &Holdings, verdict: &Verdict) -> Outcome {
+/// Takes all servers out of the configuration, with which the abandoned calls end, puts them back, and waits until the gateway
+/// holds no more than before.
+async fn settle(fleet: &Fleet, before: &Holdings, verdict: &Verdict) -> Outcome {
     let begin = Instant::now();
-    for _ in 0..fleet::SERVERS {
-        println!("    {}", fleet.kill_one()?);
+    fleet.configure_without_servers()?;
+    while Holdings::of(fleet).processes > 0 && begin.elapsed() < SETTLE {
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    fleet.configure()?;
     loop {
         let now = Holdings::of(fleet);
         let missing = verdict.missing(before, &now);
-        if missing.is_empty() {
+        if missing.is_empty() && now.processes == before.processes {
             println!("    after the load       {now}, back within {} s", begin.elapsed().as_secs());
             return Ok(());
         }

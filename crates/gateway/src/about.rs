@@ -2,7 +2,7 @@
 
 use sallyport_protocol::{Discovery, Endpoint, RawJson, RawObject, Revision};
 
-use crate::catalogue::{Member, newest};
+use crate::catalogue::{Member, extensions, newest};
 use crate::gateway::Parts;
 use crate::tasks;
 use crate::upstream::Freshness;
@@ -62,7 +62,7 @@ fn merged_capabilities(members: &[&Member], endpoint: &Endpoint, revision: Revis
             capabilities.set(capability, RawJson::from_static("{}"));
         }
     }
-    let extensions = extensions(discoveries());
+    let extensions = extensions::merged(discoveries(), endpoint);
     if !extensions.is_empty() {
         capabilities.set("extensions", extensions.to_json());
     }
@@ -70,19 +70,6 @@ fn merged_capabilities(members: &[&Member], endpoint: &Endpoint, revision: Revis
         tasks::announce(&mut capabilities, revision);
     }
     capabilities
-}
-
-/// The extensions that any of the servers has, in its words; where several have one, the first speaks.
-fn extensions<'a>(discoveries: impl Iterator<Item = &'a Discovery>) -> RawObject {
-    let mut all = RawObject::new();
-    for own in discoveries.filter_map(|discovery| discovery.capabilities.get_object("extensions").ok().flatten()) {
-        for (name, settings) in own.iter() {
-            if all.get(name).is_none() {
-                all.set(name, settings.clone());
-            }
-        }
-    }
-    all
 }
 
 /// Each server's own instructions, and for the model which servers are missing and why.

@@ -9,6 +9,7 @@ use crate::plan::{ServerPlan, Source, ToolsetPlan};
 use crate::tasks::Support;
 use crate::upstream::{Entry, Listing};
 
+pub(crate) mod extensions;
 pub(crate) mod names;
 pub(crate) mod resolve;
 pub(crate) mod uris;
@@ -170,8 +171,9 @@ fn exposed_item(member: &Member, entry: &Entry, kind: Kind) -> Item {
 }
 
 fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, mut raw: RawObject) -> Item {
-    let mut tasks = Support::Never;
+    let (mut tasks, mut for_apps_alone) = (Support::Never, false);
     if kind == Kind::Tools {
+        for_apps_alone = extensions::is_for_apps_alone(&entry.raw);
         tasks = Support::of(member.listing.discovery.as_deref(), &entry.raw);
         raw.remove("execution"); // comes back in lists for those who know it
     }
@@ -181,6 +183,7 @@ fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, mut raw: Ra
         own: entry.name.clone(),
         raw: raw.to_json(),
         tasks,
+        for_apps_alone,
         revision: entry.revision,
         read_only: entry.read_only,
         trusted: member.trusted,

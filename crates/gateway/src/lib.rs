@@ -14,6 +14,7 @@ mod news;
 mod pipeline;
 pub mod plan;
 mod questions;
+mod skills;
 mod subscriptions;
 mod tasks;
 mod trail;

@@ -6,8 +6,8 @@ use sallyport_policy::{Denied, Principal};
 use sallyport_protocol::{Client, Context, Endpoint, Failure, FailureKind, FailureSource, Incoming, Method, Reply, Request, Retry};
 
 use crate::catalogue::resolve::{Call, Target};
-use crate::catalogue::uris;
 use crate::catalogue::view::{Kind, ListRequest};
+use crate::catalogue::{extensions, uris};
 use crate::gateway::{Inner, Parts, Server};
 use crate::subscriptions::Step;
 use crate::tasks::{self, Line};
@@ -41,6 +41,12 @@ impl Inner {
         if tasks::concern(request.method) {
             return self.serve_task(parts, request, &principal, &incoming.endpoint, context, trail).await;
         }
+        if extensions::concern(request.method) {
+            parts.wait_for_listings(&incoming.endpoint).await; // until then it is not known who has the method
+        }
+        if request.method == Method::SkillsList {
+            return self.list_skills(parts, request, &principal, &incoming.endpoint, &context).await;
+        }
         let call = parts.catalogue.load().resolve(request, &incoming.endpoint)?;
         trail.resolved(&call);
         let Call { mut routed, action, target, expose } = call;
@@ -61,7 +67,7 @@ impl Inner {
         let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish };
         let reply = self.questions.exchange(&line, permitted, context).await;
         trail.answered();
-        self.settle(method, &line, &client, reply).map(|reply| exposed(reply, expose.as_deref()))
+        exposed(self.settle(method, &line, &client, reply), method, expose.as_deref())
     }
 
     /// A page of one of the four lists, of what this caller may see.
@@ -84,6 +90,7 @@ impl Inner {
                 policy: &parts.policy,
                 identity: &parts.identity_of_gateway,
                 revision: context.client.revision,
+                shows_apps: extensions::shows_apps(&context.client),
                 cursor: cursor.as_deref(),
                 generation: catalogue.generation(),
             },
@@ -110,13 +117,7 @@ impl Inner {
     }
 
     /// What must be remembered of an answer.
-    fn settle(
-        &self,
-        method: Method,
-        line: &Line,
-        client: &Client,
-        reply: Result<Reply, Failure>,
-    ) -> Result<Reply, Failure> {
+    fn settle(&self, method: Method, line: &Line, client: &Client, reply: Result<Reply, Failure>) -> Result<Reply, Failure> {
         if reply.is_err() && method == Method::ResourcesSubscribe {
             self.subscriptions.undo(line.upstream.name(), &line.target.own);
         }
@@ -125,11 +126,13 @@ impl Inner {
 }
 
 /// The answer under the names of the endpoint it goes to.
-fn exposed(mut reply: Reply, label: Option<&str>) -> Reply {
-    if let Some(label) = label {
-        uris::expose_in_result(&mut reply.result, label);
+fn exposed(mut outcome: Result<Reply, Failure>, method: Method, label: Option<&str>) -> Result<Reply, Failure> {
+    match (&mut outcome, label) {
+        (Ok(reply), Some(label)) => uris::expose_in_reply(&mut reply.result, method, label),
+        (Err(Failure { kind: FailureKind::Upstream(error), .. }), Some(label)) => uris::expose_in_error(error, label),
+        _ => {}
     }
-    reply
+    outcome
 }
 
 fn refused(trail: &mut Trail, denied: &Denied<Routed>, target: &Target) -> Failure {

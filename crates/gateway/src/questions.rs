@@ -19,8 +19,7 @@ mod tests;
 use sallyport_policy::Permitted;
 use sallyport_protocol::input::{self, Answers, INPUT_RESPONSES, InputRequired, Question, REQUEST_STATE};
 use sallyport_protocol::{
-    Cancel, Client, Context, Era, ErrorObject, Failure, FailureKind, FailureSource, Method, RawObject, Reply, Request, Retry,
-    Revision,
+    Cancel, Client, Context, Era, ErrorObject, Failure, FailureKind, FailureSource, Method, RawObject, Reply, Request, Retry, Revision,
 };
 
 use crate::tasks::Line;
@@ -95,7 +94,10 @@ impl Questions {
         }
         let is_first = request.params.get(REQUEST_STATE).is_none() && request.params.get(INPUT_RESPONSES).is_none();
         match (context.client.revision.era(), to.upstream.era()) {
-            (Era::Legacy, Some(Era::Legacy)) => to.send(call, context).await,
+            (Era::Legacy, Some(Era::Legacy)) => {
+                let revision = context.client.revision;
+                to.send(call, context).await.map_err(|failure| said_in_words(failure, revision))
+            }
             (Era::Legacy, _) => self.put_to_session(to, call, context).await,
             (Era::Modern, Some(Era::Modern)) if is_first => {
                 let bound = Bound { to, method: request.method, params: request.params.clone() };
@@ -226,6 +228,21 @@ impl Questions {
     }
 }
 
+/// The error with which a server of 2025-11-25 asks for an address to be opened (-32042), in words, for a client that was there before.
+fn said_in_words(failure: Failure, client: Revision) -> Failure {
+    let error = match &failure.kind {
+        FailureKind::Upstream(error) if error.code == ErrorObject::URL_ELICITATION_REQUIRED && client < Revision::V2025_11_25 => error,
+        _ => return failure,
+    };
+    let said = |(_, question): &(String, Question)| {
+        let said = |key| question.params.get_str(key).unwrap_or_default();
+        format!("{} ({})", said("url"), said("message"))
+    };
+    let asked: Vec<String> = addresses(error).iter().map(said).collect();
+    let text = format!("the server wants to be visited before it goes on, at {}", asked.join(", "));
+    Failure { kind: FailureKind::CannotCross, public: text.into(), ..failure }.with_hint("open the address, then make the call again")
+}
+
 /// The questions in the data of error -32042.
 fn addresses(error: &ErrorObject) -> Vec<(String, Question)> {
     let data = error.data.as_ref().and_then(|data| data.object().ok());
@@ -238,7 +255,8 @@ fn addresses(error: &ErrorObject) -> Vec<(String, Question)> {
     all.iter().take(input::MOST_QUESTIONS).enumerate().filter_map(question).collect()
 }
 
-fn must_not_ask(server: &str) -> Failure {
+/// The failure where a server asks that may not.
+pub(crate) fn must_not_ask(server: &str) -> Failure {
     let text = format!("server `{server}` asks the client something, which the configuration does not let it");
     Failure::new(FailureKind::CannotCross, FailureSource::Gateway, Retry::Unknown, text)
         .with_hint(format!("`questions = true` in `[servers.{server}]` lets it ask"))

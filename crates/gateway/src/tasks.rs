@@ -19,7 +19,7 @@
 //! | `drive` | a task that is seen to its end for its client |
 //! | `follow` | what a legacy server asks while it works on a task |
 //! | `store` | the tasks that were handed out |
-//! | `serve` | requests about tasks |
+//! | `serve`, `list` | requests about tasks |
 //!
 //! Tasks that are handed out are remembered in this process: after a restart of the gateway nobody has any.
 
@@ -27,6 +27,7 @@ mod drive;
 mod follow;
 mod form;
 mod line;
+mod list;
 mod serve;
 mod store;
 pub(crate) mod support;
@@ -68,7 +69,10 @@ impl Tasks {
     pub(crate) fn hand_out(&self, line: &Line, client: &Client, reply: Reply) -> Result<Reply, Failure> {
         let takes = line.wish.takes;
         if takes == Takes::Result {
-            return Ok(reply);
+            return match form::made(&reply, line.wish.as_task) {
+                None => Ok(reply),
+                Some(_) => Err(malformed(line, "a task, for a client that takes none")),
+            };
         }
         match form::made(&reply, line.wish.as_task) {
             Some(task) => self.hand_on(line, client, reply, task),
@@ -83,8 +87,7 @@ impl Tasks {
     fn hand_on(&self, line: &Line, client: &Client, mut reply: Reply, task: RawObject) -> Result<Reply, Failure> {
         let server = line.upstream.name();
         let Some(own) = form::id(&task).map(std::borrow::Cow::into_owned) else {
-            let text = format!("server `{server}`, tool `{}`: the answer is malformed: a task without a `taskId`", line.target.own);
-            return Err(Failure::upstream(server, FailureKind::Malformed, Retry::Unknown, text));
+            return Err(malformed(line, "a task without a `taskId`"));
         };
         let form = reply.revision.era();
         let is_passed = form == client.revision.era();
@@ -150,6 +153,12 @@ impl Tasks {
 
 /// How long a result is kept here for a client that asked for a task, in milliseconds: it comes for it at once, or never.
 const KEPT_FOR_MS: &str = "600000";
+
+fn malformed(line: &Line, what: &str) -> Failure {
+    let server = line.upstream.name();
+    let text = format!("server `{server}`, tool `{}`: the answer is malformed: {what}", line.target.own);
+    Failure::upstream(server, FailureKind::Malformed, Retry::Unknown, text)
+}
 
 /// An id that nobody can guess: 128 random bits.
 fn mint() -> Result<String, Failure> {

@@ -40,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sallyport_policy::Permitted;
-use sallyport_protocol::{Context, Era, Failure, Listeners, Reply, Request, ServerIdentity};
+use sallyport_protocol::{Context, Era, Failure, Listeners, Meta, Method, RawObject, Reply, Request, ServerIdentity};
 use sallyport_sandbox::Host;
 use sallyport_telemetry::{Folders, Metrics};
 
@@ -187,6 +187,16 @@ impl Upstream {
         self.keep();
         let (routed, _) = call.into_parts();
         call::deliver(&self.life, routed.request, context).await
+    }
+
+    /// Asks for a page of the skills that the server lists. Like the four lists it is had without policy's leave: whoever shows it
+    /// shows what policy lets be seen.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn list_skills(&self, params: RawObject, meta: Meta, context: Context) -> Result<Reply, Failure> {
+        self.keep();
+        call::deliver(&self.life, Request { method: Method::SkillsList, params, meta }, context).await
     }
 
     /// Sets who is told that the [`listing`](Self::listing) is another now, its freshness included. Called on the server's own

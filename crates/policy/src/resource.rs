@@ -1,14 +1,14 @@
 //! What the action is on.
 
-/// One tool, resource or prompt of one server, with what is known of it.
+/// One tool, resource, prompt or method of one server, with what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resource<'a> {
     /// The server's name in the configuration.
     pub server: &'a str,
     /// What it is.
     pub kind: ResourceKind,
-    /// The tool's or prompt's own name at its server (not the `server__name` that clients see), or the resource's own
-    /// URI or URI template.
+    /// The tool's or prompt's own name at its server (not the `server__name` that clients see), the resource's own
+    /// URI or URI template, or the method.
     pub name: &'a str,
     /// The tool's `readOnlyHint`, if the server gave one.
     pub read_only: Option<bool>,
@@ -25,6 +25,8 @@ pub enum ResourceKind {
     Resource,
     /// A prompt.
     Prompt,
+    /// A method of an extension that only its server knows: anything may be behind it.
+    Method,
 }
 
 impl<'a> Resource<'a> {
@@ -47,11 +49,21 @@ impl<'a> Resource<'a> {
         Self { server, kind: ResourceKind::Prompt, name, read_only: None, trusted: false }
     }
 
+    /// A method of an extension that only `server` knows.
+    #[must_use]
+    pub fn method(server: &'a str, name: &'a str) -> Self {
+        Self { server, kind: ResourceKind::Method, name, read_only: None, trusted: false }
+    }
+
     /// Whether using it is known to change nothing: resources and prompts by their definition in MCP, tools by a
     /// believed annotation.
     #[must_use]
     pub fn changes_nothing(&self) -> bool {
-        self.kind != ResourceKind::Tool || (self.trusted && self.read_only == Some(true))
+        match self.kind {
+            ResourceKind::Resource | ResourceKind::Prompt => true,
+            ResourceKind::Tool => self.trusted && self.read_only == Some(true),
+            ResourceKind::Method => false,
+        }
     }
 }
 
@@ -63,6 +75,7 @@ impl ResourceKind {
             Self::Tool => "tool",
             Self::Resource => "resource",
             Self::Prompt => "prompt",
+            Self::Method => "method",
         }
     }
 }

@@ -58,7 +58,7 @@ impl std::error::Error for BadInput {}
 /// Whether a request of this method may be answered with questions.
 #[must_use]
 pub const fn may_ask(method: Method) -> bool {
-    matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
+    matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Extension(_))
 }
 
 /// Whether a method is that of a question.

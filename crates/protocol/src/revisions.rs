@@ -54,14 +54,18 @@ pub fn reply_for(reply: Reply, method: Method, to: Revision, identity: &ServerId
 /// completion is there from 2025-06-18 on, `task` in 2025-11-25 alone, answers to questions from 2026-07-28 on. `_meta` is left
 /// to [`Meta`](crate::Meta).
 #[must_use]
-pub fn params_for(method: Method, mut params: RawObject, from: Revision, to: Revision) -> RawObject {
+pub fn params_for(method: Method, params: &RawObject, from: Revision, to: Revision) -> Cow<'_, RawObject> {
+    if from == to {
+        return Cow::Borrowed(params);
+    }
+    let mut copy = params.clone();
     for step in way(from, to) {
         match step {
-            Step::Down(older) => older.narrow_params(&mut params, method),
-            Step::Up(older) => older.widen_params(&mut params, method),
+            Step::Down(older) => older.narrow_params(&mut copy, method),
+            Step::Up(older) => older.widen_params(&mut copy, method),
         }
     }
-    params
+    Cow::Owned(copy)
 }
 
 /// Writes a notification's parameters, whichever side tells it, as the other side of revision `to` must see them (each schema's

@@ -85,6 +85,11 @@ impl Front for ScriptedFront {
             FailureKind::InvalidParams | FailureKind::ResourceNotFound(_) => error(200, ErrorObject::INVALID_PARAMS),
             FailureKind::NotFound => error(if method.is_some() { 200 } else { 404 }, ErrorObject::INVALID_PARAMS),
             FailureKind::HeaderMismatch => error(400, ErrorObject::HEADER_MISMATCH),
+            FailureKind::MissingCapability(required) => {
+                let mut missing = ErrorObject::new(ErrorObject::MISSING_CAPABILITY, failure.public.clone());
+                missing.data = RawJson::parse(format!(r#"{{"requiredCapabilities":{}}}"#, required.as_str())).ok();
+                Answer::Error { status: 400, error: missing }
+            }
             FailureKind::UnsupportedVersion(version) => {
                 let data = format!(r#"{{"supported":["2026-07-28"],"requested":{}}}"#, RawJson::string(version).as_str());
                 let mut unsupported = ErrorObject::new(ErrorObject::UNSUPPORTED_VERSION, failure.public.clone());

@@ -25,10 +25,14 @@ const TOOLS: &str = r#"{"tools":[
 const RESOURCES: &str = r#"{"resources":[{"uri":"test://a","name":"a"}]}"#;
 const PROMPTS: &str = r#"{"prompts":[{"name":"greet","arguments":[{"name":"who"}]}]}"#;
 
+/// What `ask_url` asks for and `needs_url` fails without.
+const ADDRESS: &str = r#"{"mode":"url","message":"sign in","url":"https://example.com/","elicitationId":"e1"}"#;
+
 /// A server in process that answers by script, in one revision, and remembers what was asked.
 ///
 /// Tools: `echo {message}`, `large {bytes}`, `stall`, `progress`, `log {level}`, `ask`, `stall_and_ask`, `sample`, `fail`, `asks_back`
-/// (modern only). One resource `test://a`, one prompt `greet`.
+/// (modern only), and unlisted `ask_url`, `needs_url`. One resource `test://a`, one prompt `greet`,
+/// the tasks `t1`, which never ends, and `brief`, which has ended at the second look.
 #[derive(Debug)]
 pub struct ScriptedServer {
     discovery: Arc<Discovery>,
@@ -114,12 +118,27 @@ impl ScriptedServer {
             }
             Method::PromptsList => object(PROMPTS),
             Method::PromptsGet => object(r#"{"messages":[{"role":"user","content":{"type":"text","text":"hello"}}]}"#),
+            Method::TasksGet if request.params.get_str("taskId").as_deref() == Some("t1") => {
+                object(r#"{"taskId":"t1","status":"working"}"#)
+            }
+            Method::TasksGet if request.params.get_str("taskId").as_deref() == Some("brief") => self.brief_task(),
             Method::Complete => object(r#"{"completion":{"values":[]}}"#),
             other => {
                 return Err(Failure::client(FailureKind::MethodNotFound, format!("the script has no `{}`", other.as_str())));
             }
         };
         Ok(self.reply(result))
+    }
+
+    fn brief_task(&self) -> RawObject {
+        let is_look =
+            |request: &&Request| request.method == Method::TasksGet && request.params.get_str("taskId").as_deref() == Some("brief");
+        let looks = self.requests().iter().filter(is_look).count();
+        object(if looks < 2 {
+            r#"{"taskId":"brief","pollIntervalMs":100,"status":"working"}"#
+        } else {
+            r#"{"taskId":"brief","pollIntervalMs":100,"status":"completed","result":{"content":[]}}"#
+        })
     }
 
     async fn call(&self, name: &str, request: &Request, context: Context) -> Result<Reply, Failure> {
@@ -158,6 +177,12 @@ impl ScriptedServer {
                 self.ask(context, "elicitation/create", r#"{"message":"who?","requestedSchema":{"type":"object","properties":{}}}"#).await
             }
             "sample" => self.ask(context, "sampling/createMessage", r#"{"messages":[],"maxTokens":1}"#).await,
+            "ask_url" => self.ask(context, "elicitation/create", ADDRESS).await,
+            "needs_url" => {
+                let mut error = ErrorObject::new(ErrorObject::URL_ELICITATION_REQUIRED, "open it first");
+                error.data = RawJson::parse(format!(r#"{{"elicitations":[{ADDRESS}]}}"#)).ok();
+                Err(Failure::upstream("scripted", FailureKind::Upstream(error), Retry::Never, "open it first"))
+            }
             "fail" => Err(Failure::upstream("scripted", FailureKind::Unreachable, Retry::Safe, "server `scripted` cannot be reached")),
             "asks_back" => Ok(self.reply(object(r#"{"resultType":"input_required","requestState":"s"}"#))),
             _ => Err(Failure::client(FailureKind::NotFound, format!("there is no tool `{name}`"))),

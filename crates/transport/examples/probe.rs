@@ -71,7 +71,7 @@ async fn main() -> Result<(), Error> {
     let arguments: Vec<String> = arguments.collect();
     let mut last = None;
     for (at, name) in arguments.iter().enumerate().filter(|(_, text)| !text.starts_with('{')) {
-        let method = Method::from_name(name).ok_or("no such method")?;
+        let method = Method::from_name(name).or_else(|| Method::of_extension(name)).ok_or("no such method")?;
         let params = arguments.get(at + 1).filter(|text| text.starts_with('{')).cloned().unwrap_or_else(|| "{}".to_owned());
         let mut request = Request::new(method, RawJson::parse(params)?.object()?);
         request.meta.progress_token = Some(RawJson::from_static("1"));
@@ -96,7 +96,8 @@ fn context(client: &Arc<Client>) -> Context {
 }
 
 async fn show(connection: &Connection, request: Request, client: &Arc<Client>) {
-    let method = request.method.as_str();
+    let method = request.method;
+    let method = method.as_str();
     match connection.handle(request, context(client)).await {
         Ok(reply) => {
             let text = reply.result.to_json();

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::frame::{Line, LineError, LineReader, LineWriter, QUEUE_BYTES};
+use crate::server::batch::is_batch;
 use crate::server::era::Spoken;
 
 mod link;
@@ -131,6 +132,10 @@ impl Relay {
     }
 
     async fn take(&self, line: Bytes) {
+        if is_batch(&line) {
+            let link = Arc::clone(&self.link);
+            return self.spawn(async move { link.batch(line).await }).await;
+        }
         let message = match Message::parse(&line) {
             Ok(message) => message,
             Err(bad) => return say(&self.lines, &Message::Error { id: bad.id, error: bad.error }).await,

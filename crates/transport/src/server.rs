@@ -10,7 +10,7 @@ pub mod tls;
 
 mod answered;
 mod asker;
-mod batch;
+pub(crate) mod batch;
 mod body;
 mod call;
 mod connection;
@@ -22,11 +22,12 @@ mod intake;
 mod legacy;
 mod modern;
 pub(crate) mod outgoing;
-mod parts;
+pub(crate) mod parts;
 mod route;
 mod session_streams;
 mod streamable_http;
 mod subscription;
+mod task_news;
 mod workers;
 
 pub use guard::Hosts;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use sallyport_protocol::{Event, McpServer as _, Revision};
+use sallyport_protocol::{Event, McpServer as _, RawObject, Revision};
 use sallyport_telemetry::Metrics;
 use sallyport_testkit::{ScriptedFront, ScriptedServer, object};
 use sallyport_transport::server::http::Options;
@@ -73,7 +73,12 @@ async fn sessions_that_are_missing_unknown_or_foreign_are_told_apart_only_as_far
         assert_eq!(door.post("/mcp", &[alice, ("mcp-session-id", unknown)], ping).await.status, 404, "{unknown}");
     }
     assert_eq!(door.post("/mcp", &[("authorization", "bearer bob"), session], ping).await.status, 404, "another caller's");
+    let bob = [("authorization", "Bearer bob"), session, ("accept", "text/event-stream"), ("last-event-id", "0-0")];
+    for (method, headers) in [(Method::GET, &bob[..3]), (Method::GET, &bob[..]), (Method::DELETE, &bob[..2])] {
+        assert_eq!(door.send(method, "/mcp", headers, "").await.status(), 404, "another caller's");
+    }
     assert_eq!(door.post("/servers/scripted/mcp", &[alice, session], ping).await.status, 404, "another endpoint's");
+    assert_eq!(door.post("/mcp", &[alice, session], ping).await.status, 200, "nobody else has ended it");
     let unknown_caller = door.post("/mcp", &[("authorization", "Bearer eve"), session], ping).await;
     assert_eq!((unknown_caller.status.as_u16(), unknown_caller.headers["www-authenticate"].to_str().unwrap()), (401, "Bearer"));
     assert_eq!(door.post("/mcp", &[("authorization", "Basic alice"), session], ping).await.status, 401);
@@ -299,6 +304,71 @@ async fn the_oldest_sessions_go_when_there_are_too_many_and_idle_ones_expire() {
     assert_eq!(door.post("/mcp", &[("mcp-session-id", ids[7].as_str())], ping).await.status, 404, "expired");
     assert_eq!(door.post("/mcp", &held[..1], ping).await.status, 200, "its stream is open");
     drop(stream);
+}
+
+#[tokio::test]
+async fn that_an_address_was_dealt_with_is_told_to_the_client_that_was_asked_to_open_it() {
+    let done = |id: &str| {
+        let params = RawObject::parse(&format!(r#"{{"elicitationId":"{id}"}}"#).into()).unwrap();
+        Event::Other("notifications/elicitation/complete".into(), params)
+    };
+    let door = Running::start(Revision::V2025_11_25).await;
+    let capabilities = r#"{"elicitation":{"form":{},"url":{}}}"#;
+    let [asked, failed, other, elder] = [
+        door.open_session("2025-11-25", capabilities).await,
+        door.open_session("2025-11-25", capabilities).await,
+        door.open_session("2025-11-25", capabilities).await,
+        door.open_session("2025-06-18", r#"{"elicitation":{}}"#).await,
+    ];
+    let session = |id: &str| [("accept".to_owned(), "*/*".to_owned()), ("mcp-session-id".to_owned(), id.to_owned())];
+    let listen = async |id: &str| {
+        let headers = session(id);
+        let headers = headers.each_ref().map(|(name, value)| (name.as_str(), value.as_str()));
+        Stream::of(door.send(Method::GET, "/mcp", &headers, "").await)
+    };
+    let (mut asked_hears, mut failed_hears) = (listen(&asked).await, listen(&failed).await);
+    let (mut other_hears, mut elder_hears) = (listen(&other).await, listen(&elder).await);
+    let headers = [("content-type", "application/json"), ("accept", "*/*"), ("mcp-session-id", asked.as_str())];
+    let mut calling = Stream::of(door.send(Method::POST, "/mcp", &headers, call("1", "ask_url", "{}")).await);
+    let question = calling.json().await;
+    assert_eq!(question["params"]["elicitationId"], "e1");
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"action":"accept"}}}}"#, question["id"]);
+    assert_eq!(door.post("/mcp", &headers[2..], &answer).await.status, 202);
+    assert_eq!(calling.json().await["id"], 1);
+    let required = door.post("/mcp", &[("mcp-session-id", failed.as_str())], &call("1", "needs_url", "{}")).await;
+    assert_eq!(required.code(), -32042);
+    let listeners = door.server.listeners();
+    for event in [done("e2"), done("e1"), done("e1"), Event::ToolsChanged] {
+        listeners.tell(&event);
+    }
+    for hears in [&mut asked_hears, &mut failed_hears] {
+        let told = hears.json().await;
+        assert_eq!(
+            (told["method"].as_str(), told["params"]["elicitationId"].as_str()),
+            (Some("notifications/elicitation/complete"), Some("e1"))
+        );
+        assert_eq!(hears.json().await["method"], "notifications/tools/list_changed", "it is told once");
+    }
+    for hears in [&mut other_hears, &mut elder_hears] {
+        assert_eq!(hears.json().await["method"], "notifications/tools/list_changed", "nobody else is told");
+    }
+}
+
+#[tokio::test]
+async fn other_notifications_reach_those_whose_revision_has_them() {
+    let door = Running::start(Revision::V2025_11_25).await;
+    let tell = |method: &str| door.server.listeners().tell(&Event::Other(method.into(), object(r#"{"taskId":"t1","status":"working"}"#)));
+    let (newest, elder) = (door.open_session("2025-11-25", "{}").await, door.open_session("2025-06-18", "{}").await);
+    ["notifications/tasks", "notifications/tasks/status", "notifications/com.example/news"].into_iter().for_each(tell);
+    for (id, expected) in
+        [(newest, vec!["notifications/tasks/status", "notifications/com.example/news"]), (elder, vec!["notifications/com.example/news"])]
+    {
+        let headers = [("accept", "text/event-stream"), ("mcp-session-id", id.as_str())];
+        let mut stream = Stream::of(door.send(Method::GET, "/mcp", &headers, "").await);
+        for method in expected {
+            assert_eq!(stream.json().await["method"], method);
+        }
+    }
 }
 
 #[tokio::test]

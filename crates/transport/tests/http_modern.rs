@@ -53,7 +53,7 @@ async fn every_rung_of_the_ladder_refuses_with_its_own_code() {
         ("tools/call", CALL, &[("mcp-name", None)], 400, -32020),
         ("tools/call", CALL, &[("mcp-name", Some("other"))], 400, -32020),
         ("tools/call", CALL, &[("mcp-name", Some("=?base64?!!?="))], 400, -32020),
-        ("no/such", "", &[], 404, -32601),
+        ("nosuch", "", &[], 404, -32601),
         ("initialize", "", &[], 404, -32601),
     ];
     for (method, params, changes, status, code) in rungs {
@@ -66,6 +66,14 @@ async fn every_rung_of_the_ladder_refuses_with_its_own_code() {
         assert_eq!((answer.status.as_u16(), answer.code()), (404, -32601), "{gone}");
     }
     assert!(door.server.requests().is_empty(), "nothing that was refused reached the server");
+}
+
+#[tokio::test]
+async fn a_method_that_nobody_here_knows_is_for_the_front_to_judge() {
+    let door = Running::start(Revision::LATEST).await;
+    door.modern("vendor/thing", r#""x":1"#, &[]).await;
+    let asked = door.server.requests();
+    assert_eq!((asked[0].method.as_str(), asked[0].params.get("x").unwrap().as_str()), ("vendor/thing", "1"));
 }
 
 #[tokio::test]
@@ -260,4 +268,61 @@ async fn a_subscription_tells_what_it_honours_and_what_changes_until_it_ends() {
     assert!(stream.next().await.is_none());
     stopping.await.unwrap();
     assert_eq!(server.record(), ["subscribed test://a", "unsubscribed test://a"]);
+}
+
+#[tokio::test]
+async fn tasks_are_told_of_to_those_who_declared_the_extension_and_named_them() {
+    let door = Running::start(Revision::LATEST).await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "subscriptions/listen"),
+    ];
+    let wishes = r#""notifications":{"taskIds":["t1","t2"]}"#;
+    let undeclared = door.post("/mcp", &headers[2..], &modern_body("subscriptions/listen", wishes)).await;
+    assert_eq!((undeclared.status.as_u16(), undeclared.code()), (400, -32021));
+    let required = &undeclared.json()["error"]["data"]["requiredCapabilities"];
+    assert_eq!(*required, serde_json::json!({"extensions": {"io.modelcontextprotocol/tasks": {}}}));
+    let declared = |wishes: &str| {
+        modern_body("subscriptions/listen", wishes).replace(
+            r#""io.modelcontextprotocol/clientCapabilities":{}"#,
+            r#""io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#,
+        )
+    };
+    assert_eq!(door.post("/mcp", &headers[2..], &declared(r#""notifications":{"taskIds":"t1"}"#)).await.code(), -32602);
+    let mut stream = Stream::of(door.send(Method::POST, "/mcp", &headers, declared(wishes)).await);
+    let first = stream.json().await;
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(first["params"]["notifications"], serde_json::json!({"taskIds": ["t1"]}), "the other is not the caller's");
+    let tell = |method: &str, params: &'static str| door.server.listeners().tell(&Event::Other(method.into(), object(params)));
+    tell("notifications/tasks", r#"{"taskId":"t2","status":"working"}"#);
+    tell("notifications/tasks/status", r#"{"taskId":"t1","status":"working"}"#);
+    tell("notifications/elicitation/complete", r#"{"elicitationId":"e1"}"#);
+    tell("notifications/tasks", r#"{"taskId":"t1","status":"completed","result":{"content":[]}}"#);
+    let told = stream.json().await;
+    assert_eq!((told["method"].as_str(), told["params"]["status"].as_str()), (Some("notifications/tasks"), Some("completed")));
+    assert_eq!(told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "one");
+}
+
+#[tokio::test]
+async fn a_task_is_looked_at_for_those_who_listen_to_it_until_it_ends() {
+    let door = Running::start(Revision::LATEST).await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "subscriptions/listen"),
+    ];
+    let body = modern_body("subscriptions/listen", r#""notifications":{"taskIds":["brief"]}"#).replace(
+        r#""io.modelcontextprotocol/clientCapabilities":{}"#,
+        r#""io.modelcontextprotocol/clientCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#,
+    );
+    let mut stream = Stream::of(door.send(Method::POST, "/mcp", &headers, body).await);
+    assert_eq!(stream.json().await["params"]["notifications"], serde_json::json!({"taskIds": ["brief"]}));
+    let told = stream.json().await;
+    assert_eq!(told["method"], "notifications/tasks");
+    assert_eq!(told["params"]["status"], "completed", "that it still works is no news");
+    assert!(told["params"]["result"].is_object() && told["params"].get("resultType").is_none());
+    assert_eq!(told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "one");
 }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use sallyport_protocol::{Event, McpServer as _, RawObject, Revision};
 use sallyport_testkit::{ScriptedFront, ScriptedServer};
 use sallyport_transport::server::http::Options;
-use support::{Answer, Running, Stream, eventually, identity};
+use support::{Answer, Running, Stream, eventually, identity, modern_body};
 
 const CAPABILITIES: &str = r#"{"elicitation":{}}"#;
 
@@ -181,13 +181,18 @@ fn log(text: &str) -> Event {
     Event::Log(RawObject::parse(&format!(r#"{{"level":"info","data":"{text}"}}"#).into()).unwrap())
 }
 
-#[tokio::test]
-async fn a_call_that_says_nothing_for_long_becomes_a_stream_that_can_be_resumed() {
+/// A door that waits a second for the first word of an answer.
+async fn impatient() -> Running {
     let server = ScriptedServer::new(Revision::LATEST);
     let front = Arc::new(ScriptedFront::open(Arc::clone(&server) as _));
     let mut options = Options::new(identity());
     options.patience.silent = Duration::from_secs(1);
-    let door = Running::with(server, front, options).await;
+    Running::with(server, front, options).await
+}
+
+#[tokio::test]
+async fn a_call_that_says_nothing_for_long_becomes_a_stream_that_can_be_resumed() {
+    let door = impatient().await;
     let session = door.open_session("2025-11-25", "{}").await;
     let client = Client { door, session };
     let mut stream = Stream::of(client.call("stall").await);
@@ -198,4 +203,27 @@ async fn a_call_that_says_nothing_for_long_becomes_a_stream_that_can_be_resumed(
     let mut again = client.resume("1-0").await;
     assert_eq!(again.event().await.unwrap().id(), "1-0");
     assert_eq!(again.event().await.unwrap().json()["result"]["content"][0]["text"], "released");
+}
+
+#[tokio::test]
+async fn a_modern_call_that_says_nothing_for_long_becomes_a_stream_for_those_who_take_one() {
+    for (accept, kind) in [("application/json, text/event-stream", "text/event-stream"), ("application/json", "application/json")] {
+        let door = impatient().await;
+        let headers = [
+            ("content-type", "application/json"),
+            ("accept", accept),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "stall"),
+        ];
+        let calling = door.send(Method::POST, "/mcp", &headers, modern_body("tools/call", r#""name":"stall""#));
+        let released_late = async {
+            tokio::time::sleep(Duration::from_millis(3500)).await;
+            door.server.release();
+        };
+        let (response, ()) = tokio::join!(calling, released_late);
+        assert_eq!(response.headers()["content-type"], kind);
+        let text = Answer::read(response).await.text;
+        assert!(text.contains("released") && !text.contains("id: "), "{text}");
+    }
 }

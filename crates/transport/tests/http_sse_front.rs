@@ -77,3 +77,17 @@ async fn a_call_goes_on_when_its_stream_is_lost() {
     door.server.release();
     eventually("it ends", || door.server.record().last().unwrap() == "ended stall").await;
 }
+
+#[tokio::test]
+async fn a_batch_is_answered_with_one_event_and_its_stream_has_no_ids() {
+    let door = Running::start(Revision::LATEST).await;
+    let (mut stream, endpoint) = open(&door, "/sse").await;
+    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"echo"}}]"#;
+    assert_eq!(door.post(&endpoint, &[], batch).await.code(), -32600, "before `initialize`");
+    door.post(&endpoint, &[], &initialize("2025-03-26", "{}")).await;
+    assert!(stream.event().await.unwrap().id.is_none());
+    assert_eq!(door.post(&endpoint, &[], batch).await.status, 202);
+    let answers = stream.json().await;
+    assert_eq!((answers[0]["id"].as_i64(), answers[1]["id"].as_i64()), (Some(1), Some(2)));
+    assert_eq!(door.post(&endpoint, &[], r#"[{"jsonrpc":"2.0","method":"x"}]"#).await.status, 202);
+}

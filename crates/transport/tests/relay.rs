@@ -67,6 +67,25 @@ fn call(id: &str, tool: &str, arguments: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_batch_is_answered_with_one_line_behind_what_its_calls_say() {
+    let door = Running::start(Revision::LATEST).await;
+    let mut client = Client::start(door.address, None);
+    let batch = format!(r#"[{},{}]"#, call("1", "echo", r#"{"message":"hi"}"#), call("2", "progress", "{}"));
+    assert_eq!(client.ask(&batch).await["error"]["code"], -32600, "before `initialize`");
+    client.ask(&initialize("2025-03-26", "{}")).await;
+    for progress in [50, 100] {
+        let told = if progress == 50 { client.ask(&batch).await } else { client.hear().await };
+        assert_eq!(told["params"]["progress"], progress);
+    }
+    let answers = client.hear().await;
+    assert_eq!((answers[0]["id"].as_i64(), answers[1]["id"].as_i64()), (Some(1), Some(2)));
+    let ping = client.ask(r#"[{"jsonrpc":"2.0","method":"x"},{"jsonrpc":"2.0","id":3,"method":"ping"}]"#).await;
+    assert_eq!(ping, serde_json::json!([{"jsonrpc": "2.0", "id": 3, "result": {}}]));
+    client.say(r#"[{"jsonrpc":"2.0","method":"x"}]"#).await;
+    assert_eq!(client.ask(&call("4", "echo", "{}")).await["id"], 4, "nothing is said to notifications");
+}
+
+#[tokio::test]
 async fn a_legacy_client_has_calls_progress_questions_and_news() {
     let door = Running::start(Revision::V2025_06_18).await;
     let mut client = Client::start(door.address, None);

@@ -125,6 +125,60 @@ async fn a_subscription_runs_beside_calls_until_it_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_subscription_that_the_door_tears_down_ends_with_its_result_and_says_so() {
+    let mut client = Client::start(Revision::LATEST);
+    client.ask(&modern_body("subscriptions/listen", r#""notifications":{"toolsListChanged":true}"#)).await;
+    client.write.shutdown().await.unwrap();
+    let last = client.hear().await;
+    assert_eq!((last["id"].as_str(), last["result"]["resultType"].as_str()), (Some("one"), Some("complete")));
+    assert_eq!(last["result"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "one");
+    let torn_down = client.hear().await;
+    assert_eq!((torn_down["method"].as_str(), torn_down["params"]["requestId"].as_str()), (Some("notifications/cancelled"), Some("one")));
+    assert!(client.read.next_line().await.unwrap().is_none());
+    client.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn batches_are_for_2025_03_26_alone() {
+    let mut client = Client::start(Revision::LATEST);
+    let batch = format!(
+        r#"[{},{{"jsonrpc":"2.0","method":"notifications/initialized"}},{},{{"jsonrpc":"2.0","id":"p","method":"ping"}},7]"#,
+        call("1", "echo", r#"{"message":"a"}"#),
+        initialize("2025-03-26", "{}")
+    );
+    assert_eq!(client.ask(&batch).await["error"]["code"], -32600, "before `initialize`");
+    client.ask(&initialize("2025-03-26", "{}")).await;
+    let answers = client.ask(&batch).await;
+    let answers = answers.as_array().unwrap();
+    assert_eq!(answers.len(), 4, "{answers:?}");
+    assert_eq!((answers[0]["id"].as_i64(), answers[0]["result"]["content"][0]["text"].as_str()), (Some(1), Some("a")));
+    assert_eq!((answers[1]["error"]["code"].as_i64(), &answers[2]["result"]), (Some(-32600), &serde_json::json!({})));
+    assert!(answers[3]["error"].is_object());
+    client.say(r#"[{"jsonrpc":"2.0","method":"notifications/initialized"}]"#).await;
+    for bad in ["[]", "[", &format!("[{}1]", "1,".repeat(64))] {
+        assert!(client.ask(bad).await["error"]["code"].as_i64().unwrap() <= -32600, "{bad}");
+    }
+    client.ask(&initialize("2025-06-18", "{}")).await;
+    assert_eq!(client.ask(&batch).await["error"]["code"], -32600);
+}
+
+#[tokio::test]
+async fn the_calls_of_a_batch_run_side_by_side_beside_others() {
+    let mut client = Client::start(Revision::LATEST);
+    client.ask(&initialize("2025-03-26", "{}")).await;
+    client.say(&format!("[{},{}]", call("1", "stall", "{}"), call("2", "stall", "{}"))).await;
+    assert_eq!(client.ask(&call("3", "echo", "{}")).await["id"], 3);
+    let server = Arc::clone(&client.server);
+    eventually("both begin", || server.record().iter().filter(|what| *what == "begun stall").count() == 2).await;
+    client.say(r#"[{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}]"#).await;
+    eventually("one is cancelled", || server.record().contains(&"cancelled stall".to_owned())).await;
+    server.release();
+    let answers = client.hear().await;
+    assert_eq!(answers.as_array().unwrap().len(), 1, "what was cancelled is not answered: {answers}");
+    assert_eq!((answers[0]["id"].as_i64(), answers[0]["result"]["content"][0]["text"].as_str()), (Some(1), Some("released")));
+}
+
+#[tokio::test]
 async fn the_end_of_input_lets_what_runs_finish_and_ends_the_door() {
     let mut client = Client::start(Revision::LATEST);
     client.ask(&initialize("2025-06-18", "{}")).await;

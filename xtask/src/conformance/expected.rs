@@ -16,7 +16,7 @@ pub(crate) fn least(scenario: &str) -> usize {
 const USUAL: usize = 2;
 
 /// The others, in the revision where they check less.
-const LEAST: [(&str, usize); 42] = [
+const LEAST: &[(&str, usize)] = &[
     // as a server
     ("caching", 8),
     ("elicitation-sep1034-defaults", 6),
@@ -34,12 +34,11 @@ const LEAST: [(&str, usize); 42] = [
     ("json-schema-2020-12", 8),
     ("sep-2164-resource-not-found", 4),
     ("sep-2640-skills-directory", 7),
-    ("sep-2640-skills-enumeration", 6),
+    ("sep-2640-skills-enumeration", 32),
     ("sep-2640-skills-manifest", 6),
     ("server-initialize", 3),
     ("server-session-lifecycle", 3),
     ("server-sse-multiple-streams", 1),
-    ("server-sse-polling", 3),
     ("server-stateless", 30),
     ("tasks-capability-negotiation", 5),
     ("tasks-dispatch-and-envelope", 9),
@@ -73,7 +72,17 @@ pub(crate) struct Explanation {
 }
 
 /// Every scenario that does not pass, and why. One that passes after all is an error, so that this list cannot grow old.
-pub(crate) const EXPLANATIONS: [Explanation; 4] = [
+pub(crate) const EXPLANATIONS: &[Explanation] = &[
+    Explanation {
+        scenario: "server-sse-polling",
+        behind: |upstream| upstream.face == Era::Modern,
+        why: "a modern server may not log what nobody asked for, and an answer with nothing before it is JSON, not a stream to resume",
+    },
+    Explanation {
+        scenario: "tasks-required-task-error",
+        behind: is_legacy,
+        why: "a client that takes no tasks is to be refused here; the gateway waits for the older server's task and gives it the result",
+    },
     Explanation {
         scenario: "tasks-status-notifications",
         behind: |_| true,

@@ -14,6 +14,8 @@ use crate::repository::Outcome;
 
 /// How long a program may take until it listens: the machine may have more to do.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take until it ends: the gateway lets calls in flight finish.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The programs that are run.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ impl Gateway {
         command.arg("--config").arg(configuration).args(["--listen", &format!("127.0.0.1:{port}"), "up", "--no-view"]);
         let gateway = Running::start(&mut command, &folder.join("gateway.log"))?;
         let gateway = Self { port, _running: std::iter::once(gateway).chain(fixture).collect() };
-        wait_until(&format!("the gateway is ready (see {})", folder.display()), || is_ready(port))?;
+        wait_until(&format!("the gateway is ready (see {})", folder.display()), PATIENCE, || is_ready(port))?;
         Ok(gateway)
     }
 
@@ -94,10 +96,10 @@ impl Gateway {
 /// The server's entry in the configuration, and the fixture's process where the gateway does not start it.
 fn start_upstream(programs: &Programs, upstream: Upstream, folder: &Path) -> Outcome<(String, Option<Running>)> {
     let era = upstream.face.name();
-    let fixture = programs.fixture.display();
+    let fixture = toml::Value::from(programs.fixture.display().to_string());
     let (mode, path, key) = match upstream.transport {
         Transport::Stdio => {
-            return Ok((format!("command = [\"{fixture}\", \"stdio\", \"--era\", \"{era}\"]\nread = [\"{fixture}\"]\n"), None));
+            return Ok((format!("command = [{fixture}, \"stdio\", \"--era\", \"{era}\"]\nread = [{fixture}]\n"), None));
         }
         Transport::Http => ("http", "mcp", "streamable_http"),
         Transport::Sse => ("sse", "sse", "sse"),
@@ -106,7 +108,7 @@ fn start_upstream(programs: &Programs, upstream: Upstream, folder: &Path) -> Out
     let mut command = homes::command(&programs.fixture, folder)?;
     command.args([mode, "--listen", &format!("127.0.0.1:{port}"), "--era", era]);
     let running = Running::start(&mut command, &folder.join("fixture.log"))?;
-    wait_until(&format!("the fixture listens (see {})", folder.display()), || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+    wait_until(&format!("the fixture listens (see {})", folder.display()), PATIENCE, || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
     Ok((format!("url = \"http://127.0.0.1:{port}/{path}\"\ntransport = \"{key}\"\n"), Some(running)))
 }
 
@@ -127,7 +129,7 @@ impl Drop for Running {
     /// Asks it to end, so that it ends its own children, and kills it where it does not.
     fn drop(&mut self) {
         let asked = Command::new("kill").arg(self.0.id().to_string()).status();
-        let ended = asked.is_ok() && wait_until("it ends", || matches!(self.0.try_wait(), Ok(Some(_)))).is_ok();
+        let ended = asked.is_ok() && wait_until("it ends", FAREWELL, || matches!(self.0.try_wait(), Ok(Some(_)))).is_ok();
         if !ended {
             // Both fail only where it is gone already.
             let _killed = self.0.kill();
@@ -152,11 +154,11 @@ fn is_ready(port: u16) -> bool {
     asked.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Outcome {
-    let deadline = Instant::now() + PATIENCE;
+fn wait_until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) -> Outcome {
+    let deadline = Instant::now() + patience;
     while !holds() {
         if Instant::now() > deadline {
-            return Err(format!("not within {} s: {what}", PATIENCE.as_secs()));
+            return Err(format!("not within {} s: {what}", patience.as_secs()));
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -22,11 +22,18 @@ pub(crate) struct Options {
     /// What the caller in front of the gateway speaks, whatever the mock server behind it does
     #[arg(long, value_enum)]
     caller: Era,
-    /// An empty folder for the gateway's files
+    /// Where the gateway's files go
     #[arg(long)]
     folder: PathBuf,
     /// The mock server
     url: String,
+}
+
+/// The command that the suite is told to start. It gives it to a shell, so what is no plain word is quoted.
+pub(crate) fn command_line(this: &Path, sallyport: &Path, caller: Era, folder: &Path) -> String {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    let (this, sallyport, folder, caller) = (quoted(this), quoted(sallyport), quoted(folder), caller.name());
+    format!("{this} conformance-client --sallyport {sallyport} --caller {caller} --folder {folder}")
 }
 
 /// Plays the scenario that the suite names in the environment.
@@ -34,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let scenario = env::var("MCP_CONFORMANCE_SCENARIO").map_err(|error| format!("MCP_CONFORMANCE_SCENARIO: {error}"))?;
     let context = env::var("MCP_CONFORMANCE_CONTEXT").map_or(Ok(Value::Null), |text| serde_json::from_str(&text));
     let context = context.map_err(|error| format!("MCP_CONFORMANCE_CONTEXT: {error}"))?;
-    let mut caller = Caller::start(&mut gateway(options, &options.folder.join(&scenario))?, options.caller)?;
+    let mut caller = Caller::start(&mut gateway(options, &options.folder)?, options.caller)?;
     let played = play(&scenario, &mut caller, &context);
     caller.end()?;
     played

@@ -11,8 +11,9 @@ use super::holdings::{descendants, get};
 use crate::repository::{Outcome, Repository};
 
 /// The servers behind the gateway: a legacy and a modern one, each over stdio and HTTP.
-pub(super) const SERVERS: usize = NAMES.len();
+const SERVERS: usize = NAMES.len();
 pub(super) const NAMES: [&str; 4] = ["legacy-stdio", "modern-stdio", "legacy-http", "modern-http"];
+const CONFIGURATION: &str = "project/sallyport.toml";
 const LEGACY: &str = "2025-11-25";
 const MODERN: &str = "2026-07-28";
 /// How long a program may take to be ready on a busy machine.
@@ -22,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Fleet {
     folder: PathBuf,
     programs: PathBuf,
+    configuration: String,
     gateway: Child,
     port: u16,
     /// The fixtures that listen, with their ports and revisions.
@@ -36,19 +38,29 @@ impl Fleet {
         for home in ["home", "state", "config", "cache", "runtime", "project"] {
             fs::create_dir_all(folder.join(home)).map_err(|error| format!("could not make {}: {error}", folder.display()))?;
         }
-        let programs = repository.path("target/debug");
+        let programs = copy_programs(repository, &folder)?;
         let mut listening = Vec::new();
         for revision in [LEGACY, MODERN] {
             let port = free_port()?;
             listening.push((port, revision, serve(&programs, &folder, port, revision)?));
         }
-        let ports: Vec<u16> = listening.iter().map(|(port, ..)| *port).collect();
-        write(&folder.join("project/sallyport.toml"), &configuration(&programs, &ports))?;
+        let configuration = configuration(&programs, &listening.iter().map(|(port, ..)| *port).collect::<Vec<u16>>());
+        write(&folder.join(CONFIGURATION), &configuration)?;
         let port = free_port()?;
         let gateway = up(&programs, &folder, port)?;
-        let fleet = Self { folder, programs, gateway, port, listening, killed: 0 };
+        let fleet = Self { folder, programs, configuration, gateway, port, listening, killed: 0 };
         fleet.wait_until_ready()?;
         Ok(fleet)
+    }
+
+    /// Puts all servers into the configuration; the gateway sees that by itself.
+    pub(super) fn configure(&self) -> Outcome {
+        write(&self.folder.join(CONFIGURATION), &self.configuration)
+    }
+
+    /// Takes all of them out.
+    pub(super) fn configure_without_servers(&self) -> Outcome {
+        write(&self.folder.join(CONFIGURATION), "[servers.none]\nbuiltin = { filesystem = { root = \".\" } }\n")
     }
 
     pub(super) fn gateway_id(&self) -> u32 {
@@ -61,8 +73,7 @@ impl Fleet {
 
     /// The command line of `sallyport stdio`, and its environment.
     pub(super) fn stdio(&self) -> (Vec<String>, Vec<(String, String)>) {
-        let words =
-            [&self.programs.join("sallyport"), Path::new("--config"), &self.folder.join("project/sallyport.toml"), Path::new("stdio")];
+        let words = [&self.programs.join("sallyport"), Path::new("--config"), &self.folder.join(CONFIGURATION), Path::new("stdio")];
         (words.map(|word| word.display().to_string()).to_vec(), environment(&self.folder))
     }
 
@@ -125,6 +136,18 @@ impl Drop for Fleet {
     }
 }
 
+/// A build beside a long run must not change what runs.
+fn copy_programs(repository: &Repository, folder: &Path) -> Outcome<PathBuf> {
+    let programs = folder.join("programs");
+    for name in ["sallyport", "sallyport-fixture"] {
+        let from = repository.path("target/debug").join(name);
+        fs::create_dir_all(&programs)
+            .and_then(|()| fs::copy(&from, programs.join(name)))
+            .map_err(|error| format!("could not copy {} to {}: {error}", from.display(), programs.display()))?;
+    }
+    Ok(programs)
+}
+
 fn configuration(programs: &Path, ports: &[u16]) -> String {
     let fixture = programs.join("sallyport-fixture");
     let stdio = |name: &str, revision: &str| {
@@ -158,7 +181,7 @@ fn up(programs: &Path, folder: &Path, port: u16) -> Outcome<Child> {
     let twin = log.try_clone().map_err(|error| format!("could not share a file: {error}"))?;
     let mut command = Command::new(programs.join("sallyport"));
     command.current_dir(folder.join("project")).env_clear().envs(environment(folder));
-    command.arg("--config").arg(folder.join("project/sallyport.toml")).args(["--listen", &format!("127.0.0.1:{port}"), "up", "--no-view"]);
+    command.arg("--config").arg(folder.join(CONFIGURATION)).args(["--listen", &format!("127.0.0.1:{port}"), "up", "--no-view"]);
     let child = command.stdin(Stdio::null()).stdout(log).stderr(twin).spawn();
     child.map_err(|error| format!("could not start the gateway: {error}"))
 }

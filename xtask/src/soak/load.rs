@@ -83,7 +83,7 @@ impl Load {
 
     /// One client after another, until the load is stopped.
     pub(super) async fn work(self: Rc<Self>, seed: u64) {
-        let mut dice = Dice((seed + 1) * 0x9e37_79b9_7f4a_7c15);
+        let mut dice = Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         while !self.stopped.get() {
             let (Some(server), Some(revision), Some(activity)) = (dice.pick(&NAMES), dice.pick(&Revision::ALL), dice.pick(&ACTIVITIES))
             else {

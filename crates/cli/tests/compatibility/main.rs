@@ -209,7 +209,7 @@ fn check_steps(
         let refused = match server.expectation(step).crosses {
             Crossing::Always => false,
             Crossing::WithinOneEra => client.is_modern(),
-            Crossing::Question => client.is_modern() || !client.can_be_asked,
+            Crossing::Question => !client.can_be_asked,
             Crossing::Never => true,
         };
         let differences = match (refused, direct) {

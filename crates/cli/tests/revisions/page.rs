@@ -63,39 +63,44 @@ struct Tally {
 
 impl Tally {
     fn of(client: Revision, server: Revision, notes: &mut Notes) -> Self {
-        let mut tally = Self { carried: 0, said: 0, marks: String::new() };
+        let (mut carried, mut said, mut numbers) = (0, 0, BTreeSet::new());
         for feature in features::all() {
             match feature.verdict(client, server) {
-                Verdict::Carried => tally.carried += 1,
-                Verdict::Instead(instead, _) => {
-                    let _ = write!(tally.marks, " [{}]", notes.number(feature, instead.gets));
-                }
+                Verdict::Carried => carried += 1,
+                Verdict::Instead(instead, _) => drop(numbers.insert(notes.number(feature, instead.gets))),
                 Verdict::Unsaid(_) => continue,
             }
-            tally.said += 1;
+            said += 1;
         }
-        tally
+        Self { carried, said, marks: numbers.into_iter().map(|number| format!(" [{number}]")).collect() }
     }
 }
 
-/// What clients get instead, numbered in the order of their first mention.
+/// What clients get instead, numbered in the order of their first mention, each with the features it stands for.
 #[derive(Default)]
-struct Notes(Vec<String>);
+struct Notes(Vec<(&'static str, Vec<&'static str>)>);
 
 impl Notes {
-    fn number(&mut self, feature: &Feature, gets: &str) -> usize {
-        let note = format!("**{}**: the client gets {gets}.", feature.name);
-        let known = self.0.iter().position(|other| *other == note);
-        1 + known.unwrap_or_else(|| {
-            self.0.push(note);
-            self.0.len() - 1
-        })
+    fn number(&mut self, feature: &Feature, gets: &'static str) -> usize {
+        let index = self.0.iter().position(|(known, _)| *known == gets).unwrap_or(self.0.len());
+        if index == self.0.len() {
+            self.0.push((gets, Vec::new()));
+        }
+        let names = &mut self.0[index].1;
+        if !names.contains(&feature.name) {
+            names.push(feature.name);
+        }
+        index + 1
     }
 
     fn write(&self, page: &mut String) {
-        page.push_str("The client's revision has no word for these, so it gets something else; nothing is left out in silence:\n\n");
-        for (number, note) in (1..).zip(&self.0) {
-            let _ = writeln!(page, "- [{number}] {note}");
+        page.push_str(
+            "`21 of 23` says that the server's revision has 23 of the features below that a client may meet, and 21 get through as they are.\n\
+             For the others the client's revision has no word, and the client gets something else; nothing is left out in silence:\n\n",
+        );
+        for (number, (gets, names)) in (1..).zip(&self.0) {
+            let names: Vec<String> = names.iter().map(|name| format!("**{name}**")).collect();
+            let _ = writeln!(page, "- [{number}] {}: the client gets {gets}.", names.join(", "));
         }
         page.push('\n');
     }

@@ -7,7 +7,7 @@ use sallyport_policy::{Action, Resource};
 use sallyport_protocol::{Endpoint, Failure, FailureKind, Method, RawJson, RawObject, Request};
 
 use super::view::{Item, Kind};
-use super::{Catalogue, Member, names, uris};
+use super::{Catalogue, Member, extensions, names, uris};
 use crate::tasks::Support;
 use crate::upstream::Routed;
 
@@ -39,6 +39,8 @@ pub(crate) enum TargetKind {
     Tool,
     Prompt,
     Resource,
+    /// A method of an extension that only the server knows.
+    Method,
 }
 
 impl Target {
@@ -53,6 +55,7 @@ impl Target {
             TargetKind::Tool => Resource::tool(server, &self.own, self.read_only, self.trusted),
             TargetKind::Prompt => Resource::prompt(server, &self.own),
             TargetKind::Resource => Resource::resource(server, &self.own),
+            TargetKind::Method => Resource::method(server, &self.own),
         }
     }
 }
@@ -61,12 +64,15 @@ impl Catalogue {
     /// Finds the server and its own name for what a request names.
     ///
     /// # Errors
-    /// `InvalidParams` where the request names nothing, `NotFound` or `ResourceNotFound` where no server has that name.
+    /// `InvalidParams` where the request names nothing, `NotFound` or `ResourceNotFound` where no server has that name,
+    /// `MethodNotFound` where the endpoint does not have the method.
     pub(crate) fn resolve(&self, mut request: Request, endpoint: &Endpoint) -> Result<Call, Failure> {
+        self.require(request.method, endpoint)?;
         let (action, reference) = read_reference(&request)?;
         let (member, target) = match &reference {
             Reference::Named(kind, name) => self.find_named(*kind, name, endpoint)?,
-            Reference::Uri(uri) => self.find_resource(uri, endpoint)?,
+            Reference::Uri(uri) => self.find_resource(uri, request.method, endpoint)?,
+            Reference::Method => self.find_server(request.method, endpoint)?,
         };
         let expose = match endpoint {
             Endpoint::Server(_) => None,
@@ -106,7 +112,7 @@ impl Catalogue {
         }
     }
 
-    fn find_resource(&self, uri: &str, endpoint: &Endpoint) -> Result<(&Member, Target), Failure> {
+    fn find_resource(&self, uri: &str, method: Method, endpoint: &Endpoint) -> Result<(&Member, Target), Failure> {
         let missing = || Failure::client(FailureKind::ResourceNotFound(uri.to_owned()), "there is no such resource");
         let (member, own) = match endpoint {
             Endpoint::Server(server) => (self.members.get(server).ok_or_else(missing)?, Cow::Borrowed(uri)),
@@ -116,7 +122,16 @@ impl Catalogue {
                 (member, own)
             }
         };
+        if extensions::concern(method) && !member.has_method(method) {
+            return Err(missing()); // others of the endpoint have the method: what this one has is no skill, or no directory
+        }
         Ok((member, Target::named(TargetKind::Resource, &own)))
+    }
+
+    /// The server whose own endpoint this is.
+    fn find_server(&self, method: Method, endpoint: &Endpoint) -> Result<(&Member, Target), Failure> {
+        let member = self.members_of(endpoint).into_iter().next().ok_or_else(|| no_method(method))?;
+        Ok((member, Target::named(TargetKind::Method, method.as_str())))
     }
 }
 
@@ -131,6 +146,8 @@ fn unknown(kind: TargetKind, name: &str) -> Failure {
 enum Reference {
     Named(Kind, String),
     Uri(String),
+    /// Nothing that could be understood: the method is all that is known.
+    Method,
 }
 
 fn read_reference(request: &Request) -> Result<(Action, Reference), Failure> {
@@ -141,11 +158,16 @@ fn read_reference(request: &Request) -> Result<(Action, Reference), Failure> {
     Ok(match request.method {
         Method::ToolsCall => (Action::Call, Reference::Named(Kind::Tools, text("name")?)),
         Method::PromptsGet => (Action::Get, Reference::Named(Kind::Prompts, text("name")?)),
-        Method::ResourcesRead => (Action::Read, Reference::Uri(text("uri")?)),
+        Method::ResourcesRead | Method::SkillsGet | Method::DirectoryRead => (Action::Read, Reference::Uri(text("uri")?)),
         Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => (Action::Subscribe, Reference::Uri(text("uri")?)),
         Method::Complete => (Action::Complete, completed(&request.params)?),
-        other => return Err(Failure::client(FailureKind::MethodNotFound, format!("`{}` is no method of this endpoint", other.as_str()))),
+        Method::Extension(_) => (Action::Call, Reference::Method),
+        other => return Err(no_method(other)),
     })
+}
+
+pub(super) fn no_method(method: Method) -> Failure {
+    Failure::client(FailureKind::MethodNotFound, format!("`{}` is no method of this endpoint", method.as_str()))
 }
 
 fn completed(params: &RawObject) -> Result<Reference, Failure> {

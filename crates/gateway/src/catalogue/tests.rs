@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use sallyport_policy::{Policy, Principal, ServerRules};
+use sallyport_policy::{Action, Policy, Principal, ServerRules};
 use sallyport_protocol::{Method, RawObject, Request, ServerIdentity};
 
 use super::view::ListRequest;
@@ -137,6 +137,110 @@ fn resources_and_completions_find_their_way_back() {
     assert!(matches!(missing.kind, FailureKind::ResourceNotFound(_)));
 }
 
+fn declaring(name: &str, extensions: &str, listing: Listing) -> Member {
+    let capabilities = RawJson::parse(format!(r#"{{"resources":{{}},"extensions":{extensions}}}"#)).unwrap().object().unwrap();
+    let discovery = sallyport_protocol::Discovery {
+        revision: Revision::LATEST,
+        capabilities,
+        identity: ServerIdentity::new("x", "1"),
+        instructions: None,
+    };
+    member(name, Listing { discovery: Some(Arc::new(discovery)), freshness: Freshness::Fresh, ..listing })
+}
+
+fn about(method: Method, uri: &str) -> Request {
+    let mut params = RawObject::new();
+    params.set("uri", RawJson::string(uri));
+    Request::new(method, params)
+}
+
+#[test]
+fn skills_and_directories_are_found_where_they_are_declared() {
+    let catalogue = catalogue(vec![
+        declaring("full", r#"{"io.modelcontextprotocol/skills":{"directoryRead":true}}"#, Listing::default()),
+        declaring("few", r#"{"io.modelcontextprotocol/skills":{}}"#, Listing::default()),
+        with_tools("none", &["a"]),
+    ]);
+    let (all, few) = (Endpoint::All, Endpoint::Server("few".into()));
+    let found = catalogue.resolve(about(Method::SkillsGet, "skill://few.mcp/a/SKILL.md"), &all).unwrap();
+    assert_eq!((&*found.routed.server, found.action, found.target.own.as_str()), ("few", Action::Read, "skill://a/SKILL.md"));
+    assert_eq!(found.routed.request.params.to_json().as_str(), r#"{"uri":"skill://a/SKILL.md"}"#);
+    assert_eq!(catalogue.resolve(about(Method::SkillsGet, "skill://a/SKILL.md"), &few).unwrap().target.own, "skill://a/SKILL.md");
+    assert_eq!(&*catalogue.resolve(about(Method::DirectoryRead, "skill://full.mcp/a"), &all).unwrap().routed.server, "full");
+
+    let refused = |method, uri: &str, endpoint: &Endpoint| catalogue.resolve(about(method, uri), endpoint).unwrap_err().kind;
+    for (method, uri) in [
+        (Method::DirectoryRead, "skill://few.mcp/a"),
+        (Method::SkillsGet, "none.mcp:x:a/SKILL.md"),
+        (Method::SkillsGet, "skill://a/SKILL.md"),
+    ] {
+        assert!(matches!(refused(method, uri, &all), FailureKind::ResourceNotFound(_)), "{uri}");
+    }
+    assert!(matches!(refused(Method::DirectoryRead, "skill://a", &few), FailureKind::MethodNotFound));
+    assert!(matches!(refused(Method::SkillsGet, "x:a", &Endpoint::Server("none".into())), FailureKind::MethodNotFound));
+    assert!(matches!(refused(Method::SkillsGet, "skill://few.mcp/a", &Endpoint::Toolset("t".into())), FailureKind::MethodNotFound));
+}
+
+#[test]
+fn a_method_that_nobody_knows_goes_to_the_server_whose_endpoint_it_is() {
+    let catalogue = catalogue(vec![declaring("s", r#"{"com.example/x":{}}"#, Listing::default()), with_tools("plain", &["a"])]);
+    let thing = || Request::new(Method::of_extension("vendor/thing").unwrap(), RawJson::from_static(r#"{ "name":1 }"#).object().unwrap());
+    let call = catalogue.resolve(thing(), &Endpoint::Server("s".into())).unwrap();
+    assert_eq!((&*call.routed.server, call.target.kind, call.target.own.as_str()), ("s", resolve::TargetKind::Method, "vendor/thing"));
+    assert_eq!(call.routed.request.params.to_bytes(), r#"{ "name":1 }"#);
+    for endpoint in [Endpoint::All, Endpoint::Server("plain".into()), Endpoint::Server("gone".into()), Endpoint::Toolset("t".into())] {
+        assert!(matches!(catalogue.resolve(thing(), &endpoint).unwrap_err().kind, FailureKind::MethodNotFound), "{endpoint}");
+    }
+}
+
+#[test]
+fn tools_of_apps_keep_their_pages_and_those_for_pages_alone_are_listed_to_clients_that_show_them() {
+    let shown =
+        r#"{"name":"show","_meta":{"ui":{"resourceUri":"ui://panel/x","visibility":["model","app"]},"ui/resourceUri":"ui://panel/x"}}"#;
+    let press = r#"{"name":"press","_meta":{"ui":{"visibility":["app"]}}}"#;
+    let listing = Listing { tools: Arc::new([entry("show", shown), entry("press", press)]), ..Listing::default() };
+    let plan = ToolsetPlan {
+        tools: vec![globset::Glob::new("s__*").unwrap()],
+        rename: [("s__show".to_owned(), "look".to_owned())].into(),
+        describe: BTreeMap::new(),
+    };
+    let members = vec![declaring("s", r#"{"io.modelcontextprotocol/ui":{}}"#, listing)];
+    let catalogue = Catalogue::new("g1".into(), members, &[("set".to_owned(), plan)].into());
+    let renamed = shown.replace("ui://panel", "ui://s.mcp/panel");
+    for (endpoint, show, press, raw) in [
+        (Endpoint::All, "s__show", "s__press", renamed.replace(r#""show""#, r#""s__show""#)),
+        (Endpoint::Toolset("set".into()), "look", "s__press", renamed.replace(r#""show""#, r#""look""#)),
+        (Endpoint::Server("s".into()), "show", "press", shown.to_owned()),
+    ] {
+        let tools = &catalogue.view(&endpoint).unwrap().tools;
+        assert_eq!(tools.get(show).unwrap().raw.as_str(), raw, "{endpoint}");
+        assert_eq!(listed(tools, true), [show, press], "{endpoint}");
+        assert_eq!(listed(tools, false), [show], "{endpoint}");
+        assert_eq!(catalogue.resolve(call(press), &endpoint).unwrap().target.own, "press");
+    }
+    // A page need not be listed to be read.
+    for endpoint in [Endpoint::All, Endpoint::Toolset("set".into())] {
+        let page = catalogue.resolve(about(Method::ResourcesRead, "ui://s.mcp/panel/x"), &endpoint).unwrap();
+        assert_eq!((&*page.routed.server, page.target.own.as_str()), ("s", "ui://panel/x"));
+    }
+}
+
+/// The names of tools as they are listed to a client that shows apps, or does not.
+fn listed(tools: &Lane, shows_apps: bool) -> Vec<String> {
+    let policy = Policy::build(&sallyport_policy::Config::default(), &[("s".to_owned(), ServerRules::default())].into()).unwrap();
+    let request = ListRequest {
+        principal: &Principal::local_user(),
+        policy: &policy,
+        identity: &ServerIdentity::new("sallyport", "0"),
+        revision: Revision::LATEST,
+        shows_apps,
+        cursor: None,
+        generation: "g1",
+    };
+    let entries = tools.list(Kind::Tools, &request).unwrap().result.get("tools").unwrap().array().unwrap();
+    entries.iter().map(|tool| tool.object().unwrap().get_str("name").unwrap().into_owned()).collect()
+}
+
 #[test]
 fn a_toolset_is_a_selection_under_names_of_its_own() {
     let plan = ToolsetPlan {
@@ -170,6 +274,7 @@ fn a_list_is_filtered_by_policy_paged_and_then_kept() {
             policy: &policy,
             identity: &identity,
             revision: Revision::V2025_06_18,
+            shows_apps: false,
             cursor,
             generation: catalogue.generation(),
         };

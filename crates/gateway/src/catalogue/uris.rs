@@ -1,17 +1,19 @@
 //! URIs that clients see on a merged endpoint: the server's own with the server's name before it.
 //!
-//! `file:///a` of server `files` is offered as `files.mcp:file:///a`, and `ui://panel/x` as `ui://files.mcp/panel/x`, since
-//! hosts of MCP Apps know their resources by that scheme. Both ways are plain text operations, so a template stays a
-//! template and the last path segment stays what it was.
+//! `file:///a` of server `files` is offered as `files.mcp:file:///a`; `ui://panel/x` as `ui://files.mcp/panel/x`, since hosts of MCP
+//! Apps know their resources by that scheme, and `skill://a/SKILL.md` as `skill://files.mcp/a/SKILL.md`, where what comes before
+//! the skill's name is a path of the publisher's choice. All are plain text operations, so a template stays a template, the last
+//! path segments stay what they were, and what is below a URI stays below it.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
-use sallyport_protocol::{RawJson, RawObject};
+use sallyport_protocol::{ErrorObject, Method, RawJson, RawObject};
 
 /// Ends the server's part of an exposed URI.
 const MARK: &str = ".mcp";
-const UI: &str = "ui://";
+/// Schemes that a URI keeps: those who read it know it by them.
+const KEPT: [&str; 2] = ["ui://", "skill://"];
 
 /// The label that stands for a server in URIs. Schemes know no case, no `_` and start with a letter.
 #[must_use]
@@ -26,8 +28,8 @@ pub(crate) fn label(server: &str) -> String {
 /// The URI (or template) under which `uri` of the server with that label is offered.
 #[must_use]
 pub(crate) fn expose(label: &str, uri: &str) -> String {
-    match uri.strip_prefix(UI) {
-        Some(rest) => format!("{UI}{label}{MARK}/{rest}"),
+    match kept_scheme(uri) {
+        Some((scheme, rest)) => format!("{scheme}{label}{MARK}/{rest}"),
         None => format!("{label}{MARK}:{uri}"),
     }
 }
@@ -35,12 +37,16 @@ pub(crate) fn expose(label: &str, uri: &str) -> String {
 /// The label and the server's own URI in an exposed one; `None` where it is none of ours.
 #[must_use]
 pub(crate) fn split(exposed: &str) -> Option<(&str, Cow<'_, str>)> {
-    if let Some(rest) = exposed.strip_prefix(UI) {
+    if let Some((scheme, rest)) = kept_scheme(exposed) {
         let (host, own) = rest.split_once('/')?;
-        return Some((host.strip_suffix(MARK)?, Cow::Owned(format!("{UI}{own}"))));
+        return Some((host.strip_suffix(MARK)?, Cow::Owned(format!("{scheme}{own}"))));
     }
     let (scheme, own) = exposed.split_once(':')?;
     Some((scheme.strip_suffix(MARK)?, Cow::Borrowed(own)))
+}
+
+fn kept_scheme(uri: &str) -> Option<(&'static str, &str)> {
+    KEPT.into_iter().find_map(|scheme| Some((scheme, uri.strip_prefix(scheme)?)))
 }
 
 /// Rewrites the member `key` of `object` from the server's own URI to the exposed one.
@@ -66,6 +72,44 @@ pub(crate) fn expose_ui_reference(object: &mut RawObject, label: &str) {
     }
 }
 
+/// Rewrites every URI in a result of that method.
+pub(crate) fn expose_in_reply(result: &mut RawObject, method: Method, label: &str) {
+    match method {
+        Method::SkillsGet => {
+            if let Some(skill) = result.get("skill").and_then(|skill| exposed_skill(skill, label)) {
+                result.set("skill", skill);
+            }
+        }
+        Method::DirectoryRead => {
+            if let Some(Ok(entries)) = result.get("resources").map(RawJson::array) {
+                let entries: Vec<RawJson> = entries.into_iter().map(|entry| exposed_entry(entry, label)).collect();
+                result.set("resources", RawJson::of_array(&entries));
+            }
+        }
+        _ => expose_in_result(result, label),
+    }
+}
+
+/// An entry of `skills/list` or `skills/get` with exposed URIs: the skill's own and those of its files. What the author wrote, the
+/// digests and the sizes stay the text they are. `None` where it is no object.
+pub(crate) fn exposed_skill(skill: &RawJson, label: &str) -> Option<RawJson> {
+    let mut skill = skill.object().ok()?;
+    expose_member(&mut skill, "uri", label);
+    if let Some(Ok(files)) = skill.get("resources").map(RawJson::array) {
+        let files: Vec<RawJson> = files.into_iter().map(|file| exposed_entry(file, label)).collect();
+        skill.set("resources", RawJson::of_array(&files));
+    }
+    Some(skill.to_json())
+}
+
+/// An entry of a list of resources or files with exposed URIs.
+fn exposed_entry(entry: RawJson, label: &str) -> RawJson {
+    let Ok(mut object) = entry.object() else { return entry };
+    expose_member(&mut object, "uri", label);
+    expose_ui_reference(&mut object, label);
+    object.to_json()
+}
+
 /// Rewrites every URI in a result of `tools/call`, `prompts/get` or `resources/read`. A payload without any is not opened.
 pub(crate) fn expose_in_result(result: &mut RawObject, label: &str) {
     for list in ["content", "contents", "messages"] {
@@ -76,6 +120,15 @@ pub(crate) fn expose_in_result(result: &mut RawObject, label: &str) {
     }
     if result.get("_meta").is_some_and(mentions_uri) {
         expose_ui_reference(result, label);
+    }
+}
+
+/// Rewrites the URI in an error's data: that of a resource which is not there (2026-07-28, resources).
+pub(crate) fn expose_in_error(error: &mut ErrorObject, label: &str) {
+    let Some(mut data) = error.data.as_ref().and_then(|data| data.object().ok()) else { return };
+    if data.get("uri").is_some() {
+        expose_member(&mut data, "uri", label);
+        error.data = Some(data.to_json());
     }
 }
 
@@ -123,8 +176,37 @@ mod tests {
                 assert_eq!(split(&exposed).map(|(label, uri)| (label.to_owned(), uri.into_owned())), Some((label, own.to_owned())));
             }
         }
-        assert_eq!(split("file:///a"), None);
-        assert_eq!(split("ui://panel/x"), None);
+        for foreign in ["file:///a", "ui://panel/x", "skill://a/SKILL.md", "skill://a.mcp"] {
+            assert_eq!(split(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_skill_keeps_its_scheme_its_name_and_all_that_its_author_wrote() {
+        let own = r#"{ "uri":"skill://acme/pay/SKILL.md", "frontmatter":{"name":"pay","uri":"skill://x","n": 1.0}, "resources":[{"uri":"skill://acme/pay/SKILL.md","digest":"sha256:00","size":2},{"uri":"git://o/f.md","digest":"sha256:11","size":3}],"_meta":{"a/b":1} }"#;
+        let exposed = own
+            .replacen("skill://acme", "skill://s.mcp/acme", 1)
+            .replace(r#"[{"uri":"skill://acme"#, r#"[{"uri":"skill://s.mcp/acme"#)
+            .replace("git://", "s.mcp:git://");
+        let mut got = result(&format!(r#"{{"skill":{own},"ttlMs":5}}"#));
+        expose_in_reply(&mut got, Method::SkillsGet, "s");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(got.get("skill").unwrap().as_str()), value(&exposed));
+        assert!(got.get("skill").unwrap().as_str().contains(r#"{"name":"pay","uri":"skill://x","n": 1.0}"#));
+        let dynamic = RawJson::from_static(r#"{"uri":"skill://a/SKILL.md","resources":"dynamic"}"#);
+        assert_eq!(exposed_skill(&dynamic, "s").unwrap().as_str(), r#"{"uri":"skill://s.mcp/a/SKILL.md","resources":"dynamic"}"#);
+        assert_eq!(exposed_skill(&RawJson::from_static("1"), "s"), None);
+    }
+
+    #[test]
+    fn what_is_in_a_directory_is_rewritten() {
+        let mut listed =
+            result(r#"{"resources":[{"uri":"skill://a/b","mimeType":"inode/directory"},{"uri":"x:1","name":"n"}],"nextCursor":"c"}"#);
+        expose_in_reply(&mut listed, Method::DirectoryRead, "s");
+        assert_eq!(
+            listed.to_json().as_str(),
+            r#"{"resources":[{"uri":"skill://s.mcp/a/b","mimeType":"inode/directory"},{"uri":"s.mcp:x:1","name":"n"}],"nextCursor":"c"}"#
+        );
     }
 
     #[test]
@@ -140,6 +222,14 @@ mod tests {
         let mut prompt = result(r#"{"messages":[{"role":"user","content":{"type":"resource","resource":{"uri":"a:2","text":"t"}}}]}"#);
         expose_in_result(&mut prompt, "s");
         assert!(prompt.to_json().as_str().contains(r#""uri":"s.mcp:a:2""#));
+    }
+
+    #[test]
+    fn an_error_names_what_was_asked_for() {
+        let mut error = ErrorObject::new(ErrorObject::INVALID_PARAMS, "not found");
+        error.data = Some(RawJson::from_static(r#"{"uri":"a:1","more":1}"#));
+        expose_in_error(&mut error, "s");
+        assert_eq!(error.data.unwrap().as_str(), r#"{"uri":"s.mcp:a:1","more":1}"#);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Item {
     pub(crate) read_only: Option<bool>,
     /// Whether the server's annotations are believed.
     pub(crate) trusted: bool,
+    /// Whether it is a tool that is for the pages of MCP Apps alone.
+    pub(crate) for_apps_alone: bool,
     /// How a tool may run. Not part of `raw`: it is said to clients of one revision alone.
     pub(crate) tasks: Support,
     /// A tool's `inputSchema`, if it asks for arguments to be repeated in headers (`x-mcp-header`).
@@ -107,6 +109,7 @@ pub(crate) struct Lane {
 struct Wanted {
     principal: Principal,
     revision: Revision,
+    shows_apps: bool,
     offset: usize,
 }
 
@@ -117,6 +120,8 @@ pub(crate) struct ListRequest<'a> {
     pub(crate) identity: &'a ServerIdentity,
     /// The client's revision.
     pub(crate) revision: Revision,
+    /// Whether it knows which tools are for apps alone: another would put them before the model.
+    pub(crate) shows_apps: bool,
     /// The cursor it sent.
     pub(crate) cursor: Option<&'a str>,
     /// Names the state of the catalogue that cursors belong to.
@@ -149,7 +154,7 @@ impl Lane {
     /// `InvalidParams` for a cursor that is not of this state of the catalogue.
     pub(crate) fn list(&self, kind: Kind, request: &ListRequest<'_>) -> Result<Reply, Failure> {
         let offset = request.cursor.map_or(Ok(0), |cursor| read_cursor(cursor, request.generation))?;
-        let wanted = Wanted { principal: request.principal.clone(), revision: request.revision, offset };
+        let wanted = Wanted { principal: request.principal.clone(), revision: request.revision, shows_apps: request.shows_apps, offset };
         let result = match self.known(&wanted) {
             Some(result) => result,
             None => {
@@ -162,7 +167,9 @@ impl Lane {
     }
 
     fn prepare(&self, kind: Kind, request: &ListRequest<'_>, offset: usize) -> Result<RawObject, Failure> {
-        let seen = |item: &Item| request.policy.allows(request.principal, Action::List, &kind.resource(item));
+        let seen = |item: &Item| {
+            (request.shows_apps || !item.for_apps_alone) && request.policy.allows(request.principal, Action::List, &kind.resource(item))
+        };
         let mut visible = self.items.iter().enumerate().skip(offset).filter(|(_, item)| seen(item));
         let page: Vec<&Item> = visible.by_ref().take(PAGE_ENTRIES).map(|(_, item)| item).collect();
         let next = visible.next().map(|(at, _)| at);

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sallyport_protocol::input::{self, Answers, INPUT_KEY, MOST_QUESTIONS, Question};
-use sallyport_protocol::revisions::question_for;
 use sallyport_protocol::{
-    Asker, BoxFuture, CallerId, Client, ErrorObject, Failure, FailureKind, FailureSource, RawJson, RawObject, Reply, Retry, Revision,
+    Asker, BoxFuture, CallerId, Client, ErrorObject, Failure, FailureKind, FailureSource, RawJson, RawObject, Reply, Retry,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -200,8 +199,6 @@ impl Asker for Inbox {
 
     fn ask<'a>(&'a self, method: &'a str, params: RawObject) -> BoxFuture<'a, Result<RawObject, ErrorObject>> {
         Box::pin(async move {
-            let params = question_for(method, params, Revision::LATEST_LEGACY, Revision::LATEST)
-                .map_err(|failure| ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, failure.public.into_owned()))?;
             match self.take(method, params)? {
                 Taken::Answered(answer) => Ok(answer),
                 Taken::Open { key, answered } => {

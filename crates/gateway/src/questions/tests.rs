@@ -276,6 +276,22 @@ async fn an_address_to_be_opened_is_asked_for_and_the_call_made_again() {
     assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_older_client_is_told_in_words_which_address_to_open() {
+    let peer = Peer::calling(|_, _| {
+        let mut error = ErrorObject::new(ErrorObject::URL_ELICITATION_REQUIRED, "open it");
+        error.data = Some(RawJson::from_static(r#"{"elicitations":[{"mode":"url","url":"https://a.example/","message":"log in"}]}"#));
+        Box::pin(async { Err(Failure::upstream(NAME, FailureKind::Upstream(error), Retry::Never, "open it")) })
+    });
+    let bench = Bench::before(&peer).await;
+    let of = |revision| client(revision, ALL, Arc::new(Caller::default()));
+    let told = bench.send(&params(), of(Revision::V2025_06_18)).await.unwrap_err();
+    assert_eq!(told.label(), "cannot_cross");
+    assert!(told.public.ends_with("https://a.example/ (log in)"), "{told}");
+    let told = bench.send(&params(), of(Revision::V2025_11_25)).await.unwrap_err();
+    assert!(matches!(told.kind, FailureKind::Upstream(error) if error.code == ErrorObject::URL_ELICITATION_REQUIRED));
+}
+
 /// A modern server that asks twice and keeps a state of its own.
 fn asking_twice() -> Arc<Peer> {
     Peer::modern(|request, _| {

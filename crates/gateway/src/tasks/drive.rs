@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::form::{self, Ending, Status};
 use super::line::{Line, naming};
+use super::malformed;
+use crate::questions::must_not_ask;
 
 /// How often a server is asked that does not say how often it wants to be.
 const POLL: Duration = Duration::from_secs(1);
@@ -135,6 +137,9 @@ impl Watch<'_> {
 
     /// Puts the questions that nobody was put yet to the client, and sends the answers.
     async fn answer(&self, task: &RawObject) -> Result<(), Failure> {
+        if !self.line.upstream.plan().questions {
+            return Err(must_not_ask(self.line.upstream.name()));
+        }
         let Ok(InputRequired { questions, .. }) = InputRequired::read(task) else {
             return Err(malformed(self.line, "a task whose `inputRequests` cannot be read"));
         };
@@ -245,10 +250,4 @@ fn cancelled_form() -> RawObject {
 fn unanswered(method: &str, error: ErrorObject) -> Failure {
     let text = format!("the client did not answer `{method}`: {}", error.message);
     Failure::new(FailureKind::Upstream(error), FailureSource::Client, Retry::Unknown, text)
-}
-
-fn malformed(line: &Line, what: &str) -> Failure {
-    let server = line.upstream.name();
-    let text = format!("server `{server}`, tool `{}`: the answer is malformed: {what}", line.target.own);
-    Failure::upstream(server, FailureKind::Malformed, Retry::Unknown, text)
 }

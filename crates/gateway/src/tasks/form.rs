@@ -188,7 +188,9 @@ pub(crate) fn set_ending(task: &mut RawObject, ending: &Ending) {
     match ending {
         Ok(result) => {
             set_status(task, Status::Completed);
-            task.set("result", unrelated(result.clone()).to_json());
+            let mut result = unrelated(result.clone());
+            complete(&mut result);
+            task.set("result", result.to_json());
         }
         Err(error) => {
             set_status(task, Status::Failed);
@@ -200,6 +202,13 @@ pub(crate) fn set_ending(task: &mut RawObject, ending: &Ending) {
             }
             task.set("error", object.to_json());
         }
+    }
+}
+
+/// Says of a result that it is one, as every result of 2026-07-28 does, also inside of a task.
+pub(crate) fn complete(result: &mut RawObject) {
+    if result.get("resultType").is_none() {
+        result.set("resultType", RawJson::from_static("\"complete\""));
     }
 }
 
@@ -272,7 +281,7 @@ mod tests {
         assert_eq!(to_core(&task).to_json().as_str(), r#"{"taskId":"t","status":"failed","ttl":null}"#);
         let mut failed = object(r#"{"taskId":"t","status":"failed"}"#);
         set_ending(&mut failed, &Ok(related(object(r#"{"isError":true}"#), "t")));
-        assert_eq!(failed.to_json().as_str(), r#"{"taskId":"t","status":"completed","result":{"isError":true}}"#);
+        assert_eq!(failed.to_json().as_str(), r#"{"taskId":"t","status":"completed","result":{"isError":true,"resultType":"complete"}}"#);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sallyport_policy::{Action, Permitted, Principal};
+use sallyport_policy::{Action, Decision, Denied, Permitted, Principal};
 use sallyport_protocol::{
     CallerId, Context, Era, Failure, FailureKind, FailureSource, Meta, Method, RawJson, RawObject, Reply, Request, Retry,
 };
@@ -35,23 +35,31 @@ impl Line {
     /// # Errors
     /// `Denied`.
     pub(crate) fn permit(&self, request: Request) -> Result<Permitted<Routed>, Failure> {
-        self.decide(Routed { server: self.upstream.name().clone(), request })
+        self.decide(Routed { server: self.upstream.name().clone(), request }).map_err(|denied| self.refused(&denied))
     }
 
-    fn decide<T>(&self, value: T) -> Result<Permitted<T>, Failure> {
-        let name = self.upstream.name();
-        self.parts.policy.decide(&self.principal, self.action, &self.target.resource(name), value).map_err(|denied| {
-            let text = format!("the use of {:?} at server `{name}` is {} by now", self.target.own, denied.decision);
-            Failure::new(FailureKind::Denied, FailureSource::Gateway, Retry::Never, text).with_hint(denied.decision.hint())
-        })
+    fn decide<T>(&self, value: T) -> Result<Permitted<T>, Denied<T>> {
+        self.parts.policy.decide(&self.principal, self.action, &self.target.resource(self.upstream.name()), value)
     }
 
-    /// Whether policy lets the use go on.
+    fn refused<T>(&self, denied: &Denied<T>) -> Failure {
+        let text = format!("the use of {:?} at server `{}` is {} by now", self.target.own, self.upstream.name(), denied.decision);
+        Failure::new(FailureKind::Denied, FailureSource::Gateway, Retry::Never, text).with_hint(denied.decision.hint())
+    }
+
+    /// Whether policy lets the use go on; `note` hears what it decided.
     ///
     /// # Errors
     /// `Denied`.
-    pub(crate) fn may(&self) -> Result<Permitted<()>, Failure> {
-        self.decide(())
+    pub(crate) fn may(&self, note: impl FnOnce(&Decision)) -> Result<(), Failure> {
+        match self.decide(()) {
+            Ok(permitted) => note(permitted.decision()),
+            Err(denied) => {
+                note(&denied.decision);
+                return Err(self.refused(&denied));
+            }
+        }
+        Ok(())
     }
 
     /// Sends a call. A task that the server makes of it is seen to its end where the client takes the result alone; otherwise the

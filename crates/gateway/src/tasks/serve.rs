@@ -1,8 +1,7 @@
-//! Requests about tasks: `tasks/get`, `tasks/result`, `tasks/list`, `tasks/cancel`, `tasks/update`.
+//! Requests about one task: `tasks/get`, `tasks/result`, `tasks/cancel`, `tasks/update`.
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use sallyport_policy::{Action, Principal};
 use sallyport_protocol::revisions::reply_for;
 use sallyport_protocol::{
@@ -21,11 +20,9 @@ use super::{Related, lost};
 use crate::catalogue::resolve::Call;
 use crate::catalogue::uris;
 use crate::gateway::{Inner, Parts};
+use crate::questions::must_not_ask;
 use crate::trail::Trail;
 use crate::upstream::Routed;
-
-/// Tasks on one page of `tasks/list`: each that still works is asked for at its server.
-const PAGE: usize = 50;
 
 impl Inner {
     /// Serves a request about tasks.
@@ -60,7 +57,7 @@ impl Inner {
         trail.resolved(&call);
         let Call { routed: Routed { request, .. }, target, expose, .. } = call;
         let line = line(parts, principal, &task, target)?;
-        trail.permitted(line.may()?.decision());
+        line.may(|decision| trail.permitted(decision))?;
         trail.sending();
         let _in_flight = parts.server(&task.server)?.metrics.call_started();
         let errand = Errand { line: &line, task: &task, label: expose.as_deref(), meta: request.meta.other.clone(), context: &context };
@@ -71,55 +68,6 @@ impl Inner {
                 self.tasks.store.forget(&task);
             }
         })
-    }
-
-    /// The caller's own tasks, of the servers of the endpoint, the newest first (2025-11-25).
-    async fn list_tasks(
-        &self,
-        parts: &Arc<Parts>,
-        request: &Request,
-        principal: &Principal,
-        endpoint: &Endpoint,
-        context: &Context,
-    ) -> Result<Reply, Failure> {
-        let mut tasks = self.tasks.store.of(principal);
-        tasks.retain(|task| is_at(task, parts, endpoint));
-        // A cursor is the id of the last task that was told; where that is forgotten by now, so are all that came before it.
-        if let Some(cursor) = request.params.get_str("cursor") {
-            let told = tasks.iter().position(|task| task.id == *cursor);
-            let told =
-                told.ok_or_else(|| Failure::client(FailureKind::InvalidParams, "the cursor is none of this list, or out of date"))?;
-            tasks.drain(..=told);
-        }
-        let next = tasks.get(PAGE - 1).filter(|_| tasks.len() > PAGE).map(|task| task.id.clone());
-        tasks.truncate(PAGE);
-        let looked_at = join_all(tasks.iter().map(|task| self.look_at(parts, principal, task, context))).await;
-        let entries: Vec<RawJson> = looked_at.into_iter().flatten().map(|task| form::to_core(&task).to_json()).collect();
-        let mut result = RawObject::new();
-        result.set("tasks", RawJson::of_array(&entries));
-        if let Some(next) = next {
-            result.set("nextCursor", RawJson::string(&next));
-        }
-        Ok(Reply { result, revision: context.client.revision })
-    }
-
-    /// What a task is at; as it was last seen where its server cannot be asked, nothing where the server has forgotten it.
-    async fn look_at(&self, parts: &Arc<Parts>, principal: &Principal, task: &Arc<Task>, context: &Context) -> Option<RawObject> {
-        let seen = task.seen();
-        if task.kept.is_some() || task.is_cancelled() || Status::of(&seen).is_some_and(Status::is_final) {
-            return Some(seen);
-        }
-        let line = line(parts, principal, task, task.target.clone()).ok()?;
-        let errand = Errand { line: &line, task, label: None, meta: RawObject::new(), context };
-        match errand.describe().await {
-            Ok(described) => Some(described),
-            Err(failure) if matches!(failure.kind, FailureKind::NotFound) => {
-                self.tasks.store.forget(task);
-                None
-            }
-            Err(failure) if matches!(failure.kind, FailureKind::Denied) => None,
-            Err(_) => Some(seen),
-        }
     }
 }
 
@@ -140,7 +88,7 @@ fn check_client(method: Method, client: &Client) -> Result<(), Failure> {
 }
 
 /// Whether a task belongs to a server that answers at the endpoint.
-fn is_at(task: &Task, parts: &Parts, endpoint: &Endpoint) -> bool {
+pub(super) fn is_at(task: &Task, parts: &Parts, endpoint: &Endpoint) -> bool {
     match endpoint {
         Endpoint::All => true,
         Endpoint::Server(name) => *name == task.server,
@@ -155,7 +103,12 @@ fn unknown(id: &str) -> Failure {
         .with_hint("tasks are forgotten when their time is up, and when the gateway is started anew")
 }
 
-fn line(parts: &Arc<Parts>, principal: &Principal, task: &Task, target: crate::catalogue::resolve::Target) -> Result<Line, Failure> {
+pub(super) fn line(
+    parts: &Arc<Parts>,
+    principal: &Principal,
+    task: &Task,
+    target: crate::catalogue::resolve::Target,
+) -> Result<Line, Failure> {
     Ok(Line {
         parts: parts.clone(),
         upstream: parts.server(&task.server)?.upstream.clone(),
@@ -167,14 +120,14 @@ fn line(parts: &Arc<Parts>, principal: &Principal, task: &Task, target: crate::c
 }
 
 /// One request about one task.
-struct Errand<'a> {
-    line: &'a Line,
-    task: &'a Arc<Task>,
+pub(super) struct Errand<'a> {
+    pub(super) line: &'a Line,
+    pub(super) task: &'a Arc<Task>,
     /// What stands before URIs at the endpoint.
-    label: Option<&'a str>,
+    pub(super) label: Option<&'a str>,
     /// What goes with each request to the server.
-    meta: RawObject,
-    context: &'a Context,
+    pub(super) meta: RawObject,
+    pub(super) context: &'a Context,
 }
 
 impl Errand<'_> {
@@ -216,9 +169,11 @@ impl Errand<'_> {
             reply.result.set("taskId", RawJson::string(&self.task.id));
             self.task.see(&form::described(&reply));
         }
-        if self.label.is_some()
-            && let Ok(Some(mut result)) = reply.result.get_object("result")
-        {
+        if reply.result.get("inputRequests").is_some() && !self.line.upstream.plan().questions {
+            return Err(must_not_ask(&self.task.server));
+        }
+        if let Ok(Some(mut result)) = reply.result.get_object("result") {
+            form::complete(&mut result); // servers leave it out, and clients insist on it
             self.expose(&mut result);
             reply.result.set("result", result.to_json());
         }
@@ -226,7 +181,7 @@ impl Errand<'_> {
     }
 
     /// Asks the server what the task is at; under the client's id, as the extension has it.
-    async fn describe(&self) -> Result<RawObject, Failure> {
+    pub(super) async fn describe(&self) -> Result<RawObject, Failure> {
         let asked = self.line.ask(Method::TasksGet, naming(&self.task.own), self.meta.clone(), self.context.clone()).await;
         let reply = asked.map_err(|failure| self.lost_or(Method::TasksGet, failure))?;
         let mut task = form::described(&reply);
@@ -318,7 +273,7 @@ impl Errand<'_> {
                 return Err(Failure::upstream(server, FailureKind::Malformed, Retry::Never, text));
             }
         }
-        task.set("resultType", RawJson::from_static("\"complete\""));
+        form::complete(&mut task);
         Ok(Reply { result: task, revision: self.context.client.revision })
     }
 
@@ -412,6 +367,6 @@ impl Errand<'_> {
 /// The empty answer to `tasks/update` and `tasks/cancel` of the extension.
 fn acknowledged() -> Reply {
     let mut result = RawObject::new();
-    result.set("resultType", RawJson::from_static("\"complete\""));
+    form::complete(&mut result);
     Reply { result, revision: Revision::LATEST }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Task {
     pub(crate) kept: Option<Ending>,
     /// The server's questions that were put to the caller.
     pub(crate) asked: Asked,
+    /// When it was handed out.
+    since: Instant,
     state: Mutex<State>,
 }
 
@@ -46,6 +48,8 @@ pub(crate) struct Task {
 struct State {
     /// The task as it was last seen, under its caller's id.
     seen: RawObject,
+    /// When it is forgotten: its server may put that off.
+    expiry: Option<Instant>,
     /// It was cancelled by its caller, and stays so whatever its server makes of that (2025-11-25, task cancellation).
     is_cancelled: bool,
     /// Hears what a legacy server asks.
@@ -66,7 +70,14 @@ impl Task {
     pub(crate) fn see(&self, task: &RawObject) {
         let mut seen = task.clone();
         seen.retain(|key| !matches!(key, "result" | "error" | "inputRequests" | "_meta" | "resultType"));
-        self.state().seen = seen;
+        let ttl = seen.get("ttlMs").and_then(|ttl| ttl.decode::<u64>().ok()).map(Duration::from_millis);
+        let mut state = self.state();
+        state.expiry = ttl.and_then(|ttl| self.since.checked_add(ttl)?.checked_add(GRACE));
+        state.seen = seen;
+    }
+
+    fn is_over(&self) -> bool {
+        self.state().expiry.is_some_and(|expiry| expiry <= Instant::now())
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -140,7 +151,7 @@ struct Known {
 
 #[derive(Debug, Default)]
 struct Owned {
-    by_id: HashMap<String, (Arc<Task>, Option<Instant>)>,
+    by_id: HashMap<String, Arc<Task>>,
     oldest_first: VecDeque<String>,
 }
 
@@ -159,21 +170,20 @@ impl Store {
         };
         let New { owner, server, target, form, mut described, own, kept } = new;
         described.set("taskId", sallyport_protocol::RawJson::string(&id));
-        let expiry = described.get("ttlMs").and_then(|ttl| ttl.decode::<u64>().ok()).map(|ttl| Duration::from_millis(ttl) + GRACE);
-        let expiry = expiry.and_then(|ttl| Instant::now().checked_add(ttl));
-        let state = State { seen: RawObject::new(), is_cancelled: false, follower: None };
-        let task = Task { id, own, server, target, form, owner, kept, asked: Asked::default(), state: Mutex::new(state) };
+        let state = State { seen: RawObject::new(), expiry: None, is_cancelled: false, follower: None };
+        let (asked, since, state) = (Asked::default(), Instant::now(), Mutex::new(state));
+        let task = Task { id, own, server, target, form, owner, kept, asked, since, state };
         task.see(&described);
         let task = Arc::new(task);
-        known.insert(&task, expiry);
+        known.insert(&task);
         Ok(task)
     }
 
     /// The task that a caller knows by that id. Another caller's is not there.
     pub(crate) fn find(&self, owner: &Principal, id: &str) -> Option<Arc<Task>> {
         let mut known = self.known();
-        let (task, expiry) = known.by_owner.get(owner)?.by_id.get(id)?.clone();
-        if expiry.is_some_and(|expiry| expiry <= Instant::now()) {
+        let task = known.by_owner.get(owner)?.by_id.get(id)?.clone();
+        if task.is_over() {
             known.remove(owner, id);
             return None;
         }
@@ -184,7 +194,7 @@ impl Store {
     pub(crate) fn find_own(&self, server: &Arc<str>, own: &str) -> Option<Arc<Task>> {
         let known = self.known();
         let (owner, id) = known.by_own.get(&(server.clone(), own.to_owned()))?;
-        known.by_owner.get(owner)?.by_id.get(id).map(|(task, _)| task.clone())
+        known.by_owner.get(owner)?.by_id.get(id).cloned()
     }
 
     /// All tasks of a caller, the newest first.
@@ -192,7 +202,7 @@ impl Store {
         let mut known = self.known();
         known.forget_expired(owner);
         let Some(owned) = known.by_owner.get(owner) else { return Vec::new() };
-        owned.oldest_first.iter().rev().filter_map(|id| owned.by_id.get(id)).map(|(task, _)| task.clone()).collect()
+        owned.oldest_first.iter().rev().filter_map(|id| owned.by_id.get(id)).cloned().collect()
     }
 
     /// Forgets a task.
@@ -204,19 +214,19 @@ impl Store {
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
         let mut known = self.known();
         let all = known.by_owner.values().flat_map(|owned| owned.by_id.values());
-        let gone: Vec<_> = all.filter(|(task, _)| !is_there(&task.server)).map(|(task, _)| task.clone()).collect();
+        let gone: Vec<_> = all.filter(|task| !is_there(&task.server)).cloned().collect();
         gone.iter().for_each(|task| known.remove(&task.owner, &task.id));
     }
 }
 
 impl Known {
-    fn insert(&mut self, task: &Arc<Task>, expiry: Option<Instant>) {
+    fn insert(&mut self, task: &Arc<Task>) {
         self.forget_expired(&task.owner);
         self.count += 1;
         self.kept_bytes += task.kept_bytes();
         self.by_own.insert((task.server.clone(), task.own.clone()), (task.owner.clone(), task.id.clone()));
         let owned = self.by_owner.entry(task.owner.clone()).or_default();
-        owned.by_id.insert(task.id.clone(), (task.clone(), expiry));
+        owned.by_id.insert(task.id.clone(), task.clone());
         owned.oldest_first.push_back(task.id.clone());
         if owned.oldest_first.len() > MOST_OF_CALLER {
             self.forget_oldest(&task.owner.clone(), |_| true);
@@ -227,7 +237,7 @@ impl Known {
             self.forget_oldest(&owner, |_| true);
         }
         while self.kept_bytes > MOST_KEPT_BYTES {
-            let most = |owned: &Owned| owned.by_id.values().map(|(task, _)| task.kept_bytes()).sum::<usize>();
+            let most = |owned: &Owned| owned.by_id.values().map(|task| task.kept_bytes()).sum::<usize>();
             let Some(owner) = self.by_owner.iter().max_by_key(|(_, owned)| most(owned)).map(|(owner, _)| owner.clone()) else { break };
             self.forget_oldest(&owner, |task| task.kept_bytes() > 0);
         }
@@ -235,23 +245,22 @@ impl Known {
 
     fn forget_oldest(&mut self, owner: &Principal, which: impl Fn(&Task) -> bool) {
         let Some(owned) = self.by_owner.get(owner) else { return };
-        let oldest = owned.oldest_first.iter().find(|id| owned.by_id.get(*id).is_some_and(|(task, _)| which(task))).cloned();
+        let oldest = owned.oldest_first.iter().find(|id| owned.by_id.get(*id).is_some_and(|task| which(task))).cloned();
         if let Some(oldest) = oldest {
             self.remove(owner, &oldest);
         }
     }
 
     fn forget_expired(&mut self, owner: &Principal) {
-        let now = Instant::now();
         let Some(owned) = self.by_owner.get(owner) else { return };
-        let is_over = |id: &&String| owned.by_id.get(*id).is_some_and(|(_, expiry)| expiry.is_some_and(|expiry| expiry <= now));
+        let is_over = |id: &&String| owned.by_id.get(*id).is_some_and(|task| task.is_over());
         let over: Vec<String> = owned.oldest_first.iter().filter(is_over).cloned().collect();
         over.iter().for_each(|id| self.remove(owner, id));
     }
 
     fn remove(&mut self, owner: &Principal, id: &str) {
         let Some(owned) = self.by_owner.get_mut(owner) else { return };
-        let Some((task, _)) = owned.by_id.remove(id) else { return };
+        let Some(task) = owned.by_id.remove(id) else { return };
         owned.oldest_first.retain(|known| known != id);
         if owned.by_id.is_empty() {
             self.by_owner.remove(owner);
@@ -322,6 +331,10 @@ mod tests {
         add(&store, new(&me, "s", "endless"));
         tokio::time::advance(Duration::from_secs(30)).await;
         assert_eq!(store.of(&me).len(), 2, "the server says so first");
+        let endless = store.find(&me, "endless").unwrap();
+        endless.see(&object(r#"{"taskId":"endless","ttlMs":30000}"#));
+        assert_eq!(store.of(&me).len(), 2, "its server may change its mind");
+        endless.see(&object(r#"{"taskId":"endless","ttlMs":null}"#));
         tokio::time::advance(Duration::from_secs(32)).await;
         assert!(store.find(&me, "brief").is_none());
         assert_eq!(store.of(&me).len(), 1);

@@ -20,8 +20,8 @@ use crate::catalogue::resolve::{Target, TargetKind};
 use crate::config::{self, Invocation};
 use crate::gateway::{Parts, Server};
 use crate::news::Relay;
-use crate::plan::Origin;
-use crate::upstream::tests::scripted::{NAME, Peer, object, running};
+use crate::plan::{Origin, ServerPlan};
+use crate::upstream::tests::scripted::{NAME, Peer, Starts, object, plan, upstream};
 use crate::upstream::{Surroundings, Upstream};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -61,8 +61,12 @@ pub(crate) fn line(parts: &Arc<Parts>, upstream: &Arc<Upstream>, principal: &Pri
 
 /// A gateway before `peer`, which has listed its tools.
 async fn before(peer: &Arc<Peer>) -> Gateway {
+    before_plan(peer, plan()).await
+}
+
+async fn before_plan(peer: &Arc<Peer>, plan: ServerPlan) -> Gateway {
     let (gateway, other) = (gateway(), gateway());
-    let upstream = running(peer);
+    let upstream = upstream(plan, Starts::of([Ok(peer.clone())])).0;
     upstream.listed(LONG).await;
     let mut parts = Arc::into_inner(other.0.parts.swap(gateway.0.parts.load_full())).unwrap();
     let server = parts.servers.get_mut(NAME).unwrap();

@@ -12,6 +12,7 @@ use sallyport_protocol::{BoxFuture, RawJson, Revision};
 use sallyport_servers::BuiltInConfig;
 use sallyport_transport::client::Options;
 
+use crate::catalogue::extensions;
 use crate::plan::{ServerPlan, Source};
 use crate::upstream::Surroundings;
 use crate::upstream::health::Outage;
@@ -40,6 +41,7 @@ fn options(plan: &ServerPlan, surroundings: &Surroundings) -> Options {
     if plan.questions {
         options.capabilities = CAPABILITIES.object().unwrap_or_default();
     }
+    options.capabilities.set("extensions", extensions::OWN);
     options
 }
 

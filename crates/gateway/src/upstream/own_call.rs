@@ -8,6 +8,8 @@ use sallyport_protocol::{
     ServerIdentity,
 };
 
+use crate::catalogue::extensions;
+
 /// How long a server that was told to stop working on a request may take to let go of it.
 pub(crate) const LEAVE: Duration = Duration::from_millis(250);
 
@@ -21,7 +23,9 @@ pub(crate) struct Own {
 impl Own {
     /// The gateway as a client of `server`.
     pub(crate) fn new(server: &Arc<str>, identity: &ServerIdentity) -> Self {
-        let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: Some(identity.info.clone()) };
+        let mut capabilities = RawObject::new();
+        capabilities.set("extensions", extensions::OWN);
+        let client = Client { revision: Revision::LATEST, capabilities, info: Some(identity.info.clone()) };
         Self { server: server.clone(), client: Arc::new(client) }
     }
 
@@ -39,7 +43,7 @@ impl Own {
 /// # Errors
 /// The server's own failures, and `TimedOut`.
 pub(crate) async fn ask(server: &dyn McpServer, own: &Own, request: Request, limit: Duration) -> Result<Reply, Failure> {
-    let method = request.method.as_str();
+    let method = request.method;
     let context = own.context();
     let cancel = context.cancel.clone();
     let mut work = server.handle(request, context);
@@ -48,7 +52,7 @@ pub(crate) async fn ask(server: &dyn McpServer, own: &Own, request: Request, lim
     }
     cancel.cancel();
     let _ = tokio::time::timeout(LEAVE, work).await;
-    let text = format!("server `{}`: {method}: no answer within {limit:?}", own.server);
+    let text = format!("server `{}`: {}: no answer within {limit:?}", own.server, method.as_str());
     Err(Failure::upstream(&own.server, FailureKind::TimedOut(limit), Retry::Safe, text))
 }
 

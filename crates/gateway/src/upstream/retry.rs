@@ -32,6 +32,7 @@ impl Repeatable {
             // These only read, by their definition (MCP, server features).
             Method::ResourcesRead | Method::PromptsGet | Method::Complete | Method::Ping | Method::Discover => true,
             Method::TasksGet | Method::TasksResult | Method::TasksList => true,
+            Method::SkillsList | Method::SkillsGet | Method::DirectoryRead => true,
             other => other.is_list(),
         }
     }

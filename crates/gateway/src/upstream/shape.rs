@@ -53,6 +53,9 @@ fn members(method: Method) -> &'static [Member] {
         Method::ToolsCall | Method::TasksResult => const { &[required("content", Kind::Array), optional("isError", Kind::Boolean), META] },
         Method::ResourcesRead => const { &[required("contents", Kind::Array), META] },
         Method::PromptsGet => const { &[required("messages", Kind::Array), optional("description", Kind::Text), META] },
+        Method::SkillsList => const { &[required("skills", Kind::Array), META] },
+        Method::SkillsGet => const { &[required("skill", Kind::Object), META] },
+        Method::DirectoryRead => const { &[required("resources", Kind::Array), META] },
         Method::Complete => const { &[required("completion", Kind::Object), META] },
         _ => const { &[META] },
     }
@@ -107,6 +110,9 @@ mod tests {
             (Method::ToolsCall, r#"{"content":[],"isError":true,"structuredContent":{},"x":1}"#),
             (Method::ResourcesRead, r#"{"contents":[{"uri":"a:b","text":""}]}"#),
             (Method::PromptsGet, r#"{"messages":[],"description":"d"}"#),
+            (Method::SkillsList, r#"{"skills":[]}"#),
+            (Method::SkillsGet, r#"{"skill":{"resources":"dynamic"}}"#),
+            (Method::DirectoryRead, r#"{"resources":[]}"#),
             (Method::Complete, r#"{"completion":{"values":[]}}"#),
             (Method::SetLevel, "{}"),
         ] {
@@ -123,6 +129,7 @@ mod tests {
             (Method::ToolsCall, r#"{"content":[],"isError":"no"}"#, "`isError` is not true or false"),
             (Method::ToolsCall, r#"{"content":[],"structuredContent":[1]}"#, "`structuredContent` is not an object"),
             (Method::ResourcesRead, r#"{"contents":{}}"#, "`contents` is not an array"),
+            (Method::SkillsGet, r#"{"skill":"x"}"#, "`skill` is not an object"),
             (Method::PromptsGet, r#"{"messages":[],"_meta":3}"#, "`_meta` is not an object"),
         ] {
             assert_eq!(fault_of(method, Revision::LATEST_LEGACY, result).as_deref(), Some(named), "{result}");

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use crate::{
-    Action, Config, Decision, Effect, EngineFailure, InvalidPolicy, Place, PolicyEngine, Principal, Reason, Resource, ServerRules,
+    Action, Config, Decision, Effect, EngineFailure, InvalidPolicy, Place, PolicyEngine, Principal, Reason, Resource, ResourceKind,
+    ServerRules,
 };
 
 /// Most rules in one configuration, and most globs in one list: far above what a person maintains, low enough that the
@@ -100,13 +101,15 @@ fn allowed(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision>
     Some(Decision { effect: Effect::Allow, reason: Reason::ReadOnly, place })
 }
 
-/// Something else was allowed, so this is not.
+/// Something else was allowed, so this is not. A method of which nothing is known may do what a tool on a `deny` list does: on a
+/// server with rules it has to be allowed.
 fn restricted(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
     let (reason, place) = if let Some(place) = rules.iter().find_map(|rule| rule.read_only.clone()) {
         let claims = resource.read_only == Some(true);
         (if claims { Reason::NotBelieved } else { Reason::NotReadOnly }, place)
     } else {
-        let rule = rules.iter().find(|rule| rule.allow.is_some())?;
+        let is_unknown = resource.kind == ResourceKind::Method;
+        let rule = rules.iter().find(|rule| rule.allow.is_some()).or_else(|| rules.first().filter(|_| is_unknown))?;
         (Reason::NotListed, rule.allow_place.clone())
     };
     Some(Decision { effect: Effect::Deny, reason, place })

@@ -12,6 +12,15 @@ pub(super) fn text(text: &str) -> RawObject {
     block
 }
 
+/// Takes structured content out. The text that says the same stays; where the server sent none, the value itself becomes one.
+pub(super) fn structure_to_text(result: &mut RawObject) {
+    let Some(value) = result.remove("structuredContent") else { return };
+    let has_content = result.get("content").and_then(|content| content.array().ok()).is_some_and(|blocks| !blocks.is_empty());
+    if !has_content {
+        result.set("content", RawJson::of_array(&[text(value.as_str()).to_json()]));
+    }
+}
+
 /// Changes the content blocks of a tool's result or a prompt, if they mention one of `words` at all.
 pub(super) fn change_blocks(result: &mut RawObject, method: Method, words: &[&str], mut change: impl FnMut(&mut RawObject) -> bool) {
     match method {

@@ -245,7 +245,7 @@ fn a_program_describes_itself_as_the_revision_can() {
 fn parameters_lose_what_the_server_has_no_word_for() {
     let complete = r#"{"ref":{"type":"ref/prompt","name":"p","title":"P"},"context":{"arguments":{}}}"#;
     let call = r#"{"name":"t","task":{"ttl":1},"inputResponses":{},"requestState":"s"}"#;
-    let seen = |method, params, from, to| text(&params_for(method, object(params), from, to));
+    let seen = |method, params, from, to| text(&params_for(method, &object(params), from, to));
     assert_eq!(seen(Method::Complete, complete, V2026_07, V2025_06), complete);
     assert_eq!(seen(Method::Complete, complete, V2026_07, V2025_03), r#"{"ref":{"type":"ref/prompt","name":"p"}}"#);
     assert_eq!(seen(Method::ToolsCall, call, V2026_07, V2025_11), r#"{"name":"t","task":{"ttl":1}}"#);

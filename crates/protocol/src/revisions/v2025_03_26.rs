@@ -3,7 +3,7 @@
 
 use super::neighbour::{Neighbour, NoWord};
 use super::payload::{change_each, change_object, entries_of, mentions, remove_all};
-use super::{Method, RawJson, RawObject, Revision, content};
+use super::{Method, RawObject, Revision, content};
 
 pub(super) struct Differences;
 
@@ -13,7 +13,7 @@ impl Neighbour for Differences {
             narrow_list(result, entries);
         }
         if method == Method::ToolsCall {
-            structure_to_text(result);
+            content::structure_to_text(result);
         }
         content::change_blocks(result, method, &["resource_link", "\"lastModified\""], |block| {
             link_to_text(block) || forget_last_modified(block)
@@ -72,14 +72,6 @@ fn annotate_title(tool: &mut RawObject) -> bool {
     annotations.set("title", title);
     tool.set("annotations", annotations.to_json());
     true
-}
-
-/// The text that says the same stays; where the server sent none, the value itself becomes one.
-fn structure_to_text(result: &mut RawObject) {
-    let Some(value) = result.remove("structuredContent") else { return };
-    if result.get("content").is_none_or(|content| content.array().is_ok_and(|blocks| blocks.is_empty())) {
-        result.set("content", RawJson::of_array(&[content::text(value.as_str()).to_json()]));
-    }
 }
 
 /// A link becomes a text that names the resource: the client can still read it by its URI.

@@ -21,7 +21,9 @@ impl Neighbour for Differences {
         v2026_07_28::unfinish(result)?;
         strip_modern_meta(result);
         match method {
-            Method::ToolsCall => drop_structure_of_no_object(result),
+            Method::ToolsCall if result.get("structuredContent").is_some_and(|value| value.as_bytes().first() != Some(&b'{')) => {
+                content::structure_to_text(result);
+            }
             Method::ToolsList if mentions(result, "tools", &["\"outputSchema\""]) => {
                 change_each(result, "tools", |tool| match tool.get("outputSchema") {
                     Some(schema) if !describes_object(schema) => tool.remove("outputSchema").is_some(),
@@ -122,18 +124,6 @@ impl Neighbour for Differences {
 
     fn widen_answer(&self, result: &mut RawObject, _method: &str) {
         strip_related_task(result);
-    }
-}
-
-/// The text that says the same stays; where the server sent none, the value itself becomes one.
-fn drop_structure_of_no_object(result: &mut RawObject) {
-    if result.get("structuredContent").is_none_or(|value| value.as_bytes().first() == Some(&b'{')) {
-        return;
-    }
-    let Some(value) = result.remove("structuredContent") else { return };
-    let has_content = result.get("content").and_then(|content| content.array().ok()).is_some_and(|blocks| !blocks.is_empty());
-    if !has_content {
-        result.set("content", RawJson::of_array(&[content::text(value.as_str()).to_json()]));
     }
 }
 

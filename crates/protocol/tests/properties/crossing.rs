@@ -263,7 +263,7 @@ proptest! {
         told in select(NOTIFICATIONS),
         (from, to) in (revision(), revision()),
     ) {
-        prop_assert!(is_json(&params_for(method, open(&text), from, to)));
+        prop_assert!(is_json(&params_for(method, &open(&text), from, to)));
         let heard = notification_for(told, open(&text), from, to);
         prop_assert!(heard.as_ref().is_none_or(is_json));
         prop_assert!(from != to || heard.is_some_and(|heard| heard.to_bytes() == text));

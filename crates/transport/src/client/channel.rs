@@ -109,7 +109,7 @@ impl Channel {
         let text = outgoing::write_request(id, request, discovery.revision, &self.shared.options, Some(&client));
         tokio::select! {
             biased;
-            outcome = self.exchange(text, outcome) => outcome.and_then(|result| local::check_kind(result, discovery.revision.era())),
+            outcome = self.exchange(text, outcome) => outcome.and_then(|result| local::check_kind(result, request.method, discovery.revision.era())),
             () = cancel.cancelled() => {
                 self.tell_cancelled(id);
                 Err(Fault::Cancelled)

@@ -35,9 +35,10 @@ pub(crate) fn way(request: &Request, server: Era) -> Result<Way, Fault> {
     }
 }
 
-/// Checks the kind of a modern server's result. An unknown kind is an invalid answer (2026-07-28, `resultType`).
-pub(crate) fn check_kind(result: RawObject, era: Era) -> Result<RawObject, Fault> {
-    if era == Era::Legacy {
+/// Checks the kind of a modern server's result. An unknown kind is an invalid answer (2026-07-28, `resultType`), but to a method of
+/// an extension, which may have kinds of its own.
+pub(crate) fn check_kind(result: RawObject, method: Method, era: Era) -> Result<RawObject, Fault> {
+    if era == Era::Legacy || matches!(method, Method::Extension(_)) {
         return Ok(result);
     }
     let known = result.get("resultType").is_none_or(|kind| matches!(kind.as_str(), r#""complete""# | r#""input_required""# | r#""task""#));
@@ -111,9 +112,11 @@ mod tests {
     #[test]
     fn results_of_unknown_kind_are_none() {
         let result = |text| RawJson::from_static(text).object().unwrap();
-        assert!(check_kind(result(r#"{"resultType":"input_required"}"#), Era::Modern).is_ok());
-        assert!(check_kind(result("{}"), Era::Modern).is_ok());
-        assert!(check_kind(result(r#"{"resultType":"surprise"}"#), Era::Modern).is_err());
-        assert!(check_kind(result(r#"{"resultType":"surprise"}"#), Era::Legacy).is_ok());
+        let check = |text, method, era| check_kind(result(text), method, era).is_ok();
+        assert!(check(r#"{"resultType":"input_required"}"#, Method::ToolsCall, Era::Modern));
+        assert!(check("{}", Method::ToolsCall, Era::Modern));
+        assert!(!check(r#"{"resultType":"surprise"}"#, Method::ToolsCall, Era::Modern));
+        assert!(check(r#"{"resultType":"surprise"}"#, Method::ToolsCall, Era::Legacy));
+        assert!(check(r#"{"resultType":"surprise"}"#, Method::of_extension("vendor/thing").unwrap(), Era::Modern));
     }
 }

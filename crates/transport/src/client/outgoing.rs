@@ -2,6 +2,7 @@
 
 use sallyport_protocol::raw::write_string;
 use sallyport_protocol::request::PROTOCOL_PREFIX;
+use sallyport_protocol::revisions::params_for;
 use sallyport_protocol::{Client, Era, RawJson, RawObject, Request, Revision, ServerIdentity};
 
 use super::{Options, capability};
@@ -11,7 +12,8 @@ const ENVELOPE_BYTES: usize = 512;
 
 /// Writes a request as the message `id`, in one pass. `client` is whose request it is; `None` for our own.
 pub(crate) fn write_request(id: u64, request: &Request, revision: Revision, options: &Options, client: Option<&Client>) -> Vec<u8> {
-    let size: usize = request.params.iter().map(|(key, value)| key.len() + value.as_bytes().len() + 4).sum();
+    let params = params_for(request.method, &request.params, Revision::LATEST, revision);
+    let size: usize = params.iter().map(|(key, value)| key.len() + value.as_bytes().len() + 4).sum();
     let mut out = Vec::with_capacity(size + ENVELOPE_BYTES);
     let mut number = itoa(id);
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
@@ -20,7 +22,7 @@ pub(crate) fn write_request(id: u64, request: &Request, revision: Revision, opti
     write_string(&mut out, request.method.as_str());
     out.extend_from_slice(b",\"params\":{");
     let mut first = true;
-    for (key, value) in request.params.iter() {
+    for (key, value) in params.iter() {
         write_member(&mut out, &mut first, key, value.as_bytes());
     }
     write_meta(&mut out, first, id, request, revision, options, client);
@@ -130,6 +132,14 @@ mod tests {
         request.meta = sallyport_protocol::Meta::default();
         request.params = RawObject::new();
         assert_eq!(written(&request, Revision::V2025_11_25, None), r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{}}"#);
+    }
+
+    #[test]
+    fn an_older_server_is_told_what_its_revision_has_words_for() {
+        let params = RawJson::from_static(r#"{"argument":{"name":"a","value":""},"context":{"arguments":{}}}"#).object().unwrap();
+        let request = Request::new(Method::Complete, params);
+        assert!(written(&request, Revision::V2025_06_18, None).contains("context"));
+        assert!(!written(&request, Revision::V2025_03_26, None).contains("context"));
     }
 
     #[test]

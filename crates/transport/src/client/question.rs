@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sallyport_protocol::{BoxFuture, Era, ErrorObject, Message, RawObject, RequestId};
+use sallyport_protocol::revisions::{answer_for, question_for};
+use sallyport_protocol::{BoxFuture, Era, ErrorObject, Message, RawObject, RequestId, Revision};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::flight::Flight;
+use super::flight::{Call, Flight};
 use super::shared::Shared;
 
 /// Questions at once on one connection. People answer them; nobody answers more.
@@ -101,7 +102,7 @@ impl Questions {
         let (shared, number, key, way) = (Arc::clone(shared), flight.id, id.clone(), Arc::clone(&back));
         let asking = tokio::spawn(async move {
             let Some(call) = flight.call() else { return };
-            let message = match call.context.asker.ask(&method, params).await {
+            let message = match put(call, &method, params, shared.discovery().revision).await {
                 Ok(result) => Message::Result { id: id.clone(), result },
                 Err(error) => Message::Error { id: Some(id.clone()), error },
             };
@@ -140,4 +141,13 @@ impl Questions {
             }
         }
     }
+}
+
+/// Puts a question to the client of a call, in the words of the client's revision, and gives its answer in the server's.
+async fn put(call: &Call, method: &str, params: RawObject, server: Revision) -> Result<RawObject, ErrorObject> {
+    let client = call.context.client.revision;
+    let params = question_for(method, params, server, client)
+        .map_err(|failure| ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, failure.public.into_owned()))?;
+    let answer = call.context.asker.ask(method, params).await?;
+    Ok(answer_for(method, answer, client, server))
 }

@@ -123,7 +123,10 @@ impl Shared {
         }
     }
 
-    fn take_notification(&self, method: String, params: RawObject, flight: Option<&Arc<Flight>>) {
+    fn take_notification(&self, method: String, mut params: RawObject, flight: Option<&Arc<Flight>>) {
+        if method.starts_with("notifications/resources/") {
+            forget_subscription(&mut params);
+        }
         match method.as_str() {
             "notifications/progress" => {
                 let named = params.get("progressToken").and_then(flight::of_token).and_then(|id| self.flights.get(id));
@@ -172,6 +175,19 @@ impl Shared {
                 self.listeners.tell(&event);
             }
         }
+    }
+}
+
+/// Takes out which of our streams a message came on: it means nothing to those who are told.
+fn forget_subscription(params: &mut RawObject) {
+    let Ok(Some(mut meta)) = params.get_object("_meta") else { return };
+    if meta.remove("io.modelcontextprotocol/subscriptionId").is_none() {
+        return;
+    }
+    if meta.is_empty() {
+        params.remove("_meta");
+    } else {
+        params.set("_meta", meta.to_json());
     }
 }
 

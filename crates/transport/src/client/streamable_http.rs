@@ -183,7 +183,7 @@ impl StreamableHttp {
         if era == Era::Modern && request.method == Method::ToolsList {
             self.tool_headers.learn(self.shared.server(), request, &mut result);
         }
-        let result = local::check_kind(result, era).map_err(|fault| self.shared.failure(fault))?;
+        let result = local::check_kind(result, request.method, era).map_err(|fault| self.shared.failure(fault))?;
         Ok(Reply { result, revision: session.revision })
     }
 
@@ -203,7 +203,7 @@ impl StreamableHttp {
         let text = outgoing::write_request(ticket.flight.id, request, session.revision, &self.shared.options, client);
         let mut headers = session.headers.clone();
         if session.revision.era() == Era::Modern {
-            headers.insert(METHOD, http::HeaderValue::from_static(request.method.as_str()));
+            headers.insert(METHOD, encode_value(request.method.as_str()));
             if let Some(name) = request.name() {
                 headers.insert(NAME, encode_value(&name));
             }

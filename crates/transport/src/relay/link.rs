@@ -117,6 +117,18 @@ impl Link {
         say(&self.lines, &Message::Error { id: Some(id.clone()), error }).await;
     }
 
+    /// Sends a batch (2025-03-26) and passes on all that comes back.
+    pub(super) async fn batch(self: &Arc<Self>, line: Bytes) {
+        let error = match self.in_session(line).await {
+            Ok(exchange) => match unfold::pass_on_whole(exchange, &self.lines).await {
+                Ok(()) => return,
+                Err(fault) => told(&fault),
+            },
+            Err(fault) => told(&fault),
+        };
+        say(&self.lines, &Message::Error { id: None, error }).await;
+    }
+
     /// Sends the client's `initialize` and remembers what is agreed on.
     pub(super) async fn initialize(self: &Arc<Self>, line: Bytes, id: &RequestId) {
         let error = match self.handshake(line).await {

@@ -6,6 +6,7 @@ use sallyport_protocol::{ErrorObject, Message, RawObject, RequestId};
 use crate::client::fault::Fault;
 use crate::client::http1::Exchange;
 use crate::frame::{Line, LineWriter};
+use crate::server::parts::Parts;
 use crate::sse::SseReader;
 
 /// Bytes of one message at most: what the gateway may pass on from a server over HTTP.
@@ -49,6 +50,19 @@ pub(super) async fn pass_on(mut exchange: Exchange, id: Option<&RequestId>, line
         return Unfolded::Whole;
     }
     Unfolded::Failed(super::link::told(&Fault::Lost("its stream ended without an answer".to_owned())))
+}
+
+/// Passes on a response as it is: all messages of a stream, or what else is in it.
+pub(super) async fn pass_on_whole(exchange: Exchange, lines: &LineWriter) -> Result<(), Fault> {
+    if exchange.is("text/event-stream") {
+        pass_on(exchange, None, lines).await;
+        return Ok(());
+    }
+    let body = exchange.collect(MESSAGE_BYTES).await?;
+    if !body.is_empty() && lines.send(Parts::from(body).into_line()).await.is_err() {
+        tracing::debug!("the client reads no more");
+    }
+    Ok(())
 }
 
 fn answers(data: &Bytes, id: &RequestId) -> bool {

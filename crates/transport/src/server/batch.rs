@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::StatusCode;
 use sallyport_protocol::jsonrpc::NotAMessage;
-use sallyport_protocol::{Era, ErrorObject, Failure, FailureKind, Incoming, Message, Method};
+use sallyport_protocol::{Era, ErrorObject, Failure, FailureKind, Incoming, Message, Method, Revision};
 
 use super::answered::Answered;
 use super::asker::Outlet;
@@ -18,7 +19,7 @@ use super::parts::Parts;
 use crate::session::Session;
 
 /// Messages of one batch at most: each request of it runs at the same time.
-pub(crate) const MOST_MESSAGES: usize = 64;
+const MOST_MESSAGES: usize = 64;
 
 /// Work whose answer is awaited.
 pub(crate) enum Work {
@@ -44,7 +45,7 @@ pub(crate) struct Batch(Vec<Item>);
 
 enum Item {
     Runs(Box<Call>),
-    Answered(Parts),
+    Answered(Answered),
 }
 
 impl Batch {
@@ -53,24 +54,46 @@ impl Batch {
         for item in &mut self.0 {
             if let Item::Runs(call) = item {
                 match Pin::new(call.as_mut()).poll(cx) {
-                    Poll::Ready(answered) => *item = Item::Answered(answered.message),
+                    Poll::Ready(answered) => *item = Item::Answered(answered),
                     Poll::Pending => running = true,
                 }
             }
         }
-        if running {
-            return Poll::Pending;
-        }
+        if running { Poll::Pending } else { Poll::Ready(self.answered()) }
+    }
+
+    /// One array of all answers. What was cancelled is left out, unless everything was.
+    fn answered(&mut self) -> Answered {
+        let items = std::mem::take(&mut self.0);
+        let cancelled = items.iter().all(|item| matches!(item, Item::Answered(answered) if answered.cancelled));
         let mut text = Vec::new();
-        for (at, item) in std::mem::take(&mut self.0).into_iter().enumerate() {
-            text.push(if at == 0 { b'[' } else { b',' });
-            if let Item::Answered(message) = item {
-                text.extend_from_slice(&message.into_bytes());
+        for item in items {
+            if let Item::Answered(answered) = item
+                && (cancelled || !answered.cancelled)
+            {
+                text.push(if text.is_empty() { b'[' } else { b',' });
+                text.extend_from_slice(&answered.message.into_bytes());
             }
         }
         text.push(b']');
-        Poll::Ready(Answered::new(StatusCode::OK, Parts::from(text)))
+        Answered { cancelled, ..Answered::new(StatusCode::OK, Parts::from(text)) }
     }
+}
+
+/// Whether a text is a batch, if it is JSON at all.
+pub(crate) fn is_batch(text: &[u8]) -> bool {
+    text.trim_ascii_start().first() == Some(&b'[')
+}
+
+/// The messages of a batch that came in a session.
+///
+/// # Errors
+/// Where the session's revision has no batches, or this one is none.
+pub(crate) fn read(session: &Session, text: &Bytes) -> Result<Vec<Result<Message, NotAMessage>>, NotAMessage> {
+    if session.revision() != Some(Revision::V2025_03_26) {
+        return Err(refused("only revision 2025-03-26 has batches"));
+    }
+    Message::parse_batch(text, MOST_MESSAGES)
 }
 
 /// Begins all requests of a batch and takes its other messages; `None` where nothing in it wants an answer.
@@ -86,16 +109,16 @@ pub(crate) fn begin(
         match message {
             Ok(Message::Request { id, method, .. }) if method == Method::Initialize.as_str() => {
                 let failure = not_a_message(refused("`initialize` may not be in a batch").error);
-                items.push(Item::Answered(door.refuse(&failure, Some(Method::Initialize), Era::Legacy, Some(&id)).message));
+                items.push(Item::Answered(door.refuse(&failure, Some(Method::Initialize), Era::Legacy, Some(&id))));
             }
             Ok(Message::Request { id, method, params }) => {
                 items.push(match legacy::begin(door, session, incoming, legacy::Asked { id, method, params }, outlet.clone()) {
-                    legacy::Begun::Answered(answered) => Item::Answered(answered.message),
+                    legacy::Begun::Answered(answered) => Item::Answered(answered),
                     legacy::Begun::Call(call) => Item::Runs(call),
                 });
             }
             Ok(other) => legacy::take(session, other),
-            Err(bad) => items.push(Item::Answered(door.refuse(&not_a_message(bad.error), None, Era::Legacy, bad.id.as_ref()).message)),
+            Err(bad) => items.push(Item::Answered(door.refuse(&not_a_message(bad.error), None, Era::Legacy, bad.id.as_ref()))),
         }
     }
     (!items.is_empty()).then_some(Batch(items))

@@ -46,6 +46,9 @@ impl Future for Call {
         self.future = None;
         if let Some(session) = self.session.take() {
             session.finish(&self.id);
+            if let Err(failure) = &outcome {
+                session.questions.opens_addresses_of(failure);
+            }
         }
         let mut answered = self.door.answer(&self.id, self.method, self.revision, outcome);
         answered.cancelled |= self.cancel.is_cancelled();

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use http::{Method as HttpMethod, Response, StatusCode};
-use sallyport_protocol::{Era, Failure, FailureKind, Message};
+use sallyport_protocol::jsonrpc::NotAMessage;
+use sallyport_protocol::{Era, Failure, FailureKind, Incoming, Message};
 
 use super::asker::Outlet;
+use super::batch::{self, Work};
 use super::body::{ResponseBody, Source};
 use super::era::Spoken;
 use super::http::{Admitted, HttpDoor, bare, respond, stream};
@@ -54,19 +56,22 @@ pub(crate) async fn take(door: &Arc<HttpDoor>, admitted: Admitted) -> Response<R
     let reading = connection.reads_body();
     let taken = door.intake.read(body).await;
     drop(reading);
-    match taken {
-        Ok(taken) => match Message::parse(&taken) {
-            Ok(message) => begin(door, &session, incoming, message),
-            Err(bad) => {
-                let failure = Failure::client(FailureKind::NotAMessage(bad.error), "the body is no JSON-RPC message");
-                respond(door.door.refuse(&failure, None, Era::Legacy, bad.id.as_ref()).at_least_bad_request())
-            }
-        },
-        Err(failure) => door.refuse(&failure, &head.headers),
-    }
+    let body = match taken {
+        Ok(body) => body,
+        Err(failure) => return door.refuse(&failure, &head.headers),
+    };
+    let begun = if batch::is_batch(&body) {
+        batch::read(&session, &body).map(|messages| begin_batch(door, &session, &incoming, messages))
+    } else {
+        Message::parse(&body).map(|message| begin(door, &session, &incoming, message))
+    };
+    begun.unwrap_or_else(|bad| {
+        let failure = Failure::client(FailureKind::NotAMessage(bad.error), "the body is no JSON-RPC message");
+        respond(door.door.refuse(&failure, None, Era::Legacy, bad.id.as_ref()).at_least_bad_request())
+    })
 }
 
-fn begin(door: &Arc<HttpDoor>, session: &Arc<Session>, incoming: sallyport_protocol::Incoming, message: Message) -> Response<ResponseBody> {
+fn begin(door: &Arc<HttpDoor>, session: &Arc<Session>, incoming: &Incoming, message: Message) -> Response<ResponseBody> {
     match message {
         Message::Request { id, params, .. } if Spoken::of(params.as_ref(), None).is_modern() => {
             let failure = Failure::client(FailureKind::InvalidParams, "revision 2026-07-28 is not spoken over HTTP+SSE");
@@ -74,22 +79,38 @@ fn begin(door: &Arc<HttpDoor>, session: &Arc<Session>, incoming: sallyport_proto
         }
         Message::Request { id, method, params } => {
             let outlet = Outlet::Session(Arc::clone(session));
-            match legacy::begin(&door.door, session, &incoming, legacy::Asked { id, method, params }, outlet) {
+            match legacy::begin(&door.door, session, incoming, legacy::Asked { id, method, params }, outlet) {
                 legacy::Begun::Answered(answered) => {
                     session.news.push(answered.message.into_bytes());
                 }
-                legacy::Begun::Call(call) => {
-                    let session = Arc::clone(session);
-                    door.door.spawn(async move {
-                        let answered = call.await;
-                        if !answered.cancelled {
-                            session.news.push(answered.message.into_bytes());
-                        }
-                    });
-                }
+                legacy::Begun::Call(call) => run(door, session, Work::Call(call)),
             }
         }
         other => legacy::take(session, other),
     }
     bare(StatusCode::ACCEPTED)
+}
+
+fn begin_batch(
+    door: &Arc<HttpDoor>,
+    session: &Arc<Session>,
+    incoming: &Incoming,
+    messages: Vec<Result<Message, NotAMessage>>,
+) -> Response<ResponseBody> {
+    let outlet = Outlet::Session(Arc::clone(session));
+    if let Some(batch) = batch::begin(&door.door, session, incoming, messages, &outlet) {
+        run(door, session, Work::Batch(batch));
+    }
+    bare(StatusCode::ACCEPTED)
+}
+
+/// Puts the answer on the session's stream when it is there.
+fn run(door: &Arc<HttpDoor>, session: &Arc<Session>, work: Work) {
+    let session = Arc::clone(session);
+    door.door.spawn(async move {
+        let answered = work.await;
+        if !answered.cancelled {
+            session.news.push(answered.message.into_bytes());
+        }
+    });
 }

@@ -33,7 +33,7 @@ pub(crate) struct Asked {
 /// Begins to answer a request of a session.
 pub(crate) fn begin(door: &Arc<Door>, session: &Arc<Session>, incoming: &Incoming, asked: Asked, outlet: Outlet) -> Begun {
     let Asked { id, method: name, params } = asked;
-    let Some(method) = Method::from_name(&name).filter(|method| is_legacy(*method)) else {
+    let Some(method) = read_method(&name) else {
         let failure =
             Failure::client(FailureKind::MethodNotFound, format!("there is no method `{name}` in the revisions with a handshake"));
         return Begun::Answered(door.refuse(&failure, None, Era::Legacy, Some(&id)));
@@ -214,6 +214,15 @@ pub(crate) fn take(session: &Session, message: Message) {
         Message::Result { id, result } => session.questions.answer(&id, Ok(result)),
         Message::Error { id: Some(id), error } => session.questions.answer(&id, Err(error)),
         Message::Error { id: None, .. } | Message::Request { .. } => {}
+    }
+}
+
+/// The method of that name, unless it is one of the modern revisions alone. One that nobody here knows may belong to an extension of
+/// the server behind: the front says so.
+fn read_method(name: &str) -> Option<Method> {
+    match Method::from_name(name) {
+        Some(method) => is_legacy(method).then_some(method),
+        None => Method::of_extension(name),
     }
 }
 

@@ -11,6 +11,7 @@ mod history;
 mod room;
 
 use history::History;
+pub(crate) use history::Life;
 pub(crate) use room::Room;
 
 /// Messages that may wait before notifications are dropped: a client that reads at all is never that far behind.
@@ -57,12 +58,16 @@ impl Outgoing {
     pub(crate) fn offer(&self, message: Bytes) -> bool {
         let mut state = self.lock();
         let full = state.waiting.len() >= MOST_WAITING || state.bytes + message.len() > MOST_BYTES;
-        !full && state.add(message)
+        !full && state.admits(message.len()) && state.add(message)
     }
 
     /// Adds a message that must arrive, and says whether somebody may still read it. Who calls this bounds how many there are.
     pub(crate) fn push(&self, message: Bytes) -> bool {
-        self.lock().add(message)
+        let mut state = self.lock();
+        if !state.admits(message.len()) {
+            state.give_up();
+        }
+        state.add(message)
     }
 
     /// Adds a message unless the same one waits already: telling twice that a list has changed says nothing new.
@@ -100,7 +105,6 @@ impl Outgoing {
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
-        state.settle();
         state.wake();
     }
 
@@ -123,9 +127,9 @@ impl Outgoing {
     }
 
     /// Keeps from now on what is read, as far as there is room, so that it can be [asked for again](Self::resume).
-    pub(crate) fn keep(&self, room: &Arc<Room>) {
+    pub(crate) fn keep(&self, life: Life, room: &Arc<Room>) {
         let mut state = self.lock();
-        state.history.get_or_insert_with(|| Box::new(History::new(Arc::clone(room))));
+        state.history.get_or_insert_with(|| Box::new(History::new(life, Arc::clone(room))));
     }
 
     /// The number of the newest message that was read.
@@ -142,39 +146,35 @@ impl Outgoing {
         (!state.ended || !state.waiting.is_empty()).then(|| state.attach())
     }
 
-    /// Says that the reader has gone. What waits then counts as kept if nothing more will come.
+    /// Says that the reader has gone.
     pub(crate) fn leave(&self, reader: Reader) {
         let mut state = self.lock();
-        if state.reader == reader.0
-            && let Some(history) = &mut state.history
-        {
+        if state.reader != reader.0 {
+            return;
+        }
+        let (bytes, count) = (state.bytes, state.waiting.len());
+        if let Some(history) = &mut state.history {
             history.left();
-            state.settle();
+            if !history.admits(bytes, count) {
+                state.give_up();
+            }
         }
     }
 
-    /// Drops what was kept and is too old to be asked for; `false` where the queue has ended and nothing is left of it.
+    /// Drops what is kept if nothing happened for so long; `false` where nothing is left that could be asked for.
     pub(crate) fn forget_old(&self, age: Duration) -> bool {
         let mut state = self.lock();
         let ended = state.ended;
-        let Some(history) = &mut state.history else { return !ended };
-        if history.forget_old(age) && ended && !history.is_read() {
-            state.give_up();
-            return false;
+        let Some(history) = &mut state.history else { return false };
+        if !history.forget_old(age) || history.is_read() {
+            return true;
         }
-        true
-    }
-
-    /// Like [`forget_old`](Self::forget_old), for a queue that does not end; `false` where nothing is kept any more.
-    pub(crate) fn keep_no_longer(&self, age: Duration) -> bool {
-        let mut state = self.lock();
-        if let Some(history) = &mut state.history
-            && history.forget_old(age)
-            && !history.is_read()
-        {
-            state.history = None;
+        match history.life {
+            Life::Request if !ended => return true, // its answer is still to come
+            Life::Request => state.give_up(),
+            Life::Session => state.history = None,
         }
-        state.history.is_some()
+        false
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -225,18 +225,17 @@ impl State {
         Reader(self.reader)
     }
 
-    /// Where nobody reads and no more will come, what waits is kept as well, or all of it is given up.
-    fn settle(&mut self) {
-        let Some(history) = &mut self.history else { return };
-        if self.ended && !history.is_read() && !history.charge_waiting(self.bytes, self.waiting.len()) {
-            self.give_up();
-        }
+    /// Whether there is room for a message more. Where somebody reads, there is.
+    fn admits(&mut self, bytes: usize) -> bool {
+        self.history.as_mut().is_none_or(|history| history.admits(bytes, 1))
     }
 
+    /// Lets go of everything: what a request says is heard by nobody any more.
     fn give_up(&mut self) {
         self.waiting = VecDeque::new();
         self.bytes = 0;
         self.history = None;
+        self.ended = true;
     }
 
     fn wake(&mut self) {

@@ -65,8 +65,8 @@ impl SessionStream {
 
     /// Takes over the session's news from behind the message of number `after`; `None` where there was none such.
     pub(crate) fn resume(session: Arc<Session>, after: u64) -> Option<Self> {
-        session.resumable.keep(&session.news);
         let reader = session.news.resume(after)?;
+        session.resumable.keep(&session.news);
         Some(Self::with(session, reader))
     }
 

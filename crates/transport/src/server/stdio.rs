@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answered::Answered;
 use super::asker::Outlet;
-use super::call::{Call, Loss};
+use super::batch::{self, Work};
+use super::call::Loss;
 use super::door::Door;
 use super::era::Spoken;
 use super::subscription::Listening;
@@ -129,6 +130,9 @@ impl Desk {
     }
 
     async fn take(&self, line: &Bytes) {
+        if batch::is_batch(line) {
+            return self.take_batch(line).await;
+        }
         match Message::parse(line) {
             Ok(Message::Request { id, method, params }) => match Spoken::of(params.as_ref(), None) {
                 Spoken::Modern(meta) => self.begin_modern(modern::Asked { id, method, params, meta, headers: None }).await,
@@ -139,10 +143,22 @@ impl Desk {
         }
     }
 
+    async fn take_batch(&self, line: &Bytes) {
+        match batch::read(&self.session, line) {
+            Ok(messages) => {
+                let outlet = Outlet::Lines(self.lines.clone());
+                if let Some(batch) = batch::begin(&self.door, &self.session, &self.incoming, messages, &outlet) {
+                    self.run_work(Work::Batch(batch));
+                }
+            }
+            Err(bad) => self.refuse(bad.error, bad.id).await,
+        }
+    }
+
     async fn begin_legacy(&self, asked: legacy::Asked) {
         match legacy::begin(&self.door, &self.session, &self.incoming, asked, Outlet::Lines(self.lines.clone())) {
             legacy::Begun::Answered(answered) => self.say(answered.message.into_line()).await,
-            legacy::Begun::Call(call) => self.run_call(call),
+            legacy::Begun::Call(call) => self.run_work(Work::Call(call)),
         }
     }
 
@@ -151,7 +167,7 @@ impl Desk {
         match modern::begin(&self.door, &self.incoming, asked, outlet, Loss::MeansNothing) {
             modern::Begun::Answered(answered) => self.say(answered.message.into_line()).await,
             modern::Begun::Call(mut call) => match call.list_in(&self.session) {
-                Ok(()) => self.run_call(call),
+                Ok(()) => self.run_work(Work::Call(call)),
                 Err(failure) => self.say_refused(&failure, Some(call.method), &call.id).await,
             },
             modern::Begun::Listen(listen) => {
@@ -166,10 +182,10 @@ impl Desk {
         }
     }
 
-    fn run_call(&self, call: Box<Call>) {
+    fn run_work(&self, work: Work) {
         let lines = self.lines.clone();
         self.door.spawn(async move {
-            let answered = call.await;
+            let answered = work.await;
             if !answered.cancelled {
                 say(&lines, answered.message.into_line()).await;
             }

@@ -62,7 +62,7 @@ impl Exchange<'_> {
         let taken = self.door.intake.read(body).await;
         drop(reading);
         let body = taken?;
-        if body.trim_ascii_start().first() == Some(&b'[') { self.batch(&body, accepts) } else { self.message(&body, accepts) }
+        if batch::is_batch(&body) { self.batch(&body, accepts) } else { self.message(&body, accepts) }
     }
 
     /// Checks what the client sends and takes.
@@ -218,10 +218,7 @@ impl Exchange<'_> {
             return Ok(self.not_a_message(batch::refused("revision 2026-07-28 has no batches")));
         }
         let session = self.session()?;
-        if session.revision() != Some(Revision::V2025_03_26) {
-            return Ok(self.not_a_message(batch::refused("only revision 2025-03-26 has batches")));
-        }
-        let messages = match Message::parse_batch(body, batch::MOST_MESSAGES) {
+        let messages = match batch::read(&session, body) {
             Ok(messages) => messages,
             Err(bad) => return Ok(self.not_a_message(bad)),
         };

@@ -8,11 +8,13 @@ use sallyport_protocol::{
     Asker, Cancel, Client, Context, Discovery, Event, Failure, FailureKind, Incoming, Listener, Message, Method, RawJson, RawObject,
     Request, RequestId,
 };
+use tokio::task::AbortHandle;
 
 use super::asker::{Outlet, WayBack};
 use super::door::Door;
 use super::modern::Listen;
 use super::outgoing::{Outgoing, Reader};
+use super::task_news::TaskNews;
 use crate::session::line;
 
 /// Resources that one stream may be subscribed to; those beyond are not honoured, and the first message says so.
@@ -25,7 +27,7 @@ const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The extension that a client must declare to hear of tasks, and what it then hears.
 const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
-const TASK_CHANGED: &str = "notifications/tasks";
+pub(crate) const TASK_CHANGED: &str = "notifications/tasks";
 
 /// One stream of changes, as the front hears of it.
 pub(crate) struct Subscription {
@@ -51,10 +53,13 @@ struct KeptUp {
     incoming: Incoming,
     client: Arc<Client>,
     uris: Vec<String>,
+    /// What asks for the tasks.
+    tasks: Vec<AbortHandle>,
 }
 
 impl Drop for KeptUp {
     fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
         if !self.uris.is_empty() {
             self.door.unsubscribe(self.incoming.clone(), Arc::clone(&self.client), std::mem::take(&mut self.uris));
         }
@@ -142,16 +147,16 @@ impl Listening {
     async fn begin(door: Arc<Door>, incoming: Incoming, listen: Listen, wishes: Wishes) -> Result<Self, Failure> {
         let Listen { id, client, .. } = listen;
         let discovery = door.front.discover(&incoming).await?;
-        let mut kept_up = KeptUp { door: Arc::clone(&door), incoming: incoming.clone(), client, uris: Vec::new() };
+        let mut kept_up = KeptUp { door: Arc::clone(&door), incoming: incoming.clone(), client, uris: Vec::new(), tasks: Vec::new() };
         for uri in wishes.uris {
             if subscribe(&door, &incoming, &kept_up.client, &uri).await {
                 kept_up.uris.push(uri);
             }
         }
-        let mut task_ids = Vec::new();
+        let mut tasks = Vec::new();
         for id in wishes.task_ids.unwrap_or_default() {
-            if is_task_of(&door, &incoming, &kept_up.client, &id).await {
-                task_ids.push(id);
+            if let Some(task) = asked(&door, &incoming, &kept_up.client, Method::TasksGet, ("taskId", &id)).await {
+                tasks.push((id, task));
             }
         }
         let subscription = Arc::new(Subscription {
@@ -160,13 +165,16 @@ impl Listening {
             prompts: wishes.prompts && announces(&discovery, "prompts"),
             resources: wishes.resources && announces(&discovery, "resources"),
             uris: kept_up.uris.clone(),
-            task_ids,
+            task_ids: tasks.iter().map(|(id, _)| id.clone()).collect(),
             outgoing: Outgoing::default(),
         });
         subscription.outgoing.push(subscription.acknowledgement());
         door.front.watch(&incoming, &(Arc::clone(&subscription) as Arc<dyn Listener>));
         door.listens(&subscription);
         let reader = subscription.outgoing.attach();
+        let client = Arc::clone(&kept_up.client);
+        let news = TaskNews { door, incoming, client, subscription: Arc::downgrade(&subscription) };
+        kept_up.tasks = tasks.into_iter().map(|(id, task)| tokio::spawn(news.clone().tell(id, task)).abort_handle()).collect();
         Ok(Self { subscription, reader, _kept_up: kept_up })
     }
 
@@ -231,25 +239,26 @@ fn announces(discovery: &Discovery, list: &str) -> bool {
 
 /// Asks the front to tell when a resource changes, and says whether it will.
 async fn subscribe(door: &Arc<Door>, incoming: &Incoming, client: &Arc<Client>, uri: &str) -> bool {
-    succeeds(door, incoming, client, Method::ResourcesSubscribe, ("uri", uri)).await
+    asked(door, incoming, client, Method::ResourcesSubscribe, ("uri", uri)).await.is_some()
 }
 
-/// Whether the front knows a task as this caller's.
-async fn is_task_of(door: &Arc<Door>, incoming: &Incoming, client: &Arc<Client>, id: &str) -> bool {
-    succeeds(door, incoming, client, Method::TasksGet, ("taskId", id)).await
-}
-
-/// Whether the front answers a request well that a wish stands for.
-async fn succeeds(door: &Arc<Door>, incoming: &Incoming, client: &Arc<Client>, method: Method, parameter: (&str, &str)) -> bool {
+/// The front's answer to a request that a wish stands for; `None` where it is none.
+pub(crate) async fn asked(
+    door: &Arc<Door>,
+    incoming: &Incoming,
+    client: &Arc<Client>,
+    method: Method,
+    parameter: (&str, &str),
+) -> Option<RawObject> {
     let mut params = RawObject::new();
     params.set(parameter.0, RawJson::string(parameter.1));
     let way_back = WayBack { outlet: Outlet::Nowhere, client: Arc::clone(client), session: None, progress_token: None, level: None };
     let context = Context { client: Arc::clone(client), asker: Arc::new(way_back) as Arc<dyn Asker>, cancel: Cancel::new() };
     match door.front.serve(Request::new(method, params), incoming.clone(), context).await {
-        Ok(_) => true,
+        Ok(reply) => Some(reply.result),
         Err(failure) => {
             tracing::debug!(%failure, "a wish to hear of changes is not honoured");
-            false
+            None
         }
     }
 }

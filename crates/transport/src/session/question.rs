@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sallyport_protocol::{ErrorObject, RawObject, RequestId};
+use sallyport_protocol::{ErrorObject, Failure, FailureKind, RawObject, RequestId};
 use tokio::sync::oneshot;
 
 /// Questions that may be open at once in one session: a person answers them one by one.
@@ -62,6 +62,17 @@ impl Questions {
             addresses.remove(0);
         }
         addresses.push(id.into());
+    }
+
+    /// Notes the addresses that a failure (-32042) asks the client to open.
+    pub(crate) fn opens_addresses_of(&self, failure: &Failure) {
+        let FailureKind::Upstream(error) = &failure.kind else { return };
+        if error.code != ErrorObject::URL_ELICITATION_REQUIRED {
+            return;
+        }
+        let list = error.data.as_ref().and_then(|data| data.object().ok()?.get("elicitations")?.array().ok());
+        let elicitations = list.iter().flatten().filter_map(|elicitation| elicitation.object().ok());
+        elicitations.take(MOST_ADDRESSES).for_each(|elicitation| self.opens_address(&elicitation));
     }
 
     /// Whether a notification that an address was dealt with is for this client; it is told once.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::lock;
-use crate::server::outgoing::{Outgoing, Room};
+use crate::server::outgoing::{Life, Outgoing, Room};
 
 /// Streams of requests that have ended and are kept: clients have a few requests running, and resume within seconds.
 const MOST_ENDED: usize = 16;
@@ -73,7 +73,7 @@ impl Streams {
         let mut listed = lock(&self.listed);
         let room = self.room(&mut listed);
         listed.make_room(&room);
-        outgoing.keep(&room);
+        outgoing.keep(Life::Request, &room);
         listed.requests.push((number, Arc::clone(outgoing)));
         number
     }
@@ -81,7 +81,7 @@ impl Streams {
     /// Keeps what is read of a session's news.
     pub(crate) fn keep(&self, news: &Outgoing) {
         let room = self.room(&mut lock(&self.listed));
-        news.keep(&room);
+        news.keep(Life::Session, &room);
     }
 
     /// The stream of a request, if it is kept.
@@ -96,7 +96,7 @@ impl Streams {
         }
         let mut listed = lock(&self.listed);
         listed.requests.retain(|(_, outgoing)| outgoing.forget_old(KEPT));
-        if !news.keep_no_longer(KEPT) && listed.requests.is_empty() {
+        if !news.forget_old(KEPT) && listed.requests.is_empty() {
             *listed = Listed::default();
             self.kept.store(false, Ordering::Relaxed);
         }

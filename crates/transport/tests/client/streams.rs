@@ -82,6 +82,20 @@ async fn progress_logs_and_questions_of_a_call_reach_the_one_who_asked() {
 }
 
 #[tokio::test]
+async fn the_stream_for_questions_is_open_before_the_first_call() {
+    let (_open, stream) = Said::stream();
+    let stream = Mutex::new(Some(stream));
+    let serve = legacy(|asked| asked.result(json!({"content": []})));
+    let peer = Peer::start(move |asked| match asked.verb.as_str() {
+        "GET" => stream.lock().unwrap().take().unwrap_or_else(|| Said::nothing(405)),
+        _ => serve(asked),
+    })
+    .await;
+    let _connection = connect(&peer).await;
+    assert!(peer.asked().iter().any(|asked| asked.verb == "GET"), "{:?}", peer.posts());
+}
+
+#[tokio::test]
 async fn a_question_is_answered_while_the_call_waits() {
     let waiting: Arc<Mutex<Option<(Stream, Value)>>> = Arc::default();
     let open = Arc::clone(&waiting);

@@ -211,7 +211,7 @@ impl Stream {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-                let event = Event { id: field("id: "), retry: field("retry: "), data: field("data: ").or(field("data:")) };
+                let event = Event { id: field("id: "), retry: field("retry: "), data: field("data: ").or_else(|| field("data:")) };
                 self.text = rest.to_owned();
                 if event.data.is_some() {
                     return Some(event);

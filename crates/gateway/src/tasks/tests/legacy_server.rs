@@ -98,7 +98,7 @@ async fn a_modern_client_that_takes_tasks_gets_one_and_its_result_when_it_asks()
         (text(&over, "status"), text(&over, "resultType"), text(&over, "taskId")),
         ("completed".into(), "complete".into(), id.clone())
     );
-    assert_eq!(inner(&over, "result").to_json().as_str(), r#"{"content":[{"type":"text","text":"for nobody"}]}"#);
+    assert_eq!(inner(&over, "result").to_json().as_str(), r#"{"content":[{"type":"text","text":"for nobody"}],"resultType":"complete"}"#);
 
     client.about(Method::TasksCancel, &id).await.unwrap(); // over already, which is no error to it
     let failure = client.about(Method::TasksGet, "own-1").await.unwrap_err();

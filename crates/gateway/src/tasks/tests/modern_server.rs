@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
-use crate::upstream::tests::scripted::{Answer, now};
+use crate::plan::ServerPlan;
+use crate::upstream::tests::scripted::{Answer, now, plan};
 
 /// What the server was asked, and what its one task is at.
 #[derive(Default)]
@@ -205,6 +206,27 @@ async fn within_the_era_a_task_passes_as_it_is() {
     assert_eq!(client.ask(Method::TasksUpdate, update).await.unwrap().to_json().as_str(), r#"{"resultType":"complete"}"#);
     assert!(job.is_answered.load(Ordering::SeqCst));
     assert!(gateway.0.tasks.store.find(&Principal::key("other"), "own-1").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_must_not_be_is_refused() {
+    let (gateway, _) = house(completing()).await;
+    let failure = Program::new(&gateway, Revision::V2026_07_28, "{}").ask(Method::ToolsCall, CALL).await.unwrap_err();
+    assert!(matches!(failure.kind, FailureKind::Malformed), "a task for a client that takes none: {failure}");
+
+    let job = Arc::new(Job { asks: true, ..completing() });
+    let this = job.clone();
+    let peer = Peer::modern(move |request, _| this.answer(&request)).declaring(r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#);
+    let gateway = before_plan(&peer, ServerPlan { questions: false, ..plan() }).await;
+    for (revision, capabilities) in [(Revision::V2025_11_25, r#"{"elicitation":{}}"#), (Revision::V2026_07_28, TAKES_TASKS)] {
+        let client = Program::new(&gateway, revision, capabilities);
+        let made = client.ask(Method::ToolsCall, AS_TASK).await.unwrap();
+        let made = made.get_object("task").unwrap().unwrap_or(made);
+        let look = if revision == Revision::V2026_07_28 { Method::TasksGet } else { Method::TasksResult };
+        let failure = client.about(look, &text(&made, "taskId")).await.unwrap_err();
+        assert!(matches!(failure.kind, FailureKind::CannotCross) && failure.public.contains("does not let it"), "{failure}");
+        assert!(client.person.asked.lock().unwrap().is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -126,6 +126,23 @@ fn read_only_believes_annotations_only_of_trusted_servers() {
 }
 
 #[test]
+fn a_method_of_an_unknown_extension_must_be_allowed_on_a_server_with_rules() {
+    let own = [
+        ("plain", ServerRules::default()),
+        ("denying", deny(&["delete*"])),
+        ("naming", ServerRules { deny: globs(&["vendor/delete"]), ..allow(&["vendor/*"]) }),
+        ("reading", read_only()),
+    ];
+    let engine = engine(None, vec![], &own);
+    let method = |server, name| told(&engine, &Resource::method(server, name));
+    assert_eq!(method("plain", "vendor/thing"), "allow policy.default");
+    assert_eq!(method("denying", "vendor/thing"), "deny servers.denying.allow");
+    assert_eq!(method("naming", "vendor/thing"), "allow servers.naming.allow");
+    assert_eq!(method("naming", "vendor/delete"), "deny servers.naming.deny[0]");
+    assert_eq!(method("reading", "vendor/thing"), "deny servers.reading.read_only");
+}
+
+#[test]
 fn rules_over_servers_add_to_those_on_the_server() {
     let rules = vec![rule("git*", deny(&["*delete*"])), rule("github", allow(&["get_*"])), rule("*", deny(&["rm"]))];
     let engine = engine(None, rules, &[("gitlab", allow(&["delete_x", "list"]))]);

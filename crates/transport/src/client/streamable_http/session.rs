@@ -1,6 +1,8 @@
 //! Sessions of Streamable HTTP, how they are agreed on, and the streams that belong to them.
 
+use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
@@ -20,6 +22,10 @@ use crate::headers::{PROTOCOL_VERSION, SESSION_ID};
 
 /// Bytes of a session's id at most: it goes with every request, and servers' limits for all headers begin at 8 KiB.
 const MAX_SESSION_ID_BYTES: usize = 4 * 1024;
+
+/// How long a legacy server may take to open its stream for what belongs to no request, before the first call is sent. Many servers
+/// ask their questions there, and drop them while it is not open; some open it only once they have something to say.
+const STREAM_LIMIT: Duration = Duration::from_millis(300);
 
 /// Subscriptions that are taken over into a new session. More than clients have; beyond it they end with their session.
 const MOST_REMEMBERED: usize = 1000;
@@ -73,7 +79,9 @@ impl StreamableHttp {
             Agreed::On(discovery) => self.shared.set_discovery(discovery),
             Agreed::Nothing(fault) => return Ok(Some(fault)),
         }
-        self.follow_news();
+        if let Some(opened) = self.follow_news() {
+            let _ = timeout(STREAM_LIMIT, opened).await; // calls that ask nothing do without
+        }
         Ok(None)
     }
 
@@ -127,11 +135,17 @@ impl StreamableHttp {
         });
     }
 
-    /// Follows what the server says unasked, in the way of its era.
-    fn follow_news(self: &Arc<Self>) {
+    /// Follows what the server says unasked, in the way of its era. What is given ends when a legacy server has opened its stream, or
+    /// refused to.
+    fn follow_news(self: &Arc<Self>) -> Option<oneshot::Receiver<Infallible>> {
         let session = self.session();
+        let mut opened = None;
         let following = match (session.revision.era(), news::wanted(&self.shared.discovery())) {
-            (Era::Legacy, _) => Some(self.tasks.spawn(keep_stream(Arc::clone(self), session))),
+            (Era::Legacy, _) => {
+                let (opening, ended) = oneshot::channel();
+                opened = Some(ended);
+                Some(self.tasks.spawn(keep_stream(Arc::clone(self), session, opening)))
+            }
             (Era::Modern, Some(filter)) => Some(self.tasks.spawn(news::keep_listening(Arc::clone(self), filter))),
             (Era::Modern, None) => None,
         };
@@ -139,6 +153,7 @@ impl StreamableHttp {
         if let Some(before) = before {
             before.abort();
         }
+        opened
     }
 
     async fn shake_hands(self: &Arc<Self>, request: &Request) -> Result<Handshake, Fault> {
@@ -209,14 +224,18 @@ impl Listens for StreamableHttp {
     }
 }
 
-/// Keeps the stream open on which a legacy server says what belongs to no request. Servers without one refuse it for good.
-async fn keep_stream(http: Arc<StreamableHttp>, session: Arc<Session>) {
+/// Keeps the stream open on which a legacy server says what belongs to no request. Servers without one refuse it for good. `opening` is
+/// dropped after the first attempt.
+async fn keep_stream(http: Arc<StreamableHttp>, session: Arc<Session>, opening: oneshot::Sender<Infallible>) {
+    let mut opening = Some(opening);
     let mut backoff = Backoff::new();
     let mut broken: Option<EventStream> = None;
     loop {
         let started = Instant::now();
         let last_id = broken.as_ref().and_then(|stream| stream.reader.last_id()).map(str::to_owned);
-        match http.get(&session, last_id.as_deref()).await {
+        let answer = http.get(&session, last_id.as_deref()).await;
+        drop(opening.take());
+        match answer {
             Ok(Ok(exchange)) => {
                 if broken.is_some() && last_id.is_none() {
                     http.shared.tell_all_changed(); // what came in the meantime is lost

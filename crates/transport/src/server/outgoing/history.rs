@@ -11,21 +11,29 @@ use super::room::{Charge, Room};
 /// Messages of one stream that are kept: what a connection may hold that breaks without notice.
 const MOST_KEPT: usize = 64;
 
+/// How long a queue lives, which decides what becomes of messages that nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// As long as a request: what waits takes of the room as well, and where there is none the queue is given up.
+    Request,
+    /// As long as a session, whether somebody reads or not: the queue's own bounds are enough.
+    Session,
+}
+
 /// The newest messages that were read from a queue, with none left out in between.
 pub(super) struct History {
+    pub(super) life: Life,
     room: Arc<Room>,
     kept: VecDeque<(Bytes, Charge)>,
-    /// The room for what waits and is read by nobody.
-    waiting: Option<Charge>,
     /// When something last happened here.
     touched: Instant,
-    /// Somebody reads the queue.
-    read: bool,
+    /// Nobody reads the queue: the room for what waits.
+    unread: Option<Charge>,
 }
 
 impl History {
-    pub(super) fn new(room: Arc<Room>) -> Self {
-        Self { room, kept: VecDeque::new(), waiting: None, touched: Instant::now(), read: true }
+    pub(super) fn new(life: Life, room: Arc<Room>) -> Self {
+        Self { life, room, kept: VecDeque::new(), touched: Instant::now(), unread: None }
     }
 
     /// Keeps a message that is read now; where there is no room for it, those before it go.
@@ -53,28 +61,28 @@ impl History {
         last.into_iter().rev().map(|(text, _)| text)
     }
 
-    /// Takes room for what waits; `false` where there is none.
-    pub(super) fn charge_waiting(&mut self, bytes: usize, count: usize) -> bool {
-        self.touched = Instant::now();
-        self.waiting = self.room.take(bytes, count);
-        self.waiting.is_some()
-    }
-
     /// Somebody reads from now on.
     pub(super) fn attached(&mut self) {
         self.touched = Instant::now();
-        self.read = true;
-        self.waiting = None;
+        self.unread = None;
     }
 
     /// Nobody reads any more.
     pub(super) fn left(&mut self) {
         self.touched = Instant::now();
-        self.read = false;
+        self.unread = Some(self.room.nothing());
+    }
+
+    /// Takes room for messages that wait, where nobody reads them; `false` where there is none.
+    pub(super) fn admits(&mut self, bytes: usize, count: usize) -> bool {
+        match &mut self.unread {
+            Some(charge) if self.life == Life::Request => charge.extend(bytes, count),
+            _ => true,
+        }
     }
 
     pub(super) fn is_read(&self) -> bool {
-        self.read
+        self.unread.is_none()
     }
 
     /// Drops what is kept if nothing happened for so long, and says whether that is so.

@@ -46,6 +46,11 @@ impl Room {
         self.add(bytes).then(|| Charge { room: Arc::clone(self), bytes })
     }
 
+    /// Nothing of the room, to be extended.
+    pub(super) fn nothing(self: &Arc<Self>) -> Charge {
+        Charge { room: Arc::clone(self), bytes: 0 }
+    }
+
     /// Whether more than half of the room is taken.
     pub(crate) fn is_scarce(&self) -> bool {
         self.taken.load(Ordering::Relaxed) > self.most / 2
@@ -68,6 +73,15 @@ impl Room {
         if let Some(whole) = &self.whole {
             whole.give_back(bytes);
         }
+    }
+}
+
+impl Charge {
+    /// Takes room for `count` messages more; `false` where there is not so much.
+    pub(super) fn extend(&mut self, bytes: usize, count: usize) -> bool {
+        let Some(mut more) = self.room.take(bytes, count) else { return false };
+        self.bytes += std::mem::take(&mut more.bytes);
+        true
     }
 }
 

@@ -61,7 +61,7 @@ fn read(queue: &Outgoing, reader: Reader) -> Vec<(u64, Bytes)> {
 /// A queue that keeps what is read, in a session's room, with so many messages read.
 fn kept(messages: u8) -> (Arc<Room>, Outgoing) {
     let (room, queue) = (Room::of_door().of_session(), Outgoing::default());
-    queue.keep(&room);
+    queue.keep(Life::Request, &room);
     (0..messages).for_each(|text| assert!(queue.push(Bytes::from(vec![text]))));
     let reader = queue.attach();
     assert_eq!(read(&queue, reader).len(), usize::from(messages));
@@ -90,9 +90,9 @@ fn what_is_kept_is_bounded_in_messages_and_bytes_and_given_back() {
     let again = read(&queue, queue.resume(0).unwrap());
     assert!(again.len() == 64 && again.last().unwrap().0 == 200, "the newest are kept");
     let large = Bytes::from(vec![0; 600_000]);
+    let reader = queue.attach();
     queue.push(large.clone());
     queue.push(large);
-    let reader = queue.attach();
     assert_eq!(read(&queue, reader).len(), 2);
     assert_eq!(read(&queue, queue.resume(0).unwrap()).len(), 1, "there is room for one of them");
     assert!(room.is_scarce());
@@ -101,13 +101,34 @@ fn what_is_kept_is_bounded_in_messages_and_bytes_and_given_back() {
 }
 
 #[test]
-fn what_nobody_reads_at_the_end_is_kept_if_there_is_room_and_else_given_up() {
+fn what_nobody_reads_is_kept_if_there_is_room_and_else_given_up() {
     for (bytes, is_kept) in [(1000, true), (2_000_000, false)] {
-        let (_, queue) = kept(1);
-        assert!(queue.push(Bytes::from(vec![0; bytes])));
+        let (room, queue) = kept(1);
+        assert_eq!(queue.push(Bytes::from(vec![0; bytes])), is_kept, "{bytes}");
+        assert_eq!(queue.has_ended(), !is_kept);
         queue.end();
-        assert_eq!(queue.resume(1).is_some(), is_kept, "{bytes}");
+        assert_eq!(queue.resume(1).is_some(), is_kept);
+        assert!(!room.is_scarce());
     }
+    let (_, queue) = kept(1);
+    let half = Bytes::from(vec![0; 600_000]);
+    assert!(queue.offer(half.clone()) && !queue.offer(half), "what may be lost is lost");
+    assert!(!queue.has_ended());
+    let (_, queue) = kept(1);
+    let reader = queue.attach();
+    assert!(queue.push(Bytes::from(vec![0; 2_000_000])), "somebody reads");
+    queue.leave(reader);
+    assert!(queue.has_ended() && queue.resume(0).is_none(), "nobody does any more");
+}
+
+#[test]
+fn news_go_on_whether_somebody_reads_them_or_not() {
+    let (room, news) = (Room::of_door().of_session(), Outgoing::default());
+    news.keep(Life::Session, &room);
+    news.leave(news.attach());
+    assert!(news.push(Bytes::from(vec![0; 2_000_000])));
+    assert!(!room.is_scarce() && !news.has_ended());
+    assert_eq!(read(&news, news.resume(0).unwrap()).len(), 1);
 }
 
 #[test]
@@ -125,8 +146,8 @@ fn what_is_old_is_dropped_unless_somebody_is_still_to_read_it() {
     let (room, queue) = kept(3);
     assert!(queue.forget_old(Duration::from_secs(60)), "not old");
     assert!(queue.forget_old(Duration::ZERO), "it has not ended");
-    assert_eq!(read(&queue, queue.resume(0).unwrap()), []);
-    let reader = queue.attach();
+    let reader = queue.resume(0).unwrap();
+    assert_eq!(read(&queue, reader), []);
     queue.push(Bytes::from_static(b"answer"));
     queue.end();
     assert!(queue.forget_old(Duration::ZERO), "somebody reads it");
@@ -134,9 +155,9 @@ fn what_is_old_is_dropped_unless_somebody_is_still_to_read_it() {
     queue.leave(reader);
     assert!(!queue.forget_old(Duration::ZERO));
     let news = Outgoing::default();
-    news.keep(&room);
+    news.keep(Life::Session, &room);
     let reader = news.attach();
-    assert!(news.keep_no_longer(Duration::ZERO));
+    assert!(news.forget_old(Duration::ZERO));
     news.leave(reader);
-    assert!(!news.keep_no_longer(Duration::ZERO));
+    assert!(!news.forget_old(Duration::ZERO));
 }

@@ -1,0 +1,156 @@
+//! `skills/list` (skills extension): asked for anew each time, since nothing tells that a server's skills have changed.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use sallyport_policy::{Action, Principal, Resource};
+use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Meta, RawJson, RawObject, Reply, Request, Revision};
+
+use crate::catalogue::{extensions, uris};
+use crate::gateway::{Inner, Parts, Server};
+use crate::upstream::Upstream;
+
+/// Pages of one server's list at most; it stops a cursor that leads on for ever.
+const MOST_PAGES: usize = 100;
+/// Skills of one server in a merged list at most: far beyond what a model can be told of.
+const MOST_SKILLS: usize = 1_000;
+/// Bytes of one server's skills in a merged list at most. A skill of 512 files, the most that every client takes, is 80 KiB.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// A list that is asked for, and for whom.
+struct Asked<'a> {
+    parts: &'a Parts,
+    principal: &'a Principal,
+    meta: &'a Meta,
+    context: &'a Context,
+}
+
+impl Inner {
+    /// The skills of an endpoint that this caller may see: of one server page by page as it lists them, of several in one page.
+    pub(crate) async fn list_skills(
+        &self,
+        parts: &Parts,
+        request: Request,
+        principal: &Principal,
+        endpoint: &Endpoint,
+        context: &Context,
+    ) -> Result<Reply, Failure> {
+        parts.catalogue.load().require(request.method, endpoint)?;
+        let asked = Asked { parts, principal, meta: &request.meta, context };
+        match endpoint {
+            Endpoint::Server(name) => asked.page(&parts.server(name)?.upstream, request.params).await,
+            Endpoint::All | Endpoint::Toolset(_) if request.params.get("cursor").is_some() => {
+                Err(Failure::client(FailureKind::InvalidParams, "the list of skills has one page at this endpoint"))
+            }
+            Endpoint::All | Endpoint::Toolset(_) => Ok(asked.merged(endpoint).await),
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// A page as the server wrote it, without what the caller may not see.
+    async fn page(&self, upstream: &Upstream, params: RawObject) -> Result<Reply, Failure> {
+        let mut reply = upstream.list_skills(params, self.meta.clone(), self.context.clone()).await?;
+        let listed = skills_in(&reply.result);
+        let seen: Vec<RawJson> = listed.iter().filter(|skill| self.may_see(upstream.name(), skill)).cloned().collect();
+        if seen.len() < listed.len() {
+            reply.result.set("skills", RawJson::of_array(&seen));
+        }
+        // What is left of it depends on who asks.
+        reply.result.set("cacheScope", RawJson::from_static("\"private\""));
+        Ok(reply)
+    }
+
+    /// The skills of all servers that have any, in the order of the servers' names. A server that does not answer is left out, as
+    /// its tools are: a list of skills may be partial.
+    async fn merged(&self, endpoint: &Endpoint) -> Reply {
+        let servers = self.servers(endpoint);
+        let listed = join_all(servers.iter().map(|(upstream, label)| self.all_of(upstream, label))).await;
+        let skills: Vec<RawJson> = listed.into_iter().flatten().collect();
+        let mut result = RawObject::new();
+        result.set("skills", RawJson::of_array(&skills));
+        result.set("resultType", RawJson::from_static("\"complete\""));
+        result.set("ttlMs", RawJson::from_static("0"));
+        result.set("cacheScope", RawJson::from_static("\"private\""));
+        Reply { result, revision: Revision::LATEST }
+    }
+
+    /// The servers of an endpoint that have skills and are there, with their labels.
+    fn servers(&self, endpoint: &Endpoint) -> Vec<(Arc<Upstream>, String)> {
+        let catalogue = self.parts.catalogue.load();
+        let with_skills = catalogue.members_of(endpoint).into_iter().filter(|member| {
+            member.listing.freshness.is_shown() && member.listing.discovery.as_deref().is_some_and(extensions::has_skills)
+        });
+        with_skills
+            .filter_map(|member| {
+                let Server { upstream, .. } = self.parts.servers.get(&member.name)?;
+                Some((upstream.clone(), member.label.clone()))
+            })
+            .collect()
+    }
+
+    /// All skills of one server that the caller may see, with exposed URIs: those that came in time.
+    async fn all_of(&self, upstream: &Upstream, label: &str) -> Vec<RawJson> {
+        let mut found = Found { label, skills: Vec::new(), bytes: 0 };
+        let outcome = tokio::time::timeout(upstream.plan().timeouts.list, self.gather(upstream, &mut found)).await;
+        let why = match outcome {
+            Ok(Ok(None)) => return found.skills,
+            Ok(Ok(Some(why))) => why.to_owned(),
+            Ok(Err(failure)) => failure.public.into_owned(),
+            Err(_) => "it takes too long".to_owned(),
+        };
+        tracing::warn!(server = %upstream.name(), skills = found.skills.len(), "the list of skills is not complete: {why}");
+        found.skills
+    }
+
+    /// Gathers one server's skills page by page; says why they are not all, where they are not.
+    async fn gather(&self, upstream: &Upstream, found: &mut Found<'_>) -> Result<Option<&'static str>, Failure> {
+        // Several servers' progress towards one token would go up and down.
+        let meta = Meta { progress_token: None, ..self.meta.clone() };
+        let mut params = RawObject::new();
+        for _ in 0..MOST_PAGES {
+            let page = upstream.list_skills(params.clone(), meta.clone(), self.context.clone()).await?.result;
+            for skill in skills_in(&page).iter().filter(|skill| self.may_see(upstream.name(), skill)) {
+                if !found.add(skill) {
+                    return Ok(Some("it is longer than the gateway takes"));
+                }
+            }
+            let Some(next) = page.get("nextCursor").filter(|next| next.string_value().is_some()) else { return Ok(None) };
+            if params.get("cursor") == Some(next) {
+                return Ok(Some("the server's cursor does not move on"));
+            }
+            params.set("cursor", next.clone());
+        }
+        Ok(Some("it has more pages than the gateway takes"))
+    }
+
+    /// Whether policy lets the caller see a skill: as the resource that its URI names. One without a URI nobody can see.
+    fn may_see(&self, server: &str, skill: &RawJson) -> bool {
+        let uri = skill.object().ok().and_then(|skill| skill.get_str("uri").map(std::borrow::Cow::into_owned));
+        uri.is_some_and(|uri| self.parts.policy.allows(self.principal, Action::List, &Resource::resource(server, &uri)))
+    }
+}
+
+/// The skills of one server while its pages come in.
+struct Found<'a> {
+    label: &'a str,
+    skills: Vec<RawJson>,
+    bytes: usize,
+}
+
+impl Found<'_> {
+    /// Adds a skill under exposed URIs; `false` where there is no room left.
+    fn add(&mut self, skill: &RawJson) -> bool {
+        let Some(skill) = uris::exposed_skill(skill, self.label) else { return true };
+        self.bytes += skill.as_bytes().len();
+        if self.skills.len() == MOST_SKILLS || self.bytes > MOST_BYTES {
+            return false;
+        }
+        self.skills.push(skill);
+        true
+    }
+}
+
+fn skills_in(page: &RawObject) -> Vec<RawJson> {
+    page.get("skills").and_then(|skills| skills.array().ok()).unwrap_or_default()
+}
