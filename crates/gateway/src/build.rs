@@ -71,7 +71,8 @@ impl Gateway {
         let run_id = run_id();
         let (news, tasks) = (Arc::new(News::default()), Arc::new(Tasks::default()));
         let inner = Arc::new_cyclic(|inner| {
-            let adopter = Adopter { inner: inner.clone(), news: news.clone(), tasks: tasks.clone(), metrics: metrics.clone(), surroundings };
+            let adopter =
+                Adopter { inner: inner.clone(), news: news.clone(), tasks: tasks.clone(), metrics: metrics.clone(), surroundings };
             let servers = adopter.servers(&plan, &BTreeMap::new());
             let parts = parts(plan, identity, policy, servers, &metrics, generation(&run_id, 0));
             Inner {
@@ -131,7 +132,9 @@ impl Gateway {
         let now = self.0.parts.load_full();
         let left = before.servers.values().filter(|old| !now.servers.values().any(|new| Arc::ptr_eq(&new.upstream, &old.upstream)));
         let left: Vec<_> = left.collect();
-        self.0.questions.abandon(|name| left.iter().any(|server| **server.upstream.name() == *name));
+        let ends = |name: &str| left.iter().any(|server| **server.upstream.name() == *name);
+        self.0.questions.abandon(ends);
+        self.0.tasks.abandon(ends);
         join_all(left.into_iter().map(|server| server.upstream.stop(grace))).await;
         changes.removed.iter().for_each(|name| self.0.metrics.forget(name));
         Ok(changes)
@@ -140,6 +143,7 @@ impl Gateway {
     /// Ends all servers: calls in flight finish, for at most `grace`; then each child is told to end, and made to.
     pub async fn stop(&self, grace: Duration) {
         self.0.questions.abandon(|_| true);
+        self.0.tasks.abandon(|_| true);
         join_all(self.upstreams().iter().map(|upstream| upstream.stop(grace))).await;
     }
 
@@ -186,7 +190,8 @@ impl Adopter {
     fn listen(&self, upstream: Arc<Upstream>, kept: Option<own_rules::Identity>, plan: &Plan) -> Server {
         let toolsets = plan.toolsets.keys().map(|name| Endpoint::Toolset(name.as_str().into()));
         let merged = std::iter::once(Endpoint::All).chain(toolsets).collect();
-        let relay: Arc<dyn Listener> = Arc::new(Relay { server: upstream.name().clone(), news: self.news.clone(), tasks: self.tasks.clone(), merged });
+        let relay: Arc<dyn Listener> =
+            Arc::new(Relay { server: upstream.name().clone(), news: self.news.clone(), tasks: self.tasks.clone(), merged });
         upstream.listeners().add(&relay);
         let inner = self.inner.clone();
         upstream.on_change(Arc::new(move |_| {

@@ -165,7 +165,7 @@ impl Questions {
             Found::Outcome(outcome) => *outcome,
             Found::Waiting(running, turn) => {
                 running.inbox.answer(answers);
-                self.drive(*running, Some(turn), bound, context).await
+                self.drive(running, Some(turn), bound, context).await
             }
         }
     }
@@ -199,7 +199,7 @@ impl Questions {
         let (id, round) = turn.next();
         let state = self.sealer.seal(&State::Parked { id, round }, &bound.binding(), parked::WAITS)?;
         let reply = asking(InputRequired { questions: running.inbox.put(), state: Some(state) });
-        turn.park(Box::new(running), &reply);
+        turn.park(running, &reply);
         Ok(reply)
     }
 

@@ -154,3 +154,95 @@ impl Found<'_> {
 fn skills_in(page: &RawObject) -> Vec<RawJson> {
     page.get("skills").and_then(|skills| skills.array().ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use sallyport_protocol::Method;
+
+    use super::*;
+    use crate::tasks::tests::before;
+    use crate::upstream::tests::scripted::{Answer, NAME, Peer, context, now, object};
+
+    /// What a server that answers `skills/list` like this, where the first argument is the cursor, lists at an endpoint.
+    async fn listed(endpoint: Endpoint, page: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Result<RawObject, Failure> {
+        let peer = Peer::modern(move |request, _| match request.method {
+            Method::SkillsList => page(&request.params.get_str("cursor").unwrap_or_default()),
+            _ => now(modern(r#"{"tools":[]}"#)),
+        });
+        let peer = peer.declaring(r#"{"tools":{},"extensions":{"io.modelcontextprotocol/skills":{}}}"#);
+        let gateway = before(&peer).await;
+        let parts = gateway.0.parts.load_full();
+        let request = Request::new(Method::SkillsList, RawObject::new());
+        let reply = gateway.0.list_skills(&parts, request, &Principal::local_user(), &endpoint, &context()).await?;
+        Ok(reply.result)
+    }
+
+    fn modern(result: &str) -> Result<Reply, Failure> {
+        Ok(Reply { result: object(result), revision: Revision::LATEST })
+    }
+
+    fn skill(name: &str) -> String {
+        format!(r#"{{"uri":"skill://{name}/SKILL.md","resources":"dynamic"}}"#)
+    }
+
+    fn uris(result: &RawObject) -> Vec<String> {
+        let uri = |skill: &RawJson| skill.object().unwrap().get_str("uri").unwrap().into_owned();
+        skills_in(result).iter().map(uri).collect()
+    }
+
+    #[tokio::test]
+    async fn all_pages_of_a_server_are_merged_into_one() {
+        let merged = listed(Endpoint::All, |cursor| {
+            now(match cursor {
+                "" => modern(&format!(r#"{{"skills":[{},{{"name":"none"}},3],"nextCursor":"2"}}"#, skill("a"))),
+                _ => modern(&format!(r#"{{"skills":[{}]}}"#, skill("b/c"))),
+            })
+        });
+        let merged = merged.await.unwrap();
+        assert_eq!(uris(&merged), [format!("skill://{NAME}.mcp/a/SKILL.md"), format!("skill://{NAME}.mcp/b/c/SKILL.md")]);
+        assert!(merged.get("nextCursor").is_none());
+    }
+
+    #[tokio::test]
+    async fn at_its_own_endpoint_a_server_lists_its_pages_as_it_wrote_them() {
+        let text = format!(r#"[ {} ]"#, skill("a"));
+        let page = format!(r#"{{"skills":{text},"nextCursor":"2","ttlMs":7,"cacheScope":"public","x":1}}"#);
+        let own = listed(Endpoint::Server(NAME.into()), move |_| now(modern(&page))).await.unwrap();
+        assert_eq!(own.to_json().as_str(), format!(r#"{{"skills":{text},"nextCursor":"2","ttlMs":7,"cacheScope":"private","x":1}}"#));
+        assert!(listed(Endpoint::Server(NAME.into()), |_| now(modern("{}"))).await.unwrap_err().public.contains("`skills` is missing"));
+    }
+
+    #[tokio::test]
+    async fn a_list_without_end_is_cut() {
+        let endless = listed(Endpoint::All, |_| now(modern(&format!(r#"{{"skills":[{}],"nextCursor":"x"}}"#, skill("a")))));
+        assert_eq!(uris(&endless.await.unwrap()).len(), 2, "the first page, and the one that its cursor leads back to");
+        let pages = Arc::new(AtomicUsize::new(0));
+        let counted = pages.clone();
+        let many = listed(Endpoint::All, move |_| {
+            let next = counted.fetch_add(1, Ordering::Relaxed);
+            now(modern(&format!(r#"{{"skills":[],"nextCursor":"{next}"}}"#)))
+        });
+        assert!(uris(&many.await.unwrap()).is_empty());
+        assert_eq!(pages.load(Ordering::Relaxed), MOST_PAGES);
+        let long = vec![skill("a"); MOST_SKILLS + 1].join(",");
+        let long = listed(Endpoint::All, move |_| now(modern(&format!(r#"{{"skills":[{long}]}}"#))));
+        assert_eq!(uris(&long.await.unwrap()).len(), MOST_SKILLS);
+        let large = format!(r#"{{"uri":"skill://a/SKILL.md","x":"{}"}}"#, "x".repeat(MOST_BYTES / 2));
+        let large = listed(Endpoint::All, move |_| now(modern(&format!(r#"{{"skills":[{large},{large}]}}"#))));
+        assert_eq!(uris(&large.await.unwrap()).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_fails_or_is_slow_is_left_out() {
+        let slow = listed(Endpoint::All, |cursor| match cursor {
+            "" => now(modern(&format!(r#"{{"skills":[{}],"nextCursor":"2"}}"#, skill("a")))),
+            _ => Box::pin(std::future::pending()),
+        });
+        assert_eq!(uris(&slow.await.unwrap()).len(), 1, "what came in time");
+        let failing = listed(Endpoint::All, |_| now(Err(Failure::internal("no"))));
+        assert!(uris(&failing.await.unwrap()).is_empty());
+    }
+}

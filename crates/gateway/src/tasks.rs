@@ -145,6 +145,11 @@ impl Tasks {
         Some((task.owner.clone(), params))
     }
 
+    /// Waits no longer for what is asked by the servers that `which` names: these are about to be stopped.
+    pub(crate) fn abandon(&self, which: impl Fn(&str) -> bool) {
+        self.store.all(which).iter().filter_map(|task| task.follower()).for_each(|follower| follower.stop());
+    }
+
     /// Forgets the tasks of servers that are gone.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
         self.store.retain(is_there);

@@ -48,7 +48,8 @@ fn every_server() -> String {
 ///
 /// Globs (`*`, `?`, `[ab]`, `{a,b}`) match the whole of a tool's or prompt's own name or a resource's own URI, upper and
 /// lower case apart. `deny` wins over all; what `allow` names is allowed; with `read_only`, so is what changes nothing.
-/// As soon as `allow` or `read_only` is given, everything else is denied.
+/// As soon as `allow` or `read_only` is given, everything else is denied. A method of an extension that nobody here knows is
+/// denied as soon as any rule is given, unless `allow` names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerRules {

@@ -27,6 +27,9 @@ pub(crate) struct Server {
     /// Tools that the server offers only to clients that say they can be asked. The gateway's own session says so for all
     /// its clients, and whoever cannot be asked gets an error.
     pub(crate) asking: Vec<&'static str>,
+    /// Tools that answer with what they asked before, when another client may have been asked: nothing can be said of what a client gets
+    /// that cannot be asked.
+    pub(crate) remembering: Vec<&'static str>,
     /// Entries of lists that only one side may have, each with the reason.
     pub(crate) one_sided: Vec<(&'static str, &'static str)>,
     /// Puts files back to where they were before a visit.
@@ -38,7 +41,7 @@ pub(crate) struct Server {
 pub(crate) struct Expectation {
     /// Places that differ between two direct runs as well, each the start of a JSON pointer.
     pub(crate) unstable: Vec<&'static str>,
-    /// The server asks something back, or the answer comes later: it works within one era alone.
+    /// How it gets from one era to the other.
     pub(crate) crosses: Crossing,
 }
 
@@ -48,12 +51,10 @@ pub(crate) enum Crossing {
     /// A request and its result: always.
     #[default]
     Always,
-    /// A subscription or task: within one era; otherwise an error says so.
-    WithinOneEra,
-    /// A question to the client: within one era, if the client can be asked; otherwise an error says so.
+    /// A subscription or task: each era has its own requests for it, and those of the other are unknown there.
+    InOtherWords,
+    /// A question to the client: if the client can be asked; otherwise an error says so.
     Question,
-    /// Something the gateway does not offer on a client's behalf: an error says so.
-    Never,
 }
 
 impl Server {
@@ -92,6 +93,7 @@ impl Server {
 
     /// Marks the tools that ask as ones that only the gateway has.
     pub(crate) fn expect_nobody_asked(&mut self) {
+        self.steps.retain(|(step, _)| !step.tool().is_some_and(|tool| self.remembering.contains(&tool)));
         self.one_sided.extend(self.asking.drain(..).map(|tool| (tool, "offered only to clients that can be asked")));
     }
 
@@ -116,14 +118,9 @@ fn question(step: Step) -> (Step, Expectation) {
     (step, Expectation { crosses: Crossing::Question, ..Expectation::default() })
 }
 
-/// A step that works within one era alone, for the reason given.
-fn within_one_era(step: Step, _because: &str) -> (Step, Expectation) {
-    (step, Expectation { crosses: Crossing::WithinOneEra, ..Expectation::default() })
-}
-
-/// A step that the gateway answers with an error, for the reason given.
-fn never(step: Step, _because: &str) -> (Step, Expectation) {
-    (step, Expectation { crosses: Crossing::Never, ..Expectation::default() })
+/// A step that the other era puts otherwise, for the reason given.
+fn in_other_words(step: Step, _because: &str) -> (Step, Expectation) {
+    (step, Expectation { crosses: Crossing::InOtherWords, ..Expectation::default() })
 }
 
 /// A command with an environment of its own: the same with and without the gateway, which hands on nothing of its own.

@@ -113,7 +113,11 @@ impl Catalogue {
     }
 
     fn find_resource(&self, uri: &str, method: Method, endpoint: &Endpoint) -> Result<(&Member, Target), Failure> {
-        let missing = || Failure::client(FailureKind::ResourceNotFound(uri.to_owned()), "there is no such resource");
+        let missing = || match extensions::concern(method) {
+            // Invalid parameters in every revision (skills extension, error handling).
+            true => Failure::client(FailureKind::NotFound, "there is no such skill or directory"),
+            false => Failure::client(FailureKind::ResourceNotFound(uri.to_owned()), "there is no such resource"),
+        };
         let (member, own) = match endpoint {
             Endpoint::Server(server) => (self.members.get(server).ok_or_else(missing)?, Cow::Borrowed(uri)),
             Endpoint::All | Endpoint::Toolset(_) => {

@@ -174,7 +174,7 @@ fn skills_and_directories_are_found_where_they_are_declared() {
         (Method::SkillsGet, "none.mcp:x:a/SKILL.md"),
         (Method::SkillsGet, "skill://a/SKILL.md"),
     ] {
-        assert!(matches!(refused(method, uri, &all), FailureKind::ResourceNotFound(_)), "{uri}");
+        assert!(matches!(refused(method, uri, &all), FailureKind::NotFound), "{uri}");
     }
     assert!(matches!(refused(Method::DirectoryRead, "skill://a", &few), FailureKind::MethodNotFound));
     assert!(matches!(refused(Method::SkillsGet, "x:a", &Endpoint::Server("none".into())), FailureKind::MethodNotFound));

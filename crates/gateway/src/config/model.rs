@@ -145,7 +145,8 @@ pub struct ServerConfig {
     pub read_only: bool,
 
     /// Patterns over the server's own names of tools and prompts and its resources' URIs, which may be used. Default: not given;
-    /// with `allow` or `read_only`, whatever they do not let pass is refused, so an empty list lets nothing pass.
+    /// with `allow` or `read_only`, whatever they do not let pass is refused, so an empty list lets nothing pass. A method of an
+    /// extension that Sallyport does not know (`vendor/method`) may do anything: on a server with any rule it must be named here.
     pub allow: Option<Vec<String>>,
 
     /// Patterns, as in `allow`, over what may never be used, whatever else is said. Default: none.

@@ -34,7 +34,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Ends the call in order, in the background.
-    fn abandon(self: Box<Self>) {
+    fn abandon(self) {
         self.cancel.cancel();
         tokio::spawn(self.work);
     }
@@ -65,7 +65,7 @@ struct Slot {
 
 enum State {
     /// The call waits for its client.
-    Waiting(Box<Running>),
+    Waiting(Running),
     /// A request goes on with the call.
     UnderWay,
     /// The call has ended; its outcome is kept for a while.
@@ -82,7 +82,7 @@ pub(crate) struct Turn {
 /// What a client that comes back with a round finds.
 pub(crate) enum Found {
     /// The call, to be gone on with.
-    Waiting(Box<Running>, Turn),
+    Waiting(Running, Turn),
     /// What this round has come to already.
     Outcome(Box<Result<Reply, Failure>>),
 }
@@ -168,7 +168,7 @@ impl Parked {
 
 impl Table {
     /// Makes room for one more of `caller`. Only calls that wait are ended, and outcomes forgotten; what is under way goes on.
-    fn push_out(&mut self, caller: &CallerId) -> Vec<Box<Running>> {
+    fn push_out(&mut self, caller: &CallerId) -> Vec<Running> {
         let is_idle = |slot: &Slot| !matches!(slot.state, State::UnderWay);
         let own = self.slots.values().filter(|slot| slot.caller == *caller).count();
         let oldest = |which: &dyn Fn(&Slot) -> bool| self.slots.iter().find(|(_, slot)| is_idle(slot) && which(slot)).map(|(id, _)| *id);
@@ -185,7 +185,7 @@ impl Table {
 
 impl Slot {
     /// The call that is left to be ended, if one waits.
-    fn end(mut self) -> Option<Box<Running>> {
+    fn end(mut self) -> Option<Running> {
         self.expiry.take().iter().for_each(AbortHandle::abort);
         match self.state {
             State::Waiting(running) => Some(running),
@@ -201,7 +201,7 @@ impl Turn {
     }
 
     /// Parks the call, which asks with `reply`.
-    pub(crate) fn park(self, running: Box<Running>, reply: &Reply) {
+    pub(crate) fn park(self, running: Running, reply: &Reply) {
         let expiry = self.parked.expire(self.id, WAITS);
         self.settle(State::Waiting(running), Some(Ok(reply.clone())), expiry);
     }

@@ -210,12 +210,16 @@ impl Store {
         self.known().remove(&task.owner, &task.id);
     }
 
+    /// All tasks of the servers that `which` names.
+    pub(crate) fn all(&self, which: impl Fn(&str) -> bool) -> Vec<Arc<Task>> {
+        let known = self.known();
+        let all = known.by_owner.values().flat_map(|owned| owned.by_id.values());
+        all.filter(|task| which(&task.server)).cloned().collect()
+    }
+
     /// Forgets the tasks of servers that are gone.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
-        let mut known = self.known();
-        let all = known.by_owner.values().flat_map(|owned| owned.by_id.values());
-        let gone: Vec<_> = all.filter(|task| !is_there(&task.server)).cloned().collect();
-        gone.iter().for_each(|task| known.remove(&task.owner, &task.id));
+        self.all(|server| !is_there(server)).iter().for_each(|task| self.forget(task));
     }
 }
 

@@ -21,7 +21,7 @@ use crate::config::{self, Invocation};
 use crate::gateway::{Parts, Server};
 use crate::news::Relay;
 use crate::plan::{Origin, ServerPlan};
-use crate::upstream::tests::scripted::{NAME, Peer, Starts, object, plan, upstream};
+use crate::upstream::tests::scripted::{NAME, Peer, Starts, fine, object, plan, upstream};
 use crate::upstream::{Surroundings, Upstream};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -60,7 +60,7 @@ pub(crate) fn line(parts: &Arc<Parts>, upstream: &Arc<Upstream>, principal: &Pri
 }
 
 /// A gateway before `peer`, which has listed its tools.
-async fn before(peer: &Arc<Peer>) -> Gateway {
+pub(crate) async fn before(peer: &Arc<Peer>) -> Gateway {
     before_plan(peer, plan()).await
 }
 
@@ -162,7 +162,7 @@ fn code(failure: &Failure) -> i64 {
 
 #[tokio::test]
 async fn only_a_client_that_declares_tasks_may_speak_of_them() {
-    let gateway = before(&Peer::calling(|_, _| crate::upstream::tests::scripted::fine())).await;
+    let gateway = before(&Peer::calling(|_, _| fine())).await;
     for (revision, capabilities, expected) in [
         (Revision::V2026_07_28, r#"{"extensions":{}}"#, -32021),
         (Revision::V2026_07_28, TAKES_TASKS, -32602),
@@ -172,6 +172,25 @@ async fn only_a_client_that_declares_tasks_may_speak_of_them() {
         let program = Program::new(&gateway, revision, capabilities);
         let failure = program.about(Method::TasksGet, "nobody's").await.unwrap_err();
         assert_eq!(code(&failure), expected, "{revision} {capabilities}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_announces_tasks_in_the_form_of_its_newest_revision() {
+    let legacy = Peer::calling(|_, _| fine()).declaring(r#"{"tools":{},"tasks":{"requests":{"tools":{"call":{}}}}}"#);
+    let modern = Peer::modern(|_, _| fine()).declaring(r#"{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{},"a/b":{}}}"#);
+    let neither = Peer::calling(|_, _| fine()).declaring(r#"{"tools":{},"tasks":{"requests":{"sampling":{}}}}"#);
+    let [tasks, extensions] =
+        [r#""tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}"#, r#""io.modelcontextprotocol/tasks":{}"#];
+    for (peer, has_tasks, has_extension) in [(legacy, true, false), (modern, false, true), (neither, false, false)] {
+        let gateway = before(&peer).await;
+        for endpoint in [Endpoint::All, Endpoint::Server(NAME.into())] {
+            let client = Program { endpoint, ..Program::new(&gateway, Revision::LATEST, "{}") };
+            let discovery = gateway.discover(&client.incoming()).await.unwrap().capabilities.to_json();
+            let said = discovery.as_str();
+            assert_eq!((said.contains(tasks), said.contains(extensions)), (has_tasks, has_extension), "{said}");
+            assert_eq!(said.contains("\"tasks\""), has_tasks, "{said}");
+        }
     }
 }
 

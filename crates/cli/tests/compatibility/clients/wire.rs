@@ -43,8 +43,10 @@ fn take(way: &mut Way, id: u64, step: &Step, modern: bool, task: &mut Value) -> 
     if modern {
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": MODERN,
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": capabilities(step),
         });
+        // From this revision on the server decides on tasks.
+        params.as_object_mut().expect("params are an object").remove("task");
     }
     if step.method.starts_with("tasks/") {
         params["taskId"] = task.clone();
@@ -53,9 +55,14 @@ fn take(way: &mut Way, id: u64, step: &Step, modern: bool, task: &mut Value) -> 
     let answer = way.exchange(Some(id), method, params).expect("a request has an answer");
     if let Some(result) = answer.result.as_deref().filter(|_| step.method == "task") {
         let result: Value = serde_json::from_str(result.get()).expect("a result is JSON");
-        *task = result["task"]["taskId"].clone();
+        *task = if modern { result["taskId"].clone() } else { result["task"]["taskId"].clone() };
     }
     Reply { result: answer.result, progress: Vec::new(), error: answer.error }
+}
+
+/// What the client declares with a request: that it takes tasks, where the step is about one.
+fn capabilities(step: &Step) -> Value {
+    if step.method.starts_with("task") { json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } }) } else { json!({}) }
 }
 
 /// How messages get there.

@@ -7,18 +7,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{
-    Crossing, Expectation, Server, command, keeps_nothing, never, question, stable, stdio_configuration, unstable, within_one_era,
-};
+use super::{Crossing, Expectation, Server, command, in_other_words, keeps_nothing, question, stable, stdio_configuration, unstable};
 use crate::harness::{loopback, peers};
 use crate::visit::{Step, Target};
 
 const PROGRAM: &str = "@modelcontextprotocol/server-everything/dist/index.js";
-
-/// What a server may see is for the configuration to say, not for one of the clients that share it.
-const NO_ROOTS: &str = "the gateway tells servers of no roots, so the server does not offer it";
-/// A page to be opened by one client would be asked for on behalf of whoever shares the process.
-const NO_URLS: &str = "the gateway offers servers forms alone, so the server does not offer it";
 
 /// The two processes that serve it over HTTP, shared by the clients of one test.
 pub(crate) struct Everything {
@@ -92,12 +85,9 @@ fn everything(name: &'static str, direct: Target, configuration: String) -> Serv
             ("toggle-simulated-logging", "sends log messages at random from then on, to every later step"),
             ("simulate-research-query", "answers with a task, which `wire` alone follows"),
         ],
-        asking: vec!["trigger-sampling-request", "trigger-elicitation-request"],
-        one_sided: vec![
-            ("get-roots-list", NO_ROOTS),
-            ("trigger-url-elicitation", NO_URLS),
-            ("demo://resource/session/a.gz", "made by an earlier visit to the same process, which the gateway keeps running"),
-        ],
+        asking: vec!["get-roots-list", "trigger-sampling-request", "trigger-elicitation-request", "trigger-url-elicitation"],
+        remembering: vec!["get-roots-list"],
+        one_sided: vec![("demo://resource/session/a.gz", "made by an earlier visit to the same process, which the gateway keeps running")],
         reset: keeps_nothing(),
     }
 }
@@ -132,10 +122,10 @@ fn calls() -> Vec<(Step, Expectation)> {
 
 fn questions() -> Vec<(Step, Expectation)> {
     vec![
-        never(Step::call("get-roots-list", &json!({})), NO_ROOTS),
+        question(Step::call("get-roots-list", &json!({}))),
         question(Step::call("trigger-sampling-request", &json!({ "prompt": "six times seven", "maxTokens": 10 }))),
         question(Step::call("trigger-elicitation-request", &json!({}))),
-        never(Step::call("trigger-url-elicitation", &json!({ "url": "http://127.0.0.1/consent", "elicitationId": "e1" })), NO_URLS),
+        question(Step::call("trigger-url-elicitation", &json!({ "url": "http://127.0.0.1/consent", "elicitationId": "e1" }))),
     ]
 }
 
@@ -172,21 +162,21 @@ fn complete(reference: serde_json::Value, argument: &str, value: &str, context: 
 
 fn subscription() -> Vec<(Step, Expectation)> {
     let uri = json!({ "uri": "demo://resource/dynamic/text/1" });
-    let because = "the two eras subscribe in different ways";
+    let because = "from 2026-07-28 on there is `subscriptions/listen` instead";
     let update = json!({ "method": "notifications/resources/updated", "seconds": 8 });
     let toggle = || unstable(Step::call("toggle-subscriber-updates", &json!({})), &["/content/0/text"], "the text names the session");
     vec![
-        within_one_era(Step { method: "resources/subscribe", params: uri.clone() }, because),
+        in_other_words(Step { method: "resources/subscribe", params: uri.clone() }, because),
         toggle(),
-        within_one_era(Step { method: "wait", params: update }, because),
+        in_other_words(Step { method: "wait", params: update }, because),
         toggle(),
-        within_one_era(Step { method: "resources/unsubscribe", params: uri }, because),
+        in_other_words(Step { method: "resources/unsubscribe", params: uri }, because),
     ]
 }
 
 /// Over one of the three transports, since the work itself takes four seconds.
 fn task() -> Vec<(Step, Expectation)> {
-    let step = |step, unstable: &[&'static str]| (step, Expectation { unstable: unstable.to_vec(), crosses: Crossing::WithinOneEra });
+    let step = |step, unstable: &[&'static str]| (step, Expectation { unstable: unstable.to_vec(), crosses: Crossing::InOtherWords });
     vec![
         step(
             Step::task("simulate-research-query", &json!({ "topic": "ferries" })),

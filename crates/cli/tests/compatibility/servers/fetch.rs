@@ -22,5 +22,15 @@ pub(crate) fn server() -> Server {
         stable(Step::call("fetch", &json!({ "url": page, "raw": true, "max_length": 40, "start_index": 10 }))),
         stable(Step::prompt("fetch", &json!({ "url": page }))),
     ];
-    Server { name: "fetch", direct, configuration, steps, not_called: vec![], asking: vec![], one_sided: vec![], reset: keeps_nothing() }
+    Server {
+        name: "fetch",
+        direct,
+        configuration,
+        steps,
+        not_called: vec![],
+        asking: vec![],
+        remembering: vec![],
+        one_sided: vec![],
+        reset: keeps_nothing(),
+    }
 }

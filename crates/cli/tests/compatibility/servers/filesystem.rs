@@ -45,7 +45,17 @@ pub(crate) fn server(folder: &Path) -> Server {
         stable(Step::call("read_file", &json!({ "path": "/etc/passwd" }))),
     ];
     let reset = Box::new(|folder: &Path| lay_out(&folder.join("files")));
-    Server { name: "filesystem", direct, configuration, steps, not_called: vec![], asking: vec![], one_sided: vec![], reset }
+    Server {
+        name: "filesystem",
+        direct,
+        configuration,
+        steps,
+        not_called: vec![],
+        asking: vec![],
+        remembering: vec![],
+        one_sided: vec![],
+        reset,
+    }
 }
 
 /// The folder itself stays, since a running server holds it open.

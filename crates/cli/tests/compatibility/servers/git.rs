@@ -46,7 +46,7 @@ pub(crate) fn server(folder: &Path) -> Server {
         stable(Step::call("git_log", &json!({ "repo_path": "/somewhere/else" }))),
     ];
     let reset = Box::new(|folder: &Path| lay_out(&folder.join("repository")));
-    Server { name: "git", direct, configuration, steps, not_called: vec![], asking: vec![], one_sided: vec![], reset }
+    Server { name: "git", direct, configuration, steps, not_called: vec![], asking: vec![], remembering: vec![], one_sided: vec![], reset }
 }
 
 /// Made anew inside the same folder, since a running server's boundary holds the folder itself.

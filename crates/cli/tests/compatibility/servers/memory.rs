@@ -38,5 +38,15 @@ pub(crate) fn server(folder: &Path) -> Server {
     let reset = Box::new(|folder: &Path| {
         let _absent_is_as_good = fs::remove_file(folder.join("memory/graph.jsonl"));
     });
-    Server { name: "memory", direct, configuration, steps, not_called: vec![], asking: vec![], one_sided: vec![], reset }
+    Server {
+        name: "memory",
+        direct,
+        configuration,
+        steps,
+        not_called: vec![],
+        asking: vec![],
+        remembering: vec![],
+        one_sided: vec![],
+        reset,
+    }
 }

@@ -19,5 +19,15 @@ pub(crate) fn server() -> Server {
         ),
         stable(Step::call("get_current_time", &json!({ "timezone": "Nowhere/Land" }))),
     ];
-    Server { name: "time", direct, configuration, steps, not_called: vec![], asking: vec![], one_sided: vec![], reset: keeps_nothing() }
+    Server {
+        name: "time",
+        direct,
+        configuration,
+        steps,
+        not_called: vec![],
+        asking: vec![],
+        remembering: vec![],
+        one_sided: vec![],
+        reset: keeps_nothing(),
+    }
 }

@@ -132,6 +132,17 @@ async fn the_questions_of_a_task_wait_for_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_question_that_nobody_answers_does_not_hold_up_the_end() {
+    let (gateway, _) = house(true).await;
+    let client = Program::new(&gateway, Revision::V2026_07_28, TAKES_TASKS);
+    let id = text(&client.ask(Method::ToolsCall, CALL).await.unwrap(), "taskId");
+    client.until(&id, |status| status == "input_required").await;
+    let begun = tokio::time::Instant::now();
+    gateway.stop(Duration::from_secs(60)).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_without_tasks_gets_the_result_of_a_hidden_one() {
     for (revision, capabilities) in [(Revision::V2026_07_28, "{}"), (Revision::V2025_11_25, "{}"), (Revision::V2024_11_05, "{}")] {
         let (gateway, _) = house(false).await;

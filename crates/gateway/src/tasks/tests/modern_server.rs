@@ -209,6 +209,21 @@ async fn within_the_era_a_task_passes_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_the_merged_endpoint_a_tasks_result_has_the_uris_of_that_endpoint() {
+    let ending = r#""status":"completed","result":{"content":[{"type":"resource_link","uri":"a:1","name":"n"}]}"#;
+    for (revision, capabilities) in [(Revision::V2025_11_25, "{}"), (Revision::V2026_07_28, TAKES_TASKS)] {
+        let (gateway, _) = house(Job { ending, ..Job::default() }).await;
+        let client = Program { endpoint: Endpoint::All, ..Program::new(&gateway, revision, capabilities) };
+        let made = client.ask(Method::ToolsCall, r#"{"name":"files__t","task":{}}"#).await.unwrap();
+        let id = text(&made.get_object("task").unwrap().unwrap_or(made), "taskId");
+        client.until(&id, |status| status == "completed").await;
+        let look = if revision == Revision::V2026_07_28 { Method::TasksGet } else { Method::TasksResult };
+        let result = client.about(look, &id).await.unwrap().to_json();
+        assert!(result.as_str().contains(r#""uri":"files.mcp:a:1""#), "{revision}: {}", result.as_str());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_must_not_be_is_refused() {
     let (gateway, _) = house(completing()).await;
     let failure = Program::new(&gateway, Revision::V2026_07_28, "{}").ask(Method::ToolsCall, CALL).await.unwrap_err();
