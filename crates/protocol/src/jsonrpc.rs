@@ -64,6 +64,12 @@ pub struct ErrorObject {
 }
 
 impl ErrorObject {
+    /// Reads an error object, wherever it stands. What is none becomes an internal error that holds it as data.
+    #[must_use]
+    pub fn read(raw: &RawJson) -> Self {
+        read_error(raw)
+    }
+
     /// The text was no JSON.
     pub const PARSE: i64 = -32700;
     /// The message was no request.

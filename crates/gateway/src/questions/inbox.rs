@@ -139,7 +139,7 @@ impl Inbox {
             return Err(refused("the client did not declare the capability that this needs"));
         }
         if inside.open.len() >= MOST_QUESTIONS {
-            return Err(ErrorObject::new(ErrorObject::INTERNAL, "too many questions are open already"));
+            return Err(ErrorObject::new(ErrorObject::INVALID_REQUEST, "too many questions are open already"));
         }
         let key = match own_key(&mut params) {
             Some(key) if inside.open.iter().all(|open| open.key != key) => key,
@@ -203,7 +203,7 @@ impl Asker for Inbox {
                 Taken::Answered(answer) => Ok(answer),
                 Taken::Open { key, answered } => {
                     let _withdrawn = Withdrawn { inbox: self, key };
-                    answered.await.map_err(|_| ErrorObject::new(ErrorObject::INTERNAL, "the client did not answer"))
+                    answered.await.map_err(|_| ErrorObject::new(ErrorObject::INVALID_REQUEST, "the client did not answer"))
                 }
             }
         })

@@ -168,7 +168,8 @@ fn accepted() -> RawObject {
 }
 
 /// The client could not do what the server needs to go on.
-fn refused(method: &str, error: ErrorObject) -> Failure {
-    let text = format!("the client did not answer `{method}`: {}", error.message);
-    Failure::new(FailureKind::Upstream(ErrorObject { message: text.clone(), ..error }), FailureSource::Client, Retry::Unknown, text)
+fn refused(method: &str, mut error: ErrorObject) -> Failure {
+    error.message = format!("the client did not answer `{method}`: {}", error.message);
+    let text = error.message.clone();
+    Failure::new(FailureKind::Upstream(error), FailureSource::Client, Retry::Unknown, text)
 }

@@ -173,12 +173,7 @@ pub(crate) type Ending = Result<RawObject, ErrorObject>;
 pub(crate) fn ending(task: &RawObject) -> Option<Ending> {
     match Status::of(task)? {
         Status::Completed => task.get_object("result").ok().flatten().map(Ok),
-        Status::Failed => {
-            let error = task.get_object("error").ok().flatten()?;
-            let code = error.get("code").and_then(|code| code.decode().ok()).unwrap_or(ErrorObject::INTERNAL);
-            let message = error.get_str("message").map_or_else(|| "the task failed".to_owned(), Cow::into_owned);
-            Some(Err(ErrorObject { code, message, data: error.get("data").cloned() }))
-        }
+        Status::Failed => task.get("error").map(|error| Err(ErrorObject::read(error))),
         Status::Working | Status::InputRequired | Status::Cancelled => None,
     }
 }

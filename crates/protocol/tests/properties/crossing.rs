@@ -184,9 +184,9 @@ proptest! {
     ) {
         let Ok(narrow) = reply(open(&text), from, method, to) else { return Ok(()) };
         prop_assert_eq!(&reply(narrow.clone(), from, method, to).unwrap().to_json(), &narrow.to_json());
-        let no_meta = narrow.get("_meta").is_some_and(|meta| meta.object().is_err());
-        if no_meta || text.contains("related-task") || text.contains("\"execution\"") {
-            return Ok(()); // no older revision can say the first, and the newest not the others
+        let says_nothing = narrow.get("_meta").is_some_and(|meta| meta.object().map_or(true, |meta| meta.is_empty()));
+        if says_nothing || text.contains("related-task") || text.contains("\"execution\"") {
+            return Ok(()); // the first is nothing to keep, and the newest revision has no word for the others
         }
         let widened = reply(narrow.clone(), to, method, from).unwrap();
         prop_assert_eq!(reply(widened, from, method, to).unwrap().to_json().decode::<Value>().unwrap(), narrow.to_json().decode::<Value>().unwrap());
