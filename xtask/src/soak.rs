@@ -23,8 +23,8 @@ use verdict::Verdict;
 
 /// Between two lines on the terminal.
 const LINE: Duration = Duration::from_secs(30);
-/// Between two kills of a server: long enough that the one killed before is back.
-const KILL: Duration = Duration::from_secs(20);
+/// Between two kills of a server: long enough that the one killed before is back, and that most failures are nobody's doing.
+const KILL: Duration = Duration::from_secs(60);
 /// How long everything may take to be back where it was, after the load: outcomes are kept for a minute.
 const SETTLE: Duration = Duration::from_secs(150);
 
@@ -51,7 +51,7 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Outcome {
 
 async fn soak(repository: &Repository, options: &Options) -> Outcome {
     let mut fleet = Fleet::start(repository)?;
-    let load = Rc::new(Load::new(&fleet));
+    let load = Rc::new(Load::new(&fleet)?);
     load.warm_up().await?;
     let before = Holdings::of(&fleet);
     println!("    before the load      {before}");

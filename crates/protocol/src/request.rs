@@ -6,6 +6,9 @@ use crate::raw::{RawJson, RawObject};
 /// Prefix of the `_meta` keys that belong to the protocol (2026-07-28, `_meta`).
 pub const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
 
+/// The names under that prefix that belong to one leg alone. Extensions have names under it too, and those cross.
+const OF_ONE_LEG: [&str; 6] = ["protocolVersion", "clientInfo", "clientCapabilities", "logLevel", "subscriptionId", "serverInfo"];
+
 /// The `_meta` key with which a modern request asks for log messages.
 const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 
@@ -69,7 +72,7 @@ impl Meta {
             None if meta.get(LOG_LEVEL).is_some() => return Err(BadMeta("`logLevel` must be a string")),
             None => None,
         };
-        meta.retain(|key| !key.starts_with(PROTOCOL_PREFIX));
+        meta.retain(|key| !key.strip_prefix(PROTOCOL_PREFIX).is_some_and(|name| OF_ONE_LEG.contains(&name)));
         Ok(Self { progress_token, log_level, other: meta })
     }
 }
@@ -138,12 +141,12 @@ mod tests {
     #[test]
     fn keys_of_one_leg_go_and_all_others_stay() {
         let (meta, params) = take(
-            r#"{"name":"x","_meta":{"progressToken":5,"traceparent":"00-a","io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/logLevel":"error","com.example/k":[1]}}"#,
+            r#"{"name":"x","_meta":{"progressToken":5,"traceparent":"00-a","io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/logLevel":"error","io.modelcontextprotocol/related-task":{},"com.example/k":[1]}}"#,
         )
         .unwrap();
         assert_eq!(meta.progress_token.unwrap().as_str(), "5");
         assert_eq!(meta.log_level, Some(LogLevel::Error));
-        assert_eq!(meta.other.to_json().as_str(), r#"{"traceparent":"00-a","com.example/k":[1]}"#);
+        assert_eq!(meta.other.to_json().as_str(), r#"{"traceparent":"00-a","io.modelcontextprotocol/related-task":{},"com.example/k":[1]}"#);
         assert_eq!(params.to_json().as_str(), r#"{"name":"x"}"#);
     }
 

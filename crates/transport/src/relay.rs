@@ -64,13 +64,16 @@ where
     Ok(())
 }
 
-/// The requests of revision 2026-07-28 that run: they are cancelled by closing their connection.
+/// The requests that run. Those of revision 2026-07-28 are cancelled by closing their connection; the others by telling the gateway,
+/// and what it answers then is not passed on.
 #[derive(Default)]
 struct Running(Mutex<Vec<Entry>>);
 
 struct Entry {
     id: RequestId,
     cancel: Cancel,
+    /// It is of 2026-07-28.
+    modern: bool,
     /// It is a subscription, which does not end by itself.
     listens: bool,
 }
@@ -80,10 +83,10 @@ impl Running {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, id: &RequestId, method: &str) -> Cancel {
+    fn start(&self, id: &RequestId, method: &str, modern: bool) -> Cancel {
         let cancel = Cancel::new();
         let listens = method == Method::SubscriptionsListen.as_str();
-        self.lock().push(Entry { id: id.clone(), cancel: cancel.clone(), listens });
+        self.lock().push(Entry { id: id.clone(), cancel: cancel.clone(), modern, listens });
         cancel
     }
 
@@ -96,9 +99,9 @@ impl Running {
         self.lock().iter().filter(|entry| which(entry)).for_each(|entry| entry.cancel.cancel());
     }
 
-    /// Cancels a request, and says whether there is one.
+    /// Cancels a request, and says whether it is one of 2026-07-28.
     fn cancel(&self, id: &RequestId) -> bool {
-        self.lock().iter().find(|entry| entry.id == *id).inspect(|entry| entry.cancel.cancel()).is_some()
+        self.lock().iter().find(|entry| entry.id == *id).inspect(|entry| entry.cancel.cancel()).is_some_and(|entry| entry.modern)
     }
 }
 
@@ -142,28 +145,18 @@ impl Relay {
         };
         match message {
             Message::Request { id, method, params } if Spoken::of(params.as_ref(), None).is_modern() => {
-                let cancel = self.running.start(&id, &method);
-                let running = Arc::clone(&self.running);
-                let link = Arc::clone(&self.link);
-                self.spawn(async move {
-                    let lane = Lane::modern(&method, params.unwrap_or_default());
-                    tokio::select! {
-                        biased;
-                        () = cancel.cancelled() => {}
-                        () = link.request(line, &id, lane) => {}
-                    }
-                    running.finish(&id);
-                })
-                .await;
+                let cancel = self.running.start(&id, &method, true);
+                self.pass(line, id, Lane::modern(&method, params.unwrap_or_default()), cancel).await;
             }
             // Nothing else can be sent before its answer has come.
             Message::Request { id, method, .. } if method == Method::Initialize.as_str() => self.link.initialize(line, &id).await,
-            Message::Request { id, .. } => {
-                let link = Arc::clone(&self.link);
-                self.spawn(async move { link.request(line, &id, Lane::Legacy).await }).await;
+            Message::Request { id, method, .. } => {
+                let cancel = self.running.start(&id, &method, false);
+                self.pass(line, id, Lane::Legacy, cancel).await;
             }
             Message::Notification { method, params } if method == "notifications/cancelled" => {
                 let id = params.as_ref().and_then(|params| params.get("requestId").and_then(RequestId::from_json));
+                // Told or not, the client is not to be answered any more.
                 if !id.is_some_and(|id| self.running.cancel(&id)) {
                     self.link.tell(line).await;
                 }
@@ -176,6 +169,20 @@ impl Relay {
             }
             Message::Result { .. } | Message::Error { .. } => self.link.tell(line).await,
         }
+    }
+
+    /// Passes a request on, and its answer back unless it is cancelled before.
+    async fn pass(&self, line: Bytes, id: RequestId, lane: Lane, cancel: Cancel) {
+        let (link, running) = (Arc::clone(&self.link), Arc::clone(&self.running));
+        self.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {}
+                () = link.request(line, &id, lane) => {}
+            }
+            running.finish(&id);
+        })
+        .await;
     }
 
     async fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {

@@ -63,6 +63,11 @@ impl Fleet {
         write(&self.folder.join(CONFIGURATION), "[servers.none]\nbuiltin = { filesystem = { root = \".\" } }\n")
     }
 
+    /// Where everything of this run lies.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) fn gateway_id(&self) -> u32 {
         self.gateway.id()
     }

@@ -1,6 +1,8 @@
 //! The load: clients of every revision that come, do something, and go.
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::Write as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ pub(super) struct Load {
     visits: Cell<u64>,
     disturbances: Cell<u64>,
     failures: RefCell<Vec<String>>,
+    log: RefCell<File>,
 }
 
 /// What a client does on its visit.
@@ -58,8 +61,9 @@ impl Dice {
 }
 
 impl Load {
-    pub(super) fn new(fleet: &Fleet) -> Self {
-        Self {
+    pub(super) fn new(fleet: &Fleet) -> Outcome<Self> {
+        let log = File::create(fleet.folder().join("failures.log")).map_err(|error| format!("could not write failures.log: {error}"))?;
+        Ok(Self {
             port: fleet.gateway_port(),
             stdio: fleet.stdio(),
             stopped: Cell::new(false),
@@ -67,7 +71,8 @@ impl Load {
             visits: Cell::new(0),
             disturbances: Cell::new(0),
             failures: RefCell::default(),
-        }
+            log: RefCell::new(log),
+        })
     }
 
     /// Each revision works at each server once, so that everything is started.
@@ -104,6 +109,10 @@ impl Load {
     /// A failure is a server's death's if one was killed shortly before it or meanwhile.
     fn note(&self, begin: Instant, failure: String) {
         let is_excused = self.disturbed.get().is_some_and(|killed| killed + DISTURBANCE > begin);
+        let excused = if is_excused { "beside a kill" } else { "for no reason known" };
+        // Whoever wants to know them all finds them beside the gateway's log.
+        let _nobody_misses_a_line =
+            writeln!(self.log.borrow_mut(), "failed {excused} after {:.1} s: {failure}", begin.elapsed().as_secs_f64());
         if is_excused {
             self.disturbances.set(self.disturbances.get() + 1);
         } else {

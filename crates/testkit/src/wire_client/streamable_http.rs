@@ -38,11 +38,13 @@ struct State {
     id: Option<String>,
     schemas: Schemas,
     standing: Option<AbortHandle>,
+    /// The requests whose answers may still be coming.
+    requests: Vec<AbortHandle>,
 }
 
 impl StreamableHttp {
     pub(super) fn new(url: &str, revision: Revision, inbox: &Arc<Inbox>) -> Result<Self, Fault> {
-        let state = State { revision, is_open: false, id: None, schemas: Schemas::new(), standing: None };
+        let state = State { revision, is_open: false, id: None, schemas: Schemas::new(), standing: None, requests: Vec::new() };
         let session = Session { place: Place::parse(url)?, inbox: Arc::clone(inbox), state: Mutex::new(state) };
         Ok(Self(Arc::new(session)))
     }
@@ -82,7 +84,11 @@ impl StreamableHttp {
             let fault = ended.err().unwrap_or_else(|| Fault::Closed("the answer ended without the response".to_owned()));
             ids.into_iter().for_each(|id| own.0.inbox.settle(id, Err(fault.clone())));
         });
-        task.abort_handle()
+        let handle = task.abort_handle();
+        let mut state = self.state();
+        state.requests.retain(|request| !request.is_finished());
+        state.requests.push(handle.clone());
+        handle
     }
 
     async fn post(&self, id: u64, message: &Value) -> Result<(), Fault> {
@@ -164,12 +170,11 @@ impl StreamableHttp {
         }
     }
 
-    /// Closes the standing stream, whose task would keep the session otherwise.
+    /// Closes every stream, whose task would keep the session otherwise.
     pub(super) fn abandon(&self) {
-        let standing = self.state().standing.take();
-        if let Some(standing) = standing {
-            standing.abort();
-        }
+        let mut state = self.state();
+        let requests = std::mem::take(&mut state.requests);
+        requests.into_iter().chain(state.standing.take()).for_each(|stream| stream.abort());
     }
 
     fn headers(&self, message: Option<&Value>) -> Vec<(String, String)> {

@@ -113,8 +113,14 @@ async fn cancellation(cell: &Cell) -> Outcome {
     for _ in 0..100 {
         if cancelled(cell).await? > before {
             let answer = flight.answer_within(Duration::from_millis(100)).await;
-            let is_unanswered = matches!(answer, None | Some(Err(Fault::Closed(_))));
-            return expect(is_unanswered, "no answer to what was cancelled", &answer);
+            // With a handshake a POST has to be answered with something, and its response may be an error then.
+            let may_fail = cell.is_legacy() && cell.client.is_streamable_http();
+            let is_over = match &answer {
+                None | Some(Err(Fault::Closed(_))) => true,
+                Some(Err(_)) => may_fail,
+                Some(Ok(_)) => false,
+            };
+            return expect(is_over, "no answer to what was cancelled", &answer);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
