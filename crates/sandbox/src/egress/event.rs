@@ -6,6 +6,8 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sallyport_telemetry::ConnectionOutcome;
+
 use super::name::Name;
 
 /// How a program asked for a connection.
@@ -69,13 +71,28 @@ pub enum Refusal {
 }
 
 impl Outcome {
-    /// The word for it in figures: `ok`, `refused` or `failed`.
+    /// As what it is counted.
+    #[must_use]
+    pub fn counted(&self) -> ConnectionOutcome {
+        match self {
+            Self::Ended => ConnectionOutcome::Ok,
+            Self::Refused(_) => ConnectionOutcome::Refused,
+            Self::Failed(_) => ConnectionOutcome::Failed,
+        }
+    }
+}
+
+impl Refusal {
+    /// One word for it.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Ended => "ok",
-            Self::Refused(_) => "refused",
-            Self::Failed(_) => "failed",
+            Self::NotAllowed => "not_allowed",
+            Self::NotPublic(_) => "not_public",
+            Self::ServerName => "server_name",
+            Self::NotAsked(_) => "not_asked",
+            Self::Connections => "connections",
+            Self::Bytes => "bytes",
         }
     }
 }
@@ -103,12 +120,18 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Hears of every connection. Called on the thread that carries all of them: must not block.
+/// Hears of connections. Called on the thread that carries all of them: must not block.
 pub trait Observe: Send + Sync {
-    /// A connection is over, or was refused.
+    /// Something happened that is counted: always called.
+    fn count(&self, server: &str, outcome: ConnectionOutcome) {
+        let _not_counted = (server, outcome);
+    }
+
+    /// A connection is over, or was refused. Of each server at most 300 within a minute are told, and of refusals 20: a program must
+    /// not be able to push everything else out of a record.
     fn connection(&self, connection: &Connection);
 
-    /// A name was asked for that no destination names.
+    /// A name was asked for that no destination names; one of the 20 refusals.
     fn name_refused(&self, server: &str, name: &Name);
 }
 

@@ -55,7 +55,8 @@ fn http_answer(answer: Answer) -> &'static [u8] {
     match answer {
         Answer::Connected => b"HTTP/1.1 200 Connection established\r\n\r\n",
         Answer::Refused => {
-            b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 49\r\nConnection: close\r\n\r\nthis server's `network` does not name that place\n"
+            b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 49\r\nConnection: close\r\n\r\n\
+              this server's `network` does not name that place\n"
         }
         Answer::Failed => b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::time::Instant;
 
+use sallyport_telemetry::ConnectionOutcome;
 use tokio::sync::Semaphore;
 
 use super::allowed::{Allowed, Host, PROXY_PORT};
@@ -18,10 +19,10 @@ use crate::profile::Limits;
 /// Look-ups of one sandbox at a time: a name that nobody answers for must not hold up the other sandboxes.
 const LOOK_UPS: usize = 4;
 
-/// Refusals and connections of one sandbox that are logged within a minute: enough to see what it wants and does, too few to push
-/// everything else out of a log. All are told to the observer.
-const LOGGED_REFUSALS: u32 = 20;
-const LOGGED_CONNECTIONS: u32 = 300;
+/// Refusals and connections of one sandbox that are told within a minute: enough to see what it wants and does, too few to push
+/// everything else out of a log. All are counted.
+const TOLD_REFUSALS: u32 = 20;
+const TOLD_CONNECTIONS: u32 = 300;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Where programs that like a proxy find one.
@@ -58,8 +59,8 @@ impl Room {
             allowed,
             table: Mutex::default(),
             limits,
-            refusals: Mutex::new(Pace::new(LOGGED_REFUSALS, MINUTE)),
-            connections: Mutex::new(Pace::new(LOGGED_CONNECTIONS, MINUTE)),
+            refusals: Mutex::new(Pace::new(TOLD_REFUSALS, MINUTE)),
+            connections: Mutex::new(Pace::new(TOLD_CONNECTIONS, MINUTE)),
             look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
             surroundings,
         }
@@ -107,36 +108,35 @@ impl Room {
 
     /// Tells of a connection that is over.
     pub(super) fn tell(&self, connection: &Connection) {
-        self.surroundings.observer.connection(connection);
         let Connection { server, target, way, outcome, sent, received, lasted, .. } = connection;
-        let address = connection.address.map(tracing::field::display);
+        self.surroundings.observer.count(server, outcome.counted());
         let is_refusal = matches!(outcome, Outcome::Refused(_));
-        if !self.is_logged(if is_refusal { &self.refusals } else { &self.connections }) {
+        if !self.is_told(if is_refusal { &self.refusals } else { &self.connections }) {
             return;
         }
+        self.surroundings.observer.connection(connection);
+        let address = connection.address.map(tracing::field::display);
         if is_refusal {
-            tracing::warn!(server = &**server, target, ?way, "a program's connection was {outcome}");
+            tracing::warn!(server = &**server, target, ?way, address, "a program's connection was {outcome}");
         } else {
             tracing::info!(server = &**server, target, ?way, address, sent, received, ?lasted, "a program's connection {outcome}");
         }
     }
 
     fn refuse_name(&self, name: &Name) {
-        self.surroundings.observer.name_refused(&self.server, name);
-        if self.is_logged(&self.refusals) {
+        self.surroundings.observer.count(&self.server, ConnectionOutcome::NameRefused);
+        if self.is_told(&self.refusals) {
+            self.surroundings.observer.name_refused(&self.server, name);
             tracing::warn!(server = &*self.server, name = name.as_str(), "a program asked for a name that `network` does not name");
         }
     }
 
-    /// Whether one more of a kind is logged; says so when it was the last for a while.
-    fn is_logged(&self, kind: &Mutex<Pace>) -> bool {
+    /// Whether one more of a kind is told; says so when it was the last for a while.
+    fn is_told(&self, kind: &Mutex<Pace>) -> bool {
         let mut pace = kind.lock().unwrap_or_else(PoisonError::into_inner);
         let (count, most) = (pace.count(), pace.most());
         if count == most + 1 {
-            tracing::warn!(
-                server = &*self.server,
-                "more than {most} of its connections or refusals within a minute: the others are only counted"
-            );
+            tracing::warn!(server = &*self.server, most, "too many connections or refusals within a minute: the others are only counted");
         }
         count <= most
     }
