@@ -117,9 +117,18 @@ impl Room {
         self.surroundings.observer.connection(connection);
         let address = connection.address.map(tracing::field::display);
         if is_refusal {
-            tracing::warn!(server = &**server, target, ?way, address, "a program's connection was {outcome}");
+            tracing::warn!(server = &**server, destination = target, ?way, address, "a program's connection was {outcome}");
         } else {
-            tracing::info!(server = &**server, target, ?way, address, sent, received, ?lasted, "a program's connection {outcome}");
+            tracing::info!(
+                server = &**server,
+                destination = target,
+                ?way,
+                address,
+                sent,
+                received,
+                ?lasted,
+                "a program's connection {outcome}"
+            );
         }
     }
 
