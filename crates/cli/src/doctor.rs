@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
 use sallyport_gateway::plan::{Plan, Source};
-use sallyport_sandbox::{Host, Selection};
+use sallyport_sandbox::{Host, Network, Selection};
 use serde::Serialize;
 
 use crate::arguments::{DoctorArguments, Global};
@@ -97,7 +97,8 @@ fn servers(plan: &Plan) -> impl Iterator<Item = Finding> {
         },
         None => {
             let detail = match &server.source {
-                Source::Stdio(_) => "a program in the sandbox, without network",
+                Source::Stdio(stdio) if stdio.network == Network::None => "a program in the sandbox, without network",
+                Source::Stdio(_) => "a program in the sandbox, which reaches only the hosts that `network` names",
                 Source::Remote(_) => "elsewhere, over HTTP",
                 Source::BuiltIn(_) => "built in, confined to its folder",
             };

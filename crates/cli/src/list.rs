@@ -3,6 +3,7 @@
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
 use sallyport_gateway::plan::{ServerPlan, Source};
+use sallyport_sandbox::Network;
 use serde::Serialize;
 
 use crate::arguments::{Global, ListArguments};
@@ -49,7 +50,7 @@ fn row(server: &ServerPlan) -> Row {
     let (kind, target, sandbox, network) = match &server.source {
         Source::Stdio(program) => {
             let words = std::iter::once(program.program.clone()).chain(program.arguments.iter().map(ToString::to_string));
-            let network = program.network.iter().map(ToString::to_string).collect();
+            let network = network(&program.network);
             ("program", words.collect::<Vec<_>>().join(" "), Some(program.sandbox.name()), Some(network))
         }
         Source::Remote(remote) => ("remote", remote.public_url(), None, None),
@@ -59,6 +60,15 @@ fn row(server: &ServerPlan) -> Row {
         }
     };
     Row { name: server.name.clone(), kind, target, sandbox, network, disabled: false }
+}
+
+/// The destinations, as the configuration could write them.
+fn network(network: &Network) -> Vec<String> {
+    match network {
+        Network::None => Vec::new(),
+        Network::Only(allowed) => allowed.destinations().iter().map(ToString::to_string).collect(),
+        Network::Host => vec!["host-network".to_owned()],
+    }
 }
 
 fn described(row: &Row) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sallyport_gateway::plan::Plan;
 use sallyport_gateway::upstream::Surroundings;
-use sallyport_gateway::{BuildError, Gateway};
+use sallyport_gateway::{BuildError, Gateway, egress};
 use sallyport_protocol::ServerIdentity;
 use sallyport_sandbox::Host;
 use sallyport_telemetry::log::{self, Stderr};
@@ -42,8 +42,12 @@ impl Opened {
             Failure::new(format!("the audit records cannot be written to {}: {error}", folders.audit_file().display()))
                 .hint("no call is served without a record; free space or set XDG_STATE_HOME to a folder that can be written")
         })?;
-        let surroundings =
-            Surroundings { host: Host::this_binary(), folders: folders.clone(), identity: identity(), metrics: metrics.clone() };
+        let surroundings = Surroundings {
+            host: Host::this_binary().with_egress(egress::recorded_in(audit.clone(), metrics.clone())),
+            folders: folders.clone(),
+            identity: identity(),
+            metrics: metrics.clone(),
+        };
         let gateway = Gateway::build(plan, audit.clone(), metrics, Arc::new(surroundings)).map_err(|error| unusable(&error))?;
         Ok(Self { gateway, audit, folders })
     }

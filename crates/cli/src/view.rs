@@ -9,6 +9,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::plan::{Plan, Source};
+use sallyport_sandbox::Network;
 use sallyport_telemetry::{AuditRecord, Tap};
 use tokio::sync::watch;
 
@@ -109,9 +110,7 @@ fn lines_to_paste(plan: &Arc<Plan>) -> String {
 pub(crate) fn open_boundaries(plan: &Plan) -> Vec<(&str, &'static str)> {
     let open = |source: &Source| match source {
         Source::Stdio(stdio) if stdio.sandbox.is_none() => Some("runs without a sandbox (`sandbox = \"none\"`)"),
-        Source::Stdio(stdio) if !stdio.network.is_empty() => {
-            Some("may use the host's whole network: `network` is not yet narrowed to the hosts it names")
-        }
+        Source::Stdio(stdio) if stdio.network == Network::Host => Some("may use the host's whole network (`network = [\"host-network\"]`)"),
         _ => None,
     };
     plan.servers.iter().filter_map(|(name, server)| Some((name.as_str(), open(&server.source)?))).collect()

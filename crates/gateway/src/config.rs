@@ -4,7 +4,6 @@
 //! reloading use the same function, so that what `sallyport check` says is what happens.
 
 pub mod client_file;
-mod destination;
 mod diagnostic;
 mod discovery;
 mod duration;

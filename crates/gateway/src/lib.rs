@@ -8,6 +8,7 @@ mod about;
 pub mod build;
 mod catalogue;
 pub mod config;
+pub mod egress;
 mod failure;
 mod gateway;
 mod news;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::Glob;
-use sallyport_sandbox::{Limits, Selection};
+use sallyport_sandbox::{Limits, Network, Selection};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
 use url::Url;
@@ -176,30 +176,10 @@ pub struct StdioPlan {
     pub read: Vec<PathBuf>,
     /// Absolute paths it may read and write.
     pub write: Vec<PathBuf>,
-    /// Where it may connect to. Empty: no network at all.
-    pub network: Vec<Destination>,
+    /// What it sees of the network.
+    pub network: Network,
     /// How much of the machine it may use.
     pub limits: Limits,
-}
-
-/// A host and port that a server may connect to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Destination {
-    /// A host name in lower case (letters, digits, hyphens), an IP address, or `*` for any host.
-    pub host: String,
-    /// The TCP port; `None` for any.
-    pub port: Option<u16>,
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let brackets = self.host.contains(':');
-        match (self.port, brackets) {
-            (Some(port), true) => write!(formatter, "[{}]:{port}", self.host),
-            (Some(port), false) => write!(formatter, "{}:{port}", self.host),
-            (None, _) => formatter.write_str(&self.host),
-        }
-    }
 }
 
 /// A server elsewhere.

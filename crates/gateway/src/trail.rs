@@ -123,6 +123,7 @@ impl Trail {
             outcome,
             failure: failure.map(Into::into),
             result_bytes: result.as_ref().ok().map(|reply| reply.result.text_len() as u64),
+            sent_bytes: None,
             durations: self.durations,
         }
     }

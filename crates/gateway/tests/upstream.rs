@@ -4,6 +4,7 @@
 #[path = "upstream/remote.rs"]
 mod remote;
 
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use sallyport_protocol::{
     Asker, BoxFuture, Cancel, Client, Context, ErrorObject, Failure, FailureKind, Method, RawJson, RawObject, Reply, Request, Retry,
     Revision, ServerIdentity,
 };
-use sallyport_sandbox::Host;
-use sallyport_telemetry::{Folders, Metrics};
+use sallyport_sandbox::egress::Allowed;
+use sallyport_sandbox::{Host, Network};
+use sallyport_telemetry::{Audit, Folders, Metrics, Outcome};
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -39,15 +41,15 @@ impl Fixture {
     }
 
     fn of(mode: &str, timeouts: Timeouts, change: impl FnOnce(&mut ServerPlan)) -> Self {
+        Self::at(Host::with_launcher(launcher()), mode, timeouts, change)
+    }
+
+    fn at(host: Host, mode: &str, timeouts: Timeouts, change: impl FnOnce(&mut ServerPlan)) -> Self {
         let state = tempfile::tempdir().unwrap();
         let folder = |name: &str| state.path().join(name);
         let folders = Folders { state: folder("state"), cache: folder("cache"), config: folder("config") };
-        let surroundings = Surroundings {
-            host: Host::with_launcher(launcher()),
-            folders,
-            identity: ServerIdentity::new("sallyport", "0"),
-            metrics: Arc::new(Metrics::new()),
-        };
+        let surroundings =
+            Surroundings { host, folders, identity: ServerIdentity::new("sallyport", "0"), metrics: Arc::new(Metrics::new()) };
         let mut plan = plan(mode, timeouts);
         change(&mut plan);
         Self { upstream: Upstream::new(plan, Arc::new(surroundings)), state }
@@ -99,7 +101,7 @@ fn plan(mode: &str, timeouts: Timeouts) -> ServerPlan {
             configuration: None,
             sandbox: Default::default(),
             write: Vec::new(),
-            network: Vec::new(),
+            network: Default::default(),
             limits: Default::default(),
         }),
         start: Start::Eager,
@@ -257,6 +259,37 @@ async fn a_stopped_child_times_out_and_dies_when_told_to() {
     assert!(matches!(child.call("stop").await.unwrap_err().kind, FailureKind::TimedOut(_)));
     child.upstream.stop(Duration::from_millis(100)).await;
     assert!(!is_alive(pid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_child_does_on_its_way_out_is_recorded_and_counted() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 2]).unwrap();
+        stream.write_all(b"hello").unwrap();
+    });
+    let records = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let audit = Audit::to_file(&records.path().join("audit.jsonl"), &metrics).unwrap();
+    let tap = audit.subscribe();
+    let host = Host::with_launcher(launcher()).with_egress(sallyport_gateway::egress::recorded_in(audit, metrics.clone()));
+    let fixture = Fixture::at(host, &port.to_string(), PATIENT, |plan| {
+        let Source::Stdio(stdio) = &mut plan.source else { panic!("{plan:?}") };
+        stdio.network = Network::Only(Allowed::new(vec![format!("127.0.0.1:{port}").parse().unwrap()]).unwrap());
+    });
+    assert_eq!(fixture.text("connect").await, "hello");
+
+    let refused = tap.recv_timeout(LONG).unwrap();
+    assert_eq!((refused.method.as_str(), refused.outcome), ("network/resolve", Outcome::Denied));
+    assert_eq!(refused.target.unwrap().as_str(), "elsewhere.test");
+    // The resolver may have asked twice.
+    let made = std::iter::from_fn(|| tap.recv_timeout(LONG)).find(|record| record.method.as_str() == "network/connect").unwrap();
+    assert_eq!((made.outcome, made.sent_bytes, made.result_bytes), (Outcome::Ok, Some(2), Some(5)));
+    assert_eq!((made.server.unwrap().as_str(), made.target.unwrap().as_str()), ("child", format!("127.0.0.1:{port}").as_str()));
+    assert_eq!(made.rule.unwrap().as_str(), "servers.child.network");
+    assert!(metrics.encode().contains(r#"sallyport_server_connections_total{server="child",outcome="ok"} 1"#));
 }
 
 #[tokio::test(flavor = "multi_thread")]

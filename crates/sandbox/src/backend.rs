@@ -11,6 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::backends::{BackendConfig, os};
+use crate::egress;
 use crate::error::Error;
 use crate::instance::{Instance, Running};
 use crate::probe::Report;
@@ -39,6 +40,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
 #[derive(Clone, Debug)]
 pub struct Host {
     launcher: PathBuf,
+    egress: egress::Surroundings,
 }
 
 impl Host {
@@ -51,7 +53,17 @@ impl Host {
 
     /// Another binary whose `main` calls [`crate::enter_if_asked`] first.
     pub fn with_launcher(launcher: impl Into<PathBuf>) -> Self {
-        Self { launcher: launcher.into() }
+        Self { launcher: launcher.into(), egress: egress::Surroundings::default() }
+    }
+
+    /// The same, with these surroundings of every connection out of a sandbox.
+    #[must_use]
+    pub fn with_egress(self, egress: egress::Surroundings) -> Self {
+        Self { egress, ..self }
+    }
+
+    pub(crate) fn egress(&self) -> &egress::Surroundings {
+        &self.egress
     }
 
     pub(crate) fn launcher(&self) -> &Path {

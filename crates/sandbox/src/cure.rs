@@ -20,6 +20,9 @@ pub(crate) fn of(failure: &Failure) -> Option<String> {
         (Layer::Landlock | Layer::Root, Errno::NOSYS) => format!("run linux {OLDEST_KERNEL} or newer, built with CONFIG_SECURITY_LANDLOCK"),
         (Layer::Namespaces | Layer::Network | Layer::Root, Errno::PERM | Errno::ACCESS) => user_namespaces(errno),
         (Layer::Namespaces | Layer::Network, Errno::NOSPC) => "raise the limits below /proc/sys/user (max_*_namespaces)".to_owned(),
+        (Layer::Network, Errno::AFNOSUPPORT | Errno::OPNOTSUPP) => {
+            "IPv6 is off on this machine: name no IPv6 address in `network`".to_owned()
+        }
         (Layer::IdMappedRoots, _) => {
             "start the gateway as the ordinary user who owns the folder, or give its root CAP_SYS_ADMIN and keep the folder on \
              a file system that maps ids"

@@ -21,11 +21,12 @@ use tokio::time::timeout;
 
 use crate::backend::Host;
 use crate::cure;
+use crate::egress::{self, Room, Sockets};
 use crate::error::{Error, Failure};
 use crate::instance::{Instance, Process, Running};
 use crate::layer::Layers;
-use crate::policy::{Confinement, Policy};
-use crate::profile::{Profile, Program};
+use crate::policy::{self, Confinement, Policy};
+use crate::profile::{Network, Profile, Program};
 use crate::stderr_log::Tail;
 use crate::sys;
 use crate::sys::control::{self, Message};
@@ -44,6 +45,10 @@ const IDS: u32 = 100_000_000;
 
 /// Starts `program` inside the boundary that `profile` describes, or without one.
 pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Profile>) -> Result<Instance<Running>, Error> {
+    let room = profile.and_then(|profile| way_out(host, program, profile));
+    if room.is_some() {
+        egress::thread().map_err(|cause| unserved(&program.name, &cause))?;
+    }
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
     let (program, profile) = (program.clone(), profile.cloned());
     let started = thread::run(move || start(launcher, &program, profile.as_ref())).await??;
@@ -56,16 +61,32 @@ pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Prof
     let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(io)?;
     let watched = watch::watch(launcher, stderr, log, tail.clone()).map_err(io)?;
 
-    let (layers, inside) = match hear_in_time(control, &name).await.and_then(|heard| heard.judge(&name)) {
+    let (layers, inside, sockets) = match hear_in_time(control, &name).await.and_then(|heard| heard.judge(&name)) {
         Ok(started) => started,
         Err(error) => {
             watched.wait_a_moment().await;
             return Err(error.with_last_words(&tail.lines()));
         }
     };
+    if let Some(room) = room {
+        // If not, the program ends with `watched`, and has reached nobody.
+        egress::start(sockets, room, watched.end()).map_err(|cause| unserved(&name, &cause))?;
+    }
     let (launcher, end) = watched.keep();
     let process = Processes { inside, launcher, tail };
     Ok(Instance::new(Box::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
+}
+
+/// What serves the program's way out, if it has one.
+fn way_out(host: &Host, program: &Program, profile: &Profile) -> Option<Room> {
+    match &profile.network {
+        Network::Only(allowed) => Some(Room::new(&program.name, allowed.clone(), profile.limits.clone(), host.egress().clone())),
+        Network::None | Network::Host => None,
+    }
+}
+
+fn unserved(name: &str, cause: &io::Error) -> Error {
+    Error::io(format_args!("the way out of server {name} cannot be served"), cause)
 }
 
 /// What the launching thread hands over. Dropping it ends the launcher.
@@ -84,7 +105,7 @@ fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Res
             let (view, target) = visible::resolve(profile, program)?;
             let confinement = Confinement {
                 view,
-                network: profile.network,
+                network: policy::Network::of(&profile.network),
                 limits: profile.limits.clone(),
                 unprivileged: unprivileged_id(&program.name),
             };
@@ -129,6 +150,7 @@ struct Heard {
     server: Option<OwnedFd>,
     in_force: Option<Layers>,
     failed: Option<Failure>,
+    sockets: Sockets,
 }
 
 async fn hear_in_time(control: OwnedFd, name: &str) -> Result<Heard, Error> {
@@ -147,6 +169,8 @@ async fn hear(control: OwnedFd) -> io::Result<Heard> {
         match message {
             Message::Ender { signal } => heard.ender = descriptor.zip(Signal::from_named_raw(signal)),
             Message::Server => heard.server = descriptor,
+            Message::Names => heard.sockets.names = Some(descriptor.ok_or_else(lost)?),
+            Message::Listener => heard.sockets.listeners.push(descriptor.ok_or_else(lost)?),
             Message::InForce(layers) => heard.in_force = Some(layers),
             Message::Failed(failure) => heard.failed = Some(failure),
         }
@@ -154,9 +178,14 @@ async fn hear(control: OwnedFd) -> io::Result<Heard> {
     Ok(heard)
 }
 
+/// The kernel drops a descriptor that the gateway has no room for.
+fn lost() -> io::Error {
+    io::Error::other("a socket got lost: the gateway has too many open files")
+}
+
 impl Heard {
     /// The program runs only if every word was said and none of them was a failure.
-    fn judge(self, name: &str) -> Result<(Layers, Inside), Error> {
+    fn judge(self, name: &str) -> Result<(Layers, Inside, Sockets), Error> {
         if let Some(failure) = self.failed {
             let hint = cure::of(&failure);
             return Err(Error::from_failure(name, &failure, hint));
@@ -164,7 +193,7 @@ impl Heard {
         match (self.in_force, self.ender, self.server) {
             (Some(layers), Some((ender, signal)), Some(server)) => {
                 let inside = Inside { pid: pid_of(&server), ender, signal, server };
-                Ok((layers, inside))
+                Ok((layers, inside, self.sockets))
             }
             _ => Err(Error::new(format!("launcher of server {name} ended early"))
                 .with_hint("the binary that launches must call enter_if_asked first in main")),

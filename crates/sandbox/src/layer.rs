@@ -19,7 +19,7 @@ pub enum Layer {
     UserNamespace,
     /// Mount, pid, ipc, uts and cgroup namespaces of its own.
     Namespaces,
-    /// An empty network namespace.
+    /// A network namespace of its own: empty, or with the gateway as the only way out.
     Network,
     /// A root of its own that holds only what is visible.
     Root,

@@ -11,6 +11,7 @@
 
 mod backend;
 pub mod backends;
+pub mod egress;
 mod error;
 pub mod install;
 mod instance;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::profile::{EnvText, Limits, Network};
+use crate::egress::{Allowed, Block, PROXY_PORT};
+use crate::profile::{self, EnvText, Limits};
 
 /// One launch. It travels in a memfd: neither a command line nor an environment ever shows it.
 #[derive(Serialize, Deserialize)]
@@ -35,6 +36,44 @@ pub(crate) struct Confinement {
     pub(crate) limits: Limits,
     /// The uid and gid that a gateway run by root takes for this program.
     pub(crate) unprivileged: u32,
+}
+
+/// What of the network is there, as the launcher makes it; who may connect to what is the gateway's to say.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Network {
+    /// An empty namespace.
+    None,
+    /// A namespace with listeners that the gateway serves.
+    Only(WayOut),
+    /// The host's.
+    Host,
+}
+
+/// What there must be inside for connections to arrive at the gateway.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct WayOut {
+    /// Where listeners are made: the ports of all destinations, and the proxy's.
+    pub(crate) ports: Vec<u16>,
+    /// Addresses that are destinations themselves.
+    pub(crate) blocks: Vec<Block>,
+}
+
+impl Network {
+    pub(crate) fn of(profile: &profile::Network) -> Self {
+        match profile {
+            profile::Network::None => Self::None,
+            profile::Network::Only(allowed) => Self::Only(WayOut::of(allowed)),
+            profile::Network::Host => Self::Host,
+        }
+    }
+}
+
+impl WayOut {
+    fn of(allowed: &Allowed) -> Self {
+        let mut ports = allowed.ports();
+        ports.insert(PROXY_PORT);
+        Self { ports: ports.into_iter().collect(), blocks: allowed.blocks().collect() }
+    }
 }
 
 /// Everything of the host's files that the program sees.

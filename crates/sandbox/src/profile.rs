@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::egress::Allowed;
+
 /// What one program may see and use. Whatever is not named here is not there.
 ///
 /// Visible without being named, read-only: the system's trees, the program, its interpreter's prefix, a script's package
@@ -27,17 +29,18 @@ pub struct Profile {
 }
 
 /// What of the network a program sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Network {
     /// An empty network namespace: no interface, no route, no name is resolved.
     #[default]
     None,
+    /// A network namespace of its own, out of which only these destinations can be reached, over TCP and through the gateway.
+    Only(Allowed),
     /// The host's whole network, its loopback and its local services included.
     Host,
 }
 
-/// How much one program may use. The kernel's resource limits enforce these for each process of it.
+/// How much one program may use. The kernel's resource limits enforce the first four for each process of it, the gateway the last two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -53,6 +56,10 @@ pub struct Limits {
     pub tmp_mb: u32,
     /// Size of its own `/dev/shm`, in MiB of memory.
     pub shm_mb: u32,
+    /// Connections to one destination of `network` at a time; all destinations together have 128 at most.
+    pub connections: u32,
+    /// What may be sent to and received from one destination of `network` within an hour, together, in MiB.
+    pub network_mb: u32,
 }
 
 impl Default for Limits {
@@ -64,6 +71,8 @@ impl Default for Limits {
             file_mb: 256,     // a report or an archive fits; a runaway log does not fill the disk
             tmp_mb: 64,       // scratch files; it is memory of the machine
             shm_mb: 64,       // what container engines give
+            connections: 64,  // ten times what a browser opens to one host
+            network_mb: 4096, // ten Mbit/s for an hour: far more than answers need, far less than a disk holds
         }
     }
 }

@@ -10,6 +10,7 @@ mod identity;
 pub(crate) mod landlock;
 pub(crate) mod launcher;
 mod lifetime;
+mod network;
 mod privileges;
 mod raw;
 mod root;

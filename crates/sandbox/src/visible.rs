@@ -30,8 +30,11 @@ const SYSTEM_FILES: &[&str] = &[
     "/etc/ca-certificates/extracted",
 ];
 
+/// With a network, the names of ports and protocols.
+const NETWORK_FILES: &[&str] = &["/etc/services", "/etc/protocols"];
+
 /// With the host's network, what looking up a name needs. `resolv.conf` is a symbolic link on many hosts.
-const NETWORK_FILES: &[&str] = &["/etc/resolv.conf", "/etc/hosts", "/etc/services", "/etc/protocols"];
+const HOST_NETWORK_FILES: &[&str] = &["/etc/resolv.conf", "/etc/hosts"];
 
 /// Never shown by being named: the boundary makes its own.
 const OWN_TREES: &[&str] = &["/proc", "/sys", "/dev"];
@@ -45,10 +48,13 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
     for path in SYSTEM_TREES.iter().chain(SYSTEM_FILES) {
         builder.add_if_there(Path::new(path), Access::System);
     }
-    if profile.network == Network::Host {
-        for path in NETWORK_FILES {
-            builder.add_if_there(Path::new(path), Access::System);
-        }
+    let of_network = match profile.network {
+        Network::None => Vec::new(),
+        Network::Only(_) => NETWORK_FILES.to_vec(),
+        Network::Host => [NETWORK_FILES, HOST_NETWORK_FILES].concat(),
+    };
+    for path in of_network {
+        builder.add_if_there(Path::new(path), Access::System);
     }
     add_roots(&mut builder, profile)?;
 

@@ -1,4 +1,4 @@
-//! What is recorded of every call: who, what, the decision, the outcome, the time each step took. Never the arguments
+//! What is recorded of every call, and of every connection that a server makes: who, what, the decision, the outcome, the time each step took. Never the arguments
 //! and never the result.
 
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ use crate::{Timestamp, TraceId, hex, trace_context};
 /// hostile peers fill under 64 KiB even when every character is escaped.
 const LONGEST_TEXT: usize = 1024;
 
-/// One call. Borrowed where it is written, owned (`'static`) where a viewer reads it.
+/// One call, or one connection of a server. Borrowed where it is written, owned (`'static`) where a viewer reads it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditRecord<'a> {
@@ -39,14 +39,14 @@ pub struct AuditRecord<'a> {
     /// The revision of MCP that the client speaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Text<'a>>,
-    /// Where the call came in, such as `stdio` or `/mcp`.
+    /// Where the call came in, such as `stdio` or `/mcp`; `sandbox` for what a server itself does.
     pub endpoint: Text<'a>,
-    /// The method, such as `tools/call`.
+    /// The method, such as `tools/call`; `network/connect` or `network/resolve` for what a server itself does.
     pub method: Text<'a>,
     /// The server that it was for. Missing if none was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Text<'a>>,
-    /// The tool's or prompt's name or the resource's URI, as the server knows it.
+    /// The tool's or prompt's name or the resource's URI, as the server knows it; the `HOST:PORT` or name that a server wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Text<'a>>,
     /// What can be said of the arguments without telling them.
@@ -63,9 +63,12 @@ pub struct AuditRecord<'a> {
     /// What kind of failure it was, where the outcome is `failed` or `denied`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Text<'a>>,
-    /// Bytes of the result that went to the client.
+    /// Bytes of the result that went to the client; of a connection, those that the server received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_bytes: Option<u64>,
+    /// Bytes that the server sent on its connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes: Option<u64>,
     /// How long each step took, in microseconds. A step that was not reached is missing.
     #[serde(rename = "duration_us")]
     pub durations: Durations,

@@ -6,7 +6,7 @@
 mod handle;
 mod name;
 
-pub use handle::{BreakerState, DoorMetrics, InFlight, OpenStream, RecordsLost, ServerMetrics, UpstreamState};
+pub use handle::{BreakerState, ConnectionOutcome, DoorMetrics, InFlight, OpenStream, RecordsLost, ServerMetrics, UpstreamState};
 pub use name::{Kind, Label, MetricName};
 
 use prometheus_client::encoding::text;
@@ -43,6 +43,7 @@ pub struct Metrics {
     upstream_states: Family<Labels, Gauge>,
     breaker_states: Family<Labels, Gauge>,
     restarts: Family<Labels, Counter>,
+    connections: Family<Labels, Counter>,
     audit_lost: Counter,
 }
 
@@ -70,6 +71,7 @@ impl Metrics {
             upstream_states: register(&mut registry, MetricName::UpstreamState, Family::default()),
             breaker_states: register(&mut registry, MetricName::BreakerState, Family::default()),
             restarts: register(&mut registry, MetricName::ChildRestarts, Family::default()),
+            connections: register(&mut registry, MetricName::Connections, Family::default()),
             audit_lost: register(&mut registry, MetricName::AuditLost, Counter::default()),
             registry,
         }
@@ -85,6 +87,8 @@ impl Metrics {
             overhead: self.overheads.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
             restarts: self.restarts.get_or_create_owned(&labels),
+            connections: ConnectionOutcome::ALL
+                .map(|outcome| self.connections.get_or_create_owned(&and(&labels, "outcome", outcome.as_str()))),
             state: UpstreamState::ALL.map(|state| self.upstream_states.get_or_create_owned(&and(&labels, "state", state.as_str()))),
             breaker: BreakerState::ALL.map(|state| self.breaker_states.get_or_create_owned(&and(&labels, "state", state.as_str()))),
         }
@@ -95,6 +99,9 @@ impl Metrics {
         let labels = of_server(name);
         for outcome in Outcome::ALL {
             self.calls.remove(&and(&labels, "outcome", outcome.as_str()));
+        }
+        for outcome in ConnectionOutcome::ALL {
+            self.connections.remove(&and(&labels, "outcome", outcome.as_str()));
         }
         for state in UpstreamState::ALL {
             self.upstream_states.remove(&and(&labels, "state", state.as_str()));

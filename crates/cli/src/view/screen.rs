@@ -7,6 +7,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, Wrap};
 use sallyport_gateway::plan::{ServerPlan, Source};
 use sallyport_gateway::upstream::{Upstream, UpstreamState};
+use sallyport_sandbox::Network;
 use sallyport_telemetry::{AuditRecord, Outcome};
 
 use super::{Page, View};
@@ -84,8 +85,11 @@ fn boundary(plan: &ServerPlan) -> (&'static str, bool) {
         Source::BuiltIn(_) => ("built in, confined to its folder", false),
         Source::Remote(_) => ("elsewhere", false),
         Source::Stdio(stdio) if stdio.sandbox.is_none() => ("NO SANDBOX", true),
-        Source::Stdio(stdio) if stdio.network.is_empty() => ("sandbox, no network", false),
-        Source::Stdio(_) => ("sandbox, WHOLE NETWORK", true),
+        Source::Stdio(stdio) => match stdio.network {
+            Network::None => ("sandbox, no network", false),
+            Network::Only(_) => ("sandbox, named hosts only", false),
+            Network::Host => ("sandbox, WHOLE NETWORK", true),
+        },
     }
 }
 

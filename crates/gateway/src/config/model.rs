@@ -112,8 +112,12 @@ pub struct ServerConfig {
     /// read-only, and so does the configuration itself. Default: none, because few servers need it.
     pub write: Vec<String>,
 
-    /// Where the program may connect to: `HOST`, `HOST:PORT`, or `*`. Default: nowhere, because a server that cannot reach the
-    /// network cannot send anything away. For now, naming any host opens the host's whole network to the program.
+    /// Where the program may connect to, over TCP: a name (`api.github.com`), every name below one (`*.example.com`), every name (`*`),
+    /// an IP address or a block of them (`10.0.0.0/8`), each with `:PORT` or `:PORT,PORT` behind it, else ports 80 and 443; an IPv6
+    /// address with ports in brackets. Names are resolved by the gateway; what they resolve to must be public, or be named as an address
+    /// too. TLS must ask for the name that was resolved. A program that likes a proxy finds HTTP `CONNECT` and SOCKS5 at
+    /// `198.18.0.1:3128`. `host-network`, alone, shows it the whole network of this machine instead, its local services included. Default:
+    /// nowhere, because a server that cannot reach the network cannot send anything away.
     pub network: Vec<String>,
 
     /// How much of the machine the program may use, where its boundary can hold it to that.

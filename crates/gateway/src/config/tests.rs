@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use sallyport_sandbox::Network;
+
 use super::*;
 use crate::plan::Source;
 
@@ -121,12 +123,16 @@ command = ["docker", "run", "-i", "mcp/github"]
 [servers.git-hub]
 command = ["sh", "-c", "echo ${HOME}", "${env:"]
 env = { "A=B" = "x", TOKEN = "env:not a name" }
-network = ["https://a.com", "a.com:0"]
+network = ["https://a.com", "a.com:0", "localhost:80"]
 read = ["~other/x"]
 headers = { A = "b" }
 allow = ["[a"]
 retry = ["{a"]
 timeouts = { call = "10", call_max = "1s", list = "0s" }
+
+[servers.everywhere]
+command = ["a"]
+network = ["host-network", "a.com"]
 
 [servers.remote]
 url = "ftp://a.com"
@@ -174,6 +180,10 @@ builtin = { filesystem = { root = "~" } }
 
 [toolsets.set]
 tools = ["flies__*"]
+
+[servers.everywhere]
+command = ["server"]
+network = ["host-network"]
 "#,
     );
     insta::assert_snapshot!(told);
@@ -226,7 +236,8 @@ timeouts = { call = "15m" }
     assert_eq!(program.folder, Some(folder.join("sub")));
     assert_eq!(program.write, [folder.join("data"), "/home/me/notes".into()]);
     assert!(program.read.is_empty(), "naming `write` is naming the roots");
-    assert_eq!(program.network[0].to_string(), "api.github.com:443");
+    let Network::Only(allowed) = &program.network else { panic!("{:?}", program.network) };
+    assert_eq!(allowed.destinations()[0].to_string(), "api.github.com:443");
     assert_eq!(program.limits.memory_mb, 512);
     let timeouts = plan.servers["github"].timeouts;
     assert_eq!((timeouts.call.as_secs(), timeouts.call_max.as_secs()), (900, 900));
@@ -236,7 +247,7 @@ timeouts = { call = "15m" }
 fn a_program_that_names_no_root_may_read_the_project() {
     let plan = toml("[servers.a]\ncommand = [\"a\"]\n").unwrap();
     let program = stdio(&plan, "a");
-    assert_eq!((program.read.as_slice(), program.write.len(), program.network.len()), (&[plan.origin.folder.clone()][..], 0, 0));
+    assert_eq!((program.read.as_slice(), program.write.len(), &program.network), (&[plan.origin.folder.clone()][..], 0, &Network::None));
     assert!(!program.sandbox.is_none());
 }
 

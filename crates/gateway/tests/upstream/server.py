@@ -1,16 +1,18 @@
 """A small MCP server of the legacy era that misbehaves as it is told: by its tools, and by its arguments.
 
-Arguments: exit (at once), probe-shy (ends at an unknown first request), slow-list (the second tools/list takes for ever).
+Arguments: exit (at once), probe-shy (ends at an unknown first request), slow-list (the second tools/list takes for ever), or a port of
+127.0.0.1 to connect to.
 """
 
 import json
 import os
 import signal
+import socket
 import sys
 import time
 
 MODE = sys.argv[1] if len(sys.argv) > 1 else ""
-TOOLS = ["echo", "pid", "environment", "die", "leave", "hang", "work", "babble", "malformed", "huge", "close", "deafen", "grow", "stop"]
+TOOLS = ["echo", "pid", "environment", "die", "leave", "hang", "work", "babble", "malformed", "huge", "close", "deafen", "grow", "stop", "connect"]
 DEAF = []
 lists = 0
 
@@ -58,6 +60,13 @@ def call(name, arguments, token):
     if name == "grow":
         TOOLS.append("grown")
         say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+    if name == "connect":
+        try:
+            socket.getaddrinfo("elsewhere.test", 80)
+        except socket.gaierror:
+            with socket.create_connection(("127.0.0.1", int(MODE)), 10) as stream:
+                stream.sendall(b"hi")
+                return text(stream.recv(100).decode())
     if name == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
     return text(json.dumps(arguments))

@@ -1,16 +1,23 @@
 //! The launcher with no gateway round it: `sallyport-launcher [OPTION VALUE]… -- COMMAND [ARGUMENT]…` runs one program in
 //! a boundary, its stdio passed through. For the tests and for trying a profile by hand; it is not shipped.
 //!
-//! Options: `--read PATH`, `--write PATH`, `--network none|host`, `--sandbox os|none`, `--env NAME=VALUE`, `--cwd PATH`,
-//! `--log FILE`, `--processes N`, `--memory MB`, `--layers FILE` (writes what holds there, as JSON), `--packages FOLDER`
-//! (a command that would install a package is installed there first).
+//! Options: `--read PATH`, `--write PATH`, `--network none|host|DESTINATION` (again for each further destination), `--resolve
+//! NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
+//! `--sandbox os|none`, `--env NAME=VALUE`, `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
+//! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--packages FOLDER` (a command that would install a
+//! package is installed there first).
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use sallyport_sandbox::egress::{Allowed, Connection, Destination, Name, Observe, Resolve, Surroundings};
 use sallyport_sandbox::install::{self, Installer, recognise};
 use sallyport_sandbox::{Backend, EnvText, Exit, Host, Network, Profile, Program, Selection, enter_if_asked};
 
@@ -27,6 +34,9 @@ struct Trial {
     selection: Selection,
     layers: Option<PathBuf>,
     packages: Option<PathBuf>,
+    destinations: Vec<Destination>,
+    names: Names,
+    connections: Option<File>,
 }
 
 fn main() -> ExitCode {
@@ -57,7 +67,17 @@ fn start() -> Result<u8, Box<dyn Error>> {
 async fn run() -> Result<u8, Box<dyn Error>> {
     let mut trial = parse(std::env::args().skip(1))?;
     let mut program = trial.program.ok_or("no command: give one after --")?;
-    let backend = trial.selection.build(&Host::this_binary())?;
+    if !trial.destinations.is_empty() {
+        trial.profile.network = Network::Only(Allowed::new(trial.destinations)?);
+    }
+    let mut egress = Surroundings::default();
+    if !trial.names.0.is_empty() {
+        egress.resolver = Arc::new(trial.names);
+    }
+    if let Some(file) = trial.connections {
+        egress.observer = Arc::new(Lines(file));
+    }
+    let backend = trial.selection.build(&Host::this_binary().with_egress(egress))?;
     if let Some(packages) = trial.packages {
         install_first(&*backend, &packages, &mut program, &mut trial.profile).await?;
     }
@@ -77,6 +97,38 @@ async fn run() -> Result<u8, Box<dyn Error>> {
         Exit::Code(code) => u8::try_from(code)?,
         Exit::Signal(signal) => SIGNAL_BASE + u8::try_from(signal)?,
     })
+}
+
+/// Names that are resolved by the command line.
+#[derive(Default)]
+struct Names(BTreeMap<Name, Vec<IpAddr>>);
+
+impl Resolve for Names {
+    fn resolve(&self, name: &Name) -> io::Result<Vec<IpAddr>> {
+        self.0.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Writes a line for whatever happens.
+struct Lines(File);
+
+impl Lines {
+    fn write(&self, line: &str) {
+        // In one write, so that lines do not mix.
+        let written = (&self.0).write_all(format!("{line}\n").as_bytes());
+        written.unwrap_or_else(|error| say(&format!("error: {error}")));
+    }
+}
+
+impl Observe for Lines {
+    fn connection(&self, connection: &Connection) {
+        let Connection { target, way, outcome, sent, received, .. } = connection;
+        self.write(&format!("{target} {way:?} {outcome} sent={sent} received={received}"));
+    }
+
+    fn name_refused(&self, _: &str, name: &Name) {
+        self.write(&format!("name {name} refused"));
+    }
 }
 
 async fn install_first(backend: &dyn Backend, packages: &Path, program: &mut Program, profile: &mut Profile) -> Result<(), install::Error> {
@@ -112,13 +164,25 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
     match option {
         "--read" => trial.profile.read.push(value.into()),
         "--write" => trial.profile.write.push(value.into()),
-        "--network" => trial.profile.network = if value == "host" { Network::Host } else { Network::None },
+        "--network" => match value.as_str() {
+            "none" => {}
+            "host" => trial.profile.network = Network::Host,
+            destination => trial.destinations.push(destination.parse()?),
+        },
+        "--resolve" => {
+            let (name, addresses) = value.split_once('=').ok_or("--resolve takes NAME=ADDRESS")?;
+            let addresses = addresses.split(',').map(str::parse).collect::<Result<_, _>>()?;
+            trial.names.0.insert(Name::new(name).ok_or("not a name")?, addresses);
+        }
+        "--connections" => trial.connections = Some(File::create(value)?),
         "--sandbox" => trial.selection = serde_json::from_value(value.into())?,
         "--cwd" => program.cwd = Some(value.into()),
         "--log" => program.log = Some(value.into()),
         "--packages" => trial.packages = Some(value.into()),
         "--layers" => trial.layers = Some(value.into()),
         "--processes" => trial.profile.limits.processes = value.parse()?,
+        "--most-connections" => trial.profile.limits.connections = value.parse()?,
+        "--network-mb" => trial.profile.limits.network_mb = value.parse()?,
         "--memory" => trial.profile.limits.memory_mb = value.parse()?,
         "--env" => {
             let (name, value) = value.split_once('=').ok_or("--env takes NAME=VALUE")?;

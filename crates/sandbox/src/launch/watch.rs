@@ -92,6 +92,11 @@ impl Watched {
         (Arc::clone(&self.pidfd), self.end.clone())
     }
 
+    /// Tells of the end.
+    pub(super) fn end(&self) -> watch::Receiver<Option<Exit>> {
+        self.end.clone()
+    }
+
     /// Gives a launcher that has failed the time to end by itself, its children before it.
     pub(super) async fn wait_a_moment(&self) {
         let mut end = self.end.clone();

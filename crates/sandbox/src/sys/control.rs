@@ -25,13 +25,17 @@ const MESSAGE_BYTES: usize = 8 * 1024;
 /// As many descriptors as one message carries at most.
 const MOST_DESCRIPTORS: usize = 2;
 
-/// What the launcher tells the gateway. Each kind comes at most once.
+/// What the launcher tells the gateway. Each kind comes at most once, but for listeners.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
     /// With a pidfd: who ends everything inside when it gets `signal`.
     Ender { signal: i32 },
     /// With a pidfd: the process that becomes the program.
     Server,
+    /// With a socket: where the program asks for names.
+    Names,
+    /// With a socket: where its connections arrive.
+    Listener,
     /// The last word before `execve`: every layer is set and checked.
     InForce(Layers),
     /// A step failed; nothing of the program has run.

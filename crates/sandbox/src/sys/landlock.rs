@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use rustix::io::Errno;
 
@@ -14,8 +14,7 @@ use super::root::DEVICES;
 use super::step::failure;
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
-use crate::policy::{Access, Confinement};
-use crate::profile::Network;
+use crate::policy::{Access, Confinement, Network};
 
 /// Network rules came with ABI 4, scopes with 6: the namespaces cover both where they are missing.
 const NETWORK_RULES: i32 = 4;
@@ -43,8 +42,8 @@ pub(super) fn enforce(confinement: &Confinement, layers: &mut Layers) -> Result<
 
 fn ruleset(abi: ABI, confinement: &Confinement) -> Result<RulesetCreated, RulesetError> {
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::from_all(abi))?;
-    // Without the host's network no TCP port is granted at all, not even in its own empty namespace.
-    if confinement.network == Network::None && abi as i32 >= NETWORK_RULES {
+    // Without the host's network no TCP port is granted but those that the gateway listens at, and none to listen at.
+    if handles_network(abi, confinement) {
         ruleset = ruleset.handle_access(AccessNet::from_all(abi))?;
     }
     let scopes = Scope::from_all(abi);
@@ -54,9 +53,20 @@ fn ruleset(abi: ABI, confinement: &Confinement) -> Result<RulesetCreated, Rulese
     ruleset.create()
 }
 
+fn handles_network(abi: ABI, confinement: &Confinement) -> bool {
+    !matches!(confinement.network, Network::Host) && abi as i32 >= NETWORK_RULES
+}
+
 fn grant(mut ruleset: RulesetCreated, abi: ABI, confinement: &Confinement) -> Result<RulesetCreated, RulesetError> {
     let read = AccessFs::from_read(abi);
     let write = AccessFs::from_all(abi) & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev);
+    if let Network::Only(way_out) = &confinement.network
+        && handles_network(abi, confinement)
+    {
+        for port in &way_out.ports {
+            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
+    }
     for tree in &confinement.view.trees {
         let access = if tree.access == Access::Write { write } else { read };
         let possible = if tree.folder { access } else { access & AccessFs::from_file(abi) };

@@ -13,11 +13,10 @@ use super::lifetime::{self, Link, SETUP_FAILED};
 use super::raw::{self, Forked, Others};
 use super::sources::Source;
 use super::step::Step;
-use super::{landlock, privileges, root, seccomp, sources, unconfined};
+use super::{landlock, network, privileges, root, seccomp, sources, unconfined};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::policy::{Confinement, Policy, Target};
-use crate::profile::Network;
 
 /// What a launcher's function gives when it could do its work: nothing, because by then it is another program or gone.
 pub(super) enum Never {}
@@ -51,8 +50,8 @@ fn launcher(control: &mut Control, gateway: i32, target: Target, confinement: Co
     chdir("/").step(Layer::Root, "leave the gateway's folder")?;
     let null = lifetime::open_null()?;
     let sources = match identity::to_drop_to(confinement.unprivileged)? {
-        Some(id) => leave_as_root(id, gateway, &confinement, &mut layers)?,
-        None => leave_as_user(&confinement, &mut layers)?,
+        Some(id) => leave_as_root(id, gateway, control, &confinement, &mut layers)?,
+        None => leave_as_user(control, &confinement, &mut layers)?,
     };
     lifetime::hide_memory()?;
     let (link, init_link) = Link::pair()?;
@@ -74,7 +73,7 @@ fn launcher(control: &mut Control, gateway: i32, target: Target, confinement: Co
 }
 
 /// Root opens what is shown while it still may, then gives itself up, then goes on as an ordinary user would.
-fn leave_as_root(id: u32, gateway: i32, confinement: &Confinement, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
+fn leave_as_root(id: u32, gateway: i32, control: &Control, confinement: &Confinement, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
     let mapped = match identity::can_map_mounts() {
         true => Some(sources::open_all(&confinement.view, Some(IdMaps::new(id)), layers)?),
         false => None,
@@ -82,7 +81,7 @@ fn leave_as_root(id: u32, gateway: i32, confinement: &Confinement, layers: &mut 
     identity::drop_to(id)?;
     layers.in_force(Layer::UidDrop, format!("uid {id}"));
     lifetime::tie_to_gateway(gateway, Signal::KILL)?;
-    enter_namespaces(confinement.network, layers)?;
+    enter_namespaces(control, confinement, layers)?;
     match mapped {
         Some(sources) => Ok(sources),
         None => sources::open_all_unmapped(&confinement.view, layers),
@@ -90,25 +89,18 @@ fn leave_as_root(id: u32, gateway: i32, confinement: &Confinement, layers: &mut 
 }
 
 /// A user may copy mounts only in a mount namespace of his own.
-fn leave_as_user(confinement: &Confinement, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
-    enter_namespaces(confinement.network, layers)?;
+fn leave_as_user(control: &Control, confinement: &Confinement, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
+    enter_namespaces(control, confinement, layers)?;
     sources::open_all(&confinement.view, None, layers)
 }
 
-fn enter_namespaces(network: Network, layers: &mut Layers) -> Result<(), Failure> {
+fn enter_namespaces(control: &Control, confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
     identity::enter_user_namespace()?;
     layers.in_force(Layer::UserNamespace, "");
     let own = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     raw::unshare(own).step(Layer::Namespaces, "make namespaces")?;
     layers.in_force(Layer::Namespaces, "mount, pid, ipc, uts, cgroup");
-    match network {
-        Network::None => {
-            raw::unshare(UnshareFlags::NEWNET).step(Layer::Network, "make a network namespace")?;
-            layers.in_force(Layer::Network, "no network");
-        }
-        Network::Host => layers.absent(Layer::Network, "the profile names the host's network"),
-    }
-    Ok(())
+    network::enter(&confinement.network, control, layers)
 }
 
 /// PID 1 of the new pid namespace: builds the root, starts the server's process, then only reaps.

@@ -18,9 +18,10 @@ use super::identity::INSIDE;
 use super::raw::{MountAttributes, mount_setattr};
 use super::sources::Source;
 use super::step::Step;
+use crate::egress::synthetic;
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
-use crate::policy::Confinement;
+use crate::policy::{Confinement, Network};
 
 /// Where the new root stands until it replaces the old one: a folder that exists wherever this process can exist.
 const STAGE: &str = "/proc";
@@ -93,20 +94,22 @@ fn skeleton(confinement: &Confinement) -> Result<(), Failure> {
     };
     let made: Result<(), Errno> = make();
     made.step(Layer::Root, "make the skeleton")?;
-    own_etc().step(Layer::Root, "write /etc")
+    own_etc(&confinement.network).step(Layer::Root, "write /etc")
 }
 
-/// One user, one host, no name service beyond the files.
-fn own_etc() -> std::io::Result<()> {
+/// One user, one host, and names from the files or, with a way out, from the gateway.
+fn own_etc(network: &Network) -> std::io::Result<()> {
     let passwd = format!("mcp:x:{INSIDE}:{INSIDE}:mcp:/tmp:/bin/sh\n");
     let group = format!("mcp:x:{INSIDE}:\n");
+    let resolv_conf = format!("nameserver {}\noptions timeout:2 attempts:2\n", synthetic::GATEWAY);
+    let resolv_conf = matches!(network, Network::Only(_)).then_some(("etc/resolv.conf", resolv_conf.as_str()));
     let files = [
         ("etc/passwd", passwd.as_str()),
         ("etc/group", group.as_str()),
         ("etc/hosts", "127.0.0.1 localhost mcp\n::1 localhost\n"),
         ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
     ];
-    for (path, text) in files {
+    for (path, text) in files.into_iter().chain(resolv_conf) {
         match File::create_new(path) {
             Ok(mut file) => file.write_all(text.as_bytes())?,
             // The host's own file of that name is a link that is shown.

@@ -28,6 +28,7 @@ pub(crate) fn full() -> AuditRecord<'static> {
         outcome: Outcome::Failed,
         failure: Some("timeout".into()),
         result_bytes: Some(512),
+        sent_bytes: Some(80),
         durations: Durations {
             authenticate: Some(Duration::from_nanos(340)),
             resolve: Some(Duration::from_nanos(1_260)),
@@ -57,6 +58,7 @@ pub(crate) fn bare() -> AuditRecord<'static> {
         outcome: Outcome::Denied,
         failure: None,
         result_bytes: None,
+        sent_bytes: None,
         durations: Durations::default(),
     }
 }

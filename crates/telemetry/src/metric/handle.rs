@@ -17,6 +17,8 @@ pub struct ServerMetrics {
     pub(super) overhead: Histogram,
     pub(super) in_flight: Gauge,
     pub(super) restarts: Counter,
+    /// In the order of [`ConnectionOutcome::ALL`].
+    pub(super) connections: [Counter; 4],
     /// In the order of [`UpstreamState::ALL`].
     pub(super) state: [Gauge; 4],
     /// In the order of [`BreakerState::ALL`].
@@ -40,6 +42,11 @@ impl ServerMetrics {
     /// The server's process was started again after it had ended on its own.
     pub fn child_restarted(&self) {
         self.restarts.inc();
+    }
+
+    /// A connection that the server made, or wanted to make, is over.
+    pub fn connection_ended(&self, outcome: ConnectionOutcome) {
+        self.connections[outcome as usize].inc();
     }
 
     /// The server is in this state now.
@@ -99,6 +106,35 @@ pub struct OpenStream(Gauge);
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// How a connection out of a sandbox ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionOutcome {
+    /// It was made.
+    Ok,
+    /// It may not be.
+    Refused,
+    /// It could not be made.
+    Failed,
+    /// It did not come to one: the name may not be known.
+    NameRefused,
+}
+
+impl ConnectionOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Refused, Self::Failed, Self::NameRefused];
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::NameRefused => "name_refused",
+        }
     }
 }
 

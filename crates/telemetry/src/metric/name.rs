@@ -87,6 +87,13 @@ metrics! {
     ];
     /// Times that a server's process was started again after it had ended on its own
     ChildRestarts = Counter "sallyport_child_restarts_total" [SERVER];
+    /// Connections that a server made, or wanted to make, through its sandbox's way out
+    Connections = Counter "sallyport_server_connections_total" [
+        SERVER, Label {
+            name: "outcome",
+            values: "`ok`, `refused` (`network` or a limit does not allow it), `failed` (the other side is not there), `name_refused` (a name that `network` does not name was asked for)"
+        }
+    ];
     /// Audit records that could not be kept because the disk or the queue was full
     AuditLost = Counter "sallyport_audit_lost_records_total" [];
 }

@@ -40,6 +40,15 @@ fn a_call_is_in_flight_until_its_guard_goes() {
 }
 
 #[test]
+fn connections_are_counted_by_server_and_outcome() {
+    let metrics = Metrics::new();
+    metrics.server("fetch").connection_ended(ConnectionOutcome::Refused);
+    let counted = lines(&metrics, "sallyport_server_connections_total");
+    assert!(counted.contains(&r#"sallyport_server_connections_total{server="fetch",outcome="refused"} 1"#.into()), "{counted:?}");
+    assert_eq!(counted.len(), ConnectionOutcome::ALL.len());
+}
+
+#[test]
 fn exactly_one_state_is_set() {
     let metrics = Metrics::new();
     let files = metrics.server("files");

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use sallyport_sandbox::egress::Name;
 use sallyport_secrets::SecretReference;
 use url::Url;
 
-use crate::config::destination;
 use crate::config::diagnostic::{Diagnostic, Report};
 use crate::config::model::Config;
 use crate::config::validate::Context;
@@ -96,8 +96,21 @@ fn web_origin(text: &str) -> Result<String, &'static str> {
 
 /// Reads a `Host` value.
 fn host(text: &str) -> Result<String, &'static str> {
-    match destination::parse(text) {
-        Ok(destination) if destination.host != "*" => Ok(destination.to_string()),
-        _ => Err("write a host name, with its port or without; any name at all (`*`) would let DNS rebinding in"),
+    const HINT: &str = "write a host name, with its port or without; any name at all (`*`) would let DNS rebinding in";
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if text.parse::<IpAddr>().is_err() && !text.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match (bracketed.unwrap_or(host).parse::<IpAddr>(), bracketed) {
+        (Ok(IpAddr::V6(address)), _) if port.is_some() => format!("[{address}]"),
+        (Ok(IpAddr::V6(address)), _) => address.to_string(),
+        (Ok(IpAddr::V4(address)), None) => address.to_string(),
+        _ => Name::new(host).ok_or(HINT)?.to_string(),
+    };
+    match port.map(str::parse::<u16>) {
+        None => Ok(host),
+        Some(Ok(port)) if port != 0 => Ok(format!("{host}:{port}")),
+        Some(_) => Err(HINT),
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use sallyport_sandbox::install;
+use sallyport_sandbox::egress::{Allowed, Destination, DestinationError};
+use sallyport_sandbox::{Network, install};
 
-use crate::config::destination;
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
 use crate::config::validate::{Context, server};
-use crate::plan::{Destination, StdioPlan, Template};
+use crate::plan::{StdioPlan, Template};
 
 /// Programs that only pass the work on to a daemon outside any boundary of ours.
 const CONTAINER_CLIENTS: [&str; 4] = ["docker", "docker-compose", "podman", "nerdctl"];
@@ -91,15 +91,31 @@ fn paths(path: &str, written: &[String], context: &Context<'_>, report: &mut Rep
     written.iter().enumerate().filter_map(check).collect()
 }
 
-fn network(path: &str, written: &[String], report: &mut Report) -> Vec<Destination> {
+/// The entry that stands for the host's whole network; as a name it would have no use.
+const HOST_NETWORK: &str = "host-network";
+
+fn network(path: &str, written: &[String], report: &mut Report) -> Network {
+    if written.is_empty() {
+        return Network::None;
+    }
+    if written.iter().any(|text| text == HOST_NETWORK) {
+        if written.len() > 1 {
+            let message = format!("`{HOST_NETWORK}` is everything already, and cannot stand beside other entries");
+            report.error(Diagnostic::new(path, message).hint("take it out, or take out all others"));
+        }
+        return Network::Host;
+    }
     let check = |(index, text): (usize, &String)| {
-        let destination = destination::parse(text).map_err(|problem| {
-            Diagnostic::new(format!("{path}[{index}]"), format!("`{}` cannot be used: {problem}", text.escape_debug()))
-                .hint("write `api.github.com`, `api.github.com:443`, an IP address, or `*` for any host")
+        let destination = text.parse::<Destination>().map_err(|error| {
+            Diagnostic::new(format!("{path}[{index}]"), format!("`{}` cannot be used: {error}", text.escape_debug())).hint(
+                "write `api.github.com`, `api.github.com:443`, `*.example.com`, an IP address or `10.0.0.0/8:5432`, or `*` for any name",
+            )
         });
         report.take(destination)
     };
-    written.iter().enumerate().filter_map(check).collect()
+    let destinations = written.iter().enumerate().filter_map(check).collect();
+    let bounded = |error: DestinationError| Diagnostic::new(path, error.to_string()).hint("name fewer, or a block of addresses or names");
+    report.take(Allowed::new(destinations).map_err(bounded)).map_or(Network::None, Network::Only)
 }
 
 /// What a program may read when nothing is said: the project, but never everything the user has.
@@ -141,6 +157,10 @@ fn warn_of_openings(path: &str, config: &ServerConfig, write: &[PathBuf], contex
     if config.sandbox.is_none() {
         report.warn(Diagnostic::new(join(path, "sandbox"), "the program runs without a boundary: it may do whatever you may"));
         return;
+    }
+    if config.network.iter().any(|text| text == HOST_NETWORK) {
+        let message = "the program sees the whole network of this machine, its local services included";
+        report.warn(Diagnostic::new(join(path, "network"), message).hint("name the hosts that it needs; `*` is any name"));
     }
     let holds_file = |root: &&PathBuf| context.origin.file.as_ref().is_some_and(|file| file.starts_with(root));
     if let Some(root) = write.iter().find(holds_file) {

@@ -80,7 +80,7 @@ impl ToChild {
         if self.plan.sandbox.is_none() {
             tracing::warn!(server = self.name, "runs without a boundary, as `sandbox = \"none\"` says");
         } else if profile.network == Network::Host {
-            tracing::warn!(server = self.name, "may use the whole network of this machine, not only what `network` names");
+            tracing::warn!(server = self.name, "may use the whole network of this machine, as `network` says");
         }
         Ok((instance, missing))
     }
@@ -114,9 +114,8 @@ impl ToChild {
     }
 
     fn profile(&self) -> Result<Profile, Outage> {
-        let network = if self.plan.network.is_empty() { Network::None } else { Network::Host };
         let read = self.plan.read.iter().cloned().chain(own_rules::to_keep(&self.plan)?).collect();
-        Ok(Profile { read, write: self.plan.write.clone(), network, limits: self.plan.limits.clone() })
+        Ok(Profile { read, write: self.plan.write.clone(), network: self.plan.network.clone(), limits: self.plan.limits.clone() })
     }
 
     fn program(&self) -> Result<Program, Outage> {

@@ -60,7 +60,7 @@ mod tests {
             sandbox: <_>::default(),
             read: Vec::new(),
             write: vec![write.to_owned()],
-            network: Vec::new(),
+            network: Default::default(),
             limits: <_>::default(),
         }
     }

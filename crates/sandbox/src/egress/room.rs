@@ -1,0 +1,156 @@
+//! What the gateway knows of one sandbox on the way out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use std::time::Instant;
+
+use sallyport_telemetry::ConnectionOutcome;
+use tokio::sync::Semaphore;
+
+use super::allowed::{Allowed, Host, PROXY_PORT};
+use super::dns::Known;
+use super::event::{Connection, Outcome, Refusal, Surroundings};
+use super::limit::{Open, Pace, Usage};
+use super::name::Name;
+use super::synthetic::{self, Table};
+use crate::profile::Limits;
+
+/// Look-ups of one sandbox at a time: a name that nobody answers for must not hold up the other sandboxes.
+const LOOK_UPS: usize = 4;
+
+/// Refusals and connections of one sandbox that are told within a minute: enough to see what it wants and does, too few to push
+/// everything else out of a log. All are counted.
+const TOLD_REFUSALS: u32 = 20;
+const TOLD_CONNECTIONS: u32 = 300;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Where programs that like a proxy find one.
+pub(super) const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(synthetic::GATEWAY), PROXY_PORT);
+
+/// One sandbox on the way out.
+pub(crate) struct Room {
+    pub(super) server: Arc<str>,
+    allowed: Allowed,
+    table: Mutex<Table>,
+    /// One for each destination, in its order.
+    usage: Vec<Usage>,
+    limits: Limits,
+    refusals: Mutex<Pace>,
+    connections: Mutex<Pace>,
+    pub(super) look_ups: Arc<Semaphore>,
+    pub(super) surroundings: Surroundings,
+}
+
+/// Whom a connection is for, by the address that the program connected to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meant {
+    Proxy,
+    Host(Host),
+    /// An address that stands for nobody.
+    Nobody,
+}
+
+impl Room {
+    pub(crate) fn new(server: &str, allowed: Allowed, limits: Limits, surroundings: Surroundings) -> Self {
+        Self {
+            server: server.into(),
+            usage: allowed.destinations().iter().map(|_| Usage::new()).collect(),
+            allowed,
+            table: Mutex::default(),
+            limits,
+            refusals: Mutex::new(Pace::new(TOLD_REFUSALS, MINUTE)),
+            connections: Mutex::new(Pace::new(TOLD_CONNECTIONS, MINUTE)),
+            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
+            surroundings,
+        }
+    }
+
+    /// What is to be answered when the program asks for a name.
+    pub(super) fn look_up(&self, name: &Name) -> Known {
+        if !self.allowed.knows(name) {
+            self.refuse_name(name);
+            return Known::Unknown;
+        }
+        self.table().address_of(name, Instant::now()).map_or(Known::NoAddress, Known::At)
+    }
+
+    pub(super) fn meant_by(&self, local: SocketAddr) -> Meant {
+        match local.ip().to_canonical() {
+            _ if local == PROXY => Meant::Proxy,
+            IpAddr::V4(address) if Table::covers(address.into()) => {
+                self.table().name_of(address, Instant::now()).map_or(Meant::Nobody, |name| Meant::Host(Host::Name(name)))
+            }
+            address => Meant::Host(Host::Address(address)),
+        }
+    }
+
+    /// The host itself, where a program resolved a name and gave the proxy the address that stands for it.
+    pub(super) fn behind(&self, host: Host) -> Host {
+        match host {
+            Host::Address(IpAddr::V4(address)) => match self.table().name_of(address, Instant::now()) {
+                Some(name) => Host::Name(name),
+                None => host,
+            },
+            host => host,
+        }
+    }
+
+    /// Opens a connection's account, if there may be one.
+    pub(super) fn admit(&self, host: &Host, port: u16) -> Result<Open<'_>, Refusal> {
+        let usage = self.allowed.find(host, port).and_then(|position| self.usage.get(position)).ok_or(Refusal::NotAllowed)?;
+        usage.open(self.limits.connections, u64::from(self.limits.network_mb) << 20)
+    }
+
+    pub(super) fn may_dial(&self, address: IpAddr, port: u16) -> bool {
+        self.allowed.may_dial(address, port)
+    }
+
+    /// Tells of a connection that is over.
+    pub(super) fn tell(&self, connection: &Connection) {
+        let Connection { server, target, way, outcome, sent, received, lasted, .. } = connection;
+        self.surroundings.observer.count(server, outcome.counted());
+        let is_refusal = matches!(outcome, Outcome::Refused(_));
+        if !self.is_told(if is_refusal { &self.refusals } else { &self.connections }) {
+            return;
+        }
+        self.surroundings.observer.connection(connection);
+        let address = connection.address.map(tracing::field::display);
+        if is_refusal {
+            tracing::warn!(server = &**server, destination = target, ?way, address, "a program's connection was {outcome}");
+        } else {
+            tracing::info!(
+                server = &**server,
+                destination = target,
+                ?way,
+                address,
+                sent,
+                received,
+                ?lasted,
+                "a program's connection {outcome}"
+            );
+        }
+    }
+
+    fn refuse_name(&self, name: &Name) {
+        self.surroundings.observer.count(&self.server, ConnectionOutcome::NameRefused);
+        if self.is_told(&self.refusals) {
+            self.surroundings.observer.name_refused(&self.server, name);
+            tracing::warn!(server = &*self.server, name = name.as_str(), "a program asked for a name that `network` does not name");
+        }
+    }
+
+    /// Whether one more of a kind is told; says so when it was the last for a while.
+    fn is_told(&self, kind: &Mutex<Pace>) -> bool {
+        let mut pace = kind.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, most) = (pace.count(), pace.most());
+        if count == most + 1 {
+            tracing::warn!(server = &*self.server, most, "too many connections or refusals within a minute: the others are only counted");
+        }
+        count <= most
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
