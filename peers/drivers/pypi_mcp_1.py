@@ -22,6 +22,14 @@ class Types:
         prompt = ref["type"] == "ref/prompt"
         return (mcp_types.PromptReference if prompt else mcp_types.ResourceTemplateReference).model_validate(ref)
 
+    @staticmethod
+    async def subscribe(session, uri):
+        return visit.plain(await session.subscribe_resource(AnyUrl(uri)))
+
+    @staticmethod
+    async def unsubscribe(session, uri):
+        return visit.plain(await session.unsubscribe_resource(AnyUrl(uri)))
+
 
 @asynccontextmanager
 async def transport_to(target):

@@ -20,6 +20,24 @@ class Types:
         prompt = ref["type"] == "ref/prompt"
         return (mcp_types.PromptReference if prompt else mcp_types.ResourceTemplateReference).model_validate(ref)
 
+    # From 2026-07-28 on a subscription is a stream that is held open.
+    listening = None
+
+    @classmethod
+    async def subscribe(cls, client, uri):
+        if client.protocol_version < "2026-07-28":
+            return visit.plain(await client.subscribe_resource(uri))
+        cls.listening = client.listen(resource_subscriptions=[uri])
+        await cls.listening.__aenter__()
+        return {}
+
+    @classmethod
+    async def unsubscribe(cls, client, uri):
+        if client.protocol_version < "2026-07-28":
+            return visit.plain(await client.unsubscribe_resource(uri))
+        await cls.listening.__aexit__(None, None, None)
+        return {}
+
 
 def server_of(target):
     if "command" in target:

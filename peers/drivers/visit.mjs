@@ -68,6 +68,22 @@ async function waitFor(notices, { method, seconds }) {
   throw new Error(`no ${method} within ${seconds} s`);
 }
 
+// From 2026-07-28 on a subscription is a stream that is held open.
+const isModern = (client) => (client.getNegotiatedProtocolVersion?.() ?? "") >= "2026-07-28";
+const subscriptions = new WeakMap();
+
+async function subscribe(client, { uri }) {
+  if (!isModern(client)) return client.subscribeResource({ uri });
+  subscriptions.set(client, await client.listen({ resourceSubscriptions: [uri] }));
+  return {};
+}
+
+async function unsubscribe(client, { uri }) {
+  if (!isModern(client)) return client.unsubscribeResource({ uri });
+  await subscriptions.get(client).close();
+  return {};
+}
+
 async function take(client, notices, callTool, { method, params }) {
   if (method in LISTS) return listAll(client, method);
   switch (method) {
@@ -78,9 +94,9 @@ async function take(client, notices, callTool, { method, params }) {
     case "resources/read":
       return { result: await client.readResource(params) };
     case "resources/subscribe":
-      return { result: await client.subscribeResource(params) };
+      return { result: await subscribe(client, params) };
     case "resources/unsubscribe":
-      return { result: await client.unsubscribeResource(params) };
+      return { result: await unsubscribe(client, params) };
     case "completion/complete":
       return { result: await client.complete(params) };
     case "wait":

@@ -89,9 +89,9 @@ async def take(session, notices, types, step):
     if method == "resources/read":
         return {"result": plain(await session.read_resource(types.uri(params["uri"])))}
     if method == "resources/subscribe":
-        return {"result": plain(await session.subscribe_resource(types.uri(params["uri"])))}
+        return {"result": await types.subscribe(session, params["uri"])}
     if method == "resources/unsubscribe":
-        return {"result": plain(await session.unsubscribe_resource(types.uri(params["uri"])))}
+        return {"result": await types.unsubscribe(session, params["uri"])}
     if method == "completion/complete":
         argument = params["argument"]
         context = params.get("context", {}).get("arguments")

@@ -16,7 +16,7 @@ pub(crate) mod uris;
 pub(crate) mod view;
 
 pub use names::Refusal;
-use view::{Item, Kind, Lane, View};
+use view::{EXECUTION, Item, Kind, Lane, View};
 
 /// One server as the catalogue sees it.
 #[derive(Clone, Debug)]
@@ -170,12 +170,11 @@ fn exposed_item(member: &Member, entry: &Entry, kind: Kind) -> Item {
     item(member, entry, exposed, kind, raw)
 }
 
-fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, mut raw: RawObject) -> Item {
+fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, raw: RawObject) -> Item {
     let (mut tasks, mut for_apps_alone) = (Support::Never, false);
     if kind == Kind::Tools {
         for_apps_alone = extensions::is_for_apps_alone(&entry.raw);
         tasks = Support::of(member.listing.discovery.as_deref(), &entry.raw);
-        raw.remove("execution"); // comes back in lists for those who know it
     }
     Item {
         exposed,
@@ -183,6 +182,7 @@ fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, mut raw: Ra
         own: entry.name.clone(),
         raw: raw.to_json(),
         tasks,
+        says_execution: kind == Kind::Tools && entry.raw.get(EXECUTION).is_some(),
         for_apps_alone,
         revision: entry.revision,
         read_only: entry.read_only,

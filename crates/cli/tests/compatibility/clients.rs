@@ -33,6 +33,8 @@ pub(crate) struct Client {
     /// It starts a process for every step, about a second of work each, so it goes each way only once: one call a tool, no
     /// second direct run, no endpoint of a single server, and one of the three transports to server-everything.
     pub(crate) is_costly: bool,
+    /// It can hold a stream of news open, which is what a subscription is from 2026-07-28 on.
+    pub(crate) can_listen: bool,
     /// It says that a person or a model is there to answer questions.
     pub(crate) can_be_asked: bool,
     program: Program,
@@ -83,14 +85,12 @@ impl Client {
     }
 
     fn driver(driver: driver::Driver, mode: &'static str) -> Self {
-        let client = Self::of(Program::Driver(driver), mode).without(&TASKS);
-        // Where nothing can be subscribed to, no update comes.
-        if mode == "legacy" { client } else { client.without(&["wait"]) }
+        Self { can_listen: true, ..Self::of(Program::Driver(driver), mode).without(&TASKS) }
     }
 
     fn of(program: Program, mode: &'static str) -> Self {
         let revision_at_gateway = if mode == "legacy" { LEGACY } else { MODERN };
-        Self { mode, direct_mode: "legacy", revision_at_gateway, cannot: Vec::new(), is_costly: false, can_be_asked: true, program }
+        Self { mode, direct_mode: "legacy", revision_at_gateway, cannot: Vec::new(), is_costly: false, can_listen: false, can_be_asked: true, program }
     }
 
     fn without(mut self, methods: &[&'static str]) -> Self {

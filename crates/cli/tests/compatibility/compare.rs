@@ -81,12 +81,10 @@ fn is_of_the_client(difference: &str) -> bool {
     place.ends_with("/execution") || place.ends_with("is spelt otherwise")
 }
 
-/// `execution` tells how a tool may run as a task of 2025-11-25. The gateway leaves it out where it would say what its absence
-/// says, and for clients that do not know it.
+/// `execution` tells how a tool may run as a task of 2025-11-25. The gateway leaves it out for clients of other revisions.
 fn is_left_out_execution(difference: &str, modern: bool) -> bool {
     let place = difference.lines().next().unwrap_or_default();
-    let says_nothing = modern || difference.contains(r#"direct:  {"taskSupport":"forbidden"}"#);
-    place.ends_with("/execution") && difference.ends_with("through: null") && says_nothing
+    modern && place.ends_with("/execution") && difference.ends_with("through: null")
 }
 
 /// Clients drop a notice that they read together with the answer, so the last one may be missing on either side.

@@ -209,7 +209,7 @@ fn check_steps(
     for (index, (step, reply)) in steps.iter().zip(replies).enumerate() {
         let differences = match (server.expectation(step).crosses, direct) {
             (Crossing::Question, _) if !client.can_be_asked => must_fail(step, reply),
-            (Crossing::InOtherWords, _) if client.is_modern() => put_in_other_words(step, reply),
+            (Crossing::InOtherWords, _) if client.is_modern() && !client.can_listen => put_in_other_words(step, reply),
             (_, Some(direct)) => {
                 let (reshaped, modern) = (client.reshapes(), client.is_modern());
                 Pair { server, step, endpoint, direct: &direct.steps[index], through: reply, reshaped, modern }.differences()

@@ -34,8 +34,10 @@ pub(crate) struct Item {
     pub(crate) trusted: bool,
     /// Whether it is a tool that is for the pages of MCP Apps alone.
     pub(crate) for_apps_alone: bool,
-    /// How a tool may run. Not part of `raw`: it is said to clients of one revision alone.
+    /// How a tool may run.
     pub(crate) tasks: Support,
+    /// Whether its server says that in `raw`, which is for clients of one revision alone.
+    pub(crate) says_execution: bool,
     /// A tool's `inputSchema`, if it asks for arguments to be repeated in headers (`x-mcp-header`).
     pub(crate) header_schema: Option<RawJson>,
 }
@@ -43,12 +45,19 @@ pub(crate) struct Item {
 impl Item {
     /// The entry in a list for clients of that revision.
     fn listed_for(&self, revision: Revision) -> RawJson {
-        let Some(execution) = self.tasks.execution(revision) else { return self.raw.clone() };
-        let Ok(mut entry) = self.raw.object() else { return self.raw.clone() };
-        entry.set("execution", execution);
+        let execution = self.tasks.execution(revision).filter(|_| !self.says_execution);
+        let must_go = self.says_execution && revision != Revision::V2025_11_25;
+        let Some(mut entry) = self.raw.object().ok().filter(|_| must_go || execution.is_some()) else { return self.raw.clone() };
+        entry.remove(EXECUTION);
+        if let Some(execution) = execution {
+            entry.set(EXECUTION, execution);
+        }
         entry.to_json()
     }
 }
+
+/// The member of a tool that says how it may run (2025-11-25).
+pub(crate) const EXECUTION: &str = "execution";
 
 /// The four lists of MCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,16 @@ pub(crate) struct Flights {
     open: Mutex<HashMap<u64, Arc<Flight>>>,
 }
 
+/// What was seen of questions so far.
+pub(crate) struct Known<'a> {
+    /// The request through which one was put a moment ago: what is asked at once is asked for one request.
+    pub(crate) asked_just_now: Option<u64>,
+    /// Whether a request waits for an answer.
+    pub(crate) waits: &'a dyn Fn(u64) -> bool,
+    /// Whether what a request names has asked before.
+    pub(crate) asks: &'a dyn Fn(Option<&RawJson>) -> bool,
+}
+
 /// One request in flight.
 #[derive(Debug)]
 pub(crate) struct Flight {
@@ -50,6 +60,8 @@ pub(crate) struct Call {
     /// The server may ask something back while it works on this. Not so with lists and completions, which the gateway also
     /// asks for on its own account, at any time.
     may_ask: bool,
+    /// The tool or prompt that it names.
+    pub(crate) name: Option<RawJson>,
     /// The task whose result this waits for (2025-11-25, `tasks/result`).
     task: Option<String>,
     /// The highest progress so far; `None` where none is wanted.
@@ -67,7 +79,8 @@ impl Purpose {
         let progress = request.meta.progress_token.is_some().then(|| Mutex::new(f64::NEG_INFINITY));
         let may_ask = matches!(request.method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::TasksResult);
         let task = (request.method == Method::TasksResult).then(|| request.params.get_str("taskId").map(Cow::into_owned)).flatten();
-        Self::Call(Call { context, log_level: request.meta.log_level, may_ask, task, progress })
+        let name = request.method.name_parameter().and_then(|key| request.params.get(key)).cloned();
+        Self::Call(Call { context, log_level: request.meta.log_level, may_ask, name, task, progress })
     }
 }
 
@@ -95,24 +108,21 @@ impl Flights {
         self.sole(is_call).or_else(|| self.sole(|flight| flight.call().is_some_and(|call| call.may_ask)))
     }
 
-    /// The call through which a question that names none is put: the only one that may ask. Of several, all of one caller, it is the
-    /// newest that waits for no answer yet, else the one that was `asked_last`: the same person is asked, and the answer goes back
-    /// under the question's own id whichever call carries it. With several callers there is none, since one's question must not reach
-    /// another.
-    pub(crate) fn asking_call(&self, waits: impl Fn(u64) -> bool, asked_last: Option<u64>) -> Option<Arc<Flight>> {
-        if let Some(sole) = self.sole_call() {
-            return Some(sole);
-        }
+    /// Of several calls of one caller the one through which a question that names none is put: the one that asked just now, else one
+    /// that waits for no answer yet, best one of a tool that is known to ask, and the newest of those. With several callers there is
+    /// none, since one's question must not reach another.
+    pub(crate) fn asking_call(&self, known: &Known<'_>) -> Option<Arc<Flight>> {
         let open = self.open();
-        let is_call = |flight: &Flight| flight.call().is_some_and(|call| call.may_ask && call.task.is_none());
-        let calls = || open.values().filter(|flight| is_call(flight));
-        let caller = |flight: &Flight| flight.call().and_then(|call| call.context.asker.caller().cloned());
-        let first = calls().next().and_then(|flight| caller(flight))?;
-        if calls().any(|flight| caller(flight).as_ref() != Some(&first)) {
+        let calls = || open.values().filter_map(|flight| Some((flight, flight.call().filter(|call| call.may_ask && call.task.is_none())?)));
+        let first = calls().next().and_then(|(_, call)| call.context.asker.caller().cloned())?;
+        if calls().any(|(_, call)| call.context.asker.caller() != Some(&first)) {
             return None;
         }
-        let newest_free = calls().filter(|flight| !waits(flight.id)).max_by_key(|flight| flight.id);
-        newest_free.or_else(|| calls().find(|flight| Some(flight.id) == asked_last)).cloned()
+        let likely = |flight: &Flight, call: &Call| {
+            let just_now = known.asked_just_now == Some(flight.id);
+            (just_now, !(known.waits)(flight.id), (known.asks)(call.name.as_ref()), flight.id)
+        };
+        calls().max_by_key(|(flight, call)| likely(flight, call)).map(|(flight, _)| Arc::clone(flight))
     }
 
     /// Ends the request of that id, or the only one that an answer without an id can belong to, and says whether there was one.

@@ -1,19 +1,25 @@
 //! Questions that a legacy server puts to its client while a request runs.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use sallyport_protocol::revisions::{answer_for, question_for};
-use sallyport_protocol::{BoxFuture, Era, ErrorObject, Message, RawObject, RequestId, Revision};
+use sallyport_protocol::{BoxFuture, Era, ErrorObject, Message, RawJson, RawObject, RequestId, Revision};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::flight::{Call, Flight};
+use super::flight::{Call, Flight, Flights, Known};
 use super::shared::Shared;
 
 /// Questions at once on one connection. People answer them; nobody answers more.
 const MOST_QUESTIONS: usize = 64;
+
+/// Questions that follow each other within this time were asked at once, for one request. They come microseconds apart.
+const AT_ONCE: Duration = Duration::from_millis(10);
+/// Names of tools and prompts that are known to ask: more than any server in use has.
+const MOST_ASKERS: usize = 256;
 
 /// The way back to the server for an answer.
 pub(crate) trait Back: Send + Sync + 'static {
@@ -25,8 +31,10 @@ pub(crate) trait Back: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Questions {
     asked: Mutex<HashMap<RequestId, Asked>>,
-    /// The request through which the last question was put; 0 before the first.
-    last: AtomicU64,
+    /// The request through which the last question was put, and when.
+    last: Mutex<Option<(u64, Instant)>>,
+    /// What names those that asked, as far as there was no doubt who did.
+    askers: Mutex<HashSet<RawJson>>,
     /// Room for answers on their way that nobody was asked for: to pings, and refusals.
     answering: Arc<Semaphore>,
 }
@@ -47,13 +55,18 @@ impl std::fmt::Debug for Asked {
 
 impl Default for Questions {
     fn default() -> Self {
-        Self { asked: Mutex::default(), last: AtomicU64::new(0), answering: Arc::new(Semaphore::new(MOST_QUESTIONS)) }
+        Self {
+            asked: Mutex::default(),
+            last: Mutex::default(),
+            askers: Mutex::default(),
+            answering: Arc::new(Semaphore::new(MOST_QUESTIONS)),
+        }
     }
 }
 
 impl Questions {
     fn open(&self) -> MutexGuard<'_, HashMap<RequestId, Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.asked)
     }
 
     /// Takes a question of the server's that belongs to `flight`, if to any.
@@ -82,14 +95,27 @@ impl Questions {
         self.answer(back, Message::Error { id: Some(id), error: ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, refusal) });
     }
 
-    /// Whether the request waits for the answer to a question of its.
-    pub(crate) fn is_waited_for(&self, flight: u64) -> bool {
-        self.open().values().any(|asked| asked.flight == flight)
+    /// The call that a question without a stream of its own belongs to.
+    pub(crate) fn attribute(&self, flights: &Flights) -> Option<Arc<Flight>> {
+        let last = *lock(&self.last);
+        let asked_just_now = last.filter(|(_, at)| at.elapsed() < AT_ONCE).map(|(flight, _)| flight);
+        let waits = |flight| self.open().values().any(|asked| asked.flight == flight);
+        let asks = |name: Option<&RawJson>| name.is_some_and(|name| lock(&self.askers).contains(name));
+        if let Some(sole) = flights.sole_call() {
+            self.learn(&sole);
+            return Some(sole);
+        }
+        flights.asking_call(&Known { asked_just_now, waits: &waits, asks: &asks })
     }
 
-    /// The request through which the last question was put, if there was one.
-    pub(crate) fn asked_last(&self) -> Option<u64> {
-        Some(self.last.load(Ordering::Relaxed)).filter(|flight| *flight != 0)
+    /// Remembers that what the request names asks.
+    fn learn(&self, flight: &Flight) {
+        let Some(name) = flight.call().and_then(|call| call.name.as_ref()) else { return };
+        let mut askers = lock(&self.askers);
+        if askers.len() < MOST_ASKERS && !askers.contains(name) {
+            // A copy, which does not keep the whole request's text.
+            askers.extend(RawJson::parse(Bytes::copy_from_slice(name.as_bytes())));
+        }
     }
 
     fn ask(&self, shared: &Arc<Shared>, back: Arc<dyn Back>, id: RequestId, method: String, params: RawObject, flight: Arc<Flight>) {
@@ -109,7 +135,7 @@ impl Questions {
             shared.questions.open().remove(&id);
             way.send_back(message).await;
         });
-        self.last.store(number, Ordering::Relaxed);
+        *lock(&self.last) = Some((number, Instant::now()));
         open.insert(key, Asked { flight: number, asking: asking.abort_handle(), back });
     }
 
@@ -150,4 +176,8 @@ async fn put(call: &Call, method: &str, params: RawObject, server: Revision) -> 
         .map_err(|failure| ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, failure.public.into_owned()))?;
     let answer = call.context.asker.ask(method, params).await?;
     Ok(answer_for(method, answer, client, server))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

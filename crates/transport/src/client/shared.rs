@@ -113,7 +113,7 @@ impl Shared {
             Message::Request { id, method, params } => {
                 let flight = flight.cloned().or_else(|| match params.as_ref().and_then(related_task) {
                     Some(task) => self.flights.of_task(&task),
-                    None => self.flights.asking_call(|id| self.questions.is_waited_for(id), self.questions.asked_last()),
+                    None => self.questions.attribute(&self.flights),
                 });
                 self.questions.take(self, Arc::clone(back), id, method, params.unwrap_or_default(), flight);
             }
