@@ -137,6 +137,9 @@ async fn without_a_boundary_nothing_is_stopped() {
     let (mut stdin, stdout) = instance.take_io().unwrap();
     stdin.write_all(b"on\n").await.unwrap();
     assert_eq!(BufReader::new(stdout).lines().next_line().await.unwrap().unwrap(), "on");
+    drop(stdin);
+    instance.stop(Duration::from_secs(2)).await;
+    assert!(!lives(&mark));
 }
 
 #[tokio::test]
