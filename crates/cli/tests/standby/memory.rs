@@ -16,10 +16,14 @@ fn a_node_servers_memory_is_given_back_and_its_calls_are_answered() {
         return; // the test below
     }
     let server = peers::npm("@modelcontextprotocol/server-filesystem/dist/index.js");
+    let project = Project::new("");
+    // Its own: the pages of a program that others run too stay in memory.
+    let node = project.path("node");
+    fs::copy(peers::node(), &node).unwrap();
+    fs::File::open(&node).unwrap().sync_all().unwrap();
     let standby = r#"{ freeze_after = "200ms", reclaim_after = "500ms" }"#;
-    let project = Project::new(&format!(
-        "[servers.files]\ncommand = [{:?}, {server:?}, \".\"]\nread = [\".\", {:?}]\nstandby = {standby}\n",
-        peers::node(),
+    project.configure(&format!(
+        "[servers.files]\ncommand = [{node:?}, {server:?}, \".\"]\nread = [\".\", {:?}]\nstandby = {standby}\n",
         peers::folder().join("npm")
     ));
     let gateway = project.up();

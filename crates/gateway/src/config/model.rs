@@ -189,9 +189,10 @@ pub struct StandbyTimesConfig {
     /// little that it need not be later, and the calls of one piece of work follow each other sooner.
     pub freeze_after: Option<String>,
 
-    /// The memory of a frozen program is given back, sooner where the machine is short of memory: the pages of files, and with swap
-    /// everything; the next request waits some ten milliseconds for what is read again. Needs a gateway that runs as root or with
-    /// `CAP_SYS_NICE`. Default: `10m`, or with `freeze_after` where that is longer.
+    /// The memory of a frozen program is given back, sooner where the machine is short of memory: with swap nearly all of it, and the
+    /// next request waits two milliseconds longer; without swap only the pages of files that no other process uses, which the next
+    /// request reads again within some ten milliseconds. Needs a gateway that runs as root; `CAP_SYS_NICE` alone is enough where there
+    /// is swap. Default: `10m`, or with `freeze_after` where that is longer.
     pub reclaim_after: Option<String>,
 
     /// It is ended, and the next request starts it anew. Default: `never`, because a server may keep in its memory what its callers
