@@ -64,7 +64,11 @@ impl Descent<'_> {
             return false;
         }
         match step {
-            Step::Freeze => self.sleeper.freeze(),
+            Step::Freeze => {
+                if !self.sleeper.freeze() {
+                    self.plan.freeze_after = None; // nothing that would change
+                }
+            }
             Step::Reclaim => self.reclaim().await,
             Step::Stop => return self.sleeper.shut(),
         }

@@ -87,13 +87,18 @@ impl Sleeper {
         }
     }
 
-    /// Freezes it, unless there is a request.
-    pub(super) fn freeze(&self) {
+    /// Freezes it, unless there is a request; `false` where its boundary cannot freeze anything.
+    pub(super) fn freeze(&self) -> bool {
+        let mut can = true;
         self.put_to_bed(|instance| match instance.standby() {
             Ok(asleep) => Bed::Asleep(asleep, StandbyState::Frozen),
-            Err(awake) => Bed::Awake(awake), // no boundary: the configuration does not ask for it
+            Err(awake) => {
+                can = false;
+                Bed::Awake(awake)
+            }
         });
         self.metrics.set_standby(self.state());
+        can
     }
 
     /// Takes no more requests; `false` where there is one.
