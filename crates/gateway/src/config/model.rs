@@ -189,10 +189,11 @@ pub struct StandbyTimesConfig {
     /// little that it need not be later, and the calls of one piece of work follow each other sooner.
     pub freeze_after: Option<String>,
 
-    /// The memory of a frozen program is given back, sooner where the machine is short of memory: with swap nearly all of it, and the
-    /// next request waits two milliseconds longer; without swap only the pages of files that no other process uses, which the next
-    /// request reads again within some ten milliseconds. Needs a gateway that runs as root; `CAP_SYS_NICE` alone is enough where there
-    /// is swap. Default: `10m`, or with `freeze_after` where that is longer.
+    /// The memory of a frozen program is given back, sooner where the machine is short of memory: with swap nearly all of it, without
+    /// only the pages of files that no other process uses. It is then woken for one `tools/list` and frozen again, so that what a
+    /// request needs is there: the next one waits two milliseconds longer. Needs a gateway that runs as root; `CAP_SYS_NICE` alone is
+    /// enough where there is swap. Default: `10m`, or with `freeze_after` where that is longer; a server in use every few minutes
+    /// keeps what it has.
     pub reclaim_after: Option<String>,
 
     /// It is ended, and the next request starts it anew. Default: `never`, because a server may keep in its memory what its callers

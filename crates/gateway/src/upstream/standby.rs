@@ -6,7 +6,6 @@
 
 mod pressure;
 mod sleeper;
-mod swap;
 mod tasks;
 
 use std::sync::Arc;
@@ -88,9 +87,7 @@ impl Descent<'_> {
         match work.await {
             Ok(Ok(GivenBack { before, after })) => {
                 tracing::info!(%server, before, after, "gave memory back, bytes resident");
-                if swap::is_on() {
-                    self.sleeper.rehearse(&self.life.own, self.life.plan.timeouts.list).await;
-                }
+                self.sleeper.rehearse(&self.life.own, self.life.plan.timeouts.list).await;
                 self.sleeper.reclaimed();
             }
             Ok(Err(error)) => {

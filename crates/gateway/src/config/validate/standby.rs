@@ -10,7 +10,7 @@ use crate::plan::Standby;
 /// Waking a frozen program costs a call about a millisecond, so that it does little harm to come too soon; the calls of one piece of
 /// work follow each other within seconds.
 const FREEZE: Duration = Duration::from_secs(60);
-/// Waking a program whose memory was given back costs some ten milliseconds and reads from the disk: for those that rest for long.
+/// What is given back and needed after all is read from the disk again: for programs that rest for long.
 const RECLAIM: Duration = Duration::from_secs(600);
 /// How a step is written that never comes.
 const NEVER: &str = "never";
