@@ -180,6 +180,19 @@ pub struct StdioPlan {
     pub network: Network,
     /// How much of the machine it may use.
     pub limits: Limits,
+    /// What becomes of it while nobody calls it.
+    pub standby: Standby,
+}
+
+/// What becomes of a program that nobody calls: after how long it goes down the next step. `None`: never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standby {
+    /// Stopped where it is, until the next request.
+    pub freeze_after: Option<Duration>,
+    /// Its memory given back while it is frozen. Not before it is frozen.
+    pub reclaim_after: Option<Duration>,
+    /// Ended, and started anew by the next request.
+    pub stop_after: Option<Duration>,
 }
 
 /// A server elsewhere.

@@ -12,6 +12,7 @@
 //! | `reach`, `launch` | how a child, a remote and a built-in are reached |
 //! | `listing`, `fetch`, `refresh` | the four lists: what they are, how one is fetched, when |
 //! | `news`, `subscribed` | what a server says unasked, and was asked to say |
+//! | `standby` | how a program that nobody calls goes down, and comes back |
 //! | `own_call` | requests on the gateway's own account |
 
 mod call;
@@ -30,6 +31,7 @@ mod reach;
 mod refresh;
 mod retry;
 mod shape;
+mod standby;
 mod subscribed;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -42,7 +44,7 @@ use std::time::Duration;
 use sallyport_policy::Permitted;
 use sallyport_protocol::{Context, Era, Failure, Listeners, Meta, Method, RawObject, Reply, Request, ServerIdentity};
 use sallyport_sandbox::Host;
-use sallyport_telemetry::{Folders, Metrics};
+use sallyport_telemetry::{Folders, Metrics, StandbyState};
 
 pub use health::{Outage, UpstreamState};
 pub(crate) use launch::own_rules;
@@ -134,6 +136,12 @@ impl Upstream {
     #[must_use]
     pub fn era(&self) -> Option<Era> {
         self.life.link.load().as_ref().map(|link| link.server.discovery().revision.era())
+    }
+
+    /// How far down its program is on standby, where it is connected and may be.
+    #[must_use]
+    pub fn standby(&self) -> Option<StandbyState> {
+        self.life.link.load().as_ref()?.sleeper.as_ref().map(|sleeper| sleeper.state())
     }
 
     /// The last good lists, and how far they can be relied on.

@@ -103,6 +103,7 @@ fn plan(mode: &str, timeouts: Timeouts) -> ServerPlan {
             write: Vec::new(),
             network: Default::default(),
             limits: Default::default(),
+            standby: Default::default(),
         }),
         start: Start::Eager,
         shared: false,

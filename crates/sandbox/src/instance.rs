@@ -1,7 +1,8 @@
-//! One running program: its stdio, what holds round it, and its end.
+//! One program: its stdio, what holds round it, whether it runs or is on standby, and its end.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,15 +22,41 @@ const KILL_LIMIT: Duration = Duration::from_secs(2);
 
 /// One program in its boundary; `State` says whether it runs. Dropping it kills everything inside.
 pub struct Instance<State> {
-    process: Box<dyn Process>,
+    body: Body,
+    state: State,
+}
+
+/// What an instance is in either state.
+struct Body {
+    process: Arc<dyn Process>,
     layers: Layers,
     end: watch::Receiver<Option<Exit>>,
-    state: State,
 }
 
 /// The program runs; its stdio can be taken once.
 pub struct Running {
     io: Mutex<Option<(Stdin, Stdout)>>,
+}
+
+/// Everything inside is stopped: it uses no CPU, answers nothing and says nothing until it is woken. What is written to its stdin
+/// meanwhile is read then.
+pub struct Standby {
+    before: Running,
+}
+
+/// The memory of a program on standby.
+#[derive(Clone)]
+pub struct Memory {
+    process: Arc<dyn Process>,
+}
+
+/// How much memory was resident, in bytes, summed over everything inside; pages that several processes share count for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenBack {
+    /// Before.
+    pub before: u64,
+    /// After.
+    pub after: u64,
 }
 
 /// How a program ended.
@@ -51,47 +78,27 @@ pub(crate) trait Process: Send + Sync {
     fn kill(&self);
     /// Ends what [`Process::kill`] could not reach.
     fn abort(&self);
+    /// Whether everything inside can be stopped as one.
+    fn can_freeze(&self) -> bool;
+    /// Stops everything inside.
+    fn freeze(&self);
+    /// Lets everything inside go on.
+    fn thaw(&self);
+    /// Gives memory of everything inside back, as long as `go_on` says so. The only one that takes its time.
+    fn give_memory_back(&self, go_on: &dyn Fn() -> bool) -> io::Result<GivenBack>;
     /// The last lines of stderr.
     fn stderr_tail(&self) -> Vec<String>;
 }
 
 impl Instance<Running> {
     #[cfg(target_os = "linux")]
-    pub(crate) fn new(process: Box<dyn Process>, layers: Layers, end: watch::Receiver<Option<Exit>>, io: (Stdin, Stdout)) -> Self {
-        Self { process, layers, end, state: Running { io: Mutex::new(Some(io)) } }
+    pub(crate) fn new(process: Arc<dyn Process>, layers: Layers, end: watch::Receiver<Option<Exit>>, io: (Stdin, Stdout)) -> Self {
+        Self { body: Body { process, layers, end }, state: Running { io: Mutex::new(Some(io)) } }
     }
 
     /// The program's stdin and stdout, the first time it is asked for.
     pub fn take_io(&self) -> Option<(Stdin, Stdout)> {
         self.state.io.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Which layers hold.
-    #[must_use]
-    pub fn in_force(&self) -> &Layers {
-        &self.layers
-    }
-
-    /// The program's pid as the host sees it.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// Waits for the end: of the program and of everything it has started.
-    pub async fn wait(&self) -> Exit {
-        let mut end = self.end.clone();
-        match end.wait_for(Option::is_some).await {
-            Ok(exit) => exit.unwrap_or(Exit::LOST),
-            // The task that watches ends without a word only when its runtime is shut down, which kills the program.
-            Err(_) => Exit::LOST,
-        }
-    }
-
-    /// How it ended, if it has.
-    #[must_use]
-    pub fn has_exited(&self) -> Option<Exit> {
-        *self.end.borrow()
     }
 
     /// Ends the program in order: stdin is closed (a [`Stdin`] that was taken must be dropped by its owner first), after
@@ -102,31 +109,102 @@ impl Instance<Running> {
         if let Ok(exit) = timeout(step, self.wait()).await {
             return exit;
         }
-        self.process.terminate();
+        self.body.process.terminate();
         if let Ok(exit) = timeout(step, self.wait()).await {
             return exit;
         }
-        self.process.kill();
+        self.body.process.kill();
         if let Ok(exit) = timeout(KILL_LIMIT, self.wait()).await {
             return exit;
         }
-        self.process.abort();
+        self.body.process.abort();
         self.wait().await
+    }
+
+    /// Stops everything inside. It can be woken at any time, and dies as easily as before.
+    ///
+    /// # Errors
+    /// The instance as it was where there is no boundary: without a pid namespace nothing can stop all of a program as one.
+    pub fn standby(self) -> Result<Instance<Standby>, Self> {
+        if !self.body.process.can_freeze() {
+            return Err(self);
+        }
+        self.body.process.freeze();
+        Ok(Instance { body: self.body, state: Standby { before: self.state } })
+    }
+}
+
+impl Instance<Standby> {
+    /// Lets everything inside go on where it was.
+    #[must_use]
+    pub fn wake(self) -> Instance<Running> {
+        self.body.process.thaw();
+        Instance { body: self.body, state: self.state.before }
+    }
+
+    /// Its memory, to be given back while it sleeps.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory { process: self.body.process.clone() }
+    }
+}
+
+impl Memory {
+    /// Gives back what the kernel can take: unchanged pages of files, and with swap everything else too. Nothing is lost, the
+    /// program fetches what it needs again when it is woken. Takes some ten milliseconds and blocks for them; looks at `go_on`
+    /// often, so that a program that is woken meanwhile keeps the rest.
+    ///
+    /// # Errors
+    /// Where this process may not: that needs `CAP_SYS_NICE` and the right to look into the program, which root has.
+    pub fn give_back(&self, go_on: impl Fn() -> bool) -> io::Result<GivenBack> {
+        self.process.give_memory_back(&go_on)
+    }
+}
+
+impl<State> Instance<State> {
+    /// Which layers hold.
+    #[must_use]
+    pub fn in_force(&self) -> &Layers {
+        &self.body.layers
+    }
+
+    /// The program's pid as the host sees it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.body.process.pid()
+    }
+
+    /// Waits for the end: of the program and of everything it has started.
+    pub fn wait(&self) -> impl Future<Output = Exit> + Send + use<State> {
+        let mut end = self.body.end.clone();
+        async move {
+            match end.wait_for(Option::is_some).await {
+                Ok(exit) => exit.unwrap_or(Exit::LOST),
+                // The task that watches ends without a word only when its runtime is shut down, which kills the program.
+                Err(_) => Exit::LOST,
+            }
+        }
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn has_exited(&self) -> Option<Exit> {
+        *self.body.end.borrow()
     }
 
     /// Ends everything inside at once; [`Instance::wait`] tells when it is done.
     pub fn kill(&self) {
-        self.process.kill();
+        self.body.process.kill();
     }
 
     /// The last lines that the program wrote to stderr, for messages about it. Control characters are removed.
     #[must_use]
     pub fn stderr_tail(&self) -> Vec<String> {
-        self.process.stderr_tail()
+        self.body.process.stderr_tail()
     }
 }
 
-impl<State> Drop for Instance<State> {
+impl Drop for Body {
     fn drop(&mut self) {
         if self.end.borrow().is_none() {
             self.process.kill();
@@ -136,13 +214,25 @@ impl<State> Drop for Instance<State> {
 
 impl<State> fmt::Debug for Instance<State> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instance").field("pid", &self.process.pid()).field("layers", &self.layers).finish_non_exhaustive()
+        f.debug_struct("Instance").field("pid", &self.body.process.pid()).field("layers", &self.body.layers).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Running")
+    }
+}
+
+impl fmt::Debug for Standby {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Standby")
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Memory").field(&self.process.pid()).finish()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The gateway's side of a launch: resolves the profile, starts the launcher, hears how it goes, and watches to the end.
 
+mod memory;
 mod thread;
 mod watch;
 
@@ -23,13 +24,14 @@ use crate::backend::Host;
 use crate::cure;
 use crate::egress::{self, Room, Sockets};
 use crate::error::{Error, Failure};
-use crate::instance::{Instance, Process, Running};
+use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::layer::Layers;
 use crate::policy::{self, Confinement, Policy};
 use crate::profile::{Network, Profile, Program};
 use crate::stderr_log::Tail;
 use crate::sys;
 use crate::sys::control::{self, Message};
+use crate::sys::lifetime::{FREEZE, THAW};
 use crate::visible;
 use watch::Launcher;
 
@@ -51,6 +53,7 @@ pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Prof
     }
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
     let (program, profile) = (program.clone(), profile.cloned());
+    let is_confined = profile.is_some();
     let started = thread::run(move || start(launcher, &program, profile.as_ref())).await??;
     let Started { launcher, control, stdin, stdout, stderr } = started;
 
@@ -73,8 +76,8 @@ pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Prof
         egress::start(sockets, room, watched.end()).map_err(|cause| unserved(&name, &cause))?;
     }
     let (launcher, end) = watched.keep();
-    let process = Processes { inside, launcher, tail };
-    Ok(Instance::new(Box::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
+    let process = Processes { inside, is_confined, launcher, tail };
+    Ok(Instance::new(Arc::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
 }
 
 /// What serves the program's way out, if it has one.
@@ -211,6 +214,8 @@ struct Inside {
 
 struct Processes {
     inside: Inside,
+    /// There is a pid namespace, whose init ends, freezes and thaws everything in it.
+    is_confined: bool,
     launcher: Arc<OwnedFd>,
     tail: Tail,
 }
@@ -230,6 +235,22 @@ impl Process for Processes {
 
     fn abort(&self) {
         signal(&self.launcher, Signal::KILL);
+    }
+
+    fn can_freeze(&self) -> bool {
+        self.is_confined
+    }
+
+    fn freeze(&self) {
+        signal(&self.inside.ender, FREEZE);
+    }
+
+    fn thaw(&self) {
+        signal(&self.inside.ender, THAW);
+    }
+
+    fn give_memory_back(&self, go_on: &dyn Fn() -> bool) -> io::Result<GivenBack> {
+        memory::give_back(pid_of(&self.inside.ender), go_on)
     }
 
     fn stderr_tail(&self) -> Vec<String> {

@@ -35,7 +35,7 @@ mod visible;
 pub use backend::{Backend, Host, Pending, Selection};
 pub use backends::BackendConfig;
 pub use error::Error;
-pub use instance::{Exit, Instance, Running, Stdin, Stdout};
+pub use instance::{Exit, GivenBack, Instance, Memory, Running, Standby, Stdin, Stdout};
 pub use layer::{Layer, Layers, State};
 pub use probe::{Finding, Report};
 pub use profile::{EnvText, Limits, Network, Profile, Program};

@@ -54,6 +54,8 @@ mod linux {
     use std::fs;
     use std::path::Path;
 
+    use rustix::thread::{CapabilitySet, capabilities};
+
     use super::{Finding, Report, cost};
     use crate::cure::OLDEST_KERNEL;
     use crate::error::Error;
@@ -79,7 +81,7 @@ mod linux {
                 false
             }
         };
-        findings.push(cgroups());
+        findings.extend([cgroups(), memory_of_idle_servers()]);
         Report { works, findings }
     }
 
@@ -134,6 +136,18 @@ mod linux {
             detail,
             cost: abi.is_err().then(|| "no server is started with this back-end".to_owned()),
             cure: abi.is_err().then(|| "add landlock to the lsm= list of the kernel's command line".to_owned()),
+        }
+    }
+
+    /// What `process_madvise` asks for on another process; looked up, because nothing of the trial sleeps.
+    fn memory_of_idle_servers() -> Finding {
+        let may = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE));
+        Finding {
+            subject: "memory of idle servers".to_owned(),
+            in_force: may,
+            detail: if may { "can be given back" } else { "cannot be given back without CAP_SYS_NICE" }.to_owned(),
+            cost: (!may).then(|| "servers that nobody calls are frozen, and keep their memory".to_owned()),
+            cure: (!may).then(|| "give the gateway CAP_SYS_NICE (systemd: AmbientCapabilities=CAP_SYS_NICE)".to_owned()),
         }
     }
 

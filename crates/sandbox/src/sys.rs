@@ -9,7 +9,7 @@ pub(crate) mod control;
 mod identity;
 pub(crate) mod landlock;
 pub(crate) mod launcher;
-mod lifetime;
+pub(crate) mod lifetime;
 mod network;
 mod privileges;
 mod raw;
@@ -22,6 +22,7 @@ mod unconfined;
 use std::io;
 use std::os::fd::OwnedFd;
 
+pub(crate) use raw::page_out;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 

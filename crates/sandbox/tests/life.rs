@@ -227,7 +227,7 @@ async fn a_probe_is_a_real_start_and_tells_of_every_layer() {
     let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher"));
     let report = Selection::default().build(&host).unwrap().probe().await;
     assert!(report.works, "{report:#?}");
-    for subject in ["kernel", "user namespace", "landlock", "seccomp", "trial program", "control groups"] {
+    for subject in ["kernel", "user namespace", "landlock", "seccomp", "trial program", "control groups", "memory of idle servers"] {
         assert!(report.findings.iter().any(|finding| finding.subject == subject), "{subject}");
     }
     let none = selection("none").build(&host).unwrap().probe().await;

@@ -21,7 +21,7 @@ pub mod timestamp;
 pub mod trace_context;
 
 pub use audit::{ArgumentDigest, AuditRecord, Durations, Outcome, RecordId};
-pub use metric::{BreakerState, ConnectionOutcome, Metrics, ServerMetrics, UpstreamState};
+pub use metric::{BreakerState, ConnectionOutcome, Metrics, ServerMetrics, StandbyState, UpstreamState};
 pub use sink::{Audit, Tap};
 pub use state_folder::Folders;
 pub use timestamp::Timestamp;

@@ -8,7 +8,7 @@ use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, Wrap};
 use sallyport_gateway::plan::{ServerPlan, Source};
 use sallyport_gateway::upstream::{Upstream, UpstreamState};
 use sallyport_sandbox::Network;
-use sallyport_telemetry::{AuditRecord, Outcome};
+use sallyport_telemetry::{AuditRecord, Outcome, StandbyState};
 
 use super::{Page, View};
 use crate::tools::shown;
@@ -68,7 +68,7 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, servers: &[std::sync::Arc<Ups
         let (boundary, is_open) = boundary(server.plan());
         Row::new([
             Cell::from(server.name().to_string()),
-            Cell::from(told(&state)).fg(colour),
+            Cell::from(told(&state, server.standby())).fg(colour),
             Cell::from(server.listing().tools.len().to_string()),
             Cell::from(boundary).fg(if is_open { Color::Yellow } else { Color::Reset }),
         ])
@@ -93,11 +93,14 @@ fn boundary(plan: &ServerPlan) -> (&'static str, bool) {
     }
 }
 
-fn told(state: &UpstreamState) -> String {
+fn told(state: &UpstreamState, standby: Option<StandbyState>) -> String {
     match state {
         UpstreamState::Idle => "waits for a call".into(),
         UpstreamState::Starting { since, doing } => format!("{doing} ({} s)", since.elapsed().as_secs()),
-        UpstreamState::Ready { revision, identity } => format!("ready: {} ({revision})", shown(&identity.name())),
+        UpstreamState::Ready { revision, identity } => {
+            let word = standby.filter(|state| *state != StandbyState::Awake).map_or("ready", StandbyState::as_str);
+            format!("{word}: {} ({revision})", shown(&identity.name()))
+        }
         UpstreamState::Failed { outage, .. } => format!("failed: {}", shown(&outage.why)),
         UpstreamState::Stopped => "stopped".into(),
     }

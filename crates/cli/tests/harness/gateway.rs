@@ -1,6 +1,7 @@
 //! The gateway under test: the real program, in a folder of its own, with nothing of the person's who runs the test.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -16,18 +17,28 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A project folder with a configuration, and beside it homes for the gateway's state. Removed when dropped.
 pub(crate) struct Project {
     folder: TempDir,
+    /// Who runs the gateway, if not the one who runs the test.
+    user: Option<u32>,
 }
 
 impl Project {
     /// Below cargo's folder for tests, so that nothing lands elsewhere and every path stays on one file system.
     pub(crate) fn new(configuration: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("p-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("target/tmp is writable");
-        let project = Self { folder };
+        let project = Self { folder, user: None };
         for folder in ["project", "home", "state", "config", "cache", "runtime"] {
             fs::create_dir(project.folder.path().join(folder)).expect("a new folder is writable");
         }
         project.configure(configuration);
         project
+    }
+
+    /// The same, run by another user, whose everything in it is. Only root can do that.
+    pub(crate) fn run_by(self, user: u32) -> Self {
+        let owner = format!("{user}:{user}");
+        let given = Command::new("chown").args(["-R", &owner]).arg(self.folder.path()).status().expect("chown is there");
+        assert!(given.success(), "only root gives files away");
+        Self { user: Some(user), ..self }
     }
 
     /// Writes the configuration anew.
@@ -59,6 +70,9 @@ impl Project {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sallyport"));
         command.current_dir(self.path("")).env_clear().envs(self.environment());
         command.arg("--config").arg(self.configuration()).stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 

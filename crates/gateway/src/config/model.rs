@@ -123,6 +123,11 @@ pub struct ServerConfig {
     /// How much of the machine the program may use, where its boundary can hold it to that.
     pub limits: Limits,
 
+    /// What becomes of the program while nobody calls it: `false` keeps it running, `true` lets it go on standby, a table says when.
+    /// Default: `true` for a program without `network`; `false` for one with it, since those that it is connected to may hang up on it
+    /// while it sleeps, and without a sandbox.
+    pub standby: Option<StandbyConfig>,
+
     /// How MCP is carried to `url`. Default: `auto`, found out by asking.
     pub transport: RemoteTransport,
 
@@ -162,6 +167,38 @@ pub struct ServerConfig {
 
     /// How long each step may take.
     pub timeouts: TimeoutsConfig,
+}
+
+/// What becomes of a program that nobody calls.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected `true`, `false` or `{ freeze_after = \"60s\" }`")]
+pub enum StandbyConfig {
+    /// Whether it goes on standby at all.
+    Switch(bool),
+    /// When.
+    Times(StandbyTimesConfig),
+}
+
+/// After how long without a request a program goes down the next step: a number and `ms`, `s`, `m` or `h`, or `never`. None comes
+/// while a request or a task is under way, or while a client has subscribed to one of the server's resources. A server that sleeps
+/// says nothing: what it would have said unasked (changed lists, log messages) comes after the next request, and so do its timers.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StandbyTimesConfig {
+    /// It is stopped where it is and uses no CPU; the next request wakes it within a few milliseconds. Default: `60s`: waking costs so
+    /// little that it need not be later, and the calls of one piece of work follow each other sooner.
+    pub freeze_after: Option<String>,
+
+    /// The memory of a frozen program is given back, sooner where the machine is short of memory: with swap nearly all of it, without
+    /// only the pages of files that no other process uses. It is then woken for one `tools/list` and frozen again, so that what a
+    /// request needs is there: the next one waits two milliseconds longer. Needs a gateway that runs as root; `CAP_SYS_NICE` alone is
+    /// enough where there is swap. Default: `10m`, or with `freeze_after` where that is longer; a server in use every few minutes
+    /// keeps what it has.
+    pub reclaim_after: Option<String>,
+
+    /// It is ended, and the next request starts it anew. Default: `never`, because a server may keep in its memory what its callers
+    /// count on.
+    pub stop_after: Option<String>,
 }
 
 /// How long the steps of an exchange may take: a number and `ms`, `s`, `m` or `h`.

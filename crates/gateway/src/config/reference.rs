@@ -75,6 +75,10 @@ impl Page {
         if let Some(entry) = schema.get("items").map(|entry| self.resolve(entry)).filter(|entry| entry.get("properties").is_some()) {
             tables.push((format!("[{name}]"), entry));
         }
+        // A switch, or a table in its place: `standby = false`, `standby = { … }`.
+        if is_switch(schema) {
+            tables.extend(variants(schema).map(|choice| (name.to_owned(), self.resolve(choice))));
+        }
         // A choice by key: `{ filesystem = { … } }`.
         for (key, choice) in variants(schema).flat_map(|choice| choice.get("properties").and_then(Value::as_object).into_iter().flatten()) {
             let mut table = self.resolve(choice);
@@ -100,6 +104,7 @@ impl Page {
             Some(Some("boolean")) => "`true` or `false`",
             Some(Some("integer" | "number")) => "number",
             Some(Some("string")) => "string",
+            _ if is_switch(&target) => "`true`, `false` or table",
             _ if variants(&target).any(|choice| choice.get("const").is_some()) => "string",
             _ if variants(&target).any(|choice| choice.get("type").and_then(Value::as_str) == Some("string")) => "string or table",
             _ => "table",
@@ -124,6 +129,11 @@ impl Page {
 /// The values that a schema lists.
 fn variants(schema: &Value) -> impl Iterator<Item = &Value> {
     ["oneOf", "anyOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten()
+}
+
+/// Whether `true` and `false` are among the values.
+fn is_switch(schema: &Value) -> bool {
+    variants(schema).any(|choice| choice.get("type").and_then(Value::as_str) == Some("boolean"))
 }
 
 /// The description of a schema, in one line.

@@ -382,3 +382,47 @@ fn a_client_s_folder_belongs_to_the_project_around_it() {
     assert_eq!(plan.origin.folder, project.folder.path());
     assert_eq!(Path::new(&stdio(&plan, "a").program), project.folder.path().join("a"));
 }
+
+/// What `standby` comes to for a program with these further keys.
+fn standby(keys: &str) -> crate::plan::Standby {
+    stdio(&toml(&format!("[servers.a]\ncommand = [\"a\"]\n{keys}")).unwrap(), "a").standby
+}
+
+#[test]
+fn standby_is_on_where_nobody_could_hang_up() {
+    let seconds = |count| Some(std::time::Duration::from_secs(count));
+    let default = crate::plan::Standby { freeze_after: seconds(60), reclaim_after: seconds(600), stop_after: None };
+    let never = crate::plan::Standby::default();
+    for (keys, wanted) in [
+        ("", default),
+        ("standby = true\nnetwork = [\"a.example\"]", default),
+        ("network = [\"a.example\"]", never),
+        ("sandbox = \"none\"", never),
+        ("standby = false", never),
+        ("standby = {}", default),
+        ("standby = { freeze_after = \"never\" }", never),
+        (
+            "standby = { freeze_after = \"1h\" }",
+            crate::plan::Standby { freeze_after: seconds(3600), reclaim_after: seconds(3600), ..never },
+        ),
+        ("standby = { stop_after = \"1h\" }\nsandbox = \"none\"", crate::plan::Standby { stop_after: seconds(3600), ..never }),
+    ] {
+        assert_eq!(standby(keys), wanted, "{keys}");
+    }
+}
+
+#[test]
+fn a_standby_that_cannot_be_is_told() {
+    for (keys, told) in [
+        ("standby = { freeze_after = \"1m\", reclaim_after = \"1s\" }", "only a frozen program's memory is given back"),
+        ("standby = { freeze_after = \"never\", reclaim_after = \"1s\" }", "only a frozen program's memory is given back"),
+        ("standby = { freeze_after = \"soon\" }", "servers.a.standby.freeze_after: the duration cannot be used"),
+        ("standby = true\nsandbox = \"none\"", "cannot be frozen"),
+        ("standby = \"yes\"", "expected `true`, `false` or"),
+    ] {
+        let text = told_of_toml(&format!("[servers.a]\ncommand = [\"a\"]\n{keys}"));
+        assert!(text.contains(told), "{keys}: {text}");
+    }
+    let remote = told_of_toml("[servers.a]\nurl = \"https://a.example/mcp\"\nstandby = true");
+    assert!(remote.contains("`standby` has no effect on a server elsewhere"), "{remote}");
+}

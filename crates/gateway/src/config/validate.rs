@@ -5,6 +5,7 @@ mod context;
 mod endpoint;
 mod remote;
 mod server;
+mod standby;
 mod stdio;
 mod toolset;
 

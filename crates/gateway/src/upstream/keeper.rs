@@ -1,13 +1,13 @@
 //! Keeps one server running as long as it is wanted: starts it, fetches its lists, notices its end, starts it again.
 //!
 //! One task a server, the only one that changes its [`Life`]:
-//! rest → start → serve → (ended: start at once, or pause and start) → … → stop.
+//! rest → start → serve → (ended: start at once, or pause and start; unused: rest) → … → stop.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sallyport_protocol::{Era, FailureKind, Listener, Method, RawObject, Request};
-use sallyport_telemetry::BreakerState;
+use sallyport_telemetry::{BreakerState, StandbyState};
 use tokio::sync::watch;
 
 use crate::plan::Start;
@@ -17,7 +17,7 @@ use crate::upstream::link::Link;
 use crate::upstream::listing::Freshness;
 use crate::upstream::news::News;
 use crate::upstream::reach::{Hold, Reach, Reached};
-use crate::upstream::{own_call, refresh};
+use crate::upstream::{own_call, refresh, standby};
 
 /// How long an orderly end may take: half of it after stdin is closed, half after SIGTERM. Interpreters leave within a second.
 const CLOSE_WITHIN: Duration = Duration::from_secs(4);
@@ -29,26 +29,35 @@ pub(crate) struct Keeper {
     reach: Box<dyn Reach>,
     health: Health,
     orders: watch::Receiver<Order>,
+    /// It was stopped because nobody called it, and was not started since.
+    went_unused: bool,
 }
 
 /// How a time of service ended.
 enum Ending {
     Ordered,
+    Unused,
     Died(Outage),
 }
 
 impl Keeper {
     pub(crate) fn new(life: Arc<Life>, reach: Box<dyn Reach>, pace: Pace) -> Self {
         let orders = life.orders.subscribe();
-        Self { life, reach, health: Health::new(pace), orders }
+        Self { life, reach, health: Health::new(pace), orders, went_unused: false }
     }
 
     /// Keeps the server until it is ordered to stop.
     pub(crate) async fn run(mut self) {
         while self.is_wanted().await {
+            let begun = Instant::now();
             match self.start().await {
                 None => {} // ordered to stop
-                Some(Ok(reached)) => self.serve(reached).await,
+                Some(Ok(reached)) => {
+                    if std::mem::take(&mut self.went_unused) {
+                        self.life.metrics.woken(StandbyState::Stopped, begun.elapsed());
+                    }
+                    self.serve(reached).await;
+                }
                 Some(Err(outage)) => {
                     let wait = self.health.start_failed();
                     self.fail(outage, wait);
@@ -82,7 +91,7 @@ impl Keeper {
     /// Lets calls through to a server that was reached, until it ends.
     async fn serve(&mut self, reached: Reached) {
         let life = self.life.clone();
-        let link = Link::new(reached.server, reached.reconnects);
+        let link = Link::new(reached.server, reached.reconnects, reached.hold.sleeper());
         let news = Arc::new(News::new(Arc::downgrade(&life)));
         let ears: Arc<dyn Listener> = news.clone();
         link.server.listeners().add(&ears);
@@ -93,6 +102,7 @@ impl Keeper {
             outage = reached.hold.ended() => Ending::Died(outage),
             why = link.given_up() => Ending::Died(Outage::new(why)),
             outage = watch_over(&life, &link) => Ending::Died(outage),
+            () = standby::descend(&life, link.sleeper.clone()) => Ending::Unused,
             never = refresh::keep_listed(&life, &link, &news) => match never {},
         };
         life.link.store(None);
@@ -100,6 +110,14 @@ impl Keeper {
             Ending::Ordered => {
                 link.set_end(Outage::new("it was stopped"));
                 reached.hold.close(CLOSE_WITHIN).await;
+            }
+            Ending::Unused => {
+                tracing::info!(server = %life.name, "stopped, since nobody called it");
+                link.set_end(Outage::new("it was stopped, since nobody called it"));
+                reached.hold.close(CLOSE_WITHIN).await;
+                self.went_unused = true;
+                life.metrics.set_standby(StandbyState::Stopped);
+                self.rest();
             }
             Ending::Died(outage) => self.bury(&link, &*reached.hold, outage).await,
         }

@@ -8,6 +8,7 @@ use sallyport_protocol::{Cancel, Discovery, McpServer};
 use tokio::sync::Notify;
 
 use crate::upstream::health::Outage;
+use crate::upstream::standby::Sleeper;
 
 /// How long a call whose connection broke waits to hear why: the end of a child is known a moment after its pipe closes.
 const REASON_WITHIN: Duration = Duration::from_millis(250);
@@ -21,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) since: Instant,
     /// It outlives a lost exchange: the next one connects anew (HTTP).
     pub(crate) reconnects: bool,
+    /// There where the server may be asleep.
+    pub(crate) sleeper: Option<Arc<Sleeper>>,
     /// Why it ended, once it did.
     end: OnceLock<Outage>,
     ended: Cancel,
@@ -33,12 +36,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(server: Arc<dyn McpServer>, reconnects: bool) -> Arc<Self> {
+    pub(crate) fn new(server: Arc<dyn McpServer>, reconnects: bool, sleeper: Option<Arc<Sleeper>>) -> Arc<Self> {
         Arc::new(Self {
             discovery: server.discovery(),
             server,
             since: Instant::now(),
             reconnects,
+            sleeper,
             end: OnceLock::new(),
             ended: Cancel::new(),
             silent: AtomicU32::new(0),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sallyport_protocol::{BoxFuture, McpServer, Revision};
 
 use crate::upstream::health::Outage;
+use crate::upstream::standby::Sleeper;
 
 /// Says what a start is at.
 pub(crate) type Doing<'a> = &'a (dyn Fn(Cow<'static, str>) + Send + Sync);
@@ -33,6 +34,11 @@ pub(crate) struct Reached {
 pub(crate) trait Hold: Send + Sync {
     /// Waits until the server has ended by itself.
     fn ended(&self) -> BoxFuture<'_, Outage>;
+
+    /// What may put it to sleep, where it is a program that may.
+    fn sleeper(&self) -> Option<Arc<Sleeper>> {
+        None
+    }
 
     /// Ends it in order, within `grace`.
     fn close(&self, grace: Duration) -> BoxFuture<'_, ()>;

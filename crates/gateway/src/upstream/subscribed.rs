@@ -32,6 +32,11 @@ impl Subscribed {
         }
     }
 
+    /// Whether nobody listens to any of its resources.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Takes over what another server of that name was asked, before it is reached for the first time.
     pub(crate) fn take_over(&self, other: &Self) {
         let uris = other.0.lock().unwrap_or_else(PoisonError::into_inner).clone();

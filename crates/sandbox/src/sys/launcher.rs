@@ -103,7 +103,7 @@ fn enter_namespaces(control: &Control, confinement: &Confinement, layers: &mut L
     network::enter(&confinement.network, control, layers)
 }
 
-/// PID 1 of the new pid namespace: builds the root, starts the server's process, then only reaps.
+/// PID 1 of the new pid namespace: builds the root, starts the server's process, then only reaps, freezes and thaws.
 fn init(
     control: &mut Control,
     link: &Link,
@@ -116,6 +116,7 @@ fn init(
     link.tie_to_launcher()?;
     layers.in_force(Layer::Lifetime, "");
     root::enter(sources, &confinement, &mut layers)?;
+    let signals = lifetime::hold_back_for_init();
     match raw::fork().step(Layer::Namespaces, "fork the server")? {
         Forked::Child => {
             let failed = server(control, &target, &confinement, layers);
@@ -126,7 +127,7 @@ fn init(
             control.send(&Message::Server, &[lifetime::pidfd(server)?.as_fd()])?;
             control.close();
             lifetime::let_go_of_stdio(null.as_fd())?;
-            lifetime::reap_until_end_of(server, link)
+            lifetime::serve_until_end_of(server, link, &signals)
         }
     }
 }

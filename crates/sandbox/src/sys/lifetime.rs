@@ -15,7 +15,7 @@ use rustix::process::{
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::control::{self, Control};
-use super::raw;
+use super::raw::{self, HeldBack};
 use super::step::{Step, failure};
 use crate::error::Failure;
 use crate::layer::Layer;
@@ -87,15 +87,39 @@ pub(super) fn pass_on_the_end(init: Pid, link: &Link) -> ! {
     end_as(link.told().or(own))
 }
 
-/// Init from here on: reaps whatever is handed to it until the program ends. Its own end takes everything else along.
-pub(super) fn reap_until_end_of(server: Pid, link: &Link) -> ! {
+/// What the gateway sends to init: stop everything else in the namespace, and let it go on. When both wait, they come in this
+/// order (the lower number first), so that what was woken never stays stopped. The program may send them too: it stops itself.
+pub(crate) const FREEZE: Signal = Signal::USR1;
+pub(crate) const THAW: Signal = Signal::USR2;
+
+/// The signals init waits for. Held back before the program is forked, so that none is missed.
+pub(super) fn hold_back_for_init() -> HeldBack {
+    HeldBack::these(&[Signal::CHILD, FREEZE, THAW])
+}
+
+/// Init from here on: reaps whatever is handed to it, stops and continues all of it, until the program ends. Its own end takes
+/// everything else along, stopped or not.
+pub(super) fn serve_until_end_of(server: Pid, link: &Link, signals: &HeldBack) -> ! {
     loop {
-        match wait(WaitOptions::empty()) {
+        match signals.next() {
+            Some(FREEZE) => raw::signal_all_but_init(Signal::STOP),
+            Some(THAW) => raw::signal_all_but_init(Signal::CONT),
+            _ => {}
+        }
+        reap(server, link);
+    }
+}
+
+/// Takes the ended children that are there; ends with the program.
+fn reap(server: Pid, link: &Link) {
+    loop {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == server && !status.stopped() => {
                 link.tell(ExitStatus::from_raw(status.as_raw()));
                 raw::exit(0);
             }
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => return,
             Err(_) => raw::exit(SETUP_FAILED),
         }
     }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, getpid};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Which of the two processes after a fork this is.
@@ -106,11 +106,40 @@ pub(super) fn die_by(signal: i32) {
     unsafe { libc::raise(signal) };
 }
 
-/// The signals that [`next_signal_is_terminate`] waits for are kept back instead of acting at once.
-pub(super) fn hold_back_child_and_terminate() {
-    let set = child_and_terminate();
-    // SAFETY: `set` is initialised and outlives the call; no old set is asked for.
-    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+/// Signals that are kept back until somebody waits for them, instead of acting at once.
+pub(super) struct HeldBack(libc::sigset_t);
+
+impl HeldBack {
+    /// From here on these signals are kept back.
+    pub(super) fn these(signals: &[Signal]) -> Self {
+        let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: `sigemptyset` initialises the whole set before anything reads it; the set outlives the calls, and no old
+        // set is asked for.
+        let set = unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in signals {
+                libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
+            }
+            libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+            set.assume_init()
+        };
+        Self(set)
+    }
+
+    /// Waits for one of them. Of several that are there the one with the lowest number comes first.
+    pub(super) fn next(&self) -> Option<Signal> {
+        // SAFETY: the set is initialised; the kernel writes no information because the pointer for it is null.
+        Signal::from_named_raw(unsafe { libc::sigwaitinfo(&raw const self.0, std::ptr::null_mut()) })
+    }
+}
+
+/// Sends a signal to every process of this pid namespace but its init, in one step: none can be forked past it.
+pub(super) fn signal_all_but_init(signal: Signal) {
+    // Anywhere else it would reach everything that this user runs.
+    if getpid().is_init() {
+        // SAFETY: takes integers only. That nobody is there to get it is no failure.
+        unsafe { libc::kill(-1, signal.as_raw()) };
+    }
 }
 
 /// Lets every signal through again; the mask would be inherited by the program.
@@ -123,22 +152,13 @@ pub(super) fn unblock_all() {
     }
 }
 
-/// Waits for SIGCHLD or SIGTERM, whichever comes first; true for SIGTERM.
-pub(super) fn next_signal_is_terminate() -> bool {
-    let set = child_and_terminate();
-    // SAFETY: `set` is initialised; the kernel writes no information because the pointer for it is null.
-    unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) == libc::SIGTERM }
-}
-
-fn child_and_terminate() -> libc::sigset_t {
-    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: `sigemptyset` initialises the whole set before anything reads it.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
-        set.assume_init()
-    }
+/// `process_madvise(2)` with MADV_PAGEOUT: the kernel writes to swap, or drops, what it can of a range of another process's memory.
+pub(crate) fn page_out(process: BorrowedFd<'_>, range: &std::ops::Range<usize>) -> Result<(), Errno> {
+    let range = libc::iovec { iov_base: std::ptr::without_provenance_mut(range.start), iov_len: range.len() };
+    // SAFETY: the kernel reads one live `iovec`. The addresses in it are the other process's: they are never followed here, and
+    // paging out does not change what that process reads from its memory.
+    let advised = unsafe { libc::syscall(libc::SYS_process_madvise, process.as_raw_fd(), &raw const range, 1, libc::MADV_PAGEOUT, 0) };
+    if advised < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
 fn last_errno() -> Errno {

@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use super::control::{Control, Message};
 use super::launcher::{Never, become_program, enter_folder, give_up};
 use super::lifetime;
-use super::raw::{self, Forked};
+use super::raw::{self, Forked, HeldBack};
 use super::step::Step;
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
@@ -20,7 +20,7 @@ use crate::policy::Target;
 
 /// The launcher of a program without a boundary.
 pub(super) fn launcher(control: &mut Control, gateway: i32, target: Target) -> Result<Never, Failure> {
-    raw::hold_back_child_and_terminate();
+    let signals = HeldBack::these(&[Signal::CHILD, Signal::TERM]);
     // Not SIGKILL: this process has to end the program's orphans before it ends itself.
     lifetime::tie_to_gateway(gateway, Signal::TERM)?;
     lifetime::leave_session()?;
@@ -40,7 +40,7 @@ pub(super) fn launcher(control: &mut Control, gateway: i32, target: Target) -> R
             control.send(&Message::Server, &[lifetime::pidfd(server)?.as_fd()])?;
             control.close();
             lifetime::let_go_of_stdio(null.as_fd())?;
-            let end = wait_for(server);
+            let end = wait_for(server, &signals);
             end_all_orphans();
             lifetime::end_as(end)
         }
@@ -61,9 +61,9 @@ fn server(control: &Control, target: &Target) -> Result<Never, Failure> {
 }
 
 /// Reaps until the program ends, or is to end: then `None`, after it was killed.
-fn wait_for(server: Pid) -> Option<ExitStatus> {
+fn wait_for(server: Pid, signals: &HeldBack) -> Option<ExitStatus> {
     loop {
-        if raw::next_signal_is_terminate() {
+        if signals.next() == Some(Signal::TERM) {
             return None;
         }
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {

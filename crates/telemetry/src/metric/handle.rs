@@ -23,6 +23,10 @@ pub struct ServerMetrics {
     pub(super) state: [Gauge; 4],
     /// In the order of [`BreakerState::ALL`].
     pub(super) breaker: [Gauge; 3],
+    /// In the order of [`StandbyState::ALL`].
+    pub(super) standby: [Gauge; 4],
+    /// In the order of [`StandbyState::ASLEEP`].
+    pub(super) wakes: [Histogram; 3],
 }
 
 impl ServerMetrics {
@@ -57,6 +61,19 @@ impl ServerMetrics {
     /// The server's breaker is in this state now.
     pub fn set_breaker(&self, state: BreakerState) {
         choose(&self.breaker, state as usize);
+    }
+
+    /// The server's program is so far down on standby now.
+    pub fn set_standby(&self, state: StandbyState) {
+        choose(&self.standby, state as usize);
+    }
+
+    /// The server was woken from `state`, which took so long. That it was awake is no wake.
+    pub fn woken(&self, from: StandbyState, took: Duration) {
+        let position = StandbyState::ASLEEP.iter().position(|state| *state == from);
+        if let Some(histogram) = position.and_then(|position| self.wakes.get(position)) {
+            histogram.observe(took.as_secs_f64());
+        }
     }
 }
 
@@ -189,6 +206,38 @@ impl BreakerState {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// How far down a server's program is on standby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StandbyState {
+    /// It runs.
+    Awake,
+    /// It is stopped where it was.
+    Frozen,
+    /// And its memory was given back.
+    Reclaimed,
+    /// It was ended; the next request starts it.
+    Stopped,
+}
+
+impl StandbyState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Awake, Self::Frozen, Self::Reclaimed, Self::Stopped];
+
+    /// The states from which a server is woken.
+    pub const ASLEEP: [Self; 3] = [Self::Frozen, Self::Reclaimed, Self::Stopped];
+
+    /// The name in metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Awake => "awake",
+            Self::Frozen => "frozen",
+            Self::Reclaimed => "reclaimed",
+            Self::Stopped => "stopped",
         }
     }
 }

@@ -94,6 +94,12 @@ metrics! {
             values: "`ok`, `refused` (`network` or a limit does not allow it), `failed` (the other side is not there), `name_refused` (a name that `network` does not name was asked for)"
         }
     ];
+    /// 1 for how far down the server's program is on standby, 0 for the others
+    Standby = Gauge "sallyport_standby" [
+        SERVER, Label { name: "state", values: "`awake`, `frozen`, `reclaimed` (frozen, and its memory given back), `stopped`" }
+    ];
+    /// From the wake of a server on standby to its answer to the request that woke it; from `stopped`, until it was ready
+    Wake = Histogram "sallyport_wake_seconds" [SERVER, Label { name: "from", values: "`frozen`, `reclaimed`, `stopped`" }];
     /// Audit records that could not be kept because the disk or the queue was full
     AuditLost = Counter "sallyport_audit_lost_records_total" [];
 }

@@ -62,6 +62,23 @@ fn exactly_one_state_is_set() {
 }
 
 #[test]
+fn wakes_are_counted_by_what_they_came_from() {
+    let metrics = Metrics::new();
+    let files = metrics.server("files");
+    for state in StandbyState::ALL {
+        files.set_standby(state);
+        files.woken(state, Duration::from_millis(2));
+        let set: Vec<String> = lines(&metrics, "sallyport_standby").into_iter().filter(|line| line.ends_with(" 1")).collect();
+        assert_eq!(set, [format!(r#"sallyport_standby{{server="files",state="{}"}} 1"#, state.as_str())]);
+    }
+    let mut counted = lines(&metrics, "sallyport_wake_seconds_count");
+    counted.sort();
+    let expected =
+        ["frozen", "reclaimed", "stopped"].map(|from| format!(r#"sallyport_wake_seconds_count{{server="files",from="{from}"}} 1"#));
+    assert_eq!(counted, expected);
+}
+
+#[test]
 fn a_server_that_is_gone_leaves_nothing() {
     let metrics = Metrics::new();
     metrics.server("files").call_finished(Outcome::Ok, Duration::ZERO, Duration::ZERO);

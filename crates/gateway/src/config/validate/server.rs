@@ -77,7 +77,7 @@ fn source(path: &str, config: &ServerConfig, context: &Context<'_>, report: &mut
 }
 
 /// The keys that say something about a program, and whether they are given.
-fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 8] {
+fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 9] {
     [
         ("env", !config.env.is_empty()),
         ("cwd", config.cwd.is_some()),
@@ -87,6 +87,7 @@ fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 8] {
         ("network", !config.network.is_empty()),
         ("limits", config.limits != <_>::default()),
         ("shared", config.shared),
+        ("standby", config.standby.is_some()),
     ]
 }
 

@@ -7,7 +7,7 @@ use sallyport_sandbox::{Network, install};
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
-use crate::config::validate::{Context, server};
+use crate::config::validate::{Context, server, standby};
 use crate::plan::{StdioPlan, Template};
 
 /// Programs that only pass the work on to a daemon outside any boundary of ours.
@@ -47,6 +47,7 @@ pub(super) fn check(
         environment,
         sandbox: config.sandbox.clone(),
         limits: config.limits.clone(),
+        standby: standby::check(&join(path, "standby"), config, report),
     })
 }
 

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sallyport_protocol::{BoxFuture, Failure, FailureKind, Retry, Revision};
+use sallyport_protocol::{BoxFuture, Failure, FailureKind, McpServer, Retry, Revision};
 use sallyport_sandbox::install::{self, Installer};
 use sallyport_sandbox::{Backend, EnvText, Exit, Instance, Network, Profile, Program, Running};
+use sallyport_telemetry::ServerMetrics;
 use sallyport_telemetry::state_folder::private_folder;
 use sallyport_transport::client::{Connection, Options};
 use tokio::time::timeout;
 
 use super::values::filled_in;
 use super::{options, own_rules};
-use crate::plan::{ServerPlan, StdioPlan};
+use crate::plan::{ServerPlan, Standby, StdioPlan};
 use crate::upstream::Surroundings;
 use crate::upstream::health::Outage;
 use crate::upstream::reach::{Doing, Hold, Reach, Reached};
+use crate::upstream::standby::Sleeper;
 
 /// How long after its pipe closed a child's end is waited for: the kernel needs milliseconds.
 const END_WITHIN: Duration = Duration::from_millis(150);
@@ -26,13 +28,20 @@ pub(super) struct ToChild {
     plan: StdioPlan,
     connect: Duration,
     options: Options,
+    metrics: ServerMetrics,
     surroundings: Arc<Surroundings>,
 }
 
 impl ToChild {
     pub(super) fn new(plan: &ServerPlan, stdio: StdioPlan, surroundings: Arc<Surroundings>) -> Self {
-        let options = options(plan, &surroundings);
-        Self { name: plan.name.clone(), plan: stdio, connect: plan.timeouts.connect, options, surroundings }
+        Self {
+            name: plan.name.clone(),
+            plan: stdio,
+            connect: plan.timeouts.connect,
+            options: options(plan, &surroundings),
+            metrics: surroundings.metrics.server(&plan.name),
+            surroundings,
+        }
     }
 
     /// Launches the program and shakes hands with it. A server that ends when it is probed is started once more without a probe.
@@ -58,8 +67,10 @@ impl ToChild {
         let options = Options { known, ..self.options.clone() };
         match Connection::over_stdio(stdout, stdin, options).await {
             Ok(connection) => {
-                let hold = Box::new(Child { connection: connection.clone(), instance });
-                Ok(Reached { server: connection, hold, reconnects: false })
+                let sleeper = Sleeper::new(&self.name, connection.clone(), instance, self.metrics.clone());
+                let may_sleep = self.plan.standby != Standby::default();
+                let server: Arc<dyn McpServer> = if may_sleep { sleeper.clone() } else { connection.clone() };
+                Ok(Reached { server, hold: Box::new(Child { connection, sleeper, may_sleep }), reconnects: false })
             }
             Err(failure) if matches!(failure.kind, FailureKind::UnsupportedVersion(_)) && failure.retry == Retry::Safe => {
                 Err(Start::EndedByProbe)
@@ -170,15 +181,16 @@ impl From<Outage> for Start {
     }
 }
 
-/// A running program and the connection to it.
+/// A program, asleep or not, and the connection to it.
 struct Child {
     connection: Arc<Connection>,
-    instance: Instance<Running>,
+    sleeper: Arc<Sleeper>,
+    may_sleep: bool,
 }
 
 impl Child {
     fn outage(&self, why: String) -> Outage {
-        Outage { last_words: self.instance.stderr_tail(), ..Outage::new(why) }
+        Outage { last_words: self.sleeper.stderr_tail(), ..Outage::new(why) }
     }
 
     fn of_exit(&self, exit: Exit) -> Outage {
@@ -191,21 +203,32 @@ impl Hold for Child {
         Box::pin(async {
             let closed = tokio::select! {
                 biased;
-                exit = self.instance.wait() => return self.of_exit(exit),
+                exit = self.sleeper.exit() => return self.of_exit(exit),
                 closed = self.connection.closed() => closed,
             };
-            match timeout(END_WITHIN, self.instance.wait()).await {
+            match timeout(END_WITHIN, self.sleeper.exit()).await {
                 Ok(exit) => self.of_exit(exit),
                 Err(_) => self.outage(format!("its connection ended: {}", closed.why)),
             }
         })
     }
 
+    fn sleeper(&self) -> Option<Arc<Sleeper>> {
+        self.may_sleep.then(|| self.sleeper.clone())
+    }
+
     fn close(&self, grace: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            let Some(instance) = self.sleeper.take() else { return };
             self.connection.close().await;
-            let exit = self.instance.stop(grace).await;
+            let exit = instance.stop(grace).await;
             tracing::debug!(%exit, "child ended");
         })
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        drop(self.sleeper.take()); // calls that still hold the connection must not hold the program
     }
 }

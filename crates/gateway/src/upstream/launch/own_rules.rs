@@ -62,6 +62,7 @@ mod tests {
             write: vec![write.to_owned()],
             network: Default::default(),
             limits: <_>::default(),
+            standby: <_>::default(),
         }
     }
 

@@ -1,0 +1,135 @@
+//! Standby: a program that nobody calls goes down step by step, and comes back with the next request.
+//!
+//! awake → frozen → its memory given back → stopped. Each step has its time without a request; none comes while a request is under
+//! way (a call that waits for its caller's answer is), while the server works on a task, or while somebody listens to one of its
+//! resources. A server says nothing while it sleeps: what it would have said unasked comes after the next request.
+
+mod pressure;
+mod sleeper;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_sandbox::GivenBack;
+use sallyport_telemetry::StandbyState;
+
+pub(crate) use sleeper::Sleeper;
+
+use crate::plan::{Source, Standby, StdioPlan};
+use crate::upstream::life::Life;
+
+/// How often a look at the memory pressure is taken while a frozen program still holds its memory. The kernel's own average is
+/// over ten seconds.
+const PRESSURE_EVERY: Duration = Duration::from_secs(10);
+
+/// What is done next to a program that nobody calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Freeze,
+    Reclaim,
+    Stop,
+}
+
+/// Lets a program go down, as long as this is polled. Ends when nobody called it for so long that it is to be stopped; it takes no
+/// more requests then.
+pub(crate) async fn descend(life: &Life, sleeper: Option<Arc<Sleeper>>) {
+    let (Some(sleeper), Source::Stdio(StdioPlan { standby: plan, .. })) = (sleeper, &life.plan.source) else {
+        return std::future::pending().await;
+    };
+    let plan = *plan;
+    let mut descent = Descent { life, sleeper, plan };
+    while !descent.go_on().await {}
+}
+
+struct Descent<'a> {
+    life: &'a Life,
+    sleeper: Arc<Sleeper>,
+    plan: Standby,
+}
+
+impl Descent<'_> {
+    /// Waits for the next step, or takes it where it is due. `true` says that the program is to be stopped.
+    async fn go_on(&mut self) -> bool {
+        let Some((step, after)) = next(self.sleeper.state(), &self.plan) else {
+            self.sleeper.woken().await;
+            return false;
+        };
+        let is_urgent = step == Step::Reclaim && pressure::is_high();
+        let wait = after.saturating_sub(self.idle());
+        if !wait.is_zero() && !is_urgent {
+            let wait = if step == Step::Reclaim { wait.min(PRESSURE_EVERY) } else { wait };
+            let _ = tokio::time::timeout(wait, self.sleeper.woken()).await; // woken or not, the next look tells
+            return false;
+        }
+        match step {
+            Step::Freeze => {
+                if !self.sleeper.freeze() {
+                    self.plan.freeze_after = None; // nothing that would change
+                }
+            }
+            Step::Reclaim => self.reclaim().await,
+            Step::Stop => return self.sleeper.shut(),
+        }
+        false
+    }
+
+    /// How long nobody needed the program.
+    fn idle(&self) -> Duration {
+        if self.life.subscribed.is_empty() { self.sleeper.idle() } else { Duration::ZERO }
+    }
+
+    async fn reclaim(&mut self) {
+        let Some(memory) = self.sleeper.memory() else { return };
+        let watched = self.sleeper.clone();
+        let work = tokio::task::spawn_blocking(move || memory.give_back(|| watched.is_asleep()));
+        let server = &self.life.name;
+        match work.await {
+            Ok(Ok(GivenBack { before, after })) => {
+                tracing::info!(%server, before, after, "gave memory back, bytes resident");
+                self.sleeper.rehearse(&self.life.own, self.life.plan.timeouts.list).await;
+                self.sleeper.reclaimed();
+            }
+            Ok(Err(error)) => {
+                tracing::info!(%server, "its memory stays, since it cannot be given back: {error}");
+                self.plan.reclaim_after = None; // nothing that would change
+            }
+            Err(_) => self.plan.reclaim_after = None, // the gateway is ending
+        }
+    }
+}
+
+/// What comes after `state`, and after how long without a request.
+fn next(state: StandbyState, plan: &Standby) -> Option<(Step, Duration)> {
+    let freeze = plan.freeze_after.map(|after| (Step::Freeze, after));
+    let reclaim = plan.reclaim_after.map(|after| (Step::Reclaim, after));
+    let stop = plan.stop_after.map(|after| (Step::Stop, after));
+    let due = match state {
+        StandbyState::Awake => freeze,
+        StandbyState::Frozen => reclaim,
+        StandbyState::Reclaimed | StandbyState::Stopped => None,
+    };
+    due.into_iter().chain(stop).min_by_key(|(_, after)| *after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn steps_come_in_order_and_what_never_comes_is_passed_over() {
+        let whole = Standby { freeze_after: Some(SECOND), reclaim_after: Some(2 * SECOND), stop_after: Some(3 * SECOND) };
+        assert_eq!(next(StandbyState::Awake, &whole), Some((Step::Freeze, SECOND)));
+        assert_eq!(next(StandbyState::Frozen, &whole), Some((Step::Reclaim, 2 * SECOND)));
+        assert_eq!(next(StandbyState::Reclaimed, &whole), Some((Step::Stop, 3 * SECOND)));
+        let stops = Standby { stop_after: Some(SECOND), ..Standby::default() };
+        assert_eq!(next(StandbyState::Awake, &stops), Some((Step::Stop, SECOND)));
+        let keeps = Standby { reclaim_after: None, ..whole };
+        assert_eq!(next(StandbyState::Frozen, &keeps), Some((Step::Stop, 3 * SECOND)));
+        let stops_first = Standby { freeze_after: Some(9 * SECOND), ..whole };
+        assert_eq!(next(StandbyState::Awake, &stops_first), Some((Step::Stop, 3 * SECOND)));
+        assert_eq!(next(StandbyState::Awake, &Standby::default()), None);
+    }
+}

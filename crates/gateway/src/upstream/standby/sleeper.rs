@@ -1,0 +1,265 @@
+//! A program that may be asleep: whoever asks it something wakes it, and it stays awake until the answer is there.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sallyport_protocol::{
+    BoxFuture, Context, Discovery, Failure, FailureKind, Listeners, McpServer, Method, RawObject, Reply, Request, Retry,
+};
+use sallyport_sandbox::{Exit, Instance, Memory, Running, Standby};
+use sallyport_telemetry::{ServerMetrics, StandbyState};
+use tokio::sync::Notify;
+
+use super::tasks::Tasks;
+use crate::upstream::own_call::{self, Own};
+
+/// A program in its boundary and the connection to it.
+///
+/// Two words decide between a request and a freeze that meet: a request counts itself first and looks whether the program sleeps
+/// after that; a freeze says that it sleeps first and looks for requests after that. One of them sees the other.
+pub(crate) struct Sleeper {
+    name: Arc<str>,
+    connection: Arc<dyn McpServer>,
+    metrics: ServerMetrics,
+    bed: Mutex<Bed>,
+    /// Whether a request must look into `bed` first.
+    is_asleep: AtomicBool,
+    /// Requests under way.
+    users: AtomicUsize,
+    /// Milliseconds after `began` when the last request ended.
+    last: AtomicU64,
+    began: Instant,
+    woken: Notify,
+    tasks: Tasks,
+}
+
+/// Where the program is.
+enum Bed {
+    Awake(Instance<Running>),
+    Asleep(Instance<Standby>, StandbyState),
+    /// It takes no more requests, and waits for its end.
+    Shut(Instance<Running>),
+    /// It is somebody else's, or ended.
+    Empty,
+}
+
+impl Sleeper {
+    pub(crate) fn new(name: &str, connection: Arc<dyn McpServer>, instance: Instance<Running>, metrics: ServerMetrics) -> Arc<Self> {
+        metrics.set_standby(StandbyState::Awake);
+        Arc::new(Self {
+            name: name.into(),
+            connection,
+            metrics,
+            bed: Mutex::new(Bed::Awake(instance)),
+            is_asleep: AtomicBool::new(false),
+            users: AtomicUsize::new(0),
+            last: AtomicU64::new(0),
+            began: Instant::now(),
+            woken: Notify::new(),
+            tasks: Tasks::default(),
+        })
+    }
+
+    /// How far down it is.
+    pub(crate) fn state(&self) -> StandbyState {
+        match &*self.bed() {
+            Bed::Asleep(_, state) => *state,
+            Bed::Awake(_) | Bed::Shut(_) | Bed::Empty => StandbyState::Awake,
+        }
+    }
+
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.is_asleep.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a request wakes it.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// How long there was neither a request nor a task.
+    pub(super) fn idle(&self) -> Duration {
+        let last = Duration::from_millis(self.last.load(Ordering::SeqCst));
+        match self.users.load(Ordering::SeqCst) {
+            0 if !self.tasks.any() => self.began.elapsed().saturating_sub(last),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Freezes it, unless there is a request; `false` where its boundary cannot freeze anything.
+    pub(super) fn freeze(&self) -> bool {
+        let mut can = true;
+        self.put_to_bed(|instance| match instance.standby() {
+            Ok(asleep) => Bed::Asleep(asleep, StandbyState::Frozen),
+            Err(awake) => {
+                can = false;
+                Bed::Awake(awake)
+            }
+        });
+        self.metrics.set_standby(self.state());
+        can
+    }
+
+    /// Takes no more requests; `false` where there is one.
+    pub(super) fn shut(&self) -> bool {
+        self.wake();
+        self.put_to_bed(Bed::Shut);
+        matches!(&*self.bed(), Bed::Shut(_))
+    }
+
+    fn put_to_bed(&self, how: impl FnOnce(Instance<Running>) -> Bed) {
+        let mut bed = self.bed();
+        self.is_asleep.store(true, Ordering::SeqCst);
+        *bed = match std::mem::replace(&mut *bed, Bed::Empty) {
+            Bed::Awake(instance) if self.users.load(Ordering::SeqCst) == 0 => how(instance),
+            other => other,
+        };
+        self.is_asleep.store(!matches!(&*bed, Bed::Awake(_)), Ordering::SeqCst);
+    }
+
+    /// Its memory, while it is frozen.
+    pub(super) fn memory(&self) -> Option<Memory> {
+        match &*self.bed() {
+            Bed::Asleep(instance, _) => Some(instance.memory()),
+            _ => None,
+        }
+    }
+
+    /// Wakes it for one request that changes nothing, and freezes it again: what a request needs is in memory then, the rest stays
+    /// away. Does not count as use.
+    pub(super) async fn rehearse(&self, own: &Own, limit: Duration) {
+        let last = self.last.load(Ordering::SeqCst);
+        let Some(stay) = self.stay() else { return };
+        let request = Request::new(Method::ToolsList, RawObject::new());
+        if let Err(failure) = own_call::ask(&*self.connection, own, request, limit).await {
+            tracing::debug!(server = %self.name, %failure, "the rehearsal did not go well");
+        }
+        drop(stay);
+        self.last.store(last, Ordering::SeqCst);
+        self.freeze();
+    }
+
+    /// Takes note that its memory was given back, unless it was woken meanwhile.
+    pub(super) fn reclaimed(&self) {
+        if let Bed::Asleep(_, state) = &mut *self.bed() {
+            *state = StandbyState::Reclaimed;
+            self.metrics.set_standby(StandbyState::Reclaimed);
+        }
+    }
+
+    /// Wakes it; gives what it was woken from.
+    fn wake(&self) -> Option<StandbyState> {
+        let mut bed = self.bed();
+        let (now, from) = match std::mem::replace(&mut *bed, Bed::Empty) {
+            Bed::Asleep(instance, from) => (Bed::Awake(instance.wake()), Some(from)),
+            other => (other, None),
+        };
+        *bed = now;
+        if from.is_some() {
+            self.is_asleep.store(false, Ordering::SeqCst);
+            self.metrics.set_standby(StandbyState::Awake);
+            self.woken.notify_one();
+        }
+        from
+    }
+
+    /// Keeps it awake as long as the guard lives; `None` where it takes no more requests.
+    fn stay(&self) -> Option<Stay<'_>> {
+        self.users.fetch_add(1, Ordering::SeqCst);
+        let mut stay = Stay { sleeper: self, woken: None };
+        if self.is_asleep() {
+            let begun = Instant::now();
+            stay.woken = self.wake().map(|from| (from, begun));
+            if !matches!(&*self.bed(), Bed::Awake(_)) {
+                return None;
+            }
+        }
+        Some(stay)
+    }
+
+    /// Hands the program over to whoever ends it, awake.
+    pub(crate) fn take(&self) -> Option<Instance<Running>> {
+        self.wake();
+        self.is_asleep.store(true, Ordering::SeqCst);
+        match std::mem::replace(&mut *self.bed(), Bed::Empty) {
+            Bed::Awake(instance) | Bed::Shut(instance) => Some(instance),
+            Bed::Asleep(instance, _) => Some(instance.wake()),
+            Bed::Empty => None,
+        }
+    }
+
+    /// Waits for the program's end; for ever, where it was handed over.
+    pub(crate) async fn exit(&self) -> Exit {
+        let exit: BoxFuture<'_, Exit> = match &*self.bed() {
+            Bed::Awake(instance) | Bed::Shut(instance) => Box::pin(instance.wait()),
+            Bed::Asleep(instance, _) => Box::pin(instance.wait()),
+            Bed::Empty => Box::pin(std::future::pending()),
+        };
+        exit.await
+    }
+
+    /// The last lines that the program wrote to stderr.
+    pub(crate) fn stderr_tail(&self) -> Vec<String> {
+        match &*self.bed() {
+            Bed::Awake(instance) | Bed::Shut(instance) => instance.stderr_tail(),
+            Bed::Asleep(instance, _) => instance.stderr_tail(),
+            Bed::Empty => Vec::new(),
+        }
+    }
+
+    fn bed(&self) -> MutexGuard<'_, Bed> {
+        self.bed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shut_out(&self) -> Failure {
+        let text = format!("server `{}` cannot be reached: it is being stopped", self.name);
+        Failure::upstream(&self.name, FailureKind::Unreachable, Retry::Safe, text)
+    }
+}
+
+impl McpServer for Sleeper {
+    fn discovery(&self) -> Arc<Discovery> {
+        self.connection.discovery()
+    }
+
+    fn handle<'a>(&'a self, request: Request, context: Context) -> BoxFuture<'a, Result<Reply, Failure>> {
+        Box::pin(async move {
+            let stay = self.stay().ok_or_else(|| self.shut_out())?;
+            let about = self.tasks.about(&request);
+            let outcome = self.connection.handle(request, context).await;
+            stay.answered();
+            if let (Some(about), Ok(reply)) = (about, &outcome) {
+                self.tasks.note(about, &reply.result);
+            }
+            outcome
+        })
+    }
+
+    fn listeners(&self) -> &Listeners {
+        self.connection.listeners()
+    }
+}
+
+/// A request under way.
+struct Stay<'a> {
+    sleeper: &'a Sleeper,
+    /// What it woke the program from, and when.
+    woken: Option<(StandbyState, Instant)>,
+}
+
+impl Stay<'_> {
+    fn answered(&self) {
+        if let Some((from, begun)) = self.woken {
+            self.sleeper.metrics.woken(from, begun.elapsed());
+        }
+    }
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.sleeper.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.sleeper.last.store(now, Ordering::SeqCst);
+        self.sleeper.users.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,100 @@
+//! Gives back the memory of a program that is stopped: page by page the kernel writes to swap, or drops, what it can.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use rustix::param::page_size;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::instance::GivenBack;
+use crate::sys;
+
+/// Gives back the memory of every process below `init`, as long as `go_on` says so.
+pub(super) fn give_back(init: u32, go_on: &dyn Fn() -> bool) -> io::Result<GivenBack> {
+    let inside = descendants(init);
+    let before = resident(&inside);
+    for process in &inside {
+        match page_out(*process, go_on) {
+            // Ended meanwhile: its memory is back anyway.
+            Err(error) if error == Errno::SRCH => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(GivenBack { before, after: resident(&inside) })
+}
+
+fn page_out(process: u32, go_on: &dyn Fn() -> bool) -> Result<(), Errno> {
+    // Should the number be another process's by now, that one only has to fetch its pages again.
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+    let process_fd = pidfd_open(pid, PidfdFlags::empty())?;
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::SRCH))?;
+    for range in maps.lines().filter_map(range) {
+        if !go_on() {
+            break;
+        }
+        match sys::page_out(process_fd.as_fd(), &range) {
+            // Locked memory, device memory: stays.
+            Ok(()) | Err(Errno::INVAL | Errno::NOMEM) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The addresses of one line of `/proc/PID/maps`; `None` for what is only reserved and for the kernel's own.
+fn range(line: &str) -> Option<Range<usize>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let is_reserved = fields.next()?.starts_with("---");
+    let is_the_kernels = fields.nth(3).is_some_and(|name| name.starts_with("[v"));
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    (!is_reserved && !is_the_kernels).then_some(address(start)?..address(end)?)
+}
+
+/// Everything that descends from `ancestor`: whoever loses its parent is handed to the namespace's init.
+fn descendants(ancestor: u32) -> Vec<u32> {
+    let mut found = children(ancestor);
+    let mut next = 0;
+    while let Some(process) = found.get(next) {
+        let below = children(*process);
+        found.extend(below);
+        next += 1;
+    }
+    found
+}
+
+/// The children of all threads of a process.
+fn children(process: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// Bytes that are resident, summed.
+fn resident(processes: &[u32]) -> u64 {
+    let pages = processes.iter().filter_map(|process| {
+        let counts = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+        counts.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    pages.sum::<u64>() * u64::try_from(page_size()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_memory_that_can_be_paged_out_is_taken() {
+        assert_eq!(range("55d0-55e0 r-xp 00000000 fe:00 12 /usr/bin/cat"), Some(0x55d0..0x55e0));
+        assert_eq!(range("7f00-7f10 rw-p 00000000 00:00 0 "), Some(0x7f00..0x7f10));
+        assert_eq!(range("7ffc-7ffd rw-p 00000000 00:00 0 [stack]"), Some(0x7ffc..0x7ffd));
+        for line in
+            ["1000-2000 ---p 00000000 00:00 0", "1000-2000 r-xp 00000000 00:00 0 [vdso]", "1000-2000 r--p 00000000 00:00 0 [vvar]", ""]
+        {
+            assert_eq!(range(line), None, "{line}");
+        }
+    }
+}
