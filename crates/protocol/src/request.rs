@@ -146,7 +146,10 @@ mod tests {
         .unwrap();
         assert_eq!(meta.progress_token.unwrap().as_str(), "5");
         assert_eq!(meta.log_level, Some(LogLevel::Error));
-        assert_eq!(meta.other.to_json().as_str(), r#"{"traceparent":"00-a","io.modelcontextprotocol/related-task":{},"com.example/k":[1]}"#);
+        assert_eq!(
+            meta.other.to_json().as_str(),
+            r#"{"traceparent":"00-a","io.modelcontextprotocol/related-task":{},"com.example/k":[1]}"#
+        );
         assert_eq!(params.to_json().as_str(), r#"{"name":"x"}"#);
     }
 

@@ -6,7 +6,9 @@
 mod handle;
 mod name;
 
-pub use handle::{BreakerState, ConnectionOutcome, DoorMetrics, InFlight, OpenStream, RecordsLost, ServerMetrics, StandbyState, UpstreamState};
+pub use handle::{
+    BreakerState, ConnectionOutcome, DoorMetrics, InFlight, OpenStream, RecordsLost, ServerMetrics, StandbyState, UpstreamState,
+};
 pub use name::{Kind, Label, MetricName};
 
 use prometheus_client::encoding::text;

@@ -60,7 +60,8 @@ async fn over_streamable_http() {
 
 /// A call, a question, a log message, a resource that changes, a call that is cancelled.
 async fn converse(way: Way, revision: Revision) {
-    let client = WireClient::connect(&way, revision, Person::obliging()).await.expect(revision.as_str());
+    let name = revision.as_str();
+    let client = WireClient::connect(&way, revision, Person::obliging()).await.expect(name);
     assert!(client.list("resources/list").await.unwrap().len() > 2, "{revision}: more than a page");
     let said = client.call("echo", json!({ "message": "héllo" })).await.unwrap();
     assert_eq!(said["content"][0]["text"], "héllo", "{revision}");
@@ -72,11 +73,11 @@ async fn converse(way: Way, revision: Revision) {
     client.set_log_level("debug").await.unwrap();
     let mark = client.mark();
     client.call("test_tool_with_logging", json!({})).await.unwrap();
-    client.wait(mark, |heard| heard.method == "notifications/message").await.expect(revision.as_str());
+    client.wait(mark, |heard| heard.method == "notifications/message").await.expect(name);
 
-    let subscription = client.subscribe(&["test://watched-resource"]).await.expect(revision.as_str());
+    let subscription = client.subscribe(&["test://watched-resource"]).await.expect(name);
     client.call("test_trigger_resource_update", json!({})).await.unwrap();
-    client.wait(mark, |heard| heard.method == "notifications/resources/updated").await.expect(revision.as_str());
+    client.wait(mark, |heard| heard.method == "notifications/resources/updated").await.expect(name);
     subscription.end().await.unwrap();
 
     let flight = client.begin("tools/call", json!({ "name": "slow", "arguments": { "seconds": 30 } })).await.unwrap();

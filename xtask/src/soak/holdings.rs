@@ -17,8 +17,8 @@ pub(super) struct Holdings {
     pub(super) parked: Option<u64>,
     pub(super) processes: u64,
     pub(super) descriptors: u64,
-    /// Resident memory, in KiB.
-    pub(super) resident: u64,
+    /// Memory of its own, in KiB. The pages of its program are the system's, which takes and gives them as it likes.
+    pub(super) memory: u64,
 }
 
 impl Holdings {
@@ -31,7 +31,7 @@ impl Holdings {
             parked: metric(&metrics, "sallyport_parked_calls"),
             processes: children as u64,
             descriptors: fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count) as u64,
-            resident: resident(id),
+            memory: memory(id),
         }
     }
 }
@@ -41,7 +41,7 @@ impl fmt::Display for Holdings {
         let counted = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
         let (sessions, parked) = (counted(self.sessions), counted(self.parked));
         write!(out, "sessions {sessions:>4}  parked {parked:>3}  processes {:>3}  ", self.processes)?;
-        write!(out, "descriptors {:>4}  RSS {:>7} KiB", self.descriptors, self.resident)
+        write!(out, "descriptors {:>4}  memory {:>6} KiB", self.descriptors, self.memory)
     }
 }
 
@@ -98,9 +98,9 @@ fn stat(id: u32) -> Option<(char, u32)> {
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-fn resident(id: u32) -> u64 {
+fn memory(id: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     line.and_then(|rest| rest.trim().split(' ').next()?.parse().ok()).unwrap_or(0)
 }
 

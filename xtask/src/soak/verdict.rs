@@ -35,7 +35,7 @@ const FIGURES: [Figure; 5] = [
     // Connections of clients, and to servers, come and go.
     Figure { name: "descriptors", of: |holdings| Some(holdings.descriptors), slack: |_| 24 },
     // An allocator's pieces: a twentieth, and not less than 4 MiB.
-    Figure { name: "memory in KiB", of: |holdings| Some(holdings.resident), slack: |before| (before / 20).max(4096) },
+    Figure { name: "memory in KiB", of: |holdings| Some(holdings.memory), slack: |before| (before / 20).max(4096) },
 ];
 
 impl Verdict {
@@ -107,14 +107,14 @@ fn middle(values: &[u64]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn look(resident: u64) -> Holdings {
-        Holdings { sessions: Some(3), parked: Some(0), processes: 4, descriptors: 40, resident }
+    fn look(memory: u64) -> Holdings {
+        Holdings { sessions: Some(3), parked: Some(0), processes: 4, descriptors: 40, memory }
     }
 
-    fn verdict_on(resident: &[u64]) -> Verdict {
+    fn verdict_on(memory: &[u64]) -> Verdict {
         let mut verdict = Verdict::new(Duration::from_secs(60));
         verdict.add(Duration::from_secs(5), look(900_000));
-        resident.iter().for_each(|resident| verdict.add(Duration::from_secs(30), look(*resident)));
+        memory.iter().for_each(|memory| verdict.add(Duration::from_secs(30), look(*memory)));
         verdict
     }
 

@@ -90,7 +90,16 @@ impl Client {
 
     fn of(program: Program, mode: &'static str) -> Self {
         let revision_at_gateway = if mode == "legacy" { LEGACY } else { MODERN };
-        Self { mode, direct_mode: "legacy", revision_at_gateway, cannot: Vec::new(), is_costly: false, can_listen: false, can_be_asked: true, program }
+        Self {
+            mode,
+            direct_mode: "legacy",
+            revision_at_gateway,
+            cannot: Vec::new(),
+            is_costly: false,
+            can_listen: false,
+            can_be_asked: true,
+            program,
+        }
     }
 
     fn without(mut self, methods: &[&'static str]) -> Self {

@@ -94,6 +94,8 @@ impl Server {
     /// Marks the tools that ask as ones that only the gateway has.
     pub(crate) fn expect_nobody_asked(&mut self) {
         self.steps.retain(|(step, _)| !step.tool().is_some_and(|tool| self.remembering.contains(&tool)));
+        let remembered = self.remembering.iter().map(|tool| (*tool, "answers with what it asked before, maybe another client"));
+        self.not_called.extend(remembered);
         self.one_sided.extend(self.asking.drain(..).map(|tool| (tool, "offered only to clients that can be asked")));
     }
 

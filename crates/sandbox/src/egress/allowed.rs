@@ -7,7 +7,7 @@ use super::address::{Block, is_public};
 use super::destination::{Destination, DestinationError, Hosts};
 use super::name::Name;
 
-/// Where the proxy for programs that like one listens, at [`super::synthetic::GATEWAY`].
+/// Where the proxy for programs that like one listens, at 198.18.0.1 inside the sandbox.
 pub const PROXY_PORT: u16 = 3128;
 
 /// Destinations of one program: a list that somebody wrote.
