@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,10 +30,10 @@ impl Backoff {
         Self(FIRST_WAIT)
     }
 
-    /// The next wait. A stream that was open longer than the longest wait starts anew. Up to a quarter is added by chance, so that
-    /// many gateways do not come back at once.
+    /// The next wait. A stream that was open longer than it was last waited for starts anew. Up to a quarter is added by chance, so
+    /// that many gateways do not come back at once.
     pub(crate) fn next(&mut self, was_open: Duration) -> Duration {
-        if was_open > LONGEST_WAIT {
+        if was_open > self.0 {
             self.0 = FIRST_WAIT;
         }
         let wait = self.0;
@@ -80,11 +81,31 @@ fn listen_request(filter: &RawObject) -> Request {
 /// Listens to changes of the lists for as long as the connection lasts. Each time the stream is opened again all lists count as changed.
 pub(crate) async fn keep_listening<T: Listens>(transport: Arc<T>, filter: RawObject) {
     let shared = Arc::clone(transport.shared());
-    keep_open(transport, &filter, None, || shared.tell_all_changed()).await;
+    keep_open(transport, &filter, &Openness::default(), None, || shared.tell_all_changed()).await;
+}
+
+/// Whether a stream is open at the moment. Clones tell of the same stream.
+#[derive(Clone, Debug, Default)]
+struct Openness(Arc<AtomicBool>);
+
+impl Openness {
+    fn set(&self, is_open: bool) {
+        self.0.store(is_open, Ordering::Release);
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Keeps one stream open. `first` hears the first acknowledgement, `again` is called after each later one.
-async fn keep_open<T: Listens>(transport: Arc<T>, filter: &RawObject, mut first: Option<oneshot::Sender<RawObject>>, again: impl Fn()) {
+async fn keep_open<T: Listens>(
+    transport: Arc<T>,
+    filter: &RawObject,
+    openness: &Openness,
+    mut first: Option<oneshot::Sender<RawObject>>,
+    again: impl Fn(),
+) {
     let mut backoff = Backoff::new();
     let mut opened_before = false;
     loop {
@@ -92,6 +113,7 @@ async fn keep_open<T: Listens>(transport: Arc<T>, filter: &RawObject, mut first:
         let (acknowledged, hears) = oneshot::channel();
         let heard = async {
             if let Ok(notifications) = hears.await {
+                openness.set(true);
                 if opened_before {
                     again();
                 } else if let Some(first) = first.take() {
@@ -102,6 +124,7 @@ async fn keep_open<T: Listens>(transport: Arc<T>, filter: &RawObject, mut first:
         };
         let listening = Arc::clone(&transport).listen(listen_request(filter), acknowledged);
         let (ended, ()) = futures_util::join!(listening, heard);
+        openness.set(false);
         if matches!(ended, Err(Fault::Error(_) | Fault::Malformed(_) | Fault::Unauthorized(_))) || transport.shared().is_over() {
             tracing::debug!(server = transport.shared().server(), ?ended, "listens no more");
             return;
@@ -113,10 +136,17 @@ async fn keep_open<T: Listens>(transport: Arc<T>, filter: &RawObject, mut first:
 /// Resources of a modern server that a legacy client subscribed to. Each has a stream of its own: a filter cannot be changed once it is
 /// sent, so one stream for all would lose news whenever it was replaced.
 #[derive(Debug, Default)]
-pub(crate) struct Subscriptions(Mutex<HashMap<String, AbortHandle>>);
+pub(crate) struct Subscriptions(Mutex<HashMap<String, Kept>>);
+
+/// The stream of one resource.
+#[derive(Debug)]
+struct Kept {
+    task: AbortHandle,
+    openness: Openness,
+}
 
 impl Subscriptions {
-    fn by_uri(&self) -> MutexGuard<'_, HashMap<String, AbortHandle>> {
+    fn by_uri(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -126,14 +156,19 @@ impl Subscriptions {
         let (first, acknowledged) = oneshot::channel();
         {
             let mut open = self.by_uri();
-            open.retain(|_, stream| !stream.is_finished());
-            if open.contains_key(&uri) {
+            open.retain(|_, stream| !stream.task.is_finished());
+            if open.get(&uri).is_some_and(|stream| stream.openness.is_open()) {
                 return Ok(RawObject::new());
+            }
+            if let Some(lost) = open.remove(&uri) {
+                lost.task.abort(); // it waits to be opened again, and who asks now shall know whether it can be
             }
             if open.len() >= MOST_SUBSCRIPTIONS {
                 return Err(Fault::Refused(FailureKind::Overloaded, format!("more than {MOST_SUBSCRIPTIONS} resource subscriptions")));
             }
-            open.insert(uri.clone(), tasks.spawn(keep_subscribed(Arc::clone(transport), uri.clone(), first)));
+            let openness = Openness::default();
+            let task = tasks.spawn(keep_subscribed(Arc::clone(transport), uri.clone(), openness.clone(), first));
+            open.insert(uri.clone(), Kept { task, openness });
         }
         let honoured = timeout(transport.shared().options.probe_timeout, acknowledged).await;
         let uris = honoured.ok().and_then(Result::ok).and_then(|filter| filter.get("resourceSubscriptions")?.decode::<Vec<String>>().ok());
@@ -152,12 +187,12 @@ impl Subscriptions {
 
     fn forget(&self, uri: &str) {
         if let Some(stream) = self.by_uri().remove(uri) {
-            stream.abort();
+            stream.task.abort();
         }
     }
 }
 
-async fn keep_subscribed<T: Listens>(transport: Arc<T>, uri: String, first: oneshot::Sender<RawObject>) {
+async fn keep_subscribed<T: Listens>(transport: Arc<T>, uri: String, openness: Openness, first: oneshot::Sender<RawObject>) {
     let mut filter = RawObject::new();
     let Ok(uris) = RawJson::encode(&[&uri]) else { return };
     filter.set("resourceSubscriptions", uris);
@@ -167,7 +202,7 @@ async fn keep_subscribed<T: Listens>(transport: Arc<T>, uri: String, first: ones
         params.set("uri", RawJson::string(&uri));
         shared.listeners().tell(&Event::ResourceUpdated { uri: uri.clone(), params });
     };
-    keep_open(transport, &filter, Some(first), missed).await;
+    keep_open(transport, &filter, &openness, Some(first), missed).await;
 }
 
 fn uri_of(request: &Request) -> Result<String, Fault> {
