@@ -1,15 +1,18 @@
 //! The way of every request, from whichever door, in the order of this file.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sallyport_policy::{Denied, Principal};
-use sallyport_protocol::{Client, Context, Endpoint, Failure, FailureKind, FailureSource, Incoming, Method, Reply, Request, Retry};
+use sallyport_protocol::{
+    Context, Endpoint, Failure, FailureKind, FailureSource, Incoming, Method, RawObject, Reply, Request, Retry, Revision,
+};
 
 use crate::catalogue::resolve::{Call, Target};
 use crate::catalogue::view::{Kind, ListRequest};
 use crate::catalogue::{extensions, uris};
 use crate::gateway::{Inner, Parts, Server};
-use crate::subscriptions::Step;
+use crate::subscriptions::{Step, Turn};
 use crate::tasks::{self, Line};
 use crate::trail::Trail;
 use crate::upstream::Routed;
@@ -58,16 +61,20 @@ impl Inner {
             .decide(&principal, action, &target.resource(upstream.name()), routed)
             .map_err(|denied| refused(trail, &denied, &target))?;
         trail.permitted(permitted.decision());
-        if let Some(answered) = self.count_subscription(method, upstream.name(), &target.own)? {
-            return Ok(answered);
-        }
+        let turn = match self.turn_to_subscribe(method, upstream.name(), &target.own).await? {
+            ControlFlow::Break(answered) => return Ok(answered),
+            ControlFlow::Continue(turn) => turn,
+        };
         trail.sending();
         let _in_flight = metrics.call_started();
         let client = context.client.clone();
         let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish };
         let reply = self.questions.exchange(&line, permitted, context).await;
         trail.answered();
-        exposed(self.settle(method, &line, &client, reply), method, expose.as_deref())
+        if reply.is_ok() || method == Method::ResourcesUnsubscribe {
+            turn.into_iter().for_each(Turn::told);
+        }
+        exposed(reply.and_then(|reply| self.tasks.hand_out(&line, &client, reply)), method, expose.as_deref())
     }
 
     /// A page of one of the four lists, of what this caller may see.
@@ -97,31 +104,24 @@ impl Inner {
         )
     }
 
-    /// Answers a subscription that its server need not hear of.
-    fn count_subscription(&self, method: Method, server: &Arc<str>, uri: &str) -> Result<Option<Reply>, Failure> {
+    /// The right to tell a server of a subscription, for the two requests that need it; or the answer, where it need not hear of it.
+    async fn turn_to_subscribe(
+        &self,
+        method: Method,
+        server: &Arc<str>,
+        uri: &str,
+    ) -> Result<ControlFlow<Reply, Option<Turn<'_>>>, Failure> {
         if !matches!(method, Method::ResourcesSubscribe | Method::ResourcesUnsubscribe) {
-            return Ok(None);
+            return Ok(ControlFlow::Continue(None));
         }
-        match self.subscriptions.count(method, server, uri) {
-            Step::Tell => Ok(None),
-            Step::Counted => {
-                Ok(Some(Reply { result: sallyport_protocol::RawObject::new(), revision: sallyport_protocol::Revision::LATEST_LEGACY }))
+        match self.subscriptions.count(method, server, uri).await {
+            Step::Tell(turn) => Ok(ControlFlow::Continue(Some(turn))),
+            Step::Counted => Ok(ControlFlow::Break(Reply { result: RawObject::new(), revision: Revision::LATEST_LEGACY })),
+            Step::Full => {
+                let text = "there are too many subscriptions to resources";
+                Err(Failure::new(FailureKind::Overloaded, FailureSource::Gateway, Retry::Safe, text))
             }
-            Step::Full => Err(Failure::new(
-                FailureKind::Overloaded,
-                FailureSource::Gateway,
-                Retry::Safe,
-                "there are too many subscriptions to resources",
-            )),
         }
-    }
-
-    /// What must be remembered of an answer.
-    fn settle(&self, method: Method, line: &Line, client: &Client, reply: Result<Reply, Failure>) -> Result<Reply, Failure> {
-        if reply.is_err() && method == Method::ResourcesSubscribe {
-            self.subscriptions.undo(line.upstream.name(), &line.target.own);
-        }
-        self.tasks.hand_out(line, client, reply?)
     }
 }
 

@@ -1,86 +1,158 @@
-//! How many sessions want to hear of one resource: its server is told at the first and at the last.
+//! How many sessions want to hear of one resource: its server is told at the first and at the last, in that order.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sallyport_protocol::Method;
+use tokio::sync::OwnedMutexGuard;
 
 /// Resources subscribed to at most, over all servers: each costs its server and us some memory.
 const MOST: usize = 10_000;
 
+/// A server and one of its own URIs.
+type Key = (Arc<str>, String);
+/// Subscribers, held by whoever tells the server: the next one waits, so that an end cannot overtake a beginning.
+type Count = Arc<tokio::sync::Mutex<usize>>;
+
 /// Counts subscribers by server and own URI.
 #[derive(Debug, Default)]
-pub(crate) struct Subscriptions(Mutex<HashMap<(Arc<str>, String), usize>>);
+pub(crate) struct Subscriptions(Mutex<HashMap<Key, Count>>);
 
 /// What to do with one request to subscribe or unsubscribe.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+#[derive(Debug)]
+pub(crate) enum Step<'a> {
     /// The server must hear it.
-    Tell,
+    Tell(Turn<'a>),
     /// Others listen still, or already.
     Counted,
     /// There are too many.
     Full,
 }
 
+/// The right to tell the server. Dropped, it leaves the count as it was.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    subscriptions: &'a Subscriptions,
+    key: Key,
+    count: Option<OwnedMutexGuard<usize>>,
+    becomes: usize,
+}
+
 impl Subscriptions {
-    /// Counts a request of `method` for `uri` of `server`.
-    pub(crate) fn count(&self, method: Method, server: &Arc<str>, uri: &str) -> Step {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn counts(&self) -> MutexGuard<'_, HashMap<Key, Count>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request of `method` for `uri` of `server`, once those before it are through.
+    pub(crate) async fn count(&self, method: Method, server: &Arc<str>, uri: &str) -> Step<'_> {
         let key = (server.clone(), uri.to_owned());
-        if method == Method::ResourcesSubscribe {
-            if counts.len() >= MOST && !counts.contains_key(&key) {
-                return Step::Full;
+        let Some(count) = self.entry(&key) else { return Step::Full };
+        let mut count = count.lock_owned().await;
+        let becomes = match (method, *count) {
+            (Method::ResourcesSubscribe, 0) => 1,
+            (Method::ResourcesSubscribe, _) => {
+                *count += 1;
+                return Step::Counted;
             }
-            let count = counts.entry(key).or_default();
-            *count += 1;
-            return if *count == 1 { Step::Tell } else { Step::Counted };
-        }
-        match counts.get_mut(&key) {
-            Some(count) if *count > 1 => {
-                *count -= 1;
-                Step::Counted
-            }
+            (_, 0 | 1) => 0,
             _ => {
-                counts.remove(&key);
-                Step::Tell
+                *count -= 1;
+                return Step::Counted;
+            }
+        };
+        Step::Tell(Turn { subscriptions: self, key, count: Some(count), becomes })
+    }
+
+    fn entry(&self, key: &Key) -> Option<Count> {
+        let mut counts = self.counts();
+        if counts.len() >= MOST && !counts.contains_key(key) {
+            // Those who gave up waiting leave entries behind.
+            counts.retain(|_, count| Arc::strong_count(count) > 1 || count.try_lock().is_ok_and(|count| *count > 0));
+            if counts.len() >= MOST {
+                return None;
             }
         }
+        Some(counts.entry(key.clone()).or_default().clone())
     }
 
     /// Forgets the subscriptions of servers that are gone.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(server, _), _| is_there(server));
+        self.counts().retain(|(server, _), _| is_there(server));
     }
+}
 
-    /// Takes a subscription back that its server refused.
-    pub(crate) fn undo(&self, server: &Arc<str>, uri: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(server.clone(), uri.to_owned()));
+impl Turn<'_> {
+    /// The server has heard it.
+    pub(crate) fn told(mut self) {
+        if let Some(count) = &mut self.count {
+            **count = self.becomes;
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let Some(count) = self.count.take() else { return };
+        let mut counts = self.subscriptions.counts();
+        let nobody_listens = *count == 0;
+        drop(count);
+        // Whoever waits for a turn holds the entry too.
+        if nobody_listens && counts.get(&self.key).is_some_and(|entry| Arc::strong_count(entry) == 1) {
+            counts.remove(&self.key);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic, reason = "a test fails by panicking")]
     use super::*;
 
-    #[test]
-    fn a_server_that_comes_back_hears_the_first_again() {
-        let subscriptions = Subscriptions::default();
-        let [gone, stays] = ["gone", "stays"].map(Arc::<str>::from);
-        let subscribe = |server| subscriptions.count(Method::ResourcesSubscribe, server, "a:1");
-        assert_eq!((subscribe(&gone), subscribe(&stays)), (Step::Tell, Step::Tell));
-        subscriptions.retain(|server| server == "stays");
-        assert_eq!((subscribe(&gone), subscribe(&stays)), (Step::Tell, Step::Counted));
+    async fn turn<'a>(subscriptions: &'a Subscriptions, method: Method, server: &Arc<str>) -> Option<Turn<'a>> {
+        match subscriptions.count(method, server, "a:1").await {
+            Step::Tell(turn) => Some(turn),
+            Step::Counted => None,
+            Step::Full => panic!("there is room"),
+        }
     }
 
-    #[test]
-    fn the_server_hears_the_first_and_the_last() {
+    /// Whether the server was told, which it hears.
+    async fn is_told(subscriptions: &Subscriptions, method: Method, server: &Arc<str>) -> bool {
+        turn(subscriptions, method, server).await.map(Turn::told).is_some()
+    }
+
+    #[tokio::test]
+    async fn the_server_hears_the_first_and_the_last() {
         let (subscriptions, server) = (Subscriptions::default(), Arc::<str>::from("s"));
-        let step = |method| subscriptions.count(method, &server, "a:1");
-        assert_eq!(step(Method::ResourcesSubscribe), Step::Tell);
-        assert_eq!(step(Method::ResourcesSubscribe), Step::Counted);
-        assert_eq!(step(Method::ResourcesUnsubscribe), Step::Counted);
-        assert_eq!(step(Method::ResourcesUnsubscribe), Step::Tell);
-        assert_eq!(step(Method::ResourcesUnsubscribe), Step::Tell, "the server answers for a subscription that is not there");
+        assert!(is_told(&subscriptions, Method::ResourcesSubscribe, &server).await);
+        assert!(!is_told(&subscriptions, Method::ResourcesSubscribe, &server).await);
+        assert!(!is_told(&subscriptions, Method::ResourcesUnsubscribe, &server).await);
+        assert!(is_told(&subscriptions, Method::ResourcesUnsubscribe, &server).await);
+        assert!(is_told(&subscriptions, Method::ResourcesUnsubscribe, &server).await, "the server answers for what is not there");
+        assert!(subscriptions.counts().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_comes_back_hears_the_first_again() {
+        let subscriptions = Subscriptions::default();
+        let [gone, stays] = ["gone", "stays"].map(Arc::<str>::from);
+        assert!(is_told(&subscriptions, Method::ResourcesSubscribe, &gone).await);
+        assert!(is_told(&subscriptions, Method::ResourcesSubscribe, &stays).await);
+        subscriptions.retain(|server| server == "stays");
+        assert!(is_told(&subscriptions, Method::ResourcesSubscribe, &gone).await);
+        assert!(!is_told(&subscriptions, Method::ResourcesSubscribe, &stays).await);
+    }
+
+    #[tokio::test]
+    async fn what_a_server_refused_is_asked_of_it_again_by_whoever_waited() {
+        let (subscriptions, server) = (Subscriptions::default(), Arc::<str>::from("s"));
+        let first = turn(&subscriptions, Method::ResourcesSubscribe, &server).await;
+        let (second, ()) = tokio::join!(turn(&subscriptions, Method::ResourcesSubscribe, &server), async {
+            tokio::task::yield_now().await;
+            drop(first); // refused
+        });
+        assert!(second.is_some(), "nobody listens yet");
+        drop(second);
+        assert!(subscriptions.counts().is_empty());
     }
 }
