@@ -14,6 +14,9 @@ use super::processes::{descendants, eventually};
 /// How long a gateway may take until it is ready: starting six interpreters on two busy cores is what takes the time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A copy of the program, in the folder of a user who cannot reach the original.
+const PROGRAM: &str = "sallyport";
+
 /// A project folder with a configuration, and beside it homes for the gateway's state. Removed when dropped.
 pub(crate) struct Project {
     folder: TempDir,
@@ -33,12 +36,15 @@ impl Project {
         project
     }
 
-    /// The same, run by another user, whose everything in it is. Only root can do that.
+    /// The same, run by another user, whose everything in it is: with a copy of the program, and where that user can go. Only root can
+    /// do that.
     pub(crate) fn run_by(self, user: u32) -> Self {
-        let owner = format!("{user}:{user}");
-        let given = Command::new("chown").args(["-R", &owner]).arg(self.folder.path()).status().expect("chown is there");
-        assert!(given.success(), "only root gives files away");
-        Self { user: Some(user), ..self }
+        let folder = tempfile::Builder::new().prefix("sallyport-test-").tempdir_in("/var/tmp").expect("/var/tmp is writable");
+        let run = |program: &mut Command| assert!(program.status().expect("coreutils are there").success(), "only root gives files away");
+        run(Command::new("cp").args(["-a", "."]).arg(folder.path()).current_dir(self.folder.path()));
+        fs::copy(env!("CARGO_BIN_EXE_sallyport"), folder.path().join(PROGRAM)).expect("a new folder is writable");
+        run(Command::new("chown").args(["-R", &format!("{user}:{user}")]).arg(folder.path()));
+        Self { folder, user: Some(user) }
     }
 
     /// Writes the configuration anew.
@@ -67,7 +73,10 @@ impl Project {
 
     /// The program with this project's configuration and homes, ready for a subcommand.
     pub(crate) fn sallyport(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sallyport"));
+        let mut command = match self.user {
+            Some(_) => Command::new(self.folder.path().join(PROGRAM)),
+            None => Command::new(env!("CARGO_BIN_EXE_sallyport")),
+        };
         command.current_dir(self.path("")).env_clear().envs(self.environment());
         command.arg("--config").arg(self.configuration()).stdin(Stdio::null());
         if let Some(user) = self.user {

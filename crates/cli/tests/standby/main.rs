@@ -18,16 +18,17 @@ use std::time::Duration;
 
 use harness::gateway::{Gateway, Project};
 use harness::loopback;
-use harness::peers;
 use harness::processes::descendants;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A configuration with servers of these names, each with `standby` as it is written.
 fn project(names: &[String], standby: &str, argument: &str) -> Project {
-    let script = peers::repository().join("crates/cli/tests/standby/idle_server.py");
-    let table = |name: &String| format!("[servers.{name}]\ncommand = [\"python3\", {script:?}, \"{argument}\"]\nstandby = {standby}\n");
-    Project::new(&names.iter().map(table).collect::<String>())
+    let table =
+        |name: &String| format!("[servers.{name}]\ncommand = [\"python3\", \"idle_server.py\", \"{argument}\"]\nstandby = {standby}\n");
+    let project = Project::new(&names.iter().map(table).collect::<String>());
+    fs::write(project.path("idle_server.py"), include_str!("idle_server.py")).unwrap();
+    project
 }
 
 fn one(standby: &str) -> Project {
