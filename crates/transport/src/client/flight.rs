@@ -1,8 +1,9 @@
 //! Requests that have been sent and not been answered.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sallyport_protocol::{Context, Era, LogLevel, Method, RawJson, RawObject, Request};
@@ -37,6 +38,8 @@ pub(crate) struct Flight {
     /// Its id on the wire.
     pub(crate) id: u64,
     purpose: Purpose,
+    /// A question was put through it.
+    pub(crate) has_asked: AtomicBool,
     /// Who waits for the outcome, where that comes through the connection's shared stream.
     waiting: Mutex<Option<oneshot::Sender<Outcome>>>,
 }
@@ -109,8 +112,8 @@ impl Flights {
     }
 
     /// Of several calls of one caller the one through which a question that names none is put: the one that asked just now, else one
-    /// that waits for no answer yet, best one of a tool that is known to ask, and the newest of those. With several callers there is
-    /// none, since one's question must not reach another.
+    /// that waits for no answer yet, best one of a tool that is known to ask, best one that has not asked yet, and the oldest of those,
+    /// since servers begin in order. With several callers there is none, since one's question must not reach another.
     pub(crate) fn asking_call(&self, known: &Known<'_>) -> Option<Arc<Flight>> {
         let open = self.open();
         let calls = || open.values().filter_map(|flight| Some((flight, flight.call().filter(|call| call.may_ask && call.task.is_none())?)));
@@ -120,7 +123,8 @@ impl Flights {
         }
         let likely = |flight: &Flight, call: &Call| {
             let just_now = known.asked_just_now == Some(flight.id);
-            (just_now, !(known.waits)(flight.id), (known.asks)(call.name.as_ref()), flight.id)
+            let fresh = !flight.has_asked.load(Ordering::Relaxed);
+            (just_now, !(known.waits)(flight.id), (known.asks)(call.name.as_ref()), fresh, Reverse(flight.id))
         };
         calls().max_by_key(|(flight, call)| likely(flight, call)).map(|(flight, _)| Arc::clone(flight))
     }
@@ -150,7 +154,7 @@ impl Flights {
 
     fn begin(&self, purpose: Purpose, waiting: Option<oneshot::Sender<Outcome>>) -> Arc<Flight> {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let flight = Arc::new(Flight { id, purpose, waiting: Mutex::new(waiting) });
+        let flight = Arc::new(Flight { id, purpose, has_asked: AtomicBool::new(false), waiting: Mutex::new(waiting) });
         self.open().insert(id, Arc::clone(&flight));
         flight
     }

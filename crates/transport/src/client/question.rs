@@ -1,6 +1,7 @@
 //! Questions that a legacy server puts to its client while a request runs.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -126,6 +127,7 @@ impl Questions {
             return self.answer(back, Message::Error { id: Some(id), error });
         }
         let (shared, number, key, way) = (Arc::clone(shared), flight.id, id.clone(), Arc::clone(&back));
+        let carrier = Arc::clone(&flight);
         let asking = tokio::spawn(async move {
             let Some(call) = flight.call() else { return };
             let message = match put(call, &method, params, shared.discovery().revision).await {
@@ -136,6 +138,7 @@ impl Questions {
             way.send_back(message).await;
         });
         *lock(&self.last) = Some((number, Instant::now()));
+        carrier.has_asked.store(true, Ordering::Relaxed);
         open.insert(key, Asked { flight: number, asking: asking.abort_handle(), back });
     }
 
