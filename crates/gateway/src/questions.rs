@@ -18,8 +18,10 @@ mod tests;
 
 use sallyport_policy::Permitted;
 use sallyport_protocol::input::{self, Answers, INPUT_RESPONSES, InputRequired, Question, REQUEST_STATE};
+use sallyport_protocol::revisions::question_for;
 use sallyport_protocol::{
-    Cancel, Client, Context, Era, ErrorObject, Failure, FailureKind, FailureSource, Method, RawObject, Reply, Request, Retry, Revision,
+    Cancel, Client, Context, Era, ErrorObject, Failure, FailureKind, FailureSource, Method, RawJson, RawObject, Reply, Request, Retry,
+    Revision,
 };
 
 use crate::tasks::Line;
@@ -247,10 +249,10 @@ fn said_in_words(failure: Failure, client: Revision) -> Failure {
 fn addresses(error: &ErrorObject) -> Vec<(String, Question)> {
     let data = error.data.as_ref().and_then(|data| data.object().ok());
     let all = data.and_then(|data| data.get("elicitations")?.array().ok()).unwrap_or_default();
-    let question = |(at, params): (usize, &sallyport_protocol::RawJson)| {
-        let mut params = params.object().ok()?;
-        params.remove("elicitationId"); // which 2026-07-28 does not have
-        Some((format!("address-{}", at + 1), Question { method: "elicitation/create".to_owned(), params }))
+    let question = |(at, params): (usize, &RawJson)| {
+        let method = "elicitation/create";
+        let params = question_for(method, params.object().ok()?, Revision::V2025_11_25, Revision::LATEST).ok()?;
+        Some((format!("address-{}", at + 1), Question { method: method.to_owned(), params }))
     };
     all.iter().take(input::MOST_QUESTIONS).enumerate().filter_map(question).collect()
 }

@@ -74,10 +74,17 @@ impl WireClient {
         let channel = Channel::open(way, revision, &inbox).await?;
         let envelope = Envelope::new(revision, capabilities);
         let mut client = Self { envelope, opening: Value::Null, channel, inbox, next_id: AtomicU64::new(1) };
-        client.opening = match revision.era() {
-            Era::Legacy => client.shake_hands().await?,
-            Era::Modern => client.request("server/discover", json!({})).await?,
+        let opening = match revision.era() {
+            Era::Legacy => client.shake_hands().await,
+            Era::Modern => client.request("server/discover", json!({})).await,
         };
+        match opening {
+            Ok(opening) => client.opening = opening,
+            Err(fault) => {
+                client.close().await; // a session that was begun would stay until it expires
+                return Err(fault);
+            }
+        }
         Ok(client)
     }
 

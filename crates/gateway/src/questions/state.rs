@@ -106,7 +106,7 @@ impl Sealer {
     /// Seals a state for `holds`.
     ///
     /// # Errors
-    /// `Malformed` where the server's own state is too long.
+    /// Where the server's own state is too long.
     pub(crate) fn seal(&self, state: &State, binding: &Binding, holds: Duration) -> Result<RawJson, Failure> {
         let mut text = Vec::with_capacity(64);
         text.extend_from_slice(&(now() + holds.as_secs()).to_be_bytes());

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sallyport_protocol::{Context, Era, LogLevel, Method, RawJson, RawObject, Request};
+use sallyport_protocol::{Context, Era, LogLevel, Method, RawJson, RawObject, Request, input};
 use tokio::sync::oneshot;
 
 use super::fault::Fault;
@@ -80,7 +80,7 @@ impl Purpose {
     /// The purpose of a client's request.
     pub(crate) fn call(request: &Request, context: Context) -> Self {
         let progress = request.meta.progress_token.is_some().then(|| Mutex::new(f64::NEG_INFINITY));
-        let may_ask = matches!(request.method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::TasksResult);
+        let may_ask = input::may_ask(request.method) || request.method == Method::TasksResult;
         let task = (request.method == Method::TasksResult).then(|| request.params.get_str("taskId").map(Cow::into_owned)).flatten();
         let name = request.method.name_parameter().and_then(|key| request.params.get(key)).cloned();
         Self::Call(Call { context, log_level: request.meta.log_level, may_ask, name, task, progress })
@@ -245,4 +245,62 @@ impl Call {
 /// The request that a progress token stands for.
 pub(crate) fn of_token(token: &RawJson) -> Option<u64> {
     token.decode().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sallyport_protocol::{Asker, BoxFuture, CallerId, Cancel, Client, ErrorObject, Revision};
+
+    struct Of(Option<CallerId>);
+
+    impl Asker for Of {
+        fn notify(&self, _: &str, _: RawObject) {}
+
+        fn ask<'a>(&'a self, _: &'a str, _: RawObject) -> BoxFuture<'a, Result<RawObject, ErrorObject>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn caller(&self) -> Option<&CallerId> {
+            self.0.as_ref()
+        }
+    }
+
+    /// A call of `tool` that `caller` has in flight.
+    fn call(flights: &Flights, tool: &str, caller: Option<&str>) -> Arc<Flight> {
+        let mut params = RawObject::new();
+        params.set("name", RawJson::string(tool));
+        let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: None };
+        let asker = Arc::new(Of(caller.map(|caller| CallerId(caller.into()))));
+        let context = Context { client: Arc::new(client), asker, cancel: Cancel::new() };
+        flights.begin(Purpose::call(&Request::new(Method::ToolsCall, params), context), None)
+    }
+
+    #[test]
+    fn a_question_goes_through_the_call_that_most_likely_asks() {
+        let flights = Flights::default();
+        let [first, second] = ["a", "b"].map(|tool| call(&flights, tool, Some("me")));
+        let carrier = |just_now: Option<u64>, waiting: &[u64], asking: &str| {
+            let waits = |id| waiting.contains(&id);
+            let asks = |name: Option<&RawJson>| name.is_some_and(|name| *name == RawJson::string(asking));
+            flights.asking_call(&Known { asked_just_now: just_now, waits: &waits, asks: &asks }).map(|flight| flight.id)
+        };
+        assert_eq!(carrier(None, &[], ""), Some(first.id), "the oldest");
+        assert_eq!(carrier(None, &[], "b"), Some(second.id), "a tool that is known to ask");
+        assert_eq!(carrier(None, &[second.id], "b"), Some(first.id), "which waits already");
+        assert_eq!(carrier(Some(second.id), &[second.id], ""), Some(second.id), "what asked a moment ago asks on");
+        first.has_asked.store(true, Ordering::Relaxed);
+        assert_eq!(carrier(None, &[], ""), Some(second.id), "the first has asked");
+    }
+
+    #[test]
+    fn the_question_of_one_caller_never_reaches_another() {
+        for other in [Some("you"), None] {
+            let flights = Flights::default();
+            call(&flights, "a", Some("me"));
+            call(&flights, "a", other);
+            let known = Known { asked_just_now: Some(1), waits: &|_| false, asks: &|_| true };
+            assert!(flights.asking_call(&known).is_none(), "{other:?}");
+        }
+    }
 }

@@ -30,8 +30,8 @@ impl Backoff {
         Self(FIRST_WAIT)
     }
 
-    /// The next wait. A stream that was open longer than it was last waited for starts anew. Up to a quarter is added by chance, so
-    /// that many gateways do not come back at once.
+    /// The next wait. A stream that was open, zero where it never was, for longer than that wait would be starts anew. Up to a quarter is
+    /// added by chance, so that many gateways do not come back at once.
     pub(crate) fn next(&mut self, was_open: Duration) -> Duration {
         if was_open > self.0 {
             self.0 = FIRST_WAIT;
@@ -109,11 +109,12 @@ async fn keep_open<T: Listens>(
     let mut backoff = Backoff::new();
     let mut opened_before = false;
     loop {
-        let started = Instant::now();
         let (acknowledged, hears) = oneshot::channel();
+        let mut opened = None;
         let heard = async {
             if let Ok(notifications) = hears.await {
                 openness.set(true);
+                opened = Some(Instant::now());
                 if opened_before {
                     again();
                 } else if let Some(first) = first.take() {
@@ -129,7 +130,7 @@ async fn keep_open<T: Listens>(
             tracing::debug!(server = transport.shared().server(), ?ended, "listens no more");
             return;
         }
-        sleep(backoff.next(started.elapsed())).await;
+        sleep(backoff.next(opened.map_or(Duration::ZERO, |opened| opened.elapsed()))).await;
     }
 }
 
@@ -208,4 +209,19 @@ async fn keep_subscribed<T: Listens>(transport: Arc<T>, uri: String, openness: O
 fn uri_of(request: &Request) -> Result<String, Fault> {
     let uri = request.params.get_str("uri").map(std::borrow::Cow::into_owned);
     uri.ok_or_else(|| Fault::Refused(FailureKind::InvalidParams, "the parameters name no `uri`".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_stays_away_is_asked_ever_less_often_and_one_that_was_there_soon_again() {
+        let mut backoff = Backoff::new();
+        let waits: Vec<u64> = (0..8).map(|_| backoff.next(Duration::ZERO).as_secs()).collect();
+        assert!(waits.is_sorted() && waits.first() == Some(&1) && waits.last().is_some_and(|last| *last >= 60), "{waits:?}");
+        assert!(backoff.next(Duration::from_secs(59)).as_secs() >= 60, "open for less than the wait");
+        assert_eq!(backoff.next(Duration::from_secs(61)).as_secs(), 1);
+        assert_eq!(backoff.next(Duration::from_millis(2100)).as_secs(), 1, "open for longer than the wait");
+    }
 }

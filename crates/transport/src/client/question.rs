@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sallyport_protocol::revisions::{answer_for, question_for};
-use sallyport_protocol::{BoxFuture, Era, ErrorObject, Message, RawJson, RawObject, RequestId, Revision};
+use sallyport_protocol::{BoxFuture, Era, ErrorObject, Message, RawJson, RawObject, RequestId, Revision, input};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -85,13 +85,11 @@ impl Questions {
             return;
         }
         let flight = flight.filter(|_| shared.options.questions);
-        let refusal = match (method.as_str(), flight.filter(|flight| flight.call().is_some())) {
-            ("ping", _) => return self.answer(back, Message::Result { id, result: RawObject::new() }),
-            ("elicitation/create" | "sampling/createMessage" | "roots/list", Some(flight)) => {
-                return self.ask(shared, back, id, method, params, flight);
-            }
-            ("elicitation/create" | "sampling/createMessage" | "roots/list", None) => "the question cannot be attributed to one request",
-            _ => "no such method",
+        let refusal = match flight.filter(|flight| flight.call().is_some()) {
+            _ if method == "ping" => return self.answer(back, Message::Result { id, result: RawObject::new() }),
+            _ if !input::is_question(&method) => "no such method",
+            Some(flight) => return self.ask(shared, back, id, method, params, flight),
+            None => "the question cannot be attributed to one request",
         };
         self.answer(back, Message::Error { id: Some(id), error: ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, refusal) });
     }

@@ -231,7 +231,7 @@ async fn keep_stream(http: Arc<StreamableHttp>, session: Arc<Session>, opening: 
     let mut backoff = Backoff::new();
     let mut broken: Option<EventStream> = None;
     loop {
-        let started = Instant::now();
+        let mut was_open = Duration::ZERO;
         let last_id = broken.as_ref().and_then(|stream| stream.reader.last_id()).map(str::to_owned);
         let answer = http.get(&session, last_id.as_deref()).await;
         drop(opening.take());
@@ -244,7 +244,9 @@ async fn keep_stream(http: Arc<StreamableHttp>, session: Arc<Session>, opening: 
                     Some(before) => before.resumed(exchange),
                     None => EventStream::new(exchange, http.shared.options.body_limit),
                 };
+                let opened = Instant::now();
                 let ended = http.read_events(&mut stream, None).await;
+                was_open = opened.elapsed();
                 tracing::debug!(server = http.shared.server(), ?ended, "stream of notifications ended");
                 broken = Some(stream);
             }
@@ -252,6 +254,6 @@ async fn keep_stream(http: Arc<StreamableHttp>, session: Arc<Session>, opening: 
             Ok(Err(_)) | Err(_) => {}
         }
         let told = broken.as_ref().and_then(|stream| stream.reader.retry()).unwrap_or_default();
-        sleep(backoff.next(started.elapsed()).max(told)).await;
+        sleep(backoff.next(was_open).max(told)).await;
     }
 }
