@@ -4,15 +4,20 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::upstream::Freshness;
+use sallyport_protocol::{Failure, Front, Incoming};
 use sallyport_telemetry::metric;
 
-/// Answers a request whose path is none of MCP's.
-pub(crate) fn answer(gateway: &Gateway, request: &Request<()>) -> Response<Bytes> {
+/// Answers a request whose path is none of MCP's. Only who may send a request over MCP is told the servers' names: those who watch a
+/// gateway that has keys need one of their own.
+pub(crate) fn answer(gateway: &Gateway, request: &Request<()>, incoming: &Incoming) -> Response<Bytes> {
     match request.uri().path() {
         // The process runs and answers.
         "/healthz" => text(StatusCode::OK, "ok\n".into()),
-        "/readyz" => ready(gateway),
+        "/readyz" => ready(gateway, incoming),
         "/metrics" => {
+            if let Err(failure) = gateway.admit(incoming) {
+                return unauthorized(&failure);
+            }
             let mut response = text(StatusCode::OK, gateway.metrics());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metric::CONTENT_TYPE));
             response
@@ -23,7 +28,7 @@ pub(crate) fn answer(gateway: &Gateway, request: &Request<()>) -> Response<Bytes
 
 /// Ready once every server that is started with the gateway has said what it offers, or that it cannot be reached: from then on lists
 /// do not change for want of patience.
-fn ready(gateway: &Gateway) -> Response<Bytes> {
+fn ready(gateway: &Gateway, incoming: &Incoming) -> Response<Bytes> {
     let upstreams = gateway.upstreams();
     let is_pending = |upstream: &&std::sync::Arc<sallyport_gateway::upstream::Upstream>| {
         upstream.plan().start == sallyport_gateway::plan::Start::Eager && upstream.listing().freshness == Freshness::Pending
@@ -32,7 +37,15 @@ fn ready(gateway: &Gateway) -> Response<Bytes> {
     if pending.is_empty() {
         return text(StatusCode::OK, "ready\n".into());
     }
-    text(StatusCode::SERVICE_UNAVAILABLE, format!("starting: {}\n", pending.join(", ")))
+    let told = if gateway.admit(incoming).is_ok() { format!("starting: {}\n", pending.join(", ")) } else { "starting\n".into() };
+    text(StatusCode::SERVICE_UNAVAILABLE, told)
+}
+
+fn unauthorized(failure: &Failure) -> Response<Bytes> {
+    let hint = failure.hint.as_deref().unwrap_or_default();
+    let mut response = text(StatusCode::UNAUTHORIZED, format!("not let in: {hint}\n"));
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }
 
 fn text(status: StatusCode, body: String) -> Response<Bytes> {

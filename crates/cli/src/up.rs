@@ -92,7 +92,7 @@ fn options(plan: &Plan) -> Result<http::Options, Failure> {
 fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
     let figures = gateway.door_metrics();
     let gateway = gateway.clone();
-    http::Options { other: Arc::new(move |request| pages::answer(&gateway, request)), figures, ..options }
+    http::Options { other: Arc::new(move |request, incoming| pages::answer(&gateway, request, incoming)), figures, ..options }
 }
 
 /// Where the endpoint is, without a path.

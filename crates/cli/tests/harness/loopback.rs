@@ -23,9 +23,14 @@ pub(crate) fn wait_for_port(port: u16, patience: Duration) {
 
 /// A plain GET; the whole answer, head and body.
 pub(crate) fn get(port: u16, path: &str) -> std::io::Result<String> {
+    get_as(port, path, "")
+}
+
+/// The same with further header lines, each with its end.
+pub(crate) fn get_as(port: u16, path: &str, headers: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}Connection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

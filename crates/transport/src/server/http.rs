@@ -34,8 +34,9 @@ pub use super::connection::Patience;
 /// After a failed `accept` (no descriptors left) the listener rests this long: long enough for one to come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers a request whose path is none of MCP's (`/healthz`, `/metrics`), without its body.
-pub type Other = Arc<dyn Fn(&Request<()>) -> Response<Bytes> + Send + Sync>;
+/// Answers a request whose path is none of MCP's (`/healthz`, `/metrics`), without its body. Nobody has been asked whether its caller
+/// may come in: what is not for everybody must ask.
+pub type Other = Arc<dyn Fn(&Request<()>, &Incoming) -> Response<Bytes> + Send + Sync>;
 
 /// How the HTTP front door is kept.
 #[derive(Clone)]
@@ -74,7 +75,7 @@ impl Options {
             bounds: Bounds::default(),
             patience: Patience::default(),
             sessions: SessionBounds::default(),
-            other: Arc::new(|_| not_found()),
+            other: Arc::new(|_, _| not_found()),
             figures: DoorMetrics::default(),
             workers: None,
         }
@@ -249,13 +250,17 @@ impl HttpDoor {
         connection: &Arc<Connection>,
         request: Request<IncomingBody>,
     ) -> Result<Admitted, Response<ResponseBody>> {
-        let peer = if self.options.behind_proxy { Peer::Remote(connection.peer.ip()) } else { Peer::from_address(connection.peer.ip()) };
-        let credential = bearer(request.headers()).map(Arc::new);
-        let incoming = Incoming { endpoint, credential, peer };
+        let incoming = self.incoming(endpoint, connection, request.headers());
         match self.door.front.admit(&incoming) {
             Ok(caller) => Ok(Admitted { incoming, caller, request, connection: Arc::clone(connection) }),
             Err(failure) => Err(self.refuse(&failure, request.headers())),
         }
+    }
+
+    /// Who wants to come to an endpoint, as far as they say.
+    fn incoming(&self, endpoint: Endpoint, connection: &Connection, headers: &HeaderMap) -> Incoming {
+        let peer = if self.options.behind_proxy { Peer::Remote(connection.peer.ip()) } else { Peer::from_address(connection.peer.ip()) };
+        Incoming { endpoint, credential: bearer(headers).map(Arc::new), peer }
     }
 
     /// Refuses a request whose message was not read.
@@ -299,8 +304,9 @@ fn route(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<In
     let route = Route::of(request.uri().path());
     let endpoint = match &route {
         Route::Other => {
-            let (head, _) = request.into_parts();
-            return Routed::Answered((door.options.other)(&Request::from_parts(head, ())).map(ResponseBody::whole));
+            let incoming = door.incoming(Endpoint::All, connection, request.headers());
+            let request = request.map(|_| ());
+            return Routed::Answered((door.options.other)(&request, &incoming).map(ResponseBody::whole));
         }
         Route::Mcp(endpoint) | Route::Sse(endpoint) | Route::Messages(endpoint) => endpoint.clone(),
     };
