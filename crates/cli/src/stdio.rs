@@ -22,7 +22,8 @@ pub(crate) fn run(global: &Global, arguments: &StdioArguments) -> Result<(), Fai
         Some(gateway) => runtime.block_on(async {
             output::note(format!("relaying to the gateway that runs at {}", gateway.url));
             let (stdin, stdout) = (tokio::io::stdin(), tokio::io::stdout());
-            let relayed = relay::relay_stdio(stdin, stdout, &gateway.endpoint()?, gateway.key(), gateway.trust()).await;
+            let (url, told) = (gateway.endpoint()?, up::told_by_signal());
+            let relayed = relay::relay_stdio(stdin, stdout, &url, gateway.key(), gateway.trust(), told).await;
             relayed.map_err(|failure| reach::told(&failure))
         }),
         None => runtime.block_on(serve(Opened::open(plan, Stderr::Auto)?)),

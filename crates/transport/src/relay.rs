@@ -36,11 +36,19 @@ const DRAIN: Duration = Duration::from_secs(20);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Relays the client at `read` and `write` to the MCP endpoint at `url`, showing `bearer` there, until the client closes its
-/// end. What runs then may finish within 20 seconds. `trust` are certificates to trust besides those that the system trusts.
+/// end: what runs then may finish within 20 seconds. Once `shutdown` is ready, which is when the client's patience is over, nothing may.
+/// `trust` are certificates to trust besides those that the system trusts.
 ///
 /// # Errors
 /// Where `url` is none that can be spoken to, or the token cannot be a header.
-pub async fn relay_stdio<R, W>(read: R, write: W, url: &Url, bearer: Option<&str>, trust: &[CertificateDer<'static>]) -> Result<(), Failure>
+pub async fn relay_stdio<R, W>(
+    read: R,
+    write: W,
+    url: &Url,
+    bearer: Option<&str>,
+    trust: &[CertificateDer<'static>],
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Failure>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -55,6 +63,7 @@ where
     tokio::select! {
         outcome = &mut writing => tracing::debug!(?outcome, "the client reads no more"),
         () = relay.run(LineReader::new(read, LINE_BYTES)) => {}
+        () = shutdown => relay.running.cancel_all(|_| true),
     }
     relay.link.close().await;
     drop(relay);

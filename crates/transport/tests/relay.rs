@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_protocol::{Event, McpServer as _, Revision};
+use sallyport_telemetry::Metrics;
 use sallyport_testkit::{ScriptedFront, ScriptedServer};
 use sallyport_transport::client::CertificateDer;
 use sallyport_transport::relay::relay_stdio;
@@ -17,12 +18,15 @@ use serde_json::Value;
 use support::{Running, eventually, identity, initialize, modern_body};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use url::Url;
 
 struct Client {
     write: WriteHalf<DuplexStream>,
     read: Lines<BufReader<ReadHalf<DuplexStream>>>,
+    /// Tells the relay to end, as a signal does.
+    patience: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
@@ -35,9 +39,13 @@ impl Client {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (far_read, far_write) = tokio::io::split(far);
         let url = Url::parse(url).unwrap();
-        let task = tokio::spawn(async move { relay_stdio(far_read, far_write, &url, bearer, &trust).await.unwrap() });
+        let (patience, told) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let told = async { told.await.unwrap_or_else(|_| unreachable!("the client keeps its end")) };
+            relay_stdio(far_read, far_write, &url, bearer, &trust, told).await.unwrap();
+        });
         let (read, write) = tokio::io::split(near);
-        Self { write, read: BufReader::new(read).lines(), task }
+        Self { write, read: BufReader::new(read).lines(), patience, task }
     }
 
     async fn say(&mut self, line: &str) {
@@ -187,4 +195,22 @@ async fn the_end_of_input_lets_calls_finish() {
     assert_eq!(client.hear().await["id"], 1);
     assert!(client.read.next_line().await.unwrap().is_none());
     client.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_without_patience_leaves_no_session_behind() {
+    let metrics = Metrics::new();
+    let server = ScriptedServer::new(Revision::LATEST);
+    let front = Arc::new(ScriptedFront::open(Arc::clone(&server) as _));
+    let door = Running::with(server, front, Options { figures: metrics.door(), ..Options::new(identity()) }).await;
+    let mut client = Client::start(door.address, None);
+    client.open("{}").await;
+    client.say(&call("1", "stall", "{}")).await;
+    eventually("the call begins", || door.server.record().contains(&"begun stall".to_owned())).await;
+    assert!(metrics.encode().contains("sallyport_sessions 1\n"));
+    client.write.shutdown().await.unwrap();
+    client.patience.send(()).unwrap();
+    client.task.await.unwrap();
+    assert!(metrics.encode().contains("sallyport_sessions 0\n"));
+    eventually("nobody waits for the call", || door.server.record().contains(&"cancelled stall".to_owned())).await;
 }

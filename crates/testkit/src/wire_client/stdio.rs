@@ -2,11 +2,13 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::fault::Fault;
 use super::heard::Stream;
@@ -14,6 +16,9 @@ use super::inbox::Inbox;
 
 /// The child's stdin until it is closed, shared with the task that reads what is to be answered.
 type Input = Arc<Mutex<Option<ChildStdin>>>;
+
+/// How long the child may take for each step of its end: the SDKs' own.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A child and the pipe to it. The child is killed when this is dropped.
 #[derive(Debug)]
@@ -46,12 +51,18 @@ impl Pipe {
         self.child.id()
     }
 
-    /// Closes the child's stdin, as the specification has it, and waits for its end.
+    /// Ends the child as the specification has it and the SDKs do: stdin is closed, then comes SIGTERM, and SIGKILL last, when this is
+    /// dropped.
     pub(super) async fn close(&mut self) {
         // Dropping it is what closes the pipe.
         drop(self.input.lock().await.take());
-        let patience = std::time::Duration::from_secs(5);
-        let _killed_on_drop = tokio::time::timeout(patience, self.child.wait()).await;
+        if timeout(PATIENCE, self.child.wait()).await.is_ok() {
+            return;
+        }
+        if let Some(process) = self.child.id() {
+            let _it_ended_meanwhile = Command::new("kill").args(["-TERM", &process.to_string()]).stderr(Stdio::null()).status().await;
+        }
+        let _killed_on_drop = timeout(PATIENCE, self.child.wait()).await;
     }
 }
 

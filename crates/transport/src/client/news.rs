@@ -218,8 +218,9 @@ mod tests {
     #[test]
     fn a_server_that_stays_away_is_asked_ever_less_often_and_one_that_was_there_soon_again() {
         let mut backoff = Backoff::new();
-        let waits: Vec<u64> = (0..8).map(|_| backoff.next(Duration::ZERO).as_secs()).collect();
-        assert!(waits.is_sorted() && waits.first() == Some(&1) && waits.last().is_some_and(|last| *last >= 60), "{waits:?}");
+        let waits: Vec<u64> = (0..6).map(|_| backoff.next(Duration::ZERO).as_secs()).collect();
+        assert!(waits.is_sorted() && waits.first() == Some(&1), "{waits:?}");
+        assert!(backoff.next(Duration::ZERO).as_secs() >= 60, "the longest wait, and by chance a little more");
         assert!(backoff.next(Duration::from_secs(59)).as_secs() >= 60, "open for less than the wait");
         assert_eq!(backoff.next(Duration::from_secs(61)).as_secs(), 1);
         assert_eq!(backoff.next(Duration::from_millis(2100)).as_secs(), 1, "open for longer than the wait");

@@ -122,8 +122,9 @@ impl Door {
         listening.iter().filter_map(Weak::upgrade).for_each(|subscription| subscription.end());
     }
 
-    /// Ends what a session that is gone had asked the front to keep up for it.
+    /// Ends what a session that is gone had asked the front to do and to keep up for it: nobody can be told of it any more.
     pub(crate) fn forget(self: &Arc<Self>, session: &Session) {
+        session.cancel_all();
         if let Some((incoming, uris)) = session.take_subscriptions()
             && let Some(client) = session.client()
         {

@@ -124,7 +124,6 @@ impl Desk {
         self.door.end_streams();
         if tokio::time::timeout(limit, self.door.idle()).await.is_err() {
             tracing::warn!("requests that still ran when the client left were given up");
-            self.session.cancel_all();
         }
         self.door.forget(&self.session);
     }
