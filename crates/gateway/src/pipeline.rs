@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sallyport_policy::{Denied, Principal};
+use sallyport_policy::{Arguments, Denied, Principal};
 use sallyport_protocol::{
     Context, Endpoint, Failure, FailureKind, FailureSource, Incoming, Method, RawObject, Reply, Request, Retry, Revision,
 };
@@ -56,10 +56,10 @@ impl Inner {
         let wish = tasks::prepare(&mut routed.request, &context.client, target.tasks);
         let Server { upstream, metrics, .. } = parts.server(&routed.server)?;
         let method = routed.request.method;
-        let permitted = parts
-            .policy
-            .decide(&principal, action, &target.resource(upstream.name()), routed)
-            .map_err(|denied| refused(trail, &denied, &target))?;
+        let given = target.arguments(&routed.request);
+        let resource =
+            target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
+        let permitted = parts.policy.decide(&principal, action, &resource, routed).map_err(|denied| refused(trail, &denied, &target))?;
         trail.permitted(permitted.decision());
         let turn = match self.turn_to_subscribe(method, upstream.name(), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Effect;
+use crate::{ArgumentRule, Effect};
 
 /// The `[policy]` table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +38,9 @@ pub struct Rule {
     /// As `deny` of a server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
+    /// As `arguments` of a server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<ArgumentRule>,
 }
 
 fn every_server() -> String {
@@ -62,6 +65,9 @@ pub struct ServerRules {
     /// Deny what one of these globs matches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
+    /// Deny calls whose arguments are not as they have to be. Allows nothing that the other rules do not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<ArgumentRule>,
 }
 
 /// A rule that cannot be understood or can never match.

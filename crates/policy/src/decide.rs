@@ -60,7 +60,7 @@ impl Policy {
     fn evaluate(&self, principal: &Principal, action: Action, resource: &Resource<'_>) -> Decision {
         self.engine.evaluate(principal, action, resource).unwrap_or_else(|failure| {
             (self.on_failure)(&failure);
-            Decision { effect: Effect::Deny, reason: Reason::EngineFailed, place: Place::new(self.engine.name()) }
+            Decision::new(Effect::Deny, Reason::EngineFailed, Place::new(self.engine.name()))
         })
     }
 }

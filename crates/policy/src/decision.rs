@@ -36,6 +36,8 @@ pub struct Decision {
     pub reason: Reason,
     /// Which entry of the configuration says so.
     pub place: Place,
+    /// What exactly, where the reason alone does not tell. It never quotes more of a call than a name.
+    pub detail: Option<Arc<str>>,
 }
 
 /// Why a decision fell as it did.
@@ -53,6 +55,8 @@ pub enum Reason {
     NotBelieved,
     /// The server has an `allow` list, and this is not on it.
     NotListed,
+    /// One of its arguments is not as a rule says it has to be.
+    Argument,
     /// No rule speaks of it; the default decides.
     Default,
     /// The engine could not decide.
@@ -78,6 +82,12 @@ impl Place {
 }
 
 impl Decision {
+    /// An answer that its reason explains.
+    #[must_use]
+    pub fn new(effect: Effect, reason: Reason, place: Place) -> Self {
+        Self { effect, reason, place, detail: None }
+    }
+
     /// Whether the answer is [`Effect::Allow`].
     #[must_use]
     pub fn is_allow(&self) -> bool {
@@ -96,6 +106,7 @@ impl Decision {
                 "`{place}` stops it: its server calls it read-only; set `trust_annotations = true` on the server or name it in `allow`"
             ),
             Reason::Default if !self.is_allow() => "add a rule for the server, or set `policy.default = \"allow\"`".into(),
+            Reason::Argument => format!("`{place}` says what is allowed"),
             Reason::EngineFailed => "the gateway's log says what went wrong".into(),
             Reason::AllowListed | Reason::ReadOnly | Reason::Default => String::new(),
         }
@@ -111,6 +122,7 @@ impl fmt::Display for Reason {
             Self::NotReadOnly => "only what changes nothing is allowed",
             Self::NotBelieved => "only what changes nothing is allowed, and its server is not trusted to say so",
             Self::NotListed => "it is not on the allow list",
+            Self::Argument => "an argument is not as it has to be",
             Self::Default => "no rule speaks of it",
             Self::EngineFailed => "the policy engine failed",
         })
@@ -126,7 +138,10 @@ impl fmt::Display for Place {
 impl fmt::Display for Decision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.is_allow() { "allowed" } else { "denied" };
-        write!(formatter, "{verb} by `{}`: {}", self.place, self.reason)
+        match &self.detail {
+            None => write!(formatter, "{verb} by `{}`: {}", self.place, self.reason),
+            Some(detail) => write!(formatter, "{verb} by `{}`: {detail}", self.place),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod arguments;
 mod config;
 mod decide;
 mod decision;
@@ -17,6 +18,7 @@ mod principal;
 mod resource;
 
 pub use action::Action;
+pub use arguments::{ArgumentRule, Arguments, Dialect, NumberRule, PathRule, SqlRule, UrlRule};
 pub use config::{Config, InvalidPolicy, Rule, ServerRules};
 pub use decide::Policy;
 pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};

@@ -1,5 +1,7 @@
 //! What the action is on.
 
+use crate::Arguments;
+
 /// One tool, resource, prompt or method of one server, with what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resource<'a> {
@@ -14,6 +16,8 @@ pub struct Resource<'a> {
     pub read_only: Option<bool>,
     /// Whether what the server says about its tools is believed: built-ins, and servers with `trust_annotations = true`.
     pub trusted: bool,
+    /// What a tool is to be called with.
+    pub arguments: Arguments<'a>,
 }
 
 /// The kinds of things that servers offer.
@@ -33,26 +37,32 @@ impl<'a> Resource<'a> {
     /// A tool of `server`; `read_only` is its annotation and `trusted` says whether to believe it.
     #[must_use]
     pub fn tool(server: &'a str, name: &'a str, read_only: Option<bool>, trusted: bool) -> Self {
-        Self { server, kind: ResourceKind::Tool, name, read_only, trusted }
+        Self { server, kind: ResourceKind::Tool, name, read_only, trusted, arguments: Arguments::Unknown }
     }
 
     /// A resource or resource template of `server`.
     #[must_use]
     #[expect(clippy::self_named_constructors, reason = "MCP calls this kind of thing a resource as well")]
     pub fn resource(server: &'a str, uri: &'a str) -> Self {
-        Self { server, kind: ResourceKind::Resource, name: uri, read_only: None, trusted: false }
+        Self { server, kind: ResourceKind::Resource, name: uri, read_only: None, trusted: false, arguments: Arguments::Unknown }
     }
 
     /// A prompt of `server`.
     #[must_use]
     pub fn prompt(server: &'a str, name: &'a str) -> Self {
-        Self { server, kind: ResourceKind::Prompt, name, read_only: None, trusted: false }
+        Self { server, kind: ResourceKind::Prompt, name, read_only: None, trusted: false, arguments: Arguments::Unknown }
     }
 
     /// A method of an extension that only `server` knows.
     #[must_use]
     pub fn method(server: &'a str, name: &'a str) -> Self {
-        Self { server, kind: ResourceKind::Method, name, read_only: None, trusted: false }
+        Self { server, kind: ResourceKind::Method, name, read_only: None, trusted: false, arguments: Arguments::Unknown }
+    }
+
+    /// The same, called with these arguments.
+    #[must_use]
+    pub fn with(self, arguments: Arguments<'a>) -> Self {
+        Self { arguments, ..self }
     }
 
     /// Whether using it is known to change nothing: resources and prompts by their definition in MCP, tools by a

@@ -49,6 +49,12 @@ impl Target {
         Self { kind, own: own.to_owned(), read_only: None, trusted: false, tasks: Support::Never }
     }
 
+    /// What a tool is to be called with, for policy to look at; a call that says nothing calls it with nothing.
+    pub(crate) fn arguments(&self, request: &Request) -> Option<RawJson> {
+        let given = || request.params.get("arguments").cloned().unwrap_or_else(|| RawObject::new().to_json());
+        (self.kind == TargetKind::Tool).then(given)
+    }
+
     /// What policy is asked about.
     pub(crate) fn resource<'a>(&'a self, server: &'a str) -> Resource<'a> {
         match self.kind {

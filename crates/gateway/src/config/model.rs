@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sallyport_policy::ArgumentRule;
 use sallyport_sandbox::{Limits, Selection};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
@@ -160,6 +161,10 @@ pub struct ServerConfig {
 
     /// Patterns, as in `allow`, over what may never be used, whatever else is said. Default: none.
     pub deny: Vec<String>,
+
+    /// What arguments of tools have to be, looked at by what they mean: queries in SQL by what they read, paths, addresses, numbers,
+    /// values. A call whose argument is not so is denied, whatever else allows its tool. Default: none.
+    pub arguments: Vec<ArgumentRule>,
 
     /// Patterns over the server's own tool names that may be called again when a failure leaves open whether the call was done.
     /// Default: none, because a payment made twice is worse than an error.

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
 
+use crate::arguments::ArgumentGuard;
 use crate::{
-    Action, Config, Decision, Effect, EngineFailure, InvalidPolicy, Place, PolicyEngine, Principal, Reason, Resource, ResourceKind,
-    ServerRules,
+    Action, ArgumentRule, Arguments, Config, Decision, Effect, EngineFailure, InvalidPolicy, Place, PolicyEngine, Principal, Reason,
+    Resource, ResourceKind, ServerRules,
 };
 
 /// Most rules in one configuration, and most globs in one list: far above what a person maintains, low enough that the
@@ -35,6 +36,7 @@ struct CompiledRules {
     allow_place: Place,
     /// Where `read_only = true` stands.
     read_only: Option<Place>,
+    arguments: Vec<(Place, ArgumentGuard)>,
 }
 
 impl Allowlist {
@@ -60,7 +62,7 @@ impl Allowlist {
 
     fn by_default(&self, principal: &Principal) -> Decision {
         let local = if principal.is_local_user() { Effect::Allow } else { Effect::Deny };
-        Decision { effect: self.default.unwrap_or(local), reason: Reason::Default, place: self.default_place.clone() }
+        Decision::new(self.default.unwrap_or(local), Reason::Default, self.default_place.clone())
     }
 }
 
@@ -76,6 +78,7 @@ impl PolicyEngine for Allowlist {
             return Err(EngineFailure(format!("server `{}` is not in the configuration", resource.server)));
         };
         Ok(denied(rules, resource)
+            .or_else(|| refused(rules, resource))
             .or_else(|| allowed(rules, resource))
             .or_else(|| restricted(rules, resource))
             .unwrap_or_else(|| self.by_default(principal)))
@@ -87,7 +90,16 @@ fn denied(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> 
     let rule = rules.iter().find(|rule| rule.deny.is_match(resource.name))?;
     let entry = rule.deny.matches(resource.name).first().copied().unwrap_or_default();
     let place = Place::new(&format!("{}[{entry}]", rule.deny_place));
-    Some(Decision { effect: Effect::Deny, reason: Reason::DenyListed, place })
+    Some(Decision::new(Effect::Deny, Reason::DenyListed, place))
+}
+
+/// A rule for its arguments is not met. Arguments are looked into only where a rule is about the tool.
+fn refused(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
+    let Arguments::Given(arguments) = resource.arguments else { return None };
+    let guards = rules.iter().flat_map(|rule| &rule.arguments).filter(|(_, guard)| guard.concerns(resource.name));
+    let mut refusals = guards.filter_map(|(place, guard)| Some((place.clone(), guard.refuses(arguments)?)));
+    let (place, detail) = refusals.next()?;
+    Some(Decision { detail: Some(detail.into()), ..Decision::new(Effect::Deny, Reason::Argument, place) })
 }
 
 /// An `allow` list names it, or `read_only` lets it pass.
@@ -95,10 +107,10 @@ fn allowed(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision>
     let listed = rules.iter().find(|rule| rule.allow.as_ref().is_some_and(|globs| globs.is_match(resource.name)));
     if let Some(rule) = listed {
         let place = rule.allow_place.clone();
-        return Some(Decision { effect: Effect::Allow, reason: Reason::AllowListed, place });
+        return Some(Decision::new(Effect::Allow, Reason::AllowListed, place));
     }
     let place = rules.iter().find_map(|rule| rule.read_only.clone()).filter(|_| resource.changes_nothing())?;
-    Some(Decision { effect: Effect::Allow, reason: Reason::ReadOnly, place })
+    Some(Decision::new(Effect::Allow, Reason::ReadOnly, place))
 }
 
 /// Something else was allowed, so this is not. A method of which nothing is known may do what a tool on a `deny` list does: on a
@@ -112,7 +124,7 @@ fn restricted(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decisi
         let rule = rules.iter().find(|rule| rule.allow.is_some()).or_else(|| rules.first().filter(|_| is_unknown))?;
         (Reason::NotListed, rule.allow_place.clone())
     };
-    Some(Decision { effect: Effect::Deny, reason, place })
+    Some(Decision::new(Effect::Deny, reason, place))
 }
 
 /// Adds each rule of the `[policy]` table to every server that its glob names.
@@ -123,12 +135,17 @@ fn spread_rules(config: &Config, compiled: &mut HashMap<String, Vec<CompiledRule
     }
     for (index, rule) in config.rules.iter().enumerate() {
         let place = format!("policy.rules[{index}]");
-        let rules = ServerRules { read_only: rule.read_only, allow: rule.allow.clone(), deny: rule.deny.clone() };
+        let rules = ServerRules {
+            read_only: rule.read_only,
+            allow: rule.allow.clone(),
+            deny: rule.deny.clone(),
+            arguments: rule.arguments.clone(),
+        };
         if rules == ServerRules::default() {
             errors.push(InvalidPolicy {
                 place: place.clone(),
                 message: "the rule says nothing".into(),
-                hint: "give it `read_only = true`, `allow` or `deny`".into(),
+                hint: "give it `read_only = true`, `allow`, `deny` or `arguments`".into(),
             });
         }
         let rules = compile(&rules, &place, errors);
@@ -163,7 +180,34 @@ fn compile(rules: &ServerRules, place: &str, errors: &mut Vec<InvalidPolicy>) ->
         allow: rules.allow.as_ref().map(|globs| glob_set(globs, &format!("{place}.allow"), errors)),
         allow_place: Place::new(&format!("{place}.allow")),
         read_only: rules.read_only.then(|| Place::new(&format!("{place}.read_only"))),
+        arguments: guards(&rules.arguments, &format!("{place}.arguments"), errors),
     }
+}
+
+fn guards(rules: &[ArgumentRule], place: &str, errors: &mut Vec<InvalidPolicy>) -> Vec<(Place, ArgumentGuard)> {
+    if rules.len() > MOST_ENTRIES {
+        errors.push(too_many(place, rules.len()));
+        return Vec::new();
+    }
+    let mut guards = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        let place = format!("{place}[{index}]");
+        let tools = glob_set(&rule.tools, &format!("{place}.tools"), errors);
+        match ArgumentGuard::build(rule, tools) {
+            Ok(guard) => guards.push((Place::new(&place), guard)),
+            Err(problems) => {
+                errors.extend(problems.into_iter().map(|(key, message)| {
+                    InvalidPolicy {
+                    place: format!("{place}.{key}"),
+                    message,
+                    hint: "a rule names `tools`, an `argument`, and what it has to be: `sql`, `path`, `url`, `number`, `one_of`, `longest`"
+                        .into(),
+                }
+                }))
+            }
+        }
+    }
+    guards
 }
 
 fn glob_set(globs: &[String], place: &str, errors: &mut Vec<InvalidPolicy>) -> GlobSet {

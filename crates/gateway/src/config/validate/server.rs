@@ -105,7 +105,7 @@ fn refuse_keys(path: &str, what: &str, keys: &[(&str, bool)], report: &mut Repor
 
 /// What the configuration says of the server's tools, prompts and resources.
 pub(super) fn rules(config: &ServerConfig) -> ServerRules {
-    ServerRules { read_only: config.read_only, allow: config.allow.clone(), deny: config.deny.clone() }
+    ServerRules { read_only: config.read_only, allow: config.allow.clone(), deny: config.deny.clone(), arguments: config.arguments.clone() }
 }
 
 /// Warns of a server whose tools could never be called.

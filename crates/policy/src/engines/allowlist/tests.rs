@@ -29,7 +29,7 @@ fn read_only() -> ServerRules {
 }
 
 fn rule(server: &str, rules: ServerRules) -> Rule {
-    Rule { server: server.into(), read_only: rules.read_only, allow: rules.allow, deny: rules.deny }
+    Rule { server: server.into(), read_only: rules.read_only, allow: rules.allow, deny: rules.deny, arguments: rules.arguments }
 }
 
 fn engine(default: Option<Effect>, rules: Vec<Rule>, own: &[(&str, ServerRules)]) -> Allowlist {
@@ -204,7 +204,12 @@ fn configuration_is_read_strictly() {
 
 fn lists() -> impl Strategy<Value = ServerRules> {
     let list = || prop::collection::vec("[ab]{0,2}[*?]?[ab]{1}", 0..4);
-    (any::<bool>(), prop::option::of(list()), list()).prop_map(|(read_only, allow, deny)| ServerRules { read_only, allow, deny })
+    (any::<bool>(), prop::option::of(list()), list()).prop_map(|(read_only, allow, deny)| ServerRules {
+        read_only,
+        allow,
+        deny,
+        arguments: Vec::new(),
+    })
 }
 
 proptest! {
@@ -247,4 +252,54 @@ proptest! {
             let _ = on(&engine, "a", &name);
         }
     }
+}
+
+fn below(folder: &str) -> ServerRules {
+    let rule = serde_json::json!({ "tools": ["read_*"], "argument": "path", "path": { "below": [folder] } });
+    ServerRules { arguments: vec![serde_json::from_value(rule).unwrap()], ..ServerRules::default() }
+}
+
+#[test]
+fn an_argument_that_is_not_as_it_has_to_be_is_denied_whatever_allows_its_tool() {
+    let own = ServerRules { allow: Some(globs(&["*"])), ..below("src") };
+    let engine = engine(Some(Effect::Allow), vec![rule("f*", below("."))], &[("files", own)]);
+    let read = Resource::tool("files", "read_file", None, false);
+    assert_eq!(told(&engine, &read), "allow servers.files.allow", "a list has no arguments yet");
+    let called = |arguments| told(&engine, &read.with(Arguments::Given(arguments)));
+    assert_eq!(called(r#"{"path": "src/lib.rs"}"#), "allow servers.files.allow");
+    assert_eq!(called(r#"{"path": "docs"}"#), "deny servers.files.arguments[0]");
+    assert_eq!(called("{}"), "deny servers.files.arguments[0]");
+    let other = Resource::tool("files", "write_file", None, false).with(Arguments::Given("no JSON"));
+    assert_eq!(told(&engine, &other), "allow servers.files.allow", "nobody looks into what no rule is about");
+}
+
+#[test]
+fn rules_for_arguments_hold_together_and_allow_nothing() {
+    let engine = engine(Some(Effect::Deny), vec![rule("*", below("src/deep"))], &[("files", below("src"))]);
+    let read = Resource::tool("files", "read_file", None, false);
+    let decided = |arguments| engine.evaluate(&Principal::local_user(), Action::Call, &read.with(Arguments::Given(arguments))).unwrap();
+    let shallow = decided(r#"{"path": "src/lib.rs"}"#);
+    assert_eq!(shallow.place.as_str(), "policy.rules[0].arguments[0]");
+    assert_eq!(shallow.to_string(), "denied by `policy.rules[0].arguments[0]`: `path` is a path outside the folders that are allowed");
+    assert_eq!(decided(r#"{"path": "src/deep/lib.rs"}"#).place.as_str(), "policy.default");
+}
+
+#[test]
+fn a_rule_for_an_argument_that_says_nothing_is_a_slip() {
+    let bad = |rule: serde_json::Value| {
+        let rules = ServerRules { arguments: vec![serde_json::from_value(rule).unwrap()], ..ServerRules::default() };
+        let errors = Allowlist::build(&Config::default(), &servers(&[("files", rules)])).unwrap_err();
+        errors.iter().map(|error| error.place.clone()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(bad(serde_json::json!({ "tools": ["*"], "argument": "a" })), "servers.files.arguments[0].argument");
+    assert_eq!(
+        bad(serde_json::json!({ "tools": [], "argument": "", "longest": 1 })),
+        "servers.files.arguments[0].argument servers.files.arguments[0].tools"
+    );
+    assert_eq!(
+        bad(serde_json::json!({ "tools": ["["], "argument": "a", "number": { "min": 2, "max": 1 } })),
+        "servers.files.arguments[0].tools[0] servers.files.arguments[0].number"
+    );
+    let wide = serde_json::json!({ "tools": ["*"], "argument": "q", "sql": { "dialect": "sqlite", "tables": ["*"] } });
+    assert_eq!(bad(wide), "servers.files.arguments[0].sql");
 }
