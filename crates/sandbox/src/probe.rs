@@ -85,7 +85,8 @@ mod linux {
         let mut findings = vec![kernel(), landlock()];
         let works = match trial {
             Ok(instance) => {
-                findings.extend(instance.in_force().iter().map(|(layer, state)| holds(layer, state)));
+                let layers = instance.in_force();
+                findings.extend(layers.iter().map(|(layer, state)| holds(layers.boundary(), layer, state)));
                 let exit = instance.wait().await;
                 findings.push(ran(exit, &instance.stderr_tail()));
                 exit.is_success()
@@ -99,12 +100,13 @@ mod linux {
         Report { works, findings }
     }
 
-    fn holds(layer: Layer, state: &State) -> Finding {
+    fn holds(boundary: &str, layer: Layer, state: &State) -> Finding {
         let (in_force, detail) = match state {
             State::InForce(detail) => (true, detail),
             State::Absent(reason) => (false, reason),
         };
-        let cure = (!in_force && layer == Layer::Procfs).then(|| PROCFS.to_owned());
+        // Where the boundary is to have one, only a container's masks can be the reason.
+        let cure = (!in_force && layer == Layer::Procfs && boundary == "os").then(|| PROCFS.to_owned());
         Finding {
             subject: layer.name().to_owned(),
             in_force,
