@@ -363,6 +363,10 @@ pub(crate) struct DoctorArguments {
     /// Print the findings as JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Print the AppArmor profile that lets this binary make user namespaces, and nothing else (Ubuntu)
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) apparmor_profile: bool,
 }
 
 #[derive(Debug, Args)]

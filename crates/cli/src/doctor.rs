@@ -1,16 +1,19 @@
 //! `sallyport doctor`: what this machine can enforce, what is missing, what that costs and how to get it.
 
+mod apparmor;
+mod boundary;
+
 use std::net::TcpListener;
 
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
-use sallyport_gateway::plan::{Plan, Source};
-use sallyport_sandbox::{Host, Network, Selection};
+use sallyport_gateway::plan::Plan;
 use serde::Serialize;
 
 use crate::arguments::{DoctorArguments, Global};
 use crate::output::{self, Exit, Failure};
-use crate::{running, start, view};
+use crate::{running, start};
+use boundary::Boundaries;
 
 /// Programs that commands of servers commonly need.
 const PROGRAMS: [(&str, &str, &str); 3] = [
@@ -33,12 +36,16 @@ struct Finding {
 }
 
 pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Failure> {
+    if arguments.apparmor_profile {
+        return apparmor::print();
+    }
     let plan = config::load(&global.invocation()?);
+    let boundaries = Boundaries::probe()?;
     let mut findings = vec![configuration(&plan)];
-    let works = sandbox(&mut findings)?;
+    findings.extend(boundaries.findings());
     findings.extend(PROGRAMS.iter().map(program));
     if let Ok(plan) = &plan {
-        findings.extend(servers(plan));
+        findings.extend(boundaries.of_servers(plan));
         findings.push(port(plan));
     }
     if arguments.json {
@@ -46,7 +53,7 @@ pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Fa
     } else {
         findings.iter().try_for_each(tell)?;
     }
-    if works && plan.is_ok() { Ok(()) } else { Err(Failure::told(Exit::Failed)) }
+    if plan.is_ok() && boundaries.suffice(plan.as_ref().ok()) { Ok(()) } else { Err(Failure::told(Exit::Failed)) }
 }
 
 fn configuration(plan: &Result<Plan, Vec<config::Diagnostic>>) -> Finding {
@@ -63,21 +70,6 @@ fn configuration(plan: &Result<Plan, Vec<config::Diagnostic>>) -> Finding {
     }
 }
 
-/// Starts a real program in a real sandbox; says whether that works.
-fn sandbox(findings: &mut Vec<Finding>) -> Result<bool, Failure> {
-    let backend = Selection::default().build(&Host::this_binary()).map_err(|error| Failure::new(error.to_string()))?;
-    let report = start::runtime()?.block_on(backend.probe());
-    findings.extend(report.findings.into_iter().map(|found| Finding {
-        area: "sandbox",
-        subject: found.subject,
-        ok: found.in_force,
-        detail: found.detail,
-        cost: found.cost.filter(|_| !found.in_force),
-        cure: found.cure.filter(|_| !found.in_force),
-    }));
-    Ok(report.works)
-}
-
 fn program((name, cost, cure): &(&'static str, &'static str, &'static str)) -> Finding {
     let path = std::env::var_os("PATH").unwrap_or_default();
     match std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()) {
@@ -86,25 +78,6 @@ fn program((name, cost, cure): &(&'static str, &'static str, &'static str)) -> F
             Finding { cost: Some((*cost).into()), cure: Some((*cure).into()), ..finding("programs", name, false, "not in PATH".into()) }
         }
     }
-}
-
-fn servers(plan: &Plan) -> impl Iterator<Item = Finding> {
-    let open = view::open_boundaries(plan);
-    plan.servers.iter().map(move |(name, server)| match open.iter().find(|(opened, _)| opened == name) {
-        Some((_, what)) => Finding {
-            cost: Some("a hostile server reaches more of this machine".into()),
-            ..finding("servers", name, false, (*what).into())
-        },
-        None => {
-            let detail = match &server.source {
-                Source::Stdio(stdio) if stdio.network == Network::None => "a program in the sandbox, without network",
-                Source::Stdio(_) => "a program in the sandbox, which reaches only the hosts that `network` names",
-                Source::Remote(_) => "elsewhere, over HTTP",
-                Source::BuiltIn(_) => "built in, confined to its folder",
-            };
-            finding("servers", name, true, detail.into())
-        }
-    })
 }
 
 fn port(plan: &Plan) -> Finding {

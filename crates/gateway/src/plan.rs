@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::Glob;
-use sallyport_sandbox::{Limits, Network, Selection};
+use sallyport_sandbox::{Limits, Network, Selection, SystemCalls};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
 use url::Url;
@@ -172,6 +172,8 @@ pub struct StdioPlan {
     pub configuration: Option<PathBuf>,
     /// The boundary it runs in.
     pub sandbox: Selection,
+    /// How its system calls differ from the usual.
+    pub seccomp: SystemCalls,
     /// Absolute paths it may read, besides what the sandbox gives every program.
     pub read: Vec<PathBuf>,
     /// Absolute paths it may read and write.

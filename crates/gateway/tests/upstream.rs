@@ -102,6 +102,7 @@ fn plan(mode: &str, timeouts: Timeouts) -> ServerPlan {
             sandbox: Default::default(),
             write: Vec::new(),
             network: Default::default(),
+            seccomp: sallyport_sandbox::SystemCalls::default(),
             limits: Default::default(),
             standby: Default::default(),
         }),

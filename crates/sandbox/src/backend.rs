@@ -10,10 +10,12 @@ use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::backends::{BackendConfig, os};
+use crate::auto;
+use crate::backends::BackendConfig;
 use crate::egress;
 use crate::error::Error;
 use crate::instance::{Instance, Running};
+use crate::isolation::Isolation;
 use crate::probe::Report;
 use crate::profile::{Profile, Program};
 
@@ -71,21 +73,59 @@ impl Host {
     }
 }
 
-/// Which back-end the configuration selects: `"auto"`, a name, or `{ name = { … } }`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Selection(BackendConfig);
+/// Which back-end the configuration selects, `"auto"`, a name, or `{ name = { … } }`, and what must not be gone below.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    /// `None` is `auto`.
+    named: Option<BackendConfig>,
+    floor: Isolation,
+}
 
 impl Selection {
-    /// The back-end's name.
+    /// The back-end's name; `auto` is `os` unless it may be less.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.0.name()
+        match &self.named {
+            Some(named) => named.name(),
+            None if self.floor < Isolation::Os => "auto",
+            None => "os",
+        }
     }
 
     /// Whether there is no boundary at all, which every display of the server must show.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        matches!(self.0, BackendConfig::None(_))
+        matches!(self.named, Some(BackendConfig::None(_)))
+    }
+
+    /// Whether it is left to Sallyport.
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        self.named.is_none()
+    }
+
+    /// The rung that a back-end stands on which was named; for `auto`, the highest that it can be.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        match self.named.as_ref().map_or("os", BackendConfig::name) {
+            "none" => Isolation::None,
+            "landlock" => Isolation::Landlock,
+            "microvm" => Isolation::Microvm,
+            // What shares the host's kernel and is made of its namespaces, or of less than its system calls.
+            _ => Isolation::Os,
+        }
+    }
+
+    /// The same with a floor: `auto` goes down to it, but no further, where what is stronger is refused. Default: `os`.
+    #[must_use]
+    pub fn with_floor(self, floor: Isolation) -> Self {
+        Self { floor, ..self }
+    }
+
+    /// The floor.
+    #[must_use]
+    pub fn floor(&self) -> Isolation {
+        self.floor
     }
 
     /// Makes the back-end.
@@ -93,20 +133,16 @@ impl Selection {
     /// # Errors
     /// When the back-end refuses its configuration.
     pub fn build(&self, host: &Host) -> Result<Box<dyn Backend>, Error> {
-        self.0.clone().build(host)
-    }
-}
-
-impl Default for Selection {
-    /// `auto`, which is `os`: the strongest boundary that needs nothing installed. It is never replaced by a weaker one.
-    fn default() -> Self {
-        Self(BackendConfig::Os(os::Config::default()))
+        match &self.named {
+            Some(named) => named.clone().build(host),
+            None => auto::build(host, self.floor),
+        }
     }
 }
 
 impl From<BackendConfig> for Selection {
     fn from(config: BackendConfig) -> Self {
-        Self(config)
+        Self { named: Some(config), floor: Isolation::default() }
     }
 }
 
@@ -138,11 +174,11 @@ impl<'de> Visitor<'de> for SelectionVisitor {
         // A bare name is the back-end with an empty table.
         let nothing = std::collections::BTreeMap::<&str, &str>::new();
         let entry = MapDeserializer::<_, E>::new(std::iter::once((name, nothing)));
-        BackendConfig::deserialize(MapAccessDeserializer::new(entry)).map(Selection)
+        BackendConfig::deserialize(MapAccessDeserializer::new(entry)).map(Selection::from)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Selection, A::Error> {
-        BackendConfig::deserialize(MapAccessDeserializer::new(map)).map(Selection)
+        BackendConfig::deserialize(MapAccessDeserializer::new(map)).map(Selection::from)
     }
 }
 
@@ -177,12 +213,13 @@ mod tests {
         }
         assert_eq!(parse("\"auto\"").unwrap(), Selection::default());
         assert!(parse("\"none\"").unwrap().is_none());
+        assert_eq!(parse("\"landlock\"").unwrap().isolation(), Isolation::Landlock);
     }
 
     #[test]
     fn a_misspelt_name_lists_the_others() {
         let error = parse("\"so\"").unwrap_err().to_string();
-        assert!(error.contains("unknown variant `so`, expected `os` or `none`"), "{error}");
+        assert!(error.contains("unknown variant `so`, expected one of `os`, `landlock`, `none`"), "{error}");
         let error = parse("{\"os\": {\"colour\": 1}}").unwrap_err().to_string();
         assert!(error.contains("unknown field `colour`"), "{error}");
     }

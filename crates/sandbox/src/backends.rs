@@ -8,6 +8,9 @@ sallyport_registry::registry! {
     pub BackendConfig builds Backend, or Error, given (host: &Host) {
         /// The kernel's own means: namespaces, Landlock, seccomp, limits. Works for an ordinary user as well as for root.
         os => Os,
+        /// Landlock, seccomp and limits without namespaces, for machines that refuse those. The host's processes and the names of its
+        /// files can be seen; `network` cannot be named.
+        landlock => Landlock,
         /// No boundary at all: the program can do whatever the gateway's user can.
         none => None,
     }

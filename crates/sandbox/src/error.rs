@@ -32,6 +32,13 @@ impl Error {
         self
     }
 
+    /// This error of the weaker of two boundaries, after the stronger was refused; that is the one to be cured.
+    pub(crate) fn after(mut self, refusal: Self) -> Self {
+        self.message = format!("{}; and before that: {}", self.message, refusal.message);
+        self.hint = refusal.hint.or(self.hint);
+        self
+    }
+
     /// What the launcher itself wrote before it ended; nothing in the usual case.
     #[cfg(target_os = "linux")]
     pub(crate) fn with_last_words(mut self, lines: &[String]) -> Self {

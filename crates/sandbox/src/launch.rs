@@ -32,6 +32,7 @@ use crate::stderr_log::Tail;
 use crate::sys;
 use crate::sys::control::{self, Message};
 use crate::sys::lifetime::{FREEZE, THAW};
+use crate::sys::seccomp;
 use crate::visible;
 use watch::Launcher;
 
@@ -47,14 +48,23 @@ const IDS: u32 = 100_000_000;
 
 /// Starts `program` inside the boundary that `profile` describes, or without one.
 pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Profile>) -> Result<Instance<Running>, Error> {
+    launch_with(host, program, profile, true).await
+}
+
+/// The same on the host's own namespaces; the caller has seen to it that the profile can be met there.
+pub(crate) async fn launch_without_namespaces(host: &Host, program: &Program, profile: &Profile) -> Result<Instance<Running>, Error> {
+    launch_with(host, program, Some(profile), false).await
+}
+
+async fn launch_with(host: &Host, program: &Program, profile: Option<&Profile>, namespaces: bool) -> Result<Instance<Running>, Error> {
     let room = profile.and_then(|profile| way_out(host, program, profile));
     if room.is_some() {
         egress::thread().map_err(|cause| unserved(&program.name, &cause))?;
     }
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
     let (program, profile) = (program.clone(), profile.cloned());
-    let is_confined = profile.is_some();
-    let started = thread::run(move || start(launcher, &program, profile.as_ref())).await??;
+    let has_init = profile.is_some() && namespaces;
+    let started = thread::run(move || start(launcher, &program, profile.as_ref(), namespaces)).await??;
     let Started { launcher, control, stdin, stdout, stderr } = started;
 
     let tail = Tail::default();
@@ -76,7 +86,7 @@ pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Prof
         egress::start(sockets, room, watched.end()).map_err(|cause| unserved(&name, &cause))?;
     }
     let (launcher, end) = watched.keep();
-    let process = Processes { inside, is_confined, launcher, tail };
+    let process = Processes { inside, has_init, launcher, tail };
     Ok(Instance::new(Arc::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
 }
 
@@ -102,7 +112,7 @@ struct Started {
 }
 
 /// Runs on the launching thread: nothing here may block for long.
-fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Result<Started, Error> {
+fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>, namespaces: bool) -> Result<Started, Error> {
     let (confinement, target) = match profile {
         Some(profile) => {
             let (view, target) = visible::resolve(profile, program)?;
@@ -111,6 +121,9 @@ fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Res
                 network: policy::Network::of(&profile.network),
                 limits: profile.limits.clone(),
                 unprivileged: unprivileged_id(&program.name),
+                namespaces,
+                filters: seccomp::filters(&seccomp::Choice::of(profile, namespaces))
+                    .map_err(|cause| Error::new(format!("the system call filter of server {} cannot be made: {cause}", program.name)))?,
             };
             (Some(confinement), target)
         }
@@ -215,7 +228,7 @@ struct Inside {
 struct Processes {
     inside: Inside,
     /// There is a pid namespace, whose init ends, freezes and thaws everything in it.
-    is_confined: bool,
+    has_init: bool,
     launcher: Arc<OwnedFd>,
     tail: Tail,
 }
@@ -238,7 +251,7 @@ impl Process for Processes {
     }
 
     fn can_freeze(&self) -> bool {
-        self.is_confined
+        self.has_init
     }
 
     fn freeze(&self) {

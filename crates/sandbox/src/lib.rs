@@ -9,12 +9,15 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only launching uses it, and that needs linux"))]
 
+mod auto;
 mod backend;
 pub mod backends;
+mod calls;
 pub mod egress;
 mod error;
 pub mod install;
 mod instance;
+mod isolation;
 mod layer;
 mod probe;
 mod profile;
@@ -34,8 +37,10 @@ mod visible;
 
 pub use backend::{Backend, Host, Pending, Selection};
 pub use backends::BackendConfig;
+pub use calls::{CallGroup, SystemCalls, UnknownCalls};
 pub use error::Error;
 pub use instance::{Exit, GivenBack, Instance, Memory, Running, Standby, Stdin, Stdout};
+pub use isolation::Isolation;
 pub use layer::{Layer, Layers, State};
 pub use probe::{Finding, Report};
 pub use profile::{EnvText, Limits, Network, Profile, Program};

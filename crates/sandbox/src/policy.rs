@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress::{Allowed, Block, PROXY_PORT};
 use crate::profile::{self, EnvText, Limits};
+use crate::sys::seccomp::Filters;
 
 /// One launch. It travels in a memfd: neither a command line nor an environment ever shows it.
 #[derive(Serialize, Deserialize)]
@@ -36,6 +37,10 @@ pub(crate) struct Confinement {
     pub(crate) limits: Limits,
     /// The uid and gid that a gateway run by root takes for this program.
     pub(crate) unprivileged: u32,
+    /// Whether the boundary is made of namespaces; without, of Landlock and the system call filter alone.
+    pub(crate) namespaces: bool,
+    /// The system call filters, compiled.
+    pub(crate) filters: Filters,
 }
 
 /// What of the network is there, as the launcher makes it; who may connect to what is the gateway's to say.

@@ -3,9 +3,24 @@
 use serde::Serialize;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{TRIAL_ARGUMENT, of_trial};
+pub(crate) use linux::of_trial;
 
+use crate::backend::Host;
 use crate::layer::Layer;
+use crate::profile::Program;
+
+/// The argument with which this binary ends at once, as the trial's program.
+pub(crate) const TRIAL_ARGUMENT: &str = "__sandbox_trial";
+
+/// The program of a trial start: this binary, which then ends at once.
+pub(crate) fn trial(host: &Host) -> Program {
+    // Through the link, because the file itself is what the sandbox can show.
+    let launcher = host.launcher();
+    let file = std::fs::read_link(launcher).unwrap_or_else(|_| launcher.to_path_buf());
+    let mut trial = Program::new("trial", file.to_string_lossy());
+    trial.args.push(TRIAL_ARGUMENT.to_owned());
+    trial
+}
 
 /// Whether a back-end works here, and what was found.
 #[derive(Clone, Debug, Serialize)]
@@ -44,7 +59,9 @@ pub(crate) fn cost(layer: Layer) -> &'static str {
         Layer::Procfs => "programs run without /proc: some report no processor or memory figures",
         Layer::UidDrop => "nothing: the gateway does not run as the host's root",
         Layer::IdMappedRoots => "files that only their owner may read are not readable to servers",
-        Layer::Network => "servers reach the host's whole network",
+        Layer::Network => "servers reach the host's whole network, or none of it",
+        Layer::UserNamespace | Layer::Namespaces => "programs see that the host's other processes exist, and cannot be frozen",
+        Layer::Root => "programs see names, sizes and owners of the host's files, and have no /tmp",
         _ => "no server is started with this back-end",
     }
 }
@@ -57,21 +74,19 @@ mod linux {
     use rustix::thread::{CapabilitySet, capabilities};
 
     use super::{Finding, Report, cost};
-    use crate::cure::OLDEST_KERNEL;
+    use crate::cure::{OLDEST_KERNEL, PROCFS};
     use crate::error::Error;
     use crate::instance::{Exit, Instance, Running};
-    use crate::layer::State;
+    use crate::layer::{Layer, State};
     use crate::sys;
-
-    /// The argument with which this binary ends at once, as the trial's program.
-    pub(crate) const TRIAL_ARGUMENT: &str = "__sandbox_trial";
 
     /// The report of a trial start.
     pub(crate) async fn of_trial(trial: Result<Instance<Running>, Error>) -> Report {
         let mut findings = vec![kernel(), landlock()];
         let works = match trial {
             Ok(instance) => {
-                findings.extend(instance.in_force().iter().map(|(layer, state)| holds(layer.name(), state, cost(layer))));
+                let layers = instance.in_force();
+                findings.extend(layers.iter().map(|(layer, state)| holds(layers.boundary(), layer, state)));
                 let exit = instance.wait().await;
                 findings.push(ran(exit, &instance.stderr_tail()));
                 exit.is_success()
@@ -85,12 +100,20 @@ mod linux {
         Report { works, findings }
     }
 
-    fn holds(subject: &str, state: &State, cost: &str) -> Finding {
+    fn holds(boundary: &str, layer: Layer, state: &State) -> Finding {
         let (in_force, detail) = match state {
             State::InForce(detail) => (true, detail),
             State::Absent(reason) => (false, reason),
         };
-        Finding { subject: subject.to_owned(), in_force, detail: detail.clone(), cost: (!in_force).then(|| cost.to_owned()), cure: None }
+        // Where the boundary is to have one, only a container's masks can be the reason.
+        let cure = (!in_force && layer == Layer::Procfs && boundary == "os").then(|| PROCFS.to_owned());
+        Finding {
+            subject: layer.name().to_owned(),
+            in_force,
+            detail: detail.clone(),
+            cost: (!in_force).then(|| cost(layer).to_owned()),
+            cure,
+        }
     }
 
     fn ran(exit: Exit, stderr: &[String]) -> Finding {

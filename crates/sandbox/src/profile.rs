@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::calls::SystemCalls;
 use crate::egress::Allowed;
 
 /// What one program may see and use. Whatever is not named here is not there.
@@ -26,6 +27,8 @@ pub struct Profile {
     pub network: Network,
     /// How much it may use.
     pub limits: Limits,
+    /// How its system calls differ from the usual.
+    pub seccomp: SystemCalls,
 }
 
 /// What of the network a program sees.

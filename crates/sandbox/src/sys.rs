@@ -8,6 +8,7 @@
 pub(crate) mod control;
 mod identity;
 pub(crate) mod landlock;
+mod landlocked;
 pub(crate) mod launcher;
 pub(crate) mod lifetime;
 mod network;

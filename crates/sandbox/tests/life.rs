@@ -9,7 +9,7 @@ use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use sallyport_sandbox::{Exit, Host, Instance, Layer, Profile, Program, Running, Selection};
+use sallyport_sandbox::{Exit, Host, Instance, Layer, Profile, Program, Running, Selection, State};
 use support::{callers, eventually, launcher, lives};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -49,7 +49,7 @@ fn no_children() -> bool {
 fn nothing_survives_when_the_gateway_is_killed() {
     let _alone = ALONE.blocking_lock();
     for caller in callers() {
-        for sandbox in ["os", "none"] {
+        for sandbox in ["os", "landlock", "none"] {
             let mark = mark("killed");
             let mut gateway = launcher(*caller, &["--sandbox", sandbox], &["/usr/bin/python3", "-c", STUBBORN, &mark])
                 .stdin(Stdio::piped())
@@ -68,7 +68,7 @@ fn nothing_survives_when_the_gateway_is_killed() {
 #[tokio::test]
 async fn an_end_is_told_as_it_was() {
     let _alone = ALONE.lock().await;
-    for sandbox in ["os", "none"] {
+    for sandbox in ["os", "landlock", "none"] {
         let exit = start(sandbox, &["/bin/sh", "-c", "exit 7"]).await.wait().await;
         assert_eq!((exit, exit.to_string().as_str()), (Exit::Code(7), "exited with code 7"));
         let exit = start(sandbox, &["/bin/sh", "-c", "kill -SEGV $$"]).await.wait().await;
@@ -82,7 +82,7 @@ async fn an_end_is_told_as_it_was() {
 #[tokio::test]
 async fn stdio_is_the_programs_own() {
     let _alone = ALONE.lock().await;
-    for sandbox in ["os", "none"] {
+    for sandbox in ["os", "landlock", "none"] {
         let instance = start(sandbox, &["/bin/cat"]).await;
         let (mut stdin, mut stdout) = instance.take_io().unwrap();
         assert!(instance.take_io().is_none());
@@ -105,7 +105,7 @@ async fn stdio_is_the_programs_own() {
 async fn stopping_closes_stdin_first_then_asks_then_kills() {
     let _alone = ALONE.lock().await;
     let grace = Duration::from_secs(2);
-    for sandbox in ["os", "none"] {
+    for sandbox in ["os", "landlock", "none"] {
         let instance = start(sandbox, &["/bin/cat"]).await;
         let started = Instant::now();
         assert_eq!(instance.stop(grace).await, Exit::Code(0));
@@ -144,7 +144,7 @@ async fn a_stopped_program_can_be_killed() {
 #[tokio::test]
 async fn a_program_takes_its_daemons_along_when_it_ends() {
     let _alone = ALONE.lock().await;
-    for sandbox in ["os", "none"] {
+    for sandbox in ["os", "landlock", "none"] {
         let mark = mark("daemon");
         let script = STUBBORN.replace("print('ready', flush=True)\ntime.sleep(600)", "sys.exit(0)");
         assert_eq!(start_python(sandbox, &script, &mark).await.wait().await, Exit::Code(0));
@@ -156,7 +156,7 @@ async fn a_program_takes_its_daemons_along_when_it_ends() {
 async fn dropping_an_instance_ends_it_and_leaves_no_zombie() {
     let _alone = ALONE.lock().await;
     let before = fs::read_dir("/proc/self/fd").unwrap().count();
-    for sandbox in ["os", "none"] {
+    for sandbox in ["os", "landlock", "none"] {
         let mark = mark("dropped");
         let instance = start(sandbox, &["/usr/bin/python3", "-c", "import time; time.sleep(600)", &mark]).await;
         assert!(lives(&mark));
@@ -242,4 +242,8 @@ async fn what_holds_is_told() {
     assert_eq!(instance.in_force().to_string(), "os");
     assert!(instance.in_force().get(Layer::Seccomp).is_some());
     assert_eq!(start("none", &["/bin/true"]).await.in_force().boundary(), "none");
+    let landlock = start("landlock", &["/bin/true"]).await;
+    assert_eq!(landlock.in_force().boundary(), "landlock");
+    assert!(matches!(landlock.in_force().get(Layer::UserNamespace), Some(State::Absent(_))));
+    assert!(landlock.standby().is_err(), "there is no init that could stop all of it");
 }

@@ -4,12 +4,15 @@
 //! leaves them out and `cargo xtask test` runs them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking and says why")]
 
+mod browser;
 mod clients;
 mod compare;
 mod endpoint;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod servers;
+#[path = "../faults/session.rs"]
+mod session;
 mod visit;
 
 use std::collections::BTreeSet;

@@ -79,6 +79,11 @@ impl Project {
         };
         command.current_dir(self.path("")).env_clear().envs(self.environment());
         command.arg("--config").arg(self.configuration()).stdin(Stdio::null());
+        self.as_its_user(command)
+    }
+
+    /// The same command, run by the user who runs the gateway.
+    pub(crate) fn as_its_user(&self, mut command: Command) -> Command {
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }

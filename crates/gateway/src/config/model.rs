@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sallyport_policy::ArgumentRule;
-use sallyport_sandbox::{Limits, Selection};
+use sallyport_sandbox::{Isolation, Limits, Selection, SystemCalls};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
 use schemars::JsonSchema;
@@ -37,6 +37,10 @@ pub struct Config {
     /// `Host` names under which the endpoint may be called, besides the listen address and the names of loopback. Default: none,
     /// because a name that an attacker points at this machine (DNS rebinding) must not open the gateway.
     pub allowed_hosts: Vec<String>,
+
+    /// The least boundary of every program: `none`, `landlock`, `os`, `gvisor` or `microvm`, in this order; containers and WebAssembly
+    /// count as `os`. A server may say otherwise. Default: `os`, because what namespaces keep out of sight cannot be attacked.
+    pub min_isolation: Option<Isolation>,
 
     /// What holds for every server.
     pub policy: sallyport_policy::Config,
@@ -100,10 +104,19 @@ pub struct ServerConfig {
     /// program does not see that, the first folder that it may write or read.
     pub cwd: Option<String>,
 
-    /// The boundary around the program: `auto`, `os`, `none`, or a back-end with its settings. Default: `auto`, the strongest
-    /// one that works here; where none works the server does not start. `none` gives the program everything the gateway may do,
-    /// and is shown wherever the server is.
+    /// The boundary around the program: `auto`, `os`, `landlock`, `none`, or a back-end with its settings. Default: `auto`, which is `os`,
+    /// or `landlock` where the machine refuses namespaces and `min_isolation` says that this is enough; where none works the server does
+    /// not start. `none` gives the program everything the gateway may do, and is shown wherever the server is.
     pub sandbox: Selection,
+
+    /// The least boundary of this program, in place of the one for all. Default: that one. How far down `auto` may go; and a `sandbox`
+    /// that is below what is written here, or there, is an error.
+    pub min_isolation: Option<Isolation>,
+
+    /// System calls that the program may make beyond the usual (`+GROUP`), or may not (`-GROUP`): `+debugging`, `-ipc`, `+io-uring`,
+    /// `-memory-files`, `+memory-policy`, `+performance`, `-sockets`, `-watching`. Default: none, because the usual list is enough for
+    /// servers in Node, Python, Go and Rust.
+    pub seccomp: SystemCalls,
 
     /// Files and folders the program may read, besides the system's programs and libraries and its own package. Default: the
     /// folder of the configuration (unless that is the home folder), when neither `read` nor `write` is given.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use sallyport_sandbox::Network;
+use sallyport_sandbox::{Isolation, Network, SystemCalls};
 
 use super::*;
 use crate::plan::Source;
@@ -249,6 +249,41 @@ fn a_program_that_names_no_root_may_read_the_project() {
     let program = stdio(&plan, "a");
     assert_eq!((program.read.as_slice(), program.write.len(), &program.network), (&[plan.origin.folder.clone()][..], 0, &Network::None));
     assert!(!program.sandbox.is_none());
+}
+
+#[test]
+fn only_a_floor_that_is_written_contradicts_a_boundary_that_is_named() {
+    let boundaries = |text: &str| {
+        let plan = toml(text)?;
+        let of = |server: &str| (stdio(&plan, server).sandbox.name(), stdio(&plan, server).sandbox.floor());
+        Ok::<_, Vec<Diagnostic>>((of("a"), of("b")))
+    };
+    let two = |top: &str, a: &str, b: &str| format!("{top}\n[servers.a]\ncommand = [\"a\"]\n{a}\n[servers.b]\ncommand = [\"b\"]\n{b}\n");
+    let (os, landlock) = (("os", Isolation::Os), ("auto", Isolation::Landlock));
+
+    assert_eq!(boundaries(&two("", "", "sandbox = \"none\"")).unwrap(), (os, ("none", Isolation::Os)));
+    assert_eq!(boundaries(&two("", "min_isolation = \"landlock\"", "")).unwrap(), (landlock, os));
+    assert_eq!(boundaries(&two("min_isolation = \"landlock\"", "min_isolation = \"os\"", "")).unwrap(), (os, landlock));
+    let named = two("min_isolation = \"os\"", "sandbox = \"none\"\nmin_isolation = \"none\"", "");
+    assert_eq!(boundaries(&named).unwrap(), (("none", Isolation::None), os));
+
+    for (top, a, told) in [
+        ("min_isolation = \"os\"", "sandbox = \"none\"", "the boundary is `none`, and `min_isolation` asks for `os`"),
+        ("", "sandbox = \"landlock\"\nmin_isolation = \"os\"", "the boundary is `landlock`, and `min_isolation` asks for `os`"),
+        ("", "min_isolation = \"microvm\"", "the boundary is at most `os`, and `min_isolation` asks for `microvm`"),
+    ] {
+        let errors = boundaries(&two(top, a, "")).unwrap_err();
+        let error = errors.iter().find(|error| error.path == "servers.a.sandbox").unwrap();
+        assert!(error.message.contains(told) && error.hint.is_some(), "{error:?}");
+    }
+}
+
+#[test]
+fn system_calls_are_named_by_groups() {
+    let plan = toml("[servers.a]\ncommand = [\"a\"]\nseccomp = [\"+debugging\", \"-ipc\"]\n").unwrap();
+    assert_eq!(stdio(&plan, "a").seccomp, SystemCalls::parse(&["+debugging", "-ipc"]).unwrap());
+    let told = told_of_toml("[servers.a]\ncommand = [\"a\"]\nseccomp = [\"+mount\"]\n");
+    assert!(told.contains("servers.a.seccomp") && told.contains("`+mount` is none of the groups +debugging, -ipc"), "{told}");
 }
 
 #[test]

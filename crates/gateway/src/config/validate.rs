@@ -3,6 +3,7 @@
 mod built_in;
 mod context;
 mod endpoint;
+mod isolation;
 mod remote;
 mod server;
 mod standby;
@@ -27,7 +28,7 @@ use crate::plan::{Origin, Plan};
 /// Everything that is wrong, each with the key it is about.
 pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result<Plan, Vec<Diagnostic>> {
     let mut report = Report::default();
-    let context = Context { origin: &origin, variables };
+    let context = Context { origin: &origin, variables, min_isolation: config.min_isolation };
     let endpoint = endpoint::check(&config, &context, &mut report);
     let names: Vec<String> = config.servers.keys().cloned().collect();
     check_names("servers", &names, &mut report);

@@ -28,6 +28,18 @@ pub fn build(_config: Config, host: &Host) -> Result<Os, Error> {
     Ok(Os { host: host.clone() })
 }
 
+impl Os {
+    /// Starts a real program and waits for its end.
+    ///
+    /// # Errors
+    /// The boundary cannot be built here, or the program did not end well in it.
+    pub(crate) async fn try_out(&self) -> Result<(), Error> {
+        let trial = crate::probe::trial(&self.host);
+        let exit = self.launch(&Profile::default(), &trial).await?.wait().await;
+        if exit.is_success() { Ok(()) } else { Err(Error::new(format!("the trial program {exit}"))) }
+    }
+}
+
 #[cfg(target_os = "linux")]
 impl Backend for Os {
     fn name(&self) -> &'static str {
@@ -36,13 +48,8 @@ impl Backend for Os {
 
     fn probe(&self) -> Pending<'_, Report> {
         Box::pin(async {
-            // Through the link, because the file itself is what the sandbox can show.
-            let launcher = self.host.launcher();
-            let file = std::fs::read_link(launcher).unwrap_or_else(|_| launcher.to_path_buf());
-            let mut trial = Program::new("trial", file.to_string_lossy());
-            trial.args.push(crate::probe::TRIAL_ARGUMENT.to_owned());
-            let started = crate::launch::launch(&self.host, &trial, Some(&Profile::default())).await;
-            crate::probe::of_trial(started).await
+            let trial = crate::probe::trial(&self.host);
+            crate::probe::of_trial(self.launch(&Profile::default(), &trial).await).await
         })
     }
 

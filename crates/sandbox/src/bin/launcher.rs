@@ -3,7 +3,7 @@
 //!
 //! Options: `--read PATH`, `--write PATH`, `--network none|host|DESTINATION` (again for each further destination), `--resolve
 //! NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
-//! `--sandbox os|none`, `--env NAME=VALUE`, `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
+//! `--sandbox auto|os|landlock|none`, `--min-isolation none|landlock|os`, `--seccomp +GROUP|-GROUP`, `--env NAME=VALUE`, `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
 //! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--packages FOLDER` (a command that would install a
 //! package is installed there first).
 #![forbid(unsafe_code)]
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use sallyport_sandbox::egress::{Allowed, Connection, Destination, Name, Observe, Resolve, Surroundings};
 use sallyport_sandbox::install::{self, Installer, recognise};
-use sallyport_sandbox::{Backend, EnvText, Exit, Host, Network, Profile, Program, Selection, enter_if_asked};
+use sallyport_sandbox::{Backend, EnvText, Exit, Host, Isolation, Network, Profile, Program, Selection, SystemCalls, enter_if_asked};
 
 /// As shells tell of a signal.
 const SIGNAL_BASE: u8 = 128;
@@ -32,6 +32,7 @@ struct Trial {
     profile: Profile,
     program: Option<Program>,
     selection: Selection,
+    floor: Isolation,
     layers: Option<PathBuf>,
     packages: Option<PathBuf>,
     destinations: Vec<Destination>,
@@ -77,7 +78,7 @@ async fn run() -> Result<u8, Box<dyn Error>> {
     if let Some(file) = trial.connections {
         egress.observer = Arc::new(Lines(file));
     }
-    let backend = trial.selection.build(&Host::this_binary().with_egress(egress))?;
+    let backend = trial.selection.with_floor(trial.floor).build(&Host::this_binary().with_egress(egress))?;
     if let Some(packages) = trial.packages {
         install_first(&*backend, &packages, &mut program, &mut trial.profile).await?;
     }
@@ -176,6 +177,8 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
         }
         "--connections" => trial.connections = Some(File::create(value)?),
         "--sandbox" => trial.selection = serde_json::from_value(value.into())?,
+        "--min-isolation" => trial.floor = serde_json::from_value(value.into())?,
+        "--seccomp" => trial.profile.seccomp = SystemCalls::parse(&value.split(',').collect::<Vec<_>>())?,
         "--cwd" => program.cwd = Some(value.into()),
         "--log" => program.log = Some(value.into()),
         "--packages" => trial.packages = Some(value.into()),

@@ -102,9 +102,9 @@ fn map_of(uid: u32, gid: u32, shown_as: u32) -> Result<OwnedFd, Failure> {
         Forked::Child => {
             drop(ours);
             let mut line = File::from(theirs);
-            let made = raw::unshare(UnshareFlags::NEWUSER).is_ok() && line.write_all(&[1]).is_ok();
+            let refusal = raw::unshare(UnshareFlags::NEWUSER).map_or_else(Errno::raw_os_error, |()| 0);
             // Until the launcher has opened the namespace and kills this process, or has died.
-            let _end = made && line.read(&mut [0]).is_ok();
+            let _end = line.write_all(&refusal.to_ne_bytes()).and_then(|()| line.read(&mut [0]));
             raw::exit(0);
         }
         Forked::Parent(child) => {
@@ -120,7 +120,12 @@ fn map_of(uid: u32, gid: u32, shown_as: u32) -> Result<OwnedFd, Failure> {
 fn open_map(child: Pid, line: &mut File, owner: (u32, u32), shown_as: u32) -> Result<OwnedFd, Failure> {
     const LAYER: Layer = Layer::IdMappedRoots;
     let folder = format!("/proc/{}", child.as_raw_nonzero());
-    line.read_exact(&mut [0]).step(LAYER, "make the id map's namespace")?;
+    let mut refusal = [0; 4];
+    line.read_exact(&mut refusal).step(LAYER, "hear of the id map's namespace")?;
+    match i32::from_ne_bytes(refusal) {
+        0 => {}
+        errno => return Err(failure(Layer::UserNamespace, "make a user namespace for the owners of roots", Errno::from_raw_os_error(errno))),
+    }
     write_file(&format!("{folder}/uid_map"), &format!("{} {shown_as} 1", owner.0)).step(LAYER, "map the owner's uid")?;
     write_file(&format!("{folder}/gid_map"), &format!("{} {shown_as} 1", owner.1)).step(LAYER, "map the owner's gid")?;
     File::open(format!("{folder}/ns/user")).map(OwnedFd::from).step(LAYER, "open the id map's namespace")

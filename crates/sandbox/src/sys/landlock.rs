@@ -40,6 +40,20 @@ pub(super) fn enforce(confinement: &Confinement, layers: &mut Layers) -> Result<
     Ok(())
 }
 
+/// The oldest ABI with everything that namespaces would otherwise cover: truncating files is of 3, TCP ports of 4, devices' own
+/// calls of 5, signals of 6 (Linux 6.12).
+const ALONE: i32 = 6;
+
+/// The same as the only wall: on the host's own root, and refused where this kernel's Landlock leaves a gap.
+pub(super) fn enforce_alone(confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
+    match abi() {
+        Ok(abi) if abi < ALONE => {
+            Err(failure(Layer::Landlock, &format!("ask for abi {ALONE}, which is this back-end's least"), Errno::NOSYS))
+        }
+        _ => enforce(confinement, layers),
+    }
+}
+
 fn ruleset(abi: ABI, confinement: &Confinement) -> Result<RulesetCreated, RulesetError> {
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::from_all(abi))?;
     // Without the host's network no TCP port is granted but those that the gateway listens at, and none to listen at.
@@ -72,6 +86,18 @@ fn grant(mut ruleset: RulesetCreated, abi: ABI, confinement: &Confinement) -> Re
         let possible = if tree.folder { access } else { access & AccessFs::from_file(abi) };
         ruleset = allow(ruleset, &tree.path, possible)?;
     }
+    ruleset = match confinement.namespaces {
+        true => grant_own_root(ruleset, write)?,
+        false => grant_public_files(ruleset)?,
+    };
+    for device in DEVICES {
+        ruleset = allow(ruleset, &Path::new("/dev").join(device), AccessFs::ReadFile | AccessFs::WriteFile)?;
+    }
+    Ok(ruleset)
+}
+
+/// Places that the boundary has made for this program alone.
+fn grant_own_root(mut ruleset: RulesetCreated, write: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
     for own in ["/tmp", "/dev/shm"] {
         ruleset = allow(ruleset, Path::new(own), write)?;
     }
@@ -80,8 +106,13 @@ fn grant(mut ruleset: RulesetCreated, abi: ABI, confinement: &Confinement) -> Re
     for own in ["/proc", "/etc"] {
         ruleset = allow(ruleset, Path::new(own), AccessFs::ReadFile | AccessFs::ReadDir)?;
     }
-    for device in DEVICES {
-        ruleset = allow(ruleset, &Path::new("/dev").join(device), AccessFs::ReadFile | AccessFs::WriteFile)?;
+    Ok(ruleset)
+}
+
+/// Of the host's own `/etc`, what libraries look up names by; who its users are is nobody's business.
+fn grant_public_files(mut ruleset: RulesetCreated) -> Result<RulesetCreated, RulesetError> {
+    for file in ["/etc/hosts", "/etc/nsswitch.conf"] {
+        ruleset = allow(ruleset, Path::new(file), AccessFs::ReadFile.into())?;
     }
     Ok(ruleset)
 }

@@ -13,7 +13,7 @@ use super::lifetime::{self, Link, SETUP_FAILED};
 use super::raw::{self, Forked, Others};
 use super::sources::Source;
 use super::step::Step;
-use super::{landlock, network, privileges, root, seccomp, sources, unconfined};
+use super::{landlock, landlocked, network, privileges, root, seccomp, sources, unconfined};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::policy::{Confinement, Policy, Target};
@@ -28,7 +28,8 @@ pub(crate) fn run() -> ! {
     };
     let Policy { gateway, target, confinement } = policy;
     let failed = match confinement {
-        Some(confinement) => launcher(&mut control, gateway, target, confinement),
+        Some(confinement) if confinement.namespaces => launcher(&mut control, gateway, target, confinement),
+        Some(confinement) => landlocked::launcher(&mut control, gateway, target, &confinement),
         None => unconfined::launcher(&mut control, gateway, target),
     };
     give_up(&control, failed)
@@ -142,7 +143,7 @@ fn server(control: &Control, target: &Target, confinement: &Confinement, mut lay
     landlock::enforce(confinement, &mut layers)?;
     raw::close_others(Others::CloseOnExec).step(Layer::Descriptors, "close descriptors")?;
     layers.in_force(Layer::Descriptors, "");
-    seccomp::load()?;
+    seccomp::load(&confinement.filters)?;
     privileges::check()?;
     layers.in_force(Layer::Seccomp, "allow-list");
     control.send(&Message::InForce(layers), &[])?;

@@ -1,18 +1,26 @@
 //! The system call filter: an allow-list that answers ENOSYS to everything else, so that programs fall back, and over it a
 //! table of the known bad that answers EPERM. Two filters, because one has a single answer; where both refuse, the one
 //! loaded last decides, so the table is loaded last.
+//!
+//! The gateway compiles them, once for each choice, and hands the result to the launcher.
 
 mod allowed;
+mod groups;
 mod refused;
+mod shared;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, apply_filter};
+use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, apply_filter, sock_filter};
+use serde::{Deserialize, Serialize};
 
 use super::step::failure;
+use crate::calls::SystemCalls;
 use crate::error::Failure;
 use crate::layer::Layer;
+use crate::profile::{Network, Profile};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -21,12 +29,55 @@ const ARCHITECTURE: TargetArch = TargetArch::x86_64;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: TargetArch = TargetArch::aarch64;
 
+/// What a filter is made of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Choice {
+    calls: SystemCalls,
+    around: Around,
+}
+
+/// What else keeps the program in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Around {
+    /// Namespaces: it reaches only its own.
+    Namespaces,
+    /// Landlock alone.
+    Landlock { network: bool },
+}
+
+impl Choice {
+    pub(crate) fn of(profile: &Profile, namespaces: bool) -> Self {
+        let around = if namespaces { Around::Namespaces } else { Around::Landlock { network: profile.network == Network::Host } };
+        Self { calls: profile.seccomp.clone(), around }
+    }
+}
+
+/// Both filters as the kernel takes them, in the order of loading; one instruction a number.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Filters([Vec<u64>; 2]);
+
+/// Compiled once for each choice; a gateway has as many as its servers differ in it.
+pub(crate) fn filters(choice: &Choice) -> Result<Filters, BackendError> {
+    static COMPILED: Mutex<BTreeMap<Choice, Filters>> = Mutex::new(BTreeMap::new());
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(filters) = compiled.get(choice) {
+        return Ok(filters.clone());
+    }
+    let filters = compile(choice)?;
+    compiled.insert(choice.clone(), filters.clone());
+    Ok(filters)
+}
+
+fn compile(choice: &Choice) -> Result<Filters, BackendError> {
+    let packed = |program: BpfProgram| program.iter().map(pack).collect();
+    Ok(Filters([packed(allow_list(choice)?), packed(refusals(choice)?)]))
+}
+
 /// Loads both filters into this process; everything it starts inherits them. A call made in the way of another
 /// architecture (`int 0x80`) kills.
-pub(super) fn load() -> Result<(), Failure> {
-    let broken = |error: seccompiler::Error| failure(Layer::Seccomp, &error.to_string(), Errno::INVAL);
-    for filter in [allow_list(), refusals()] {
-        let program = filter.map_err(|error| broken(error.into()))?;
+pub(super) fn load(filters: &Filters) -> Result<(), Failure> {
+    for program in &filters.0 {
+        let program: BpfProgram = program.iter().map(unpack).collect();
         apply_filter(&program).map_err(|error| refused_by_kernel(&error))?;
     }
     Ok(())
@@ -40,15 +91,37 @@ fn refused_by_kernel(error: &seccompiler::Error) -> Failure {
     failure(Layer::Seccomp, "load the filter", errno.unwrap_or(Errno::INVAL))
 }
 
-fn allow_list() -> Result<BpfProgram, seccompiler::BackendError> {
-    let rules: Rules = allowed::calls().map(|call| (call, Vec::new())).collect();
+/// An instruction's code, its two jumps and its operand, from the upper end to the lower.
+fn pack(instruction: &sock_filter) -> u64 {
+    let [jump, or_else] = [instruction.jt, instruction.jf].map(u64::from);
+    u64::from(instruction.code) << 48 | jump << 40 | or_else << 32 | u64::from(instruction.k)
+}
+
+fn unpack(number: &u64) -> sock_filter {
+    let [code_high, code_low, jt, jf, k @ ..] = number.to_be_bytes();
+    sock_filter { code: u16::from_be_bytes([code_high, code_low]), jt, jf, k: u32::from_be_bytes(k) }
+}
+
+fn allow_list(choice: &Choice) -> Result<BpfProgram, BackendError> {
+    let rules: Rules = groups::apply(&choice.calls, allowed::calls()).map(|call| (call, Vec::new())).collect();
     let not_there = SeccompAction::Errno(Errno::NOSYS.raw_os_error().unsigned_abs());
     SeccompFilter::new(rules, not_there, SeccompAction::Allow, ARCHITECTURE)?.try_into()
 }
 
-fn refusals() -> Result<BpfProgram, seccompiler::BackendError> {
+fn refusals(choice: &Choice) -> Result<BpfProgram, BackendError> {
     let not_permitted = SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs());
-    SeccompFilter::new(refused::rules()?, SeccompAction::Allow, not_permitted, ARCHITECTURE)?.try_into()
+    SeccompFilter::new(refusal_rules(choice)?, SeccompAction::Allow, not_permitted, ARCHITECTURE)?.try_into()
+}
+
+fn refusal_rules(choice: &Choice) -> Result<Rules, BackendError> {
+    let mut rules = refused::rules()?;
+    for call in groups::added(&choice.calls) {
+        rules.remove(&call);
+    }
+    if let Around::Landlock { network } = choice.around {
+        shared::refuse(&mut rules, network)?;
+    }
+    Ok(rules)
 }
 
 #[cfg(test)]
@@ -56,10 +129,22 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
 
+    fn choices() -> Vec<Choice> {
+        let around = [Around::Namespaces, Around::Landlock { network: false }, Around::Landlock { network: true }];
+        let calls = [SystemCalls::default(), SystemCalls::parse(&["+debugging", "+io-uring", "-ipc", "-sockets"]).unwrap()];
+        around.into_iter().flat_map(|around| calls.clone().map(|calls| Choice { calls, around })).collect()
+    }
+
     #[test]
-    fn both_filters_compile() {
-        assert!(!allow_list().unwrap().is_empty());
-        assert!(!refusals().unwrap().is_empty());
+    fn every_choice_compiles_and_crosses_to_the_launcher_as_it_is() {
+        for choice in choices() {
+            let (list, table) = (allow_list(&choice).unwrap(), refusals(&choice).unwrap());
+            let text = serde_json::to_vec(&filters(&choice).unwrap()).unwrap();
+            let arrived: Filters = serde_json::from_slice(&text).unwrap();
+            let unpacked = arrived.0.map(|program| program.iter().map(unpack).collect::<BpfProgram>());
+            assert!(!list.is_empty() && !table.is_empty());
+            assert_eq!(unpacked, [list, table]);
+        }
     }
 
     #[test]

@@ -20,10 +20,19 @@ use crate::policy::Target;
 
 /// The launcher of a program without a boundary.
 pub(super) fn launcher(control: &mut Control, gateway: i32, target: Target) -> Result<Never, Failure> {
-    let signals = HeldBack::these(&[Signal::CHILD, Signal::TERM]);
-    // Not SIGKILL: this process has to end the program's orphans before it ends itself.
     lifetime::tie_to_gateway(gateway, Signal::TERM)?;
     lifetime::leave_session()?;
+    adopt(control, target, server)
+}
+
+/// Starts the program by `server` in a child, and ends with it, all that it has started before. Whoever calls is tied to the gateway
+/// by SIGTERM, not SIGKILL: this process has to end the program's orphans before it ends itself.
+pub(super) fn adopt(
+    control: &mut Control,
+    target: Target,
+    server: impl FnOnce(&Control, &Target) -> Result<Never, Failure>,
+) -> Result<Never, Failure> {
+    let signals = HeldBack::these(&[Signal::CHILD, Signal::TERM]);
     lifetime::hide_memory()?;
     set_child_subreaper(Some(getpid())).step(Layer::Lifetime, "adopt orphans")?;
     let null = lifetime::open_null()?;
@@ -47,8 +56,9 @@ pub(super) fn launcher(control: &mut Control, gateway: i32, target: Target) -> R
     }
 }
 
+/// The server's process: only tidied.
 fn server(control: &Control, target: &Target) -> Result<Never, Failure> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).step(Layer::Lifetime, "tie to the launcher")?;
+    tie_to_launcher()?;
     enter_folder(target)?;
     raw::default_signals();
     raw::unblock_all();
@@ -58,6 +68,11 @@ fn server(control: &Control, target: &Target) -> Result<Never, Failure> {
     layers.in_force(Layer::Descriptors, "");
     control.send(&Message::InForce(layers), &[])?;
     become_program(target)
+}
+
+/// Dies with the launcher, if that ever ends before it has ended its program.
+pub(super) fn tie_to_launcher() -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).step(Layer::Lifetime, "tie to the launcher")
 }
 
 /// Reaps until the program ends, or is to end: then `None`, after it was killed.

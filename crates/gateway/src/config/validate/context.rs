@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sallyport_sandbox::Isolation;
+
 use crate::config::diagnostic::{Diagnostic, Report};
 use crate::config::model::Value;
 use crate::config::template::{self, BadText};
@@ -12,6 +14,8 @@ use crate::plan::{Origin, Part, Template};
 pub(crate) struct Context<'a> {
     pub(crate) origin: &'a Origin,
     pub(crate) variables: &'a Variables,
+    /// The least boundary of every program, if it is written.
+    pub(crate) min_isolation: Option<Isolation>,
 }
 
 impl Context<'_> {

@@ -77,11 +77,13 @@ fn source(path: &str, config: &ServerConfig, context: &Context<'_>, report: &mut
 }
 
 /// The keys that say something about a program, and whether they are given.
-fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 9] {
+fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 11] {
     [
         ("env", !config.env.is_empty()),
         ("cwd", config.cwd.is_some()),
         ("sandbox", config.sandbox != <_>::default()),
+        ("min_isolation", config.min_isolation.is_some()),
+        ("seccomp", config.seccomp != <_>::default()),
         ("read", !config.read.is_empty()),
         ("write", !config.write.is_empty()),
         ("network", !config.network.is_empty()),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sallyport_sandbox::Isolation;
+
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::duration;
 use crate::config::model::{ServerConfig, StandbyConfig, StandbyTimesConfig};
@@ -17,7 +19,7 @@ const NEVER: &str = "never";
 
 /// Checks the key `standby` at `path`.
 pub(super) fn check(path: &str, config: &ServerConfig, report: &mut Report) -> Standby {
-    let is_open = config.sandbox.is_none();
+    let is_open = config.sandbox.isolation() < Isolation::Os;
     match &config.standby {
         None if is_open || !config.network.is_empty() => Standby::default(),
         Some(StandbyConfig::Switch(false)) => Standby::default(),
@@ -29,8 +31,8 @@ pub(super) fn check(path: &str, config: &ServerConfig, report: &mut Report) -> S
 fn times(path: &str, given: &StandbyTimesConfig, is_open: bool, report: &mut Report) -> Standby {
     if is_open && (given.freeze_after.is_some() || given.reclaim_after.is_some() || given.stop_after.is_none()) {
         report.error(
-            Diagnostic::new(path, "a program without a boundary cannot be frozen: nothing could stop all of it as one")
-                .hint("remove `sandbox = \"none\"`, or keep `stop_after` alone"),
+            Diagnostic::new(path, "a program without namespaces of its own cannot be frozen: nothing could stop all of it as one")
+                .hint("remove `sandbox`, or keep `stop_after` alone"),
         );
     }
     let mut read = |key: &str, text: &Option<String>, default: Option<Duration>| match text.as_deref() {

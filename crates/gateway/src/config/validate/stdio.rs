@@ -7,7 +7,7 @@ use sallyport_sandbox::{Network, install};
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
-use crate::config::validate::{Context, server, standby};
+use crate::config::validate::{Context, isolation, server, standby};
 use crate::plan::{StdioPlan, Template};
 
 /// Programs that only pass the work on to a daemon outside any boundary of ours.
@@ -45,7 +45,8 @@ pub(super) fn check(
         program,
         arguments,
         environment,
-        sandbox: config.sandbox.clone(),
+        sandbox: isolation::check(path, config, context, report),
+        seccomp: config.seccomp.clone(),
         limits: config.limits.clone(),
         standby: standby::check(&join(path, "standby"), config, report),
     })

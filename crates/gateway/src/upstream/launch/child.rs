@@ -126,7 +126,13 @@ impl ToChild {
 
     fn profile(&self) -> Result<Profile, Outage> {
         let read = self.plan.read.iter().cloned().chain(own_rules::to_keep(&self.plan)?).collect();
-        Ok(Profile { read, write: self.plan.write.clone(), network: self.plan.network.clone(), limits: self.plan.limits.clone() })
+        Ok(Profile {
+            read,
+            write: self.plan.write.clone(),
+            network: self.plan.network.clone(),
+            limits: self.plan.limits.clone(),
+            seccomp: self.plan.seccomp.clone(),
+        })
     }
 
     fn program(&self) -> Result<Program, Outage> {

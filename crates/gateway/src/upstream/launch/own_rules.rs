@@ -61,6 +61,7 @@ mod tests {
             read: Vec::new(),
             write: vec![write.to_owned()],
             network: Default::default(),
+            seccomp: sallyport_sandbox::SystemCalls::default(),
             limits: <_>::default(),
             standby: <_>::default(),
         }

@@ -238,7 +238,7 @@ const SCHEDULING: &[i64] = &[
 ];
 
 /// Sockets; the families are restricted by the table of refusals, what they reach by the network namespace.
-const SOCKETS: &[i64] = &[
+pub(super) const SOCKETS: &[i64] = &[
     libc::SYS_socket,
     libc::SYS_socketpair,
     libc::SYS_bind,
@@ -260,7 +260,7 @@ const SOCKETS: &[i64] = &[
 ];
 
 /// Shared memory, semaphores and queues of its own ipc namespace (databases, Python's multiprocessing).
-const IPC: &[i64] = &[
+pub(super) const IPC: &[i64] = &[
     libc::SYS_shmget,
     libc::SYS_shmat,
     libc::SYS_shmctl,

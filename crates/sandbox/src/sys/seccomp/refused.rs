@@ -81,7 +81,7 @@ const MACHINE: &[i64] = &[
 const CLOCKS: &[i64] = &[libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_clock_adjtime, libc::SYS_adjtimex];
 
 /// Placement of memory on the host's nodes.
-const MEMORY_POLICY: &[i64] = &[libc::SYS_mbind, libc::SYS_set_mempolicy, libc::SYS_migrate_pages, libc::SYS_move_pages];
+pub(super) const MEMORY_POLICY: &[i64] = &[libc::SYS_mbind, libc::SYS_set_mempolicy, libc::SYS_migrate_pages, libc::SYS_move_pages];
 
 /// Device nodes.
 const DEVICES: &[i64] = &[libc::SYS_mknodat];
@@ -114,7 +114,7 @@ const CLONE_NAMESPACES: &[i32] = &[
 ];
 
 /// The kind of a socket without its flags.
-const SOCKET_KIND: u64 = 0xf;
+pub(super) const SOCKET_KIND: u64 = 0xf;
 
 /// `SOCK_PACKET`, the obsolete raw socket.
 const SOCK_PACKET: u64 = 10;
@@ -184,7 +184,7 @@ fn has(argument: u8, bit: u64) -> (u8, SeccompCmpOp, u64) {
 }
 
 /// A rule that holds when every condition does; each looks at the lower half of an argument, as the kernel does.
-fn all(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, BackendError> {
+pub(super) fn all(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, BackendError> {
     let conditions = conditions
         .iter()
         .map(|(argument, compare, value)| SeccompCondition::new(*argument, Dword, compare.clone(), *value))

@@ -1,0 +1,147 @@
+//! Which boundaries can be built here, and which one each program gets.
+
+use sallyport_gateway::plan::{Plan, ServerPlan, Source, StdioPlan};
+use sallyport_sandbox::backends::{landlock, os};
+use sallyport_sandbox::{BackendConfig, Host, Isolation, Network, Report, Selection};
+
+use super::{Finding, finding};
+use crate::output::Failure;
+use crate::{start, view};
+
+/// What real programs in real boundaries showed.
+pub(super) struct Boundaries {
+    os: Report,
+    landlock: Report,
+}
+
+impl Boundaries {
+    /// Starts one in each.
+    pub(super) fn probe() -> Result<Self, Failure> {
+        let runtime = start::runtime()?;
+        let probe = |config: BackendConfig| -> Result<Report, Failure> {
+            let backend = Selection::from(config).build(&Host::this_binary()).map_err(|error| Failure::new(error.to_string()))?;
+            Ok(runtime.block_on(backend.probe()))
+        };
+        Ok(Self {
+            os: probe(BackendConfig::Os(os::Config::default()))?,
+            landlock: probe(BackendConfig::Landlock(landlock::Config::default()))?,
+        })
+    }
+
+    /// Everything about `os`; about `landlock` whether it works, and where it is needed, what else it is.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.os.findings.iter().map(|found| from_probe("sandbox", found)).collect();
+        if self.os.works && self.landlock.works {
+            let detail = "works too; used only where namespaces are refused and `min_isolation` allows it";
+            findings.push(finding("sandbox", "landlock alone", true, detail.into()));
+            return findings;
+        }
+        let known = |found: &&sallyport_sandbox::Finding| {
+            self.os.findings.iter().any(|os| os.subject == found.subject && os.detail == found.detail)
+        };
+        let other = self.landlock.findings.iter().filter(|found| !known(found));
+        findings.extend(other.map(|found| from_probe("landlock alone", found)));
+        findings
+    }
+
+    /// Whether every program of the configuration can be started; without a configuration, whether one as it comes could.
+    pub(super) fn suffice(&self, plan: Option<&Plan>) -> bool {
+        let programs: Vec<&StdioPlan> = plan.iter().flat_map(|plan| plan.servers.values()).filter_map(program).collect();
+        match programs.is_empty() {
+            true => self.os.works,
+            false => programs.into_iter().all(|program| !matches!(self.gets(program), Gets::Nothing)),
+        }
+    }
+
+    /// One line for each server.
+    pub(super) fn of_servers<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Finding> + 'a {
+        let open = view::open_boundaries(plan);
+        plan.servers.iter().map(move |(name, server)| {
+            let opened = open.iter().find(|(opened, _)| opened == name).map(|(_, what)| *what);
+            let gets = program(server).map(|program| self.gets(program));
+            self.of_server(name, &server.source, gets, opened)
+        })
+    }
+
+    fn of_server(&self, name: &str, source: &Source, gets: Option<Gets>, opened: Option<&'static str>) -> Finding {
+        match (gets, opened) {
+            (Some(Gets::Nothing), _) => Finding {
+                cost: Some("the server does not start".into()),
+                cure: Some(self.cure(source)),
+                ..finding("servers", name, false, "refused: its boundary cannot be built here".into())
+            },
+            (_, Some(what)) => Finding {
+                cost: Some("a hostile server reaches more of this machine".into()),
+                ..finding("servers", name, false, what.into())
+            },
+            (Some(Gets::Landlock), None) => Finding {
+                cost: Some("it sees which processes and files this machine has, but not what is in them".into()),
+                ..finding("servers", name, false, "a program in the boundary landlock, without namespaces".into())
+            },
+            (_, None) => finding("servers", name, true, described(source).into()),
+        }
+    }
+
+    /// What a program gets; back-ends that are not probed here are taken at their word.
+    fn gets(&self, program: &StdioPlan) -> Gets {
+        let landlock = self.landlock.works && !matches!(program.network, Network::Only(_));
+        let selection = &program.sandbox;
+        match (selection.isolation(), selection.is_auto()) {
+            (Isolation::Landlock, _) if landlock => Gets::Landlock,
+            (Isolation::Os, true) if self.os.works => Gets::Whole,
+            (Isolation::Os, true) if landlock && selection.floor() <= Isolation::Landlock => Gets::Landlock,
+            (Isolation::Os, false) if selection.name() == "os" && self.os.works => Gets::Whole,
+            (Isolation::Landlock, _) | (Isolation::Os, true) => Gets::Nothing,
+            (Isolation::Os, false) if selection.name() == "os" => Gets::Nothing,
+            _ => Gets::Whole,
+        }
+    }
+
+    /// How a refused program can be started.
+    fn cure(&self, source: &Source) -> String {
+        let step_down = match source {
+            Source::Stdio(program) if matches!(program.network, Network::Only(_)) && self.landlock.works => {
+                "; without namespaces it could be started only without `network`"
+            }
+            Source::Stdio(program) if program.sandbox.is_auto() && self.landlock.works => {
+                "; or write `min_isolation = \"landlock\"`, which is less"
+            }
+            _ => "",
+        };
+        let missing = self.os.findings.iter().find_map(|found| found.cure.as_deref().filter(|_| !found.in_force));
+        format!("{}{step_down}", missing.unwrap_or("see above what is missing"))
+    }
+}
+
+/// What a program is started in.
+enum Gets {
+    /// What it asks for.
+    Whole,
+    /// The step down.
+    Landlock,
+    Nothing,
+}
+
+fn program(server: &ServerPlan) -> Option<&StdioPlan> {
+    match &server.source {
+        Source::Stdio(program) => Some(program),
+        _ => None,
+    }
+}
+
+fn described(source: &Source) -> &'static str {
+    match source {
+        Source::Stdio(stdio) if stdio.network == Network::None => "a program in the sandbox, without network",
+        Source::Stdio(_) => "a program in the sandbox, which reaches only the hosts that `network` names",
+        Source::Remote(_) => "elsewhere, over HTTP",
+        Source::BuiltIn(_) => "built in, confined to its folder",
+    }
+}
+
+fn from_probe(area: &'static str, found: &sallyport_sandbox::Finding) -> Finding {
+    Finding {
+        cost: found.cost.clone().filter(|_| !found.in_force),
+        cure: found.cure.clone().filter(|_| !found.in_force),
+        ..finding(area, &found.subject, found.in_force, found.detail.clone())
+    }
+}

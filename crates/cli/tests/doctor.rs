@@ -1,0 +1,215 @@
+//! `sallyport doctor` and the start of servers on four machines: one with everything, one without user namespaces, one without
+//! Landlock, and one whose control groups cannot be written. Each is made here, of namespaces and system call filters.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+#[path = "harness/mod.rs"]
+mod harness;
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use harness::gateway::Project;
+use serde_json::Value;
+
+/// An id that no distribution gives to anybody.
+const USER: u32 = 64_111;
+
+/// A machine that lacks something.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Machine {
+    Whole,
+    /// As where an administrator has turned them off.
+    NoUserNamespaces,
+    /// As in Docker: its filter refuses the calls.
+    NamespacesFiltered,
+    NoLandlock,
+    /// `/sys/fs/cgroup` as in most containers.
+    CgroupsReadOnly,
+}
+
+/// Refuses calls with an error number, then becomes another program.
+const FILTER: &str = include_str!("doctor/filter.py");
+
+/// Three servers that differ in how far down they may go.
+const CONFIGURATION: &str = r#"
+[servers.strict]
+command = ["/usr/bin/python3", "idle_server.py"]
+[servers.lowered]
+command = ["/usr/bin/python3", "idle_server.py"]
+min_isolation = "landlock"
+[servers.connected]
+command = ["/usr/bin/python3", "idle_server.py"]
+min_isolation = "landlock"
+network = ["api.example.com"]
+"#;
+
+impl Machine {
+    /// `program` on this machine. Beneath the program's own process, so that its launchers see the same.
+    fn command(self, program: &Command) -> Command {
+        let mut command = match self {
+            Self::Whole => Command::new("env"),
+            Self::NoUserNamespaces => prepared(&["--user", "--map-root-user"], "echo 0 > /proc/sys/user/max_user_namespaces"),
+            Self::CgroupsReadOnly => prepared(
+                &["--user", "--map-root-user", "--mount"],
+                "for place in $(awk '$5 ~ \"^/sys/fs/cgroup\" { print $5 }' /proc/self/mountinfo); do mount -o remount,bind,ro $place || exit 1; done",
+            ),
+            Self::NamespacesFiltered => filtered(&["272:1"], &["97:1"]),
+            Self::NoLandlock => filtered(&["444:95"], &["444:95"]),
+        };
+        command.arg(program.get_program()).args(program.get_args());
+        command.current_dir(program.get_current_dir().unwrap()).env_clear();
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+        command
+    }
+}
+
+/// In namespaces of its own, after `preparation`.
+fn prepared(unshare: &[&str], preparation: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(unshare).args(["/bin/sh", "-c", &format!("{preparation} && exec \"$@\""), "sh"]);
+    command
+}
+
+/// With calls of this architecture refused: `NUMBER:ERRNO`.
+fn filtered(x86_64: &[&str], aarch64: &[&str]) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", FILTER]).args(if cfg!(target_arch = "x86_64") { x86_64 } else { aarch64 }).arg("--");
+    command
+}
+
+/// Who runs it: root both as itself and as an ordinary user, an ordinary user as himself.
+fn projects() -> Vec<Project> {
+    let new = || {
+        let project = Project::new(CONFIGURATION);
+        fs::write(project.path("idle_server.py"), include_str!("standby/idle_server.py")).unwrap();
+        project
+    };
+    match is_root() {
+        true => vec![new(), new().run_by(USER)],
+        false => vec![new()],
+    }
+}
+
+fn is_root() -> bool {
+    fs::read_to_string("/proc/self/status").unwrap().lines().any(|line| line.starts_with("Uid:\t0\t"))
+}
+
+fn run(machine: Machine, project: &Project, words: &[&str]) -> Output {
+    let mut program = project.sallyport();
+    program.args(words);
+    project.as_its_user(machine.command(&program)).output().unwrap()
+}
+
+/// What `doctor` found, by area and subject, and its exit code.
+struct Found {
+    findings: Vec<Value>,
+    code: i32,
+}
+
+impl Found {
+    fn on(machine: Machine, project: &Project) -> Self {
+        let output = run(machine, project, &["doctor", "--json"]);
+        let findings = serde_json::from_slice(&output.stdout);
+        let findings = findings.unwrap_or_else(|error| panic!("{machine:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
+        Self { findings, code: output.status.code().unwrap() }
+    }
+
+    fn get(&self, area: &str, subject: &str) -> &Value {
+        let found = self.findings.iter().find(|finding| finding["area"] == area && finding["subject"] == subject);
+        found.unwrap_or_else(|| panic!("nothing is said of {area} {subject}: {:#?}", self.findings))
+    }
+
+    fn holds(&self, area: &str, subject: &str) -> bool {
+        self.get(area, subject)["ok"] == true
+    }
+
+    fn text(&self, area: &str, subject: &str, field: &str) -> &str {
+        self.get(area, subject)[field].as_str().unwrap_or_default()
+    }
+}
+
+/// What became of the servers: which of them offer tools, and what was said of the others.
+fn started(machine: Machine, project: &Project) -> (Vec<&'static str>, String) {
+    let output = run(machine, project, &["tools"]);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let names = ["strict", "lowered", "connected"];
+    let offered = names.into_iter().filter(|name| stdout.contains(&format!("{name}__count"))).collect();
+    (offered, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn with_everything_every_layer_holds() {
+    for project in projects() {
+        let found = Found::on(Machine::Whole, &project);
+        for layer in ["user namespace", "namespaces", "network namespace", "private root", "procfs", "limits", "landlock", "seccomp"] {
+            assert!(found.holds("sandbox", layer), "{layer}");
+        }
+        assert!(found.holds("sandbox", "trial program") && found.holds("sandbox", "landlock alone"));
+        assert!(found.holds("servers", "strict") && found.holds("servers", "lowered") && found.holds("servers", "connected"));
+        assert_eq!(found.code, 0);
+        assert_eq!(started(Machine::Whole, &project).0, ["strict", "lowered", "connected"]);
+    }
+}
+
+#[test]
+fn without_user_namespaces_only_what_may_steps_down() {
+    for (machine, why, cure) in [
+        (Machine::NoUserNamespaces, "os error 28", "user.max_user_namespaces"),
+        (Machine::NamespacesFiltered, "os error 1", "--security-opt seccomp=unconfined"),
+    ] {
+        for project in projects() {
+            let found = Found::on(machine, &project);
+            assert!(!found.holds("sandbox", "user namespace"));
+            assert!(found.text("sandbox", "user namespace", "detail").contains(why), "{machine:?}");
+            assert!(found.text("sandbox", "user namespace", "cure").contains(cure), "{machine:?}");
+            assert!(found.holds("landlock alone", "landlock") && found.holds("landlock alone", "seccomp"));
+            assert!(found.text("landlock alone", "namespaces", "cost").contains("see that the host's other processes exist"));
+            assert!(found.text("servers", "strict", "detail").contains("refused"));
+            assert!(found.text("servers", "strict", "cure").contains("min_isolation = \"landlock\""));
+            assert!(found.text("servers", "lowered", "detail").contains("the boundary landlock"));
+            assert!(found.text("servers", "connected", "detail").contains("refused"));
+            assert_eq!(found.code, 1, "a server is refused");
+
+            let (offered, said) = started(machine, &project);
+            assert_eq!(offered, ["lowered"], "{machine:?}: {said}");
+            assert!(said.contains("layer user namespace is not in force") && said.contains(cure), "{said}");
+        }
+    }
+}
+
+#[test]
+fn without_landlock_nothing_starts() {
+    for project in projects() {
+        let found = Found::on(Machine::NoLandlock, &project);
+        assert!(!found.holds("sandbox", "landlock in the kernel") && !found.holds("sandbox", "landlock"));
+        assert!(found.text("sandbox", "landlock", "cure").contains("lsm="));
+        assert!(["strict", "lowered", "connected"].iter().all(|name| found.text("servers", name, "detail").contains("refused")));
+        assert_eq!(found.code, 1);
+        let (offered, said) = started(Machine::NoLandlock, &project);
+        assert!(offered.is_empty() && said.contains("layer landlock is not in force"), "{offered:?} {said}");
+    }
+}
+
+#[test]
+fn without_control_groups_limits_are_those_of_each_process() {
+    for project in projects() {
+        let found = Found::on(Machine::CgroupsReadOnly, &project);
+        assert!(found.holds("sandbox", "limits") && found.text("sandbox", "limits", "detail").contains("MiB a process"));
+        assert!(!found.holds("sandbox", "control groups") && !found.text("sandbox", "control groups", "cost").is_empty());
+        assert_eq!(found.code, 0, "servers start all the same");
+        assert_eq!(started(Machine::CgroupsReadOnly, &project).0, ["strict", "lowered", "connected"]);
+    }
+}
+
+#[test]
+fn the_apparmor_profile_names_this_binary() {
+    let project = Project::new("");
+    let output = run(Machine::Whole, &project, &["doctor", "--apparmor-profile"]);
+    let profile = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert!(
+        profile.contains(&format!("profile sallyport \"{}\"", env!("CARGO_BIN_EXE_sallyport"))) && profile.contains("userns,"),
+        "{profile}"
+    );
+}
