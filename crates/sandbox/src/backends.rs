@@ -8,6 +8,9 @@ sallyport_registry::registry! {
     pub BackendConfig builds Backend, or Error, given (host: &Host) {
         /// The kernel's own means: namespaces, Landlock, seccomp, limits. Works for an ordinary user as well as for root.
         os => Os,
+        /// A virtual machine with a kernel of its own, in which the program sees what `os` would show it, as it was at the start. Needs QEMU, and
+        /// `sallyport microvm prepare` once.
+        microvm => Microvm,
         /// No boundary at all: the program can do whatever the gateway's user can.
         none => None,
     }

@@ -97,19 +97,22 @@ fn skeleton(confinement: &Confinement) -> Result<(), Failure> {
     own_etc(&confinement.network).step(Layer::Root, "write /etc")
 }
 
-/// One user, one host, and names from the files or, with a way out, from the gateway.
-fn own_etc(network: &Network) -> std::io::Result<()> {
-    let passwd = format!("mcp:x:{INSIDE}:{INSIDE}:mcp:/tmp:/bin/sh\n");
-    let group = format!("mcp:x:{INSIDE}:\n");
-    let resolv_conf = format!("nameserver {}\noptions timeout:2 attempts:2\n", synthetic::GATEWAY);
-    let resolv_conf = matches!(network, Network::Only(_)).then_some(("etc/resolv.conf", resolv_conf.as_str()));
-    let files = [
-        ("etc/passwd", passwd.as_str()),
-        ("etc/group", group.as_str()),
-        ("etc/hosts", "127.0.0.1 localhost mcp\n::1 localhost\n"),
-        ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+/// The files of `/etc` that every sandbox has of its own: one user, one host, and names from the files or, with a way out, from the gateway.
+pub(crate) fn etc(network: &Network) -> Vec<(&'static str, String)> {
+    let mut files = vec![
+        ("etc/passwd", format!("mcp:x:{INSIDE}:{INSIDE}:mcp:/tmp:/bin/sh\n")),
+        ("etc/group", format!("mcp:x:{INSIDE}:\n")),
+        ("etc/hosts", "127.0.0.1 localhost mcp\n::1 localhost\n".to_owned()),
+        ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
     ];
-    for (path, text) in files.into_iter().chain(resolv_conf) {
+    if matches!(network, Network::Only(_)) {
+        files.push(("etc/resolv.conf", format!("nameserver {}\noptions timeout:2 attempts:2\n", synthetic::GATEWAY)));
+    }
+    files
+}
+
+fn own_etc(network: &Network) -> std::io::Result<()> {
+    for (path, text) in etc(network) {
         match File::create_new(path) {
             Ok(mut file) => file.write_all(text.as_bytes())?,
             // The host's own file of that name is a link that is shown.

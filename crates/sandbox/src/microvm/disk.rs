@@ -1,0 +1,120 @@
+//! Serves a disk to QEMU, over the network block device protocol on a unix socket: read-only, one request at a time, each bounded.
+//! The protocol is in the NBD project's `doc/proto.md`.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::image::{Image, Reader};
+
+const INIT: u64 = 0x4e42_444d_4147_4943;
+const OPTION: u64 = 0x4948_4156_454f_5054;
+const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
+const REQUEST: u32 = 0x2560_9513;
+const REPLY: u32 = 0x6744_6698;
+
+/// The newer handshake, without padding.
+const HANDSHAKE_FLAGS: u16 = 0b11;
+const OPTION_ABORT: u32 = 2;
+const OPTION_GO: u32 = 7;
+const ACKNOWLEDGED: u32 = 1;
+const INFORMATION: u32 = 3;
+const UNSUPPORTED: u32 = 0x8000_0001;
+/// There are flags; read-only.
+const TRANSMISSION_FLAGS: u16 = 0b11;
+
+const COMMAND_READ: u16 = 0;
+const COMMAND_DISCONNECT: u16 = 2;
+
+const EPERM: u32 = 1;
+const EIO: u32 = 5;
+const EINVAL: u32 = 22;
+
+/// Options are a few bytes long.
+const LONGEST_OPTION: u32 = 4096;
+/// QEMU asks for no more of a disk at a time; each read takes as much memory.
+const LONGEST_READ: u32 = 2 * 1024 * 1024;
+
+/// Serves until the other end closes; an error there is its end as well.
+pub(super) fn serve(mut stream: UnixStream, image: &Image) {
+    let served = shake_hands(&mut stream, image).and_then(|go| if go { answer_all(&mut stream, image) } else { Ok(()) });
+    if let Err(error) = served
+        && !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+    {
+        tracing::warn!(%error, "the disk of a microVM is not served any more");
+    }
+}
+
+/// Whether the other end wants to read.
+fn shake_hands(stream: &mut UnixStream, image: &Image) -> io::Result<bool> {
+    let greeting = [&INIT.to_be_bytes()[..], &OPTION.to_be_bytes(), &HANDSHAKE_FLAGS.to_be_bytes()].concat();
+    stream.write_all(&greeting)?;
+    let _flags: [u8; 4] = read(stream)?;
+    loop {
+        if u64::from_be_bytes(read(stream)?) != OPTION {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let (option, length) = (u32::from_be_bytes(read(stream)?), u32::from_be_bytes(read(stream)?));
+        if length > LONGEST_OPTION {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        io::copy(&mut Read::take(&mut *stream, length.into()), &mut io::sink())?;
+        match option {
+            OPTION_GO => {
+                let export = [&0_u16.to_be_bytes()[..], &image.size().to_be_bytes(), &TRANSMISSION_FLAGS.to_be_bytes()].concat();
+                reply(stream, option, INFORMATION, &export)?;
+                reply(stream, option, ACKNOWLEDGED, &[])?;
+                return Ok(true);
+            }
+            OPTION_ABORT => {
+                reply(stream, option, ACKNOWLEDGED, &[])?;
+                return Ok(false);
+            }
+            _ => reply(stream, option, UNSUPPORTED, &[])?,
+        }
+    }
+}
+
+fn reply(stream: &mut UnixStream, option: u32, kind: u32, data: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(data.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    let head = [&OPTION_REPLY.to_be_bytes()[..], &option.to_be_bytes(), &kind.to_be_bytes(), &length.to_be_bytes(), data];
+    stream.write_all(&head.concat())
+}
+
+fn answer_all(stream: &mut UnixStream, image: &Image) -> io::Result<()> {
+    let mut reader = Reader::new(image);
+    let mut answer = Vec::new();
+    loop {
+        if u32::from_be_bytes(read(stream)?) != REQUEST {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let _flags: [u8; 2] = read(stream)?;
+        let command = u16::from_be_bytes(read(stream)?);
+        let cookie: [u8; 8] = read(stream)?;
+        let (offset, length) = (u64::from_be_bytes(read(stream)?), u32::from_be_bytes(read(stream)?));
+        answer.clear();
+        answer.extend(REPLY.to_be_bytes());
+        let error = match command {
+            COMMAND_DISCONNECT => return Ok(()),
+            COMMAND_READ if length <= LONGEST_READ => {
+                let head = answer.len() + 4 + cookie.len();
+                answer.resize(head + length as usize, 0);
+                let read = answer.get_mut(head..).map_or(Ok(()), |place| reader.read(offset, place));
+                read.map_or_else(|error| if error.kind() == io::ErrorKind::InvalidInput { EINVAL } else { EIO }, |()| 0)
+            }
+            COMMAND_READ => EINVAL,
+            _ => EPERM,
+        };
+        // Only a read that went well is followed by what was read.
+        answer.resize(if error == 0 { answer.len().max(16) } else { 16 }, 0);
+        for (place, byte) in answer.iter_mut().skip(4).zip(error.to_be_bytes().into_iter().chain(cookie)) {
+            *place = byte;
+        }
+        stream.write_all(&answer)?;
+    }
+}
+
+fn read<const N: usize>(stream: &mut UnixStream) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
