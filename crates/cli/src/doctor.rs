@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
 use sallyport_gateway::plan::{Plan, Source};
-use sallyport_sandbox::{Host, Network, Selection};
+use sallyport_sandbox::{BackendConfig, Host, Network, Selection};
 use serde::Serialize;
 
 use crate::arguments::{DoctorArguments, Global};
@@ -35,7 +35,8 @@ struct Finding {
 pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Failure> {
     let plan = config::load(&global.invocation()?);
     let mut findings = vec![configuration(&plan)];
-    let works = sandbox(&mut findings)?;
+    let works = sandbox(&mut findings, &Selection::default())?;
+    let works = machine(&plan, &mut findings)? && works;
     findings.extend(PROGRAMS.iter().map(program));
     if let Ok(plan) = &plan {
         findings.extend(servers(plan));
@@ -63,9 +64,20 @@ fn configuration(plan: &Result<Plan, Vec<config::Diagnostic>>) -> Finding {
     }
 }
 
+/// Boots a machine, if one is prepared. It is a fault only where a server asks for one that does not work.
+fn machine(plan: &Result<Plan, Vec<config::Diagnostic>>, findings: &mut Vec<Finding>) -> Result<bool, Failure> {
+    let wanted = plan.iter().flat_map(|plan| plan.servers.values()).find_map(|server| match &server.source {
+        Source::Stdio(stdio) if stdio.sandbox.is_machine() => Some(stdio.sandbox.clone()),
+        _ => None,
+    });
+    let is_wanted = wanted.is_some();
+    let works = sandbox(findings, &wanted.unwrap_or_else(|| BackendConfig::Microvm(Default::default()).into()))?;
+    Ok(works || !is_wanted)
+}
+
 /// Starts a real program in a real sandbox; says whether that works.
-fn sandbox(findings: &mut Vec<Finding>) -> Result<bool, Failure> {
-    let backend = Selection::default().build(&Host::this_binary()).map_err(|error| Failure::new(error.to_string()))?;
+fn sandbox(findings: &mut Vec<Finding>, selection: &Selection) -> Result<bool, Failure> {
+    let backend = selection.build(&Host::this_binary()).map_err(|error| Failure::new(error.to_string()))?;
     let report = start::runtime()?.block_on(backend.probe());
     findings.extend(report.findings.into_iter().map(|found| Finding {
         area: "sandbox",

@@ -36,13 +36,13 @@ pub enum ToGuest {
     StdinEnds(u64),
     /// Ask the program to end.
     Terminate,
-    /// The time, in nanoseconds after 1970: the machine stood still.
-    Clock(u64),
 }
 
 /// A program, and the room it has.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Start {
+    /// The time, in nanoseconds after 1970: the machine's own clock knows only seconds.
+    pub now: u64,
     /// The file to execute.
     pub path: Vec<u8>,
     /// Its arguments, without its own name.
@@ -61,6 +61,8 @@ pub struct Start {
     pub open_files: u32,
     /// The largest file, in MiB.
     pub file_mb: u32,
+    /// Writable private memory of one process, in MiB.
+    pub memory_mb: u32,
 }
 
 /// What the guest says.
@@ -109,7 +111,6 @@ impl ToGuest {
             Self::Start(start) => start.encode(),
             Self::StdinEnds(after) => Writer::new(2).u64(*after).done(),
             Self::Terminate => Writer::new(3).done(),
-            Self::Clock(nanoseconds) => Writer::new(4).u64(*nanoseconds).done(),
         }
     }
 
@@ -121,7 +122,6 @@ impl ToGuest {
             1 => Self::Start(Start::decode(&mut rest)?),
             2 => Self::StdinEnds(rest.u64()?),
             3 => Self::Terminate,
-            4 => Self::Clock(rest.u64()?),
             _ => return None,
         };
         rest.is_empty().then_some(record)
@@ -134,7 +134,6 @@ impl fmt::Debug for ToGuest {
             Self::Start(start) => start.fmt(f),
             Self::StdinEnds(after) => f.debug_tuple("StdinEnds").field(after).finish(),
             Self::Terminate => f.write_str("Terminate"),
-            Self::Clock(nanoseconds) => f.debug_tuple("Clock").field(nanoseconds).finish(),
         }
     }
 }
@@ -148,7 +147,7 @@ impl fmt::Debug for Start {
 
 impl Start {
     fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new(1).bytes(&self.path).bytes(&self.cwd).count(self.args.len());
+        let mut writer = Writer::new(1).u64(self.now).bytes(&self.path).bytes(&self.cwd).count(self.args.len());
         for argument in &self.args {
             writer = writer.bytes(argument);
         }
@@ -156,12 +155,13 @@ impl Start {
         for (name, value) in &self.env {
             writer = writer.bytes(name).bytes(value);
         }
-        let numbers = [self.tmp_mb, self.shm_mb, self.processes, self.open_files, self.file_mb];
+        let numbers = [self.tmp_mb, self.shm_mb, self.processes, self.open_files, self.file_mb, self.memory_mb];
         numbers.into_iter().fold(writer, Writer::u32).done()
     }
 
     fn decode(rest: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
+            now: rest.u64()?,
             path: rest.bytes()?,
             cwd: rest.bytes()?,
             args: rest.many(Reader::bytes)?,
@@ -171,6 +171,7 @@ impl Start {
             processes: rest.u32()?,
             open_files: rest.u32()?,
             file_mb: rest.u32()?,
+            memory_mb: rest.u32()?,
         })
     }
 }
@@ -211,6 +212,7 @@ mod tests {
 
     fn start() -> Start {
         Start {
+            now: 7,
             path: b"/bin/server".to_vec(),
             args: vec![b"--root".to_vec(), b"".to_vec()],
             env: vec![(b"TOKEN".to_vec(), b"a=b".to_vec())],
@@ -220,6 +222,7 @@ mod tests {
             processes: 3,
             open_files: 4,
             file_mb: 5,
+            memory_mb: 6,
         }
     }
 
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn records_arrive_as_they_were_sent_and_a_cut_one_not_at_all() {
-        for record in [ToGuest::Start(start()), ToGuest::StdinEnds(u64::MAX), ToGuest::Terminate, ToGuest::Clock(7)] {
+        for record in [ToGuest::Start(start()), ToGuest::StdinEnds(u64::MAX), ToGuest::Terminate] {
             let sent = record.encode();
             let (kind, rest) = parts(&sent, LONGEST);
             assert!(ToGuest::decode(kind, rest) == Some(record));
@@ -254,7 +257,7 @@ mod tests {
         assert_eq!(length([4, 1, 0x40, 0, 0], LONGEST_OF_GUEST), None);
         assert_eq!(length([4, 0, 0x40, 0, 0], LONGEST_OF_GUEST), Some((4, LONGEST_OF_GUEST)));
         // Counts and lengths beyond what is there.
-        let mut many = vec![0; 8];
+        let mut many = vec![0; 16];
         many.extend(u32::MAX.to_le_bytes());
         assert!(ToGuest::decode(1, &many).is_none());
         assert_eq!(ToHost::decode(4, &u32::MAX.to_le_bytes()), None);

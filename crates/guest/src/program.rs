@@ -58,6 +58,7 @@ struct Running {
 fn start(control: &mut Control) -> Result<Running, Failed> {
     let start = first(control).step("hear what to start")?;
     let stdio = Arc::new(port::open(STDIO_PORT).step("open the port for stdio")?);
+    set_clock(start.now);
     machine::enter_root(&start)?;
     limit(&start).step("set the limits")?;
     let mut child = spawn(start)?;
@@ -92,14 +93,10 @@ fn start(control: &mut Control) -> Result<Running, Failed> {
     Ok(Running { server, teller, written, ends, _child: child })
 }
 
-/// Before there is a program only the clock can be set.
 fn first(control: &mut Control) -> io::Result<Start> {
-    loop {
-        match control.hear()? {
-            ToGuest::Start(start) => return Ok(start),
-            ToGuest::Clock(nanoseconds) => set_clock(nanoseconds),
-            ToGuest::StdinEnds(_) | ToGuest::Terminate => {}
-        }
+    match control.hear()? {
+        ToGuest::Start(start) => Ok(start),
+        ToGuest::StdinEnds(_) | ToGuest::Terminate => Err(ErrorKind::InvalidData.into()),
     }
 }
 
@@ -110,6 +107,7 @@ fn limit(start: &Start) -> rustix::io::Result<()> {
     setrlimit(Resource::Nproc, both(start.processes.into()))?;
     setrlimit(Resource::Nofile, both(start.open_files.into()))?;
     setrlimit(Resource::Fsize, both(u64::from(start.file_mb) << 20))?;
+    setrlimit(Resource::Data, both(u64::from(start.memory_mb) << 20))?;
     remove_capability_from_bounding_set_all()?;
     set_no_new_privs(true)
 }
@@ -231,7 +229,6 @@ fn obey(mut control: Control, server: Pid, limit: &AtomicU64, mut bell: PipeWrit
             }
             // It may have ended.
             ToGuest::Terminate => drop(kill_process(server, Signal::TERM)),
-            ToGuest::Clock(nanoseconds) => set_clock(nanoseconds),
             ToGuest::Start(_) => {}
         }
     }

@@ -110,6 +110,7 @@ fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Res
                 view,
                 network: policy::Network::of(&profile.network),
                 limits: profile.limits.clone(),
+                devices: program.devices.iter().map(|name| (*name).to_owned()).collect(),
                 unprivileged: unprivileged_id(&program.name),
             };
             (Some(confinement), target)

@@ -8,6 +8,7 @@
 //! Both the guest and the monitor are taken for hostile: whatever is read from them is bounded, every start has a deadline, and the end of
 //! either is a kill.
 
+mod accelerator;
 mod control;
 mod disk;
 mod image;
@@ -17,7 +18,6 @@ mod launch;
 mod prepare;
 mod process;
 mod qemu;
-mod qmp;
 mod room;
 mod stdio;
 mod vmm;
@@ -48,6 +48,11 @@ pub fn folder() -> Result<PathBuf, Error> {
 #[must_use]
 pub fn prepared_in(folder: &Path) -> PathBuf {
     folder.join("guest")
+}
+
+/// A folder for each machine that is starting.
+fn machines_run() -> Result<PathBuf, Error> {
+    Ok(folder()?.join("run"))
 }
 
 fn embedded_init() -> Result<&'static [u8], Error> {

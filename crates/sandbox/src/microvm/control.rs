@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sallyport_guest::{HEADER, LONGEST, LONGEST_OF_GUEST, ToGuest, ToHost, VERSION, length};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +49,6 @@ impl Control {
             return Err(Error::new(format!("arguments and environment of server {name} have more than {LONGEST} bytes")));
         }
         let lost = |cause: io::Error| Error::io(format_args!("the microVM of server {name} ended before it was started"), &cause);
-        self.port.write_all(&clock()).await.map_err(lost)?;
         self.port.write_all(&record).await.map_err(lost)?;
         let answer = timeout(START_LIMIT, hear(&mut self.port)).await;
         match answer.map_err(|_| Error::new(format!("server {name} was not started in its microVM within {START_LIMIT:?}")))?.map_err(lost)? {
@@ -104,13 +103,12 @@ pub(super) struct Wishes {
     /// `u64::MAX`: not ended.
     stdin_ends: AtomicU64,
     terminate: AtomicBool,
-    set_clock: AtomicBool,
     any: Notify,
 }
 
 impl Wishes {
     pub(super) fn new() -> Self {
-        Self { stdin_ends: AtomicU64::new(u64::MAX), terminate: AtomicBool::new(false), set_clock: AtomicBool::new(false), any: Notify::new() }
+        Self { stdin_ends: AtomicU64::new(u64::MAX), terminate: AtomicBool::new(false), any: Notify::new() }
     }
 
     pub(super) fn end_stdin(&self, after: u64) {
@@ -123,18 +121,10 @@ impl Wishes {
         self.any.notify_one();
     }
 
-    pub(super) fn set_clock(&self) {
-        self.set_clock.store(true, Ordering::SeqCst);
-        self.any.notify_one();
-    }
-
     /// Says what is wished, as long as the port is there.
     pub(super) async fn say(&self, mut port: impl AsyncWriteExt + Unpin) -> io::Result<()> {
         loop {
             self.any.notified().await;
-            if self.set_clock.swap(false, Ordering::SeqCst) {
-                port.write_all(&clock()).await?;
-            }
             let ends = self.stdin_ends.swap(u64::MAX, Ordering::SeqCst);
             if ends != u64::MAX {
                 port.write_all(&ToGuest::StdinEnds(ends).encode()).await?;
@@ -144,11 +134,6 @@ impl Wishes {
             }
         }
     }
-}
-
-fn clock() -> Vec<u8> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    ToGuest::Clock(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)).encode()
 }
 
 #[cfg(test)]

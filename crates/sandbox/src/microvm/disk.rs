@@ -118,3 +118,52 @@ fn read<const N: usize>(stream: &mut UnixStream) -> io::Result<[u8; N]> {
     stream.read_exact(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+    use crate::policy::View;
+
+    fn ask(stream: &mut UnixStream, command: u16, offset: u64, length: u32) -> u32 {
+        let request = [&REQUEST.to_be_bytes()[..], &[0, 0], &command.to_be_bytes(), &[7; 8], &offset.to_be_bytes(), &length.to_be_bytes()];
+        stream.write_all(&request.concat()).unwrap();
+        let reply: [u8; 16] = read(stream).unwrap();
+        assert_eq!((&reply[..4], &reply[8..]), (&REPLY.to_be_bytes()[..], &[7; 8][..]));
+        u32::from_be_bytes(reply[4..8].try_into().unwrap())
+    }
+
+    #[test]
+    fn a_hostile_monitor_gets_the_disk_and_nothing_else() {
+        let image = Image::of(&View::default()).unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| serve(theirs, &image));
+            let _greeting: [u8; 18] = read(&mut ours).unwrap();
+            ours.write_all(&[0; 4]).unwrap();
+            for option in [99, OPTION_GO] {
+                ours.write_all(&[&OPTION.to_be_bytes()[..], &u32::to_be_bytes(option), &3_u32.to_be_bytes(), b"abc"].concat()).unwrap();
+            }
+            let _replies: [u8; 20 + 32 + 20] = read(&mut ours).unwrap();
+            assert_eq!(ask(&mut ours, COMMAND_READ, 1024, 4), 0);
+            assert_eq!(read(&mut ours).unwrap(), 0xE0F5_E1E2_u32.to_le_bytes(), "erofs");
+            assert_eq!(ask(&mut ours, COMMAND_READ, image.size() - 1, 2), EINVAL);
+            assert_eq!(ask(&mut ours, COMMAND_READ, u64::MAX, 1), EINVAL);
+            assert_eq!(ask(&mut ours, COMMAND_READ, 0, u32::MAX), EINVAL);
+            assert_eq!(ask(&mut ours, 1, 0, 0), EPERM, "writing");
+            ours.write_all(&[0xFF; 28]).unwrap();
+            assert_eq!(ours.read(&mut [0]).unwrap_or(0), 0, "nonsense is the end");
+        });
+    }
+
+    #[test]
+    fn a_hostile_handshake_is_the_end() {
+        for said in [[0xFF; 20].to_vec(), [&[0; 4][..], &OPTION.to_be_bytes(), &[0; 4], &u32::MAX.to_be_bytes()].concat()] {
+            let image = Image::of(&View::default()).unwrap();
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.write_all(&said).unwrap();
+            serve(theirs, &image);
+            assert_eq!(ours.read_to_end(&mut Vec::new()).unwrap_or(18), 18, "only the greeting");
+        }
+    }
+}

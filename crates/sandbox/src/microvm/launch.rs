@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 use tokio::io::DuplexStream;
@@ -17,10 +17,10 @@ use super::image::Image;
 use super::initramfs::Archive;
 use super::prepare::{KERNEL, Prepared, failed, hexadecimal, prepared};
 use super::process::Machine;
-use super::qemu::Qemu;
+use super::qemu::{PROGRAM, Qemu};
 use super::room::Room;
 use super::vmm::{Accelerator, Shape, Vmm};
-use super::{disk, embedded_init, folder, prepared_in, stdio};
+use super::{accelerator, disk, embedded_init, folder, machines_run, prepared_in, stdio};
 use crate::backend::Host;
 use crate::backends::microvm::Config;
 use crate::error::Error;
@@ -42,38 +42,51 @@ const STDERR_BUFFER: usize = 64 * 1024;
 
 /// Starts `program` in a machine of its own, with what `profile` shows.
 pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, program: &Program) -> Result<Instance<Running>, Error> {
-    let wanted = (config.clone(), profile.clone(), program.clone());
-    let laid_out = tokio::task::spawn_blocking(move || lay_out(&wanted.0, &wanted.1, &wanted.2));
-    let Laid { shape, target, image, room } = laid_out.await.map_err(|_| Error::new("laying out a microVM failed, which is a fault of ours"))??;
-    let vmm = Qemu;
-    let monitor = crate::launch::launch(host, &monitor(&vmm, &shape, &room, &program.name), Some(&around(&shape, &room, profile))).await;
-    let monitor = monitor.map_err(|error| without_monitor(&vmm, &shape, error))?;
-    match connect(&vmm, &monitor, room, &shape, image).await {
-        Ok(connected) => connected.start(monitor, target, profile, program).await,
+    can_be_met(profile, &program.name)?;
+    let guest = Guest::prepared(config)?;
+    let (accelerator, told) = accelerator::choose(host, config.accel, &guest).await?;
+    let shape = Shape { guest, memory_mb: config.memory_mb, accelerator };
+    let (wanted, memory_mb) = ((profile.clone(), program.clone()), shape.memory_mb);
+    let laid_out = tokio::task::spawn_blocking(move || Laid::out(&wanted.0, &wanted.1, memory_mb));
+    let Laid { target, image, room } = laid_out.await.map_err(|_| Error::new("laying out a microVM failed, which is a fault of ours"))??;
+    let monitor = crate::launch::launch(host, &monitor(&Qemu, &shape, &room, &program.name), Some(&around(&shape, &room, profile))).await;
+    let monitor = monitor.map_err(without_monitor)?;
+    match boot(&monitor, room, image).await {
+        Ok(booted) => booted.start(&told, monitor, target, profile, program).await,
         Err(error) => Err(told_with_last_words(error, &monitor).await),
     }
 }
 
-/// Everything that is there before the monitor is.
+/// What every machine starts from.
+#[derive(Clone)]
+pub(super) struct Guest {
+    pub(super) kernel: PathBuf,
+    /// Named by what is in it.
+    pub(super) initramfs: PathBuf,
+}
+
+impl Guest {
+    fn prepared(config: &Config) -> Result<Self, Error> {
+        let folder = config.guest.clone().map_or_else(|| folder().map(|folder| prepared_in(&folder)), Ok)?;
+        let prepared = prepared(&folder)?;
+        Ok(Self { initramfs: initramfs(&folder, &prepared)?, kernel: folder.join(KERNEL) })
+    }
+}
+
+/// What one machine has of its own.
 struct Laid {
-    shape: Shape,
     target: Target,
     image: Image,
     room: Room,
 }
 
-fn lay_out(config: &Config, profile: &Profile, program: &Program) -> Result<Laid, Error> {
-    can_be_met(profile, &program.name)?;
-    let machines = folder()?;
-    let guest = config.guest.clone().unwrap_or_else(|| prepared_in(&machines));
-    let prepared = prepared(&guest)?;
-    let initramfs = initramfs(&guest, &prepared)?;
-    let (view, target) = visible::resolve(profile, program)?;
-    let image = Image::of(&view)?;
-    let room = Room::new(&machines.join("run"), profile.limits.memory_mb)?;
-    let shape =
-        Shape { kernel: guest.join(KERNEL), initramfs, memory_mb: profile.limits.memory_mb, accelerator: Accelerator::Emulation };
-    Ok(Laid { shape, target, image, room })
+impl Laid {
+    fn out(profile: &Profile, program: &Program, memory_mb: u32) -> Result<Self, Error> {
+        let (view, target) = visible::resolve(profile, program)?;
+        let image = Image::of(&view)?;
+        let room = Room::new(&machines_run()?, memory_mb)?;
+        Ok(Self { target, image, room })
+    }
 }
 
 /// What a machine cannot give is refused: a program that runs with less than was asked for would fail in ways that nobody understands.
@@ -92,7 +105,7 @@ fn can_be_met(profile: &Profile, name: &str) -> Result<(), Error> {
 }
 
 /// The archive with our init and the drivers, beside what was prepared; named by what is in it, and made where it is missing.
-fn initramfs(guest: &Path, prepared: &Prepared) -> Result<PathBuf, Error> {
+pub(super) fn initramfs(guest: &Path, prepared: &Prepared) -> Result<PathBuf, Error> {
     let init = embedded_init()?;
     let mut archive = ["dev", "proc", "sys", "root", "m"].into_iter().fold(Archive::default(), Archive::folder).program("init", init);
     let mut list = String::new();
@@ -116,13 +129,14 @@ fn initramfs(guest: &Path, prepared: &Prepared) -> Result<PathBuf, Error> {
 }
 
 /// The monitor as the program of a sandbox.
-fn monitor(vmm: &dyn Vmm, shape: &Shape, room: &Room, name: &str) -> Program {
+pub(super) fn monitor(vmm: &dyn Vmm, shape: &Shape, room: &Room, name: &str) -> Program {
     let (command, args) = vmm.command(shape);
-    Program { args, cwd: Some(room.path().to_path_buf()), ..Program::new(name, command) }
+    let devices = if shape.accelerator == Accelerator::Kvm { vec!["kvm"] } else { Vec::new() };
+    Program { args, cwd: Some(room.path().to_path_buf()), devices, ..Program::new(name, command) }
 }
 
 /// What the monitor may see and use: the kernel, and the folder of this one machine. The machine's own memory is a file.
-fn around(shape: &Shape, room: &Room, profile: &Profile) -> Profile {
+pub(super) fn around(shape: &Shape, room: &Room, profile: &Profile) -> Profile {
     let limits = Limits {
         memory_mb: 1024, // its heap, and what it translates to
         processes: 32,   // a thread for the processor, some for the disk
@@ -132,15 +146,14 @@ fn around(shape: &Shape, room: &Room, profile: &Profile) -> Profile {
         shm_mb: 1,
         ..profile.limits.clone()
     };
-    let read = vec![shape.kernel.clone(), shape.initramfs.clone()];
+    let read = vec![shape.guest.kernel.clone(), shape.guest.initramfs.clone()];
     Profile { read, write: vec![room.path().to_path_buf()], network: Network::None, limits }
 }
 
 /// The most usual reason has a cure of its own.
-fn without_monitor(vmm: &dyn Vmm, shape: &Shape, error: Error) -> Error {
-    let (command, _) = vmm.command(shape);
-    if error.to_string().starts_with(&format!("program {command} ")) {
-        return Error::new(format!("{command} is not installed")).with_hint("install it, for example `apt-get install qemu-system-x86`");
+fn without_monitor(error: Error) -> Error {
+    if error.to_string().starts_with(&format!("program {PROGRAM} ")) {
+        return Error::new(format!("{PROGRAM} is not installed")).with_hint("install it, for example `apt-get install qemu-system-x86`");
     }
     error
 }
@@ -155,33 +168,28 @@ async fn told_with_last_words(error: Error, monitor: &Instance<Running>) -> Erro
 }
 
 /// A machine that has booted.
-struct Connected {
+pub(super) struct Booted {
     control: Control,
     stdio: UnixStream,
-    stand_still: super::vmm::Wish,
     memory: std::fs::File,
-    machine: String,
+    /// The release.
+    kernel: String,
 }
 
-async fn connect(vmm: &dyn Vmm, monitor: &Instance<Running>, room: Room, shape: &Shape, image: Image) -> Result<Connected, Error> {
-    let io = monitor.take_io().ok_or_else(|| Error::new("the monitor's stdio is taken, which is a fault of ours"))?;
-    let stand_still = vmm.steer(io, monitor.process().clone());
+/// Connects with a monitor that was started, and waits for its machine's first word.
+pub(super) async fn boot(monitor: &Instance<Running>, room: Room, image: Image) -> Result<Booted, Error> {
     let ended = monitor.wait();
-    let connected = async {
+    let booted = async {
         let disk = accept(&room.disk).await?;
         serve_disk(disk, image)?;
         let mut control = Control::new(accept(&room.control).await?);
         let stdio = accept(&room.stdio).await?;
         let kernel = control.booted().await?;
         let memory = room.memory.try_clone().map_err(|cause| failed("the machine's memory cannot be kept", &cause))?;
-        let machine = format!("linux {kernel}, {}", match shape.accelerator {
-            Accelerator::Kvm => "kvm",
-            Accelerator::Emulation => "emulated processor",
-        });
-        Ok(Connected { control, stdio, stand_still, memory, machine })
+        Ok(Booted { control, stdio, memory, kernel })
     };
     tokio::select! {
-        connected = connected => connected,
+        booted = booted => booted,
         exit = ended => Err(Error::new(format!("the microVM's monitor {exit} before the machine had booted"))),
     }
     // The room is gone here: everything in it is open, and nobody else has to find it.
@@ -202,28 +210,38 @@ fn serve_disk(stream: UnixStream, image: Image) -> Result<(), Error> {
     Ok(())
 }
 
-impl Connected {
-    async fn start(self, monitor: Instance<Running>, target: Target, profile: &Profile, program: &Program) -> Result<Instance<Running>, Error> {
-        let Self { control, stdio, stand_still, memory, machine } = self;
+impl Booted {
+    /// Has the program started; `accelerator` is what is told of it.
+    async fn start(
+        self,
+        accelerator: &str,
+        monitor: Instance<Running>,
+        target: Target,
+        profile: &Profile,
+        program: &Program,
+    ) -> Result<Instance<Running>, Error> {
+        let Self { control, stdio, memory, kernel } = self;
         let port = match control.start(&program.name, start_record(target, profile)).await {
             Ok(port) => port,
             Err(error) => return Err(told_with_last_words(error, &monitor).await),
         };
-        let layers = monitor.in_force().round_a_machine(machine);
+        let layers = monitor.in_force().round_a_machine(format!("linux {kernel}, {accelerator}"));
         let wishes = Arc::new(Wishes::new());
         let (stdin, stdout) = stdio::split(stdio, wishes.clone());
         let (tail, end) = (Tail::default(), watch::channel(None));
         let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0 };
         watched.watch(port, monitor.wait(), wishes.clone(), (program.log.clone(), tail.clone()));
-        let machine = Machine::new(monitor, wishes, stand_still, memory, tail);
+        let machine = Machine { monitor, wishes, memory, tail };
         Ok(Instance::new(Arc::new(machine), layers, end.1, (Box::new(stdin), Box::new(stdout))))
     }
 }
 
 fn start_record(target: Target, profile: &Profile) -> sallyport_guest::Start {
-    let Limits { tmp_mb, shm_mb, processes, open_files, file_mb, .. } = profile.limits;
+    let Limits { memory_mb, tmp_mb, shm_mb, processes, open_files, file_mb, .. } = profile.limits;
     let env = target.env.iter().map(|(name, value)| (name.clone().into_bytes(), value.expose().as_bytes().to_vec()));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     sallyport_guest::Start {
+        now: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         path: target.path.as_os_str().as_bytes().to_vec(),
         args: target.args.into_iter().map(String::into_bytes).collect(),
         env: env.collect(),
@@ -233,6 +251,7 @@ fn start_record(target: Target, profile: &Profile) -> sallyport_guest::Start {
         processes,
         open_files,
         file_mb,
+        memory_mb,
     }
 }
 

@@ -88,6 +88,7 @@ pub fn prepare(source: &Source, folder: &Path, progress: &dyn Fn(&str)) -> Resul
         command_line: super::qemu::COMMAND_LINE.to_owned(),
     };
     write(RECORD, &serde_json::to_vec_pretty(&prepared).map_err(|error| Error::new(error.to_string()))?)?;
+    super::launch::initramfs(&made, &prepared)?;
     put_in_place(&work, &made, folder)?;
     Ok(prepared)
 }

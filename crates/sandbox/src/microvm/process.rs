@@ -1,43 +1,21 @@
-//! One machine with its program, as an instance: standby is a machine that stands still, and its memory is the monitor's.
+//! One machine with its program, as an instance. A machine stands still when its monitor does; its clock does not, so that a program that is
+//! woken finds the time as it is, as it does in the other sandbox.
 
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::control::Wishes;
-use super::vmm::Wish;
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::stderr_log::Tail;
 
 pub(super) struct Machine {
     /// In the sandbox of the operating system.
-    monitor: Instance<Running>,
-    wishes: Arc<Wishes>,
-    stand_still: Wish,
-    /// Without a name by now.
-    memory: File,
-    tail: Tail,
-    depth: Mutex<Depth>,
-}
-
-/// How deep it sleeps.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    Awake,
-    /// The machine stands still; its monitor waits to be told to go on.
-    Paused,
-    /// The monitor stands still as well.
-    Frozen,
-}
-
-impl Machine {
-    pub(super) fn new(monitor: Instance<Running>, wishes: Arc<Wishes>, stand_still: Wish, memory: File, tail: Tail) -> Self {
-        Self { monitor, wishes, stand_still, memory, tail, depth: Mutex::new(Depth::Awake) }
-    }
-
-    fn depth(&self) -> std::sync::MutexGuard<'_, Depth> {
-        self.depth.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    pub(super) monitor: Instance<Running>,
+    pub(super) wishes: Arc<Wishes>,
+    /// The file with the machine's memory; it has no name any more.
+    pub(super) memory: File,
+    pub(super) tail: Tail,
 }
 
 impl Process for Machine {
@@ -58,35 +36,19 @@ impl Process for Machine {
     }
 
     fn can_freeze(&self) -> bool {
-        true
+        self.monitor.process().can_freeze()
     }
 
     fn freeze(&self) {
-        *self.depth() = Depth::Paused;
-        self.stand_still.send_replace(true);
+        self.monitor.process().freeze();
     }
 
     fn thaw(&self) {
-        let mut depth = self.depth();
-        if *depth == Depth::Frozen {
-            self.monitor.process().thaw();
-        }
-        *depth = Depth::Awake;
-        self.stand_still.send_replace(false);
-        // The machine's clock stood still, too.
-        self.wishes.set_clock();
+        self.monitor.process().thaw();
     }
 
-    /// A paused machine leaves its memory alone, its monitor does not quite: that is frozen first. Then the file is written, because the kernel
-    /// passes over what is not on the disk yet.
+    /// What is not on the disk yet the kernel would pass over: the machine's memory is written first.
     fn give_memory_back(&self, go_on: &dyn Fn() -> bool) -> io::Result<GivenBack> {
-        {
-            let mut depth = self.depth();
-            if *depth == Depth::Paused {
-                self.monitor.process().freeze();
-                *depth = Depth::Frozen;
-            }
-        }
         if go_on() {
             self.memory.sync_data()?;
         }

@@ -1,10 +1,6 @@
 //! QEMU's `microvm` machine: no PCI, no firmware to speak of, four virtio devices.
 
-use std::sync::Arc;
-
-use super::qmp;
-use super::vmm::{Accelerator, CONTROL_SOCKET, DISK_SOCKET, MEMORY, STDIO_SOCKET, Shape, Vmm, Wish};
-use crate::instance::{Process, Stdin, Stdout};
+use super::vmm::{Accelerator, CONTROL_SOCKET, DISK_SOCKET, MEMORY, STDIO_SOCKET, Shape, Vmm};
 
 /// The program's name.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
@@ -28,13 +24,13 @@ pub(super) struct Qemu;
 
 impl Vmm for Qemu {
     fn command(&self, shape: &Shape) -> (&'static str, Vec<String>) {
-        let Shape { kernel, initramfs, memory_mb, accelerator } = shape;
+        let Shape { guest, memory_mb, accelerator } = shape;
         let (accelerator, processor, line) = match accelerator {
             Accelerator::Kvm => ("kvm".to_owned(), "host", COMMAND_LINE_KVM),
             Accelerator::Emulation => (format!("tcg,thread=single,tb-size={TRANSLATED_MB}"), "max", COMMAND_LINE),
         };
-        let (kernel, initramfs) = (escaped(kernel), escaped(initramfs));
-        let pairs: [(&str, String); 19] = [
+        let [kernel, initramfs] = [&guest.kernel, &guest.initramfs].map(|path| path.to_string_lossy().into_owned());
+        let pairs: [(&str, String); 18] = [
             ("-M", "microvm,rtc=on,memory-backend=ram".to_owned()),
             ("-m", format!("{memory_mb}M")),
             ("-object", format!("memory-backend-file,id=ram,size={memory_mb}M,mem-path={MEMORY},share=on")),
@@ -46,8 +42,8 @@ impl Vmm for Qemu {
             ("-kernel", kernel),
             ("-initrd", initramfs),
             ("-append", line.to_owned()),
-            ("-chardev", "stdio,id=steering,signal=off".to_owned()),
-            ("-mon", "chardev=steering,mode=control".to_owned()),
+            // Nobody steers it.
+            ("-monitor", "none".to_owned()),
             ("-blockdev", format!("nbd,node-name=shown,server.type=unix,server.path={DISK_SOCKET},read-only=on")),
             ("-device", "virtio-blk-device,drive=shown".to_owned()),
             // Port 0 is taken.
@@ -61,12 +57,4 @@ impl Vmm for Qemu {
         args.extend(["-device".to_owned(), format!("virtserialport,chardev=stdio,name={}", sallyport_guest::STDIO_PORT)]);
         (PROGRAM, args)
     }
-
-    fn steer(&self, io: (Stdin, Stdout), process: Arc<dyn Process>) -> Wish {
-        qmp::steer(io, process)
-    }
-}
-
-fn escaped(path: &std::path::Path) -> String {
-    path.to_string_lossy().into_owned()
 }

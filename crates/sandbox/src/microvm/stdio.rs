@@ -63,7 +63,9 @@ impl AsyncWrite for CountedStdin {
 impl Drop for CountedStdin {
     fn drop(&mut self) {
         // Closing it one way would be the end of the port for the monitor.
-        self.port.take().map(OwnedWriteHalf::forget);
+        if let Some(port) = self.port.take() {
+            port.forget();
+        }
         self.wishes.end_stdin(self.sent);
     }
 }

@@ -1,18 +1,10 @@
 //! The joint between a machine and the program that makes one: QEMU is the first, and what another one must be able to do stands here.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use tokio::sync::watch;
-
-use crate::instance::{Process, Stdin, Stdout};
+use super::launch::Guest;
 
 /// A machine to be made. Paths without a folder are in the monitor's working folder.
 pub(super) struct Shape {
-    /// The unpacked kernel.
-    pub(super) kernel: PathBuf,
-    /// The archive with the init.
-    pub(super) initramfs: PathBuf,
+    pub(super) guest: Guest,
     /// Memory in MiB; backed by the file [`MEMORY`].
     pub(super) memory_mb: u32,
     pub(super) accelerator: Accelerator,
@@ -34,14 +26,8 @@ pub(super) enum Accelerator {
     Emulation,
 }
 
-/// Whether a machine is to stand still. The last word counts: whoever steers it catches up.
-pub(super) type Wish = watch::Sender<bool>;
-
-/// One kind of monitor.
+/// One kind of monitor. To stand still and to end are signals to its process, whatever the kind.
 pub(super) trait Vmm: Send + Sync {
-    /// The program and its arguments. It connects to the three sockets, and is steered over its stdin and stdout.
+    /// The program and its arguments. It connects to the three sockets, and needs neither stdin nor stdout.
     fn command(&self, shape: &Shape) -> (&'static str, Vec<String>);
-
-    /// Steers a machine as it is wished, as long as it lives; ends `process` if it does not follow.
-    fn steer(&self, io: (Stdin, Stdout), process: Arc<dyn Process>) -> Wish;
 }

@@ -37,7 +37,7 @@ const TEMPORARY_INODES: &str = "nr_inodes=16k,mode=1777";
 
 /// Builds the root and enters it.
 pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
-    let devices = open_devices()?;
+    let devices = open_devices(confinement)?;
     let everything = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", everything).step(Layer::Root, "make mounts private")?;
     umask(Mode::from_raw_mode(0o022));
@@ -58,15 +58,15 @@ pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mu
     Ok(())
 }
 
-fn open_devices() -> Result<Vec<(&'static str, OwnedFd)>, Failure> {
+fn open_devices(confinement: &Confinement) -> Result<Vec<(&str, OwnedFd)>, Failure> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let attributes = MountAttributes { set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC, id_map: None };
-    let open = |name: &&'static str| {
+    let open = |name| {
         let device = open_tree(CWD, format!("/dev/{name}"), flags)?;
         mount_setattr(device.as_fd(), &attributes, false)?;
-        Ok((*name, device))
+        Ok((name, device))
     };
-    DEVICES.iter().map(open).collect::<Result<_, Errno>>().step(Layer::Root, "open the devices")
+    DEVICES.iter().copied().chain(confinement.devices.iter().map(String::as_str)).map(open).collect::<Result<_, Errno>>().step(Layer::Root, "open the devices")
 }
 
 fn stage() -> Result<(), Failure> {

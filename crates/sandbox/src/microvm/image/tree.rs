@@ -61,7 +61,7 @@ impl Tree {
         }
         for shown in &view.trees {
             let mut walk = Walk { tree: &mut tree, shown: &shown.path, owner: None, is_system: shown.access == Access::System };
-            walk.from_the_top()?;
+            walk.take_the_top()?;
         }
         for (path, text) in sys::etc(&Network::None) {
             tree.put(Path::new(path), FileType::RegularFile, 0o644, text.into_bytes())?;
@@ -139,7 +139,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn from_the_top(&mut self) -> Result<(), Error> {
+    fn take_the_top(&mut self) -> Result<(), Error> {
         let cannot = |errno: Errno| Error::io(format_args!("{} cannot be shown", self.shown.display()), &errno.into());
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let place = openat2(CWD, self.shown, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(cannot)?;
