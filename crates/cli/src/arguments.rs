@@ -119,6 +119,8 @@ pub(crate) enum Command {
     Logs(LogsArguments),
     /// Look for what keeps Sallyport from working here, and say how to get it
     Doctor(DoctorArguments),
+    /// Make what `sandbox = "microvm"` needs
+    Microvm(MicrovmArguments),
     /// Write a completion script for a shell
     Completions(CompletionsArguments),
 }
@@ -154,6 +156,47 @@ pub(crate) struct ToolsArguments {
     pub(crate) filter: Option<String>,
 
     /// Print the tools as JSON, with their schemas
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const PREPARE_EXAMPLES: &str = "\
+Examples:
+  sallyport microvm prepare              with Debian's kernel for virtual machines, fetched by apt; needs no root
+  sallyport microvm prepare --kernel /boot/vmlinuz-6.12 --modules /lib/modules/6.12";
+
+#[derive(Debug, Args)]
+pub(crate) struct MicrovmArguments {
+    #[command(subcommand)]
+    pub(crate) command: MicrovmCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MicrovmCommand {
+    /// Unpack a kernel and its drivers, once for all servers
+    #[command(after_help = PREPARE_EXAMPLES)]
+    Prepare(PrepareArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PrepareArguments {
+    /// A folder into which a kernel's package was unpacked, with `boot` and `lib/modules` in it
+    #[arg(long, value_name = "FOLDER", conflicts_with = "kernel")]
+    pub(crate) from: Option<PathBuf>,
+
+    /// The kernel, an ELF file or a bzImage
+    #[arg(long, value_name = "FILE", requires = "modules")]
+    pub(crate) kernel: Option<PathBuf>,
+
+    /// The folder with the kernel's modules
+    #[arg(long, value_name = "FOLDER", requires = "kernel")]
+    pub(crate) modules: Option<PathBuf>,
+
+    /// Where to, instead of your own cache: a server names it as `sandbox = { microvm = { guest = "FOLDER" } }`
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) into: Option<PathBuf>,
+
+    /// Print what was prepared as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

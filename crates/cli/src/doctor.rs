@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Fa
         return apparmor::print();
     }
     let plan = config::load(&global.invocation()?);
-    let boundaries = Boundaries::probe()?;
+    let boundaries = Boundaries::probe(plan.as_ref().ok())?;
     let mut findings = vec![configuration(&plan)];
     findings.extend(boundaries.findings());
     findings.extend(PROGRAMS.iter().map(program));

@@ -13,6 +13,8 @@ mod doctor;
 mod import;
 mod list;
 mod logs;
+#[cfg(target_os = "linux")]
+mod microvm;
 mod output;
 mod pages;
 mod project_file;
@@ -52,6 +54,10 @@ fn main() -> ExitCode {
         Command::Connect(arguments) => connect::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
+        #[cfg(target_os = "linux")]
+        Command::Microvm(arguments) => microvm::run(&arguments),
+        #[cfg(not(target_os = "linux"))]
+        Command::Microvm(_) => Err(output::Failure::new("microVMs are made on linux")),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match done {

@@ -128,6 +128,18 @@ impl Selection {
         self.floor
     }
 
+    /// Whether the program gets a virtual machine, which takes its time to boot and neither writes to the host nor reaches a network.
+    #[must_use]
+    pub fn is_machine(&self) -> bool {
+        matches!(self.named, Some(BackendConfig::Microvm(_)))
+    }
+
+    /// Where packages for the program are installed: an installation writes and needs the network.
+    #[must_use]
+    pub fn for_installing(&self) -> Self {
+        if self.is_machine() { Self::default() } else { self.clone() }
+    }
+
     /// Makes the back-end.
     ///
     /// # Errors
@@ -219,7 +231,7 @@ mod tests {
     #[test]
     fn a_misspelt_name_lists_the_others() {
         let error = parse("\"so\"").unwrap_err().to_string();
-        assert!(error.contains("unknown variant `so`, expected one of `os`, `landlock`, `none`"), "{error}");
+        assert!(error.contains("unknown variant `so`, expected one of `os`, `landlock`, `microvm`, `none`"), "{error}");
         let error = parse("{\"os\": {\"colour\": 1}}").unwrap_err().to_string();
         assert!(error.contains("unknown field `colour`"), "{error}");
     }

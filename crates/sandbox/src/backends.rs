@@ -11,6 +11,9 @@ sallyport_registry::registry! {
         /// Landlock, seccomp and limits without namespaces, for machines that refuse those. The host's processes and the names of its
         /// files can be seen; `network` cannot be named.
         landlock => Landlock,
+        /// A virtual machine with a kernel of its own, in which the program sees what `os` would show it, as it was at the start. Needs QEMU, and
+        /// `sallyport microvm prepare` once.
+        microvm => Microvm,
         /// No boundary at all: the program can do whatever the gateway's user can.
         none => None,
     }

@@ -174,6 +174,12 @@ impl<State> Instance<State> {
         self.body.process.pid()
     }
 
+    /// What the back-end can do with it, for a back-end round this one.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn process(&self) -> &Arc<dyn Process> {
+        &self.body.process
+    }
+
     /// Waits for the end: of the program and of everything it has started.
     pub fn wait(&self) -> impl Future<Output = Exit> + Send + use<State> {
         let mut end = self.body.end.clone();

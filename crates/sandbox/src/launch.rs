@@ -120,6 +120,7 @@ fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>, namesp
                 view,
                 network: policy::Network::of(&profile.network),
                 limits: profile.limits.clone(),
+                devices: program.devices.iter().map(|name| (*name).to_owned()).collect(),
                 unprivileged: unprivileged_id(&program.name),
                 namespaces,
                 filters: seccomp::filters(&seccomp::Choice::of(profile, namespaces))

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
+    /// A virtual machine with a kernel of its own; the other layers are round its monitor.
+    Machine,
     /// The sandbox dies with the gateway.
     Lifetime,
     /// A gateway run by root gives up root's uid before anything else.
@@ -46,6 +48,7 @@ impl Layer {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Machine => "machine",
             Self::Lifetime => "lifetime",
             Self::UidDrop => "uid drop",
             Self::IdMappedRoots => "id-mapped roots",
@@ -91,6 +94,14 @@ pub struct Layers {
 impl Layers {
     pub(crate) fn new(boundary: &str) -> Self {
         Self { boundary: boundary.to_owned(), layers: BTreeMap::new() }
+    }
+
+    /// The same layers, round the monitor of a machine.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn round_a_machine(&self, machine: impl Into<String>) -> Self {
+        let mut layers = Self { boundary: "microvm".to_owned(), layers: self.layers.clone() };
+        layers.in_force(Layer::Machine, machine);
+        layers
     }
 
     pub(crate) fn in_force(&mut self, layer: Layer, detail: impl Into<String>) {

@@ -27,6 +27,8 @@ mod cure;
 #[cfg(target_os = "linux")]
 mod launch;
 #[cfg(target_os = "linux")]
+pub mod microvm;
+#[cfg(target_os = "linux")]
 mod policy;
 #[cfg(target_os = "linux")]
 mod stderr_log;

@@ -95,12 +95,22 @@ pub struct Program {
     pub cwd: Option<PathBuf>,
     /// The file that takes its stderr; bounded and rotated to `FILE.1`. Without it only the last lines are kept, in memory.
     pub log: Option<PathBuf>,
+    /// Names of devices in `/dev` beside those that every program has. For the monitor of a machine alone.
+    pub(crate) devices: Vec<&'static str>,
 }
 
 impl Program {
     /// A program without arguments, variables, folder and log.
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
-        Self { name: name.into(), command: command.into(), args: Vec::new(), env: BTreeMap::new(), cwd: None, log: None }
+        Self {
+            name: name.into(),
+            command: command.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: None,
+            log: None,
+            devices: Vec::new(),
+        }
     }
 }
 

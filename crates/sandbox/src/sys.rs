@@ -24,6 +24,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 pub(crate) use raw::page_out;
+pub(crate) use root::etc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 

@@ -1,7 +1,7 @@
 //! Which boundaries can be built here, and which one each program gets.
 
 use sallyport_gateway::plan::{Plan, ServerPlan, Source, StdioPlan};
-use sallyport_sandbox::backends::{landlock, os};
+use sallyport_sandbox::backends::{landlock, microvm, os};
 use sallyport_sandbox::{BackendConfig, Host, Isolation, Network, Report, Selection};
 
 use super::{Finding, finding};
@@ -12,24 +12,45 @@ use crate::{start, view};
 pub(super) struct Boundaries {
     os: Report,
     landlock: Report,
+    /// Those that servers name beside these two, and the machine, which can be prepared.
+    named: Vec<(Selection, Report)>,
 }
 
 impl Boundaries {
     /// Starts one in each.
-    pub(super) fn probe() -> Result<Self, Failure> {
+    pub(super) fn probe(plan: Option<&Plan>) -> Result<Self, Failure> {
         let runtime = start::runtime()?;
-        let probe = |config: BackendConfig| -> Result<Report, Failure> {
-            let backend = Selection::from(config).build(&Host::this_binary()).map_err(|error| Failure::new(error.to_string()))?;
+        let probe = |selection: &Selection| -> Result<Report, Failure> {
+            let backend = selection.build(&Host::this_binary()).map_err(|error| Failure::new(error.to_string()))?;
             Ok(runtime.block_on(backend.probe()))
         };
+        let mut named: Vec<Selection> = Vec::new();
+        for selection in programs(plan).map(|program| &program.sandbox).filter(|selection| is_probed_by_name(selection)) {
+            if !named.contains(selection) {
+                named.push(selection.clone());
+            }
+        }
+        if !named.iter().any(Selection::is_machine) {
+            named.push(BackendConfig::Microvm(microvm::Config::default()).into());
+        }
+        let probed = |selection: Selection| probe(&selection).map(|report| (selection, report));
         Ok(Self {
-            os: probe(BackendConfig::Os(os::Config::default()))?,
-            landlock: probe(BackendConfig::Landlock(landlock::Config::default()))?,
+            os: probe(&BackendConfig::Os(os::Config::default()).into())?,
+            landlock: probe(&BackendConfig::Landlock(landlock::Config::default()).into())?,
+            named: named.into_iter().map(probed).collect::<Result<_, _>>()?,
         })
     }
 
-    /// Everything about `os`; about `landlock` whether it works, and where it is needed, what else it is.
+    /// Everything about `os` and what servers name; about `landlock` whether it works, and where it is needed, what else it is.
     pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.own_findings();
+        for (selection, report) in &self.named {
+            findings.extend(report.findings.iter().map(|found| from_probe(selection.name(), found)));
+        }
+        findings
+    }
+
+    fn own_findings(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self.os.findings.iter().map(|found| from_probe("sandbox", found)).collect();
         if self.os.works && self.landlock.works {
             let detail = "works too; used only where namespaces are refused and `min_isolation` allows it";
@@ -46,10 +67,9 @@ impl Boundaries {
 
     /// Whether every program of the configuration can be started; without a configuration, whether one as it comes could.
     pub(super) fn suffice(&self, plan: Option<&Plan>) -> bool {
-        let programs: Vec<&StdioPlan> = plan.iter().flat_map(|plan| plan.servers.values()).filter_map(program).collect();
-        match programs.is_empty() {
-            true => self.os.works,
-            false => programs.into_iter().all(|program| !matches!(self.gets(program), Gets::Nothing)),
+        match programs(plan).next() {
+            None => self.os.works,
+            Some(_) => programs(plan).all(|program| !matches!(self.gets(program), Gets::Nothing)),
         }
     }
 
@@ -82,8 +102,11 @@ impl Boundaries {
         }
     }
 
-    /// What a program gets; back-ends that are not probed here are taken at their word.
+    /// What a program gets.
     fn gets(&self, program: &StdioPlan) -> Gets {
+        if let Some((_, report)) = self.named.iter().find(|(selection, _)| *selection == program.sandbox) {
+            return if report.works { Gets::Whole } else { Gets::Nothing };
+        }
         let landlock = self.landlock.works && !matches!(program.network, Network::Only(_));
         let selection = &program.sandbox;
         match (selection.isolation(), selection.is_auto()) {
@@ -120,6 +143,15 @@ enum Gets {
     /// The step down.
     Landlock,
     Nothing,
+}
+
+fn programs(plan: Option<&Plan>) -> impl Iterator<Item = &StdioPlan> {
+    plan.into_iter().flat_map(|plan| plan.servers.values()).filter_map(program)
+}
+
+/// Whether a back-end is there only for those that name it.
+fn is_probed_by_name(selection: &Selection) -> bool {
+    !selection.is_auto() && !matches!(selection.name(), "os" | "landlock" | "none")
 }
 
 fn program(server: &ServerPlan) -> Option<&StdioPlan> {

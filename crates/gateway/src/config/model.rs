@@ -104,7 +104,7 @@ pub struct ServerConfig {
     /// program does not see that, the first folder that it may write or read.
     pub cwd: Option<String>,
 
-    /// The boundary around the program: `auto`, `os`, `landlock`, `none`, or a back-end with its settings. Default: `auto`, which is `os`,
+    /// The boundary around the program: `auto`, `os`, `landlock`, `microvm`, `none`, or a back-end with its settings. Default: `auto`, which is `os`,
     /// or `landlock` where the machine refuses namespaces and `min_isolation` says that this is enough; where none works the server does
     /// not start. `none` gives the program everything the gateway may do, and is shown wherever the server is.
     pub sandbox: Selection,
@@ -223,7 +223,7 @@ pub struct StandbyTimesConfig {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutsConfig {
-    /// Start or connect, handshake included. Default: `10s`; a slow Node server needs about one.
+    /// Start or connect, handshake included. Default: `10s`; a slow Node server needs about one. `60s` in a microVM, which boots first.
     pub connect: Option<String>,
 
     /// One page of a list. Default: `10s`; past it the last good list is served, marked stale.

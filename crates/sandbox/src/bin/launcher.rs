@@ -3,7 +3,8 @@
 //!
 //! Options: `--read PATH`, `--write PATH`, `--network none|host|DESTINATION` (again for each further destination), `--resolve
 //! NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
-//! `--sandbox auto|os|landlock|none`, `--min-isolation none|landlock|os`, `--seccomp +GROUP|-GROUP`, `--env NAME=VALUE`, `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
+//! `--sandbox NAME` (or a JSON table), `--min-isolation none|landlock|os`, `--seccomp +GROUP|-GROUP`, `--env NAME=VALUE`,
+//! `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
 //! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--packages FOLDER` (a command that would install a
 //! package is installed there first).
 #![forbid(unsafe_code)]
@@ -176,7 +177,7 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
             trial.names.0.insert(Name::new(name).ok_or("not a name")?, addresses);
         }
         "--connections" => trial.connections = Some(File::create(value)?),
-        "--sandbox" => trial.selection = serde_json::from_value(value.into())?,
+        "--sandbox" => trial.selection = serde_json::from_str(&value).or_else(|_| serde_json::from_value(value.into()))?,
         "--min-isolation" => trial.floor = serde_json::from_value(value.into())?,
         "--seccomp" => trial.profile.seccomp = SystemCalls::parse(&value.split(',').collect::<Vec<_>>())?,
         "--cwd" => program.cwd = Some(value.into()),

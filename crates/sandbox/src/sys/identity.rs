@@ -124,7 +124,9 @@ fn open_map(child: Pid, line: &mut File, owner: (u32, u32), shown_as: u32) -> Re
     line.read_exact(&mut refusal).step(LAYER, "hear of the id map's namespace")?;
     match i32::from_ne_bytes(refusal) {
         0 => {}
-        errno => return Err(failure(Layer::UserNamespace, "make a user namespace for the owners of roots", Errno::from_raw_os_error(errno))),
+        errno => {
+            return Err(failure(Layer::UserNamespace, "make a user namespace for the owners of roots", Errno::from_raw_os_error(errno)));
+        }
     }
     write_file(&format!("{folder}/uid_map"), &format!("{} {shown_as} 1", owner.0)).step(LAYER, "map the owner's uid")?;
     write_file(&format!("{folder}/gid_map"), &format!("{} {shown_as} 1", owner.1)).step(LAYER, "map the owner's gid")?;

@@ -93,6 +93,11 @@ fn grant(mut ruleset: RulesetCreated, abi: ABI, confinement: &Confinement) -> Re
     for device in DEVICES {
         ruleset = allow(ruleset, &Path::new("/dev").join(device), AccessFs::ReadFile | AccessFs::WriteFile)?;
     }
+    // What these are for is asked of them by ioctl.
+    let used = (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev) & AccessFs::from_all(abi);
+    for device in &confinement.devices {
+        ruleset = allow(ruleset, &Path::new("/dev").join(device), used)?;
+    }
     Ok(ruleset)
 }
 

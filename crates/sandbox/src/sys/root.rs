@@ -37,7 +37,7 @@ const TEMPORARY_INODES: &str = "nr_inodes=16k,mode=1777";
 
 /// Builds the root and enters it.
 pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
-    let devices = open_devices()?;
+    let devices = open_devices(confinement)?;
     let everything = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", everything).step(Layer::Root, "make mounts private")?;
     umask(Mode::from_raw_mode(0o022));
@@ -58,15 +58,21 @@ pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mu
     Ok(())
 }
 
-fn open_devices() -> Result<Vec<(&'static str, OwnedFd)>, Failure> {
+fn open_devices(confinement: &Confinement) -> Result<Vec<(&str, OwnedFd)>, Failure> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let attributes = MountAttributes { set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC, id_map: None };
-    let open = |name: &&'static str| {
+    let open = |name| {
         let device = open_tree(CWD, format!("/dev/{name}"), flags)?;
         mount_setattr(device.as_fd(), &attributes, false)?;
-        Ok((*name, device))
+        Ok((name, device))
     };
-    DEVICES.iter().map(open).collect::<Result<_, Errno>>().step(Layer::Root, "open the devices")
+    DEVICES
+        .iter()
+        .copied()
+        .chain(confinement.devices.iter().map(String::as_str))
+        .map(open)
+        .collect::<Result<_, Errno>>()
+        .step(Layer::Root, "open the devices")
 }
 
 fn stage() -> Result<(), Failure> {
@@ -97,19 +103,22 @@ fn skeleton(confinement: &Confinement) -> Result<(), Failure> {
     own_etc(&confinement.network).step(Layer::Root, "write /etc")
 }
 
-/// One user, one host, and names from the files or, with a way out, from the gateway.
-fn own_etc(network: &Network) -> std::io::Result<()> {
-    let passwd = format!("mcp:x:{INSIDE}:{INSIDE}:mcp:/tmp:/bin/sh\n");
-    let group = format!("mcp:x:{INSIDE}:\n");
-    let resolv_conf = format!("nameserver {}\noptions timeout:2 attempts:2\n", synthetic::GATEWAY);
-    let resolv_conf = matches!(network, Network::Only(_)).then_some(("etc/resolv.conf", resolv_conf.as_str()));
-    let files = [
-        ("etc/passwd", passwd.as_str()),
-        ("etc/group", group.as_str()),
-        ("etc/hosts", "127.0.0.1 localhost mcp\n::1 localhost\n"),
-        ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+/// The files of `/etc` that every sandbox has of its own: one user, one host, and names from the files or, with a way out, from the gateway.
+pub(crate) fn etc(network: &Network) -> Vec<(&'static str, String)> {
+    let mut files = vec![
+        ("etc/passwd", format!("mcp:x:{INSIDE}:{INSIDE}:mcp:/tmp:/bin/sh\n")),
+        ("etc/group", format!("mcp:x:{INSIDE}:\n")),
+        ("etc/hosts", "127.0.0.1 localhost mcp\n::1 localhost\n".to_owned()),
+        ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
     ];
-    for (path, text) in files.into_iter().chain(resolv_conf) {
+    if matches!(network, Network::Only(_)) {
+        files.push(("etc/resolv.conf", format!("nameserver {}\noptions timeout:2 attempts:2\n", synthetic::GATEWAY)));
+    }
+    files
+}
+
+fn own_etc(network: &Network) -> std::io::Result<()> {
+    for (path, text) in etc(network) {
         match File::create_new(path) {
             Ok(mut file) => file.write_all(text.as_bytes())?,
             // The host's own file of that name is a link that is shown.

@@ -13,6 +13,8 @@ use crate::plan::{ServerPlan, Source, Timeouts};
 
 /// How long starting or connecting may take: a Node server needs about a second, a busy machine several.
 const CONNECT: Duration = Duration::from_secs(10);
+/// The same for a machine: its kernel boots first, and where the processor is emulated a Node server starts ten times as slowly.
+const CONNECT_MACHINE: Duration = Duration::from_secs(60);
 /// How long one page of a list may take: past it the last good list is served.
 const LIST: Duration = Duration::from_secs(10);
 /// How long a call may take without progress: what the public SDKs wait by default.
@@ -28,7 +30,8 @@ pub(super) fn check(name: &str, config: ServerConfig, context: &Context<'_>, rep
     let path = join("servers", name);
     warn_if_closed(&path, &config, report);
     let retry = patterns(&join(&path, "retry"), &config.retry, report);
-    let timeouts = timeouts(&join(&path, "timeouts"), &config.timeouts, report);
+    let connect = if config.sandbox.is_machine() { CONNECT_MACHINE } else { CONNECT };
+    let timeouts = timeouts(&join(&path, "timeouts"), &config.timeouts, connect, report);
     let is_built_in = config.builtin.is_some();
     let source = source(&path, &config, context, report)?;
     Some(ServerPlan {
@@ -121,7 +124,7 @@ fn warn_if_closed(path: &str, config: &ServerConfig, report: &mut Report) {
     }
 }
 
-fn timeouts(path: &str, config: &TimeoutsConfig, report: &mut Report) -> Timeouts {
+fn timeouts(path: &str, config: &TimeoutsConfig, connect: Duration, report: &mut Report) -> Timeouts {
     let mut read = |key: &str, text: &Option<String>, default: Duration| {
         let parsed = text.as_deref().map_or(Ok(default), duration::parse).map_err(|problem| {
             Diagnostic::new(join(path, key), format!("the duration cannot be used: {problem}"))
@@ -129,7 +132,7 @@ fn timeouts(path: &str, config: &TimeoutsConfig, report: &mut Report) -> Timeout
         });
         report.take(parsed).unwrap_or(default)
     };
-    let connect = read("connect", &config.connect, CONNECT);
+    let connect = read("connect", &config.connect, connect);
     let list = read("list", &config.list, LIST);
     let call = read("call", &config.call, CALL);
     // Whoever allows a longer call than usual means it: the maximum follows unless it is given too.

@@ -31,6 +31,7 @@ pub(super) fn check(
     let read = default_roots(path, config, read, context, report);
     let network = network(&join(path, "network"), &config.network, report);
     warn_of_openings(path, config, &write, context, report);
+    refuse_beyond_a_machine(path, config, report);
     let program = program?;
     check_installation(&command_path, &program, &arguments, report);
     Some(StdioPlan {
@@ -151,6 +152,25 @@ fn check_installation(path: &str, program: &str, arguments: &[Template], report:
             Some(hint) => diagnostic.hint(hint),
             None => diagnostic,
         });
+    }
+}
+
+/// A machine sees the host's files and changes none, and has no network: told here, and not only when it is started.
+fn refuse_beyond_a_machine(path: &str, config: &ServerConfig, report: &mut Report) {
+    if !config.sandbox.is_machine() {
+        return;
+    }
+    if !config.write.is_empty() {
+        let message = "a program in a microVM sees the host's files as they were when it started, and changes none";
+        report.error(
+            Diagnostic::new(join(path, "write"), message).hint("name the folders in `read`, or use `sandbox = \"os\"` for this server"),
+        );
+    }
+    if !config.network.is_empty() {
+        report.error(
+            Diagnostic::new(join(path, "network"), "a program in a microVM has no network so far")
+                .hint("remove it, or use `sandbox = \"os\"` for this server"),
+        );
     }
 }
 

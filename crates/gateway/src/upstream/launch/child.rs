@@ -83,7 +83,8 @@ impl ToChild {
     async fn launch(&self, doing: Doing<'_>) -> Result<(Instance<Running>, Option<String>), Outage> {
         let backend = self.plan.sandbox.build(&self.surroundings.host).map_err(|error| refused(&error))?;
         let (mut profile, mut program) = (self.profile()?, self.program()?);
-        let missing = self.install(&*backend, &mut profile, &mut program, doing).await?;
+        let installing = self.plan.sandbox.for_installing().build(&self.surroundings.host).map_err(|error| refused(&error))?;
+        let missing = self.install(&*installing, &mut profile, &mut program, doing).await?;
         let instance = timeout(self.connect, backend.launch(&profile, &program)).await;
         let late = |_| Outage::new(format!("its sandbox was not there within {:?}", self.connect));
         let instance = instance.map_err(late)?.map_err(|error| refused(&error))?;

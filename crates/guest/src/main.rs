@@ -1,0 +1,26 @@
+//! PID 1 of a microVM: mounts what the gateway shows, starts one program as an unprivileged user, carries its stdio over virtio ports, and
+//! tells how it ended. The machine ends with it.
+#![forbid(unsafe_code)]
+
+#[cfg(target_os = "linux")]
+mod control;
+#[cfg(target_os = "linux")]
+mod machine;
+#[cfg(target_os = "linux")]
+mod port;
+#[cfg(target_os = "linux")]
+mod program;
+#[cfg(target_os = "linux")]
+mod step;
+
+/// Whatever happens, the machine ends: a kernel without its PID 1 stops.
+#[cfg(target_os = "linux")]
+fn main() {
+    if let Ok(mut control) = machine::boot() {
+        let failed = program::run(&mut control);
+        control.tell(&failed);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}

@@ -1,0 +1,117 @@
+//! A virtual machine with a kernel of its own. What a hostile program would have to break is that kernel, then the monitor, then the sandbox
+//! round the monitor.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::backend::{Backend, Host, Pending};
+use crate::error::Error;
+use crate::instance::{Instance, Running};
+use crate::probe::{Finding, Report};
+use crate::profile::{Profile, Program};
+
+/// How machines are made.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Memory of the machine, in MiB: 64 to 65536. It holds the kernel, the program, its `/tmp` and what was read from files; what was never
+    /// used takes none of the host's. `limits.memory_mb` is the limit of each process in it. Default: 512, enough for a Node server.
+    #[schemars(range(min = 64, max = 65536))]
+    pub memory_mb: u32,
+
+    /// `auto`: the processor itself (`kvm`) where a boot shows that it works, else an emulated one, on which programs run some ten times as
+    /// slowly. `kvm`: that or nothing. `emulation`: never kvm. Default: `auto`.
+    pub accel: Acceleration,
+
+    /// The folder that `sallyport microvm prepare --into` made. Default: the one it makes without `--into`.
+    pub guest: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { memory_mb: 512, accel: Acceleration::Auto, guest: None }
+    }
+}
+
+/// What runs a machine's instructions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Acceleration {
+    /// The processor itself where a boot shows that it works.
+    #[default]
+    Auto,
+    /// The processor itself, or nothing.
+    Kvm,
+    /// An emulated processor.
+    Emulation,
+}
+
+/// Room for a kernel; what a machine can address.
+const MEMORY_MB: std::ops::RangeInclusive<u32> = 64..=65536;
+
+/// The back-end.
+#[derive(Debug)]
+pub struct Microvm {
+    host: Host,
+    config: Config,
+}
+
+/// Makes the back-end.
+///
+/// # Errors
+/// When the memory is out of bounds, or the guest's folder is not an absolute path. Whether machines can be made only a launch can tell.
+pub fn build(config: Config, host: &Host) -> Result<Microvm, Error> {
+    if !MEMORY_MB.contains(&config.memory_mb) {
+        return Err(Error::new(format!("memory_mb = {} is out of bounds", config.memory_mb)).with_hint("give 64 to 65536"));
+    }
+    if let Some(guest) = config.guest.as_ref().filter(|guest| !guest.is_absolute()) {
+        return Err(Error::new(format!("guest {} is not an absolute path", guest.display())));
+    }
+    Ok(Microvm { host: host.clone(), config })
+}
+
+#[cfg(target_os = "linux")]
+impl Backend for Microvm {
+    fn name(&self) -> &'static str {
+        "microvm"
+    }
+
+    fn probe(&self) -> Pending<'_, Report> {
+        Box::pin(async {
+            let mut trial = Program::new("trial", "/bin/true");
+            trial.cwd = Some("/tmp".into());
+            let started = crate::microvm::launch(&self.host, &self.config, &Profile::default(), &trial).await;
+            let (works, detail, cure) = match started {
+                Ok(instance) => {
+                    let layers = instance.in_force().to_string();
+                    let exit = instance.wait().await;
+                    (exit.is_success(), format!("{layers}: a trial program {exit}"), None)
+                }
+                Err(error) => (false, error.to_string(), error.hint().map(str::to_owned)),
+            };
+            let cost = (!works).then(|| "sandbox = \"microvm\" does not work".to_owned());
+            Report::single(works, Finding { subject: "microvm".to_owned(), in_force: works, detail, cost, cure })
+        })
+    }
+
+    fn launch<'a>(&'a self, profile: &'a Profile, program: &'a Program) -> Pending<'a, Result<Instance<Running>, Error>> {
+        Box::pin(crate::microvm::launch(&self.host, &self.config, profile, program))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Backend for Microvm {
+    fn name(&self) -> &'static str {
+        "microvm"
+    }
+
+    fn probe(&self) -> Pending<'_, Report> {
+        Box::pin(async { super::none::unsupported_report() })
+    }
+
+    fn launch<'a>(&'a self, _profile: &'a Profile, program: &'a Program) -> Pending<'a, Result<Instance<Running>, Error>> {
+        Box::pin(async { Err(super::none::unsupported(&program.name)) })
+    }
+}

@@ -1,0 +1,64 @@
+//! The back-end `microvm`: the program runs in a virtual machine with a kernel of its own, and the machine's monitor (QEMU) in the sandbox of
+//! the operating system.
+//!
+//! What the profile shows is laid out as a read-only disk whose blocks are the host's own files ([`image`], [`disk`]); the machine starts
+//! from a kernel that was prepared once ([`prepare`](mod@prepare)) and from our own init, crate `guest`. Its stdin and stdout are one virtio
+//! port, byte for byte; everything else that is said between the gateway and the guest are records on another one ([`control`]).
+//!
+//! Both the guest and the monitor are taken for hostile: whatever is read from them is bounded, every start has a deadline, and the end of
+//! either is a kill.
+
+mod accelerator;
+mod control;
+mod disk;
+mod image;
+mod initramfs;
+mod kernel;
+mod launch;
+mod prepare;
+mod process;
+mod qemu;
+mod room;
+mod stdio;
+mod vmm;
+
+use std::path::{Path, PathBuf};
+
+use sallyport_telemetry::state_folder::Folders;
+
+use crate::error::Error;
+
+pub use prepare::{Prepared, Source, prepare, prepared};
+
+pub(crate) use launch::launch;
+
+/// The init, linked statically; empty where it could not be built.
+static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sallyport-guest"));
+
+/// Where machines have their files: what was prepared, and a folder for each that is starting.
+///
+/// # Errors
+/// When the user's folders are not known.
+pub fn folder() -> Result<PathBuf, Error> {
+    let folders = Folders::of_user().map_err(|error| Error::new(error.to_string()).with_hint(error.hint()))?;
+    Ok(folders.cache.join("microvm"))
+}
+
+/// What `sallyport microvm prepare` makes, in the folder of machines.
+#[must_use]
+pub fn prepared_in(folder: &Path) -> PathBuf {
+    folder.join("guest")
+}
+
+/// A folder for each machine that is starting.
+fn machines_run() -> Result<PathBuf, Error> {
+    Ok(folder()?.join("run"))
+}
+
+fn embedded_init() -> Result<&'static [u8], Error> {
+    match INIT {
+        [] => Err(Error::new("this build of sallyport has no init for microVMs")
+            .with_hint("build it on x86-64 linux where cargo can link glibc statically (Debian: libc6-dev, Fedora: glibc-static)")),
+        init => Ok(init),
+    }
+}

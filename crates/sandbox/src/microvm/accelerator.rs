@@ -1,0 +1,104 @@
+//! What runs a machine's instructions. That `/dev/kvm` is there proves nothing: inside some virtual machines it is there and no kernel boots
+//! with it, or the boot never ends. So one is booted with it, once, and what came of it is remembered.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::time::timeout;
+
+use super::launch::{Guest, around, boot, monitor};
+use super::prepare::hexadecimal;
+use super::qemu::{PROGRAM, Qemu};
+use super::room::Room;
+use super::vmm::{Accelerator, Shape};
+use super::{image::Image, machines_run};
+use crate::backend::Host;
+use crate::backends::microvm::Acceleration;
+use crate::error::Error;
+use crate::policy::View;
+use crate::profile::Profile;
+
+/// A kernel boots with the processor's help within half a second; on a busy machine within a few.
+const PROOF_LIMIT: Duration = Duration::from_secs(5);
+
+/// Of the machine that proves it.
+const PROOF_MEMORY_MB: u32 = 128;
+
+const DEVICE: &str = "/dev/kvm";
+
+/// The file with the verdict, in the folder of machines.
+const VERDICT: &str = "kvm.json";
+
+/// What a boot showed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Verdict {
+    /// Everything that it depends on.
+    about: String,
+    /// Why it does not work, if it does not.
+    problem: Option<String>,
+}
+
+/// The accelerator, and why it is not the processor itself.
+pub(super) async fn choose(host: &Host, wanted: Acceleration, guest: &Guest) -> Result<(Accelerator, String), Error> {
+    let emulated = |why: &str| Ok((Accelerator::Emulation, format!("emulated processor: {why}")));
+    if wanted == Acceleration::Emulation {
+        return emulated("the configuration says so");
+    }
+    match (problem(host, guest).await?, wanted) {
+        (None, _) => Ok((Accelerator::Kvm, "kvm".to_owned())),
+        (Some(problem), Acceleration::Kvm) => Err(Error::new(format!("kvm does not work here: {problem}"))
+            .with_hint("write `accel = \"auto\"`: without kvm the processor is emulated, and programs run some ten times as slowly")),
+        (Some(problem), _) => emulated(&problem),
+    }
+}
+
+/// Why KVM cannot be used, if it cannot.
+async fn problem(host: &Host, guest: &Guest) -> Result<Option<String>, Error> {
+    if !Path::new(DEVICE).exists() {
+        return Ok(Some(format!("there is no {DEVICE}")));
+    }
+    let (file, about) = (super::folder()?.join(VERDICT), about(guest));
+    let known = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Verdict>(&bytes).ok());
+    if let Some(verdict) = known.filter(|verdict| verdict.about == about) {
+        return Ok(verdict.problem);
+    }
+    let verdict = Verdict { about, problem: proof(host, guest).await.err() };
+    // If it is not remembered, it is found out again.
+    let _unwritten = serde_json::to_vec(&verdict).map(|bytes| fs::write(&file, bytes));
+    Ok(verdict.problem)
+}
+
+/// This boot of this kernel, the monitor, the guest, and who asks.
+fn about(guest: &Guest) -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let monitor = std::env::split_paths(&paths).find_map(|folder| fs::metadata(folder.join(PROGRAM)).ok());
+    let monitor = monitor.map(|found| (found.len(), found.modified().ok()));
+    let device = fs::metadata(DEVICE).map(|found| found.permissions()).ok();
+    let user = rustix::process::geteuid().as_raw();
+    let all = format!("{boot} {monitor:?} {device:?} {user} {}", guest.initramfs.display());
+    hexadecimal(&Sha256::digest(all))
+}
+
+/// Boots a machine to its first word, and ends it.
+async fn proof(host: &Host, guest: &Guest) -> Result<(), String> {
+    let told = |error: Error| error.to_string();
+    let room = Room::new(&machines_run().map_err(told)?, PROOF_MEMORY_MB).map_err(told)?;
+    let shape = Shape { guest: guest.clone(), memory_mb: PROOF_MEMORY_MB, accelerator: Accelerator::Kvm };
+    let program = monitor(&Qemu, &shape, &room, "kvm");
+    let instance = crate::launch::launch(host, &program, Some(&around(&shape, &room, &Profile::default()))).await.map_err(told)?;
+    let image = Image::of(&View::default()).map_err(told)?;
+    let booted = timeout(PROOF_LIMIT, boot(&instance, room, image)).await;
+    instance.kill();
+    instance.wait().await;
+    // The monitor knows better than who waits for it.
+    let last_words = instance.stderr_tail().pop();
+    match booted {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(last_words.unwrap_or_else(|| error.to_string())),
+        Err(_) => Err(last_words.unwrap_or_else(|| format!("a kernel did not boot with it within {PROOF_LIMIT:?}"))),
+    }
+}

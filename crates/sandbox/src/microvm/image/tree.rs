@@ -1,0 +1,228 @@
+//! What is on the disk: the visible trees of the host at their own paths, and the few files and folders that every sandbox has.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat, statat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::error::Error;
+use crate::policy::{Access, Network, View};
+use crate::sys;
+
+/// Files, folders and links of one disk: a developer's machine with everything on it has half of that. Each takes some hundred bytes of
+/// the gateway's memory.
+const MOST: usize = 1_000_000;
+
+/// Folders in each other.
+const DEEPEST: usize = 128;
+
+/// The one user inside.
+const INSIDE: u32 = 1000;
+
+pub(super) struct Tree {
+    /// The root first; each folder before what is in it.
+    pub(super) nodes: Vec<Node>,
+}
+
+pub(super) struct Node {
+    pub(super) name: Box<[u8]>,
+    pub(super) parent: usize,
+    /// Kind and permissions, as `stat` has them.
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// Seconds and nanoseconds: Python looks whether its compiled files are older than their sources.
+    pub(super) modified: (u64, u32),
+    pub(super) content: Content,
+}
+
+pub(super) enum Content {
+    /// Positions of what is in it.
+    Folder(Vec<usize>),
+    /// A link's target, or the text of a file that the host does not have.
+    Text(Vec<u8>),
+    File {
+        size: u64,
+        identity: (u64, u64),
+    },
+}
+
+impl Tree {
+    pub(super) fn of(view: &View) -> Result<Self, Error> {
+        let mut tree = Self { nodes: vec![folder_node(b"", 0)] };
+        for place in ["dev", "proc", "tmp", "etc", "run"] {
+            tree.folder(Path::new(place))?;
+        }
+        for (link, target) in &view.links {
+            tree.put(link, FileType::Symlink, 0o777, target.as_os_str().as_bytes().to_vec())?;
+        }
+        for shown in &view.trees {
+            let mut walk = Walk { tree: &mut tree, shown: &shown.path, owner: None, is_system: shown.access == Access::System };
+            walk.take_the_top()?;
+        }
+        for (path, text) in sys::etc(&Network::None) {
+            tree.put(Path::new(path), FileType::RegularFile, 0o644, text.into_bytes())?;
+        }
+        Ok(tree)
+    }
+
+    /// Where a node stands on the host.
+    pub(super) fn path(&self, mut position: usize) -> PathBuf {
+        let mut names = Vec::new();
+        while let Some(node) = self.nodes.get(position).filter(|_| position != 0) {
+            names.push(&node.name);
+            position = node.parent;
+        }
+        let bytes: Vec<u8> = names.iter().rev().flat_map(|name| [b"/", &***name].concat()).collect();
+        PathBuf::from(std::ffi::OsString::from_vec(bytes))
+    }
+
+    /// A folder and those above it, made where they are missing.
+    fn folder(&mut self, path: &Path) -> Result<usize, Error> {
+        let mut at = 0;
+        for part in path.components() {
+            let Component::Normal(name) = part else { continue };
+            at = match self.find(at, name.as_bytes()) {
+                Some(known) => known,
+                None => self.add(folder_node(name.as_bytes(), at))?,
+            };
+        }
+        Ok(at)
+    }
+
+    /// A link or a file of its own, unless something is there: a link of the host's goes before.
+    fn put(&mut self, path: &Path, kind: FileType, permissions: u32, text: Vec<u8>) -> Result<(), Error> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let parent = self.folder(parent)?;
+        if self.find(parent, name.as_bytes()).is_none() {
+            let mode = kind.as_raw_mode() | permissions;
+            let node = Node { mode, content: Content::Text(text), ..folder_node(name.as_bytes(), parent) };
+            self.add(node)?;
+        }
+        Ok(())
+    }
+
+    fn find(&self, folder: usize, name: &[u8]) -> Option<usize> {
+        let Content::Folder(inside) = &self.nodes.get(folder)?.content else { return None };
+        inside.iter().copied().find(|one| self.nodes.get(*one).is_some_and(|node| *node.name == *name))
+    }
+
+    fn add(&mut self, node: Node) -> Result<usize, Error> {
+        if self.nodes.len() == MOST {
+            return Err(Error::new(format!("a microVM can show {MOST} files and folders at most"))
+                .with_hint("name narrower folders in `read`, or use sandbox = \"os\""));
+        }
+        let (position, parent) = (self.nodes.len(), node.parent);
+        self.nodes.push(node);
+        if let Some(Node { content: Content::Folder(inside), .. }) = self.nodes.get_mut(parent) {
+            inside.push(position);
+        }
+        Ok(position)
+    }
+}
+
+fn folder_node(name: &[u8], parent: usize) -> Node {
+    let mode = FileType::Directory.as_raw_mode() | 0o755;
+    Node { name: name.into(), parent, mode, uid: 0, gid: 0, modified: (0, 0), content: Content::Folder(Vec::new()) }
+}
+
+/// One visible tree. Whatever lies in it may be hostile and change under our eyes: no link is followed.
+struct Walk<'a> {
+    tree: &'a mut Tree,
+    shown: &'a Path,
+    /// Whose files become the program's own.
+    owner: Option<(u32, u32)>,
+    is_system: bool,
+}
+
+impl Walk<'_> {
+    fn take_the_top(&mut self) -> Result<(), Error> {
+        let cannot = |errno: Errno| Error::io(format_args!("{} cannot be shown", self.shown.display()), &errno.into());
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let place = openat2(CWD, self.shown, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(cannot)?;
+        let found = fstat(&place).map_err(cannot)?;
+        self.owner = match geteuid() {
+            // As the other boundaries do it: root's programs own what the owner of a tree owns in it, and nothing of the system.
+            root if root.is_root() => Some((found.st_uid, found.st_gid)).filter(|_| !self.is_system),
+            user => Some((user.as_raw(), rustix::process::getegid().as_raw())),
+        };
+        let (Some(parent), Some(name)) = (self.shown.parent(), self.shown.file_name()) else { return Ok(()) };
+        let parent = self.tree.folder(parent)?;
+        if self.tree.find(parent, name.as_bytes()).is_some() {
+            return Ok(());
+        }
+        let Some(at) = self.add(parent, name.as_bytes(), &found, Vec::new)? else { return Ok(()) };
+        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+            let folder = open_folder(&place, c".").map_err(cannot)?;
+            self.inside(&folder, at, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Everything in `folder`; what cannot be looked at is not there.
+    fn inside(&mut self, folder: &OwnedFd, at: usize, depth: usize) -> Result<(), Error> {
+        if depth == DEEPEST {
+            return Err(Error::new(format!("{} has more than {DEEPEST} folders in each other", self.shown.display())));
+        }
+        let Ok(entries) = Dir::read_from(folder) else { return Ok(()) };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let Ok(found) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let target = || readlinkat(folder, name, Vec::new()).map(std::ffi::CString::into_bytes).unwrap_or_default();
+            let Some(added) = self.add(at, name.to_bytes(), &found, target)? else { continue };
+            if FileType::from_raw_mode(found.st_mode) == FileType::Directory
+                && let Ok(below) = open_folder(folder, name)
+            {
+                self.inside(&below, added, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One of them, if it is a kind of thing that can be shown and the program may read it.
+    fn add(&mut self, parent: usize, name: &[u8], found: &Stat, target: impl FnOnce() -> Vec<u8>) -> Result<Option<usize>, Error> {
+        let kind = FileType::from_raw_mode(found.st_mode);
+        let content = match kind {
+            FileType::Directory => Content::Folder(Vec::new()),
+            FileType::Symlink => Content::Text(target()),
+            FileType::RegularFile if self.may_read(found) => {
+                Content::File { size: u64::try_from(found.st_size).unwrap_or(0), identity: (found.st_dev, found.st_ino) }
+            }
+            _ => return Ok(None),
+        };
+        let inside = |id: u32, owner: Option<u32>| if owner == Some(id) { INSIDE } else { 0 };
+        let modified = (u64::try_from(found.st_mtime).unwrap_or(0), u32::try_from(found.st_mtime_nsec).unwrap_or(0));
+        let node = Node {
+            name: name.into(),
+            parent,
+            mode: kind.as_raw_mode() | (found.st_mode & 0o777),
+            uid: inside(found.st_uid, self.owner.map(|(uid, _)| uid)),
+            gid: inside(found.st_gid, self.owner.map(|(_, gid)| gid)),
+            modified,
+            content,
+        };
+        self.tree.add(node).map(Some)
+    }
+
+    /// A guest that broke out of its own kernel reads whatever is on the disk: what the program may not read is not there.
+    fn may_read(&self, found: &Stat) -> bool {
+        let owns = self.owner.is_some_and(|(uid, _)| uid == found.st_uid);
+        let in_group = self.owner.is_some_and(|(_, gid)| gid == found.st_gid);
+        let needed = match (owns, in_group) {
+            (true, _) => 0o400,
+            (false, true) => 0o040,
+            (false, false) => 0o004,
+        };
+        found.st_mode & needed != 0
+    }
+}
+
+fn open_folder(folder: &impl AsFd, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
+    openat(folder, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}

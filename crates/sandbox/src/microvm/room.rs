@@ -1,0 +1,110 @@
+//! The folder of one machine while it starts: the sockets to which its monitor connects, and its memory. It belongs to this user alone, and is
+//! gone as soon as the monitor has opened everything: whatever happens later, nothing is left behind.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use tokio::net::UnixListener;
+
+use super::prepare::failed;
+use super::vmm::{CONTROL_SOCKET, DISK_SOCKET, MEMORY, STDIO_SOCKET};
+use crate::error::Error;
+
+pub(super) struct Room {
+    path: PathBuf,
+    /// Locked, so that others see that somebody is in there.
+    _lock: OwnedFd,
+    pub(super) control: UnixListener,
+    pub(super) stdio: UnixListener,
+    pub(super) disk: UnixListener,
+    pub(super) memory: File,
+}
+
+impl Room {
+    /// Makes one below `folder`; takes away those whose gateway was killed before they were gone.
+    pub(super) fn new(folder: &Path, memory_mb: u32) -> Result<Self, Error> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let unusable = |cause: io::Error| failed(format_args!("folder {} for microVMs cannot be used", folder.display()), &cause);
+        private_folders(folder).map_err(unusable)?;
+        sweep(folder);
+        let path = folder.join(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
+        Self::at(path, memory_mb).map_err(unusable)
+    }
+
+    fn at(path: PathBuf, memory_mb: u32) -> io::Result<Self> {
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let lock = open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        // The folder's own path may be longer than a socket's can be.
+        let short = PathBuf::from(format!("/proc/self/fd/{}", lock.as_raw_fd()));
+        let listen = |name: &str| UnixListener::bind(short.join(name));
+        let memory = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path.join(MEMORY))?;
+        memory.set_len(u64::from(memory_mb) << 20)?;
+        Ok(Self { control: listen(CONTROL_SOCKET)?, stdio: listen(STDIO_SOCKET)?, disk: listen(DISK_SOCKET)?, memory, _lock: lock, path })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // If it stays, the next start takes it away.
+        let _left = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn private_folders(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Who holds no lock is dead.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(there) = open(entry.path(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) else {
+            continue;
+        };
+        let is_old = entry.metadata().and_then(|found| found.modified()).is_ok_and(|then| then.elapsed().is_ok_and(|age| age > JUST_MADE));
+        if is_old && flock(&there, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _stays_for_the_next = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Between being made and being locked.
+const JUST_MADE: std::time::Duration = std::time::Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_private_and_only_what_nobody_holds_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let rooms = folder.path().join("x".repeat(120)).join("rooms");
+        let held = Room::new(&rooms, 4).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&rooms), mode(held.path()), mode(&held.path().join(MEMORY))), (0o700, 0o700, 0o600));
+
+        let left = rooms.join("1-1");
+        fs::create_dir(&left).unwrap();
+        let then = SystemTime::now() - JUST_MADE * 2;
+        for room in [&left, held.path()] {
+            File::open(room).unwrap().set_modified(then).unwrap();
+        }
+        let other = Room::new(&rooms, 4).unwrap();
+        assert!(!left.exists() && held.path().exists());
+        drop((held, other));
+        assert_eq!(fs::read_dir(&rooms).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,241 @@
+//! A machine of its own for a program: real kernels are booted, on an emulated processor where there is no other, so there are few of these
+//! tests and each shows several things. As root and as an ordinary user.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, and says how long it took"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use sallyport_sandbox::{Exit, Host, Instance, Profile, Program, Running, Selection, State, microvm};
+use support::{Caller, Folder, callers, is_root, launcher, text};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+
+/// The kernel of these tests, fetched once for all of them.
+fn guest() -> PathBuf {
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let peers = std::env::var_os("SALLYPORT_PEERS").map_or_else(|| repository.join(".peers"), PathBuf::from);
+    fs::create_dir_all(&peers).unwrap();
+    let guest = std::path::absolute(peers.join("microvm")).unwrap();
+    let lock = fs::File::create(peers.join("microvm.lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    if microvm::prepared(&guest).is_err() {
+        microvm::prepare(&microvm::Source::Package, &guest, &|doing| eprintln!("{doing}")).unwrap();
+    }
+    guest
+}
+
+/// The caller's own copy of it, since a user does not see the other one.
+fn own_guest(folder: &Folder) -> PathBuf {
+    let own = folder.folder("guest");
+    for entry in fs::read_dir(guest()).unwrap().flatten() {
+        let copy = own.join(entry.file_name());
+        fs::copy(entry.path(), &copy).unwrap();
+        std::os::unix::fs::chown(&copy, Some(folder.owner()), Some(folder.owner())).unwrap();
+    }
+    own
+}
+
+fn descendants(ancestor: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{ancestor}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<u32> = lists.flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()).collect();
+    children.iter().copied().chain(children.iter().flat_map(|child| descendants(*child))).collect()
+}
+
+fn command_line(id: u32) -> String {
+    fs::read(format!("/proc/{id}/cmdline")).map(|line| text(&line)).unwrap_or_default()
+}
+
+fn cpu(id: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+/// What the program of the first test finds out and prints.
+const LOOKS: &str = r#"
+read line; echo "read $line"; read line || echo "no more"
+uname -r; id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status
+cat "$ROOT/visible"; cat "$CANARY" 2>&1; touch "$ROOT/new" 2>&1; ls /home /root /sys 2>&1; echo $((0$(ls /dev | wc -l)))
+touch /tmp/scratch && echo scratch; cat /proc/1/environ 2>&1; python3 -c 'import json, sys; print("python", sys.version_info.major)'
+head -c 300000 /dev/zero | tr '\0' x; echo; echo to stderr >&2; exit 7
+"#;
+
+#[test]
+fn a_program_has_a_machine_of_its_own_and_sees_what_the_other_sandbox_would_show() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let (root, cache) = (folder.folder("root"), folder.folder("cache"));
+        folder.file("root/visible", "the visible file\n");
+        let canary = folder.file("canary", "the canary");
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": own_guest(&folder) } }).to_string();
+        let (root, layers) = (root.to_str().unwrap(), folder.file("layers", ""));
+        let canary = format!("CANARY={}", canary.display());
+        let environment = format!("ROOT={root}");
+        let options =
+            ["--sandbox", &sandbox, "--read", root, "--env", &environment, "--env", &canary, "--layers", layers.to_str().unwrap()];
+        let mut gateway =
+            launcher(*caller, &options, &["/bin/sh", "-c", LOOKS]).env("XDG_CACHE_HOME", &cache).stdin(Stdio::piped()).spawn().unwrap();
+        gateway.stdin.take().unwrap().write_all(b"first\n").unwrap();
+        let output = gateway.wait_with_output().unwrap();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(7), "{caller:?}: {stdout}\n{stderr}");
+        assert!(stderr.contains("to stderr"), "{stderr}");
+        let lines: Vec<&str> = stdout.lines().collect();
+        let kernel = microvm::prepared(&guest()).unwrap().kernel;
+        let expected = ["read first", "no more", &kernel, "1000", "CapBnd:\t0000000000000000"];
+        assert!(expected.iter().all(|line| lines.contains(line)), "{caller:?}: {stdout}");
+        for seen in ["CapEff:\t0000000000000000", "NoNewPrivs:\t1", "the visible file", "scratch", "python 3"] {
+            assert!(lines.contains(&seen), "{caller:?}: {seen}: {stdout}");
+        }
+        assert!(!stdout.contains("the canary") && stdout.contains("No such file or directory"), "{stdout}");
+        assert!(stdout.contains("Read-only file system"), "{stdout}");
+        assert!(lines.iter().any(|line| line.len() == 300_000), "all of stdout came");
+        let layers: serde_json::Value = serde_json::from_str(&fs::read_to_string(layers).unwrap()).unwrap();
+        assert_eq!(layers["boundary"], "microvm");
+        assert!(layers["layers"]["machine"]["in_force"].as_str().unwrap().starts_with("linux "), "{layers}");
+        assert!(layers["layers"]["seccomp"]["in_force"].is_string(), "round the monitor: {layers}");
+        assert_eq!(fs::read_dir(cache.join("sallyport/microvm/run")).unwrap().count(), 0, "nothing is left");
+    }
+}
+
+#[test]
+fn a_gateway_that_is_killed_leaves_no_machine_and_no_file() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let cache = folder.folder("cache");
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": own_guest(&folder) } }).to_string();
+        for moment in ["while it boots", "while it runs"] {
+            let mut gateway = launcher(*caller, &["--sandbox", &sandbox], &["/bin/sh", "-c", "echo ready; sleep 600"])
+                .env("XDG_CACHE_HOME", &cache)
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let patience = Instant::now() + Duration::from_secs(120);
+            while !descendants(gateway.id()).into_iter().any(|id| command_line(id).contains("qemu-system")) {
+                assert!(Instant::now() < patience && gateway.try_wait().unwrap().is_none(), "it starts");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if moment == "while it runs" {
+                gateway.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+            }
+            let family = descendants(gateway.id());
+            gateway.kill().unwrap();
+            gateway.wait().unwrap();
+            support::eventually(&format!("{caller:?}, {moment}: all are gone"), || family.iter().all(|id| command_line(*id).is_empty()));
+            if moment == "while it runs" {
+                assert!(fs::read_dir(cache.join("sallyport/microvm/run")).unwrap().count() <= 1, "at most that of the first kill");
+            }
+        }
+    }
+}
+
+async fn start(command: &[&str]) -> (Instance<Running>, u32) {
+    let selection: Selection = serde_json::from_value(serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest() } })).unwrap();
+    let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher"));
+    let mut program = Program::new("test", command[0]);
+    program.args = command[1..].iter().map(|word| (*word).to_owned()).collect();
+    let begun = Instant::now();
+    let instance = selection.build(&host).unwrap().launch(&Profile::default(), &program).await.unwrap_or_else(|error| panic!("{error}"));
+    let monitor = instance.pid();
+    eprintln!("started after {:?}, {} ticks of CPU", begun.elapsed(), cpu(monitor));
+    (instance, monitor)
+}
+
+async fn answer(answers: &mut Lines<impl tokio::io::AsyncBufRead + Unpin>) -> String {
+    tokio::time::timeout(Duration::from_secs(60), answers.next_line()).await.expect("it answers").unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_machine_stands_still_gives_its_memory_back_and_goes_on() {
+    let (instance, monitor) = start(&["/bin/sh", "-c", "while read line; do date +%s; done"]).await;
+    let State::InForce(machine) = instance.in_force().get(sallyport_sandbox::Layer::Machine).unwrap().clone() else { panic!("no machine") };
+    eprintln!("{machine}");
+    let (mut stdin, stdout) = instance.take_io().unwrap();
+    let mut answers = BufReader::new(stdout).lines();
+    stdin.write_all(b"\n").await.unwrap();
+    let first: u64 = answer(&mut answers).await.parse().unwrap();
+
+    let asleep = instance.standby().unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = cpu(monitor);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(cpu(monitor) - before <= 2, "it uses no CPU");
+    stdin.write_all(b"\n").await.unwrap();
+    let mut instance = asleep.wake();
+    let woken: u64 = answer(&mut answers).await.parse().unwrap();
+    assert!(woken >= first + 2, "its clock went on: {first} {woken}");
+
+    for _ in 0..5 {
+        let asleep = instance.standby().unwrap();
+        let given_back = asleep.memory().give_back(|| true);
+        if is_root() {
+            let given_back = given_back.unwrap();
+            eprintln!("{given_back:?}");
+            assert!(given_back.after < given_back.before / 2 || given_back.before < 100 << 20, "{given_back:?}");
+        } else {
+            assert_eq!(given_back.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        }
+        instance = asleep.wake();
+        let begun = Instant::now();
+        stdin.write_all(b"\n").await.unwrap();
+        answer(&mut answers).await;
+        eprintln!("woken and answered after {:?}", begun.elapsed());
+    }
+    let asleep = instance.standby().unwrap();
+    let ended = asleep.wait();
+    drop(asleep);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(5), ended).await, Ok(Exit::Signal(9)), "what sleeps dies");
+}
+
+#[tokio::test]
+async fn a_program_that_floods_everything_is_bounded_and_ends_when_it_is_asked_to() {
+    let flood = "trap 'exit 3' TERM; yes to stderr >&2 & yes to stdout & wait";
+    let (instance, _) = start(&["/bin/sh", "-c", flood]).await;
+    let (stdin, mut stdout) = instance.take_io().unwrap();
+    let mut taken = vec![0; 1 << 20];
+    tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut taken).await.unwrap();
+    let lines = instance.stderr_tail();
+    assert!(lines.len() <= 21 && lines.iter().all(|line| line.len() <= 1024), "{}", lines.len());
+    drop((stdin, stdout));
+    let begun = Instant::now();
+    instance.stop(Duration::from_secs(20)).await;
+    assert!(begun.elapsed() < Duration::from_secs(25));
+}
+
+#[test]
+fn what_a_machine_cannot_give_is_refused() {
+    let folder = Folder::of(Caller::Itself);
+    let root = folder.folder("root");
+    let refused = |options: &[&str]| {
+        let output = launcher(Caller::Itself, options, &["/bin/true"]).env("XDG_CACHE_HOME", folder.path("cache")).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        text(&output.stderr)
+    };
+    assert!(refused(&["--sandbox", "microvm"]).contains("hint: run `sallyport microvm prepare`"));
+    assert!(refused(&["--sandbox", "microvm", "--write", root.to_str().unwrap()]).contains("changes none"));
+    assert!(refused(&["--sandbox", "microvm", "--network", "example.com"]).contains("no network so far"));
+    assert!(refused(&["--sandbox", r#"{"microvm": {"memory_mb": 1}}"#]).contains("out of bounds"));
+    assert!(refused(&["--sandbox", r#"{"microvm": {"guest": "relative"}}"#]).contains("not an absolute path"));
+}
+
+#[test]
+fn nothing_is_prepared_from_what_is_no_kernel() {
+    let folder = Folder::of(Caller::Itself);
+    let kernel = folder.file("kernel", "no kernel");
+    let into = folder.path("into");
+    let source = microvm::Source::Files { kernel, modules: folder.path("") };
+    assert!(microvm::prepare(&source, &into, &|_| {}).unwrap_err().to_string().contains("neither an ELF file nor a bzImage"));
+    assert!(!into.exists() && fs::read_dir(folder.path("")).unwrap().count() == 1, "nothing is left");
+    assert!(Command::new("sh").args(["-c", "command -v qemu-system-x86_64"]).stdout(Stdio::null()).status().unwrap().success());
+}
