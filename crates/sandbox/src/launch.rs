@@ -26,6 +26,7 @@ use crate::egress::{self, Room, Sockets};
 use crate::error::{Error, Failure};
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::layer::Layers;
+use crate::learn::{self, Trial};
 use crate::policy::{self, Confinement, Policy};
 use crate::profile::{Network, Profile, Program};
 use crate::stderr_log::Tail;
@@ -47,14 +48,18 @@ const IDS: u32 = 100_000_000;
 
 /// Starts `program` inside the boundary that `profile` describes, or without one.
 pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Profile>) -> Result<Instance<Running>, Error> {
-    let room = profile.and_then(|profile| way_out(host, program, profile));
+    let trial = host.trial_of(&program.name).cloned();
+    let tried = profile.zip(trial.as_ref()).map(|(profile, trial)| trial.profile(profile));
+    let profile = tried.as_ref().or(profile);
+    let room = profile.and_then(|profile| way_out(host, program, profile)).map(|room| room.in_trial(trial.clone()));
     if room.is_some() {
         egress::thread().map_err(|cause| unserved(&program.name, &cause))?;
     }
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
     let (program, profile) = (program.clone(), profile.cloned());
     let is_confined = profile.is_some();
-    let started = thread::run(move || start(launcher, &program, profile.as_ref())).await??;
+    let observed = trial.clone();
+    let started = thread::run(move || start(launcher, &program, profile.as_ref(), observed.as_ref())).await??;
     let Started { launcher, control, stdin, stdout, stderr } = started;
 
     let tail = Tail::default();
@@ -64,7 +69,7 @@ pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Prof
     let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(io)?;
     let watched = watch::watch(launcher, stderr, log, tail.clone()).map_err(io)?;
 
-    let (layers, inside, sockets) = match hear_in_time(control, &name).await.and_then(|heard| heard.judge(&name)) {
+    let (layers, inside, sockets) = match hear_in_time(control, &name, trial).await.and_then(|heard| heard.judge(&name)) {
         Ok(started) => started,
         Err(error) => {
             watched.wait_a_moment().await;
@@ -102,14 +107,18 @@ struct Started {
 }
 
 /// Runs on the launching thread: nothing here may block for long.
-fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Result<Started, Error> {
+fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>, trial: Option<&Trial>) -> Result<Started, Error> {
     let (confinement, target) = match profile {
         Some(profile) => {
             let (view, target) = visible::resolve(profile, program)?;
+            if let Some(trial) = trial {
+                trial.shows(&view);
+            }
             let confinement = Confinement {
                 view,
                 network: policy::Network::of(&profile.network),
                 limits: profile.limits.clone(),
+                trial: trial.is_some(),
                 unprivileged: unprivileged_id(&program.name),
             };
             (Some(confinement), target)
@@ -156,15 +165,15 @@ struct Heard {
     sockets: Sockets,
 }
 
-async fn hear_in_time(control: OwnedFd, name: &str) -> Result<Heard, Error> {
-    match timeout(LAUNCH_LIMIT, hear(control)).await {
+async fn hear_in_time(control: OwnedFd, name: &str, trial: Option<Trial>) -> Result<Heard, Error> {
+    match timeout(LAUNCH_LIMIT, hear(control, trial)).await {
         Ok(heard) => heard.map_err(|cause| Error::io(format_args!("launcher of server {name} cannot be heard"), &cause)),
         Err(_) => Err(Error::new(format!("launcher of server {name} did not start it within {LAUNCH_LIMIT:?}"))),
     }
 }
 
 /// Hears until the socket's end: every process of the launcher has let go of it, the last one by `execve`.
-async fn hear(control: OwnedFd) -> io::Result<Heard> {
+async fn hear(control: OwnedFd, trial: Option<Trial>) -> io::Result<Heard> {
     rustix::io::ioctl_fionbio(&control, true)?;
     let control = sys::readable(control)?;
     let mut heard = Heard::default();
@@ -174,6 +183,7 @@ async fn hear(control: OwnedFd) -> io::Result<Heard> {
             Message::Server => heard.server = descriptor,
             Message::Names => heard.sockets.names = Some(descriptor.ok_or_else(lost)?),
             Message::Listener => heard.sockets.listeners.push(descriptor.ok_or_else(lost)?),
+            Message::Questions => learn::supervise(descriptor.ok_or_else(lost)?, trial.clone().ok_or(io::ErrorKind::InvalidData)?)?,
             Message::InForce(layers) => heard.in_force = Some(layers),
             Message::Failed(failure) => heard.failed = Some(failure),
         }

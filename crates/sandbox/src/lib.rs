@@ -16,6 +16,7 @@ mod error;
 pub mod install;
 mod instance;
 mod layer;
+pub mod learn;
 mod probe;
 mod profile;
 
@@ -23,7 +24,6 @@ mod profile;
 mod cure;
 #[cfg(target_os = "linux")]
 mod launch;
-#[cfg(target_os = "linux")]
 mod policy;
 #[cfg(target_os = "linux")]
 mod stderr_log;

@@ -34,6 +34,8 @@ pub(crate) struct Confinement {
     pub(crate) view: View,
     pub(crate) network: Network,
     pub(crate) limits: Limits,
+    /// The gateway is asked about calls that name files and addresses, and about those that are refused.
+    pub(crate) trial: bool,
     /// The uid and gid that a gateway run by root takes for this program.
     pub(crate) unprivileged: u32,
 }

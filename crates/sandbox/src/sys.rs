@@ -11,6 +11,7 @@ pub(crate) mod landlock;
 pub(crate) mod launcher;
 pub(crate) mod lifetime;
 mod network;
+pub(crate) mod notify;
 mod privileges;
 mod raw;
 mod root;

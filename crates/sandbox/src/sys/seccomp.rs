@@ -6,10 +6,12 @@ mod allowed;
 mod refused;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, apply_filter};
 
+use super::notify;
 use super::step::failure;
 use crate::error::Failure;
 use crate::layer::Layer;
@@ -30,6 +32,21 @@ pub(super) fn load() -> Result<(), Failure> {
         apply_filter(&program).map_err(|error| refused_by_kernel(&error))?;
     }
     Ok(())
+}
+
+/// The filters in the order in which they are loaded.
+///
+/// # Errors
+/// They cannot be assembled.
+pub(crate) fn filters() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+    Ok([allow_list()?, refusals()?])
+}
+
+/// Loads one filter in the place of both that asks the gateway where they refuse, and at the calls that are `watched`. Gives the
+/// descriptor of who is asked.
+pub(super) fn load_for_trial(watched: &[i64]) -> Result<OwnedFd, Failure> {
+    let filters = filters().map_err(|error| failure(Layer::Seccomp, &error.to_string(), Errno::INVAL))?;
+    notify::load(&filters, watched)
 }
 
 fn refused_by_kernel(error: &seccompiler::Error) -> Failure {
