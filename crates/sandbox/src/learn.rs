@@ -59,6 +59,11 @@ impl Trial {
         self.recorder().record()
     }
 
+    /// Begins a new record.
+    pub fn renew(&self) {
+        *self.recorder() = Recorder::default();
+    }
+
     /// Whether a program is the one that is tried, and not, say, the installation of it.
     pub(crate) fn is_of(&self, program: &str) -> bool {
         *self.server == *program
