@@ -1,10 +1,11 @@
 //! The command line: every subcommand with its options, and what `--help` says of them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anstream::ColorChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sallyport_gateway::config::Invocation;
+use sallyport_gateway::config::{Invocation, parse_duration};
 
 use crate::output::Failure;
 
@@ -99,6 +100,14 @@ pub(crate) enum Command {
     /// Add a server to the configuration
     #[command(after_help = ADD_EXAMPLES)]
     Add(AddArguments),
+    /// Try a server inside its sandbox, and propose what its configuration lacks
+    ///
+    /// The server runs with what its configuration allows and nothing more, while everything that it touches and is refused is recorded:
+    /// files, hosts, system calls. What it was refused becomes a proposal, shown as a change of the configuration. Whatever you want
+    /// it to be able to do should happen in the trial: by `--call`, or by working with it, at the endpoint, for as long as `--for` says. On
+    /// a terminal, without `--call`, that is until Ctrl-C.
+    #[command(after_help = LEARN_EXAMPLES)]
+    Learn(LearnArguments),
     /// Remove a server from the configuration
     Remove(RemoveArguments),
     /// List the servers of the configuration
@@ -264,6 +273,51 @@ pub(crate) struct AddArguments {
 
     #[command(flatten)]
     pub(crate) target: Target,
+}
+
+const LEARN_EXAMPLES: &str = "\
+Examples:
+  sallyport learn git                                     until Ctrl-C, used by your own client
+  sallyport learn git --call git_status '{\"repo_path\": \"/srv/code\"}'
+  sallyport learn fetch --call fetch '{\"url\": \"https://example.com\"}' --write
+  sallyport learn -- npx -y @modelcontextprotocol/server-memory
+  sallyport learn tool --rounds 3 --call build '{}'       again with what was proposed, until nothing new is refused
+
+Exit codes: 1 if the server did not answer; what it was refused until then is told all the same.";
+
+#[derive(Debug, Args)]
+pub(crate) struct LearnArguments {
+    /// The server; with a command, the name that it gets
+    #[arg(required_unless_present = "command")]
+    pub(crate) name: Option<String>,
+
+    /// A program that is not configured yet, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+
+    /// Call a tool of the server in the trial; may be given again
+    #[arg(long, num_args = 2, value_names = ["TOOL", "JSON"])]
+    pub(crate) call: Vec<String>,
+
+    /// Serve it at the endpoint for that long (30s, 5m), so that your client can work with it
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) r#for: Option<Duration>,
+
+    /// Try it up to so often, each time with everything that was proposed before: it then really has that
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
+    pub(crate) rounds: u32,
+
+    /// Change the configuration as proposed
+    #[arg(long)]
+    pub(crate) write: bool,
+
+    /// Print what came to light, and the proposal, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Look for the server in your own configuration instead of the project's
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) user: bool,
 }
 
 /// Which configuration is changed.

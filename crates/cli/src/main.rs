@@ -11,6 +11,7 @@ mod completions;
 mod connect;
 mod doctor;
 mod import;
+mod learn;
 mod list;
 mod logs;
 #[cfg(target_os = "linux")]
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Add(arguments) => add::run(&global, &arguments),
         Command::Remove(arguments) => remove::run(&global, &arguments),
         Command::List(arguments) => list::run(&global, &arguments),
+        Command::Learn(arguments) => learn::run(&global, &arguments),
         Command::Import(arguments) => import::run(&global, &arguments),
         Command::Connect(arguments) => connect::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),

@@ -37,6 +37,11 @@ impl Failure {
         self
     }
 
+    /// What went wrong, without its hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// A failure that has been told already, such as in the JSON on stdout.
     pub(crate) fn told(exit: Exit) -> Self {
         Self { exit, message: String::new(), hint: None }

@@ -1,7 +1,7 @@
 //! The `sallyport.toml` that a subcommand changes: comments and order stay as they are.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use owo_colors::OwoColorize;
 use sallyport_gateway::config::model::{ServerConfig, Value};
@@ -76,6 +76,49 @@ impl ProjectFile {
             _ => return Err(Failure::new("`servers` is not a table")),
         };
         Ok(())
+    }
+
+    /// The file itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that relative paths start from.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.origin.folder
+    }
+
+    /// Whether it is not as it was.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.document.to_string() != self.old.as_deref().unwrap_or_default()
+    }
+
+    /// The texts in a list of a server.
+    pub(crate) fn list_of(&self, name: &str, key: &str) -> Vec<String> {
+        let list = self.document.get("servers").and_then(|servers| servers.get(name)?.get(key)?.as_array());
+        list.into_iter().flatten().filter_map(TomlValue::as_str).map(str::to_owned).collect()
+    }
+
+    /// Adds to a list of a server what is not in it yet. Whether that was anything.
+    pub(crate) fn extend(&mut self, name: &str, key: &str, entries: &[String]) -> Result<bool, Failure> {
+        let there = self.list_of(name, key);
+        let new: Vec<&String> = entries.iter().filter(|entry| !there.contains(entry)).collect();
+        if new.is_empty() {
+            return Ok(false);
+        }
+        let broken = || Failure::new(format!("`servers.{name}.{key}` is not a list"));
+        let servers = self.document.get_mut("servers").and_then(Item::as_table_like_mut);
+        let server = servers.and_then(|servers| servers.get_mut(name)?.as_table_like_mut()).ok_or_else(broken)?;
+        let list = server.entry(key).or_insert_with(|| Item::Value(TomlValue::Array(Array::new()))).as_array_mut().ok_or_else(broken)?;
+        for entry in new {
+            // A list with an entry on each line stays one.
+            let before = list.iter().last().and_then(|last| last.decor().prefix()?.as_str()).filter(|before| before.contains('\n'));
+            match before.map(str::to_owned) {
+                Some(before) => list.push_formatted(TomlValue::from(entry).decorated(before, "")),
+                None => list.push(entry),
+            }
+        }
+        Ok(true)
     }
 
     /// Takes a server out. Whether it was there.

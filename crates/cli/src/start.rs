@@ -8,6 +8,7 @@ use sallyport_gateway::upstream::Surroundings;
 use sallyport_gateway::{BuildError, Gateway, egress};
 use sallyport_protocol::ServerIdentity;
 use sallyport_sandbox::Host;
+use sallyport_sandbox::learn::Trial;
 use sallyport_telemetry::log::{self, Stderr};
 use sallyport_telemetry::state_folder::{FolderError, private_folder};
 use sallyport_telemetry::{Audit, Folders, Metrics};
@@ -35,6 +36,15 @@ pub(crate) struct Opened {
 impl Opened {
     /// Opens logs and audit records, and makes the gateway of a configuration. Starts no server.
     pub(crate) fn open(plan: Plan, stderr: Stderr) -> Result<Self, Failure> {
+        Self::open_on(Host::this_binary(), plan, stderr)
+    }
+
+    /// The same, with a trial of one of the servers.
+    pub(crate) fn in_trial(plan: Plan, stderr: Stderr, trial: Trial) -> Result<Self, Failure> {
+        Self::open_on(Host::this_binary().with_trial(trial), plan, stderr)
+    }
+
+    fn open_on(host: Host, plan: Plan, stderr: Stderr) -> Result<Self, Failure> {
         let folders = folders()?;
         start_log(&folders, stderr)?;
         let metrics = Arc::new(Metrics::new());
@@ -43,7 +53,7 @@ impl Opened {
                 .hint("no call is served without a record; free space or set XDG_STATE_HOME to a folder that can be written")
         })?;
         let surroundings = Surroundings {
-            host: Host::this_binary().with_egress(egress::recorded_in(audit.clone(), metrics.clone())),
+            host: host.with_egress(egress::recorded_in(audit.clone(), metrics.clone())),
             folders: folders.clone(),
             identity: identity(),
             metrics: metrics.clone(),

@@ -68,7 +68,7 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     ended
 }
 
-async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
+pub(crate) async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
     TcpListener::bind(plan.listen).await.map_err(|error| {
         let failure = Failure::new(format!("{} cannot be listened on: {error}", plan.listen));
         let other = start::folders().ok().and_then(|folders| running::find(&folders.run_folder(), &plan.origin));
@@ -80,7 +80,7 @@ async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
     })
 }
 
-fn options(plan: &Plan) -> Result<http::Options, Failure> {
+pub(crate) fn options(plan: &Plan) -> Result<http::Options, Failure> {
     let tls = plan.tls.as_ref().map(|files| tls::from_pem(&files.certificate, &files.key)).transpose();
     let tls = tls.map_err(|error| {
         Failure::new(error.to_string()).hint("`tls` needs two PEM files: `certificate` (the chain, leaf first) and `key`")
@@ -96,7 +96,7 @@ fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
 }
 
 /// Where the endpoint is, without a path.
-fn url(plan: &Plan, address: SocketAddr) -> String {
+pub(crate) fn url(plan: &Plan, address: SocketAddr) -> String {
     format!("{}://{address}", if plan.tls.is_some() { "https" } else { "http" })
 }
 
@@ -143,6 +143,6 @@ pub(crate) async fn told_by_signal() {
 }
 
 /// Ready once the gateway is told to end.
-async fn told(mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn told(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await; // the sender is gone: the same
 }

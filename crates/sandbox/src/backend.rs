@@ -16,6 +16,7 @@ use crate::egress;
 use crate::error::Error;
 use crate::instance::{Instance, Running};
 use crate::isolation::Isolation;
+use crate::learn::Trial;
 use crate::probe::Report;
 use crate::profile::{Profile, Program};
 
@@ -43,6 +44,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
 pub struct Host {
     launcher: PathBuf,
     egress: egress::Surroundings,
+    trial: Option<Trial>,
 }
 
 impl Host {
@@ -55,13 +57,24 @@ impl Host {
 
     /// Another binary whose `main` calls [`crate::enter_if_asked`] first.
     pub fn with_launcher(launcher: impl Into<PathBuf>) -> Self {
-        Self { launcher: launcher.into(), egress: egress::Surroundings::default() }
+        Self { launcher: launcher.into(), egress: egress::Surroundings::default(), trial: None }
     }
 
     /// The same, with these surroundings of every connection out of a sandbox.
     #[must_use]
     pub fn with_egress(self, egress: egress::Surroundings) -> Self {
         Self { egress, ..self }
+    }
+
+    /// The same, with a trial of the server that it is of.
+    #[must_use]
+    pub fn with_trial(self, trial: Trial) -> Self {
+        Self { trial: Some(trial), ..self }
+    }
+
+    /// The trial that a program is launched in, if it is.
+    pub(crate) fn trial_of(&self, program: &str) -> Option<&Trial> {
+        self.trial.as_ref().filter(|trial| trial.is_of(program))
     }
 
     pub(crate) fn egress(&self) -> &egress::Surroundings {

@@ -26,13 +26,14 @@ use crate::egress::{self, Room, Sockets};
 use crate::error::{Error, Failure};
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::layer::Layers;
+use crate::learn::{self, Trial};
 use crate::policy::{self, Confinement, Policy};
 use crate::profile::{Network, Profile, Program};
 use crate::stderr_log::Tail;
 use crate::sys;
 use crate::sys::control::{self, Message};
 use crate::sys::lifetime::{FREEZE, THAW};
-use crate::sys::seccomp;
+use crate::sys::seccomp::{self, Filters};
 use crate::visible;
 use watch::Launcher;
 
@@ -57,14 +58,21 @@ pub(crate) async fn launch_without_namespaces(host: &Host, program: &Program, pr
 }
 
 async fn launch_with(host: &Host, program: &Program, profile: Option<&Profile>, namespaces: bool) -> Result<Instance<Running>, Error> {
-    let room = profile.and_then(|profile| way_out(host, program, profile));
+    let trial = host.trial_of(&program.name).cloned();
+    let tried = profile.zip(trial.as_ref()).map(|(profile, trial)| trial.profile(profile));
+    let profile = tried.as_ref().or(profile);
+    let room = profile.and_then(|profile| way_out(host, program, profile)).map(|room| room.in_trial(trial.clone()));
     if room.is_some() {
         egress::thread().map_err(|cause| unserved(&program.name, &cause))?;
     }
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
     let (program, profile) = (program.clone(), profile.cloned());
     let has_init = profile.is_some() && namespaces;
-    let started = thread::run(move || start(launcher, &program, profile.as_ref(), namespaces)).await??;
+    let filters = profile.as_ref().map(|profile| filters(&name, profile, namespaces)).transpose()?;
+    let trial = trial.zip(filters.clone());
+    let observed = trial.clone().map(|(trial, _)| trial);
+    let boundary = profile.zip(filters).map(|(profile, filters)| Boundary { profile, filters, namespaces, trial: observed });
+    let started = thread::run(move || start(launcher, &program, boundary.as_ref())).await??;
     let Started { launcher, control, stdin, stdout, stderr } = started;
 
     let tail = Tail::default();
@@ -74,7 +82,7 @@ async fn launch_with(host: &Host, program: &Program, profile: Option<&Profile>, 
     let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(io)?;
     let watched = watch::watch(launcher, stderr, log, tail.clone()).map_err(io)?;
 
-    let (layers, inside, sockets) = match hear_in_time(control, &name).await.and_then(|heard| heard.judge(&name)) {
+    let (layers, inside, sockets) = match hear_in_time(control, &name, trial).await.and_then(|heard| heard.judge(&name)) {
         Ok(started) => started,
         Err(error) => {
             watched.wait_a_moment().await;
@@ -102,6 +110,19 @@ fn unserved(name: &str, cause: &io::Error) -> Error {
     Error::io(format_args!("the way out of server {name} cannot be served"), cause)
 }
 
+/// What a program is to be held in.
+struct Boundary {
+    profile: Profile,
+    filters: Filters,
+    namespaces: bool,
+    trial: Option<Trial>,
+}
+
+fn filters(name: &str, profile: &Profile, namespaces: bool) -> Result<Filters, Error> {
+    let made = seccomp::filters(&seccomp::Choice::of(profile, namespaces));
+    made.map_err(|cause| Error::new(format!("the system call filter of server {name} cannot be made: {cause}")))
+}
+
 /// What the launching thread hands over. Dropping it ends the launcher.
 struct Started {
     launcher: Launcher,
@@ -112,19 +133,22 @@ struct Started {
 }
 
 /// Runs on the launching thread: nothing here may block for long.
-fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>, namespaces: bool) -> Result<Started, Error> {
-    let (confinement, target) = match profile {
-        Some(profile) => {
+fn start(launcher: PathBuf, program: &Program, boundary: Option<&Boundary>) -> Result<Started, Error> {
+    let (confinement, target) = match boundary {
+        Some(Boundary { profile, filters, namespaces, trial }) => {
             let (view, target) = visible::resolve(profile, program)?;
+            if let Some(trial) = trial {
+                trial.shows(&view);
+            }
             let confinement = Confinement {
                 view,
                 network: policy::Network::of(&profile.network),
                 limits: profile.limits.clone(),
                 devices: program.devices.iter().map(|name| (*name).to_owned()).collect(),
+                trial: trial.is_some(),
                 unprivileged: unprivileged_id(&program.name),
-                namespaces,
-                filters: seccomp::filters(&seccomp::Choice::of(profile, namespaces))
-                    .map_err(|cause| Error::new(format!("the system call filter of server {} cannot be made: {cause}", program.name)))?,
+                namespaces: *namespaces,
+                filters: filters.clone(),
             };
             (Some(confinement), target)
         }
@@ -170,15 +194,15 @@ struct Heard {
     sockets: Sockets,
 }
 
-async fn hear_in_time(control: OwnedFd, name: &str) -> Result<Heard, Error> {
-    match timeout(LAUNCH_LIMIT, hear(control)).await {
+async fn hear_in_time(control: OwnedFd, name: &str, trial: Option<(Trial, Filters)>) -> Result<Heard, Error> {
+    match timeout(LAUNCH_LIMIT, hear(control, trial)).await {
         Ok(heard) => heard.map_err(|cause| Error::io(format_args!("launcher of server {name} cannot be heard"), &cause)),
         Err(_) => Err(Error::new(format!("launcher of server {name} did not start it within {LAUNCH_LIMIT:?}"))),
     }
 }
 
 /// Hears until the socket's end: every process of the launcher has let go of it, the last one by `execve`.
-async fn hear(control: OwnedFd) -> io::Result<Heard> {
+async fn hear(control: OwnedFd, mut trial: Option<(Trial, Filters)>) -> io::Result<Heard> {
     rustix::io::ioctl_fionbio(&control, true)?;
     let control = sys::readable(control)?;
     let mut heard = Heard::default();
@@ -188,6 +212,10 @@ async fn hear(control: OwnedFd) -> io::Result<Heard> {
             Message::Server => heard.server = descriptor,
             Message::Names => heard.sockets.names = Some(descriptor.ok_or_else(lost)?),
             Message::Listener => heard.sockets.listeners.push(descriptor.ok_or_else(lost)?),
+            Message::Questions => {
+                let (trial, filters) = trial.take().ok_or(io::ErrorKind::InvalidData)?;
+                learn::supervise(descriptor.ok_or_else(lost)?, trial, &filters)?;
+            }
             Message::InForce(layers) => heard.in_force = Some(layers),
             Message::Failed(failure) => heard.failed = Some(failure),
         }

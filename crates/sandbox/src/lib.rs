@@ -19,6 +19,7 @@ pub mod install;
 mod instance;
 mod isolation;
 mod layer;
+pub mod learn;
 mod probe;
 mod profile;
 

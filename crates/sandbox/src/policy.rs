@@ -37,6 +37,8 @@ pub(crate) struct Confinement {
     pub(crate) limits: Limits,
     /// Devices in `/dev` beside those that every program has.
     pub(crate) devices: Vec<String>,
+    /// The gateway is asked about calls that name files and addresses, and about those that are refused.
+    pub(crate) trial: bool,
     /// The uid and gid that a gateway run by root takes for this program.
     pub(crate) unprivileged: u32,
     /// Whether the boundary is made of namespaces; without, of Landlock and the system call filter alone.

@@ -12,6 +12,7 @@ mod landlocked;
 pub(crate) mod launcher;
 pub(crate) mod lifetime;
 mod network;
+pub(crate) mod notify;
 mod privileges;
 mod raw;
 mod root;

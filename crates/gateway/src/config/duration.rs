@@ -6,7 +6,10 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads a duration: a whole number and its unit, more than nothing and at most a day.
-pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
+///
+/// # Errors
+/// Says what it is instead.
+pub fn parse(text: &str) -> Result<Duration, &'static str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "not a number and a unit")?;

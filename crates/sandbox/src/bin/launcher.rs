@@ -5,7 +5,8 @@
 //! NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
 //! `--sandbox NAME` (or a JSON table), `--min-isolation none|landlock|os`, `--seccomp +GROUP|-GROUP`, `--env NAME=VALUE`,
 //! `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
-//! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--packages FOLDER` (a command that would install a
+//! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--learn FILE` (a trial: writes
+//! what it brought to light there, a line each), `--packages FOLDER` (a command that would install a
 //! package is installed there first).
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use sallyport_sandbox::egress::{Allowed, Connection, Destination, Name, Observe, Resolve, Surroundings};
 use sallyport_sandbox::install::{self, Installer, recognise};
+use sallyport_sandbox::learn;
 use sallyport_sandbox::{Backend, EnvText, Exit, Host, Isolation, Network, Profile, Program, Selection, SystemCalls, enter_if_asked};
 
 /// As shells tell of a signal.
@@ -36,6 +38,7 @@ struct Trial {
     floor: Isolation,
     layers: Option<PathBuf>,
     packages: Option<PathBuf>,
+    learn: Option<PathBuf>,
     destinations: Vec<Destination>,
     names: Names,
     connections: Option<File>,
@@ -79,7 +82,10 @@ async fn run() -> Result<u8, Box<dyn Error>> {
     if let Some(file) = trial.connections {
         egress.observer = Arc::new(Lines(file));
     }
-    let backend = trial.selection.with_floor(trial.floor).build(&Host::this_binary().with_egress(egress))?;
+    let learnt = learn::Trial::of(&program.name);
+    let host = Host::this_binary().with_egress(egress);
+    let host = if trial.learn.is_some() { host.with_trial(learnt.clone()) } else { host };
+    let backend = trial.selection.with_floor(trial.floor).build(&host)?;
     if let Some(packages) = trial.packages {
         install_first(&*backend, &packages, &mut program, &mut trial.profile).await?;
     }
@@ -92,6 +98,9 @@ async fn run() -> Result<u8, Box<dyn Error>> {
     tokio::io::copy(&mut stdout, &mut tokio::io::stdout()).await?;
     let exit = instance.wait().await;
     feed.abort();
+    if let Some(file) = trial.learn {
+        std::fs::write(file, lines(&learnt.record()))?;
+    }
     for line in instance.stderr_tail() {
         say(&line);
     }
@@ -99,6 +108,22 @@ async fn run() -> Result<u8, Box<dyn Error>> {
         Exit::Code(code) => u8::try_from(code)?,
         Exit::Signal(signal) => SIGNAL_BASE + u8::try_from(signal)?,
     })
+}
+
+/// What a trial brought to light, a line each.
+fn lines(record: &learn::Record) -> String {
+    let learn::Record { used, refused, unexecutable, services, hosts, packets, listens, calls, .. } = record;
+    let mut lines = Vec::new();
+    lines.extend(used.iter().map(|(path, used)| format!("used {} {} {} {}", path.display(), used.read, used.written, used.executed)));
+    lines.extend(refused.iter().map(|(path, refused)| format!("refused {} {:?}", path.display(), refused.want)));
+    lines.extend(unexecutable.keys().map(|path| format!("unexecutable {}", path.display())));
+    lines.extend(services.keys().map(|path| format!("service {}", path.display())));
+    lines.extend(hosts.iter().map(|((host, port), (allowed, _))| format!("host {host} {} {allowed}", port.unwrap_or_default())));
+    lines.extend(packets.keys().map(|address| format!("packet {address}")));
+    lines.extend(listens.keys().map(|port| format!("listen {port}")));
+    lines.extend(calls.keys().map(|name| format!("call {name}")));
+    lines.push(format!("unread {} dropped {}", record.unread, record.dropped));
+    lines.join("\n")
 }
 
 /// Names that are resolved by the command line.
@@ -183,6 +208,7 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
         "--cwd" => program.cwd = Some(value.into()),
         "--log" => program.log = Some(value.into()),
         "--packages" => trial.packages = Some(value.into()),
+        "--learn" => trial.learn = Some(value.into()),
         "--layers" => trial.layers = Some(value.into()),
         "--processes" => trial.profile.limits.processes = value.parse()?,
         "--most-connections" => trial.profile.limits.connections = value.parse()?,

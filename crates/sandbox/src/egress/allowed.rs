@@ -21,7 +21,7 @@ const MOST_PORTS: usize = 32;
 pub struct Allowed(Vec<Destination>);
 
 /// Who is asked for: by name, or by address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
     /// A name, which the gateway resolves.
     Name(Name),
@@ -43,6 +43,12 @@ impl Allowed {
             return Err(DestinationError::too_many("more than 32 different ports"));
         }
         Ok(allowed)
+    }
+
+    /// No destination at all: names are answered and connections taken, all of them with a refusal.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self(Vec::new())
     }
 
     /// The destinations as they were given.

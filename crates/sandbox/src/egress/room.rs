@@ -14,6 +14,7 @@ use super::event::{Connection, Outcome, Refusal, Surroundings};
 use super::limit::{Open, Pace, Usage};
 use super::name::Name;
 use super::synthetic::{self, Table};
+use crate::learn::Trial;
 use crate::profile::Limits;
 
 /// Look-ups of one sandbox at a time: a name that nobody answers for must not hold up the other sandboxes.
@@ -40,6 +41,7 @@ pub(crate) struct Room {
     connections: Mutex<Pace>,
     pub(super) look_ups: Arc<Semaphore>,
     pub(super) surroundings: Surroundings,
+    trial: Option<Trial>,
 }
 
 /// Whom a connection is for, by the address that the program connected to.
@@ -63,16 +65,30 @@ impl Room {
             connections: Mutex::new(Pace::new(TOLD_CONNECTIONS, MINUTE)),
             look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
             surroundings,
+            trial: None,
         }
+    }
+
+    /// The same in a trial, if it is one: told of every host that is asked for, and a name that is not allowed gets an address all the
+    /// same, so that the program says by connecting which port it wants. The connection is refused.
+    pub(crate) fn in_trial(self, trial: Option<Trial>) -> Self {
+        Self { trial, ..self }
     }
 
     /// What is to be answered when the program asks for a name.
     pub(super) fn look_up(&self, name: &Name) -> Known {
         if !self.allowed.knows(name) {
             self.refuse_name(name);
-            return Known::Unknown;
+            if self.trial.is_none() {
+                return Known::Unknown;
+            }
         }
-        self.table().address_of(name, Instant::now()).map_or(Known::NoAddress, Known::At)
+        let Some(address) = self.table().address_of(name, Instant::now()) else { return Known::NoAddress };
+        if let Some(trial) = &self.trial {
+            trial.stands_for(address, name);
+            trial.wants(&Host::Name(name.clone()), None);
+        }
+        Known::At(address)
     }
 
     pub(super) fn meant_by(&self, local: SocketAddr) -> Meant {
@@ -98,6 +114,9 @@ impl Room {
 
     /// Opens a connection's account, if there may be one.
     pub(super) fn admit(&self, host: &Host, port: u16) -> Result<Open<'_>, Refusal> {
+        if let Some(trial) = &self.trial {
+            trial.wants(host, Some(port));
+        }
         let usage = self.allowed.find(host, port).and_then(|position| self.usage.get(position)).ok_or(Refusal::NotAllowed)?;
         usage.open(self.limits.connections, u64::from(self.limits.network_mb) << 20)
     }

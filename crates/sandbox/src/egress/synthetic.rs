@@ -33,6 +33,11 @@ pub(super) const TTL_SECONDS: u32 = 60;
 /// An address goes to another name only when nobody has asked for it for this long: ten times what programs may keep it.
 const KEPT: Duration = Duration::from_secs(600);
 
+/// Whether an address is one of those that stand for names.
+pub(crate) fn stands_for_a_name(address: Ipv4Addr) -> bool {
+    NAMES.contains(IpAddr::V4(address))
+}
+
 /// Which address stands for which name, in one sandbox.
 #[derive(Debug, Default)]
 pub(super) struct Table {

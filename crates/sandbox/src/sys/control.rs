@@ -36,6 +36,8 @@ pub(crate) enum Message {
     Names,
     /// With a socket: where its connections arrive.
     Listener,
+    /// With a listener of seccomp: whoever has it is asked what the program's calls may do. Only in a trial.
+    Questions,
     /// The last word before `execve`: every layer is set and checked.
     InForce(Layers),
     /// A step failed; nothing of the program has run.

@@ -10,10 +10,10 @@ use rustix::io::Errno;
 use rustix::process::{Signal, getuid};
 
 use super::control::{Control, Message};
-use super::launcher::{Never, become_program, enter_folder};
+use super::launcher::{Never, become_program, enter_folder, load_filter};
 use super::raw::{self, Others};
 use super::step::{Step, failure};
-use super::{identity, landlock, lifetime, privileges, seccomp, unconfined};
+use super::{identity, landlock, lifetime, privileges, unconfined};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::policy::{Access, Confinement, Network, Target, View};
@@ -48,7 +48,7 @@ fn server(control: &Control, target: &Target, confinement: &Confinement, mut lay
     landlock::enforce_alone(confinement, &mut layers)?;
     raw::close_others(Others::CloseOnExec).step(Layer::Descriptors, "close descriptors")?;
     layers.in_force(Layer::Descriptors, "");
-    seccomp::load(&confinement.filters)?;
+    load_filter(control, confinement)?;
     privileges::check()?;
     layers.in_force(Layer::Seccomp, "allow-list, without what Landlock does not watch over");
     control.send(&Message::InForce(layers), &[])?;

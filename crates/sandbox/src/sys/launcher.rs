@@ -16,6 +16,7 @@ use super::step::Step;
 use super::{landlock, landlocked, network, privileges, root, seccomp, sources, unconfined};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
+use crate::learn;
 use crate::policy::{Confinement, Policy, Target};
 
 /// What a launcher's function gives when it could do its work: nothing, because by then it is another program or gone.
@@ -143,11 +144,20 @@ fn server(control: &Control, target: &Target, confinement: &Confinement, mut lay
     landlock::enforce(confinement, &mut layers)?;
     raw::close_others(Others::CloseOnExec).step(Layer::Descriptors, "close descriptors")?;
     layers.in_force(Layer::Descriptors, "");
-    seccomp::load(&confinement.filters)?;
+    load_filter(control, confinement)?;
     privileges::check()?;
     layers.in_force(Layer::Seccomp, "allow-list");
     control.send(&Message::InForce(layers), &[])?;
     become_program(target)
+}
+
+/// In a trial, whoever hears this socket is asked from here on, by this process already.
+pub(super) fn load_filter(control: &Control, confinement: &Confinement) -> Result<(), Failure> {
+    if !confinement.trial {
+        return seccomp::load(&confinement.filters);
+    }
+    let listener = seccomp::load_for_trial(&confinement.filters, &learn::watched().collect::<Vec<_>>())?;
+    control.send(&Message::Questions, &[listener.as_fd()])
 }
 
 pub(super) fn enter_folder(target: &Target) -> Result<(), Failure> {

@@ -161,6 +161,6 @@ pub(crate) fn page_out(process: BorrowedFd<'_>, range: &std::ops::Range<usize>) 
     if advised < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-fn last_errno() -> Errno {
+pub(super) fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

@@ -10,12 +10,14 @@ mod refused;
 mod shared;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, apply_filter, sock_filter};
 use serde::{Deserialize, Serialize};
 
+use super::notify;
 use super::step::failure;
 use crate::calls::SystemCalls;
 use crate::error::Failure;
@@ -56,6 +58,13 @@ impl Choice {
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Filters([Vec<u64>; 2]);
 
+impl Filters {
+    /// The instructions, in the order of loading.
+    pub(crate) fn programs(&self) -> [BpfProgram; 2] {
+        self.0.each_ref().map(|program| program.iter().map(unpack).collect())
+    }
+}
+
 /// Compiled once for each choice; a gateway has as many as its servers differ in it.
 pub(crate) fn filters(choice: &Choice) -> Result<Filters, BackendError> {
     static COMPILED: Mutex<BTreeMap<Choice, Filters>> = Mutex::new(BTreeMap::new());
@@ -76,11 +85,16 @@ fn compile(choice: &Choice) -> Result<Filters, BackendError> {
 /// Loads both filters into this process; everything it starts inherits them. A call made in the way of another
 /// architecture (`int 0x80`) kills.
 pub(super) fn load(filters: &Filters) -> Result<(), Failure> {
-    for program in &filters.0 {
-        let program: BpfProgram = program.iter().map(unpack).collect();
+    for program in filters.programs() {
         apply_filter(&program).map_err(|error| refused_by_kernel(&error))?;
     }
     Ok(())
+}
+
+/// Loads one filter in the place of both that asks the gateway where they refuse, and at the calls that are `watched`. Gives the
+/// descriptor of who is asked.
+pub(super) fn load_for_trial(filters: &Filters, watched: &[i64]) -> Result<OwnedFd, Failure> {
+    notify::load(&filters.programs(), watched)
 }
 
 fn refused_by_kernel(error: &seccompiler::Error) -> Failure {
@@ -141,9 +155,8 @@ mod tests {
             let (list, table) = (allow_list(&choice).unwrap(), refusals(&choice).unwrap());
             let text = serde_json::to_vec(&filters(&choice).unwrap()).unwrap();
             let arrived: Filters = serde_json::from_slice(&text).unwrap();
-            let unpacked = arrived.0.map(|program| program.iter().map(unpack).collect::<BpfProgram>());
             assert!(!list.is_empty() && !table.is_empty());
-            assert_eq!(unpacked, [list, table]);
+            assert_eq!(arrived.programs(), [list, table]);
         }
     }
 

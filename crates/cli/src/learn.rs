@@ -1,0 +1,156 @@
+//! `sallyport learn`: a server on trial inside its whole sandbox, and what its configuration would have to say.
+
+mod grant;
+mod report;
+mod trial;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use sallyport_gateway::config::client_file::fitting_name;
+use sallyport_gateway::config::escape;
+use sallyport_gateway::config::model::ServerConfig;
+use sallyport_gateway::plan::{Plan, Source, Standby, StdioPlan};
+use sallyport_sandbox::learn::{Proposal, propose};
+use sallyport_sandbox::{Selection, install};
+
+use crate::arguments::{Global, LearnArguments, Target};
+use crate::output::{self, Exit, Failure};
+use crate::project_file::ProjectFile;
+use crate::start;
+use report::Report;
+use trial::Tried;
+
+pub(crate) fn run(global: &Global, arguments: &LearnArguments) -> Result<(), Failure> {
+    let target = Target { user: arguments.user, dry_run: !arguments.write };
+    let mut file = ProjectFile::open(global, &target)?;
+    let name = subject(&mut file, arguments)?;
+    let rounds = start::runtime()?.block_on(rounds(&mut file, &name, arguments))?;
+    let report = Report::new(&name, &rounds, &file);
+    if arguments.json {
+        output::json(&report.as_json(arguments.write && file.has_changed()))?;
+    } else {
+        report.tell()?;
+        tell_change(&file, arguments.write)?;
+    }
+    if arguments.write && file.has_changed() {
+        file.save(false)?;
+    }
+    if rounds.last().is_some_and(|round| round.tried.answered) { Ok(()) } else { Err(Failure::told(Exit::Failed)) }
+}
+
+/// One trial, and what it would take not to be refused anything of it.
+struct Round {
+    tried: Tried,
+    proposal: Proposal,
+}
+
+/// The server's name. One that is not configured yet is put into the file, which is written only if that was asked for.
+fn subject(file: &mut ProjectFile, arguments: &LearnArguments) -> Result<String, Failure> {
+    let Some((program, words)) = arguments.command.split_first() else {
+        let name = arguments.name.clone().unwrap_or_default();
+        if !file.has(&name) {
+            let failure = Failure::new(format!("there is no server `{}`", name.escape_debug()));
+            return Err(failure.hint("`sallyport list` names them; `sallyport learn -- COMMAND` tries one that is not configured"));
+        }
+        return Ok(name);
+    };
+    let name = arguments.name.clone().unwrap_or_else(|| name_of(program, words));
+    if fitting_name(&name) != name || file.has(&name) {
+        let failure = Failure::new(format!("`{}` cannot be a new server's name", name.escape_debug()));
+        return Err(failure.hint("give it one that is not there yet: `sallyport learn NAME -- COMMAND`"));
+    }
+    let command = Some(arguments.command.iter().map(|word| escape(word)).collect());
+    file.insert(&name, &ServerConfig { command, ..ServerConfig::default() })?;
+    Ok(name)
+}
+
+/// A name for a program: that of the package, if it is one that is installed first, without what the packages of servers have in common.
+fn name_of(program: &str, arguments: &[String]) -> String {
+    let installs = install::recognise(program, arguments).is_ok_and(|package| package.is_some());
+    let package = arguments.iter().find(|argument| !argument.starts_with('-')).filter(|_| installs);
+    let whole = package.map_or(program, String::as_str);
+    let name = whole.rsplit('/').next().unwrap_or(whole).split(['@', '=']).next().unwrap_or(whole);
+    let short = ["mcp-server-", "server-"].iter().find_map(|prefix| name.strip_prefix(prefix));
+    fitting_name(short.unwrap_or(name))
+}
+
+/// Tries the server, and again with what each trial proposes, until one brings nothing new.
+async fn rounds(file: &mut ProjectFile, name: &str, arguments: &LearnArguments) -> Result<Vec<Round>, Failure> {
+    let (plan, stdio) = only(file.check()?, name)?;
+    let mut gives = grant::Giver::new(file, name, &stdio);
+    let trial = trial::Trial::open(plan, name, arguments, &std::io::stderr()).await?;
+    let mut rounds = Vec::new();
+    for number in 1..=arguments.rounds {
+        let tried = trial.hold(number).await?;
+        let proposal = propose(&tried.record, home().as_deref(), &kept(file));
+        let is_new = gives.give(file, &proposal)?;
+        rounds.push(Round { tried, proposal });
+        if !is_new || number == arguments.rounds {
+            break;
+        }
+        trial.renew(only(file.check()?, name)?.0).await?;
+    }
+    trial.close().await;
+    Ok(rounds)
+}
+
+/// The plan with this server alone, as it is tried.
+fn only(mut plan: Plan, name: &str) -> Result<(Plan, StdioPlan), Failure> {
+    plan.servers.retain(|server, _| server == name);
+    plan.toolsets.clear();
+    let Some(server) = plan.servers.get_mut(name) else {
+        return Err(Failure::new(format!("server `{name}` is disabled")).hint("take `disabled` out to try it"));
+    };
+    let Source::Stdio(stdio) = &mut server.source else {
+        return Err(
+            Failure::new(format!("server `{name}` is no program, and runs in no sandbox")).hint("only servers with `command` can be tried")
+        );
+    };
+    stdio.standby = Standby::default(); // it would sleep while it is tried
+    if stdio.sandbox.is_none() {
+        output::note(format!("note: `{name}` has `sandbox = \"none\"`; it is tried inside the sandbox that it would have without"));
+        stdio.sandbox = Selection::default();
+    }
+    let stdio = stdio.clone();
+    Ok((plan, stdio))
+}
+
+fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+}
+
+/// What no server may write: the configuration.
+fn kept(file: &ProjectFile) -> Vec<PathBuf> {
+    let written = file.path().to_path_buf();
+    written.canonicalize().into_iter().chain([written.clone()]).collect()
+}
+
+/// Shows what the configuration would have to say.
+fn tell_change(file: &ProjectFile, writes: bool) -> Result<(), Failure> {
+    if !file.has_changed() {
+        return output::line("nothing is missing in the configuration");
+    }
+    file.show()?;
+    if !writes && std::io::stdout().is_terminal() {
+        output::note("nothing was changed; `--write` puts that into the configuration");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_named_after_its_package() {
+        let name = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            name_of(&words[0], &words[1..])
+        };
+        assert_eq!(name(&["npx", "-y", "@modelcontextprotocol/server-memory@1.2.3"]), "memory");
+        assert_eq!(name(&["uvx", "mcp-server-git==1.0", "--repository", "/x"]), "git");
+        assert_eq!(name(&["/opt/tool/bin/server", "serve"]), "server");
+        assert_eq!(name(&["python3", "server.py"]), "python3");
+    }
+}
