@@ -119,6 +119,8 @@ pub(crate) enum Command {
     Logs(LogsArguments),
     /// Look for what keeps Sallyport from working here, and say how to get it
     Doctor(DoctorArguments),
+    /// Try, show and use the boundary that servers run in
+    Sandbox(SandboxArguments),
     /// Write a completion script for a shell
     Completions(CompletionsArguments),
 }
@@ -361,6 +363,32 @@ pub(crate) struct LogsArguments {
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArguments {
     /// Print the findings as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArguments {
+    #[command(subcommand)]
+    pub(crate) command: SandboxCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// Let a hostile program try to get out of a sandbox on this machine, and tell what stopped it
+    ///
+    /// Some forty attacks, each by many attempts. One is stopped only if every attempt met an error and nothing outside has
+    /// changed. Nothing is harmed by an attack that gets through. Takes about ten seconds; the exit code is 1 if one is open.
+    Attack(AttackArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttackArguments {
+    /// The back-end to attack; without one, that of a server whose configuration names none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backend: Option<String>,
+
+    /// Print the outcomes as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

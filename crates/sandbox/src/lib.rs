@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only launching uses it, and that needs linux"))]
 
+pub mod attack;
 mod backend;
 pub mod backends;
 pub mod egress;
@@ -49,6 +50,8 @@ pub fn enter_if_asked() {
             sys::launcher::run();
         } else if first == probe::TRIAL_ARGUMENT {
             sys::end_trial();
+        } else if first == attack::HOSTILE_ARGUMENT {
+            attack::hostile();
         }
     }
 }
