@@ -21,6 +21,8 @@ mod probe;
 mod profile;
 
 #[cfg(target_os = "linux")]
+mod cover;
+#[cfg(target_os = "linux")]
 mod cure;
 #[cfg(target_os = "linux")]
 mod launch;
@@ -39,7 +41,7 @@ pub use error::Error;
 pub use instance::{Exit, GivenBack, Instance, Memory, Running, Standby, Stdin, Stdout};
 pub use layer::{Layer, Layers, State};
 pub use probe::{Finding, Report};
-pub use profile::{EnvText, Limits, Network, Profile, Program};
+pub use profile::{DENY_WRITE, EnvText, Limits, Network, Profile, Program};
 
 /// Takes over, and never returns, when this process was started as the launcher of a program. Call it first in `main`,
 /// before any thread is started: the launcher must be single-threaded.
@@ -50,6 +52,8 @@ pub fn enter_if_asked() {
             sys::launcher::run();
         } else if first == probe::TRIAL_ARGUMENT {
             sys::end_trial();
+        } else if first == cover::KEEPER_ARGUMENT {
+            sys::keeper::run();
         } else if first == attack::HOSTILE_ARGUMENT {
             attack::hostile();
         }

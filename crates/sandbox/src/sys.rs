@@ -8,6 +8,7 @@
 pub(crate) mod attack;
 pub(crate) mod control;
 mod identity;
+pub(crate) mod keeper;
 pub(crate) mod landlock;
 pub(crate) mod launcher;
 pub(crate) mod lifetime;

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
 use crate::egress::{Allowed, Connection, Destination, DestinationError, Name, Observe, Outcome, Resolve, Surroundings};
+use crate::profile::DENY_WRITE;
 
 /// Everything on the host that an attack is about. Dropped, nothing of it is left.
 pub(super) struct Arena {
@@ -28,6 +29,7 @@ pub(super) struct Arena {
     reached: Arc<AtomicUsize>,
     pub(super) connections: Arc<Connections>,
     planted: Tree,
+    project: Tree,
     _listeners: JoinSet<()>,
 }
 
@@ -50,6 +52,7 @@ impl Arena {
         fs::write(folder.path("outside/canary"), &canary)?;
         fs::write(folder.path("outside/.ssh/id_ed25519"), &canary)?;
         fs::write(folder.path("readable/file"), "text")?;
+        make_project(&folder.path("writable"))?;
         let (reached, mut listeners) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
         let forbidden = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let forbidden_port = forbidden.local_addr()?.port();
@@ -73,9 +76,11 @@ impl Arena {
             reached,
             connections: Arc::default(),
             planted: Tree::new(),
+            project: Tree::new(),
             _listeners: listeners,
         };
         arena.planted = arena.look()?;
+        arena.project = arena.look_at_project()?;
         Ok(arena)
     }
 
@@ -115,6 +120,29 @@ impl Arena {
         effects
     }
 
+    /// What in the project is not to be written and yet was, and what is left of what covered it.
+    pub(super) fn planted_in_project(&self) -> Option<String> {
+        match self.look_at_project() {
+            Ok(found) if found == self.project => None,
+            Ok(found) => {
+                let root = self.path("writable");
+                let changed = found.iter().filter(|(path, look)| self.project.get(*path) != Some(look)).map(|(path, _)| path);
+                let gone = self.project.keys().filter(|path| !found.contains_key(*path));
+                let names: Vec<String> =
+                    changed.chain(gone).map(|path| path.strip_prefix(&root).unwrap_or(path).display().to_string()).collect();
+                Some(format!("changed: {}", names.join(" ")))
+            }
+            Err(error) => Some(format!("the project cannot be looked at: {error}")),
+        }
+    }
+
+    fn look_at_project(&self) -> io::Result<Tree> {
+        let (root, mut tree) = (self.path("writable"), Tree::new());
+        look_into(&root, &mut tree)?;
+        tree.retain(|path, _| denied().any(|entry| path.starts_with(root.join(entry))));
+        Ok(tree)
+    }
+
     fn look(&self) -> io::Result<Tree> {
         let mut tree = Tree::new();
         for name in ["outside", "readable"] {
@@ -124,8 +152,30 @@ impl Arena {
     }
 }
 
+/// What of the usual deny-write list is not about homes.
+pub(super) fn denied() -> impl Iterator<Item = &'static str> {
+    DENY_WRITE.iter().filter(|entry| !entry.starts_with("~/")).map(|entry| entry.trim_end_matches('?'))
+}
+
+/// A repository in which some of what is not to be written is there, one of it as a link, and most is not.
+fn make_project(root: &Path) -> io::Result<()> {
+    for folder in [".git", ".git/hooks", ".git/modules", ".git/worktrees", ".vscode"] {
+        fs::create_dir(root.join(folder))?;
+    }
+    for (file, text) in [
+        (".git/config", "[core]\n"),
+        (".git/HEAD", "ref: refs/heads/main\n"),
+        (".git/config.worktree", ""),
+        (".vscode/tasks.json", "{}"),
+        ("agents.json", "{}"),
+    ] {
+        fs::write(root.join(file), text)?;
+    }
+    std::os::unix::fs::symlink("agents.json", root.join(".mcp.json"))
+}
+
 /// Everything below `folder`.
-pub(super) fn look_into(folder: &Path, tree: &mut Tree) -> io::Result<()> {
+fn look_into(folder: &Path, tree: &mut Tree) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let found = fs::symlink_metadata(&path)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::arena::{Arena, SECRET_VARIABLE, random};
+use super::arena::{Arena, SECRET_VARIABLE, denied, random};
 use super::contender::{Contender, Kind};
 use super::inside::{FLOOD_BYTES, HEART, RACE, SWAPPED, small};
 use super::row::Stage;
@@ -15,13 +15,16 @@ use super::wire::{CameOfIt, Given, Neighbour, Order};
 use super::{Gateway, Outcome, ROWS, Row, Verdict};
 use crate::backend::{Backend, Host, Selection};
 use crate::error::Error;
-use crate::profile::{Limits, Network, Profile};
+use crate::profile::{DENY_WRITE, Limits, Network, Profile};
 
 /// Variables that the hostile program is given.
 const GIVEN_VARIABLE: &str = "SALLYPORT_ATTACK";
 
 /// Whoever was told to end has ended within this: the kernel needs milliseconds.
 const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// A server's time to end by itself.
+const GRACE: Duration = Duration::from_millis(400);
 
 /// Time for more than ten beats of whoever still lives.
 const A_FEW_BEATS: Duration = Duration::from_millis(300);
@@ -169,7 +172,7 @@ impl<'a> Ring<'a> {
             neighbour: self.neighbour_things.clone(),
             forbidden_port: arena.forbidden_port,
             allowed_port: arena.allowed_port,
-            deny_write: Vec::new(),
+            deny_write: denied().map(str::to_owned).collect(),
         }
     }
 
@@ -188,6 +191,7 @@ impl<'a> Ring<'a> {
             profile: Profile {
                 read: vec![arena.path("readable"), self.binary.clone()],
                 write: vec![arena.path("writable")],
+                deny_write: DENY_WRITE.iter().map(|entry| (*entry).to_owned()).collect(),
                 network,
                 limits: if stage == Stage::Small { small() } else { Limits::default() },
             },
@@ -249,31 +253,35 @@ impl<'a> Ring<'a> {
     }
 
     /// Whether this row's sandbox must end with it; looks at how it ends, where that is what the row is about.
-    async fn is_over_for(&self, row: u8, hostile: &mut Contender, findings: &mut Findings) -> bool {
+    async fn is_over_for(&mut self, row: u8, hostile: &mut Contender, findings: &mut Findings) -> bool {
         match row {
-            33 => {
-                hostile.close();
-                self.must_fall_silent(hostile.instance.wait(), findings).await;
+            33 | 34 => self.must_fall_silent(hostile, findings).await,
+            32 => {
+                hostile.instance.kill();
+                hostile.instance.wait().await;
+                // What covers names that are not there stays as long as any sandbox of the folder.
+                for other in std::mem::take(&mut self.hostile).into_values() {
+                    other.instance.kill();
+                    other.instance.wait().await;
+                }
+                findings.open.extend(self.arena.planted_in_project());
             }
-            34 => {
-                hostile.close();
-                self.must_fall_silent(hostile.instance.stop(Duration::from_millis(400)), findings).await;
-            }
-            17..=19 | 31 | 32 => {}
+            17..=19 | 31 => {}
             _ => return hostile.instance.has_exited().is_some(),
         }
         true
     }
 
-    /// After `end` nobody may be left who lets the file of the heart grow.
-    async fn must_fall_silent(&self, end: impl Future<Output = crate::instance::Exit>, findings: &mut Findings) {
+    /// When it is told to end, nobody may be left who lets the file of the heart grow.
+    async fn must_fall_silent(&self, hostile: &mut Contender, findings: &mut Findings) {
         let heart = self.arena.path("writable").join(HEART);
         let beats = || fs::metadata(&heart).map_or(0, |found| found.len());
         sleep(A_FEW_BEATS).await;
         if beats() == 0 {
             findings.open.push("nobody was left behind, so nothing is known".to_owned());
         }
-        if timeout(END_WITHIN, end).await.is_err() {
+        hostile.close();
+        if timeout(END_WITHIN, hostile.instance.stop(GRACE)).await.is_err() {
             findings.open.push(format!("it did not end within {END_WITHIN:?}"));
         }
         let before = beats();

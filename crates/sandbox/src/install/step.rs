@@ -49,7 +49,7 @@ pub(super) fn profile(place: &Place, read: &[PathBuf]) -> Profile {
         file_mb: 2048,    // the largest wheels hold more than a gigabyte
         ..Limits::default()
     };
-    Profile { read: read.to_vec(), write: vec![place.tree(), place.tmp()], network: Network::Host, limits }
+    Profile { read: read.to_vec(), write: vec![place.tree(), place.tmp()], network: Network::Host, limits, ..Profile::default() }
 }
 
 /// Runs it to its end, at most until `deadline`.

@@ -77,13 +77,14 @@ fn source(path: &str, config: &ServerConfig, context: &Context<'_>, report: &mut
 }
 
 /// The keys that say something about a program, and whether they are given.
-fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 9] {
+fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 10] {
     [
         ("env", !config.env.is_empty()),
         ("cwd", config.cwd.is_some()),
         ("sandbox", config.sandbox != <_>::default()),
         ("read", !config.read.is_empty()),
         ("write", !config.write.is_empty()),
+        ("deny_write", !config.deny_write.is_empty()),
         ("network", !config.network.is_empty()),
         ("limits", config.limits != <_>::default()),
         ("shared", config.shared),

@@ -126,7 +126,8 @@ impl ToChild {
 
     fn profile(&self) -> Result<Profile, Outage> {
         let read = self.plan.read.iter().cloned().chain(own_rules::to_keep(&self.plan)?).collect();
-        Ok(Profile { read, write: self.plan.write.clone(), network: self.plan.network.clone(), limits: self.plan.limits.clone() })
+        let StdioPlan { write, deny_write, network, limits, .. } = self.plan.clone();
+        Ok(Profile { read, write, deny_write, network, limits })
     }
 
     fn program(&self) -> Result<Program, Outage> {
