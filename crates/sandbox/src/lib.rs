@@ -9,10 +9,13 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only launching uses it, and that needs linux"))]
 
+pub mod alone;
 pub mod attack;
 mod backend;
 pub mod backends;
 pub mod egress;
+#[cfg(target_os = "linux")]
+mod enforced;
 mod error;
 pub mod install;
 mod instance;
@@ -37,6 +40,8 @@ mod visible;
 
 pub use backend::{Backend, Host, Pending, Selection};
 pub use backends::BackendConfig;
+#[cfg(target_os = "linux")]
+pub use enforced::{Enforced, Mount};
 pub use error::Error;
 pub use instance::{Exit, GivenBack, Instance, Memory, Running, Standby, Stdin, Stdout};
 pub use layer::{Layer, Layers, State};

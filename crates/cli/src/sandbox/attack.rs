@@ -3,11 +3,12 @@
 use indicatif::ProgressBar;
 use owo_colors::OwoColorize;
 use sallyport_sandbox::attack::{self, Outcome, ROWS, Row, Verdict};
-use sallyport_sandbox::{BackendConfig, Host, Selection};
+use sallyport_sandbox::{Host, Selection};
 
-use super::file_code::FileCode;
 use crate::arguments::AttackArguments;
 use crate::output::{self, Exit, Failure};
+use crate::sandbox::file_code::FileCode;
+use crate::sandbox::{refused, select};
 use crate::start;
 
 pub(crate) fn run(arguments: &AttackArguments) -> Result<(), Failure> {
@@ -20,10 +21,7 @@ pub(crate) fn run(arguments: &AttackArguments) -> Result<(), Failure> {
     line.set_style(style());
     let verdicts = start::runtime()?.block_on(attack::run(&Host::this_binary(), &selection, &FileCode, &mut tell));
     line.finish_and_clear();
-    let verdicts = verdicts.map_err(|error| {
-        let failure = Failure::new(error.to_string());
-        error.hint().map(str::to_owned).into_iter().fold(failure, Failure::hint)
-    })?;
+    let verdicts = verdicts.map_err(|error| refused(&error))?;
     if arguments.json {
         output::json(&verdicts)?;
     } else {
@@ -33,15 +31,6 @@ pub(crate) fn run(arguments: &AttackArguments) -> Result<(), Failure> {
         true => Err(Failure::told(Exit::Failed)),
         false => Ok(()),
     }
-}
-
-/// The back-end that is named, else that of a server without one.
-fn select(name: Option<&str>) -> Result<Selection, Failure> {
-    let Some(name) = name else { return Ok(Selection::default()) };
-    serde_json::from_value(name.into()).map_err(|_| {
-        let names = BackendConfig::NAMES.join("`, `");
-        Failure::new(format!("there is no sandbox back-end {name:?}")).hint(format!("the back-ends are `{names}`"))
-    })
 }
 
 fn style() -> indicatif::ProgressStyle {

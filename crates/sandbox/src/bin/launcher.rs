@@ -17,12 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use sallyport_sandbox::alone;
 use sallyport_sandbox::egress::{Allowed, Connection, Destination, Name, Observe, Resolve, Surroundings};
 use sallyport_sandbox::install::{self, Installer, recognise};
-use sallyport_sandbox::{Backend, EnvText, Exit, Host, Network, Profile, Program, Selection, enter_if_asked};
-
-/// As shells tell of a signal.
-const SIGNAL_BASE: u8 = 128;
+use sallyport_sandbox::{Backend, EnvText, Host, Network, Profile, Program, Selection, enter_if_asked};
 
 /// The program was not started.
 const NOT_STARTED: u8 = 125;
@@ -81,22 +79,13 @@ async fn run() -> Result<u8, Box<dyn Error>> {
     if let Some(packages) = trial.packages {
         install_first(&*backend, &packages, &mut program, &mut trial.profile).await?;
     }
-    let instance = backend.launch(&trial.profile, &program).await?;
-    if let Some(file) = trial.layers {
-        std::fs::write(file, serde_json::to_vec(instance.in_force())?)?;
-    }
-    let (mut stdin, mut stdout) = instance.take_io().ok_or("stdio is taken")?;
-    let feed = tokio::spawn(async move { tokio::io::copy(&mut tokio::io::stdin(), &mut stdin).await });
-    tokio::io::copy(&mut stdout, &mut tokio::io::stdout()).await?;
-    let exit = instance.wait().await;
-    feed.abort();
-    for line in instance.stderr_tail() {
-        say(&line);
-    }
-    Ok(match exit {
-        Exit::Code(code) => u8::try_from(code)?,
-        Exit::Signal(signal) => SIGNAL_BASE + u8::try_from(signal)?,
+    let exit = alone::run(&*backend, &trial.profile, &program, |instance| {
+        let layers = serde_json::to_vec(instance.in_force()).map_err(io::Error::from);
+        let written = trial.layers.map_or(Ok(()), |file| layers.and_then(|layers| std::fs::write(file, layers)));
+        written.unwrap_or_else(|error| say(&format!("error: {error}")));
     })
+    .await?;
+    Ok(alone::code(exit))
 }
 
 /// Names that are resolved by the command line.
