@@ -33,6 +33,20 @@ pub use judge::run;
 #[cfg(target_os = "linux")]
 pub(crate) const HOSTILE_ARGUMENT: &str = "__sandbox_attack";
 
+/// Tries nothing: there is no sandbox to try it in.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub async fn run(
+    _host: &crate::Host,
+    _selection: &crate::Selection,
+    _gateway: &dyn Gateway,
+    _tell: &mut dyn FnMut(&Row),
+) -> Result<Vec<Verdict>, crate::Error> {
+    Err(crate::backends::none::unsupported("of the attacks"))
+}
+
 /// What became of one attack.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {

@@ -14,7 +14,6 @@ pub mod attack;
 mod backend;
 pub mod backends;
 pub mod egress;
-#[cfg(target_os = "linux")]
 mod enforced;
 mod error;
 pub mod install;
@@ -40,7 +39,6 @@ mod visible;
 
 pub use backend::{Backend, Host, Pending, Selection};
 pub use backends::BackendConfig;
-#[cfg(target_os = "linux")]
 pub use enforced::{Enforced, Mount};
 pub use error::Error;
 pub use instance::{Exit, GivenBack, Instance, Memory, Running, Standby, Stdin, Stdout};
