@@ -3,12 +3,13 @@
 use crate::repository::{Outcome, Repository};
 use crate::step;
 
-/// Runs the unit tests with `SALLYPORT_BLESS=1`, which lets the ones that compare a generated page write it instead; and the one
-/// of the matrix that does so too.
+/// Runs the unit tests with `SALLYPORT_BLESS=1`, which lets the ones that compare a generated page write it instead; and those
+/// of the matrix and of the attacks that do so too.
 pub(crate) fn run(repository: &Repository) -> Outcome {
     step::run("reference pages and snapshots", || {
         bless(repository, &["--workspace", "--lib", "--bins"])?;
-        bless(repository, &["--package=sallyport", "--test=revisions", "the_page"])
+        bless(repository, &["--package=sallyport", "--test=revisions", "the_page"])?;
+        bless(repository, &["--package=sallyport", "--test=isolation", "the_page"])
     })
 }
 

@@ -130,6 +130,8 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Make what `sandbox = "microvm"` needs
     Microvm(MicrovmArguments),
+    /// Try, show and use the boundary that servers run in
+    Sandbox(SandboxArguments),
     /// Write a completion script for a shell
     Completions(CompletionsArguments),
 }
@@ -464,6 +466,81 @@ pub(crate) struct DoctorArguments {
     /// Print the AppArmor profile that lets this binary make user namespaces, and nothing else (Ubuntu)
     #[arg(long, conflicts_with = "json")]
     pub(crate) apparmor_profile: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArguments {
+    #[command(subcommand)]
+    pub(crate) command: SandboxCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// Let a hostile program try to get out of a sandbox on this machine, and tell what stopped it
+    ///
+    /// Some forty attacks, each by many attempts. One is stopped only if every attempt met an error and nothing outside has
+    /// changed. Nothing is harmed by an attack that gets through. Takes about ten seconds; the exit code is 1 if one is open.
+    Attack(AttackArguments),
+    /// Show the boundary of a server: what the configuration makes of it, and what the kernel enforces
+    ///
+    /// Launches the server's program in its sandbox, says nothing to it, and ends it again.
+    Inspect(InspectArguments),
+    /// Run a program in a sandbox, without a gateway
+    ///
+    /// Its stdin and stdout are this command's own; of stderr the last lines are shown when it ends. The exit code is the program's, or 128
+    /// and the number of the signal that ended it.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArguments),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sallyport sandbox run -- ls /
+  sallyport sandbox run --read . -- node server.js
+  sallyport sandbox run --write ./data --network api.github.com:443 -- ./server";
+
+#[derive(Debug, Args)]
+pub(crate) struct AttackArguments {
+    /// The back-end to attack; without one, that of a server whose configuration names none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backend: Option<String>,
+
+    /// Print the outcomes as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// The server
+    pub(crate) name: String,
+
+    /// Print all of it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+
+    /// A file or folder that it may read
+    #[arg(long, value_name = "PATH")]
+    pub(crate) read: Vec<PathBuf>,
+
+    /// A file or folder that it may read and write, but for what `deny_write` keeps by default
+    #[arg(long, value_name = "PATH")]
+    pub(crate) write: Vec<PathBuf>,
+
+    /// A host that it may connect to; without one it has no network
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) network: Vec<String>,
+
+    /// The back-end; without one, that of a server whose configuration names none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backend: Option<String>,
 }
 
 #[derive(Debug, Args)]

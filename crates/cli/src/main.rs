@@ -23,6 +23,7 @@ mod reach;
 mod reload;
 mod remove;
 mod running;
+mod sandbox;
 mod secret_file;
 mod start;
 mod starting;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&global, &arguments),
         Command::Connect(arguments) => connect::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
+        Command::Sandbox(arguments) => sandbox::run(&global, &arguments.command),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
         #[cfg(target_os = "linux")]
         Command::Microvm(arguments) => microvm::run(&arguments),

@@ -178,6 +178,8 @@ pub struct StdioPlan {
     pub read: Vec<PathBuf>,
     /// Absolute paths it may read and write.
     pub write: Vec<PathBuf>,
+    /// What it must not write in those, as the sandbox takes it.
+    pub deny_write: Vec<String>,
     /// What it sees of the network.
     pub network: Network,
     /// How much of the machine it may use.

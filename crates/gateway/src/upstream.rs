@@ -48,6 +48,7 @@ use sallyport_telemetry::{Folders, Metrics, StandbyState};
 
 pub use health::{Outage, UpstreamState};
 pub(crate) use launch::own_rules;
+pub use launch::{Launched, alone as launch_alone};
 pub use life::OnChange;
 pub use listing::{Entry, Freshness, Listing};
 

@@ -101,6 +101,7 @@ fn plan(mode: &str, timeouts: Timeouts) -> ServerPlan {
             configuration: None,
             sandbox: Default::default(),
             write: Vec::new(),
+            deny_write: Vec::new(),
             network: Default::default(),
             seccomp: sallyport_sandbox::SystemCalls::default(),
             limits: Default::default(),

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,14 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use crate::backend::Host;
+use crate::cover::Keeper;
 use crate::cure;
 use crate::egress::{self, Room, Sockets};
 use crate::error::{Error, Failure};
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::layer::Layers;
 use crate::learn::{self, Trial};
-use crate::policy::{self, Confinement, Policy};
+use crate::policy::{self, Confinement, Policy, View};
 use crate::profile::{Network, Profile, Program};
 use crate::stderr_log::Tail;
 use crate::sys;
@@ -73,14 +74,15 @@ async fn launch_with(host: &Host, program: &Program, profile: Option<&Profile>, 
     let observed = trial.clone().map(|(trial, _)| trial);
     let boundary = profile.zip(filters).map(|(profile, filters)| Boundary { profile, filters, namespaces, trial: observed });
     let started = thread::run(move || start(launcher, &program, boundary.as_ref())).await??;
-    let Started { launcher, control, stdin, stdout, stderr } = started;
+    let Started { launcher, keeper, control, stdin, stdout, stderr } = started;
 
     let tail = Tail::default();
     let io = |cause: io::Error| Error::io(format_args!("stdio of server {name} cannot be used"), &cause);
     let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(io)?;
     let stdin = pipe::Sender::from_owned_fd(stdin).map_err(io)?;
     let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(io)?;
-    let watched = watch::watch(launcher, stderr, log, tail.clone()).map_err(io)?;
+    let line = keeper.as_ref().map(Keeper::line).transpose().map_err(io)?;
+    let watched = watch::watch(launcher, keeper, stderr, log, tail.clone()).map_err(io)?;
 
     let (layers, inside, sockets) = match hear_in_time(control, &name, trial).await.and_then(|heard| heard.judge(&name)) {
         Ok(started) => started,
@@ -89,6 +91,9 @@ async fn launch_with(host: &Host, program: &Program, profile: Option<&Profile>, 
             return Err(error.with_last_words(&tail.lines()));
         }
     };
+    if let Some(line) = line {
+        line.until_end_of(inside.ender.as_fd()).map_err(io)?;
+    }
     if let Some(room) = room {
         // If not, the program ends with `watched`, and has reached nobody.
         egress::start(sockets, room, watched.end()).map_err(|cause| unserved(&name, &cause))?;
@@ -126,6 +131,7 @@ fn filters(name: &str, profile: &Profile, namespaces: bool) -> Result<Filters, E
 /// What the launching thread hands over. Dropping it ends the launcher.
 struct Started {
     launcher: Launcher,
+    keeper: Option<Keeper>,
     control: OwnedFd,
     stdin: OwnedFd,
     stdout: OwnedFd,
@@ -134,9 +140,10 @@ struct Started {
 
 /// Runs on the launching thread: nothing here may block for long.
 fn start(launcher: PathBuf, program: &Program, boundary: Option<&Boundary>) -> Result<Started, Error> {
-    let (confinement, target) = match boundary {
+    let (confinement, target, keeper) = match boundary {
         Some(Boundary { profile, filters, namespaces, trial }) => {
-            let (view, target) = visible::resolve(profile, program)?;
+            let (mut view, target, absent) = visible::resolve(profile, program)?;
+            let keeper = cover(&launcher, &mut view, absent)?;
             if let Some(trial) = trial {
                 trial.shows(&view);
             }
@@ -150,16 +157,28 @@ fn start(launcher: PathBuf, program: &Program, boundary: Option<&Boundary>) -> R
                 namespaces: *namespaces,
                 filters: filters.clone(),
             };
-            (Some(confinement), target)
+            (Some(confinement), target, keeper)
         }
-        None => (None, visible::resolve_unconfined(program)?),
+        None => (None, visible::resolve_unconfined(program)?, None),
     };
     let policy = Policy { gateway: getpid().as_raw_nonzero().get(), target, confinement };
-    spawn(launcher, &policy).map_err(|cause| Error::io(format_args!("launcher of server {} cannot be started", program.name), &cause))
+    spawn(launcher, &policy, keeper)
+        .map_err(|cause| Error::io(format_args!("launcher of server {} cannot be started", program.name), &cause))
+}
+
+/// Covers what must not come to be, if there is anything; takes out of the view what could not come to be anyway.
+fn cover(binary: &Path, view: &mut View, absent: Vec<PathBuf>) -> Result<Option<Keeper>, Error> {
+    if absent.is_empty() {
+        return Ok(None);
+    }
+    let (keeper, covered) = Keeper::cover(binary, &absent)
+        .map_err(|cause| Error::io("what must not be written cannot be covered", &cause).with_hint("see `deny_write` of the server"))?;
+    view.trees.retain(|tree| !absent.contains(&tree.path) || covered.contains(&tree.path));
+    Ok(Some(keeper))
 }
 
 /// Plain pipes, so that the program may read and write them as it likes; only our ends do not block.
-fn spawn(launcher: PathBuf, policy: &Policy) -> io::Result<Started> {
+fn spawn(launcher: PathBuf, policy: &Policy, keeper: Option<Keeper>) -> io::Result<Started> {
     let (their_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -174,7 +193,7 @@ fn spawn(launcher: PathBuf, policy: &Policy) -> io::Result<Started> {
         .spawn()?;
     let launcher = Launcher::new(child)?;
     control::send_policy(control.as_fd(), policy, their_stdin.as_fd())?;
-    Ok(Started { launcher, control, stdin, stdout, stderr })
+    Ok(Started { launcher, keeper, control, stdin, stdout, stderr })
 }
 
 /// The id of one server: always the same, and another server's is another one.

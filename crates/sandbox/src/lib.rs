@@ -9,11 +9,14 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only launching uses it, and that needs linux"))]
 
+pub mod alone;
+pub mod attack;
 mod auto;
 mod backend;
 pub mod backends;
 mod calls;
 pub mod egress;
+mod enforced;
 mod error;
 pub mod install;
 mod instance;
@@ -23,6 +26,8 @@ pub mod learn;
 mod probe;
 mod profile;
 
+#[cfg(target_os = "linux")]
+mod cover;
 #[cfg(target_os = "linux")]
 mod cure;
 #[cfg(target_os = "linux")]
@@ -41,12 +46,13 @@ mod visible;
 pub use backend::{Backend, Host, Pending, Selection};
 pub use backends::BackendConfig;
 pub use calls::{CallGroup, SystemCalls, UnknownCalls};
+pub use enforced::{Enforced, Mount};
 pub use error::Error;
 pub use instance::{Exit, GivenBack, Instance, Memory, Running, Standby, Stdin, Stdout};
 pub use isolation::Isolation;
 pub use layer::{Layer, Layers, State};
 pub use probe::{Finding, Report};
-pub use profile::{EnvText, Limits, Network, Profile, Program};
+pub use profile::{DENY_WRITE, EnvText, Limits, Network, Profile, Program};
 
 /// Takes over, and never returns, when this process was started as the launcher of a program. Call it first in `main`,
 /// before any thread is started: the launcher must be single-threaded.
@@ -57,6 +63,10 @@ pub fn enter_if_asked() {
             sys::launcher::run();
         } else if first == probe::TRIAL_ARGUMENT {
             sys::end_trial();
+        } else if first == cover::KEEPER_ARGUMENT {
+            sys::keeper::run();
+        } else if first == attack::HOSTILE_ARGUMENT {
+            attack::hostile();
         }
     }
 }

@@ -23,6 +23,9 @@ pub struct Profile {
     pub read: Vec<PathBuf>,
     /// Files and folders to write; nothing in them can be executed. A missing one is an error.
     pub write: Vec<PathBuf>,
+    /// What stays read-only inside every folder to write, relative to it, and with `~/` in front relative to the home of the
+    /// gateway's user where that lies in one. What is not there cannot be made either, unless a `?` follows. Usually [`DENY_WRITE`].
+    pub deny_write: Vec<String>,
     /// What of the network is there.
     pub network: Network,
     /// How much it may use.
@@ -30,6 +33,51 @@ pub struct Profile {
     /// How its system calls differ from the usual.
     pub seccomp: SystemCalls,
 }
+
+/// What the host would run later, by git, an editor, an agent or a shell, though nobody looked at it: the usual deny-write list. What
+/// a build, a test or a commit runs (scripts, `Makefile`, workflows) is the project itself, which is there to be written and reviewed.
+pub const DENY_WRITE: &[&str] = &[
+    // git runs hooks, and what its settings name, with the next command. Where there is no repository none can be made, as its
+    // settings could be any.
+    ".git/hooks",
+    ".git/config",
+    ".git/commondir", // where else it would look for those two
+    ".git/config.worktree?",
+    ".git/modules?", // the same of submodules and linked work trees, where there are any
+    ".git/worktrees?",
+    // direnv and mise, on entering the folder
+    ".envrc",
+    ".mise.toml",
+    // MCP servers and hooks of agents, tasks and extensions of editors, on opening the folder
+    ".mcp.json",
+    ".claude",
+    ".cursor",
+    ".codex",
+    ".gemini",
+    ".vscode",
+    ".idea",
+    ".zed",
+    ".devcontainer",
+    "sallyport.toml",
+    // shells, git, ssh and programs that start with the session
+    "~/.bashrc",
+    "~/.bash_profile",
+    "~/.bash_login",
+    "~/.bash_logout",
+    "~/.profile",
+    "~/.zshrc",
+    "~/.zshenv",
+    "~/.zprofile",
+    "~/.zlogin",
+    "~/.zlogout",
+    "~/.config/fish",
+    "~/.config/autostart",
+    "~/.config/systemd",
+    "~/.config/git",
+    "~/.gitconfig",
+    "~/.ssh",
+    "~/.npmrc",
+];
 
 /// What of the network a program sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

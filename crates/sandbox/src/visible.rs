@@ -1,6 +1,7 @@
 //! Works out what of the host's files a program sees: the system's trees, what the profile names, and what the program
 //! itself cannot do without.
 
+mod deny;
 mod needs;
 mod view;
 
@@ -42,8 +43,8 @@ const OWN_TREES: &[&str] = &["/proc", "/sys", "/dev"];
 /// The folders searched after those where the program and its interpreters were found.
 const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// What the program sees, and what is executed.
-pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Target), Error> {
+/// What the program sees, what is executed, and what of the view is not there yet: it must be covered before.
+pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Target, Vec<PathBuf>), Error> {
     let mut builder = ViewBuilder::default();
     for path in SYSTEM_TREES.iter().chain(SYSTEM_FILES) {
         builder.add_if_there(Path::new(path), Access::System);
@@ -57,6 +58,7 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
         builder.add_if_there(Path::new(path), Access::System);
     }
     add_roots(&mut builder, profile)?;
+    let absent = deny::add(&mut builder, profile);
 
     let path = locate(program)?;
     let needs = needs::of(&path, program, &search_path(program));
@@ -66,7 +68,7 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
     let view = builder.finish();
     let cwd = starting_folder(profile, program, &view)?;
     let target = Target { path, args: program.args.clone(), env: environment(program, &needs.folders, Path::new("/tmp")), cwd };
-    Ok((view, target))
+    Ok((view, target, absent))
 }
 
 /// The same program without a boundary: its own home, and the gateway's folder if none is named.

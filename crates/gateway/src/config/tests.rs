@@ -236,11 +236,29 @@ timeouts = { call = "15m" }
     assert_eq!(program.folder, Some(folder.join("sub")));
     assert_eq!(program.write, [folder.join("data"), "/home/me/notes".into()]);
     assert!(program.read.is_empty(), "naming `write` is naming the roots");
+    assert_eq!(program.deny_write, sallyport_sandbox::DENY_WRITE);
     let Network::Only(allowed) = &program.network else { panic!("{:?}", program.network) };
     assert_eq!(allowed.destinations()[0].to_string(), "api.github.com:443");
     assert_eq!(program.limits.memory_mb, 512);
     let timeouts = plan.servers["github"].timeouts;
     assert_eq!((timeouts.call.as_secs(), timeouts.call_max.as_secs()), (900, 900));
+}
+
+#[test]
+fn the_deny_write_list_is_added_to_and_taken_from() {
+    let list = |entries: &str| {
+        let plan = toml(&format!("[servers.a]\ncommand = [\"a\"]\nwrite = [\".\"]\ndeny_write = [{entries}]\n"));
+        plan.map(|plan| stdio(&plan, "a").deny_write.clone())
+    };
+    let usual = sallyport_sandbox::DENY_WRITE.len();
+    assert_eq!(list(r#""keys", "~/.kube?""#).unwrap()[usual..], ["keys", "~/.kube?"]);
+    assert!(!list(r#""!.git/config", "!.git/modules""#).unwrap().iter().any(|entry| entry == ".git/config" || entry.contains("modules")));
+    assert_eq!(list(r#""!*", "keys""#).unwrap(), ["keys"]);
+    for bad in ["/etc", "../x", "a/../b", "", "~", "~/", "!.git/confg", "?", "."] {
+        let errors = list(&format!("\"{bad}\"")).unwrap_err();
+        assert_eq!(errors.len(), 1, "{bad}");
+        assert!(errors[0].to_string().contains("servers.a.deny_write[0]"), "{}", errors[0]);
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ pub(crate) mod own_rules;
 mod remote;
 mod values;
 
+pub use child::Launched;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,20 @@ pub(crate) fn way_to(plan: &ServerPlan, surroundings: &Arc<Surroundings>) -> Box
 /// itself.
 const CAPABILITIES: RawJson =
     RawJson::from_static(r#"{"elicitation":{"form":{},"url":{}},"sampling":{"context":{},"tools":{}},"roots":{}}"#);
+
+/// Launches the program of `plan` as for its first request, and leaves it alone: nothing is said to it. `None` where the server is no
+/// program. `doing` hears what goes on.
+///
+/// # Errors
+/// Why it cannot be launched.
+pub async fn alone(
+    plan: &ServerPlan,
+    surroundings: &Arc<Surroundings>,
+    doing: &(dyn Fn(std::borrow::Cow<'static, str>) + Send + Sync),
+) -> Result<Option<Launched>, Outage> {
+    let Source::Stdio(stdio) = &plan.source else { return Ok(None) };
+    child::ToChild::new(plan, stdio.clone(), surroundings.clone()).launch_as(doing).await.map(Some)
+}
 
 /// How connections to the server are opened, but for what was found out about it. `timeouts.connect` holds for each step of it.
 fn options(plan: &ServerPlan, surroundings: &Surroundings) -> Options {

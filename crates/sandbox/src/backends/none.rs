@@ -68,7 +68,7 @@ impl Backend for None {
 
 /// What every launch answers where there is no launcher.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn unsupported(name: &str) -> Error {
+pub(crate) fn unsupported(name: &str) -> Error {
     Error::new(format!("server {name} cannot be started: launching programs needs linux")).with_hint(HINT)
 }
 

@@ -1,7 +1,7 @@
 //! The launcher with no gateway round it: `sallyport-launcher [OPTION VALUE]… -- COMMAND [ARGUMENT]…` runs one program in
 //! a boundary, its stdio passed through. For the tests and for trying a profile by hand; it is not shipped.
 //!
-//! Options: `--read PATH`, `--write PATH`, `--network none|host|DESTINATION` (again for each further destination), `--resolve
+//! Options: `--read PATH`, `--write PATH`, `--deny-write ENTRY`, `--network none|host|DESTINATION` (again for each further destination), `--resolve
 //! NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
 //! `--sandbox NAME` (or a JSON table), `--min-isolation none|landlock|os`, `--seccomp +GROUP|-GROUP`, `--env NAME=VALUE`,
 //! `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
@@ -19,13 +19,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use sallyport_sandbox::alone;
 use sallyport_sandbox::egress::{Allowed, Connection, Destination, Name, Observe, Resolve, Surroundings};
 use sallyport_sandbox::install::{self, Installer, recognise};
 use sallyport_sandbox::learn;
-use sallyport_sandbox::{Backend, EnvText, Exit, Host, Isolation, Network, Profile, Program, Selection, SystemCalls, enter_if_asked};
-
-/// As shells tell of a signal.
-const SIGNAL_BASE: u8 = 128;
+use sallyport_sandbox::{Backend, EnvText, Host, Isolation, Network, Profile, Program, Selection, SystemCalls, enter_if_asked};
 
 /// The program was not started.
 const NOT_STARTED: u8 = 125;
@@ -89,25 +87,16 @@ async fn run() -> Result<u8, Box<dyn Error>> {
     if let Some(packages) = trial.packages {
         install_first(&*backend, &packages, &mut program, &mut trial.profile).await?;
     }
-    let instance = backend.launch(&trial.profile, &program).await?;
-    if let Some(file) = trial.layers {
-        std::fs::write(file, serde_json::to_vec(instance.in_force())?)?;
-    }
-    let (mut stdin, mut stdout) = instance.take_io().ok_or("stdio is taken")?;
-    let feed = tokio::spawn(async move { tokio::io::copy(&mut tokio::io::stdin(), &mut stdin).await });
-    tokio::io::copy(&mut stdout, &mut tokio::io::stdout()).await?;
-    let exit = instance.wait().await;
-    feed.abort();
+    let exit = alone::run(&*backend, &trial.profile, &program, |instance| {
+        let layers = serde_json::to_vec(instance.in_force()).map_err(io::Error::from);
+        let written = trial.layers.map_or(Ok(()), |file| layers.and_then(|layers| std::fs::write(file, layers)));
+        written.unwrap_or_else(|error| say(&format!("error: {error}")));
+    })
+    .await?;
     if let Some(file) = trial.learn {
         std::fs::write(file, lines(&learnt.record()))?;
     }
-    for line in instance.stderr_tail() {
-        say(&line);
-    }
-    Ok(match exit {
-        Exit::Code(code) => u8::try_from(code)?,
-        Exit::Signal(signal) => SIGNAL_BASE + u8::try_from(signal)?,
-    })
+    Ok(alone::code(exit))
 }
 
 /// What a trial brought to light, a line each.
@@ -191,6 +180,7 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
     match option {
         "--read" => trial.profile.read.push(value.into()),
         "--write" => trial.profile.write.push(value.into()),
+        "--deny-write" => trial.profile.deny_write.push(value),
         "--network" => match value.as_str() {
             "none" => {}
             "host" => trial.profile.network = Network::Host,

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::cover::Keeper;
 use crate::instance::Exit;
 use crate::stderr_log::{self, Tail};
 use crate::sys;
@@ -64,7 +65,13 @@ pub(super) struct Watched {
 }
 
 /// Starts watching: one task for the end, one for stderr.
-pub(super) fn watch(mut launcher: Launcher, stderr: pipe::Receiver, log: Option<PathBuf>, tail: Tail) -> io::Result<Watched> {
+pub(super) fn watch(
+    mut launcher: Launcher,
+    keeper: Option<Keeper>,
+    stderr: pipe::Receiver,
+    log: Option<PathBuf>,
+    tail: Tail,
+) -> io::Result<Watched> {
     let pidfd = Arc::clone(&launcher.pidfd);
     let (tell, end) = watch::channel(None);
     let mut stderr = tokio::spawn(stderr_log::drain(stderr, log, tail));
@@ -77,6 +84,10 @@ pub(super) fn watch(mut launcher: Launcher, stderr: pipe::Receiver, log: Option<
                 Exit::Signal(9)
             }
         };
+        if let Some(keeper) = keeper {
+            // If it takes longer, it does its work all the same.
+            let _in_time = timeout(LAST_WORDS, keeper.end()).await;
+        }
         if timeout(LAST_WORDS, &mut stderr).await.is_err() {
             stderr.abort();
         }

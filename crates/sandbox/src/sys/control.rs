@@ -99,7 +99,7 @@ pub(crate) fn receive(control: BorrowedFd<'_>) -> io::Result<Option<(Message, Op
     Ok(Some((serde_json::from_slice(&bytes)?, descriptors.into_iter().next())))
 }
 
-fn send_bytes(control: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send_bytes(control: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
@@ -109,7 +109,7 @@ fn send_bytes(control: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'
     Ok(())
 }
 
-fn receive_bytes(control: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+pub(crate) fn receive_bytes(control: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; MESSAGE_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

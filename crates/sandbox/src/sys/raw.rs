@@ -18,7 +18,8 @@ pub(super) fn fork() -> Result<Forked, Errno> {
     // copy of memory and of every lock is consistent.
     match unsafe { libc::fork() } {
         0 => Ok(Forked::Child),
-        pid => Pid::from_raw(pid).filter(|_| pid > 0).map(Forked::Parent).ok_or_else(last_errno),
+        pid if pid > 0 => Pid::from_raw(pid).map(Forked::Parent).ok_or(Errno::SRCH),
+        _ => Err(last_errno()),
     }
 }
 

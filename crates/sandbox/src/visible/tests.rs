@@ -160,7 +160,7 @@ fn a_working_folder_must_be_visible() {
 fn the_environment_is_built() {
     let mut program = Program::new("test", "/bin/sh");
     program.env.insert("TOKEN".to_owned(), EnvText::from("t"));
-    let (_, target) = resolve(&Profile::default(), &program).unwrap();
+    let (_, target, _) = resolve(&Profile::default(), &program).unwrap();
     let names: Vec<&str> = target.env.keys().map(String::as_str).collect();
     assert_eq!(names, ["HOME", "LANG", "PATH", "TOKEN"]);
     assert_eq!(target.env["HOME"].expose(), "/tmp");

@@ -52,6 +52,16 @@ impl ViewBuilder {
         Ok(canonical)
     }
 
+    /// Keeps a part of a root to write read-only: as it is, links not followed, and whether it is there already or not. What was named
+    /// itself to be written stays so.
+    pub(super) fn add_denied(&mut self, path: &Path, folder: bool) {
+        if self.trees.get(path).is_some_and(|tree| tree.access == Access::Write) {
+            return;
+        }
+        self.trees.insert(path.to_path_buf(), Tree { path: path.to_path_buf(), access: Access::Read, folder });
+        self.read_only.insert(path.to_path_buf());
+    }
+
     /// The same for what nobody named: skipped when it is missing or not a plain file or folder (a socket or a device
     /// that an argument happens to name must not become a way out), or when it may not be shown.
     pub(super) fn add_if_there(&mut self, path: &Path, access: Access) {

@@ -80,7 +80,7 @@ fn source(path: &str, config: &ServerConfig, context: &Context<'_>, report: &mut
 }
 
 /// The keys that say something about a program, and whether they are given.
-fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 11] {
+fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 12] {
     [
         ("env", !config.env.is_empty()),
         ("cwd", config.cwd.is_some()),
@@ -89,6 +89,7 @@ fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 11] {
         ("seccomp", config.seccomp != <_>::default()),
         ("read", !config.read.is_empty()),
         ("write", !config.write.is_empty()),
+        ("deny_write", !config.deny_write.is_empty()),
         ("network", !config.network.is_empty()),
         ("limits", config.limits != <_>::default()),
         ("shared", config.shared),

@@ -7,7 +7,7 @@ use sallyport_sandbox::{Network, install};
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
-use crate::config::validate::{Context, isolation, server, standby};
+use crate::config::validate::{Context, deny_write, isolation, server, standby};
 use crate::plan::{StdioPlan, Template};
 
 /// Programs that only pass the work on to a daemon outside any boundary of ours.
@@ -43,6 +43,7 @@ pub(super) fn check(
         read,
         network,
         write,
+        deny_write: deny_write::check(path, &config.deny_write, report),
         program,
         arguments,
         environment,

@@ -22,6 +22,19 @@ use crate::upstream::standby::Sleeper;
 /// How long after its pipe closed a child's end is waited for: the kernel needs milliseconds.
 const END_WITHIN: Duration = Duration::from_millis(150);
 
+/// A program that runs, and what it was launched as.
+#[derive(Debug)]
+pub struct Launched {
+    /// The program in its sandbox; nobody speaks to it.
+    pub instance: Instance<Running>,
+    /// What it may see and use.
+    pub profile: Profile,
+    /// What was launched: the installed program where the configuration names one that installs itself.
+    pub program: Program,
+    /// What its installation lacks, if that may keep it from starting.
+    pub missing: Option<String>,
+}
+
 /// The way to a program.
 pub(super) struct ToChild {
     name: String,
@@ -81,6 +94,12 @@ impl ToChild {
 
     /// The running program, and what its installation lacks if that may keep it from starting.
     async fn launch(&self, doing: Doing<'_>) -> Result<(Instance<Running>, Option<String>), Outage> {
+        let Launched { instance, missing, .. } = self.launch_as(doing).await?;
+        Ok((instance, missing))
+    }
+
+    /// The same, with what it was launched as.
+    pub(super) async fn launch_as(&self, doing: Doing<'_>) -> Result<Launched, Outage> {
         let backend = self.plan.sandbox.build(&self.surroundings.host).map_err(|error| refused(&error))?;
         let (mut profile, mut program) = (self.profile()?, self.program()?);
         let installing = self.plan.sandbox.for_installing().build(&self.surroundings.host).map_err(|error| refused(&error))?;
@@ -94,7 +113,7 @@ impl ToChild {
         } else if profile.network == Network::Host {
             tracing::warn!(server = self.name, "may use the whole network of this machine, as `network` says");
         }
-        Ok((instance, missing))
+        Ok(Launched { instance, profile, program, missing })
     }
 
     /// Puts an installed program in the place of a command that would download one each time it is started (`npx`, `uvx`, …).
@@ -127,13 +146,8 @@ impl ToChild {
 
     fn profile(&self) -> Result<Profile, Outage> {
         let read = self.plan.read.iter().cloned().chain(own_rules::to_keep(&self.plan)?).collect();
-        Ok(Profile {
-            read,
-            write: self.plan.write.clone(),
-            network: self.plan.network.clone(),
-            limits: self.plan.limits.clone(),
-            seccomp: self.plan.seccomp.clone(),
-        })
+        let StdioPlan { write, deny_write, network, limits, seccomp, .. } = self.plan.clone();
+        Ok(Profile { read, write, deny_write, network, limits, seccomp })
     }
 
     fn program(&self) -> Result<Program, Outage> {

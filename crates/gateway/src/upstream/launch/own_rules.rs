@@ -60,6 +60,7 @@ mod tests {
             sandbox: <_>::default(),
             read: Vec::new(),
             write: vec![write.to_owned()],
+            deny_write: Vec::new(),
             network: Default::default(),
             seccomp: sallyport_sandbox::SystemCalls::default(),
             limits: <_>::default(),

@@ -1,0 +1,180 @@
+//! `sallyport sandbox`, as root and as an ordinary user: every attack ends as the rows say, which also make
+//! `docs/reference/isolation.md`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking and says why")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod page;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use sallyport_sandbox::attack::ROWS;
+use serde_json::Value;
+
+/// An id that no distribution gives to anybody.
+const USER: u32 = 64_111;
+
+/// Whether the command is run as that user, or as whoever runs the test. Root tests both.
+fn callers() -> &'static [bool] {
+    if rustix::process::geteuid().is_root() { &[false, true] } else { &[false] }
+}
+
+/// `sallyport ARGUMENTS`, with a home of its own.
+fn sallyport(as_user: bool, home: &Path, arguments: &[&str]) -> Command {
+    let binary = env!("CARGO_BIN_EXE_sallyport");
+    let mut run = match as_user {
+        false => Command::new(binary),
+        true => {
+            let mut run = Command::new("setpriv");
+            run.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups", binary]);
+            run
+        }
+    };
+    run.args(arguments).env_clear().env("HOME", home).env("PATH", "/usr/local/bin:/usr/bin:/bin").current_dir(home);
+    run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    run
+}
+
+/// A home for the caller, where another user can reach it.
+fn home(as_user: bool) -> tempfile::TempDir {
+    let home = tempfile::Builder::new().prefix("sallyport-test-").tempdir_in("/var/tmp").unwrap();
+    if as_user {
+        chown(home.path(), Some(USER), Some(USER)).unwrap();
+    }
+    home
+}
+
+fn give(as_user: bool, path: &Path) {
+    if as_user {
+        chown(path, Some(USER), Some(USER)).unwrap();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", text(&output.stdout), text(&output.stderr)))
+}
+
+#[test]
+fn every_attack_ends_as_the_rows_say() {
+    for as_user in callers() {
+        let home = home(*as_user);
+        // A key where people have theirs: nothing of it may come out.
+        for (file, mode) in [(".ssh", 0o700), (".ssh/id_ed25519", 0o600)] {
+            let path = home.path().join(file);
+            if mode == 0o700 {
+                fs::create_dir(&path).unwrap()
+            } else {
+                fs::write(&path, "key-of-the-user").unwrap()
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            give(*as_user, &path);
+        }
+        // Two at once do not disturb each other.
+        let second = sallyport(*as_user, home.path(), &["sandbox", "attack", "--backend", "os"]).spawn().unwrap();
+        let output = sallyport(*as_user, home.path(), &["sandbox", "attack", "--json"]).output().unwrap();
+        let verdicts = json(&output);
+        for (row, verdict) in ROWS.iter().zip(verdicts.as_array().unwrap()) {
+            assert_eq!((&verdict["row"], &verdict["name"]), (&Value::from(row.number), &Value::from(row.name)));
+            assert_eq!(verdict["outcome"], row.expected("os").0.word(), "as user {as_user}: {}: {}", row.name, verdict["detail"]);
+            assert!(!verdict["layer"].as_str().unwrap().is_empty() && !verdict["detail"].as_str().unwrap().is_empty());
+        }
+        assert_eq!((verdicts.as_array().unwrap().len(), output.status.code()), (ROWS.len(), Some(0)));
+        assert!(!text(&output.stdout).contains("key-of-the-user"));
+        let second = second.wait_with_output().unwrap();
+        let table = text(&second.stdout);
+        assert!(second.status.success() && table.contains("37 of 41 attacks on `os` stopped, 0 open"), "{table}{}", text(&second.stderr));
+    }
+}
+
+#[test]
+fn a_boundary_that_is_none_is_seen_through() {
+    let home = home(false);
+    let output = sallyport(false, home.path(), &["sandbox", "attack", "--json", "--backend", "none"]).output().unwrap();
+    let open = json(&output).as_array().unwrap().iter().filter(|verdict| verdict["outcome"] == "open").count();
+    assert!(open > 20, "{open}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_back_end_that_is_not_there_is_named_with_those_that_are() {
+    let home = home(false);
+    let output = sallyport(false, home.path(), &["sandbox", "attack", "--backend", "castle"]).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(said.contains("no sandbox back-end `castle`") && said.contains("hint: the back-ends are `os`"), "{said}");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+}
+
+#[test]
+fn inspect_shows_what_is_meant_and_what_the_kernel_has() {
+    for as_user in callers() {
+        let home = home(*as_user);
+        let configuration = home.path().join("sallyport.toml");
+        let project = home.path().join("project");
+        fs::create_dir(&project).unwrap();
+        let servers = "[servers.cat]\ncommand = [\"cat\"]\nwrite = [\"project\"]\nnetwork = [\"api.example.com:443\"]\n\
+             env = { TOKEN = \"value-of-the-token\" }\n[servers.files]\nbuiltin = { filesystem = { root = \"project\" } }\n";
+        fs::write(&configuration, servers).unwrap();
+        give(*as_user, &project);
+        let inspect = |arguments: &[&str]| {
+            let arguments = [&["--config", configuration.to_str().unwrap(), "sandbox", "inspect"], arguments].concat();
+            sallyport(*as_user, home.path(), &arguments).output().unwrap()
+        };
+        let output = inspect(&["cat", "--json"]);
+        assert!(!text(&output.stdout).contains("value-of-the-token"));
+        let found = json(&output);
+        assert_eq!((&found["server"], &found["backend"]), (&"cat".into(), &"os".into()));
+        assert_eq!(found["profile"]["network"][0], "api.example.com:443");
+        assert_eq!(found["profile"]["environment"][0], "TOKEN");
+        let status = &found["kernel"]["status"];
+        assert_eq!((&status["NoNewPrivs"], &status["Seccomp"], &status["CapEff"]), (&"1".into(), &"2".into(), &"0000000000000000".into()));
+        for kind in ["mnt", "pid", "net", "ipc", "uts", "user", "cgroup"] {
+            assert_eq!(found["kernel"]["namespaces"][kind], true, "{kind}");
+        }
+        let mounts = found["kernel"]["mounts"].as_array().unwrap();
+        let options = |at: &Path| mounts.iter().find(|mount| mount["at"] == at.to_str().unwrap()).unwrap()["options"].as_str().unwrap();
+        assert!(options(&project).starts_with("rw,nosuid,nodev,noexec"));
+        assert!(options(&project.join(".git")).starts_with("ro,"));
+        assert_eq!(fs::read_dir(&project).unwrap().count(), 0, "nothing is left");
+        let table = text(&inspect(&["cat"]).stdout);
+        assert!(table.contains("landlock: abi") && table.contains("TOKEN") && !table.contains("value-of-the-token"), "{table}");
+        let refused = inspect(&["files"]);
+        assert!(text(&refused.stderr).contains("has no sandbox: it is built into the gateway"), "{}", text(&refused.stderr));
+        let missing = inspect(&["fiels"]);
+        assert!(text(&missing.stderr).contains("hint: there are cat, files"), "{}", text(&missing.stderr));
+    }
+}
+
+#[test]
+fn run_gives_a_program_what_is_named_and_passes_its_end_on() {
+    for as_user in callers() {
+        let home = home(*as_user);
+        let run = |arguments: &[&str]| {
+            let output = sallyport(*as_user, home.path(), &[&["sandbox", "run"], arguments].concat()).output().unwrap();
+            (output.status.code(), text(&output.stdout), text(&output.stderr))
+        };
+        let file = home.path().join("file");
+        fs::write(&file, "text").unwrap();
+        give(*as_user, &file);
+        assert_eq!(run(&["--read", "file", "--", "/bin/cat", file.to_str().unwrap()]).1, "text");
+        let (code, _, stderr) = run(&["--", "/bin/sh", "-c", &format!("cat {}; exit 7", file.display().to_string() + "x")]);
+        assert!(code == Some(7) && stderr.contains("No such file"), "{code:?} {stderr}");
+        assert_eq!(run(&["--", "/bin/sh", "-c", "kill -9 $$"]).0, Some(137));
+        let (code, _, stderr) = run(&["--", "no-such-program"]);
+        assert!(code == Some(1) && stderr.contains("hint: install it"), "{stderr}");
+        assert_eq!(run(&["--write", ".", "--", "/bin/sh", "-c", "echo x > .envrc || echo refused"]).1, "refused\n");
+        assert!(!home.path().join(".envrc").exists());
+    }
+}
+
+#[test]
+fn the_page_says_what_the_rows_say() {
+    page::check();
+}

@@ -1,0 +1,121 @@
+//! More of the machine than there may be.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::{Attack, Stopped, Tried, in_child, raw, report_fault};
+use crate::profile::Limits;
+
+/// What a bomb is made of ends by itself, should it not be stopped: soon, but after it was looked at.
+const LIFETIME: Duration = Duration::from_secs(20);
+
+/// As many processes as the bomb tries: far beyond the limit of its sandbox, and nothing to a whole machine.
+const BOMB: usize = 200;
+
+/// The limits of the sandbox for bombs.
+pub(in crate::attack) fn small() -> Limits {
+    Limits { memory_mb: 256, processes: 40, ..Limits::default() }
+}
+
+pub(super) fn fork_bomb(attack: &Attack<'_>) {
+    attack.attempt(&format!("more than {} processes", small().processes), || {
+        for number in 0..BOMB {
+            match raw::start(|| std::thread::sleep(LIFETIME)) {
+                Ok(_) => {}
+                Err(errno) if number < usize::try_from(small().processes).unwrap_or(usize::MAX) => return Err(errno.into()),
+                Err(_) => return Ok(format!("{number} processes")),
+            }
+        }
+        Ok(format!("{BOMB} processes"))
+    });
+}
+
+pub(super) fn memory_bomb(attack: &Attack<'_>) {
+    let wanted = 3 * usize::try_from(small().memory_mb).unwrap_or(0) << 20;
+    attack.attempt("three times the memory", || {
+        in_child(|| {
+            let mut memory: Vec<u8> = Vec::new();
+            memory.try_reserve_exact(wanted).map_err(|_| Stopped::by("ENOMEM"))?;
+            memory.resize(wanted, 1);
+            std::hint::black_box(&memory);
+            Ok(())
+        })
+    });
+}
+
+/// As many as a large machine has.
+const SPINNERS: usize = 16;
+
+pub(super) fn spin(attack: &Attack<'_>) {
+    // How that goes the host sees, by what the other server answers meanwhile.
+    attack.attempt("busy processes", || {
+        for _ in 0..SPINNERS {
+            raw::start(|| {
+                let start = Instant::now();
+                while start.elapsed() < LIFETIME {
+                    std::hint::spin_loop();
+                }
+            })?;
+        }
+        Err(Stopped::by("the other server answers"))
+    });
+}
+
+pub(super) fn fill(attack: &Attack<'_>) {
+    for (folder, megabytes) in [("/tmp", Limits::default().tmp_mb), ("/dev/shm", Limits::default().shm_mb)] {
+        attack.attempt(&format!("bytes of {folder}"), || fill_with_bytes(Path::new(folder), megabytes));
+        attack.attempt(&format!("inodes of {folder}"), || fill_with_files(Path::new(folder)));
+    }
+    let file = attack.given.writable.join("endless");
+    let megabytes = Limits::default().file_mb;
+    attack.attempt("an endless file", || {
+        raw::ignore(Signal::XFSZ);
+        File::create(&file)?.set_len((u64::from(megabytes) << 20) + 1)?;
+        Ok(format!("more than {megabytes} MiB"))
+    });
+    report_fault("the endless file goes", fs::remove_file(&file));
+}
+
+/// Half as much again as there may be.
+fn fill_with_bytes(folder: &Path, megabytes: u32) -> Tried {
+    let path = folder.join("fill");
+    let write = || {
+        let (mut file, block) = (File::create(&path)?, vec![b'x'; 1 << 20]);
+        for _ in 0..megabytes + megabytes / 2 {
+            file.write_all(&block)?;
+        }
+        Ok(())
+    };
+    let written: std::io::Result<()> = write();
+    fs::remove_file(&path)?;
+    written?;
+    Ok(format!("more than {megabytes} MiB"))
+}
+
+fn fill_with_files(folder: &Path) -> Tried {
+    const FILES: u32 = 20_000;
+    let own = folder.join("files");
+    fs::create_dir(&own)?;
+    let made = (0..FILES).try_for_each(|number| File::create(own.join(number.to_string())).map(drop));
+    fs::remove_dir_all(&own)?;
+    made?;
+    Ok(format!("{FILES} files"))
+}
+
+/// Half as much again as the log and the one before it may hold.
+pub(in crate::attack) const FLOOD_BYTES: usize = 3 << 20;
+
+pub(super) fn flood(attack: &Attack<'_>) {
+    attack.attempt("stderr", || {
+        let mut stderr = std::io::stderr().lock();
+        let line = [&[b'x'; 4095][..], b"\n"].concat();
+        for _ in 0..FLOOD_BYTES / line.len() {
+            stderr.write_all(&line)?;
+        }
+        Err(Stopped::by("its log is bounded"))
+    });
+}

@@ -1,0 +1,77 @@
+//! The project that the program may write: what runs from there on the host later, and what the gateway reads in it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{Attack, Stopped, Tried, raw, report_fault};
+
+/// In the writable folder: now a folder with a file in it, now a link to where the canary is.
+pub(in crate::attack) const SWAPPED: &str = "swapped";
+const OTHER: &str = "other";
+
+/// As long as folder and link are swapped.
+pub(in crate::attack) const RACE: Duration = Duration::from_secs(3);
+
+pub(super) fn race(attack: &Attack<'_>) {
+    let (swapped, other) = (attack.given.writable.join(SWAPPED), attack.given.writable.join(OTHER));
+    let name = attack.given.canary.file_name().map(PathBuf::from).unwrap_or_default();
+    let prepared = fs::create_dir(&swapped)
+        .and_then(|()| fs::write(swapped.join(&name), "harmless"))
+        .and_then(|()| symlink(&attack.given.outside, &other));
+    report_fault("the race is prepared", prepared);
+    attack.attempt("a folder swapped for a link", || {
+        raw::start(|| {
+            let start = Instant::now();
+            while start.elapsed() < RACE {
+                let _lost_at_most = renameat_with(CWD, &swapped, CWD, &other, RenameFlags::EXCHANGE);
+            }
+        })?;
+        Err(Stopped::by("the gateway never followed it"))
+    });
+}
+
+pub(super) fn plant(attack: &Attack<'_>) {
+    let writable = &attack.given.writable;
+    for entry in &attack.given.deny_write {
+        let path = writable.join(entry);
+        if path.is_dir() {
+            attack.attempt(&format!("a file in {entry}"), || write_new(&path.join("planted")));
+        } else {
+            attack.attempt(&format!("write {entry}"), || {
+                Ok(File::options().append(true).create(true).open(&path).map(|_| "opened".to_owned())?)
+            });
+        }
+        attack.attempt(&format!("remove {entry}"), || remove(&path));
+        attack.attempt(&format!("move {entry} away"), || Ok(fs::rename(&path, writable.join("moved")).map(|()| "moved".to_owned())?));
+        attack.attempt(&format!("move another one to {entry}"), || {
+            fs::write(writable.join("mine"), "planted")?;
+            Ok(fs::rename(writable.join("mine"), &path).map(|()| "moved".to_owned())?)
+        });
+        attack.attempt(&format!("a link in the place of {entry}"), || Ok(symlink("mine", &path).map(|()| "linked".to_owned())?));
+        attack.attempt(&format!("another mode of {entry}"), || {
+            use std::os::unix::fs::PermissionsExt;
+            Ok(fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).map(|()| "changed".to_owned())?)
+        });
+    }
+    attack.attempt("move the folder above away", || {
+        Ok(fs::rename(writable.join(".git"), writable.join("moved")).map(|()| "moved".to_owned())?)
+    });
+}
+
+fn write_new(path: &Path) -> Tried {
+    File::create_new(path)?;
+    Ok("made".to_owned())
+}
+
+fn remove(path: &Path) -> Tried {
+    if path.is_dir() {
+        fs::remove_dir(path)?
+    } else {
+        fs::remove_file(path)?
+    };
+    Ok("removed".to_owned())
+}

@@ -1,0 +1,296 @@
+//! Runs the rows one after the other and judges what came of each.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::arena::{Arena, SECRET_VARIABLE, denied, random};
+use super::contender::{Contender, Kind};
+use super::inside::{FLOOD_BYTES, HEART, RACE, SWAPPED, small};
+use super::row::Stage;
+use super::wire::{CameOfIt, Given, Neighbour, Order};
+use super::{Gateway, Outcome, ROWS, Row, Verdict};
+use crate::backend::{Backend, Host, Selection};
+use crate::error::Error;
+use crate::profile::{DENY_WRITE, Limits, Network, Profile};
+
+/// Variables that the hostile program is given.
+const GIVEN_VARIABLE: &str = "SALLYPORT_ATTACK";
+
+/// Whoever was told to end has ended within this: the kernel needs milliseconds.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// A server's time to end by itself.
+const GRACE: Duration = Duration::from_millis(400);
+
+/// Time for more than ten beats of whoever still lives.
+const A_FEW_BEATS: Duration = Duration::from_millis(300);
+
+/// What another server is asked while somebody makes the machine busy.
+const PINGS: usize = 20;
+
+/// Tries every row in sandboxes of the back-end that `selection` names; `tell` hears of each before it begins.
+///
+/// # Errors
+/// When nothing can be tried: the host's side cannot be set up, or the back-end does not start a program.
+pub async fn run(host: &Host, selection: &Selection, gateway: &dyn Gateway, tell: &mut dyn FnMut(&Row)) -> Result<Vec<Verdict>, Error> {
+    let unready = |cause| Error::io("the attacks cannot be prepared", &cause);
+    let arena = Arena::set_up().await.map_err(unready)?;
+    let backend = selection.build(&host.clone().with_egress(arena.egress()))?;
+    let mut ring = Ring::new(&arena, &*backend, host, gateway).await?;
+    let mut verdicts = Vec::with_capacity(ROWS.len());
+    for row in ROWS {
+        tell(row);
+        verdicts.push(ring.verdict(row).await?);
+    }
+    Ok(verdicts)
+}
+
+/// Who takes part.
+struct Ring<'a> {
+    arena: &'a Arena,
+    backend: &'a dyn Backend,
+    binary: PathBuf,
+    gateway: &'a dyn Gateway,
+    /// The other server, whom nothing may befall.
+    neighbour: Contender,
+    neighbour_things: Neighbour,
+    /// The hostile programs, each started when it is needed first, and again after it ended.
+    hostile: BTreeMap<Stage, Contender>,
+}
+
+/// Starts the other server.
+async fn neighbour(arena: &Arena, backend: &dyn Backend, binary: &Path, things: &Neighbour) -> Result<Contender, Error> {
+    let kind = Kind {
+        backend,
+        binary: binary.to_path_buf(),
+        name: "neighbour",
+        variable: (SECRET_VARIABLE, arena.canary.clone()),
+        log: arena.path("neighbour.log"),
+        profile: Profile { read: vec![binary.to_path_buf()], ..Profile::default() },
+    };
+    let mut neighbour = Contender::start(&kind).await?;
+    let settled = neighbour.carry_out(&Order::Settle(things.clone())).await;
+    if settled.broken.is_some() || !settled.attempts.is_empty() {
+        return Err(Error::new("the other server of the attacks cannot be set up"));
+    }
+    Ok(neighbour)
+}
+
+/// What is known of a row in the end.
+#[derive(Default)]
+struct Findings {
+    stopped: Vec<String>,
+    /// By what the hostile program says.
+    got: Vec<String>,
+    /// By what the host sees.
+    open: Vec<String>,
+}
+
+impl<'a> Ring<'a> {
+    async fn new(arena: &'a Arena, backend: &'a dyn Backend, host: &Host, gateway: &'a dyn Gateway) -> Result<Self, Error> {
+        // Through the link, because the file itself is what the sandbox can show.
+        let binary = fs::read_link(host.launcher()).unwrap_or_else(|_| host.launcher().to_path_buf());
+        let fault = |cause| Error::io("no random bytes", &cause);
+        let neighbour_things = Neighbour { file: random().map_err(fault)?, abstract_socket: random().map_err(fault)? };
+        let neighbour = neighbour(arena, backend, &binary, &neighbour_things).await?;
+        Ok(Self { arena, backend, binary, gateway, neighbour, neighbour_things, hostile: BTreeMap::new() })
+    }
+
+    async fn verdict(&mut self, row: &'static Row) -> Result<Verdict, Error> {
+        let (expected, reason) = row.expected(self.backend.name());
+        let verdict = |outcome, detail: String| Verdict { row: row.number, name: row.name, outcome, layer: row.layer, detail };
+        if !row.is_tried(self.backend.name()) {
+            return Ok(verdict(expected, reason.unwrap_or_default().to_owned()));
+        }
+        let mut findings = Findings::default();
+        for stage in row.stages {
+            self.try_row(row, *stage, &mut findings).await?;
+        }
+        let Findings { stopped, got, open } = findings;
+        Ok(if got.is_empty() && open.is_empty() {
+            verdict(Outcome::Stopped, stopped.join("; "))
+        } else if expected == Outcome::Accepted && open.is_empty() {
+            verdict(Outcome::Accepted, format!("{}: {}", got.join("; "), reason.unwrap_or_default()))
+        } else {
+            verdict(Outcome::Open, [got, open].concat().join("; "))
+        })
+    }
+
+    async fn try_row(&mut self, row: &Row, stage: Stage, findings: &mut Findings) -> Result<(), Error> {
+        if self.neighbour.instance.has_exited().is_some() {
+            self.neighbour = neighbour(self.arena, self.backend, &self.binary, &self.neighbour_things).await?;
+        }
+        let given = self.given();
+        let mut hostile = match self.hostile.remove(&stage) {
+            Some(running) if running.instance.has_exited().is_none() => running,
+            _ => Contender::start(&self.hostile_kind(stage)?).await?,
+        };
+        self.arena.connections.take();
+        let order = Order::Try { row: row.number, connected: stage == Stage::Connected, given };
+        let carried = hostile.carry_out(&order).await;
+        for attempt in carried.attempts {
+            match attempt.came_of_it {
+                CameOfIt::Stopped(by) => findings.stopped.push(format!("{}: {by}", attempt.name)),
+                CameOfIt::Got(got) => findings.got.push(format!("{}: {got}", attempt.name)),
+            }
+        }
+        match carried.broken {
+            // A limit of the whole sandbox ends all of it.
+            Some(why) if row.number == 18 => findings.stopped.push(why),
+            Some(why) => findings.open.push(format!("not known to the end: {why}")),
+            None => {}
+        }
+        self.look_meanwhile(row.number, findings).await;
+        self.look_for_the_canary(&mut hostile, findings);
+        if self.is_over_for(row.number, &mut hostile, findings).await {
+            hostile.instance.kill();
+            hostile.instance.wait().await;
+        } else {
+            self.hostile.insert(stage, hostile);
+        }
+        findings.open.extend(self.arena.effects());
+        Ok(())
+    }
+
+    fn given(&self) -> Given {
+        let arena = self.arena;
+        Given {
+            outside: arena.path("outside"),
+            canary: arena.path("outside/canary"),
+            socket: arena.path("outside/socket"),
+            abstract_socket: arena.abstract_socket.clone(),
+            home: std::env::var_os("HOME").map(PathBuf::from),
+            readable: arena.path("readable"),
+            writable: arena.path("writable"),
+            variables: vec![GIVEN_VARIABLE.to_owned()],
+            gateway: std::process::id(),
+            neighbour_pid: self.neighbour.instance.pid(),
+            neighbour: self.neighbour_things.clone(),
+            forbidden_port: arena.forbidden_port,
+            allowed_port: arena.allowed_port,
+            deny_write: denied().map(str::to_owned).collect(),
+        }
+    }
+
+    fn hostile_kind(&self, stage: Stage) -> Result<Kind<'a>, Error> {
+        let arena = self.arena;
+        let network = match stage {
+            Stage::Connected => Network::Only(arena.destinations().map_err(|error| Error::new(error.to_string()))?),
+            Stage::Quiet | Stage::Small => Network::None,
+        };
+        Ok(Kind {
+            backend: self.backend,
+            binary: self.binary.clone(),
+            name: "hostile",
+            variable: (GIVEN_VARIABLE, "given".to_owned()),
+            log: arena.path("hostile.log"),
+            profile: Profile {
+                read: vec![arena.path("readable"), self.binary.clone()],
+                write: vec![arena.path("writable")],
+                deny_write: DENY_WRITE.iter().map(|entry| (*entry).to_owned()).collect(),
+                network,
+                limits: if stage == Stage::Small { small() } else { Limits::default() },
+                ..Profile::default()
+            },
+        })
+    }
+
+    /// What must hold while the attack goes on.
+    async fn look_meanwhile(&mut self, row: u8, findings: &mut Findings) {
+        for _ in 0..if [17, 19].contains(&row) { PINGS } else { 1 } {
+            if !self.neighbour.answers().await {
+                findings.open.push("another server does not answer any more".to_owned());
+                return;
+            }
+        }
+        let heard = self.arena.connections.take();
+        let reached = format!("reached.test:{}", self.arena.allowed_port);
+        findings.open.extend(heard.made.iter().filter(|target| **target != reached).map(|target| format!("connected to {target}")));
+        match row {
+            10 if heard.names_refused == 0 => findings.open.push("no question was noticed".to_owned()),
+            11..=13 if heard.refused == 0 => findings.open.push("no connection was noticed".to_owned()),
+            21 => findings.open.extend(self.log_is_too_long()),
+            31 => self.race(findings).await,
+            _ => {}
+        }
+    }
+
+    fn log_is_too_long(&self) -> Option<String> {
+        let length = |name: &str| fs::metadata(self.arena.path(name)).map_or(0, |found| found.len());
+        let kept = length("hostile.log") + length("hostile.log.1");
+        (kept >= FLOOD_BYTES as u64).then(|| format!("{kept} bytes of log"))
+    }
+
+    /// Reads through the folder that is being swapped, as the gateway does.
+    async fn race(&self, findings: &mut Findings) {
+        let root = self.arena.path("writable");
+        let path = Path::new(SWAPPED).join("canary");
+        let (start, mut read) = (std::time::Instant::now(), 0_u64);
+        while start.elapsed() < RACE {
+            if let Ok(text) = self.gateway.read(&root, &path).await {
+                read += 1;
+                if String::from_utf8_lossy(&text).contains(&self.arena.canary) {
+                    findings.open.push(format!("the gateway read the canary, after {read} other files"));
+                    return;
+                }
+            }
+        }
+        if read == 0 {
+            findings.open.push("the gateway read nothing, so nothing is known".to_owned());
+        }
+    }
+
+    fn look_for_the_canary(&self, hostile: &mut Contender, findings: &mut Findings) {
+        let said = std::mem::take(&mut hostile.said);
+        let stderr = hostile.instance.stderr_tail().concat();
+        let log = fs::read_to_string(self.arena.path("hostile.log")).unwrap_or_default();
+        if [said, stderr, log].iter().any(|text| text.contains(&self.arena.canary)) {
+            findings.open.push("the canary was seen".to_owned());
+        }
+    }
+
+    /// Whether this row's sandbox must end with it; looks at how it ends, where that is what the row is about.
+    async fn is_over_for(&mut self, row: u8, hostile: &mut Contender, findings: &mut Findings) -> bool {
+        match row {
+            33 | 34 => self.must_fall_silent(hostile, findings).await,
+            32 => {
+                hostile.instance.kill();
+                hostile.instance.wait().await;
+                // What covers names that are not there stays as long as any sandbox of the folder.
+                for other in std::mem::take(&mut self.hostile).into_values() {
+                    other.instance.kill();
+                    other.instance.wait().await;
+                }
+                findings.open.extend(self.arena.planted_in_project());
+            }
+            17..=19 | 31 => {}
+            _ => return hostile.instance.has_exited().is_some(),
+        }
+        true
+    }
+
+    /// When it is told to end, nobody may be left who lets the file of the heart grow.
+    async fn must_fall_silent(&self, hostile: &mut Contender, findings: &mut Findings) {
+        let heart = self.arena.path("writable").join(HEART);
+        let beats = || fs::metadata(&heart).map_or(0, |found| found.len());
+        sleep(A_FEW_BEATS).await;
+        if beats() == 0 {
+            findings.open.push("nobody was left behind, so nothing is known".to_owned());
+        }
+        hostile.close();
+        if timeout(END_WITHIN, hostile.instance.stop(GRACE)).await.is_err() {
+            findings.open.push(format!("it did not end within {END_WITHIN:?}"));
+        }
+        let before = beats();
+        sleep(A_FEW_BEATS).await;
+        if beats() != before {
+            findings.open.push("somebody still lives".to_owned());
+        }
+        // So that the next row begins with no heart.
+        let _none = fs::remove_file(&heart);
+    }
+}

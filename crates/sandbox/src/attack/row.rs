@@ -1,0 +1,300 @@
+//! The attacks, a row each: what is tried, which layer must stop it, and where it is tried.
+
+use serde::Serialize;
+
+/// What became of an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Each attempt met an error, and nothing outside has changed.
+    Stopped,
+    /// An attempt got something, or it cannot be said that none did.
+    Open,
+    /// There is nothing here that could be attacked in this way.
+    NotApplicable,
+    /// It is known to be possible, and documented.
+    Accepted,
+}
+
+impl Outcome {
+    /// The word for it, as in the JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Open => "open",
+            Self::NotApplicable => "not_applicable",
+            Self::Accepted => "accepted",
+        }
+    }
+}
+
+/// One attack.
+#[derive(Debug)]
+pub struct Row {
+    /// Its number, from 1.
+    pub number: u8,
+    /// Its name.
+    pub name: &'static str,
+    /// What the hostile program tries.
+    pub tries: &'static str,
+    /// Which layer must stop it.
+    pub layer: &'static str,
+    /// In which sandboxes it is tried, one after the other.
+    pub(super) stages: &'static [Stage],
+    /// Where something else than [`Outcome::Stopped`] is expected.
+    exceptions: &'static [Exception],
+}
+
+/// What a back-end does about an attack, where that is not to stop it.
+#[derive(Debug)]
+struct Exception {
+    /// The back-end's name, or [`EVERY`].
+    backend: &'static str,
+    outcome: Outcome,
+    reason: &'static str,
+}
+
+/// The sandbox in which an attack is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// A folder to read and one to write, no network.
+    Quiet,
+    /// The same with a few destinations.
+    Connected,
+    /// The same as the first, with little memory and few processes.
+    Small,
+}
+
+/// Stands for all back-ends.
+const EVERY: &str = "";
+
+impl Row {
+    /// What is expected of a back-end, and why, where that is not to stop the attack.
+    #[must_use]
+    pub fn expected(&self, backend: &str) -> (Outcome, Option<&'static str>) {
+        let known = self.exceptions.iter().find(|exception| exception.backend == backend || exception.backend == EVERY);
+        known.map_or((Outcome::Stopped, None), |exception| (exception.outcome, Some(exception.reason)))
+    }
+
+    /// Whether the attack is made at all.
+    pub(super) fn is_tried(&self, backend: &str) -> bool {
+        !self.stages.is_empty() && self.expected(backend).0 != Outcome::NotApplicable
+    }
+}
+
+const fn row(
+    number: u8,
+    name: &'static str,
+    tries: &'static str,
+    layer: &'static str,
+    stages: &'static [Stage],
+    exceptions: &'static [Exception],
+) -> Row {
+    Row { number, name, tries, layer, stages, exceptions }
+}
+
+const fn except(backend: &'static str, outcome: Outcome, reason: &'static str) -> Exception {
+    Exception { backend, outcome, reason }
+}
+
+const QUIET: &[Stage] = &[Stage::Quiet];
+const CONNECTED: &[Stage] = &[Stage::Connected];
+const BOTH: &[Stage] = &[Stage::Quiet, Stage::Connected];
+const SMALL: &[Stage] = &[Stage::Small];
+
+/// All attacks, in the order of their numbers.
+pub const ROWS: &[Row] = &[
+    row(
+        1,
+        "the user's files",
+        "read a file in the user's home, its keys and profiles, also through links and `..`",
+        "private root",
+        QUIET,
+        &[],
+    ),
+    row(
+        2,
+        "the host's settings",
+        "read /etc/shadow, the host's users and name, its logs and /sys",
+        "private root with its own /etc",
+        QUIET,
+        &[],
+    ),
+    row(3, "environments of others", "read /proc/PID/environ of whatever is there", "pid namespace, procfs without others", QUIET, &[]),
+    row(
+        4,
+        "ways back to the host's root",
+        "look through /proc/1/root, /proc/1/cwd and open folders",
+        "private root, descriptors",
+        QUIET,
+        &[],
+    ),
+    row(5, "secrets in the environment", "find a variable that was not named for this server", "environment built per server", QUIET, &[]),
+    row(
+        6,
+        "other processes' memory",
+        "ptrace, read memory of, and take descriptors from init, the gateway and another server",
+        "seccomp, pid namespace",
+        QUIET,
+        &[],
+    ),
+    row(7, "signals", "signal init, the gateway, another server, and everybody", "pid namespace, Landlock scope", QUIET, &[]),
+    row(8, "the host's loopback", "connect to a port of the host at 127.0.0.1, ::1 and 0.0.0.0", "network namespace, Landlock", BOTH, &[]),
+    row(
+        9,
+        "cloud metadata",
+        "connect to the metadata addresses of clouds, by address and by name",
+        "network namespace, dial check",
+        BOTH,
+        &[],
+    ),
+    row(10, "DNS tunnelling", "ask for names that carry data", "DNS answerer that knows allowed names only", CONNECTED, &[]),
+    row(
+        11,
+        "rebinding",
+        "connect to an allowed name that resolves to a private address",
+        "dial check on the resolved address",
+        CONNECTED,
+        &[],
+    ),
+    row(
+        12,
+        "host-name tricks",
+        "ask the proxy for names with NUL, `@`, dots, other notations of an address, and broken lines",
+        "the one strict type for names",
+        CONNECTED,
+        &[],
+    ),
+    row(
+        13,
+        "domain fronting",
+        "ask TLS for another name than the one connected to, or for none",
+        "check of the TLS server name",
+        CONNECTED,
+        &[],
+    ),
+    row(14, "abstract sockets of the host", "connect to an abstract unix socket", "network namespace, Landlock scope", QUIET, &[]),
+    row(
+        15,
+        "sockets of the host's services",
+        "connect to the docker, D-Bus, X11 and ssh-agent sockets and to one in the user's home",
+        "private root, built environment",
+        QUIET,
+        &[],
+    ),
+    row(16, "rare socket families", "open vsock, packet, raw, crypto, netfilter and bluetooth sockets", "seccomp", QUIET, &[]),
+    row(17, "fork bomb", "start processes until that fails; another server must answer meanwhile", "processes limit", SMALL, &[]),
+    row(18, "memory bomb", "take and use more memory than there may be", "memory limit", SMALL, &[]),
+    row(19, "CPU spin", "keep every processor busy; another server must answer meanwhile", "the kernel's scheduler", QUIET, &[]),
+    row(20, "filling disks", "fill /tmp and /dev/shm, their inodes, and one endless file", "sized tmpfs, file size limit", QUIET, &[]),
+    row(
+        21,
+        "floods",
+        "write to stderr without end, and a line to stdout that never ends",
+        "bounded log, the gateway's framing",
+        QUIET,
+        &[],
+    ),
+    row(22, "io_uring", "set up, enter and register a ring", "seccomp", QUIET, &[]),
+    row(23, "kernel keyrings", "read, add and request keys", "seccomp", QUIET, &[]),
+    row(24, "nested namespaces", "unshare, clone and clone3 with every namespace flag", "seccomp", QUIET, &[]),
+    row(25, "mounts", "mount, unmount, move, open trees, chroot, pivot_root, setns", "seccomp, no capabilities", QUIET, &[]),
+    row(26, "devices", "open disks, /dev/kvm, /dev/mem, terminals, and make device nodes", "own /dev, nodev, seccomp", QUIET, &[]),
+    row(27, "input into the terminal", "TIOCSTI and TIOCLINUX, also with high bits set", "own session, seccomp", QUIET, &[]),
+    row(28, "other call conventions", "calls of 32-bit x86, x32 numbers, numbers that nobody knows", "seccomp allow-list", QUIET, &[]),
+    row(29, "kernel surface", "bpf, perf, userfaultfd, handles, modules, kexec, clocks, swap, personality", "seccomp", QUIET, &[]),
+    row(
+        30,
+        "gaining privileges",
+        "set-uid bits, running from a writable folder, becoming root, writing what may only be read",
+        "no_new_privs, noexec and read-only mounts",
+        QUIET,
+        &[],
+    ),
+    row(
+        31,
+        "races with the gateway's file code",
+        "swap a folder for a link to the user's files while the gateway reads through it",
+        "the gateway's file code",
+        QUIET,
+        &[],
+    ),
+    row(
+        32,
+        "code that runs on the host later",
+        "write git hooks and settings, editor and agent settings, .envrc; also in the place of moved folders",
+        "deny-write list",
+        QUIET,
+        &[],
+    ),
+    row(33, "outliving the sandbox", "leave a daemon behind", "pid namespace, parent-death signal", QUIET, &[]),
+    row(34, "refusing to end", "ignore SIGTERM and the end of stdin, and stop", "kill of the pid namespace's init", QUIET, &[]),
+    row(35, "inherited descriptors", "find an open descriptor of the gateway", "close_range", QUIET, &[]),
+    row(
+        36,
+        "the kernel itself, side channels",
+        "an unknown fault of the kernel or the processor",
+        "none: `microvm` narrows it",
+        &[],
+        &[except(EVERY, Outcome::Accepted, "cannot be tried: every program here shares a kernel or a processor with the host")],
+    ),
+    row(
+        37,
+        "the virtual machine's monitor",
+        "reach QEMU's control socket or another machine's memory",
+        "QEMU in the `os` sandbox",
+        &[],
+        &[except(EVERY, Outcome::NotApplicable, "there is no virtual machine")],
+    ),
+    row(
+        38,
+        "clones that think alike",
+        "find the same random bytes in two clones",
+        "reseed after restore",
+        &[],
+        &[except(EVERY, Outcome::NotApplicable, "nothing is cloned")],
+    ),
+    row(
+        39,
+        "files of the host's root",
+        "read private TLS keys, /proc/keys and the command line of init; have any id but the one inside",
+        "uid drop, certificates alone mounted",
+        QUIET,
+        &[],
+    ),
+    row(
+        40,
+        "running from memory",
+        "memfd_create and execution around noexec",
+        "none: the program runs under the same filter",
+        QUIET,
+        &[except("os", Outcome::Accepted, "what runs that way has no more rights than what wrote it; runtimes with a JIT do as much")],
+    ),
+    row(
+        41,
+        "another server's sandbox",
+        "find files, shared memory, sockets and processes of another server",
+        "one set of namespaces and one uid for each server",
+        QUIET,
+        &[],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_numbered_and_only_two_may_be_accepted() {
+        for (row, number) in ROWS.iter().zip(1..) {
+            assert_eq!(row.number, number);
+            for backend in crate::BackendConfig::NAMES {
+                let (outcome, reason) = row.expected(backend);
+                assert_eq!(reason.is_none(), outcome == Outcome::Stopped, "{number}");
+                assert!(outcome != Outcome::Accepted || [36, 40].contains(&number), "{number}");
+            }
+        }
+        assert_eq!(ROWS.len(), 41);
+    }
+}

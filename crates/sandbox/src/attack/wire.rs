@@ -1,0 +1,77 @@
+//! What the two sides of an attack say to each other, a line of JSON each: orders go in, answers come out.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What the hostile program is told to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Try the attack of this row.
+    Try {
+        row: u8,
+        /// How it shall go about it where the sandbox has a way out.
+        connected: bool,
+        given: Given,
+    },
+    /// Be the other server: leave things behind that nobody else must find.
+    Settle(Neighbour),
+    /// Say that you are there.
+    Ping,
+}
+
+/// What the hostile program knows of the host: more than any real one would.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Given {
+    /// The folder that no sandbox sees, with the canary in it.
+    pub(super) outside: PathBuf,
+    pub(super) canary: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) abstract_socket: String,
+    pub(super) home: Option<PathBuf>,
+    pub(super) readable: PathBuf,
+    pub(super) writable: PathBuf,
+    /// Names of variables that it was given.
+    pub(super) variables: Vec<String>,
+    /// Pids as the host counts.
+    pub(super) gateway: u32,
+    pub(super) neighbour_pid: u32,
+    pub(super) neighbour: Neighbour,
+    /// A port of the host where nobody may connect to.
+    pub(super) forbidden_port: u16,
+    /// A port that `reached.test`, and 127.0.0.1, may be connected to at.
+    pub(super) allowed_port: u16,
+    /// What must not be written.
+    pub(super) deny_write: Vec<String>,
+}
+
+/// What the other server leaves behind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Neighbour {
+    /// Name and text of a file in /tmp and in /dev/shm.
+    pub(super) file: String,
+    pub(super) abstract_socket: String,
+}
+
+/// What the hostile program says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Attempt(Attempt),
+    /// The order is carried out.
+    Done,
+}
+
+/// One attempt, and what came of it as the program saw it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Attempt {
+    pub(super) name: String,
+    pub(super) came_of_it: CameOfIt,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum CameOfIt {
+    /// It met an error.
+    Stopped(String),
+    /// It got something.
+    Got(String),
+}
