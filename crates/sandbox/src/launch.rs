@@ -2,6 +2,7 @@
 
 mod memory;
 mod thread;
+mod warden;
 mod watch;
 
 use std::fs::File;
@@ -21,25 +22,30 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use crate::backend::Host;
+use crate::cgroup::{Group, places};
 use crate::cure;
 use crate::egress::{self, Room, Sockets};
 use crate::error::{Error, Failure};
+use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::layer::Layers;
 use crate::policy::{self, Confinement, Policy};
-use crate::profile::{Network, Profile, Program};
+use crate::profile::{Limits, Network, Profile, Program};
 use crate::stderr_log::Tail;
 use crate::sys;
 use crate::sys::control::{self, Message};
 use crate::sys::lifetime::{FREEZE, THAW};
 use crate::visible;
-use watch::Launcher;
+use warden::{Counted, Warden};
+use watch::{Launcher, Log};
 
 /// The first argument that turns this binary into a launcher.
 pub(crate) const LAUNCHER_ARGUMENT: &str = "__sandbox";
 
 /// A boundary stands within milliseconds; on a machine that is busy beyond all measure within this.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(20);
+
+const MIB: u64 = 1024 * 1024;
 
 /// Unprivileged ids for a root gateway: a range that no distribution gives to users, services or containers.
 const FIRST_ID: u32 = 2_000_000_000;
@@ -52,17 +58,19 @@ pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Prof
         egress::thread().map_err(|cause| unserved(&program.name, &cause))?;
     }
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
+    let stderr_mb = profile.map_or_else(|| Limits::default().stderr_mb, |profile| profile.limits.stderr_mb);
     let (program, profile) = (program.clone(), profile.cloned());
-    let is_confined = profile.is_some();
     let started = thread::run(move || start(launcher, &program, profile.as_ref())).await??;
-    let Started { launcher, control, stdin, stdout, stderr } = started;
+    let Started { launcher, warden, control, stdin, stdout, stderr } = started;
+    let log = Log { file: log, bytes: u64::from(stderr_mb) * MIB, tail: Tail::default() };
+    let tail = log.tail.clone();
 
-    let tail = Tail::default();
     let io = |cause: io::Error| Error::io(format_args!("stdio of server {name} cannot be used"), &cause);
     let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(io)?;
     let stdin = pipe::Sender::from_owned_fd(stdin).map_err(io)?;
     let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(io)?;
-    let watched = watch::watch(launcher, stderr, log, tail.clone()).map_err(io)?;
+    let stderr = Counted::new(stderr, warden.clone());
+    let watched = watch::watch(launcher, stderr, log).map_err(io)?;
 
     let (layers, inside, sockets) = match hear_in_time(control, &name).await.and_then(|heard| heard.judge(&name)) {
         Ok(started) => started,
@@ -76,7 +84,13 @@ pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Prof
         egress::start(sockets, room, watched.end()).map_err(|cause| unserved(&name, &cause))?;
     }
     let (launcher, end) = watched.keep();
-    let process = Processes { inside, is_confined, launcher, tail };
+    if let Some(warden) = &warden {
+        let ender = inside.ender.try_clone().map_err(io)?;
+        let by = inside.signal;
+        warden.watch(pid_of(&ender), move || signal(&ender, by), end.clone());
+    }
+    let stdout = Counted::new(stdout, warden.clone());
+    let process = Processes { inside, warden, launcher, tail };
     Ok(Instance::new(Arc::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
 }
 
@@ -95,6 +109,7 @@ fn unserved(name: &str, cause: &io::Error) -> Error {
 /// What the launching thread hands over. Dropping it ends the launcher.
 struct Started {
     launcher: Launcher,
+    warden: Option<Arc<Warden>>,
     control: OwnedFd,
     stdin: OwnedFd,
     stdout: OwnedFd,
@@ -103,6 +118,7 @@ struct Started {
 
 /// Runs on the launching thread: nothing here may block for long.
 fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Result<Started, Error> {
+    let warden = profile.map(|profile| Warden::new(profile.limits.clone(), Group::make(places(), &profile.limits)));
     let (confinement, target) = match profile {
         Some(profile) => {
             let (view, target) = visible::resolve(profile, program)?;
@@ -110,6 +126,7 @@ fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Res
                 view,
                 network: policy::Network::of(&profile.network),
                 limits: profile.limits.clone(),
+                held: warden.as_ref().map(|warden| warden.held()).unwrap_or_default(),
                 unprivileged: unprivileged_id(&program.name),
             };
             (Some(confinement), target)
@@ -117,11 +134,12 @@ fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Res
         None => (None, visible::resolve_unconfined(program)?),
     };
     let policy = Policy { gateway: getpid().as_raw_nonzero().get(), target, confinement };
-    spawn(launcher, &policy).map_err(|cause| Error::io(format_args!("launcher of server {} cannot be started", program.name), &cause))
+    spawn(launcher, warden, &policy)
+        .map_err(|cause| Error::io(format_args!("launcher of server {} cannot be started", program.name), &cause))
 }
 
 /// Plain pipes, so that the program may read and write them as it likes; only our ends do not block.
-fn spawn(launcher: PathBuf, policy: &Policy) -> io::Result<Started> {
+fn spawn(launcher: PathBuf, warden: Option<Arc<Warden>>, policy: &Policy) -> io::Result<Started> {
     let (their_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -134,9 +152,12 @@ fn spawn(launcher: PathBuf, policy: &Policy) -> io::Result<Started> {
         .stdout(Stdio::from(their_stdout))
         .stderr(Stdio::from(their_stderr))
         .spawn()?;
-    let launcher = Launcher::new(child)?;
+    // It waits for its policy, so that everything it starts is in the group too.
+    let id = child.id();
+    let launcher = Launcher::new(child, warden.clone())?;
+    warden.as_ref().map_or(Ok(()), |warden| warden.take_in(id))?;
     control::send_policy(control.as_fd(), policy, their_stdin.as_fd())?;
-    Ok(Started { launcher, control, stdin, stdout, stderr })
+    Ok(Started { launcher, warden, control, stdin, stdout, stderr })
 }
 
 /// The id of one server: always the same, and another server's is another one.
@@ -214,8 +235,8 @@ struct Inside {
 
 struct Processes {
     inside: Inside,
-    /// There is a pid namespace, whose init ends, freezes and thaws everything in it.
-    is_confined: bool,
+    /// There where there is a pid namespace, whose init ends, freezes and thaws everything in it.
+    warden: Option<Arc<Warden>>,
     launcher: Arc<OwnedFd>,
     tail: Tail,
 }
@@ -238,14 +259,16 @@ impl Process for Processes {
     }
 
     fn can_freeze(&self) -> bool {
-        self.is_confined
+        self.warden.is_some()
     }
 
     fn freeze(&self) {
+        self.set_asleep(true);
         signal(&self.inside.ender, FREEZE);
     }
 
     fn thaw(&self) {
+        self.set_asleep(false);
         signal(&self.inside.ender, THAW);
     }
 
@@ -253,8 +276,20 @@ impl Process for Processes {
         memory::give_back(pid_of(&self.inside.ender), go_on)
     }
 
+    fn exceeded(&self) -> Option<Exceeded> {
+        self.warden.as_ref()?.exceeded()
+    }
+
     fn stderr_tail(&self) -> Vec<String> {
         self.tail.lines()
+    }
+}
+
+impl Processes {
+    fn set_asleep(&self, is_asleep: bool) {
+        if let Some(warden) = &self.warden {
+            warden.set_asleep(is_asleep);
+        }
     }
 }
 

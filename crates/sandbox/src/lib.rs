@@ -13,12 +13,15 @@ mod backend;
 pub mod backends;
 pub mod egress;
 mod error;
+mod exceeded;
 pub mod install;
 mod instance;
 mod layer;
 mod probe;
 mod profile;
 
+#[cfg(target_os = "linux")]
+mod cgroup;
 #[cfg(target_os = "linux")]
 mod cure;
 #[cfg(target_os = "linux")]
@@ -35,10 +38,18 @@ mod visible;
 pub use backend::{Backend, Host, Pending, Selection};
 pub use backends::BackendConfig;
 pub use error::Error;
+pub use exceeded::Exceeded;
 pub use instance::{Exit, GivenBack, Instance, Memory, Running, Standby, Stdin, Stdout};
 pub use layer::{Layer, Layers, State};
 pub use probe::{Finding, Report};
-pub use profile::{EnvText, Limits, Network, Profile, Program};
+pub use profile::{Cpus, EnvText, Limits, Network, Profile, Program};
+
+/// Clears away the control groups of gateways that were killed and so could not. Never those of another that lives. The first launch does
+/// it too.
+pub fn clear_leftovers() {
+    #[cfg(target_os = "linux")]
+    cgroup::clear();
+}
 
 /// Takes over, and never returns, when this process was started as the launcher of a program. Call it first in `main`,
 /// before any thread is started: the launcher must be single-threaded.

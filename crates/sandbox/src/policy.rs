@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Held;
 use crate::egress::{Allowed, Block, PROXY_PORT};
 use crate::profile::{self, EnvText, Limits};
 
@@ -34,6 +35,8 @@ pub(crate) struct Confinement {
     pub(crate) view: View,
     pub(crate) network: Network,
     pub(crate) limits: Limits,
+    /// Which of these the launcher's control groups hold already.
+    pub(crate) held: Held,
     /// The uid and gid that a gateway run by root takes for this program.
     pub(crate) unprivileged: u32,
 }

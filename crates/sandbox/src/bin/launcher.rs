@@ -3,7 +3,7 @@
 //!
 //! Options: `--read PATH`, `--write PATH`, `--network none|host|DESTINATION` (again for each further destination), `--resolve
 //! NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
-//! `--sandbox os|none`, `--env NAME=VALUE`, `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
+//! `--sandbox os|none`, `--env NAME=VALUE`, `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--output MB`, `--cpus N`, `--most-connections N`,
 //! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--packages FOLDER` (a command that would install a
 //! package is installed there first).
 #![forbid(unsafe_code)]
@@ -92,6 +92,9 @@ async fn run() -> Result<u8, Box<dyn Error>> {
     feed.abort();
     for line in instance.stderr_tail() {
         say(&line);
+    }
+    if let Some(exceeded) = instance.exceeded() {
+        say(&format!("it {}", exceeded.explain(exit)));
     }
     Ok(match exit {
         Exit::Code(code) => u8::try_from(code)?,
@@ -184,6 +187,8 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
         "--most-connections" => trial.profile.limits.connections = value.parse()?,
         "--network-mb" => trial.profile.limits.network_mb = value.parse()?,
         "--memory" => trial.profile.limits.memory_mb = value.parse()?,
+        "--output" => trial.profile.limits.output_mb = value.parse()?,
+        "--cpus" => trial.profile.limits.cpus = Some(value.parse::<f64>()?.try_into()?),
         "--env" => {
             let (name, value) = value.split_once('=').ok_or("--env takes NAME=VALUE")?;
             program.env.insert(name.to_owned(), EnvText::from(value));
