@@ -3,6 +3,7 @@
 mod built_in;
 mod context;
 mod endpoint;
+mod limits;
 mod remote;
 mod server;
 mod standby;

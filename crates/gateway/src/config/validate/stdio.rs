@@ -7,7 +7,7 @@ use sallyport_sandbox::{Network, install};
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
-use crate::config::validate::{Context, server, standby};
+use crate::config::validate::{Context, limits, server, standby};
 use crate::plan::{StdioPlan, Template};
 
 /// Programs that only pass the work on to a daemon outside any boundary of ours.
@@ -31,6 +31,7 @@ pub(super) fn check(
     let read = default_roots(path, config, read, context, report);
     let network = network(&join(path, "network"), &config.network, report);
     warn_of_openings(path, config, &write, context, report);
+    limits::check(&join(path, "limits"), &config.limits, report);
     let program = program?;
     check_installation(&command_path, &program, &arguments, report);
     Some(StdioPlan {
