@@ -69,14 +69,14 @@ pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Prof
     let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(io)?;
     let stdin = pipe::Sender::from_owned_fd(stdin).map_err(io)?;
     let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(io)?;
-    let stderr = Counted::new(stderr, warden.clone());
-    let watched = watch::watch(launcher, stderr, log).map_err(io)?;
+    let watched = watch::watch(launcher, Counted::new(stderr, warden.clone()), log).map_err(io)?;
 
     let (layers, inside, sockets) = match hear_in_time(control, &name).await.and_then(|heard| heard.judge(&name)) {
         Ok(started) => started,
         Err(error) => {
             watched.wait_a_moment().await;
-            return Err(error.with_last_words(&tail.lines()));
+            let exceeded = warden.as_ref().and_then(|warden| warden.exceeded());
+            return Err(exceeded.map_or_else(|| error.with_last_words(&tail.lines()), |exceeded| too_small(&name, exceeded)));
         }
     };
     if let Some(room) = room {
@@ -104,6 +104,11 @@ fn way_out(host: &Host, program: &Program, profile: &Profile) -> Option<Room> {
 
 fn unserved(name: &str, cause: &io::Error) -> Error {
     Error::io(format_args!("the way out of server {name} cannot be served"), cause)
+}
+
+/// A limit that does not even let the launcher do its work.
+fn too_small(name: &str, exceeded: Exceeded) -> Error {
+    Error::new(format!("launcher of server {name} {exceeded}")).with_hint(format!("`limits.{}` is too small", exceeded.key()))
 }
 
 /// What the launching thread hands over. Dropping it ends the launcher.

@@ -75,6 +75,9 @@ impl Warden {
     /// Begins to hold the program whose processes descend from `init`, until it has ended. `end` ends everything inside.
     pub(super) fn watch(self: &Arc<Self>, init: u32, end: impl Fn() + Send + Sync + 'static, mut exit: watch::Receiver<Option<Exit>>) {
         let _first = self.end.set(Box::new(end));
+        if self.exceeded().is_some() {
+            self.end_now(); // it was quicker than this
+        }
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let mut next = Instant::now();
@@ -125,9 +128,13 @@ impl Warden {
     }
 
     fn end_for(&self, exceeded: Exceeded) {
-        if self.exceeded.set(exceeded).is_ok()
-            && let Some(end) = self.end.get()
-        {
+        if self.exceeded.set(exceeded).is_ok() {
+            self.end_now();
+        }
+    }
+
+    fn end_now(&self) {
+        if let Some(end) = self.end.get() {
             end();
         }
     }
