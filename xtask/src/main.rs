@@ -3,8 +3,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task's only user is the person or the CI at this terminal")]
 #![cfg_attr(test, allow(clippy::expect_used, reason = "a sample that does not parse is a fault of the test"))]
 
+mod bench;
 mod bless;
 mod conformance;
+mod endurance;
 mod fuzz;
 mod peers;
 mod repository;
@@ -43,6 +45,12 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Put a gateway under mixed load for half an hour, and fail unless what it holds of the machine stays flat
     Soak(soak::Options),
+    /// Kill gateways at random moments, and fail if anything of one goes on or is not cleared away by the next
+    Kill(endurance::Kills),
+    /// Call 50 servers of which five are awake at a time, and fail if a call is lost
+    Standby(endurance::Standby),
+    /// Measure what a boundary and standby cost here
+    Bench(bench::Options),
     /// Play a client scenario of the conformance suite, which starts this
     #[command(hide = true)]
     ConformanceClient(conformance::visit::Options),
@@ -58,6 +66,9 @@ fn main() -> ExitCode {
         Task::Conformance(options) => conformance::run(&repository, &options).and_then(conformance::judge),
         Task::Fuzz(options) => fuzz::run(&repository, &options),
         Task::Soak(options) => soak::run(&repository, &options),
+        Task::Kill(options) => endurance::kill(&repository, &options),
+        Task::Standby(options) => endurance::standby(&repository, &options),
+        Task::Bench(options) => bench::run(&repository, &options),
         Task::ConformanceClient(options) => conformance::visit::run(&options),
     });
     match outcome {

@@ -43,6 +43,7 @@ impl Note {
         let born = born(pid).ok_or_else(|| io::Error::other("the start of this process is not known"))?;
         let written = Running { pid, born, url: url.to_owned(), configuration: origin.file.clone() };
         let file = file(folder, origin);
+        clear(folder);
         let unfinished = file.with_extension(format!("{pid}.new"));
         fs::write(&unfinished, serde_json::to_vec(&written)?)?;
         fs::rename(&unfinished, &file)?;
@@ -61,6 +62,25 @@ impl Note {
 pub(crate) fn find(folder: &Path, origin: &Origin) -> Option<Running> {
     let running = read(&file(folder, origin))?;
     (born(running.pid)? == running.born).then_some(running)
+}
+
+/// Removes the notes, and unfinished ones, of gateways that were killed and so could not.
+fn clear(folder: &Path) {
+    for file in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let is_left = match file.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => read(&file).is_some_and(|note| born(note.pid) != Some(note.born)),
+            Some("new") => writer(&file).is_some_and(|pid| born(pid).is_none()),
+            _ => false,
+        };
+        if is_left {
+            let _ = fs::remove_file(&file); // another start may be doing the same
+        }
+    }
+}
+
+/// Who began to write `HASH.PID.new`.
+fn writer(file: &Path) -> Option<u32> {
+    Path::new(file.file_stem()?).extension()?.to_str()?.parse().ok()
 }
 
 fn read(file: &Path) -> Option<Running> {

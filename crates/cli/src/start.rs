@@ -47,6 +47,7 @@ impl Opened {
     fn open_on(host: Host, plan: Plan, stderr: Stderr) -> Result<Self, Failure> {
         let folders = folders()?;
         start_log(&folders, stderr)?;
+        sallyport_sandbox::clear_leftovers();
         let metrics = Arc::new(Metrics::new());
         let audit = Audit::to_file(&folders.audit_file(), &metrics).map_err(|error| {
             Failure::new(format!("the audit records cannot be written to {}: {error}", folders.audit_file().display()))

@@ -32,6 +32,7 @@ fn is_for_the_model(failure: &Failure) -> bool {
         failure.kind,
         FailureKind::Denied
             | FailureKind::Unreachable
+            | FailureKind::LimitExceeded(_)
             | FailureKind::TimedOut(_)
             | FailureKind::Malformed
             | FailureKind::TooLarge
@@ -65,9 +66,12 @@ fn status_and_code(kind: &FailureKind, era: Era) -> (u16, i64) {
         FailureKind::TooLarge => (413, ErrorObject::INVALID_REQUEST),
         FailureKind::Overloaded => (503, ErrorObject::INTERNAL),
         FailureKind::CannotCross => (200, ErrorObject::INVALID_REQUEST),
-        FailureKind::Unreachable | FailureKind::TimedOut(_) | FailureKind::Cancelled | FailureKind::Malformed | FailureKind::Internal => {
-            (200, ErrorObject::INTERNAL)
-        }
+        FailureKind::Unreachable
+        | FailureKind::LimitExceeded(_)
+        | FailureKind::TimedOut(_)
+        | FailureKind::Cancelled
+        | FailureKind::Malformed
+        | FailureKind::Internal => (200, ErrorObject::INTERNAL),
     }
 }
 
@@ -116,8 +120,12 @@ fn describe(failure: &Failure) -> Option<RawObject> {
         Retry::Never => "never",
     };
     told.set("retry", RawJson::string(retry));
-    if let FailureKind::TimedOut(limit) = failure.kind {
-        told.set("limitMs", RawJson::encode(&u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)).ok()?);
+    match failure.kind {
+        FailureKind::TimedOut(limit) => {
+            told.set("limitMs", RawJson::encode(&u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)).ok()?);
+        }
+        FailureKind::LimitExceeded(key) => told.set("limit", RawJson::string(key)),
+        _ => {}
     }
     Some(told)
 }

@@ -55,6 +55,8 @@ pub enum FailureKind {
     Denied,
     /// The upstream cannot be reached: not started, crashed, refused the connection.
     Unreachable,
+    /// The upstream was ended because it went beyond the limit of this name, which is for the operator to set.
+    LimitExceeded(&'static str),
     /// The upstream did not answer within this limit.
     TimedOut(Duration),
     /// The client wanted it no longer.
@@ -150,6 +152,7 @@ impl Failure {
             FailureKind::Unauthenticated => "unauthenticated",
             FailureKind::Denied => "denied",
             FailureKind::Unreachable => "unreachable",
+            FailureKind::LimitExceeded(_) => "limit_exceeded",
             FailureKind::TimedOut(_) => "timed_out",
             FailureKind::Cancelled => "cancelled",
             FailureKind::Malformed => "malformed",

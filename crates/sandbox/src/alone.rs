@@ -26,7 +26,8 @@ pub async fn run(
     carried.map_err(|cause| Error::io("its stdout cannot be carried", &cause))?;
     let exit = instance.wait().await;
     feed.abort();
-    for line in instance.stderr_tail() {
+    let exceeded = instance.exceeded().map(|exceeded| format!("it {}", exceeded.explain(exit)));
+    for line in instance.stderr_tail().into_iter().chain(exceeded) {
         // Nobody reads it: nothing to be done.
         let _unread = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
     }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::exceeded::Exceeded;
 use crate::layer::Layers;
 
 /// What the program reads. Dropping it is the polite way to ask a server to end.
@@ -86,6 +87,8 @@ pub(crate) trait Process: Send + Sync {
     fn thaw(&self);
     /// Gives memory of everything inside back, as long as `go_on` says so. The only one that takes its time.
     fn give_memory_back(&self, go_on: &dyn Fn() -> bool) -> io::Result<GivenBack>;
+    /// Which limit the program went beyond, if it did.
+    fn exceeded(&self) -> Option<Exceeded>;
     /// The last lines of stderr.
     fn stderr_tail(&self) -> Vec<String>;
 }
@@ -196,6 +199,12 @@ impl<State> Instance<State> {
     #[must_use]
     pub fn has_exited(&self) -> Option<Exit> {
         *self.body.end.borrow()
+    }
+
+    /// Which of its limits it went beyond, once that has ended it or it has ended.
+    #[must_use]
+    pub fn exceeded(&self) -> Option<Exceeded> {
+        self.body.process.exceeded()
     }
 
     /// Ends everything inside at once; [`Instance::wait`] tells when it is done.

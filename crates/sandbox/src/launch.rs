@@ -2,6 +2,7 @@
 
 mod memory;
 mod thread;
+mod warden;
 mod watch;
 
 use std::fs::File;
@@ -21,21 +22,24 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use crate::backend::Host;
+use crate::cgroup::{Group, places};
 use crate::cover::Keeper;
 use crate::cure;
 use crate::egress::{self, Room, Sockets};
 use crate::error::{Error, Failure};
+use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::layer::Layers;
 use crate::learn::{self, Trial};
 use crate::policy::{self, Confinement, Policy, View};
-use crate::profile::{Network, Profile, Program};
-use crate::stderr_log::Tail;
+use crate::profile::{Limits, Network, Profile, Program};
+use crate::stderr_log::{Log, Tail};
 use crate::sys;
 use crate::sys::control::{self, Message};
 use crate::sys::lifetime::{FREEZE, THAW};
 use crate::sys::seccomp::{self, Filters};
 use crate::visible;
+use warden::{Counted, Warden};
 use watch::Launcher;
 
 /// The first argument that turns this binary into a launcher.
@@ -43,6 +47,8 @@ pub(crate) const LAUNCHER_ARGUMENT: &str = "__sandbox";
 
 /// A boundary stands within milliseconds; on a machine that is busy beyond all measure within this.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(20);
+
+const MIB: u64 = 1024 * 1024;
 
 /// Unprivileged ids for a root gateway: a range that no distribution gives to users, services or containers.
 const FIRST_ID: u32 = 2_000_000_000;
@@ -67,6 +73,7 @@ async fn launch_with(host: &Host, program: &Program, profile: Option<&Profile>, 
         egress::thread().map_err(|cause| unserved(&program.name, &cause))?;
     }
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
+    let stderr_mb = profile.map_or_else(|| Limits::default().stderr_mb, |profile| profile.limits.stderr_mb);
     let (program, profile) = (program.clone(), profile.cloned());
     let has_init = profile.is_some() && namespaces;
     let filters = profile.as_ref().map(|profile| filters(&name, profile, namespaces)).transpose()?;
@@ -74,21 +81,23 @@ async fn launch_with(host: &Host, program: &Program, profile: Option<&Profile>, 
     let observed = trial.clone().map(|(trial, _)| trial);
     let boundary = profile.zip(filters).map(|(profile, filters)| Boundary { profile, filters, namespaces, trial: observed });
     let started = thread::run(move || start(launcher, &program, boundary.as_ref())).await??;
-    let Started { launcher, keeper, control, stdin, stdout, stderr } = started;
+    let Started { launcher, keeper, warden, control, stdin, stdout, stderr } = started;
+    let log = Log { file: log, bytes: u64::from(stderr_mb) * MIB, tail: Tail::default() };
+    let tail = log.tail.clone();
 
-    let tail = Tail::default();
     let io = |cause: io::Error| Error::io(format_args!("stdio of server {name} cannot be used"), &cause);
     let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(io)?;
     let stdin = pipe::Sender::from_owned_fd(stdin).map_err(io)?;
     let stdout = pipe::Receiver::from_owned_fd(stdout).map_err(io)?;
     let line = keeper.as_ref().map(Keeper::line).transpose().map_err(io)?;
-    let watched = watch::watch(launcher, keeper, stderr, log, tail.clone()).map_err(io)?;
+    let watched = watch::watch(launcher, keeper, Counted::new(stderr, warden.clone()), log).map_err(io)?;
 
     let (layers, inside, sockets) = match hear_in_time(control, &name, trial).await.and_then(|heard| heard.judge(&name)) {
         Ok(started) => started,
         Err(error) => {
             watched.wait_a_moment().await;
-            return Err(error.with_last_words(&tail.lines()));
+            let exceeded = warden.as_ref().and_then(|warden| warden.exceeded());
+            return Err(exceeded.map_or_else(|| error.with_last_words(&tail.lines()), |exceeded| too_small(&name, exceeded)));
         }
     };
     if let Some(line) = line {
@@ -99,7 +108,13 @@ async fn launch_with(host: &Host, program: &Program, profile: Option<&Profile>, 
         egress::start(sockets, room, watched.end()).map_err(|cause| unserved(&name, &cause))?;
     }
     let (launcher, end) = watched.keep();
-    let process = Processes { inside, has_init, launcher, tail };
+    if let Some(warden) = &warden {
+        let ender = inside.ender.try_clone().map_err(io)?;
+        let by = inside.signal;
+        warden.watch(pid_of(&ender), move || signal(&ender, by), end.clone());
+    }
+    let stdout = Counted::new(stdout, warden.clone());
+    let process = Processes { inside, has_init, warden, launcher, tail };
     Ok(Instance::new(Arc::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
 }
 
@@ -128,10 +143,16 @@ fn filters(name: &str, profile: &Profile, namespaces: bool) -> Result<Filters, E
     made.map_err(|cause| Error::new(format!("the system call filter of server {name} cannot be made: {cause}")))
 }
 
+/// A limit that does not even let the launcher do its work.
+fn too_small(name: &str, exceeded: Exceeded) -> Error {
+    Error::new(format!("launcher of server {name} {exceeded}")).with_hint(format!("`limits.{}` is too small", exceeded.key()))
+}
+
 /// What the launching thread hands over. Dropping it ends the launcher.
 struct Started {
     launcher: Launcher,
     keeper: Option<Keeper>,
+    warden: Option<Arc<Warden>>,
     control: OwnedFd,
     stdin: OwnedFd,
     stdout: OwnedFd,
@@ -140,6 +161,7 @@ struct Started {
 
 /// Runs on the launching thread: nothing here may block for long.
 fn start(launcher: PathBuf, program: &Program, boundary: Option<&Boundary>) -> Result<Started, Error> {
+    let warden = boundary.map(|Boundary { profile, .. }| Warden::new(profile.limits.clone(), Group::make(places(), &profile.limits)));
     let (confinement, target, keeper) = match boundary {
         Some(Boundary { profile, filters, namespaces, trial }) => {
             let (mut view, target, absent) = visible::resolve(profile, program)?;
@@ -153,6 +175,7 @@ fn start(launcher: PathBuf, program: &Program, boundary: Option<&Boundary>) -> R
                 limits: profile.limits.clone(),
                 devices: program.devices.iter().map(|name| (*name).to_owned()).collect(),
                 trial: trial.is_some(),
+                held: warden.as_ref().map(|warden| warden.held()).unwrap_or_default(),
                 unprivileged: unprivileged_id(&program.name),
                 namespaces: *namespaces,
                 filters: filters.clone(),
@@ -162,7 +185,7 @@ fn start(launcher: PathBuf, program: &Program, boundary: Option<&Boundary>) -> R
         None => (None, visible::resolve_unconfined(program)?, None),
     };
     let policy = Policy { gateway: getpid().as_raw_nonzero().get(), target, confinement };
-    spawn(launcher, &policy, keeper)
+    spawn(launcher, &policy, keeper, warden)
         .map_err(|cause| Error::io(format_args!("launcher of server {} cannot be started", program.name), &cause))
 }
 
@@ -178,7 +201,7 @@ fn cover(binary: &Path, view: &mut View, absent: Vec<PathBuf>) -> Result<Option<
 }
 
 /// Plain pipes, so that the program may read and write them as it likes; only our ends do not block.
-fn spawn(launcher: PathBuf, policy: &Policy, keeper: Option<Keeper>) -> io::Result<Started> {
+fn spawn(launcher: PathBuf, policy: &Policy, keeper: Option<Keeper>, warden: Option<Arc<Warden>>) -> io::Result<Started> {
     let (their_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -191,9 +214,12 @@ fn spawn(launcher: PathBuf, policy: &Policy, keeper: Option<Keeper>) -> io::Resu
         .stdout(Stdio::from(their_stdout))
         .stderr(Stdio::from(their_stderr))
         .spawn()?;
-    let launcher = Launcher::new(child)?;
+    // It waits for its policy, so that everything it starts is in the group too.
+    let id = child.id();
+    let launcher = Launcher::new(child, warden.clone())?;
+    warden.as_ref().map_or(Ok(()), |warden| warden.take_in(id))?;
     control::send_policy(control.as_fd(), policy, their_stdin.as_fd())?;
-    Ok(Started { launcher, keeper, control, stdin, stdout, stderr })
+    Ok(Started { launcher, keeper, warden, control, stdin, stdout, stderr })
 }
 
 /// The id of one server: always the same, and another server's is another one.
@@ -277,6 +303,8 @@ struct Processes {
     inside: Inside,
     /// There is a pid namespace, whose init ends, freezes and thaws everything in it.
     has_init: bool,
+    /// Holds it to its limits, where there is a boundary.
+    warden: Option<Arc<Warden>>,
     launcher: Arc<OwnedFd>,
     tail: Tail,
 }
@@ -303,10 +331,12 @@ impl Process for Processes {
     }
 
     fn freeze(&self) {
+        self.set_asleep(true);
         signal(&self.inside.ender, FREEZE);
     }
 
     fn thaw(&self) {
+        self.set_asleep(false);
         signal(&self.inside.ender, THAW);
     }
 
@@ -314,8 +344,20 @@ impl Process for Processes {
         memory::give_back(pid_of(&self.inside.ender), go_on)
     }
 
+    fn exceeded(&self) -> Option<Exceeded> {
+        self.warden.as_ref()?.exceeded()
+    }
+
     fn stderr_tail(&self) -> Vec<String> {
         self.tail.lines()
+    }
+}
+
+impl Processes {
+    fn set_asleep(&self, is_asleep: bool) {
+        if let Some(warden) = &self.warden {
+            warden.set_asleep(is_asleep);
+        }
     }
 }
 

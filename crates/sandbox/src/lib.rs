@@ -18,6 +18,7 @@ mod calls;
 pub mod egress;
 mod enforced;
 mod error;
+mod exceeded;
 pub mod install;
 mod instance;
 mod isolation;
@@ -26,6 +27,8 @@ pub mod learn;
 mod probe;
 mod profile;
 
+#[cfg(target_os = "linux")]
+mod cgroup;
 #[cfg(target_os = "linux")]
 mod cover;
 #[cfg(target_os = "linux")]
@@ -48,11 +51,19 @@ pub use backends::BackendConfig;
 pub use calls::{CallGroup, SystemCalls, UnknownCalls};
 pub use enforced::{Enforced, Mount};
 pub use error::Error;
+pub use exceeded::Exceeded;
 pub use instance::{Exit, GivenBack, Instance, Memory, Running, Standby, Stdin, Stdout};
 pub use isolation::Isolation;
 pub use layer::{Layer, Layers, State};
 pub use probe::{Finding, Report};
-pub use profile::{DENY_WRITE, EnvText, Limits, Network, Profile, Program};
+pub use profile::{Cpus, DENY_WRITE, EnvText, Limits, Network, Profile, Program};
+
+/// Clears away the control groups of gateways that were killed and so could not. Never those of another that lives. The first launch does
+/// it too.
+pub fn clear_leftovers() {
+    #[cfg(target_os = "linux")]
+    cgroup::clear();
+}
 
 /// Takes over, and never returns, when this process was started as the launcher of a program. Call it first in `main`,
 /// before any thread is started: the launcher must be single-threaded.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Held;
 use crate::egress::{Allowed, Block, PROXY_PORT};
 use crate::profile::{self, EnvText, Limits};
 use crate::sys::seccomp::Filters;
@@ -39,6 +40,8 @@ pub(crate) struct Confinement {
     pub(crate) devices: Vec<String>,
     /// The gateway is asked about calls that name files and addresses, and about those that are refused.
     pub(crate) trial: bool,
+    /// Which of these the launcher's control groups hold already.
+    pub(crate) held: Held,
     /// The uid and gid that a gateway run by root takes for this program.
     pub(crate) unprivileged: u32,
     /// Whether the boundary is made of namespaces; without, of Landlock and the system call filter alone.

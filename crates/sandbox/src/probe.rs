@@ -68,12 +68,10 @@ pub(crate) fn cost(layer: Layer) -> &'static str {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::fs;
-    use std::path::Path;
-
     use rustix::thread::{CapabilitySet, capabilities};
 
     use super::{Finding, Report, cost};
+    use crate::cgroup;
     use crate::cure::{OLDEST_KERNEL, PROCFS};
     use crate::error::Error;
     use crate::instance::{Exit, Instance, Running};
@@ -174,19 +172,25 @@ mod linux {
         }
     }
 
-    /// Limits are those of each process so far; told as it is.
+    /// What holds a program as a whole to its limits.
     fn cgroups() -> Finding {
-        let version = match (Path::new("/sys/fs/cgroup/cgroup.controllers").exists(), fs::metadata("/sys/fs/cgroup").is_ok()) {
-            (true, _) => "version 2 is mounted",
-            (false, true) => "version 1 or a mixture is mounted",
-            (false, false) => "none is mounted",
-        };
+        let held = cgroup::places().held();
+        let by = [("memory", held.memory), ("processes", held.processes), ("processor", held.processor)];
+        let found = by.iter().filter_map(|(what, version)| version.map(|version| format!("{what} by {version}")));
+        let whole = by.iter().all(|(_, version)| version.is_some());
+        let details: Vec<String> = found.chain(cgroup::places().refused()).collect();
         Finding {
             subject: "control groups".to_owned(),
-            in_force: false,
-            detail: format!("{version}; limits hold for each process of a server, not for their sum"),
-            cost: Some("a server may use the memory limit once for each of its processes".to_owned()),
-            cure: None,
+            in_force: whole,
+            detail: if details.is_empty() { "none can be made here".to_owned() } else { details.join("; ") },
+            cost: (!whole).then(|| {
+                "what no group holds is held otherwise: memory by a look once a second, processes by the resource limit, the processor not at all"
+                    .to_owned()
+            }),
+            cure: (!whole).then(|| {
+                "start the gateway in a group of its own: `systemd-run --user --scope -p Delegate=yes sallyport up`, or `Delegate=yes` in its unit"
+                    .to_owned()
+            }),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What a program may see and use, and the program itself.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -91,14 +92,20 @@ pub enum Network {
     Host,
 }
 
-/// How much one program may use. The kernel's resource limits enforce the first four for each process of it, the gateway the last two.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How much one program may use. Where control groups can be made (version 2 delegated to the gateway, or version 1 writable to it) they
+/// hold the first four for everything the program starts, together; elsewhere the gateway looks at its memory once a second, the number of
+/// processes is the kernel's resource limit, and the processor is not limited. `sallyport doctor` tells which it is here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Writable private memory of one process, in MiB. Address space that is only reserved does not count.
+    /// Memory of all its processes together, in MiB. Beyond it the program is ended, and started anew.
     pub memory_mb: u32,
-    /// Processes and threads together.
+    /// Processes and threads together. Beyond it none is started.
     pub processes: u32,
+    /// Processors that it may keep busy, on average: `0.5` is half of one. Default: not given, because what nobody else needs is free.
+    pub cpus: Option<Cpus>,
+    /// Its share of the processors while others want them too, from 1 to 10000, in proportion to the others' weights.
+    pub cpu_weight: u32,
     /// Open files of one process.
     pub open_files: u32,
     /// The largest file that it may write, in MiB.
@@ -107,6 +114,14 @@ pub struct Limits {
     pub tmp_mb: u32,
     /// Size of its own `/dev/shm`, in MiB of memory.
     pub shm_mb: u32,
+    /// Files and folders in its own `/tmp`, and as many in its `/dev/shm`.
+    pub tmp_files: u32,
+    /// The longest message that is read from it, in MiB. A longer one is thrown away, and the calls under way fail.
+    pub line_mb: u32,
+    /// What it may write to stdout and stderr within a minute, together, in MiB. Beyond it the program is ended, and started anew.
+    pub output_mb: u32,
+    /// Size of the file that keeps its stderr, in MiB. The one before it is kept as well.
+    pub stderr_mb: u32,
     /// Connections to one destination of `network` at a time; all destinations together have 128 at most.
     pub connections: u32,
     /// What may be sent to and received from one destination of `network` within an hour, together, in MiB.
@@ -116,15 +131,70 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            memory_mb: 2048,  // V8's own heap limit lies near here; it is a limit of each process, not of their sum
+            memory_mb: 2048,  // V8's own heap limit lies near here; what a browser with a few pages takes
             processes: 128,   // Node takes 11 threads a process: room for ten of them
+            cpus: None,       // a start takes all processors for a moment, and would take longer
+            cpu_weight: 100,  // the kernel's own: a program counts as much as any other, however many processes it has
             open_files: 1024, // what shells have given programs for decades
             file_mb: 256,     // a report or an archive fits; a runaway log does not fill the disk
             tmp_mb: 64,       // scratch files; it is memory of the machine
             shm_mb: 64,       // what container engines give
+            tmp_files: 16384, // one for each 4 KiB of 64 MiB
+            line_mb: 16,      // a screenshot or a small document fits
+            output_mb: 4096,  // 68 MiB a second for a whole minute: no answers, but a flood
+            stderr_mb: 1,     // enough to find what went wrong
             connections: 64,  // ten times what a browser opens to one host
             network_mb: 4096, // ten Mbit/s for an hour: far more than answers need, far less than a disk holds
         }
+    }
+}
+
+/// A number of processors, from a hundredth of one to a thousand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Cpus {
+    hundredths: u32,
+}
+
+impl Cpus {
+    /// Microseconds of processor time within each `period` microseconds.
+    #[must_use]
+    pub fn quota(self, period: u64) -> u64 {
+        u64::from(self.hundredths) * period / 100
+    }
+}
+
+impl TryFrom<f64> for Cpus {
+    type Error = &'static str;
+
+    fn try_from(number: f64) -> Result<Self, Self::Error> {
+        if !(0.01..=1000.0).contains(&number) {
+            return Err("a number of processors lies between 0.01 and 1000");
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 100000")]
+        Ok(Self { hundredths: (number * 100.0).round() as u32 })
+    }
+}
+
+impl From<Cpus> for f64 {
+    fn from(cpus: Cpus) -> Self {
+        Self::from(cpus.hundredths) / 100.0
+    }
+}
+
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f64::from(*self).fmt(f)
+    }
+}
+
+impl JsonSchema for Cpus {
+    fn schema_name() -> Cow<'static, str> {
+        "Cpus".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "minimum": 0.01, "maximum": 1000 })
     }
 }
 

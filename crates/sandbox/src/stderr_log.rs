@@ -9,9 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A file and the one before it: enough to find what went wrong, too little to fill a disk.
-const FILE_BYTES: u64 = 1024 * 1024;
-
 /// A stack trace fits.
 const TAIL_LINES: usize = 20;
 
@@ -59,9 +56,19 @@ fn readable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().filter(|character| !character.is_control()).collect()
 }
 
-/// Reads `stderr` to its end. The program is never held up: what cannot be written to the file is only remembered.
-pub(crate) async fn drain(mut stderr: impl AsyncRead + Unpin, log: Option<PathBuf>, tail: Tail) {
-    let mut file = log.and_then(|path| match Rotating::open(&path) {
+/// Where a program's stderr goes.
+pub(crate) struct Log {
+    pub(crate) file: Option<PathBuf>,
+    /// The largest size of that file.
+    pub(crate) bytes: u64,
+    pub(crate) tail: Tail,
+}
+
+/// Reads `stderr` to its end, into the file and the one before it. The program is never held up: what cannot be written is only
+/// remembered.
+pub(crate) async fn drain(mut stderr: impl AsyncRead + Unpin, log: Log) {
+    let Log { file, bytes, tail } = log;
+    let mut file = file.and_then(|path| match Rotating::open(&path, bytes) {
         Ok(file) => Some(file),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "stderr of a server is not logged");
@@ -85,20 +92,22 @@ struct Rotating {
     path: PathBuf,
     file: File,
     written: u64,
+    /// The size at which it is full.
+    most: u64,
 }
 
 impl Rotating {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, most: u64) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        Ok(Self { path: path.to_path_buf(), written: file.metadata()?.len(), file })
+        Ok(Self { path: path.to_path_buf(), written: file.metadata()?.len(), file, most })
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.written + bytes.len() as u64 > FILE_BYTES {
+        if self.written + bytes.len() as u64 > self.most {
             let mut before = self.path.clone().into_os_string();
             before.push(".1");
             std::fs::rename(&self.path, before)?;
-            *self = Self::open(&self.path)?;
+            *self = Self::open(&self.path, self.most)?;
         }
         self.file.write_all(bytes)?;
         self.written += bytes.len() as u64;
@@ -111,6 +120,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
 
+    const FILE_BYTES: u64 = 1024 * 1024;
+
     #[tokio::test]
     async fn the_file_is_bounded_and_the_tail_holds_the_last_lines_without_control_characters() {
         let folder = tempfile::tempdir().unwrap();
@@ -118,7 +129,7 @@ mod tests {
         let mut text = vec![b'x'; 3 * 1024 * 1024];
         text.extend(b"\n\x1b[31mlast\x07 line\nunfinished");
         let tail = Tail::default();
-        drain(text.as_slice(), Some(path.clone()), tail.clone()).await;
+        drain(text.as_slice(), Log { file: Some(path.clone()), bytes: FILE_BYTES, tail: tail.clone() }).await;
 
         let size = |path: &Path| std::fs::metadata(path).unwrap().len();
         assert!(size(&path) <= FILE_BYTES);
@@ -134,7 +145,7 @@ mod tests {
     async fn only_the_last_lines_are_kept() {
         let text: String = (0..1000).map(|number| format!("line {number}\n")).collect();
         let tail = Tail::default();
-        drain(text.as_bytes(), None, tail.clone()).await;
+        drain(text.as_bytes(), Log { file: None, bytes: FILE_BYTES, tail: tail.clone() }).await;
         let lines = tail.lines();
         assert_eq!((lines.len(), lines[0].as_str()), (TAIL_LINES, "line 980"));
     }

@@ -29,6 +29,8 @@ TOOLS = {
     "die": "kills itself in the call",
     "stop": "stops itself in the call (SIGSTOP)",
     "babble": "writes lines that are no messages, then answers",
+    "hoard": "starts children that hold 40 MB each, and waits",
+    "torrent": "writes short messages that nobody asked for, without end",
     "flood": "writes a line of `megabytes`, then answers",
     "close_stdin": "closes its stdin and does not answer",
     "no_content": "answers with a result that is none: content is missing",
@@ -93,6 +95,15 @@ class Server:
         if name == "babble":
             babble()
             return text("babbled")
+        if name == "hoard":
+            for _ in range(5):
+                if os.fork() == 0:
+                    held = bytearray(40_000_000)
+                    time.sleep(HOUR)
+            time.sleep(HOUR)
+        if name == "torrent":
+            while True:
+                send({"method": "notifications/message", "params": {"level": "info", "data": "x" * 1000}})
         if name == "flood":
             write("x" * (arguments.get("megabytes", 100) * 1_000_000))
             return text("flooded")

@@ -9,6 +9,8 @@ mod session;
 
 mod children;
 mod death;
+mod kill;
+mod limits;
 mod load;
 
 use harness::gateway::Project;

@@ -66,6 +66,11 @@ impl Project {
         self.folder.path().join("home")
     }
 
+    /// Where the gateway keeps what must outlive it.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// A text that is in the command line or environment of everything this project starts.
     pub(crate) fn mark(&self) -> String {
         self.folder.path().display().to_string()

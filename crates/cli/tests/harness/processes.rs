@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,26 @@ pub(crate) fn resident_bytes(id: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| rest.trim().split(' ').next());
     kilobytes.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// The control groups that gateway `id` made, in every hierarchy.
+pub(crate) fn control_groups(id: u32) -> Vec<PathBuf> {
+    let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let below = fs::read_dir(&folder).into_iter().flatten().flatten();
+        folders.extend(below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        if is_group_of(&folder, id) {
+            found.push(folder);
+        }
+    }
+    found
+}
+
+/// `sallyport.NAMESPACE.ID.…`
+fn is_group_of(folder: &Path, id: u32) -> bool {
+    let mut parts = folder.file_name().and_then(|name| name.to_str()).into_iter().flat_map(|name| name.split('.'));
+    parts.next() == Some("sallyport") && parts.nth(1) == Some(&id.to_string())
 }
 
 /// Waits until `condition` holds; what did not come to pass is the panic's text.

@@ -24,8 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A configuration with servers of these names, each with `standby` as it is written.
 fn project(names: &[String], standby: &str, argument: &str) -> Project {
-    let table =
-        |name: &String| format!("[servers.{name}]\ncommand = [\"python3\", \"idle_server.py\", \"{argument}\"]\nstandby = {standby}\n");
+    let table = |name: &String| {
+        format!(
+            "[servers.{name}]\ncommand = [\"python3\", \"idle_server.py\", \"{argument}\"]\nstandby = {standby}\ntimeouts = {{ connect = \"60s\" }}\n"
+        )
+    };
     let project = Project::new(&names.iter().map(table).collect::<String>());
     fs::write(project.path("idle_server.py"), include_str!("idle_server.py")).unwrap();
     project

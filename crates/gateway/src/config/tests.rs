@@ -479,3 +479,19 @@ fn a_standby_that_cannot_be_is_told() {
     let remote = told_of_toml("[servers.a]\nurl = \"https://a.example/mcp\"\nstandby = true");
     assert!(remote.contains("`standby` has no effect on a server elsewhere"), "{remote}");
 }
+
+#[test]
+fn limits_with_which_nothing_can_run_are_refused() {
+    let limits = |text: &str| told_of_toml(&format!("[servers.a]\ncommand = [\"a\"]\nlimits = {{ {text} }}\n"));
+    for text in ["memory_mb = 0", "processes = 0", "cpu_weight = 0", "cpu_weight = 10001", "tmp_mb = 0", "line_mb = 2000", "tmp_files = 1"]
+    {
+        let told = limits(text);
+        assert!(told.contains("cannot be a limit here") && told.contains("hint: write a number from"), "{text}: {told}");
+    }
+    for text in ["cpus = 0", "cpus = -1.0", "cpus = nan", "cpus = 1e9"] {
+        assert!(limits(text).contains("between 0.01 and 1000"), "{text}: {}", limits(text));
+    }
+    for text in ["memory_mb = 8", "cpus = 1", "cpus = 0.5", "cpu_weight = 10000, output_mb = 1, stderr_mb = 3"] {
+        assert!(!limits(text).contains("error:"), "{text}: {}", limits(text));
+    }
+}

@@ -5,6 +5,7 @@ mod context;
 mod deny_write;
 mod endpoint;
 mod isolation;
+mod limits;
 mod remote;
 mod server;
 mod standby;

@@ -23,6 +23,7 @@ fn kinds() -> Vec<(FailureKind, &'static str)> {
         (FailureKind::Unauthenticated, "The key is missing or wrong."),
         (FailureKind::Denied, "Policy says no; the text names the rule."),
         (FailureKind::Unreachable, "The server is not there: not started, crashed, or it refused the connection."),
+        (FailureKind::LimitExceeded("memory_mb"), "The server was ended because it went beyond one of its `limits`; `limit` names it."),
         (FailureKind::TimedOut(Duration::ZERO), "No answer within the limit; `limitMs` names it."),
         (FailureKind::Cancelled, "The client took the request back."),
         (FailureKind::Malformed, "The server's answer is none; the text says what is wrong with it."),

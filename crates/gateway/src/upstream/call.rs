@@ -100,6 +100,9 @@ impl Call<'_> {
         match (&failure.kind, failure.retry) {
             (FailureKind::Upstream(_), _) => link.answered(),
             (FailureKind::Unreachable, Retry::Safe | Retry::Unknown) => return self.lost(link, failure).await,
+            (FailureKind::TooLarge, _) if self.life.is_child() => {
+                return failure.with_hint(format!("`servers.{}.limits.line_mb` sets how long a message may be", self.life.name));
+            }
             _ => {}
         }
         failure
@@ -116,7 +119,11 @@ impl Call<'_> {
             return self.broken_off(&why, failure);
         }
         match link.end().await {
-            Some(end) => self.broken_off(&end.why, failure).with_internal(end.for_the_log()),
+            Some(end) => {
+                let failure = Failure { hint: end.hint.clone().map(Into::into).or(failure.hint), ..failure };
+                let kind = end.limit.map_or_else(|| failure.kind.clone(), FailureKind::LimitExceeded);
+                self.broken_off(&end.why, Failure { kind, ..failure }).with_internal(end.for_the_log())
+            }
             None => {
                 link.give_up(why.clone()); // one way of the pipe is broken, and the child lives on
                 self.broken_off(&why, failure)

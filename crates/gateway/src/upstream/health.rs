@@ -76,13 +76,15 @@ pub struct Outage {
     pub hint: Option<String>,
     /// The last lines the server wrote to stderr. For the operator alone: a server may print what it was given.
     pub last_words: Vec<String>,
+    /// The key of `limits` that it went beyond, if that is why.
+    pub limit: Option<&'static str>,
 }
 
 impl Outage {
     /// An outage without hint and last words.
     #[must_use]
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), hint: None, last_words: Vec::new() }
+        Self { why: why.into(), ..Self::default() }
     }
 
     /// A failure of the server `name` as the reason of an outage.

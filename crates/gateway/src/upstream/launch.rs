@@ -70,7 +70,7 @@ impl Reach for ToBuiltIn {
             let config = self.0.clone();
             let built = tokio::task::spawn_blocking(move || config.build()).await;
             let built = built.map_err(|_| Outage::new("building it failed, which is a fault of ours"))?;
-            let server = built.map_err(|error| Outage { why: error.message, hint: error.hint, last_words: Vec::new() })?;
+            let server = built.map_err(|error| Outage { hint: error.hint, ..Outage::new(error.message) })?;
             Ok(Reached { server: server.into(), hold: Box::new(InProcess), reconnects: true })
         })
     }

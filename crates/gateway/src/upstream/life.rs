@@ -179,6 +179,8 @@ impl Life {
         let seconds = retry_at.saturating_duration_since(Instant::now()).as_secs() + 1;
         let why = format!("{}; the next attempt to reach it is made within {seconds} s", outage.why);
         let failure = self.gone(&why, outage.hint.clone());
+        let kind = outage.limit.map_or(FailureKind::Unreachable, FailureKind::LimitExceeded);
+        let failure = Failure { kind, ..failure };
         if outage.last_words.is_empty() { failure } else { failure.with_internal(outage.for_the_log()) }
     }
 

@@ -4,7 +4,7 @@
 //! Options: `--read PATH`, `--write PATH`, `--deny-write ENTRY`, `--network none|host|DESTINATION` (again for each further destination), `--resolve
 //! NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
 //! `--sandbox NAME` (or a JSON table), `--min-isolation none|landlock|os`, `--seccomp +GROUP|-GROUP`, `--env NAME=VALUE`,
-//! `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
+//! `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--output MB`, `--cpus N`, `--most-connections N`,
 //! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--learn FILE` (a trial: writes
 //! what it brought to light there, a line each), `--packages FOLDER` (a command that would install a
 //! package is installed there first).
@@ -204,6 +204,8 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
         "--most-connections" => trial.profile.limits.connections = value.parse()?,
         "--network-mb" => trial.profile.limits.network_mb = value.parse()?,
         "--memory" => trial.profile.limits.memory_mb = value.parse()?,
+        "--output" => trial.profile.limits.output_mb = value.parse()?,
+        "--cpus" => trial.profile.limits.cpus = Some(value.parse::<f64>()?.try_into()?),
         "--env" => {
             let (name, value) = value.split_once('=').ok_or("--env takes NAME=VALUE")?;
             program.env.insert(name.to_owned(), EnvText::from(value));

@@ -55,7 +55,7 @@ fn range(line: &str) -> Option<Range<usize>> {
 }
 
 /// Everything that descends from `ancestor`: whoever loses its parent is handed to the namespace's init.
-fn descendants(ancestor: u32) -> Vec<u32> {
+pub(super) fn descendants(ancestor: u32) -> Vec<u32> {
     let mut found = children(ancestor);
     let mut next = 0;
     while let Some(process) = found.get(next) {
@@ -74,7 +74,7 @@ fn children(process: u32) -> Vec<u32> {
 }
 
 /// Bytes that are resident, summed.
-fn resident(processes: &[u32]) -> u64 {
+pub(super) fn resident(processes: &[u32]) -> u64 {
     let pages = processes.iter().filter_map(|process| {
         let counts = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
         counts.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()

@@ -3,20 +3,20 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::net::unix::pipe;
+use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::warden::Warden;
 use crate::cover::Keeper;
 use crate::instance::Exit;
-use crate::stderr_log::{self, Tail};
+use crate::stderr_log::{self, Log};
 use crate::sys;
 
 /// When the program has ended, what it wrote last is in the pipe already.
@@ -26,14 +26,16 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Launcher {
     child: Child,
     pidfd: Arc<OwnedFd>,
+    /// There where the program has a boundary.
+    warden: Option<Arc<Warden>>,
 }
 
 impl Launcher {
-    pub(super) fn new(mut child: Child) -> io::Result<Self> {
+    pub(super) fn new(mut child: Child, warden: Option<Arc<Warden>>) -> io::Result<Self> {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let opened = pid.ok_or(rustix::io::Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK));
         match opened {
-            Ok(pidfd) => Ok(Self { child, pidfd: Arc::new(pidfd) }),
+            Ok(pidfd) => Ok(Self { child, pidfd: Arc::new(pidfd), warden }),
             Err(error) => {
                 child.kill().and_then(|()| child.wait())?;
                 Err(error.into())
@@ -44,7 +46,15 @@ impl Launcher {
     async fn end(&mut self) -> io::Result<ExitStatus> {
         let pidfd = sys::readable(self.pidfd.try_clone()?)?;
         let _readable = pidfd.readable().await?;
-        self.child.wait()
+        let status = self.child.wait();
+        self.has_ended();
+        status
+    }
+
+    fn has_ended(&self) {
+        if let Some(warden) = &self.warden {
+            warden.has_ended();
+        }
     }
 }
 
@@ -53,6 +63,7 @@ impl Drop for Launcher {
         // Ended and waited for in the usual case; else a kill, after which the wait is short.
         if let Ok(None) = self.child.try_wait() {
             let _ended = self.child.kill().and_then(|()| self.child.wait());
+            self.has_ended();
         }
     }
 }
@@ -68,13 +79,12 @@ pub(super) struct Watched {
 pub(super) fn watch(
     mut launcher: Launcher,
     keeper: Option<Keeper>,
-    stderr: pipe::Receiver,
-    log: Option<PathBuf>,
-    tail: Tail,
+    stderr: impl AsyncRead + Send + Unpin + 'static,
+    log: Log,
 ) -> io::Result<Watched> {
     let pidfd = Arc::clone(&launcher.pidfd);
     let (tell, end) = watch::channel(None);
-    let mut stderr = tokio::spawn(stderr_log::drain(stderr, log, tail));
+    let mut stderr = tokio::spawn(stderr_log::drain(stderr, log));
     let task = tokio::spawn(async move {
         let exit = match launcher.end().await {
             Ok(status) => exit(status),

@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
 use crate::policy::Target;
 use crate::profile::{Limits, Network, Profile, Program};
-use crate::stderr_log::{self, Tail};
+use crate::stderr_log::{self, Log, Tail};
 use crate::visible;
 
 /// From its start until the monitor has connected to all sockets: it does that first.
@@ -232,8 +232,9 @@ impl Booted {
         let wishes = Arc::new(Wishes::new());
         let (stdin, stdout) = stdio::split(stdio, wishes.clone());
         let (tail, end) = (Tail::default(), watch::channel(None));
+        let log = Log { file: program.log.clone(), bytes: u64::from(profile.limits.stderr_mb) << 20, tail: tail.clone() };
         let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0 };
-        watched.watch(port, monitor.wait(), wishes.clone(), (program.log.clone(), tail.clone()));
+        watched.watch(port, monitor.wait(), wishes.clone(), log);
         let machine = Machine { monitor, wishes, memory, tail };
         Ok(Instance::new(Arc::new(machine), layers, end.1, (Box::new(stdin), Box::new(stdout))))
     }
@@ -266,16 +267,10 @@ struct Watched {
 }
 
 impl Watched {
-    fn watch(
-        self,
-        port: UnixStream,
-        ended: impl Future<Output = Exit> + Send + 'static,
-        wishes: Arc<Wishes>,
-        stderr: (Option<PathBuf>, Tail),
-    ) {
+    fn watch(self, port: UnixStream, ended: impl Future<Output = Exit> + Send + 'static, wishes: Arc<Wishes>, log: Log) {
         let (read, write) = port.into_split();
         let (errors, kept) = tokio::io::duplex(STDERR_BUFFER);
-        let drain = tokio::spawn(stderr_log::drain(kept, stderr.0, stderr.1));
+        let drain = tokio::spawn(stderr_log::drain(kept, log));
         let say = tokio::spawn(async move { wishes.say(write).await });
         tokio::spawn(async move {
             let told = self.hear(read, errors).await;

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::control::Wishes;
+use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::stderr_log::Tail;
 
@@ -53,6 +54,10 @@ impl Process for Machine {
             self.memory.sync_data()?;
         }
         self.monitor.process().give_memory_back(go_on)
+    }
+
+    fn exceeded(&self) -> Option<Exceeded> {
+        self.monitor.exceeded()
     }
 
     /// The program's lines; those of the monitor where there are none.

@@ -43,7 +43,7 @@ fn server(control: &Control, target: &Target, confinement: &Confinement, mut lay
     enter_folder(target)?;
     raw::default_signals();
     raw::unblock_all();
-    privileges::limit(&beside_others_of_this_user(&confinement.limits), &mut layers)?;
+    privileges::limit(&beside_others_of_this_user(&confinement.limits), confinement.held, &mut layers)?;
     privileges::give_up(&mut layers)?;
     landlock::enforce_alone(confinement, &mut layers)?;
     raw::close_others(Others::CloseOnExec).step(Layer::Descriptors, "close descriptors")?;

@@ -139,7 +139,7 @@ fn server(control: &Control, target: &Target, confinement: &Confinement, mut lay
     enter_folder(target)?;
     raw::default_signals();
     raw::unblock_all();
-    privileges::limit(&confinement.limits, &mut layers)?;
+    privileges::limit(&confinement.limits, confinement.held, &mut layers)?;
     privileges::give_up(&mut layers)?;
     landlock::enforce(confinement, &mut layers)?;
     raw::close_others(Others::CloseOnExec).step(Layer::Descriptors, "close descriptors")?;

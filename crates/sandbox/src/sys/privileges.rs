@@ -8,6 +8,7 @@ use rustix::thread::{
 };
 
 use super::step::{Step, failure};
+use crate::cgroup::{Held, Version};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::profile::Limits;
@@ -17,12 +18,14 @@ const MIB: u64 = 1024 * 1024;
 /// Message queues of its own are nothing that a server needs; locked memory is for keys, which are small.
 const LOCKED_BYTES: u64 = 64 * 1024;
 
-/// The resource limits. A limit of the gateway that is lower already stays.
-pub(super) fn limit(limits: &Limits, layers: &mut Layers) -> Result<(), Failure> {
+/// The resource limits of each process. A limit of the gateway that is lower already stays. What a control group holds for the whole
+/// program is not limited here as well: the group's refusal is counted, and can be told.
+pub(super) fn limit(limits: &Limits, held: Held, layers: &mut Layers) -> Result<(), Failure> {
     let mib = |megabytes: u32| u64::from(megabytes) * MIB;
+    let unless = |holds: Option<Version>, limit: u64| if holds.is_some() { u64::MAX } else { limit };
     let table = [
-        (Resource::Data, mib(limits.memory_mb), "memory"),
-        (Resource::Nproc, u64::from(limits.processes), "processes"),
+        (Resource::Data, unless(held.memory, mib(limits.memory_mb)), "memory"),
+        (Resource::Nproc, unless(held.processes, u64::from(limits.processes)), "processes"),
         (Resource::Nofile, u64::from(limits.open_files), "open files"),
         (Resource::Fsize, mib(limits.file_mb), "file size"),
         (Resource::Memlock, LOCKED_BYTES, "locked memory"),
@@ -31,14 +34,31 @@ pub(super) fn limit(limits: &Limits, layers: &mut Layers) -> Result<(), Failure>
     ];
     for (resource, wanted, name) in table {
         let most = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
-        let limit = Rlimit { current: Some(most), maximum: Some(most) };
-        setrlimit(resource, limit).step(Layer::Limits, &format!("limit {name}"))?;
+        let limit = Some(most).filter(|most| *most < u64::MAX);
+        setrlimit(resource, Rlimit { current: limit, maximum: limit }).step(Layer::Limits, &format!("limit {name}"))?;
     }
-    layers.in_force(
-        Layer::Limits,
-        format!("{} MiB a process, {} processes, {} files", limits.memory_mb, limits.processes, limits.open_files),
-    );
+    layers.in_force(Layer::Limits, told(limits, held));
     Ok(())
+}
+
+/// Each limit, and what holds it.
+fn told(limits: &Limits, held: Held) -> String {
+    let by = |version: Option<Version>, instead: &str| version.map_or_else(|| instead.to_owned(), |version| version.to_string());
+    let processor = match (held.processor, limits.cpus) {
+        (None, None) => "processor not limited".to_owned(),
+        (None, Some(_)) => "processor not limited, though `cpus` asks for it (no control group)".to_owned(),
+        (Some(version), None) => format!("processor weight {} ({version})", limits.cpu_weight),
+        (Some(version), Some(cpus)) => format!("{cpus} processors, weight {} ({version})", limits.cpu_weight),
+    };
+    format!(
+        "{} MiB together ({}), {} processes ({}), {processor}, {} files, {} MiB a file",
+        limits.memory_mb,
+        by(held.memory, "watchdog"),
+        limits.processes,
+        by(held.processes, "resource limit"),
+        limits.open_files,
+        limits.file_mb,
+    )
 }
 
 /// No capability in any set, and no way to get one by `execve`.

@@ -32,9 +32,6 @@ pub(super) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom
 /// The root holds mount points, links and six small files.
 const ROOT_OPTIONS: &str = "size=1m,nr_inodes=4k,mode=755";
 
-/// One inode for each 4 KiB of the default 64 MiB.
-const TEMPORARY_INODES: &str = "nr_inodes=16k,mode=1777";
-
 /// Builds the root and enters it.
 pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
     let devices = open_devices(confinement)?;
@@ -43,8 +40,8 @@ pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mu
     umask(Mode::from_raw_mode(0o022));
     stage()?;
     skeleton(confinement)?;
-    temporary("tmp", confinement.limits.tmp_mb)?;
-    temporary("dev/shm", confinement.limits.shm_mb)?;
+    temporary("tmp", confinement.limits.tmp_mb, confinement.limits.tmp_files)?;
+    temporary("dev/shm", confinement.limits.shm_mb, confinement.limits.tmp_files)?;
     for source in sources {
         let step = format!("show {}", source.tree.path.display());
         attach(&source.mount, &source.tree.path, source.tree.folder).step(Layer::Root, &step)?;
@@ -129,8 +126,8 @@ fn own_etc(network: &Network) -> std::io::Result<()> {
     Ok(())
 }
 
-fn temporary(place: &str, megabytes: u32) -> Result<(), Failure> {
-    let options = format!("size={megabytes}m,{TEMPORARY_INODES}");
+fn temporary(place: &str, megabytes: u32, files: u32) -> Result<(), Failure> {
+    let options = format!("size={megabytes}m,nr_inodes={files},mode=1777");
     mount_tmpfs(place, &options, MountFlags::NOEXEC).step(Layer::Root, &format!("mount /{place}"))
 }
 

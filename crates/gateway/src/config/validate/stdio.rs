@@ -7,7 +7,7 @@ use sallyport_sandbox::{Network, install};
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
-use crate::config::validate::{Context, deny_write, isolation, server, standby};
+use crate::config::validate::{Context, deny_write, isolation, limits, server, standby};
 use crate::plan::{StdioPlan, Template};
 
 /// Programs that only pass the work on to a daemon outside any boundary of ours.
@@ -32,6 +32,7 @@ pub(super) fn check(
     let network = network(&join(path, "network"), &config.network, report);
     warn_of_openings(path, config, &write, context, report);
     refuse_beyond_a_machine(path, config, report);
+    limits::check(&join(path, "limits"), &config.limits, report);
     let program = program?;
     check_installation(&command_path, &program, &arguments, report);
     Some(StdioPlan {

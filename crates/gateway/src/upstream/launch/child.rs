@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sallyport_protocol::{BoxFuture, Failure, FailureKind, McpServer, Retry, Revision};
 use sallyport_sandbox::install::{self, Installer};
-use sallyport_sandbox::{Backend, EnvText, Exit, Instance, Network, Profile, Program, Running};
+use sallyport_sandbox::{Backend, EnvText, Exceeded, Exit, Instance, Network, Profile, Program, Running};
 use sallyport_telemetry::ServerMetrics;
 use sallyport_telemetry::state_folder::private_folder;
 use sallyport_transport::client::{Connection, Options};
@@ -21,6 +21,8 @@ use crate::upstream::standby::Sleeper;
 
 /// How long after its pipe closed a child's end is waited for: the kernel needs milliseconds.
 const END_WITHIN: Duration = Duration::from_millis(150);
+
+const MIB: usize = 1024 * 1024;
 
 /// A program that runs, and what it was launched as.
 #[derive(Debug)]
@@ -49,9 +51,9 @@ impl ToChild {
     pub(super) fn new(plan: &ServerPlan, stdio: StdioPlan, surroundings: Arc<Surroundings>) -> Self {
         Self {
             name: plan.name.clone(),
-            plan: stdio,
             connect: plan.timeouts.connect,
-            options: options(plan, &surroundings),
+            options: Options { line_limit: stdio.limits.line_mb as usize * MIB, ..options(plan, &surroundings) },
+            plan: stdio,
             metrics: surroundings.metrics.server(&plan.name),
             surroundings,
         }
@@ -83,7 +85,7 @@ impl ToChild {
                 let sleeper = Sleeper::new(&self.name, connection.clone(), instance, self.metrics.clone());
                 let may_sleep = self.plan.standby != Standby::default();
                 let server: Arc<dyn McpServer> = if may_sleep { sleeper.clone() } else { connection.clone() };
-                Ok(Reached { server, hold: Box::new(Child { connection, sleeper, may_sleep }), reconnects: false })
+                Ok(Reached { server, hold: Box::new(Child { name: self.name.clone(), connection, sleeper, may_sleep }), reconnects: false })
             }
             Err(failure) if matches!(failure.kind, FailureKind::UnsupportedVersion(_)) && failure.retry == Retry::Safe => {
                 Err(Start::EndedByProbe)
@@ -170,7 +172,10 @@ impl ToChild {
         let exit = timeout(END_WITHIN, instance.wait()).await.ok();
         instance.stop(Duration::ZERO).await;
         let mut outage = match exit {
-            Some(exit) => Outage { hint: missing, ..Outage::new(format!("it {exit} before it was ready")) },
+            Some(exit) => match instance.exceeded() {
+                Some(exceeded) => of_limit(&self.name, exceeded, exit),
+                None => Outage { hint: missing, ..Outage::new(format!("it {exit} before it was ready")) },
+            },
             None => Outage::of_failure(&self.name, failure),
         };
         outage.last_words = instance.stderr_tail();
@@ -182,6 +187,16 @@ impl ToChild {
 impl Reach for ToChild {
     fn reach<'a>(&'a self, known: Option<Revision>, doing: Doing<'a>) -> BoxFuture<'a, Result<Reached, Outage>> {
         Box::pin(self.start(known, doing))
+    }
+}
+
+/// The end of a program that went beyond one of its limits.
+fn of_limit(server: &str, exceeded: Exceeded, exit: Exit) -> Outage {
+    let key = exceeded.key();
+    Outage {
+        hint: Some(format!("`servers.{server}.limits.{key}` sets the limit")),
+        limit: Some(key),
+        ..Outage::new(format!("it {}", exceeded.explain(exit)))
     }
 }
 
@@ -204,18 +219,22 @@ impl From<Outage> for Start {
 
 /// A program, asleep or not, and the connection to it.
 struct Child {
+    name: String,
     connection: Arc<Connection>,
     sleeper: Arc<Sleeper>,
     may_sleep: bool,
 }
 
 impl Child {
-    fn outage(&self, why: String) -> Outage {
-        Outage { last_words: self.sleeper.stderr_tail(), ..Outage::new(why) }
+    fn with_last_words(&self, outage: Outage) -> Outage {
+        Outage { last_words: self.sleeper.stderr_tail(), ..outage }
     }
 
     fn of_exit(&self, exit: Exit) -> Outage {
-        self.outage(format!("it {exit}"))
+        self.with_last_words(match self.sleeper.exceeded() {
+            Some(exceeded) => of_limit(&self.name, exceeded, exit),
+            None => Outage::new(format!("it {exit}")),
+        })
     }
 }
 
@@ -229,7 +248,7 @@ impl Hold for Child {
             };
             match timeout(END_WITHIN, self.sleeper.exit()).await {
                 Ok(exit) => self.of_exit(exit),
-                Err(_) => self.outage(format!("its connection ended: {}", closed.why)),
+                Err(_) => self.with_last_words(Outage::new(format!("its connection ended: {}", closed.why))),
             }
         })
     }

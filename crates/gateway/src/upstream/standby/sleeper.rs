@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sallyport_protocol::{
     BoxFuture, Context, Discovery, Failure, FailureKind, Listeners, McpServer, Method, RawObject, Reply, Request, Retry,
 };
-use sallyport_sandbox::{Exit, Instance, Memory, Running, Standby};
+use sallyport_sandbox::{Exceeded, Exit, Instance, Memory, Running, Standby};
 use sallyport_telemetry::{ServerMetrics, StandbyState};
 use tokio::sync::Notify;
 
@@ -197,6 +197,15 @@ impl Sleeper {
             Bed::Empty => Box::pin(std::future::pending()),
         };
         exit.await
+    }
+
+    /// Which of its limits the program went beyond, if it did.
+    pub(crate) fn exceeded(&self) -> Option<Exceeded> {
+        match &*self.bed() {
+            Bed::Awake(instance) | Bed::Shut(instance) => instance.exceeded(),
+            Bed::Asleep(instance, _) => instance.exceeded(),
+            Bed::Empty => None,
+        }
     }
 
     /// The last lines that the program wrote to stderr.

@@ -1,0 +1,203 @@
+//! Holds one program to the limits that no resource limit of a single process can: its memory as a whole, and what it writes. Says
+//! which one it went beyond, once it has ended.
+
+use std::fs;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::memory;
+use crate::cgroup::{Group, Held};
+use crate::exceeded::Exceeded;
+use crate::instance::Exit;
+use crate::profile::Limits;
+
+const MIB: u64 = 1024 * 1024;
+
+/// How often the memory of a program is looked at. Between two looks each process is held by its own resource limit.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// For how many looks what a program writes is summed up: a minute.
+const OUTPUT_LOOKS: u32 = 60;
+
+/// Watches over one program from its launch to its end.
+pub(super) struct Warden {
+    limits: Limits,
+    /// Until the program has ended.
+    group: Mutex<Option<Group>>,
+    /// Ends everything inside; there once the program runs.
+    end: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    exceeded: OnceLock<Exceeded>,
+    /// Bytes written since the minute began.
+    written: AtomicU64,
+    /// It is stopped, and can use no more than it has.
+    is_asleep: AtomicBool,
+}
+
+impl Warden {
+    pub(super) fn new(limits: Limits, group: Group) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            group: Mutex::new(Some(group)),
+            end: OnceLock::new(),
+            exceeded: OnceLock::new(),
+            written: AtomicU64::new(0),
+            is_asleep: AtomicBool::new(false),
+        })
+    }
+
+    /// Which limits the groups hold.
+    pub(super) fn held(&self) -> Held {
+        self.group().as_ref().map(Group::held).unwrap_or_default()
+    }
+
+    /// Puts the launcher into the groups.
+    pub(super) fn take_in(&self, launcher: u32) -> io::Result<()> {
+        self.group().as_ref().map_or(Ok(()), |group| group.take_in(launcher))
+    }
+
+    /// Which limit the program went beyond, if it did.
+    pub(super) fn exceeded(&self) -> Option<Exceeded> {
+        self.exceeded.get().copied()
+    }
+
+    pub(super) fn set_asleep(&self, is_asleep: bool) {
+        self.is_asleep.store(is_asleep, Ordering::Relaxed);
+    }
+
+    /// Begins to hold the program whose processes descend from `init`, until it has ended. `end` ends everything inside.
+    pub(super) fn watch(self: &Arc<Self>, init: u32, end: impl Fn() + Send + Sync + 'static, mut exit: watch::Receiver<Option<Exit>>) {
+        let _first = self.end.set(Box::new(end));
+        if self.exceeded().is_some() {
+            self.end_now(); // it was quicker than this
+        }
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut next = Instant::now();
+            for look in 1_u32.. {
+                next += LOOK_EVERY;
+                tokio::select! {
+                    _ended = exit.wait_for(Option::is_some) => return,
+                    () = sleep_until(next) => {}
+                }
+                if look.is_multiple_of(OUTPUT_LOOKS) {
+                    this.written.store(0, Ordering::Relaxed);
+                }
+                if !this.is_asleep.load(Ordering::Relaxed) && this.uses_too_much(init) {
+                    return this.end_for(Exceeded::Memory(this.limits.memory_mb));
+                }
+            }
+        });
+    }
+
+    /// Takes the groups away, and with them what they tell: the program has ended.
+    pub(super) fn has_ended(&self) {
+        let Some(group) = self.group().take() else { return };
+        if group.ended_for_memory() > 0 {
+            let _first_counts = self.exceeded.set(Exceeded::Memory(self.limits.memory_mb));
+        } else if group.refused_processes() > 0 {
+            let _first_counts = self.exceeded.set(Exceeded::Processes(self.limits.processes));
+        }
+    }
+
+    /// Counts what the program wrote.
+    pub(super) fn wrote(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes > u64::from(self.limits.output_mb) * MIB {
+            self.end_for(Exceeded::Output(self.limits.output_mb));
+        }
+    }
+
+    /// Where a group holds the memory, the kernel has ended a process of it already, and the others must follow.
+    fn uses_too_much(&self, init: u32) -> bool {
+        match &*self.group() {
+            Some(group) if group.held().memory.is_some() => group.ended_for_memory() > 0,
+            _ => memory_above(&memory::descendants(init), u64::from(self.limits.memory_mb) * MIB),
+        }
+    }
+
+    fn group(&self) -> MutexGuard<'_, Option<Group>> {
+        self.group.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_for(&self, exceeded: Exceeded) {
+        if self.exceeded.set(exceeded).is_ok() {
+            self.end_now();
+        }
+    }
+
+    fn end_now(&self) {
+        if let Some(end) = self.end.get() {
+            end();
+        }
+    }
+}
+
+/// Whether processes use more than `limit` bytes together. Resident pages, which are read at once, count a page that several share for
+/// each of them: only where these are too many it is worth to look at each process's part of them.
+fn memory_above(processes: &[u32], limit: u64) -> bool {
+    memory::resident(processes) > limit
+        && processes.iter().map(|process| proportional(*process).unwrap_or_else(|| memory::resident(&[*process]))).sum::<u64>() > limit
+}
+
+/// A process's memory in bytes, of pages that several share its part; with what of it lies in swap.
+fn proportional(process: u32) -> Option<u64> {
+    sum(&fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?)
+}
+
+fn sum(rollup: &str) -> Option<u64> {
+    let kilobytes = |name: &str| rollup.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+    Some((kilobytes("Pss:")? + kilobytes("SwapPss:").unwrap_or(0)) * 1024)
+}
+
+/// A stream of the program's, counted.
+pub(super) struct Counted<R> {
+    stream: R,
+    warden: Option<Arc<Warden>>,
+}
+
+impl<R> Counted<R> {
+    pub(super) fn new(stream: R, warden: Option<Arc<Warden>>) -> Self {
+        Self { stream, warden }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let outcome = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        if let Some(warden) = &self.warden {
+            warden.wrote(buffer.filled().len() - before);
+        }
+        Poll::Ready(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_the_part_that_is_a_process_own_and_what_lies_in_swap() {
+        let rollup =
+            "55d0-7ffc ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss:  4096 kB\nPss_Anon: 77 kB\nSwap: 3 kB\nSwapPss:  1024 kB\n";
+        assert_eq!(sum(rollup), Some(5 * MIB));
+        assert_eq!(sum("Pss: 2048 kB\n"), Some(2 * MIB), "a kernel without swap");
+        assert_eq!(sum(""), None);
+    }
+
+    #[test]
+    fn this_very_process_uses_more_than_nothing() {
+        let own = [std::process::id()];
+        assert!(memory_above(&own, 0));
+        assert!(!memory_above(&own, 1 << 40));
+        assert!(!memory_above(&[], 0));
+    }
+}

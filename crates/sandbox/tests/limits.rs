@@ -1,0 +1,202 @@
+//! Limits of a program as a whole: what holds them, what happens beyond them, what is told of it, and that no group is left.
+//!
+//! Root tests what this machine's control groups hold; an ordinary user, who has none here, what takes their place.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test stops at the first surprise")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use sallyport_sandbox::{Exceeded, Host, Instance, Layer, Limits, Profile, Program, Running, Selection, State};
+use support::{callers, eventually, launcher, lives, run, text};
+use tokio::io::AsyncReadExt;
+
+/// Five children that hold 40 MiB each, none of which is too large alone, and a parent that waits.
+const HOARD: &str = "import os,sys,time\nfor child in range(5):\n  if os.fork() == 0:\n    held = bytearray(40 << 20)\n    time.sleep(600)\ntime.sleep(600)";
+
+async fn start(script: &str, mark: &str, limits: Limits) -> Instance<Running> {
+    let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher"));
+    let mut program = Program::new("test", "/usr/bin/python3");
+    program.args = ["-c", script, mark].map(str::to_owned).to_vec();
+    let profile = Profile { limits, ..Profile::default() };
+    Selection::default().build(&host).unwrap().launch(&profile, &program).await.unwrap()
+}
+
+fn mark(test: &str) -> String {
+    format!("mark-{test}-{}", std::process::id())
+}
+
+/// Every group of this process, in every hierarchy.
+fn groups_of(process: u32) -> BTreeSet<PathBuf> {
+    fn look(folder: &Path, found: &mut BTreeSet<PathBuf>, is_one: &impl Fn(&str) -> bool) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        {
+            if entry.file_name().to_str().is_some_and(is_one) {
+                found.insert(entry.path());
+            }
+            look(&entry.path(), found, is_one);
+        }
+    }
+    let mut found = BTreeSet::new();
+    let mine = format!(".{process}.");
+    look(Path::new("/sys/fs/cgroup"), &mut found, &|name| name.starts_with("sallyport.") && name.contains(&mine));
+    found
+}
+
+/// What holds the limits, in words.
+fn held(instance: &Instance<Running>) -> String {
+    match instance.in_force().get(Layer::Limits) {
+        Some(State::InForce(detail)) => detail.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn told(output: &Output) -> String {
+    format!("{} {}", output.status, text(&output.stderr))
+}
+
+#[test]
+fn memory_of_all_processes_together_has_an_end() {
+    for caller in callers() {
+        let mark = mark("hoard");
+        let output = run(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", HOARD, &mark]);
+        assert!(told(&output).contains("it was ended because it used more than 120 MiB of memory"), "{caller:?}: {}", told(&output));
+        eventually("all of it is gone", || !lives(&mark));
+    }
+}
+
+#[test]
+fn what_stays_below_its_limits_is_let_be() {
+    for caller in callers() {
+        // Each shares 40 MiB with the others: together they have them once.
+        let script = "import os,time\nheld = bytearray(40 << 20)\nfor child in range(4):\n  if os.fork() == 0:\n    time.sleep(2.5)\n    os._exit(0)\ntime.sleep(3)\nprint('well', flush=True)";
+        let seen = support::succeeds(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", script]);
+        assert_eq!(seen, "well\n");
+    }
+}
+
+#[test]
+fn a_flood_has_an_end() {
+    for caller in callers() {
+        for stream in ["stdout", "stderr"] {
+            let mark = mark(stream);
+            let script = format!("import sys\nwhile True: sys.{stream}.write('x' * 1000 + chr(10))");
+            let command = ["/usr/bin/python3", "-c", script.as_str(), mark.as_str()];
+            let begun = Instant::now();
+            let output = launcher(*caller, &["--output", "20"], &command).stdout(Stdio::null()).output().unwrap();
+            assert!(
+                told(&output).contains("it was ended because it wrote more than 20 MiB within a minute"),
+                "{stream}: {}",
+                told(&output)
+            );
+            assert!(begun.elapsed() < Duration::from_secs(20), "it was not left to write for a minute");
+            eventually("it is gone", || !lives(&mark));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_process_is_told_where_a_group_counts() {
+    let script = "import subprocess,sys\nchildren = []\ntry:\n  while True: children.append(subprocess.Popen(['sleep', '600']))\nexcept OSError: sys.exit(3)";
+    let limits = Limits { processes: 20, ..Limits::default() };
+    let instance = start(script, &mark("fork"), limits).await;
+    let exit = instance.wait().await;
+    if held(&instance).contains("20 processes (control group") {
+        assert_eq!(instance.exceeded(), Some(Exceeded::Processes(20)));
+        let told = instance.exceeded().unwrap().explain(exit);
+        assert_eq!(told, "exited with code 3 after it wanted more than 20 processes and threads");
+    } else {
+        assert!(held(&instance).contains("20 processes (resource limit)"), "{}", held(&instance));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_told_of_a_program_that_kept_to_its_limits() {
+    let instance = start("import sys; sys.exit(4)", &mark("tame"), Limits::default()).await;
+    instance.wait().await;
+    assert_eq!(instance.exceeded(), None);
+}
+
+#[tokio::test]
+async fn processor_time_can_be_rationed() {
+    let half = Limits { cpus: Some(0.5.try_into().unwrap()), ..Limits::default() };
+    let instance =
+        start("import time\nend = time.time() + 2\nwhile time.time() < end: pass\nprint(time.process_time())", &mark("half"), half).await;
+    let (_stdin, mut stdout) = instance.take_io().unwrap();
+    let mut used = String::new();
+    stdout.read_to_string(&mut used).await.unwrap();
+    let used: f64 = used.trim().parse().unwrap();
+    if held(&instance).contains("0.5 processors") {
+        assert!(used < 1.4, "{used} of two seconds");
+    } else {
+        assert!(held(&instance).contains("processor not limited, though"), "{}", held(&instance));
+    }
+}
+
+#[tokio::test]
+async fn no_group_is_left_of_a_program_however_it_ends() {
+    let own = std::process::id();
+    let limits = Limits { memory_mb: 100, ..Limits::default() };
+    let there = groups_of(own).len();
+    for end in ["itself", "killed", "dropped", "too much memory"] {
+        let script = if end == "itself" {
+            "pass"
+        } else if end == "too much memory" {
+            HOARD
+        } else {
+            "import time; time.sleep(600)"
+        };
+        let instance = start(script, &mark("group"), limits.clone()).await;
+        if held(&instance).contains("control group") && end == "killed" {
+            assert!(!groups_of(own).is_empty(), "there is one while it runs");
+        }
+        if end == "killed" {
+            instance.kill();
+        }
+        if end == "dropped" {
+            drop(instance);
+        } else {
+            instance.wait().await;
+        }
+        for _ in 0..200 {
+            if groups_of(own).len() <= there {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(groups_of(own).len(), there, "{end}");
+    }
+}
+
+#[test]
+fn what_a_killed_gateway_leaves_the_next_one_clears_away() {
+    let mark = mark("leftover");
+    let sleep = ["/usr/bin/python3", "-c", "import time; print('on', flush=True); time.sleep(600)", &mark];
+    let mut gateway = launcher(support::Caller::Itself, &[], &sleep).stdin(Stdio::piped()).spawn().unwrap();
+    let id = gateway.id();
+    std::io::Read::read_exact(gateway.stdout.as_mut().unwrap(), &mut [0; 3]).unwrap();
+    let before = groups_of(id);
+    let alive = launcher(support::Caller::Itself, &[], &sleep).stdin(Stdio::piped()).spawn().unwrap();
+    let mut alive = Killed(alive);
+    std::io::Read::read_exact(alive.0.stdout.as_mut().unwrap(), &mut [0; 3]).unwrap();
+    let another = groups_of(alive.0.id());
+    gateway.kill().unwrap();
+    gateway.wait().unwrap();
+    support::succeeds(support::Caller::Itself, &[], &["/bin/true"]);
+    assert_eq!(groups_of(id), BTreeSet::new(), "of {before:?}");
+    assert_eq!(groups_of(alive.0.id()), another, "a gateway that lives keeps its own");
+}
+
+/// Ends with the test.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _gone = self.0.kill().and_then(|()| self.0.wait());
+    }
+}

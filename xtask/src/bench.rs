@@ -1,0 +1,32 @@
+//! `cargo xtask bench`: what a boundary and standby cost on this machine.
+
+use clap::{Args, ValueEnum};
+
+use crate::repository::{Outcome, Repository};
+use crate::{peers, step};
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The subject
+    #[arg(value_enum, default_value = "sandbox")]
+    subject: Subject,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Subject {
+    /// Starts, calls and wakes of programs in the default sandbox, beside the same without
+    Sandbox,
+}
+
+/// Builds an optimised program and prints its table. Run it on a quiet machine: beside other work all times grow.
+pub(crate) fn run(repository: &Repository, options: &Options) -> Outcome {
+    let Subject::Sandbox = options.subject;
+    peers::npm(repository)?;
+    let peers = std::path::absolute(repository.peers()).map_err(|error| format!("the folder of the peers has no name: {error}"))?;
+    step::run("bench sandbox", || {
+        step::execute(
+            repository.cargo().args(["bench", "--quiet", "--package=sallyport-sandbox", "--bench=boundary"]).env("SALLYPORT_PEERS", peers),
+        )
+    })
+}
