@@ -12,9 +12,21 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// It did not work.
-    Failed = 1,
+    Failed,
     /// The configuration is wrong (`EX_USAGE` of sysexits.h, which other proxies use for it too).
-    Configuration = 64,
+    Configuration,
+    /// The code of the program that was run.
+    Program(u8),
+}
+
+impl Exit {
+    fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Failed => 1,
+            Self::Configuration => 64,
+            Self::Program(code) => code,
+        })
+    }
 }
 
 /// Why a subcommand ends without having done what it was asked.
@@ -70,7 +82,7 @@ impl Failure {
         if let Some(hint) = &self.hint {
             let _ = writeln!(stderr, "  {} {hint}", "hint:".cyan());
         }
-        ExitCode::from(self.exit as u8)
+        self.exit.code()
     }
 }
 

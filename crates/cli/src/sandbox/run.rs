@@ -6,7 +6,7 @@ use sallyport_sandbox::egress::{Allowed, Destination};
 use sallyport_sandbox::{DENY_WRITE, Host, Network, Profile, Program, alone};
 
 use crate::arguments::RunArguments;
-use crate::output::Failure;
+use crate::output::{Exit, Failure};
 use crate::sandbox::{refused, select};
 use crate::start;
 
@@ -14,9 +14,14 @@ use crate::start;
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let backend = select(arguments.backend.as_deref())?.build(&Host::this_binary()).map_err(|error| refused(&error))?;
     let (profile, program) = (profile(arguments)?, program(arguments)?);
-    let exit = start::runtime()?.block_on(alone::run(&*backend, &profile, &program, |_| {}));
-    // Not by returning: a thread may wait for stdin, and would be waited for.
-    std::process::exit(alone::code(exit.map_err(|error| refused(&error))?).into())
+    let runtime = start::runtime()?;
+    let exit = runtime.block_on(alone::run(&*backend, &profile, &program, |_| {}));
+    // A thread may wait for stdin, and would be waited for.
+    runtime.shutdown_background();
+    match alone::code(exit.map_err(|error| refused(&error))?) {
+        0 => Ok(()),
+        code => Err(Failure::told(Exit::Program(code))),
+    }
 }
 
 fn profile(arguments: &RunArguments) -> Result<Profile, Failure> {

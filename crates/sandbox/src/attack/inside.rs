@@ -93,7 +93,7 @@ pub(crate) fn run() -> ! {
         // Where there is no boundary it would stay.
         let _gone = std::fs::remove_file(file);
     }
-    std::process::exit(0)
+    raw::end(0)
 }
 
 fn carry_out(order: Order, left_behind: &mut Vec<PathBuf>) {
@@ -185,7 +185,7 @@ fn say(answer: &Answer) {
         stdout.write_all(&line).and_then(|()| stdout.flush())
     });
     if said.is_err() {
-        std::process::exit(1); // nobody listens any more
+        raw::end(1) // nobody listens any more
     }
 }
 

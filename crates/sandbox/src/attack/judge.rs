@@ -124,7 +124,7 @@ impl<'a> Ring<'a> {
         if self.neighbour.instance.has_exited().is_some() {
             self.neighbour = neighbour(self.arena, self.backend, &self.binary, &self.neighbour_things).await?;
         }
-        let given = self.given();
+        let given = Box::new(self.given());
         let mut hostile = match self.hostile.remove(&stage) {
             Some(running) if running.instance.has_exited().is_none() => running,
             _ => Contender::start(&self.hostile_kind(stage)?).await?,

@@ -12,7 +12,7 @@ pub(super) enum Order {
         row: u8,
         /// How it shall go about it where the sandbox has a way out.
         connected: bool,
-        given: Given,
+        given: Box<Given>,
     },
     /// Be the other server: leave things behind that nobody else must find.
     Settle(Neighbour),

@@ -215,6 +215,11 @@ pub(crate) fn call_as_i386() {
     }
 }
 
+/// The end of the hostile program.
+pub(crate) fn end(code: i32) -> ! {
+    raw::exit(code)
+}
+
 /// How a child ended.
 pub(crate) enum Ended {
     Code(i32),

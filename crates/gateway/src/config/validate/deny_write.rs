@@ -15,7 +15,10 @@ pub(super) fn check(path: &str, written: &[String], report: &mut Report) -> Vec<
     let mut list: Vec<String> = DENY_WRITE.iter().map(|entry| (*entry).to_owned()).collect();
     for (index, entry) in written.iter().enumerate() {
         let checked = match entry.strip_prefix('!') {
-            Some(ALL) => Ok(list.clear()),
+            Some(ALL) => {
+                list.clear();
+                Ok(())
+            }
             Some(entry) => take_out(&mut list, entry),
             None => add(&mut list, entry),
         };

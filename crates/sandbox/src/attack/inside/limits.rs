@@ -35,7 +35,7 @@ pub(super) fn fork_bomb(attack: &Attack<'_>) {
 }
 
 pub(super) fn memory_bomb(attack: &Attack<'_>) {
-    let wanted = 3 * usize::try_from(small().memory_mb).unwrap_or(0) << 20;
+    let wanted = usize::try_from(small().memory_mb).unwrap_or(0) * (3 << 20);
     attack.attempt("three times the memory", || {
         in_child(|| {
             let mut memory: Vec<u8> = Vec::new();
