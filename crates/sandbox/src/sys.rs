@@ -14,6 +14,7 @@ pub(crate) mod lifetime;
 mod network;
 mod privileges;
 mod raw;
+mod read_back;
 mod root;
 pub(crate) mod seccomp;
 mod sources;

@@ -12,6 +12,7 @@ use rustix::process::{
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::raw::{self, Forked};
+use super::read_back;
 use super::step::{Step, failure};
 use crate::error::Failure;
 use crate::layer::Layer;
@@ -56,6 +57,7 @@ pub(super) fn drop_to(id: u32) -> Result<(), Failure> {
         .and_then(|()| set_thread_res_gid(gid, gid, gid))
         .and_then(|()| set_thread_res_uid(uid, uid, uid))
         .step(Layer::UidDrop, "take an unprivileged uid")?;
+    read_back::ids(id)?;
     // The change of uid made `/proc/self` root's; the id maps are written through it.
     set_dumpable_behavior(DumpableBehavior::Dumpable).step(Layer::UidDrop, "keep /proc/self writable")
 }
@@ -124,7 +126,9 @@ fn open_map(child: Pid, line: &mut File, owner: (u32, u32), shown_as: u32) -> Re
     line.read_exact(&mut refusal).step(LAYER, "hear of the id map's namespace")?;
     match i32::from_ne_bytes(refusal) {
         0 => {}
-        errno => return Err(failure(Layer::UserNamespace, "make a user namespace for the owners of roots", Errno::from_raw_os_error(errno))),
+        errno => {
+            return Err(failure(Layer::UserNamespace, "make a user namespace for the owners of roots", Errno::from_raw_os_error(errno)));
+        }
     }
     write_file(&format!("{folder}/uid_map"), &format!("{} {shown_as} 1", owner.0)).step(LAYER, "map the owner's uid")?;
     write_file(&format!("{folder}/gid_map"), &format!("{} {shown_as} 1", owner.1)).step(LAYER, "map the owner's gid")?;
