@@ -17,7 +17,7 @@ struct Row {
     kind: &'static str,
     /// The command line, the endpoint or the root; never a secret.
     target: String,
-    /// The boundary of a program: `os` or `none`.
+    /// The boundary of a program by its name; `auto` where it may be less than `os`.
     #[serde(skip_serializing_if = "Option::is_none")]
     sandbox: Option<&'static str>,
     /// Where a program may connect to.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::plan::{Plan, Source};
-use sallyport_sandbox::Network;
+use sallyport_sandbox::{Isolation, Network};
 use sallyport_telemetry::{AuditRecord, Tap};
 use tokio::sync::watch;
 
@@ -110,6 +110,9 @@ fn lines_to_paste(plan: &Arc<Plan>) -> String {
 pub(crate) fn open_boundaries(plan: &Plan) -> Vec<(&str, &'static str)> {
     let open = |source: &Source| match source {
         Source::Stdio(stdio) if stdio.sandbox.is_none() => Some("runs without a sandbox (`sandbox = \"none\"`)"),
+        Source::Stdio(stdio) if stdio.sandbox.isolation() == Isolation::Landlock => {
+            Some("runs without namespaces (`sandbox = \"landlock\"`)")
+        }
         Source::Stdio(stdio) if stdio.network == Network::Host => Some("may use the host's whole network (`network = [\"host-network\"]`)"),
         _ => None,
     };

@@ -29,7 +29,7 @@ enum Machine {
 }
 
 /// Refuses calls with an error number, then becomes another program.
-const FILTER: &str = include_str!("doctor/filter.py");
+const FILTER: &str = include_str!("../../sandbox/tests/support/filter.py");
 
 /// Three servers that differ in how far down they may go.
 const CONFIGURATION: &str = r#"

@@ -17,6 +17,7 @@ mod network;
 pub(crate) mod notify;
 mod privileges;
 mod raw;
+mod read_back;
 mod root;
 pub(crate) mod seccomp;
 mod sources;

@@ -6,11 +6,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
+use std::process::Stdio;
 
 use support::{Caller, Folder, callers, eventually, is_root, launcher, lives, run, servers, succeeds, text};
 
@@ -218,4 +220,27 @@ fn auto_is_os_where_that_works() {
     let options = ["--sandbox", "auto", "--min-isolation", "landlock", "--layers", path(report.path())];
     succeeds(Caller::Itself, &options, &["/bin/true"]);
     assert!(fs::read_to_string(report.path()).unwrap().starts_with(r#"{"boundary":"os""#));
+}
+
+#[test]
+fn a_program_that_forks_without_pause_ends_with_the_gateway() {
+    let chains = "import os, sys
+for chain in range(4):
+    if os.fork() == 0:
+        while True:
+            try:
+                if os.fork(): os._exit(0)
+            except OSError: pass
+print('ready', flush=True); sys.stdin.read()";
+    for caller in callers() {
+        let mark = format!("landlock-chain-{caller:?}-{}", std::process::id());
+        let command = ["/usr/bin/python3", "-c", chains, &mark];
+        let mut gateway = launcher(*caller, &landlock(&["--processes", "40"]), &command).stdin(Stdio::piped()).spawn().unwrap();
+        let mut ready = [0; 6];
+        gateway.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        assert!(lives(&mark));
+        gateway.kill().unwrap();
+        gateway.wait().unwrap();
+        eventually("every chain is at its end", || !lives(&mark));
+    }
 }

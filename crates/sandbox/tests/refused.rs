@@ -6,7 +6,7 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
-use support::{is_root, text};
+use support::{Caller, callers, is_root, launcher, text};
 
 /// Runs `setting` in a namespace of its own, then the launcher in there.
 fn under(unshare: &[&str], setting: &str, options: &str, command: &str) -> Output {
@@ -88,4 +88,38 @@ fn a_program_that_cannot_be_executed_is_an_error_and_not_an_exit_code() {
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(125));
     assert!(stderr.contains("execute") && stderr.contains("hint: "), "{stderr}");
+}
+
+/// Answers a call of the launcher with "done" without doing it: its number on x86-64 and on arm64.
+fn pretending(caller: Caller, (x86_64, aarch64): (u32, u32), options: &[&str]) -> Output {
+    let number = if cfg!(target_arch = "x86_64") { x86_64 } else { aarch64 };
+    let program = launcher(caller, options, &["/bin/echo", "ran"]);
+    let mut line: Vec<_> = std::iter::once(program.get_program()).chain(program.get_args()).map(std::ffi::OsStr::to_owned).collect();
+    // `setpriv` and its three options come first: the filter is for the launcher alone.
+    let first = if caller == Caller::User { 4 } else { 0 };
+    let filter = ["/usr/bin/python3", "-c", include_str!("support/filter.py"), &format!("{number}:0"), "--"];
+    line.splice(first..first, filter.map(std::ffi::OsString::from));
+    Command::new(&line[0]).args(&line[1..]).current_dir("/").stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn what_was_only_said_to_be_done_is_found_out() {
+    const LANDLOCK: (u32, u32) = (446, 446);
+    let refused = |caller, call, options: &[&str], layer: &str| {
+        let output = pretending(caller, call, options);
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(125), ""), "{caller:?} {layer}: {stderr}");
+        assert!(stderr.contains(&format!("layer {layer} is not in force")), "{caller:?} {layer}: {stderr}");
+    };
+    for caller in callers() {
+        refused(*caller, LANDLOCK, &[], "landlock");
+        refused(*caller, LANDLOCK, &["--sandbox", "landlock"], "landlock");
+        refused(*caller, (126, 91), &[], "capabilities"); // capset
+        refused(*caller, (442, 442), &[], "private root"); // mount_setattr
+        refused(*caller, (272, 97), &[], "user namespace"); // unshare
+        refused(*caller, (157, 167), &["--sandbox", "landlock"], "no new privileges"); // prctl
+    }
+    if is_root() {
+        refused(Caller::Itself, (117, 147), &[], "uid drop"); // setresuid
+    }
 }

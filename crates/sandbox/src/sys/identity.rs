@@ -12,6 +12,7 @@ use rustix::process::{
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::raw::{self, Forked};
+use super::read_back;
 use super::step::{Step, failure};
 use crate::error::Failure;
 use crate::layer::Layer;
@@ -56,6 +57,7 @@ pub(super) fn drop_to(id: u32) -> Result<(), Failure> {
         .and_then(|()| set_thread_res_gid(gid, gid, gid))
         .and_then(|()| set_thread_res_uid(uid, uid, uid))
         .step(Layer::UidDrop, "take an unprivileged uid")?;
+    read_back::ids(id)?;
     // The change of uid made `/proc/self` root's; the id maps are written through it.
     set_dumpable_behavior(DumpableBehavior::Dumpable).step(Layer::UidDrop, "keep /proc/self writable")
 }

@@ -13,7 +13,7 @@ use super::control::{Control, Message};
 use super::launcher::{Never, become_program, enter_folder, load_filter};
 use super::raw::{self, Others};
 use super::step::{Step, failure};
-use super::{identity, landlock, lifetime, privileges, unconfined};
+use super::{identity, landlock, lifetime, privileges, read_back, unconfined};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::policy::{Access, Confinement, Network, Target, View};
@@ -46,10 +46,11 @@ fn server(control: &Control, target: &Target, confinement: &Confinement, mut lay
     privileges::limit(&beside_others_of_this_user(&confinement.limits), confinement.held, &mut layers)?;
     privileges::give_up(&mut layers)?;
     landlock::enforce_alone(confinement, &mut layers)?;
+    read_back::landlock_alone()?;
     raw::close_others(Others::CloseOnExec).step(Layer::Descriptors, "close descriptors")?;
     layers.in_force(Layer::Descriptors, "");
     load_filter(control, confinement)?;
-    privileges::check()?;
+    read_back::privileges(false)?;
     layers.in_force(Layer::Seccomp, "allow-list, without what Landlock does not watch over");
     control.send(&Message::InForce(layers), &[])?;
     become_program(target)

@@ -13,11 +13,11 @@ use super::lifetime::{self, Link, SETUP_FAILED};
 use super::raw::{self, Forked, Others};
 use super::sources::Source;
 use super::step::Step;
-use super::{landlock, landlocked, network, privileges, root, seccomp, sources, unconfined};
+use super::{landlock, landlocked, network, privileges, read_back, root, seccomp, sources, unconfined};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::learn;
-use crate::policy::{Confinement, Policy, Target};
+use crate::policy::{Confinement, Network, Policy, Target};
 
 /// What a launcher's function gives when it could do its work: nothing, because by then it is another program or gone.
 pub(super) enum Never {}
@@ -97,12 +97,14 @@ fn leave_as_user(control: &Control, confinement: &Confinement, layers: &mut Laye
 }
 
 fn enter_namespaces(control: &Control, confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
+    let before = read_back::Namespaces::now(!matches!(confinement.network, Network::Host));
     identity::enter_user_namespace()?;
     layers.in_force(Layer::UserNamespace, "");
     let own = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     raw::unshare(own).step(Layer::Namespaces, "make namespaces")?;
     layers.in_force(Layer::Namespaces, "mount, pid, ipc, uts, cgroup");
-    network::enter(&confinement.network, control, layers)
+    network::enter(&confinement.network, control, layers)?;
+    read_back::Namespaces::now(!matches!(confinement.network, Network::Host)).differ_from(&before)
 }
 
 /// PID 1 of the new pid namespace: builds the root, starts the server's process, then only reaps, freezes and thaws.
@@ -116,8 +118,10 @@ fn init(
     mut layers: Layers,
 ) -> Result<Never, Failure> {
     link.tie_to_launcher()?;
+    read_back::is_init()?;
     layers.in_force(Layer::Lifetime, "");
     root::enter(sources, &confinement, &mut layers)?;
+    read_back::mounts(&confinement.view)?;
     let signals = lifetime::hold_back_for_init();
     match raw::fork().step(Layer::Namespaces, "fork the server")? {
         Forked::Child => {
@@ -142,10 +146,11 @@ fn server(control: &Control, target: &Target, confinement: &Confinement, mut lay
     privileges::limit(&confinement.limits, confinement.held, &mut layers)?;
     privileges::give_up(&mut layers)?;
     landlock::enforce(confinement, &mut layers)?;
+    read_back::landlock()?;
     raw::close_others(Others::CloseOnExec).step(Layer::Descriptors, "close descriptors")?;
     layers.in_force(Layer::Descriptors, "");
     load_filter(control, confinement)?;
-    privileges::check()?;
+    read_back::privileges(true)?;
     layers.in_force(Layer::Seccomp, "allow-list");
     control.send(&Message::InForce(layers), &[])?;
     become_program(target)

@@ -1,12 +1,13 @@
-//! Takes away what the program could use or regain, and looks whether it is really gone.
+//! Takes away what the program could use or regain.
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, SecureComputingMode, capabilities, clear_ambient_capability_set, no_new_privs,
-    remove_capability_from_bounding_set, secure_computing_mode, set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, no_new_privs, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
 };
 
+use super::read_back;
 use super::step::{Step, failure};
 use crate::cgroup::{Held, Version};
 use crate::error::Failure;
@@ -35,7 +36,9 @@ pub(super) fn limit(limits: &Limits, held: Held, layers: &mut Layers) -> Result<
     for (resource, wanted, name) in table {
         let most = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
         let limit = Some(most).filter(|most| *most < u64::MAX);
-        setrlimit(resource, Rlimit { current: limit, maximum: limit }).step(Layer::Limits, &format!("limit {name}"))?;
+        let limit = Rlimit { current: limit, maximum: limit };
+        setrlimit(resource, limit.clone()).step(Layer::Limits, &format!("limit {name}"))?;
+        read_back::limit(resource, &limit, name)?;
     }
     layers.in_force(Layer::Limits, told(limits, held));
     Ok(())
@@ -90,13 +93,4 @@ fn empty_bounding_set() -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Asks the kernel for what was just set: a layer that is claimed and not there must not run a program.
-pub(super) fn check() -> Result<(), Failure> {
-    let expect = |layer, holds: bool| if holds { Ok(()) } else { Err(failure(layer, "found not in force", Errno::PERM)) };
-    expect(Layer::NoNewPrivileges, no_new_privs() == Ok(true))?;
-    expect(Layer::Seccomp, secure_computing_mode() == Ok(SecureComputingMode::Filter))?;
-    let sets = capabilities(None).step(Layer::Capabilities, "read the sets")?;
-    expect(Layer::Capabilities, (sets.effective | sets.permitted | sets.inheritable).is_empty())
 }

@@ -1,4 +1,4 @@
-//! The known bad, each group with what it would open.
+//! The known bad, each with what it would open.
 
 use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
@@ -16,91 +16,115 @@ pub(super) fn always() -> impl Iterator<Item = i64> {
 
 /// Mounts: a way to another view of the files.
 const MOUNTS: &[i64] = &[
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_open_tree,
-    libc::SYS_move_mount,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
+    libc::SYS_mount,         // makes another view of the files
+    libc::SYS_umount2,       // uncovers what a mount hides
+    libc::SYS_pivot_root,    // swaps the root
+    libc::SYS_chroot,        // moves the root, and an open folder leads out of it
+    libc::SYS_open_tree,     // copies a mount
+    libc::SYS_move_mount,    // moves one
+    libc::SYS_fsopen,        // mounts in the new way
+    libc::SYS_fsconfig,      // the same
+    libc::SYS_fsmount,       // the same
+    libc::SYS_fspick,        // changes a mount
+    libc::SYS_mount_setattr, // makes a read-only mount writable
 ];
 
 /// Namespaces: a nested one brings capabilities back, and with them most kernel bugs of recent years.
-const NAMESPACES: &[i64] = &[libc::SYS_unshare, libc::SYS_setns];
+const NAMESPACES: &[i64] = &[
+    libc::SYS_unshare, // a user namespace of its own
+    libc::SYS_setns,   // another's namespace
+];
 
 /// Other processes' memory and descriptors.
 const OTHER_PROCESSES: &[i64] = &[
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_kcmp,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_process_madvise,
+    libc::SYS_ptrace,            // steers another process
+    libc::SYS_process_vm_readv,  // reads its memory
+    libc::SYS_process_vm_writev, // writes it
+    libc::SYS_kcmp,              // tells what two processes share: addresses of the kernel
+    libc::SYS_pidfd_getfd,       // takes its descriptors
+    libc::SYS_process_madvise,   // pushes its memory out
 ];
 
 /// Large parts of the kernel that no server needs and that have been the way out again and again.
 const KERNEL_SURFACE: &[i64] = &[
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_fanotify_init,
-    libc::SYS_vmsplice,
+    libc::SYS_bpf,               // programs in the kernel
+    libc::SYS_perf_event_open,   // counters that tell of others, and faults without end
+    libc::SYS_userfaultfd,       // stops the kernel in the middle of a copy: makes races sure
+    libc::SYS_io_uring_setup,    // calls that no filter sees
+    libc::SYS_io_uring_enter,    // the same
+    libc::SYS_io_uring_register, // the same
+    libc::SYS_fanotify_init,     // sees every file that is opened
+    libc::SYS_vmsplice,          // pages that change after they were checked
 ];
 
 /// Keyrings are not of a namespace: another session's keys.
-const KERNEL_KEYS: &[i64] = &[libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key];
+const KERNEL_KEYS: &[i64] = &[
+    libc::SYS_keyctl,      // reads keys
+    libc::SYS_add_key,     // leaves keys
+    libc::SYS_request_key, // starts a program of the host to get one
+];
 
 /// Files by handle pass by every path check.
-const HANDLES: &[i64] = &[libc::SYS_open_by_handle_at, libc::SYS_name_to_handle_at];
+const HANDLES: &[i64] = &[
+    libc::SYS_open_by_handle_at, // opens a file by its number, past every folder
+    libc::SYS_name_to_handle_at, // tells the numbers
+];
 
 /// The machine as a whole.
 const MACHINE: &[i64] = &[
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_reboot,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_acct,
-    libc::SYS_quotactl,
-    libc::SYS_syslog,
-    libc::SYS_vhangup,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_nfsservctl,
+    libc::SYS_init_module,    // code in the kernel
+    libc::SYS_finit_module,   // the same
+    libc::SYS_delete_module,  // takes code out of it
+    libc::SYS_kexec_load,     // another kernel
+    libc::SYS_reboot,         // ends the machine
+    libc::SYS_swapon,         // takes a file as memory
+    libc::SYS_swapoff,        // gives it back, slowly
+    libc::SYS_acct,           // a log of all processes
+    libc::SYS_quotactl,       // limits of others
+    libc::SYS_syslog,         // messages of the kernel, with addresses
+    libc::SYS_vhangup,        // hangs up a terminal
+    libc::SYS_lookup_dcookie, // names of others' files
+    libc::SYS_nfsservctl,     // long gone
 ];
 
 /// The host's clock.
-const CLOCKS: &[i64] = &[libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_clock_adjtime, libc::SYS_adjtimex];
+const CLOCKS: &[i64] = &[
+    libc::SYS_settimeofday,  // the clock
+    libc::SYS_clock_settime, // the same
+    libc::SYS_clock_adjtime, // its pace
+    libc::SYS_adjtimex,      // the same
+];
 
 /// Placement of memory on the host's nodes.
-pub(super) const MEMORY_POLICY: &[i64] = &[libc::SYS_mbind, libc::SYS_set_mempolicy, libc::SYS_migrate_pages, libc::SYS_move_pages];
+pub(super) const MEMORY_POLICY: &[i64] = &[
+    libc::SYS_mbind,         // where memory lies
+    libc::SYS_set_mempolicy, // the same by default
+    libc::SYS_migrate_pages, // moves others' memory
+    libc::SYS_move_pages,    // the same, and tells where it lies
+];
 
 /// Device nodes.
-const DEVICES: &[i64] = &[libc::SYS_mknodat];
+const DEVICES: &[i64] = &[
+    libc::SYS_mknodat, // devices and pipes by name
+];
 
 /// What only this architecture still has.
 #[cfg(target_arch = "x86_64")]
 const OLD: &[i64] = &[
-    libc::SYS_mknod,
-    libc::SYS_kexec_file_load,
-    libc::SYS_iopl,
-    libc::SYS_ioperm,
-    libc::SYS_modify_ldt,
-    libc::SYS_uselib,
-    libc::SYS_ustat,
-    libc::SYS_sysfs,
-    libc::SYS__sysctl,
+    libc::SYS_mknod,           // the same
+    libc::SYS_kexec_file_load, // another kernel, from a file
+    libc::SYS_iopl,            // the machine's ports
+    libc::SYS_ioperm,          // the same
+    libc::SYS_modify_ldt,      // segments: faults of the entry code
+    libc::SYS_uselib,          // long gone
+    libc::SYS_ustat,           // long gone
+    libc::SYS_sysfs,           // tells of file systems; long gone
+    libc::SYS__sysctl,         // long gone
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const OLD: &[i64] = &[libc::SYS_kexec_file_load];
+const OLD: &[i64] = &[
+    libc::SYS_kexec_file_load, // another kernel, from a file
+];
 
 /// Clone flags that make a namespace.
 const CLONE_NAMESPACES: &[i32] = &[
