@@ -108,14 +108,12 @@ impl Started {
         self.answers.next_line().await.unwrap().expect("it answers");
     }
 
+    /// In order, by the end of its stdin: the processor time of what is killed inside is told to nobody.
     async fn end(self) {
+        drop(self.stdin);
         match self.kept {
-            Kept::Bare(mut child) => child.kill().await.unwrap(),
-            Kept::Inside(instance) => {
-                let instance = instance.unwrap();
-                instance.kill();
-                instance.wait().await;
-            }
+            Kept::Bare(mut child) => drop(child.wait().await.unwrap()),
+            Kept::Inside(instance) => drop(instance.unwrap().wait().await),
         }
     }
 

@@ -93,8 +93,9 @@ pub enum Network {
 }
 
 /// How much one program may use. Where control groups can be made (version 2 delegated to the gateway, or version 1 writable to it) they
-/// hold the first four for everything the program starts, together; elsewhere the gateway looks at its memory once a second, the number of
-/// processes is the kernel's resource limit, and the processor is not limited. `sallyport doctor` tells which it is here.
+/// hold memory, processes and processor for everything the program starts, together; elsewhere the gateway looks at its memory once a
+/// second, the number of processes is the kernel's resource limit, and the processor is not limited. `sallyport doctor` tells which it is
+/// here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
