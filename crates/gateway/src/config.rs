@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use diagnostic::{Diagnostic, Place};
-pub use duration::parse as parse_duration;
 pub use discovery::{FILE_NAME, Found, LARGEST_FILE, built_in_default, find, read_bounded, user_file};
+pub use duration::parse as parse_duration;
 pub use model::Config;
 pub use template::{escape, verbatim};
 pub use validate::validate;

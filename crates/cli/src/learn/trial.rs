@@ -66,7 +66,9 @@ impl Trial {
         let calls = calls(name, &arguments.call)?;
         let waits = match arguments.r#for {
             Some(time) => Some(Wait::For(time)),
-            None if calls.is_empty() && !arguments.json && terminal.is_terminal() && std::io::stdin().is_terminal() => Some(Wait::UntilTold),
+            None if calls.is_empty() && !arguments.json && terminal.is_terminal() && std::io::stdin().is_terminal() => {
+                Some(Wait::UntilTold)
+            }
             None => None,
         };
         let listener = match waits {

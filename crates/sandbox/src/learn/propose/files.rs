@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::private::{holds_secrets, holds_too_much};
+use super::private::{holds_secrets, holds_too_much, is_obeyed};
 use super::{MOST, MOST_WARNINGS, Proposal, Warning};
 use crate::learn::record::{Record, Refused, Want};
 
@@ -80,6 +80,9 @@ fn sorted_out(path: &Path, refused: Refused, home: Option<&Path>, kept: &[PathBu
     }
     if refused.want >= Want::Write && kept.iter().any(|kept| kept == path) {
         return Some(Warning::grave(subject, "this configuration: a server must not change its own rules"));
+    }
+    if refused.want >= Want::Write && is_obeyed(path) {
+        return Some(Warning::grave(subject, "is run or obeyed outside of the sandbox: not proposed to be written"));
     }
     if holds_secrets(path, home) {
         return Some(Warning::grave(subject, "may hold secrets: not proposed, name it yourself if this server is to have them"));

@@ -74,8 +74,11 @@ fn secrets_and_whole_homes_are_told_of_and_not_proposed() {
             assert!(proposal.is_empty() && proposal.warnings.len() == 1, "{path}: {proposal:?}");
         }
     }
-    let proposal = proposed(&["w /home/u/project/sallyport.toml"]);
-    assert!(proposal.is_empty() && proposal.warnings[0].is_grave);
+    for line in ["w /home/u/project/sallyport.toml", "e /srv/code/.git/hooks/", "w /home/u/project/.envrc"] {
+        let proposal = proposed(&[line]);
+        assert!(proposal.is_empty() && proposal.warnings[0].is_grave, "{line}");
+    }
+    assert_eq!(texts(&proposed(&["r /srv/code/.git/config"]).read), ["/srv/code/.git/config"], "to be read");
 }
 
 #[test]
