@@ -31,7 +31,7 @@ pub(crate) fn run(global: &Global, arguments: &LearnArguments) -> Result<(), Fai
         output::json(&report.as_json(arguments.write && file.has_changed()))?;
     } else {
         report.tell()?;
-        tell_change(&file, arguments.write)?;
+        tell_change(&file, &name, arguments.write)?;
     }
     if arguments.write && file.has_changed() {
         file.save(false)?;
@@ -127,11 +127,13 @@ fn kept(file: &ProjectFile) -> Vec<PathBuf> {
 }
 
 /// Shows what the configuration would have to say.
-fn tell_change(file: &ProjectFile, writes: bool) -> Result<(), Failure> {
+fn tell_change(file: &ProjectFile, name: &str, writes: bool) -> Result<(), Failure> {
     if !file.has_changed() {
         return output::line("nothing is missing in the configuration");
     }
     file.show()?;
+    let about_it = |path: &str| path.strip_prefix("servers.").is_some_and(|path| path == name || path.starts_with(&format!("{name}.")));
+    output::warnings(&file.check()?.warnings.into_iter().filter(|warning| about_it(&warning.path)).collect::<Vec<_>>());
     if !writes && std::io::stdout().is_terminal() {
         output::note("nothing was changed; `--write` puts that into the configuration");
     }

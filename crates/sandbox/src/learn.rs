@@ -3,7 +3,7 @@
 //! A trial grants nothing. The kernel asks the gateway about every call that names a file or an address, and about every call that the
 //! ordinary filters refuse (`sys/notify.rs`); the gateway looks what it is about, remembers it, and answers as the filters would have. What may
 //! be read, written and connected to is for mounts, Landlock and the network namespace to say, as ever. Two things differ, neither of which
-//! opens anything: each such call takes some ten microseconds longer, and a name that `network` does not know gets an address, so that
+//! opens anything: each such call takes about a tenth of a millisecond longer, and a name that `network` does not know gets an address, so that
 //! the port is learnt that it would be connected to; the connection is refused.
 //!
 //! Everything that is read here is hostile: the program's memory, its paths, the names that it asks for.

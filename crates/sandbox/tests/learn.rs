@@ -155,6 +155,24 @@ fn what_a_program_may_do_it_may_in_a_trial() {
     }
 }
 
+#[test]
+fn a_link_that_the_program_makes_is_named_by_where_it_leads() {
+    let script = "import os,socket\nroot,outside=os.environ['ROOT'],os.environ['OUTSIDE']\nfor name,to in (('a',outside+'/file'),('b','/proc/self/environ'),('c',outside)): os.symlink(to, root+'/'+name)\nfor path in ('/a','/b','/c/file','/c/new'):\n  for mode in 'rw':\n    try: open(root+path, mode); print('OPEN')\n    except OSError: pass\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect_ex(('10.9.9.9', 80))";
+    for caller in callers() {
+        let trial = Trial::of(*caller, script);
+        let (outside, root) = (trial.folder.folder("outside"), trial.folder.folder("written"));
+        trial.folder.file("outside/file", "text");
+        let variables = [format!("OUTSIDE={}", outside.display()), format!("ROOT={}", root.display())];
+        let learnt = trial.run(&["--write", root.to_str().unwrap(), "--env", &variables[0], "--env", &variables[1]], &[]);
+        assert_eq!(learnt.stdout, "OPEN\n", "{caller:?}: its own environment, and nothing else");
+        let refused: Vec<_> = learnt.lines.iter().filter(|line| line.starts_with("refused") && line.contains("sallyport-test")).collect();
+        let outside = outside.display();
+        assert_eq!(refused, [&format!("refused {outside} Entries"), &format!("refused {outside}/file Write")], "{caller:?}");
+        assert!(!learnt.lines.iter().any(|line| line.contains("environ")), "{:?}", learnt.lines);
+        learnt.says_all(&["packet 10.9.9.9:80".to_owned()]);
+    }
+}
+
 const HOSTILE_CALLS: &str = r#"
 import ctypes, mmap, os
 libc = ctypes.CDLL(None, use_errno=True)

@@ -6,6 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat, openat2};
 use rustix::io::Errno;
+use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 /// The root of a sandbox, from outside.
 pub(super) struct Inside(OwnedFd);
@@ -45,6 +48,15 @@ impl Inside {
 /// Where a process stands, or what it has a descriptor of: an absolute path inside.
 pub(super) fn link_of(thread: u32, link: &str) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{thread}/{link}")).ok().filter(|path| path.is_absolute())
+}
+
+/// The kind of a process's socket. The copy of it is gone again before the process goes on.
+pub(super) fn socket_kind(thread: u32, descriptor: i32) -> Option<SocketType> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok().and_then(Pid::from_raw)?;
+    let process = pidfd_open(process, PidfdFlags::empty()).ok()?;
+    let socket = pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty()).ok()?;
+    socket_type(socket).ok()
 }
 
 /// `path`, from `base`, without `.` and `..`. By name alone: a link before a `..` would lead elsewhere, which is rare and only mislays what

@@ -50,12 +50,14 @@ pub struct Used {
 }
 
 /// What was wanted of a file or a folder, in vain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     /// The most that was wanted.
     pub want: Want,
     /// It is a folder.
     pub folder: bool,
+    /// Where links on the way lead, if there are any.
+    pub leads_to: Option<PathBuf>,
     /// How often.
     pub times: u64,
 }
@@ -133,10 +135,12 @@ impl Recorder {
         keep(&mut self.record.used, root, &mut self.record.dropped, count);
     }
 
-    pub(super) fn refuses(&mut self, path: PathBuf, want: Want, folder: bool) {
+    pub(super) fn refuses(&mut self, path: PathBuf, place: &Path, want: Want, folder: bool) {
+        let leads_to = (path != place).then(|| place.to_path_buf());
         keep(&mut self.record.refused, path, &mut self.record.dropped, |refused| {
             refused.want = refused.want.max(want);
             refused.folder = folder;
+            refused.leads_to = leads_to;
             refused.times += 1;
         });
     }
@@ -221,15 +225,17 @@ mod tests {
     fn a_flood_is_counted_and_not_kept() {
         let mut recorder = Recorder::default();
         for number in 0..5000_u16 {
-            recorder.refuses(format!("/data/{number}").into(), Want::Read, false);
+            let path = PathBuf::from(format!("/data/{number}"));
+            recorder.refuses(path.clone(), &path, Want::Read, false);
             recorder.refuses_service(format!("/run/{number}").into());
             recorder.connects(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1)), number));
         }
         let record = recorder.record();
         assert_eq!((record.refused.len(), record.services.len(), record.hosts.len()), (MOST, MOST, MOST));
         assert_eq!(record.dropped, 4000 * 3 - 1, "port 0 only asks for a route");
-        recorder.refuses("/data/1".into(), Want::Write, false);
-        assert_eq!(recorder.record().refused[Path::new("/data/1")], Refused { want: Want::Write, folder: false, times: 2 });
+        recorder.refuses("/data/1".into(), Path::new("/else/1"), Want::Write, false);
+        let twice = Refused { want: Want::Write, folder: false, leads_to: Some("/else/1".into()), times: 2 };
+        assert_eq!(recorder.record().refused[Path::new("/data/1")], twice);
     }
 
     #[test]

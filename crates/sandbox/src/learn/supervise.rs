@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::net::SocketType;
 
 use super::Trial;
 use super::asks::{self, About, Means, PathArgument, Use, Wish};
-use super::inside::{Found, Inside, Kind, Outside, absolute, link_of};
+use super::inside::{Found, Inside, Kind, Outside, absolute, link_of, socket_kind};
 use super::memory::{Memory, SocketName};
 use super::names;
 use super::record::Want;
@@ -93,7 +94,7 @@ impl Supervisor {
 
     fn note(&mut self, question: &Question) {
         let Some(about) = asks::about(question.call) else { return };
-        let Ok(memory) = Memory::of(question.thread) else { return self.trial.recorder().unread() };
+        let Ok(memory) = Memory::of(question.thread) else { return self.note_unread(question) };
         let argument = |position: usize| question.arguments.get(position).copied().unwrap_or_default();
         match about {
             About::Path(path, means) => {
@@ -110,11 +111,22 @@ impl Supervisor {
             }
             About::Address(pointer, length, purpose) => {
                 let name = memory.socket_address(argument(pointer), argument(length));
-                if let Some(name) = name.filter(|_| notify::still_waits(self.listener.as_fd(), question)) {
+                if let Some(name) = name.filter(|_| self.waits(question)) {
                     self.note_address(question, name, purpose);
                 }
             }
         }
+    }
+
+    fn note_unread(&self, question: &Question) {
+        if self.waits(question) {
+            self.trial.recorder().unread();
+        }
+    }
+
+    /// Whether the process that asked is still that one, and what was read of it holds.
+    fn waits(&self, question: &Question) -> bool {
+        notify::still_waits(self.listener.as_fd(), question)
     }
 
     /// What the call is about; `None` where it cannot be told, or concerns nothing that is shown.
@@ -135,16 +147,16 @@ impl Supervisor {
         };
         let path = absolute(&base?, &written);
         let is_own = OWN.iter().any(|own| path.starts_with(own));
-        if is_own || !self.stands_inside(question.thread) || !notify::still_waits(self.listener.as_fd(), question) {
+        if is_own || !self.waits(question) || !self.stands_inside(question) {
             return None;
         }
         Some(Asked { path, wish, at_link })
     }
 
     /// Whether the sandbox's root is known. It is opened by the first process that allows it, and is that of all.
-    fn stands_inside(&mut self, thread: u32) -> bool {
+    fn stands_inside(&mut self, question: &Question) -> bool {
         if self.inside.is_none() {
-            self.inside = Inside::of(thread).ok();
+            self.inside = Inside::of(question.thread).ok().filter(|_| self.waits(question));
         }
         self.inside.is_some()
     }
@@ -190,20 +202,28 @@ impl Supervisor {
     /// Records what was wanted in vain, if this machine has it: what is nowhere is not the sandbox's doing.
     fn refuse(&self, path: &Path, want: Want) {
         let Some(kind) = self.outside.kind(path).filter(|kind| *kind != Kind::Socket) else { return };
+        let Ok(place) = path.canonicalize() else { return };
+        // A link in what the program may write could be any other one tomorrow: only where it leads is to be named. Any other link must be
+        // named as it is, or the program would not find it.
+        let named = if self.passes_a_root(path) { &place } else { path };
         let mut recorder = self.trial.recorder();
-        let access = recorder.tree_of(path).map(|(_, access)| *access);
-        if want >= Want::Write && access == Some(Access::System) {
-            return; // written by nobody, with or without a sandbox
+        let is_system = recorder.tree_of(&place).is_some_and(|(_, access)| *access == Access::System);
+        if OWN.iter().any(|own| place.starts_with(own)) || (want >= Want::Write && is_system) {
+            return; // the sandbox's own, or what nobody writes with or without a sandbox
         }
-        // What is not there although it lies in what is shown is behind a link that leads out of it.
-        let place = if access.is_some() && want < Want::Write { path.canonicalize().ok() } else { Some(path.to_path_buf()) };
-        if let Some(place) = place {
-            recorder.refuses(place, want, kind == Kind::Folder);
-        }
+        recorder.refuses(named.to_path_buf(), &place, want, kind == Kind::Folder);
+    }
+
+    /// Whether something that the program sees lies on the way to a path, so that links on the way may be the program's.
+    fn passes_a_root(&self, path: &Path) -> bool {
+        let on_the_way: Vec<PathBuf> = path.ancestors().filter_map(|step| step.canonicalize().ok()).collect();
+        let recorder = self.trial.recorder();
+        on_the_way.iter().any(|step| recorder.tree_of(step).is_some())
     }
 
     fn note_address(&self, question: &Question, name: SocketName, purpose: Use) {
         match (name, purpose) {
+            (SocketName::Network(address), Use::Connect) if sends_datagrams(question) => self.trial.recorder().sends(address),
             (SocketName::Network(address), Use::Connect) => self.trial.recorder().connects(address),
             (SocketName::Network(address), Use::Send) => self.trial.recorder().sends(address),
             (SocketName::Network(address), Use::Listen) => self.trial.recorder().listens(address.port()),
@@ -217,6 +237,12 @@ impl Supervisor {
             (SocketName::File(_), Use::Listen) => {}
         }
     }
+}
+
+/// Whether a call is about a socket without connections. To connect one sends nothing: many programs find out their own address so.
+fn sends_datagrams(question: &Question) -> bool {
+    let descriptor = question.arguments.first().and_then(|number| i32::try_from(*number).ok());
+    descriptor.and_then(|number| socket_kind(question.thread, number)) == Some(SocketType::DGRAM)
 }
 
 /// The folder that a relative path starts from.

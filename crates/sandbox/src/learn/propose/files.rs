@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::private::{holds_secrets, holds_too_much};
+use super::private::{holds_secrets, holds_too_much, is_obeyed};
 use super::{MOST, MOST_WARNINGS, Proposal, Warning};
 use crate::learn::record::{Record, Refused, Want};
 
@@ -13,6 +13,9 @@ const ENOUGH: usize = 4;
 /// Files that libraries look for wherever they run, and do without.
 const DONE_WITHOUT: &[&str] =
     &["/etc/host.conf", "/etc/gai.conf", "/etc/locale.alias", "/etc/ld.so.preload", "/etc/inputrc", "/etc/mailcap", "/etc/machine-id"];
+
+/// Of which no server has anything to change.
+const SYSTEM: &[&str] = &["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot"];
 
 /// Files and folders that tools look for in the folder where they are and then in all folders around it.
 const SEARCHED_UPWARDS: &[&str] = &[
@@ -31,10 +34,11 @@ const SEARCHED_UPWARDS: &[&str] = &[
 pub(super) fn propose(record: &Record, home: Option<&Path>, kept: &[PathBuf], proposal: &mut Proposal) {
     let mut wanted = Wanted::default();
     for (path, refused) in &record.refused {
-        if is_noise(path, *refused, record) {
+        if is_noise(path, refused, record) {
             continue;
         }
-        if let Some(warning) = sorted_out(path, *refused, home, kept) {
+        let places = std::iter::once(path).chain(&refused.leads_to);
+        if let Some(warning) = places.into_iter().find_map(|place| sorted_out(place, refused, home, kept)) {
             proposal.warnings.push(warning);
             continue;
         }
@@ -58,7 +62,7 @@ struct Wanted {
 }
 
 /// What programs look for as a matter of course, and do not need.
-fn is_noise(path: &Path, refused: Refused, record: &Record) -> bool {
+fn is_noise(path: &Path, refused: &Refused, record: &Record) -> bool {
     let reads = refused.want < Want::Write;
     let searched = path.file_name().is_some_and(|name| SEARCHED_UPWARDS.iter().any(|searched| name == *searched));
     let around_root = || path.parent().is_some_and(|folder| record.roots.iter().any(|root| root.starts_with(folder)));
@@ -73,13 +77,19 @@ fn is_noise(path: &Path, refused: Refused, record: &Record) -> bool {
 }
 
 /// Why a path is not proposed, if it is not.
-fn sorted_out(path: &Path, refused: Refused, home: Option<&Path>, kept: &[PathBuf]) -> Option<Warning> {
+fn sorted_out(path: &Path, refused: &Refused, home: Option<&Path>, kept: &[PathBuf]) -> Option<Warning> {
     let subject = path.display();
     if path.to_str().is_none() {
         return Some(Warning::new(subject, "not UTF-8, so that no configuration can name it"));
     }
     if refused.want >= Want::Write && kept.iter().any(|kept| kept == path) {
         return Some(Warning::grave(subject, "this configuration: a server must not change its own rules"));
+    }
+    if refused.want >= Want::Write && is_obeyed(path) {
+        return Some(Warning::grave(subject, "is run or obeyed outside of the sandbox: not proposed to be written"));
+    }
+    if refused.want >= Want::Write && SYSTEM.iter().any(|system| path.starts_with(system)) {
+        return Some(Warning::new(subject, "belongs to the system: not proposed to be written"));
     }
     if holds_secrets(path, home) {
         return Some(Warning::grave(subject, "may hold secrets: not proposed, name it yourself if this server is to have them"));

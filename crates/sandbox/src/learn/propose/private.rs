@@ -55,6 +55,14 @@ pub(super) fn holds_secrets(path: &Path, home: Option<&Path>) -> bool {
     in_home || by_name || by_start || by_ending || PLACES.iter().any(|place| path.starts_with(place))
 }
 
+/// What others run or obey: whoever may write it acts for them.
+const OBEYED: &[&str] = &[".git/hooks", ".git/config", ".envrc", ".mcp.json", ".vscode", ".bashrc", ".zshrc", ".profile", ".bash_profile"];
+
+/// Whether what is written at a path is run, or obeyed, outside of any sandbox.
+pub(super) fn is_obeyed(path: &Path) -> bool {
+    OBEYED.iter().any(|obeyed| path.ancestors().any(|around| around.ends_with(obeyed)))
+}
+
 /// Folders of a home that hold a bit of everything.
 const BROAD_IN_HOME: &[&str] = &[".config", ".local", ".local/share", ".local/state", ".cache"];
 

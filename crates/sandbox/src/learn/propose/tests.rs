@@ -21,7 +21,9 @@ fn record(lines: &[&str]) -> Record {
             "w " => Want::Write,
             _ => Want::Entries,
         };
-        record.refused.insert(PathBuf::from(path.trim_end_matches('/')), Refused { want, folder: path.ends_with('/'), times: 1 });
+        record
+            .refused
+            .insert(PathBuf::from(path.trim_end_matches('/')), Refused { want, folder: path.ends_with('/'), times: 1, leads_to: None });
     }
     record
 }
@@ -74,8 +76,15 @@ fn secrets_and_whole_homes_are_told_of_and_not_proposed() {
             assert!(proposal.is_empty() && proposal.warnings.len() == 1, "{path}: {proposal:?}");
         }
     }
-    let proposal = proposed(&["w /home/u/project/sallyport.toml"]);
-    assert!(proposal.is_empty() && proposal.warnings[0].is_grave);
+    for line in ["w /home/u/project/sallyport.toml", "e /srv/code/.git/hooks/", "w /home/u/project/.envrc"] {
+        let proposal = proposed(&[line]);
+        assert!(proposal.is_empty() && proposal.warnings[0].is_grave, "{line}");
+    }
+    let mut record = record(&["r /srv/harmless", "w /etc/hosts"]);
+    record.refused.get_mut(Path::new("/srv/harmless")).unwrap().leads_to = Some("/home/u/.aws/credentials".into());
+    let proposal = propose(&record, Some(Path::new(HOME)), &[]);
+    assert!(proposal.is_empty() && proposal.warnings.len() == 2, "where a link leads counts: {proposal:?}");
+    assert_eq!(texts(&proposed(&["r /srv/code/.git/config"]).read), ["/srv/code/.git/config"], "to be read");
 }
 
 #[test]
@@ -117,8 +126,8 @@ fn hosts_are_proposed_with_the_ports_that_were_wanted() {
 fn a_proposal_is_no_longer_than_somebody_reads() {
     let mut record = Record::default();
     for number in 0..500 {
-        let refused = Refused { want: Want::Read, folder: false, times: 1 };
-        record.refused.insert(format!("/data/{number}/deep/file").into(), refused);
+        let refused = Refused { want: Want::Read, folder: false, times: 1, leads_to: None };
+        record.refused.insert(format!("/data/{number}/deep/file").into(), refused.clone());
         record.refused.insert(format!("/srv/{number}/.ssh/x").into(), refused);
         record.hosts.insert((Host::Name(Name::new(&format!("h{number}.example")).unwrap()), None), (false, 1));
         record.calls.insert(format!("call {number}"), 1);
@@ -144,7 +153,7 @@ proptest! {
         let mut record = Record::default();
         for (path, want, folder) in &wanted {
             let want = [Want::Look, Want::Read, Want::Write, Want::Entries][usize::from(*want)];
-            record.refused.insert(path.into(), Refused { want, folder: *folder, times: 1 });
+            record.refused.insert(path.into(), Refused { want, folder: *folder, times: 1, leads_to: None });
         }
         let proposal = propose(&record, Some(Path::new(HOME)), &[]);
         for path in proposal.read.iter().chain(&proposal.write) {
