@@ -7,9 +7,9 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::Arc;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
@@ -66,7 +66,8 @@ fn start(control: &mut Control) -> Result<Running, Failed> {
     control.tell(&ToHost::Started);
 
     let lost = || io::Error::other("a pipe is missing");
-    let (stdin, stdout) = (child.stdin.take().ok_or_else(lost).step("carry stdin")?, child.stdout.take().ok_or_else(lost).step("carry stdout")?);
+    let (stdin, stdout) =
+        (child.stdin.take().ok_or_else(lost).step("carry stdin")?, child.stdout.take().ok_or_else(lost).step("carry stdout")?);
     let stderr = child.stderr.take().ok_or_else(lost).step("carry stderr")?;
     let (teller, written) = (control.teller(), Arc::new(AtomicU64::new(0)));
     let (at_end, ends) = channel();

@@ -57,9 +57,8 @@ fn machines_run() -> Result<PathBuf, Error> {
 
 fn embedded_init() -> Result<&'static [u8], Error> {
     match INIT {
-        [] => Err(Error::new("this build of sallyport has no init for microVMs").with_hint(
-            "build it on x86-64 linux where cargo can link glibc statically (Debian: libc6-dev, Fedora: glibc-static)",
-        )),
+        [] => Err(Error::new("this build of sallyport has no init for microVMs")
+            .with_hint("build it on x86-64 linux where cargo can link glibc statically (Debian: libc6-dev, Fedora: glibc-static)")),
         init => Ok(init),
     }
 }

@@ -99,7 +99,15 @@ pub struct Program {
 impl Program {
     /// A program without arguments, variables, folder and log.
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
-        Self { name: name.into(), command: command.into(), args: Vec::new(), env: BTreeMap::new(), cwd: None, log: None, devices: Vec::new() }
+        Self {
+            name: name.into(),
+            command: command.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: None,
+            log: None,
+            devices: Vec::new(),
+        }
     }
 }
 

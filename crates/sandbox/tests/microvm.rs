@@ -1,7 +1,12 @@
 //! A machine of its own for a program: real kernels are booted, on an emulated processor where there is no other, so there are few of these
 //! tests and each shows several things. As root and as an ordinary user.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test stops at the first surprise, and says how long it took")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, and says how long it took"
+)]
 
 mod support;
 
@@ -79,7 +84,8 @@ fn a_program_has_a_machine_of_its_own_and_sees_what_the_other_sandbox_would_show
         let environment = format!("ROOT={root}");
         let options =
             ["--sandbox", &sandbox, "--read", root, "--env", &environment, "--env", &canary, "--layers", layers.to_str().unwrap()];
-        let mut gateway = launcher(*caller, &options, &["/bin/sh", "-c", LOOKS]).env("XDG_CACHE_HOME", &cache).stdin(Stdio::piped()).spawn().unwrap();
+        let mut gateway =
+            launcher(*caller, &options, &["/bin/sh", "-c", LOOKS]).env("XDG_CACHE_HOME", &cache).stdin(Stdio::piped()).spawn().unwrap();
         gateway.stdin.take().unwrap().write_all(b"first\n").unwrap();
         let output = gateway.wait_with_output().unwrap();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -126,9 +132,7 @@ fn a_gateway_that_is_killed_leaves_no_machine_and_no_file() {
             let family = descendants(gateway.id());
             gateway.kill().unwrap();
             gateway.wait().unwrap();
-            support::eventually(&format!("{caller:?}, {moment}: all are gone"), || {
-                family.iter().all(|id| command_line(*id).is_empty())
-            });
+            support::eventually(&format!("{caller:?}, {moment}: all are gone"), || family.iter().all(|id| command_line(*id).is_empty()));
             if moment == "while it runs" {
                 assert!(fs::read_dir(cache.join("sallyport/microvm/run")).unwrap().count() <= 1, "at most that of the first kill");
             }

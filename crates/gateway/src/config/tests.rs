@@ -426,3 +426,16 @@ fn a_standby_that_cannot_be_is_told() {
     let remote = told_of_toml("[servers.a]\nurl = \"https://a.example/mcp\"\nstandby = true");
     assert!(remote.contains("`standby` has no effect on a server elsewhere"), "{remote}");
 }
+
+#[test]
+fn what_a_machine_cannot_give_is_refused_and_its_start_may_take_longer() {
+    let table = |rest: &str| told_of_toml(&format!("[servers.a]\ncommand = [\"a\"]\nsandbox = \"microvm\"\n{rest}\n"));
+    for refused in ["write = [\"data\"]", "network = [\"example.com\"]"] {
+        assert!(table(refused).starts_with("error: "), "{refused}");
+    }
+    assert_eq!(table("read = [\"data\"]"), "");
+    let plan =
+        toml("[servers.a]\ncommand = [\"a\"]\nsandbox = { microvm = { memory_mb = 256 } }\n[servers.b]\ncommand = [\"b\"]\n").unwrap();
+    let [machine, other] = ["a", "b"].map(|name| plan.servers[name].timeouts.connect);
+    assert!(machine > other);
+}

@@ -102,4 +102,3 @@ async fn proof(host: &Host, guest: &Guest) -> Result<(), String> {
         Err(_) => Err(last_words.unwrap_or_else(|| format!("a kernel did not boot with it within {PROOF_LIMIT:?}"))),
     }
 }
-}

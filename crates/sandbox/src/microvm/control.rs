@@ -51,7 +51,10 @@ impl Control {
         let lost = |cause: io::Error| Error::io(format_args!("the microVM of server {name} ended before it was started"), &cause);
         self.port.write_all(&record).await.map_err(lost)?;
         let answer = timeout(START_LIMIT, hear(&mut self.port)).await;
-        match answer.map_err(|_| Error::new(format!("server {name} was not started in its microVM within {START_LIMIT:?}")))?.map_err(lost)? {
+        match answer
+            .map_err(|_| Error::new(format!("server {name} was not started in its microVM within {START_LIMIT:?}")))?
+            .map_err(lost)?
+        {
             ToHost::Started => Ok(self.port),
             ToHost::Failed { step, errno } => {
                 let cause = io::Error::from_raw_os_error(errno);

@@ -67,8 +67,12 @@ mod tests {
     #[test]
     fn cpio_reads_it() {
         let archive = Archive::default().folder("m").file("m/x.ko", b"12345").program("init", b"#!").done();
-        let mut cpio =
-            Command::new("cpio").args(["--list", "--verbose", "--numeric-uid-gid"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut cpio = Command::new("cpio")
+            .args(["--list", "--verbose", "--numeric-uid-gid"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         cpio.stdin.take().unwrap().write_all(&archive).unwrap();
         let listed = String::from_utf8(cpio.wait_with_output().unwrap().stdout).unwrap();
         let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();

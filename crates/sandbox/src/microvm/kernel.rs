@@ -30,8 +30,8 @@ pub(super) fn unpack(file: &Path) -> Result<Vec<u8>, Error> {
     if image.starts_with(ELF) {
         return Ok(image);
     }
-    let payload = payload(&image)
-        .ok_or_else(|| Error::new(format!("{} is neither an ELF file nor a bzImage for x86-64", file.display())))?;
+    let payload =
+        payload(&image).ok_or_else(|| Error::new(format!("{} is neither an ELF file nor a bzImage for x86-64", file.display())))?;
     let kernel = match payload {
         _ if payload.starts_with(LZ4_LEGACY) => lz4(payload.get(LZ4_LEGACY.len()..).unwrap_or_default()),
         _ if payload.starts_with(ZSTD) => zstd(payload)?,

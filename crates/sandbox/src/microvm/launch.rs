@@ -48,7 +48,8 @@ pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, prog
     let shape = Shape { guest, memory_mb: config.memory_mb, accelerator };
     let (wanted, memory_mb) = ((profile.clone(), program.clone()), shape.memory_mb);
     let laid_out = tokio::task::spawn_blocking(move || Laid::out(&wanted.0, &wanted.1, memory_mb));
-    let Laid { target, image, room } = laid_out.await.map_err(|_| Error::new("laying out a microVM failed, which is a fault of ours"))??;
+    let Laid { target, image, room } =
+        laid_out.await.map_err(|_| Error::new("laying out a microVM failed, which is a fault of ours"))??;
     let monitor = crate::launch::launch(host, &monitor(&Qemu, &shape, &room, &program.name), Some(&around(&shape, &room, profile))).await;
     let monitor = monitor.map_err(without_monitor)?;
     match boot(&monitor, room, image).await {
@@ -263,7 +264,13 @@ struct Watched {
 }
 
 impl Watched {
-    fn watch(self, port: UnixStream, ended: impl Future<Output = Exit> + Send + 'static, wishes: Arc<Wishes>, stderr: (Option<PathBuf>, Tail)) {
+    fn watch(
+        self,
+        port: UnixStream,
+        ended: impl Future<Output = Exit> + Send + 'static,
+        wishes: Arc<Wishes>,
+        stderr: (Option<PathBuf>, Tail),
+    ) {
         let (read, write) = port.into_split();
         let (errors, kept) = tokio::io::duplex(STDERR_BUFFER);
         let drain = tokio::spawn(stderr_log::drain(kept, stderr.0, stderr.1));

@@ -18,8 +18,7 @@ use crate::error::Error;
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// The drivers, in the order in which they need each other, and whether a kernel may have them built in.
-const MODULES: &[&str] =
-    &["virtio_ring", "virtio", "virtio_mmio", "virtio_console", "virtio_blk", "crc32c-intel", "libcrc32c", "erofs"];
+const MODULES: &[&str] = &["virtio_ring", "virtio", "virtio_mmio", "virtio_console", "virtio_blk", "crc32c-intel", "libcrc32c", "erofs"];
 
 /// Where the kernel comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,14 +191,16 @@ fn run(place: &Path, program: &str, args: &[&str]) -> Result<String, Error> {
 
 /// The newest kernel in a folder into which a package was unpacked, and its modules.
 fn found_in(folder: &Path) -> Result<(PathBuf, PathBuf), Error> {
-    let missing = |what: &str| Error::new(format!("there is no {what} in {}", folder.display())).with_hint("give `--kernel` and `--modules`");
+    let missing =
+        |what: &str| Error::new(format!("there is no {what} in {}", folder.display())).with_hint("give `--kernel` and `--modules`");
     let newest = |place: &str, prefix: &str| {
         let entries = fs::read_dir(folder.join(place)).ok()?.flatten().map(|entry| entry.path());
         entries.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))).max()
     };
     let kernel = newest("boot", "vmlinu").ok_or_else(|| missing("boot/vmlinuz-*"))?;
     let modules = folder.join("lib/modules").join(release(&kernel));
-    let modules = Some(modules).filter(|path| path.is_dir()).or_else(|| newest("usr/lib/modules", "")).or_else(|| newest("lib/modules", ""));
+    let modules =
+        Some(modules).filter(|path| path.is_dir()).or_else(|| newest("usr/lib/modules", "")).or_else(|| newest("lib/modules", ""));
     Ok((kernel, modules.ok_or_else(|| missing("lib/modules"))?))
 }
 

@@ -67,7 +67,9 @@ fn private_folders(folder: &Path) -> io::Result<()> {
 /// Who holds no lock is dead.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let Ok(there) = open(entry.path(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) else { continue };
+        let Ok(there) = open(entry.path(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) else {
+            continue;
+        };
         let is_old = entry.metadata().and_then(|found| found.modified()).is_ok_and(|then| then.elapsed().is_ok_and(|age| age > JUST_MADE));
         if is_old && flock(&there, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _stays_for_the_next = fs::remove_dir_all(entry.path());

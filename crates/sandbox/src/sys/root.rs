@@ -66,7 +66,13 @@ fn open_devices(confinement: &Confinement) -> Result<Vec<(&str, OwnedFd)>, Failu
         mount_setattr(device.as_fd(), &attributes, false)?;
         Ok((name, device))
     };
-    DEVICES.iter().copied().chain(confinement.devices.iter().map(String::as_str)).map(open).collect::<Result<_, Errno>>().step(Layer::Root, "open the devices")
+    DEVICES
+        .iter()
+        .copied()
+        .chain(confinement.devices.iter().map(String::as_str))
+        .map(open)
+        .collect::<Result<_, Errno>>()
+        .step(Layer::Root, "open the devices")
 }
 
 fn stage() -> Result<(), Failure> {

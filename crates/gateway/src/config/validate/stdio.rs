@@ -161,7 +161,9 @@ fn refuse_beyond_a_machine(path: &str, config: &ServerConfig, report: &mut Repor
     }
     if !config.write.is_empty() {
         let message = "a program in a microVM sees the host's files as they were when it started, and changes none";
-        report.error(Diagnostic::new(join(path, "write"), message).hint("name the folders in `read`, or use `sandbox = \"os\"` for this server"));
+        report.error(
+            Diagnostic::new(join(path, "write"), message).hint("name the folders in `read`, or use `sandbox = \"os\"` for this server"),
+        );
     }
     if !config.network.is_empty() {
         report.error(

@@ -11,7 +11,10 @@ use crate::policy::{Access, Tree as Shown};
 
 fn view(path: &Path) -> View {
     let folder = path.is_dir();
-    View { trees: vec![Shown { path: path.to_path_buf(), access: Access::Read, folder }], links: [("/bin".into(), "usr/bin".into())].into() }
+    View {
+        trees: vec![Shown { path: path.to_path_buf(), access: Access::Read, folder }],
+        links: [("/bin".into(), "usr/bin".into())].into(),
+    }
 }
 
 /// The whole disk, as a machine would read it.
@@ -60,7 +63,10 @@ fn the_kernels_own_tool_finds_every_file_as_it_is() {
     assert_eq!(fs::read_link(unpacked.join("x/bin")).unwrap(), Path::new("usr/bin"));
     assert!(fs::read_to_string(unpacked.join("x/etc/passwd")).unwrap().starts_with("mcp:x:1000:"));
     assert_eq!(fs::metadata(inside.join("exact")).unwrap().permissions().mode() & 0o7000, 0, "no setuid bit");
-    assert_eq!(fs::metadata(inside.join("exact")).unwrap().modified().unwrap(), fs::metadata(path.join("exact")).unwrap().modified().unwrap());
+    assert_eq!(
+        fs::metadata(inside.join("exact")).unwrap().modified().unwrap(),
+        fs::metadata(path.join("exact")).unwrap().modified().unwrap()
+    );
 }
 
 #[test]
