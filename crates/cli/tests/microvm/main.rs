@@ -58,7 +58,7 @@ fn metric(gateway: &Gateway, line: &str) -> f64 {
 #[test]
 #[ignore = "talks to public servers: `cargo xtask test` installs them"]
 fn servers_run_sleep_wake_and_die_with_their_gateway() {
-    let project = Project::new("");
+    let project = Project::new("[servers.here]\nbuiltin = { filesystem = { root = \".\" } }\n");
     let files = project.path("files");
     fs::create_dir(&files).unwrap();
     fs::write(files.join("notes.txt"), "from the host\n").unwrap();
@@ -67,6 +67,8 @@ fn servers_run_sleep_wake_and_die_with_their_gateway() {
         "{sandbox}\nstandby = {{ freeze_after = \"1s\", reclaim_after = \"3s\" }}\ntimeouts = {{ connect = \"5m\", list = \"60s\" }}\n"
     );
     let fixture = fixture();
+    // A gateway with nothing else is ready when all its servers are, or not at all.
+    let (mut gateway, begun) = (project.up(), Instant::now());
     project.configure(&format!(
         "[servers.files]\ncommand = [{:?}, {:?}, {files:?}]\nread = [{files:?}]\n{rest}\n[servers.small]\ncommand = [{fixture:?}, \"stdio\", \
          \"--revision\", \"2025-11-25\"]\nread = [{:?}]\n{rest}\n",
@@ -74,8 +76,6 @@ fn servers_run_sleep_wake_and_die_with_their_gateway() {
         peers::npm(FILESYSTEM),
         fixture.parent().unwrap(),
     ));
-    let begun = Instant::now();
-    let mut gateway = project.up();
     let mut session = Session::open(gateway.port, "/mcp");
     for server in ["small__", "files__"] {
         eventually("it is there", PATIENCE, || session.tools().iter().any(|tool| tool.starts_with(server)));
