@@ -16,13 +16,17 @@ pub(crate) fn install(repository: &Repository) -> Outcome {
     PYTHON_ENVIRONMENTS.iter().try_for_each(|name| python(repository, name))
 }
 
-/// Node with npm, Python's venv module and a browser, from Debian's packages where they are missing and we may install them.
+/// Node with npm, Python's venv module, a browser, and what microVMs are run and looked at with, from Debian's packages where they are
+/// missing and we may install them.
 fn system_packages(repository: &Repository) -> Outcome {
     let wanted = [
         ("npm", step::answers("npm", &["--version"])),
         ("git", step::answers("git", &["--version"])),
         ("chromium", step::answers("chromium", &["--version"])),
         ("python3-venv", step::answers("python3", &["-c", "import venv, ensurepip"])),
+        ("qemu-system-x86", step::answers("qemu-system-x86_64", &["--version"])),
+        ("erofs-utils", step::answers("fsck.erofs", &["-V"])),
+        ("cpio", step::answers("cpio", &["--version"])),
     ];
     let missing: Vec<&str> = wanted.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
     if missing.is_empty() {

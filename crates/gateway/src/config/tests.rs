@@ -495,3 +495,16 @@ fn limits_with_which_nothing_can_run_are_refused() {
         assert!(!limits(text).contains("error:"), "{text}: {}", limits(text));
     }
 }
+
+#[test]
+fn what_a_machine_cannot_give_is_refused_and_its_start_may_take_longer() {
+    let table = |rest: &str| told_of_toml(&format!("[servers.a]\ncommand = [\"a\"]\nsandbox = \"microvm\"\n{rest}\n"));
+    for refused in ["write = [\"data\"]", "network = [\"example.com\"]"] {
+        assert!(table(refused).starts_with("error: "), "{refused}");
+    }
+    assert_eq!(table("read = [\"data\"]"), "");
+    let plan =
+        toml("[servers.a]\ncommand = [\"a\"]\nsandbox = { microvm = { memory_mb = 256 } }\n[servers.b]\ncommand = [\"b\"]\n").unwrap();
+    let [machine, other] = ["a", "b"].map(|name| plan.servers[name].timeouts.connect);
+    assert!(machine > other);
+}
