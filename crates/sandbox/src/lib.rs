@@ -31,6 +31,8 @@ mod stderr_log;
 mod sys;
 #[cfg(target_os = "linux")]
 mod visible;
+#[cfg(all(feature = "wasm", target_os = "linux"))]
+mod wasm;
 
 pub use backend::{Backend, Host, Pending, Selection};
 pub use backends::BackendConfig;

@@ -61,21 +61,39 @@ fn readable(bytes: &[u8]) -> String {
 
 /// Reads `stderr` to its end. The program is never held up: what cannot be written to the file is only remembered.
 pub(crate) async fn drain(mut stderr: impl AsyncRead + Unpin, log: Option<PathBuf>, tail: Tail) {
-    let mut file = log.and_then(|path| match Rotating::open(&path) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "stderr of a server is not logged");
-            None
-        }
-    });
+    let mut log = Log::new(log, tail);
     let mut buffer = vec![0; 8 * 1024];
     while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
-        let bytes = buffer.get(..read).unwrap_or_default();
-        tail.add(bytes);
         // A short append to a local file; a page cache's worth of work.
-        if let Some(Err(error)) = file.as_mut().map(|file| file.append(bytes)) {
+        log.write(buffer.get(..read).unwrap_or_default());
+    }
+}
+
+/// The file, if there is one, and the last lines.
+pub(crate) struct Log {
+    file: Option<Rotating>,
+    tail: Tail,
+}
+
+impl Log {
+    /// A file that cannot be opened is only told of.
+    pub(crate) fn new(file: Option<PathBuf>, tail: Tail) -> Self {
+        let file = file.and_then(|path| match Rotating::open(&path) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "stderr of a server is not logged");
+                None
+            }
+        });
+        Self { file, tail }
+    }
+
+    /// Adds what the program wrote.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.tail.add(bytes);
+        if let Some(Err(error)) = self.file.as_mut().map(|file| file.append(bytes)) {
             tracing::warn!(%error, "stderr of a server is not logged any more");
-            file = None;
+            self.file = None;
         }
     }
 }
