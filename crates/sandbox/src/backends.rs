@@ -8,6 +8,8 @@ sallyport_registry::registry! {
     pub BackendConfig builds Backend, or Error, given (host: &Host) {
         /// The kernel's own means: namespaces, Landlock, seccomp, limits. Works for an ordinary user as well as for root.
         os => Os,
+        /// A container image on disk, started by a container runtime.
+        oci => Oci,
         /// WebAssembly: a WASI program, or a component whose exported functions are tools, run by an engine within the gateway.
         wasm => Wasm,
         /// No boundary at all: the program can do whatever the gateway's user can.

@@ -26,7 +26,7 @@ use crate::egress::{self, Room, Sockets};
 use crate::error::{Error, Failure};
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::layer::Layers;
-use crate::policy::{self, Confinement, Policy};
+use crate::policy::{self, Around, Confinement, Policy, Target};
 use crate::profile::{Network, Profile, Program};
 use crate::stderr_log::Tail;
 use crate::sys;
@@ -47,14 +47,42 @@ const IDS: u32 = 100_000_000;
 
 /// Starts `program` inside the boundary that `profile` describes, or without one.
 pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Profile>) -> Result<Instance<Running>, Error> {
+    let (own_program, own_profile) = (program.clone(), profile.cloned());
+    let policy = move || policy_of(&own_program, own_profile.as_ref());
+    launch_by(host, program, profile, policy).await
+}
+
+/// Starts a container runtime, `target`, in namespaces of its own; the way out is the profile's.
+pub(crate) async fn launch_around(
+    host: &Host,
+    program: &Program,
+    profile: &Profile,
+    target: Target,
+    around: Around,
+) -> Result<Instance<Running>, Error> {
+    let policy = move || Ok(Policy { gateway: gateway(), target, confinement: None, around: Some(around) });
+    launch_by(host, program, Some(profile), policy).await
+}
+
+/// Starts what the policy says. It is made on the launching thread.
+async fn launch_by(
+    host: &Host,
+    program: &Program,
+    profile: Option<&Profile>,
+    policy: impl FnOnce() -> Result<Policy, Error> + Send + 'static,
+) -> Result<Instance<Running>, Error> {
     let room = profile.and_then(|profile| way_out(host, program, profile));
     if room.is_some() {
         egress::thread().map_err(|cause| unserved(&program.name, &cause))?;
     }
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
-    let (program, profile) = (program.clone(), profile.cloned());
     let is_confined = profile.is_some();
-    let started = thread::run(move || start(launcher, &program, profile.as_ref())).await??;
+    let own_name = name.clone();
+    let start = move || {
+        let unstarted = |cause| Error::io(format_args!("launcher of server {own_name} cannot be started"), &cause);
+        spawn(launcher, &policy()?).map_err(unstarted)
+    };
+    let started = thread::run(start).await??;
     let Started { launcher, control, stdin, stdout, stderr } = started;
 
     let tail = Tail::default();
@@ -102,7 +130,7 @@ struct Started {
 }
 
 /// Runs on the launching thread: nothing here may block for long.
-fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Result<Started, Error> {
+fn policy_of(program: &Program, profile: Option<&Profile>) -> Result<Policy, Error> {
     let (confinement, target) = match profile {
         Some(profile) => {
             let (view, target) = visible::resolve(profile, program)?;
@@ -116,8 +144,11 @@ fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Res
         }
         None => (None, visible::resolve_unconfined(program)?),
     };
-    let policy = Policy { gateway: getpid().as_raw_nonzero().get(), target, confinement };
-    spawn(launcher, &policy).map_err(|cause| Error::io(format_args!("launcher of server {} cannot be started", program.name), &cause))
+    Ok(Policy { gateway: gateway(), target, confinement, around: None })
+}
+
+fn gateway() -> i32 {
+    getpid().as_raw_nonzero().get()
 }
 
 /// Plain pipes, so that the program may read and write them as it likes; only our ends do not block.
@@ -140,7 +171,7 @@ fn spawn(launcher: PathBuf, policy: &Policy) -> io::Result<Started> {
 }
 
 /// The id of one server: always the same, and another server's is another one.
-fn unprivileged_id(name: &str) -> u32 {
+pub(crate) fn unprivileged_id(name: &str) -> u32 {
     let digest = Sha256::digest(name.as_bytes());
     let number = digest.iter().take(4).fold(0u32, |number, byte| (number << 8) | u32::from(*byte));
     FIRST_ID + number % IDS

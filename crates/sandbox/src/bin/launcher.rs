@@ -3,7 +3,7 @@
 //!
 //! Options: `--read PATH`, `--write PATH`, `--network none|host|DESTINATION` (again for each further destination), `--resolve
 //! NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
-//! `--sandbox os|none`, `--env NAME=VALUE`, `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
+//! `--sandbox NAME` or `--sandbox JSON`, `--env NAME=VALUE`, `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--most-connections N`,
 //! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--packages FOLDER` (a command that would install a
 //! package is installed there first).
 #![forbid(unsafe_code)]
@@ -175,6 +175,7 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
             trial.names.0.insert(Name::new(name).ok_or("not a name")?, addresses);
         }
         "--connections" => trial.connections = Some(File::create(value)?),
+        "--sandbox" if value.starts_with('{') => trial.selection = serde_json::from_str(&value)?,
         "--sandbox" => trial.selection = serde_json::from_value(value.into())?,
         "--cwd" => program.cwd = Some(value.into()),
         "--log" => program.log = Some(value.into()),
