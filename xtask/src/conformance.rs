@@ -247,6 +247,7 @@ fn build(repository: &Repository) -> Outcome<Programs> {
         "--package=sallyport-testkit",
         "--bin=sallyport",
         "--bin=sallyport-fixture",
+        crate::test::FEATURES,
     ]))?;
     let executables: Vec<PathBuf> = said.lines().filter_map(|line| serde_json::from_str::<Built>(line).ok()?.executable).collect();
     let program = |name: &str| {

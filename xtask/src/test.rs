@@ -8,6 +8,9 @@ use clap::Args;
 use crate::repository::{Outcome, Repository};
 use crate::{conformance, fuzz, peers, step, tidy};
 
+/// What is off by default is checked all the same. The same set everywhere, so that nothing is compiled twice.
+pub(crate) const FEATURES: &str = "--features=sallyport/wasm";
+
 /// What of the whole to run.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -58,14 +61,14 @@ fn format(repository: &Repository) -> Outcome {
 }
 
 fn lints(repository: &Repository) -> Outcome {
-    step::execute(repository.cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+    step::execute(repository.cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", FEATURES, "--", "--deny", "warnings"]))
 }
 
 fn documentation(repository: &Repository) -> Outcome {
     step::execute(
         repository
             .cargo()
-            .args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"])
+            .args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items", FEATURES])
             .env("RUSTDOCFLAGS", "--deny warnings"),
     )
 }
@@ -88,7 +91,7 @@ fn runners(repository: &Repository, options: &Options) -> Vec<Command> {
     let mut runners = vec![nextest(repository, options)];
     if options.filters.is_empty() {
         let mut examples = repository.cargo();
-        examples.args(["test", "--quiet", "--workspace", "--doc"]);
+        examples.args(["test", "--quiet", "--workspace", "--doc", FEATURES]);
         runners.push(examples);
     }
     runners
@@ -96,7 +99,7 @@ fn runners(repository: &Repository, options: &Options) -> Vec<Command> {
 
 fn nextest(repository: &Repository, options: &Options) -> Command {
     let mut nextest = repository.cargo();
-    nextest.args(["nextest", "run", "--workspace", "--no-fail-fast", "--color=never", "--cargo-quiet"]);
+    nextest.args(["nextest", "run", "--workspace", FEATURES, "--no-fail-fast", "--color=never", "--cargo-quiet"]);
     nextest.args(["--status-level=slow", "--final-status-level=slow"]);
     if !options.without_peers {
         nextest.args(["--run-ignored", "all"]);
@@ -108,7 +111,7 @@ fn nextest(repository: &Repository, options: &Options) -> Command {
 /// One thread: without nextest's groups, tests that measure the machine would disturb each other.
 fn cargo_test(repository: &Repository, options: &Options) -> Command {
     let mut test = repository.cargo();
-    test.args(["test", "--quiet", "--workspace", "--no-fail-fast", "--", "--test-threads=1"]);
+    test.args(["test", "--quiet", "--workspace", FEATURES, "--no-fail-fast", "--", "--test-threads=1"]);
     if !options.without_peers {
         test.arg("--include-ignored");
     }

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_misspelt_name_lists_the_others() {
         let error = parse("\"so\"").unwrap_err().to_string();
-        assert!(error.contains("unknown variant `so`, expected one of `os`, `landlock`, `microvm`, `none`"), "{error}");
+        assert!(error.contains("unknown variant `so`, expected one of `os`, "), "{error}");
         let error = parse("{\"os\": {\"colour\": 1}}").unwrap_err().to_string();
         assert!(error.contains("unknown field `colour`"), "{error}");
     }

@@ -14,6 +14,10 @@ sallyport_registry::registry! {
         /// A virtual machine with a kernel of its own, in which the program sees what `os` would show it, as it was at the start. Needs QEMU, and
         /// `sallyport microvm prepare` once.
         microvm => Microvm,
+        /// A container image on disk, started by a container runtime.
+        oci => Oci,
+        /// WebAssembly: a WASI program, or a component whose exported functions are tools, run by an engine within the gateway.
+        wasm => Wasm,
         /// No boundary at all: the program can do whatever the gateway's user can.
         none => None,
     }

@@ -27,6 +27,13 @@ impl Error {
         error
     }
 
+    /// Says of what the message speaks.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -22,7 +22,7 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use crate::backend::Host;
-use crate::cgroup::{Group, places};
+use crate::cgroup::{Group, Held, Places, places};
 use crate::cover::Keeper;
 use crate::cure;
 use crate::egress::{self, Room, Sockets};
@@ -31,7 +31,7 @@ use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::layer::Layers;
 use crate::learn::{self, Trial};
-use crate::policy::{self, Confinement, Policy, View};
+use crate::policy::{self, Confinement, Policy, Target, View};
 use crate::profile::{Limits, Network, Profile, Program};
 use crate::stderr_log::{Log, Tail};
 use crate::sys;
@@ -56,34 +56,94 @@ const IDS: u32 = 100_000_000;
 
 /// Starts `program` inside the boundary that `profile` describes, or without one.
 pub(crate) async fn launch(host: &Host, program: &Program, profile: Option<&Profile>) -> Result<Instance<Running>, Error> {
-    launch_with(host, program, profile, true).await
+    match profile {
+        Some(profile) => launch_confined(host, program, profile, true).await,
+        None => launch_by(host, program, None, Around::Nothing).await,
+    }
 }
 
 /// The same on the host's own namespaces; the caller has seen to it that the profile can be met there.
 pub(crate) async fn launch_without_namespaces(host: &Host, program: &Program, profile: &Profile) -> Result<Instance<Running>, Error> {
-    launch_with(host, program, Some(profile), false).await
+    launch_confined(host, program, profile, false).await
 }
 
-async fn launch_with(host: &Host, program: &Program, profile: Option<&Profile>, namespaces: bool) -> Result<Instance<Running>, Error> {
+/// Starts a container runtime, `target`, in namespaces of its own; the way out and the limits are the profile's.
+pub(crate) async fn launch_around(
+    host: &Host,
+    program: &Program,
+    profile: &Profile,
+    target: Target,
+    around: policy::Around,
+) -> Result<Instance<Running>, Error> {
+    launch_by(host, program, Some(profile), Around::Runtime(target, around)).await
+}
+
+async fn launch_confined(host: &Host, program: &Program, profile: &Profile, namespaces: bool) -> Result<Instance<Running>, Error> {
     let trial = host.trial_of(&program.name).cloned();
-    let tried = profile.zip(trial.as_ref()).map(|(profile, trial)| trial.profile(profile));
-    let profile = tried.as_ref().or(profile);
-    let room = profile.and_then(|profile| way_out(host, program, profile)).map(|room| room.in_trial(trial.clone()));
+    let profile = trial.as_ref().map_or_else(|| profile.clone(), |trial| trial.profile(profile));
+    let filters = seccomp::filters(&seccomp::Choice::of(&profile, namespaces))
+        .map_err(|cause| Error::new(format!("the system call filter of server {} cannot be made: {cause}", program.name)))?;
+    let boundary = Boundary { profile: profile.clone(), filters, namespaces, trial };
+    launch_by(host, program, Some(&profile), Around::Boundary(boundary)).await
+}
+
+/// What is put around a program.
+enum Around {
+    Nothing,
+    Boundary(Boundary),
+    /// A container runtime, which builds the boundary.
+    Runtime(Target, policy::Around),
+}
+
+/// A boundary of ours.
+struct Boundary {
+    profile: Profile,
+    filters: Filters,
+    namespaces: bool,
+    trial: Option<Trial>,
+}
+
+impl Around {
+    /// Whether there is a pid namespace, whose init ends, freezes and thaws everything in it.
+    fn has_init(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Boundary(boundary) => boundary.namespaces,
+            Self::Runtime(..) => true,
+        }
+    }
+
+    /// The trial, and the filters that it stands in for.
+    fn trial(&self) -> Option<(Trial, Filters)> {
+        match self {
+            Self::Boundary(Boundary { trial: Some(trial), filters, .. }) => Some((trial.clone(), filters.clone())),
+            _ => None,
+        }
+    }
+
+    /// The groups that hold the program; a container runtime makes its own.
+    fn group(&self, limits: &Limits) -> Group {
+        match self {
+            Self::Runtime(..) => Group::make(&Places::default(), limits),
+            Self::Nothing | Self::Boundary(_) => Group::make(places(), limits),
+        }
+    }
+}
+
+async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, around: Around) -> Result<Instance<Running>, Error> {
+    let (trial, has_init) = (around.trial(), around.has_init());
+    let observer = trial.as_ref().map(|(trial, _)| trial.clone());
+    let room = profile.and_then(|profile| way_out(host, program, profile)).map(|room| room.in_trial(observer));
     if room.is_some() {
         egress::thread().map_err(|cause| unserved(&program.name, &cause))?;
     }
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
-    let stderr_mb = profile.map_or_else(|| Limits::default().stderr_mb, |profile| profile.limits.stderr_mb);
-    let (program, profile) = (program.clone(), profile.cloned());
-    let has_init = profile.is_some() && namespaces;
-    let filters = profile.as_ref().map(|profile| filters(&name, profile, namespaces)).transpose()?;
-    let trial = trial.zip(filters.clone());
-    let observed = trial.clone().map(|(trial, _)| trial);
-    let boundary = profile.zip(filters).map(|(profile, filters)| Boundary { profile, filters, namespaces, trial: observed });
-    let started = thread::run(move || start(launcher, &program, boundary.as_ref())).await??;
+    let (program, limits) = (program.clone(), profile.map(|profile| profile.limits.clone()));
+    let stderr_mb = limits.as_ref().map_or_else(|| Limits::default().stderr_mb, |limits| limits.stderr_mb);
+    let started = thread::run(move || start(launcher, &program, limits, around)).await??;
     let Started { launcher, keeper, warden, control, stdin, stdout, stderr } = started;
-    let log = Log { file: log, bytes: u64::from(stderr_mb) * MIB, tail: Tail::default() };
-    let tail = log.tail.clone();
+    let tail = Tail::default();
+    let log = Log::new(log, u64::from(stderr_mb) * MIB, tail.clone());
 
     let io = |cause: io::Error| Error::io(format_args!("stdio of server {name} cannot be used"), &cause);
     let stderr = pipe::Receiver::from_owned_fd(stderr).map_err(io)?;
@@ -130,19 +190,6 @@ fn unserved(name: &str, cause: &io::Error) -> Error {
     Error::io(format_args!("the way out of server {name} cannot be served"), cause)
 }
 
-/// What a program is to be held in.
-struct Boundary {
-    profile: Profile,
-    filters: Filters,
-    namespaces: bool,
-    trial: Option<Trial>,
-}
-
-fn filters(name: &str, profile: &Profile, namespaces: bool) -> Result<Filters, Error> {
-    let made = seccomp::filters(&seccomp::Choice::of(profile, namespaces));
-    made.map_err(|cause| Error::new(format!("the system call filter of server {name} cannot be made: {cause}")))
-}
-
 /// A limit that does not even let the launcher do its work.
 fn too_small(name: &str, exceeded: Exceeded) -> Error {
     Error::new(format!("launcher of server {name} {exceeded}")).with_hint(format!("`limits.{}` is too small", exceeded.key()))
@@ -160,33 +207,48 @@ struct Started {
 }
 
 /// Runs on the launching thread: nothing here may block for long.
-fn start(launcher: PathBuf, program: &Program, boundary: Option<&Boundary>) -> Result<Started, Error> {
-    let warden = boundary.map(|Boundary { profile, .. }| Warden::new(profile.limits.clone(), Group::make(places(), &profile.limits)));
-    let (confinement, target, keeper) = match boundary {
-        Some(Boundary { profile, filters, namespaces, trial }) => {
-            let (mut view, target, absent) = visible::resolve(profile, program)?;
-            let keeper = cover(&launcher, &mut view, absent)?;
-            if let Some(trial) = trial {
-                trial.shows(&view);
-            }
-            let confinement = Confinement {
-                view,
-                network: policy::Network::of(&profile.network),
-                limits: profile.limits.clone(),
-                devices: program.devices.iter().map(|name| (*name).to_owned()).collect(),
-                trial: trial.is_some(),
-                held: warden.as_ref().map(|warden| warden.held()).unwrap_or_default(),
-                unprivileged: unprivileged_id(&program.name),
-                namespaces: *namespaces,
-                filters: filters.clone(),
-            };
-            (Some(confinement), target, keeper)
+fn start(launcher: PathBuf, program: &Program, limits: Option<Limits>, around: Around) -> Result<Started, Error> {
+    let warden = limits.map(|limits| {
+        let group = around.group(&limits);
+        Warden::new(limits, group)
+    });
+    let gateway = getpid().as_raw_nonzero().get();
+    let (policy, keeper) = match around {
+        Around::Nothing => {
+            let target = visible::resolve_unconfined(program)?;
+            (Policy { gateway, target, confinement: None, around: None }, None)
         }
-        None => (None, visible::resolve_unconfined(program)?, None),
+        Around::Runtime(target, around) => (Policy { gateway, target, confinement: None, around: Some(around) }, None),
+        Around::Boundary(boundary) => {
+            let held = warden.as_ref().map(|warden| warden.held()).unwrap_or_default();
+            let (confinement, target, keeper) = confine(&launcher, program, boundary, held)?;
+            (Policy { gateway, target, confinement: Some(confinement), around: None }, keeper)
+        }
     };
-    let policy = Policy { gateway: getpid().as_raw_nonzero().get(), target, confinement };
     spawn(launcher, &policy, keeper, warden)
         .map_err(|cause| Error::io(format_args!("launcher of server {} cannot be started", program.name), &cause))
+}
+
+/// Works out what a program sees and is held to.
+fn confine(launcher: &Path, program: &Program, boundary: Boundary, held: Held) -> Result<(Confinement, Target, Option<Keeper>), Error> {
+    let Boundary { profile, filters, namespaces, trial } = boundary;
+    let (mut view, target, absent) = visible::resolve(&profile, program)?;
+    let keeper = cover(launcher, &mut view, absent)?;
+    if let Some(trial) = &trial {
+        trial.shows(&view);
+    }
+    let confinement = Confinement {
+        view,
+        network: policy::Network::of(&profile.network),
+        limits: profile.limits,
+        devices: program.devices.iter().map(|name| (*name).to_owned()).collect(),
+        trial: trial.is_some(),
+        held,
+        unprivileged: unprivileged_id(&program.name),
+        namespaces,
+        filters,
+    };
+    Ok((confinement, target, keeper))
 }
 
 /// Covers what must not come to be, if there is anything; takes out of the view what could not come to be anyway.
@@ -223,7 +285,7 @@ fn spawn(launcher: PathBuf, policy: &Policy, keeper: Option<Keeper>, warden: Opt
 }
 
 /// The id of one server: always the same, and another server's is another one.
-fn unprivileged_id(name: &str) -> u32 {
+pub(crate) fn unprivileged_id(name: &str) -> u32 {
     let digest = Sha256::digest(name.as_bytes());
     let number = digest.iter().take(4).fold(0u32, |number, byte| (number << 8) | u32::from(*byte));
     FIRST_ID + number % IDS

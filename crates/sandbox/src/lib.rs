@@ -38,6 +38,8 @@ mod launch;
 #[cfg(target_os = "linux")]
 pub mod microvm;
 #[cfg(target_os = "linux")]
+mod oci;
+#[cfg(target_os = "linux")]
 mod policy;
 #[cfg(target_os = "linux")]
 mod stderr_log;
@@ -45,6 +47,8 @@ mod stderr_log;
 mod sys;
 #[cfg(target_os = "linux")]
 mod visible;
+#[cfg(all(feature = "wasm", target_os = "linux"))]
+mod wasm;
 
 pub use backend::{Backend, Host, Pending, Selection};
 pub use backends::BackendConfig;

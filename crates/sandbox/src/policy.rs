@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Held;
 use crate::egress::{Allowed, Block, PROXY_PORT};
+use crate::layer::Layer;
 use crate::profile::{self, EnvText, Limits};
 use crate::sys::seccomp::Filters;
 
@@ -17,8 +18,22 @@ pub(crate) struct Policy {
     pub(crate) gateway: i32,
     /// What to execute in the end.
     pub(crate) target: Target,
-    /// The boundary; `None` is the back-end `none`.
+    /// The boundary; `None` is the back-end `none`, or what is `around`.
     pub(crate) confinement: Option<Confinement>,
+    /// What is put around a container runtime.
+    pub(crate) around: Option<Around>,
+}
+
+/// The namespaces in which a container runtime runs, and the root that it is given.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Around {
+    pub(crate) network: Network,
+    /// The unpacked image, which stays as it is.
+    pub(crate) lower: PathBuf,
+    /// The folder of the bundle: `mount` in it is what lasts as long as the container, `mount/root` the container's root.
+    pub(crate) place: PathBuf,
+    /// The layers that the runtime is to put in force, and in which form.
+    pub(crate) layers: Vec<(Layer, String)>,
 }
 
 /// The program as `execve` takes it.

@@ -56,33 +56,40 @@ fn readable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().filter(|character| !character.is_control()).collect()
 }
 
-/// Where a program's stderr goes.
-pub(crate) struct Log {
-    pub(crate) file: Option<PathBuf>,
-    /// The largest size of that file.
-    pub(crate) bytes: u64,
-    pub(crate) tail: Tail,
-}
-
-/// Reads `stderr` to its end, into the file and the one before it. The program is never held up: what cannot be written is only
-/// remembered.
-pub(crate) async fn drain(mut stderr: impl AsyncRead + Unpin, log: Log) {
-    let Log { file, bytes, tail } = log;
-    let mut file = file.and_then(|path| match Rotating::open(&path, bytes) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "stderr of a server is not logged");
-            None
-        }
-    });
+/// Reads `stderr` to its end. The program is never held up: what cannot be written to the file is only remembered.
+pub(crate) async fn drain(mut stderr: impl AsyncRead + Unpin, mut log: Log) {
     let mut buffer = vec![0; 8 * 1024];
     while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
-        let bytes = buffer.get(..read).unwrap_or_default();
-        tail.add(bytes);
         // A short append to a local file; a page cache's worth of work.
-        if let Some(Err(error)) = file.as_mut().map(|file| file.append(bytes)) {
+        log.write(buffer.get(..read).unwrap_or_default());
+    }
+}
+
+/// The file, if there is one, and the last lines.
+pub(crate) struct Log {
+    file: Option<Rotating>,
+    tail: Tail,
+}
+
+impl Log {
+    /// A file of at most `bytes`, and the one before it. One that cannot be opened is only told of.
+    pub(crate) fn new(file: Option<PathBuf>, bytes: u64, tail: Tail) -> Self {
+        let file = file.and_then(|path| match Rotating::open(&path, bytes) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "stderr of a server is not logged");
+                None
+            }
+        });
+        Self { file, tail }
+    }
+
+    /// Adds what the program wrote.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.tail.add(bytes);
+        if let Some(Err(error)) = self.file.as_mut().map(|file| file.append(bytes)) {
             tracing::warn!(%error, "stderr of a server is not logged any more");
-            file = None;
+            self.file = None;
         }
     }
 }
@@ -129,7 +136,7 @@ mod tests {
         let mut text = vec![b'x'; 3 * 1024 * 1024];
         text.extend(b"\n\x1b[31mlast\x07 line\nunfinished");
         let tail = Tail::default();
-        drain(text.as_slice(), Log { file: Some(path.clone()), bytes: FILE_BYTES, tail: tail.clone() }).await;
+        drain(text.as_slice(), Log::new(Some(path.clone()), FILE_BYTES, tail.clone())).await;
 
         let size = |path: &Path| std::fs::metadata(path).unwrap().len();
         assert!(size(&path) <= FILE_BYTES);
@@ -145,7 +152,7 @@ mod tests {
     async fn only_the_last_lines_are_kept() {
         let text: String = (0..1000).map(|number| format!("line {number}\n")).collect();
         let tail = Tail::default();
-        drain(text.as_bytes(), Log { file: None, bytes: FILE_BYTES, tail: tail.clone() }).await;
+        drain(text.as_bytes(), Log::new(None, FILE_BYTES, tail.clone())).await;
         let lines = tail.lines();
         assert_eq!((lines.len(), lines[0].as_str()), (TAIL_LINES, "line 980"));
     }

@@ -5,6 +5,7 @@
 //! end on; the *init*, PID 1 of the pid namespace, which reaps; and the *server*, which becomes the program.
 #![allow(unsafe_code, reason = "the kernel's interface has no safe form for fork, mount_setattr, close_range and signals")]
 
+mod around;
 pub(crate) mod attack;
 pub(crate) mod control;
 mod identity;

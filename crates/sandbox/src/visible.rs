@@ -101,7 +101,7 @@ fn add_roots(builder: &mut ViewBuilder, profile: &Profile) -> Result<(), Error> 
 }
 
 /// Whether a path may become visible at all.
-fn may_be_shown(canonical: &Path) -> bool {
+pub(crate) fn may_be_shown(canonical: &Path) -> bool {
     canonical.parent().is_some() && !OWN_TREES.iter().any(|own| canonical.starts_with(own))
 }
 

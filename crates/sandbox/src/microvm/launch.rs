@@ -232,7 +232,7 @@ impl Booted {
         let wishes = Arc::new(Wishes::new());
         let (stdin, stdout) = stdio::split(stdio, wishes.clone());
         let (tail, end) = (Tail::default(), watch::channel(None));
-        let log = Log { file: program.log.clone(), bytes: u64::from(profile.limits.stderr_mb) << 20, tail: tail.clone() };
+        let log = Log::new(program.log.clone(), u64::from(profile.limits.stderr_mb) << 20, tail.clone());
         let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0 };
         watched.watch(port, monitor.wait(), wishes.clone(), log);
         let machine = Machine { monitor, wishes, memory, tail };

@@ -13,7 +13,7 @@ use super::lifetime::{self, Link, SETUP_FAILED};
 use super::raw::{self, Forked, Others};
 use super::sources::Source;
 use super::step::Step;
-use super::{landlock, landlocked, network, privileges, read_back, root, seccomp, sources, unconfined};
+use super::{around, landlock, landlocked, network, privileges, read_back, root, seccomp, sources, unconfined};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::learn;
@@ -27,11 +27,12 @@ pub(crate) fn run() -> ! {
     let Ok((mut control, policy)) = lifetime::take_over_stdin() else {
         raw::exit(SETUP_FAILED) // nobody there to tell
     };
-    let Policy { gateway, target, confinement } = policy;
-    let failed = match confinement {
-        Some(confinement) if confinement.namespaces => launcher(&mut control, gateway, target, confinement),
-        Some(confinement) => landlocked::launcher(&mut control, gateway, target, &confinement),
-        None => unconfined::launcher(&mut control, gateway, target),
+    let Policy { gateway, target, confinement, around } = policy;
+    let failed = match (confinement, around) {
+        (Some(confinement), _) if confinement.namespaces => launcher(&mut control, gateway, target, confinement),
+        (Some(confinement), _) => landlocked::launcher(&mut control, gateway, target, &confinement),
+        (None, Some(around)) => around::launcher(&mut control, gateway, target, &around),
+        (None, None) => unconfined::launcher(&mut control, gateway, target),
     };
     give_up(&control, failed)
 }

@@ -1,6 +1,7 @@
 //! Runs the launcher as root and as an ordinary user, in folders that belong to that user.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod image;
 pub(crate) mod servers;
 
 use std::fs;

@@ -1,0 +1,298 @@
+//! An image on disk: a folder in OCI layout, or an archive of one (also in the form of `docker save`). Whatever it holds is checked
+//! against its digests before it is used.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+use crate::profile::Program;
+
+/// Manifests and configurations are some kilobytes.
+const TEXT_BYTES: u64 = 4 * 1024 * 1024;
+/// What a build makes: container engines stop at 127.
+const MOST_LAYERS: usize = 127;
+/// Files in the archive itself: some for each layer.
+const MOST_MEMBERS: usize = 4096;
+/// An index may name an index, as those of several platforms do.
+const DEEPEST: usize = 3;
+
+/// The word that stands for what the image itself starts.
+const ENTRYPOINT: &str = "entrypoint";
+
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: &str = "amd64";
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: &str = "arm64";
+
+/// What is known of an image before it is unpacked. The default is an empty one.
+#[derive(Debug, Default)]
+pub(super) struct Image {
+    store: Option<Store>,
+    /// The digest of its configuration, which holds those of all layers: one root for each.
+    pub(super) key: String,
+    /// Where each layer lies, the lowest first, and the digest of what it unpacks to.
+    pub(super) layers: Vec<(String, String)>,
+    start: Start,
+}
+
+#[derive(Debug, Deserialize)]
+struct Configuration {
+    #[serde(default)]
+    config: Start,
+    rootfs: Layers,
+}
+
+#[derive(Debug, Deserialize)]
+struct Layers {
+    diff_ids: Vec<String>,
+}
+
+/// What the image says about its program.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Start {
+    env: Option<Vec<String>>,
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    working_dir: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Descriptor {
+    digest: String,
+    platform: Option<Platform>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Platform {
+    architecture: String,
+    os: String,
+}
+
+/// A manifest, or an index in the place of one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Manifest {
+    Index(Index),
+    Image { config: Descriptor, layers: Vec<Descriptor> },
+}
+
+/// `manifest.json` of `docker save`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    layers: Vec<String>,
+}
+
+impl Image {
+    /// Reads what the image consists of.
+    ///
+    /// # Errors
+    /// Where it is none, where a digest is not right, and where it is not the one that `wanted` names.
+    pub(super) fn open(path: &Path, wanted: Option<&str>) -> Result<Self, Error> {
+        let store = Store::open(path).map_err(|cause| {
+            Error::io(format_args!("{} cannot be read", path.display()), &cause)
+                .with_hint("name a folder in OCI layout, or an uncompressed archive of an image (`docker save`)")
+        })?;
+        let (manifest, key, names) = if store.has("index.json") { store.layout()? } else { store.saved()? };
+        if let Some(wanted) = wanted
+            && ![&manifest, &key].contains(&&wanted.to_owned())
+        {
+            return Err(Error::new(format!("{} is not {wanted}, but {manifest}", path.display())));
+        }
+        let configuration: Configuration = store.json(&names.config, Some(&key))?;
+        let digests = configuration.rootfs.diff_ids;
+        if digests.len() != names.layers.len() || digests.len() > MOST_LAYERS {
+            return Err(Error::new(format!("it has {} layers and {} digests of them", names.layers.len(), digests.len())));
+        }
+        let layers = names.layers.into_iter().zip(digests).collect();
+        Ok(Self { store: Some(store), key, layers, start: configuration.config })
+    }
+
+    /// One layer's bytes, as they lie there.
+    pub(super) fn layer(&self, name: &str) -> io::Result<Box<dyn Read>> {
+        self.store.as_ref().ok_or(io::ErrorKind::NotFound)?.read(name)
+    }
+
+    /// What is executed: the command, or in the place of its first word the image's own.
+    pub(super) fn command(&self, program: &Program) -> Vec<String> {
+        if program.command != ENTRYPOINT {
+            return [vec![program.command.clone()], program.args.clone()].concat();
+        }
+        let (own, default) = (self.start.entrypoint.clone().unwrap_or_default(), self.start.cmd.clone().unwrap_or_default());
+        [own, if program.args.is_empty() { default } else { program.args.clone() }].concat()
+    }
+
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.start.env.iter().flatten().filter_map(|variable| variable.split_once('='))
+    }
+
+    pub(super) fn folder(&self) -> String {
+        self.start.working_dir.clone().filter(|folder| folder.starts_with('/')).unwrap_or_else(|| "/".to_owned())
+    }
+}
+
+/// Where a configuration and layers lie.
+struct Names {
+    config: String,
+    layers: Vec<String>,
+}
+
+/// Files by name: of a folder, or inside an archive.
+#[derive(Debug)]
+enum Store {
+    Folder(PathBuf),
+    Archive { file: PathBuf, members: HashMap<String, (u64, u64)> },
+}
+
+impl Store {
+    fn open(path: &Path) -> io::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let mut members = HashMap::new();
+        for entry in tar::Archive::new(File::open(path)?).entries_with_seek()? {
+            let entry = entry?;
+            if members.len() == MOST_MEMBERS {
+                return Err(io::Error::other("it has too many members"));
+            }
+            if entry.header().entry_type().is_file() {
+                let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+                members.insert(name, (entry.raw_file_position(), entry.size()));
+            }
+        }
+        Ok(Self::Archive { file: path.to_owned(), members })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Folder(folder) => folder.join(name).is_file(),
+            Self::Archive { members, .. } => members.contains_key(name),
+        }
+    }
+
+    /// Names are those of members, or made of digests by us.
+    fn read(&self, name: &str) -> io::Result<Box<dyn Read>> {
+        match self {
+            Self::Folder(folder) => Ok(Box::new(File::open(folder.join(name))?)),
+            Self::Archive { file, members } => {
+                let (start, length) = *members.get(name).ok_or(io::ErrorKind::NotFound)?;
+                let mut file = File::open(file)?;
+                file.seek(SeekFrom::Start(start))?;
+                Ok(Box::new(file.take(length)))
+            }
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let mut text = Vec::new();
+        let read = self.read(name).and_then(|reader| reader.take(TEXT_BYTES).read_to_end(&mut text));
+        read.map_err(|cause| Error::io(format_args!("{name} of it cannot be read"), &cause))?;
+        Ok(text)
+    }
+
+    fn json<T: DeserializeOwned>(&self, name: &str, digest: Option<&str>) -> Result<T, Error> {
+        let text = self.text(name)?;
+        if let Some(digest) = digest
+            && digest_of(&text) != digest
+        {
+            return Err(Error::new(format!("{name} of it does not have the digest {digest}")));
+        }
+        serde_json::from_slice(&text).map_err(|error| Error::new(format!("{name} of it is not understood: {error}")))
+    }
+
+    /// The manifest's digest, the configuration's digest, and where all lies.
+    fn layout(&self) -> Result<(String, String, Names), Error> {
+        let mut index: Index = self.json("index.json", None)?;
+        for _ in 0..DEEPEST {
+            let chosen = index.choose()?;
+            match self.json(&blob(&chosen.digest)?, Some(&chosen.digest))? {
+                Manifest::Index(inner) => index = inner,
+                Manifest::Image { config, layers } => {
+                    let layers = layers.iter().map(|layer| blob(&layer.digest)).collect::<Result<_, _>>()?;
+                    return Ok((chosen.digest, config.digest.clone(), Names { config: blob(&config.digest)?, layers }));
+                }
+            }
+        }
+        Err(Error::new("its index names indexes within each other"))
+    }
+
+    /// The same of `docker save`, which has no manifest of its own: the configuration's digest stands for it.
+    fn saved(&self) -> Result<(String, String, Names), Error> {
+        let saved: Vec<Saved> = self.json("manifest.json", None)?;
+        let [Saved { config, layers }] = <[Saved; 1]>::try_from(saved).map_err(|_| Error::new("it holds several images, or none"))?;
+        let key = digest_of(&self.text(&config)?);
+        Ok((key.clone(), key, Names { config, layers }))
+    }
+}
+
+impl Index {
+    /// The only one, or the one for this machine.
+    fn choose(&self) -> Result<Descriptor, Error> {
+        let fits = |found: &&Descriptor| {
+            found.platform.as_ref().is_some_and(|platform| platform.os == "linux" && platform.architecture == ARCHITECTURE)
+        };
+        let chosen = match self.manifests.as_slice() {
+            [only] => Some(only),
+            several => several.iter().find(fits),
+        };
+        chosen.cloned().ok_or_else(|| Error::new(format!("it has nothing for linux on {ARCHITECTURE}")))
+    }
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where a layout keeps what has this digest; a digest is nothing but hexadecimal, so the path stays inside.
+fn blob(digest: &str) -> Result<String, Error> {
+    let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    hex.map(|hex| format!("blobs/sha256/{hex}")).ok_or_else(|| Error::new(format!("{} is no digest by sha256", digest.escape_debug())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_digest_cannot_lead_out_of_the_layout() {
+        assert!(blob(&format!("sha256:{}", "a".repeat(64))).is_ok());
+        for digest in ["sha256:../../../etc/passwd", "sha512:aa", "", &format!("sha256:{}/", "a".repeat(63))] {
+            assert!(blob(digest).is_err(), "{digest}");
+        }
+    }
+
+    #[test]
+    fn the_images_own_command_is_used_where_the_word_stands() {
+        let start = r#"{"Entrypoint": ["/server"], "Cmd": ["--default"], "Env": ["A=1", "broken"], "WorkingDir": "relative"}"#;
+        let image = Image { start: serde_json::from_str(start).unwrap(), ..Image::default() };
+        let mut program = Program::new("x", ENTRYPOINT);
+        assert_eq!(image.command(&program), ["/server", "--default"]);
+        program.args.push("--mine".to_owned());
+        assert_eq!(image.command(&program), ["/server", "--mine"]);
+        program.command = "sh".to_owned();
+        assert_eq!(image.command(&program), ["sh", "--mine"]);
+        assert_eq!(image.variables().collect::<BTreeMap<_, _>>(), BTreeMap::from([("A", "1")]));
+        assert_eq!(image.folder(), "/");
+    }
+}

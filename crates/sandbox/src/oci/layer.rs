@@ -1,0 +1,250 @@
+//! Unpacks the layers of an image into one folder, once for all servers that use it.
+//!
+//! What a layer says is hostile: its paths are followed inside the folder alone, its devices, owners and privilege bits are left out, its
+//! size is bounded, and what it unpacks to must have the digest that the image's configuration names. Everything becomes readable for
+//! everybody, because the folder is shown read-only to programs of any id, and an image holds no secrets.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, chmodat, fchmod, linkat, mkdirat, openat, openat2, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+use sallyport_telemetry::state_folder::private_folder;
+use sha2::{Digest, Sha256};
+use tar::{Archive, Entry, EntryType};
+
+use super::image::{Image, hex};
+use crate::error::Error;
+
+/// Larger images are those with models in them, which belong into a folder to read.
+const MOST_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+const MOST_ENTRIES: u64 = 1_000_000;
+
+/// The prefix of a name that stands for what a layer takes away, and of all that a folder had before.
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// The folder with the image unpacked; done now if nobody did it before.
+pub(super) fn unpacked(image: &Image, cache: &Path) -> Result<PathBuf, Error> {
+    let place = cache.join(image.key.replace(':', "-"));
+    private_folder(&place).map_err(|error| Error::new(error.to_string()).with_hint(error.hint()))?;
+    let (root, complete) = (place.join("root"), place.join("complete"));
+    let io = |cause: io::Error| Error::io(format_args!("{} cannot be written", place.display()), &cause);
+    let lock = File::create(place.join("lock")).map_err(io)?;
+    lock.lock().map_err(io)?;
+    if !complete.exists() {
+        if root.exists() {
+            fs::remove_dir_all(&root).map_err(io)?; // left by somebody who was killed
+        }
+        fs::create_dir(&root).and_then(|()| fs::set_permissions(&root, fs::Permissions::from_mode(0o755))).map_err(io)?;
+        fill(image, &root).inspect_err(|_| drop(fs::remove_dir_all(&root)))?;
+        File::create(&complete).map_err(io)?;
+    }
+    Ok(root)
+}
+
+fn fill(image: &Image, root: &Path) -> Result<(), Error> {
+    let opened = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let opened = opened.map_err(|errno| Error::io(format_args!("{} cannot be opened", root.display()), &errno.into()))?;
+    let mut unpack = Unpack { root: opened, bytes: MOST_BYTES, entries: MOST_ENTRIES, made: HashSet::new() };
+    for (name, digest) in &image.layers {
+        let found = image.layer(name).and_then(|layer| unpack.layer(layer));
+        let found = found.map_err(|cause| Error::io(format_args!("layer {name} cannot be unpacked"), &cause))?;
+        if found != *digest {
+            return Err(Error::new(format!("layer {name} does not unpack to the digest {digest}")));
+        }
+    }
+    Ok(())
+}
+
+struct Unpack {
+    root: OwnedFd,
+    bytes: u64,
+    entries: u64,
+    /// What the present layer has made: an opaque folder loses what lies below, not these.
+    made: HashSet<PathBuf>,
+}
+
+impl Unpack {
+    /// Unpacks one layer, and gives the digest of what it unpacked.
+    fn layer(&mut self, packed: impl Read) -> io::Result<String> {
+        self.made.clear();
+        let mut stream = Counted { inner: unpacker(packed)?, digest: Sha256::new(), left: self.bytes };
+        let mut archive = Archive::new(&mut stream);
+        for entry in archive.entries()? {
+            self.entries = self.entries.checked_sub(1).ok_or_else(|| too_large("entries"))?;
+            self.entry(&mut entry?)?;
+        }
+        io::copy(&mut stream, &mut io::sink())?; // what follows the last entry has its part in the digest
+        self.bytes = stream.left;
+        Ok(format!("sha256:{}", hex(&stream.digest.finalize())))
+    }
+
+    fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> io::Result<()> {
+        let path = inside(&entry.path()?)?;
+        let (Some(name), Some(above)) = (path.file_name(), path.parent()) else { return Ok(()) };
+        let parent = self.folder(above)?;
+        if name.as_bytes() == OPAQUE {
+            return self.empty(&parent, above);
+        }
+        if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
+            return remove(&parent, OsStr::from_bytes(hidden));
+        }
+        match entry.header().entry_type() {
+            EntryType::Directory => make_folder(&parent, name)?,
+            EntryType::Regular | EntryType::Continuous => write_file(&parent, name, entry)?,
+            EntryType::Symlink => {
+                remove(&parent, name)?;
+                let target = entry.link_name_bytes().ok_or(io::ErrorKind::InvalidData)?;
+                symlinkat(OsStr::from_bytes(&target), &parent, name)?;
+            }
+            EntryType::Link => {
+                let target = inside(&entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?)?;
+                self.link(&target, &parent, name)?;
+            }
+            _ => return Ok(()), // devices and pipes: the container has its own, or none
+        }
+        self.made.insert(path);
+        Ok(())
+    }
+
+    /// The folder at this path, made where it is missing. Links on the way lead nowhere outside.
+    fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        match self.open(path) {
+            Err(Errno::NOENT) => {}
+            found => return Ok(found?),
+        }
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Err(io::ErrorKind::InvalidData.into()) };
+        make_folder(&self.folder(above)?, name)?;
+        Ok(self.open(path)?)
+    }
+
+    fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(&self.root, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve)
+    }
+
+    fn link(&self, target: &Path, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        let (Some(above), Some(existing)) = (target.parent(), target.file_name()) else { return Err(io::ErrorKind::InvalidData.into()) };
+        let source = self.open(above)?;
+        if FileType::from_raw_mode(statat(&source, existing, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) != FileType::RegularFile {
+            return Err(io::Error::other("a hard link to what is no file"));
+        }
+        remove(parent, name)?;
+        Ok(linkat(&source, existing, parent, name, AtFlags::empty())?)
+    }
+
+    /// Takes away what lower layers have put into a folder.
+    fn empty(&self, folder: &OwnedFd, path: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(through(folder, OsStr::new("")))? {
+            let name = entry?.file_name();
+            if !self.made.contains(&path.join(&name)) {
+                remove(folder, &name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The path below the root; one that climbs is refused.
+fn inside(path: &Path) -> io::Result<PathBuf> {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::CurDir | Component::RootDir => {}
+            Component::ParentDir | Component::Prefix(_) => return Err(io::Error::other("a path that climbs")),
+        }
+    }
+    Ok(clean)
+}
+
+/// A path for functions that take no descriptor; the folder itself is held.
+fn through(folder: &OwnedFd, name: &OsStr) -> PathBuf {
+    let mut path = OsString::from(format!("/proc/self/fd/{}/", folder.as_raw_fd()));
+    path.push(name);
+    path.into()
+}
+
+/// Removes whatever has this name; nothing is followed.
+fn remove(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    if name.is_empty() || name == "." || name == ".." {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+        Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => fs::remove_dir_all(through(parent, name)),
+        Ok(_) => Ok(unlinkat(parent, name, AtFlags::empty())?),
+    }
+}
+
+/// A folder stays as it is where there is one already.
+fn make_folder(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let found = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|found| FileType::from_raw_mode(found.st_mode));
+    if found == Ok(FileType::Directory) {
+        return Ok(());
+    }
+    remove(parent, name)?;
+    let mode = Mode::from_raw_mode(0o755);
+    mkdirat(parent, name, mode)?;
+    Ok(chmodat(parent, name, mode, AtFlags::empty())?) // whatever the umask is
+}
+
+fn write_file<R: Read>(parent: &OwnedFd, name: &OsStr, entry: &mut Entry<'_, R>) -> io::Result<()> {
+    remove(parent, name)?;
+    let mode = if entry.header().mode()? & 0o111 == 0 { 0o444 } else { 0o555 };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(parent, name, flags, Mode::RUSR)?;
+    fchmod(&file, Mode::from_raw_mode(mode))?;
+    io::copy(entry, &mut File::from(file))?;
+    Ok(())
+}
+
+/// A layer as a plain archive.
+fn unpacker<'a>(packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut start = Vec::new();
+    let mut packed = BufReader::new(packed);
+    packed.by_ref().take(4).read_to_end(&mut start)?;
+    let whole = io::Cursor::new(start.clone()).chain(packed);
+    if start.starts_with(&ZSTD) {
+        return Err(io::Error::other("it is packed by zstd; save the image with gzip or uncompressed layers"));
+    }
+    Ok(if start.starts_with(&GZIP) { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
+}
+
+/// Takes the digest of what is read, and ends what is too large.
+struct Counted<R> {
+    inner: R,
+    digest: Sha256,
+    left: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.left = u64::try_from(read).ok().and_then(|read| self.left.checked_sub(read)).ok_or_else(|| too_large("bytes"))?;
+        self.digest.update(buffer.get(..read).unwrap_or_default());
+        Ok(read)
+    }
+}
+
+fn too_large(what: &str) -> io::Error {
+    io::Error::other(format!("the image has too many {what}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! What an instance can do with a guest: end it. There is no process that could be frozen, and nothing to give back: a component
+//! holds no memory between calls.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::instance::{GivenBack, Process};
+use crate::stderr_log::Tail;
+
+/// One server, whatever of it runs.
+pub(super) struct Server {
+    killed: watch::Sender<bool>,
+    tail: Tail,
+}
+
+impl Server {
+    pub(super) fn new(tail: Tail) -> Arc<Self> {
+        Arc::new(Self { killed: watch::Sender::new(false), tail })
+    }
+
+    /// Waits until it is killed, or until nobody is left who could.
+    pub(super) fn killed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut killed = self.killed.subscribe();
+        async move {
+            let _either_way = killed.wait_for(|killed| *killed).await;
+        }
+    }
+}
+
+impl Process for Server {
+    /// It has none.
+    fn pid(&self) -> u32 {
+        0
+    }
+
+    fn terminate(&self) {
+        self.kill();
+    }
+
+    fn kill(&self) {
+        self.killed.send_replace(true);
+    }
+
+    fn abort(&self) {
+        self.kill();
+    }
+
+    fn can_freeze(&self) -> bool {
+        false
+    }
+
+    fn freeze(&self) {}
+
+    fn thaw(&self) {}
+
+    fn give_memory_back(&self, _go_on: &dyn Fn() -> bool) -> io::Result<GivenBack> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn stderr_tail(&self) -> Vec<String> {
+        self.tail.lines()
+    }
+}
