@@ -297,6 +297,15 @@ fn only_a_floor_that_is_written_contradicts_a_boundary_that_is_named() {
 }
 
 #[test]
+fn without_namespaces_nobody_is_let_to_some_hosts_only() {
+    let with = |network: &str| toml(&format!("[servers.a]\ncommand = [\"a\"]\nsandbox = \"landlock\"\nnetwork = [{network}]\n"));
+    assert!(with("").is_ok() && with("\"host-network\"").is_ok());
+    let errors = with("\"a.example\"").unwrap_err();
+    assert_eq!((errors.len(), errors[0].path.as_str()), (1, "servers.a.network"));
+    assert!(errors[0].message.contains("some hosts only") && errors[0].hint.is_some());
+}
+
+#[test]
 fn system_calls_are_named_by_groups() {
     let plan = toml("[servers.a]\ncommand = [\"a\"]\nseccomp = [\"+debugging\", \"-ipc\"]\n").unwrap();
     assert_eq!(stdio(&plan, "a").seccomp, SystemCalls::parse(&["+debugging", "-ipc"]).unwrap());

@@ -5,6 +5,7 @@ use sallyport_sandbox::{Isolation, Selection};
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
 use crate::config::validate::Context;
+use crate::config::validate::stdio::HOST_NETWORK;
 
 /// Checks `sandbox` against `min_isolation`. Two words that contradict each other are an error; where only one of them is written, it
 /// holds: so a back-end that is named stays what it is beside the default floor, and `auto` never goes below that.
@@ -19,6 +20,11 @@ pub(super) fn check(path: &str, config: &ServerConfig, context: &Context<'_>, re
             )
             .hint(way_out(sandbox, floor)),
         );
+    }
+    let names_hosts = !config.network.is_empty() && !config.network.iter().any(|text| text == HOST_NETWORK);
+    if sandbox.isolation() == Isolation::Landlock && names_hosts {
+        let message = "the boundary `landlock` cannot let a program to some hosts only: it knows ports, and no addresses";
+        report.error(Diagnostic::new(join(path, "network"), message).hint("take `sandbox` out, or leave `network` empty"));
     }
     sandbox.clone().with_floor(written.unwrap_or_default())
 }

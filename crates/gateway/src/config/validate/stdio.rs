@@ -97,7 +97,7 @@ fn paths(path: &str, written: &[String], context: &Context<'_>, report: &mut Rep
 }
 
 /// The entry that stands for the host's whole network; as a name it would have no use.
-const HOST_NETWORK: &str = "host-network";
+pub(super) const HOST_NETWORK: &str = "host-network";
 
 fn network(path: &str, written: &[String], report: &mut Report) -> Network {
     if written.is_empty() {
