@@ -40,7 +40,7 @@ fn take_out(list: &mut Vec<String>, entry: &str) -> Result<(), Diagnostic> {
 fn add(list: &mut Vec<String>, entry: &str) -> Result<(), Diagnostic> {
     let below = entry.strip_prefix("~/").unwrap_or(entry).trim_end_matches('?');
     let is_plain = Path::new(below).components().all(|part| matches!(part, Component::Normal(_)));
-    if below.is_empty() || below.contains('\0') || !is_plain {
+    if below.is_empty() || below == "~" || below.contains('\0') || !is_plain {
         let message = format!("`{}` is not below a folder to write", entry.escape_debug());
         return Err(Diagnostic::new("", message).hint("write `.git/hooks`, relative to each folder in `write`, or `~/.bashrc`"));
     }
