@@ -78,13 +78,13 @@ fn name_of(program: &str, arguments: &[String]) -> String {
 /// Tries the server, and again with what each trial proposes, until one brings nothing new.
 async fn rounds(file: &mut ProjectFile, name: &str, arguments: &LearnArguments) -> Result<Vec<Round>, Failure> {
     let (plan, stdio) = only(file.check()?, name)?;
-    let mut gives = grant::Giver::new(file, name, &stdio);
+    let mut giver = grant::Giver::new(file, name, &stdio);
     let trial = trial::Trial::open(plan, name, arguments, &std::io::stderr()).await?;
     let mut rounds = Vec::new();
     for number in 1..=arguments.rounds {
         let tried = trial.hold(number).await?;
         let proposal = propose(&tried.record, home().as_deref(), &kept(file));
-        let is_new = gives.give(file, &proposal)?;
+        let is_new = giver.give(file, &proposal)?;
         rounds.push(Round { tried, proposal });
         if !is_new || number == arguments.rounds {
             break;
@@ -129,7 +129,7 @@ fn kept(file: &ProjectFile) -> Vec<PathBuf> {
 /// Shows what the configuration would have to say.
 fn tell_change(file: &ProjectFile, name: &str, writes: bool) -> Result<(), Failure> {
     if !file.has_changed() {
-        return output::line("nothing is missing in the configuration");
+        return output::line("no change of the configuration is proposed");
     }
     file.show()?;
     let about_it = |path: &str| path.strip_prefix("servers.").is_some_and(|path| path == name || path.starts_with(&format!("{name}.")));

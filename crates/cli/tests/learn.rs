@@ -230,20 +230,31 @@ fn a_server_that_does_not_answer_is_told_of_with_what_it_lacked() {
 }
 
 #[test]
+fn it_can_be_worked_with_for_a_while() {
+    let somebody = Somebody::new(None, CONFIGURATION);
+    let said = somebody.run(&["learn", "tool", "--for", "200ms", "--listen", "127.0.0.1:0"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("work with it at http://127.0.0.1:"), "{}", said.stderr);
+    assert!(said.stdout.ends_with("no change of the configuration is proposed\n"), "{}", said.stdout);
+}
+
+#[test]
 fn what_cannot_be_tried_says_so() {
-    let somebody =
-        Somebody::new(None, "[servers.files]\nbuiltin = { filesystem = {} }\n[servers.off]\ncommand = [\"x\"]\ndisabled = true\n");
+    let somebody = Somebody::new(
+        None,
+        "[servers.files]\nbuiltin = { filesystem = {} }\n[servers.off]\ncommand = [\"x\"]\ndisabled = true\n[servers.ends]\ncommand = [\"/bin/true\"]\n",
+    );
     for (arguments, said) in [
         (&["learn", "files"][..], "is no program"),
         (&["learn", "nobody"], "no server `nobody`"),
         (&["learn", "off"], "is disabled"),
         (&["learn", "files", "--", "/bin/true"], "cannot be a new server's name"),
-        (&["learn", "files", "--call", "x", "[]"], "no JSON object"),
+        (&["learn", "ends", "--call", "x", "[]"], "no JSON object"),
         (&["learn", "bad name", "--", "/bin/true"], "cannot be a new server's name"),
     ] {
         let heard = somebody.run(arguments);
         assert_eq!(heard.code, 1, "{arguments:?} {}", heard.stderr);
-        assert!(heard.stderr.contains(said) || heard.stderr.contains("is no program"), "{arguments:?}: {}", heard.stderr);
+        assert!(heard.stderr.contains(said), "{arguments:?}: {}", heard.stderr);
     }
     assert_eq!(somebody.run(&["learn"]).code, 2);
     assert_eq!(somebody.run(&["learn", "files", "--rounds", "0"]).code, 2);

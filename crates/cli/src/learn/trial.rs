@@ -206,7 +206,7 @@ fn tell_listing(name: &str, listing: &Listing) {
         Freshness::Fresh | Freshness::Stale { .. } => {
             let (tools, prompts) = (listing.tools.len(), listing.prompts.len());
             let resources = listing.resources.len() + listing.templates.len();
-            output::note(format!("server `{name}` offers {tools} tools, {prompts} prompts, {resources} resources"));
+            output::note(format!("server `{name}` offers: tools {tools}, prompts {prompts}, resources {resources}"));
         }
         Freshness::Pending => output::note(format!("server `{name}` has not told in time what it offers")),
         Freshness::Gone { why, hint } => {

@@ -46,8 +46,7 @@ impl Allowed {
     }
 
     /// No destination at all: names are answered and connections taken, all of them with a refusal.
-    #[must_use]
-    pub fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self(Vec::new())
     }
 

@@ -77,7 +77,7 @@ fn not_to_be_had(record: &Record) -> Vec<Warning> {
         warnings.push(Warning::grave(path.display(), why));
     }
     for address in record.packets.keys() {
-        warnings.push(Warning::new(address, "a packet over UDP: only TCP leaves a sandbox"));
+        warnings.push(Warning::new(address, "over UDP: only TCP leaves a sandbox"));
     }
     for port in record.listens.keys() {
         warnings.push(Warning::new(format_args!("port {port}"), "programs in a sandbox cannot listen"));

@@ -76,14 +76,6 @@ pub enum Want {
     Entries,
 }
 
-impl Record {
-    /// Whether nothing was refused that something could be said of.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        self.refused.is_empty() && self.hosts.values().all(|(allowed, _)| *allowed)
-    }
-}
-
 /// Keeps the record.
 #[derive(Default)]
 pub(super) struct Recorder {

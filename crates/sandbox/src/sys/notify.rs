@@ -150,7 +150,8 @@ pub(crate) enum Reply {
 /// Takes the next question. ENOENT: who asked has gone meanwhile.
 pub(crate) fn receive(listener: BorrowedFd<'_>) -> Result<Question, Errno> {
     let mut question = MaybeUninit::<libc::seccomp_notif>::zeroed();
-    // SAFETY: the kernel writes one `seccomp_notif`, which must be all zeros before, to the live place that the pointer names.
+    // SAFETY: the kernel writes one `seccomp_notif`, which must be all zeros before, to the live place that the pointer names; a kernel
+    // whose structure has another size knows the request by another number.
     let received = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, question.as_mut_ptr()) };
     if received < 0 {
         return Err(last_errno());
