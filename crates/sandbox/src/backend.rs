@@ -41,6 +41,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
 pub struct Host {
     launcher: PathBuf,
     egress: egress::Surroundings,
+    machines: Option<PathBuf>,
 }
 
 impl Host {
@@ -53,13 +54,24 @@ impl Host {
 
     /// Another binary whose `main` calls [`crate::enter_if_asked`] first.
     pub fn with_launcher(launcher: impl Into<PathBuf>) -> Self {
-        Self { launcher: launcher.into(), egress: egress::Surroundings::default() }
+        Self { launcher: launcher.into(), egress: egress::Surroundings::default(), machines: None }
     }
 
     /// The same, with these surroundings of every connection out of a sandbox.
     #[must_use]
     pub fn with_egress(self, egress: egress::Surroundings) -> Self {
         Self { egress, ..self }
+    }
+
+    /// The same, with the files of microVMs in this folder instead of the user's cache.
+    #[must_use]
+    pub fn with_machines(self, folder: impl Into<PathBuf>) -> Self {
+        Self { machines: Some(folder.into()), ..self }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn machines(&self) -> Result<PathBuf, Error> {
+        self.machines.clone().map_or_else(crate::microvm::folder, Ok)
     }
 
     pub(crate) fn egress(&self) -> &egress::Surroundings {
