@@ -14,7 +14,7 @@ use super::prepare::hexadecimal;
 use super::qemu::{PROGRAM, Qemu};
 use super::room::Room;
 use super::vmm::{Accelerator, Shape};
-use super::{image::Image, run_in};
+use super::{clock, image::Image, run_in};
 use crate::backend::Host;
 use crate::backends::microvm::Acceleration;
 use crate::error::Error;
@@ -43,15 +43,19 @@ struct Verdict {
 
 /// The accelerator, and why it is not the processor itself.
 pub(super) async fn choose(host: &Host, wanted: Acceleration, guest: &Guest) -> Result<(Accelerator, String), Error> {
-    let emulated = |why: &str| Ok((Accelerator::Emulation, format!("emulated processor: {why}")));
-    if wanted == Acceleration::Emulation {
-        return emulated("the configuration says so");
-    }
-    match (problem(host, guest).await?, wanted) {
+    let problem = match wanted {
+        Acceleration::Emulation => Some("the configuration says so".to_owned()),
+        Acceleration::Auto | Acceleration::Kvm => problem(host, guest).await?,
+    };
+    match (problem, wanted) {
         (None, _) => Ok((Accelerator::Kvm, "kvm".to_owned())),
         (Some(problem), Acceleration::Kvm) => Err(Error::new(format!("kvm does not work here: {problem}"))
             .with_hint("write `accel = \"auto\"`: without kvm the processor is emulated, and programs run some ten times as slowly")),
-        (Some(problem), _) => emulated(&problem),
+        (Some(problem), _) => {
+            let khz = tokio::task::spawn_blocking(clock::khz).await;
+            let khz = khz.map_err(|_| Error::new("the clock could not be measured, which is a fault of ours"))?;
+            Ok((Accelerator::Emulation { khz }, format!("emulated processor: {problem}")))
+        }
     }
 }
 

@@ -44,19 +44,23 @@ const STDERR_BUFFER: usize = 64 * 1024;
 pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, program: &Program) -> Result<Instance<Running>, Error> {
     can_be_met(profile, &program.name)?;
     let machines = host.machines()?;
-    let guest = Guest::prepared(config, &machines)?;
+    let (wanted, place) = (config.clone(), machines.clone());
+    let guest = apart(move || Guest::prepared(&wanted, &place)).await?;
     let (accelerator, told) = accelerator::choose(host, config.accel, &guest).await?;
     let shape = Shape { guest, memory_mb: config.memory_mb, accelerator };
     let (wanted, memory_mb) = ((profile.clone(), program.clone()), shape.memory_mb);
-    let laid_out = tokio::task::spawn_blocking(move || Laid::out(&wanted.0, &wanted.1, &run_in(&machines), memory_mb));
-    let Laid { target, image, room } =
-        laid_out.await.map_err(|_| Error::new("laying out a microVM failed, which is a fault of ours"))??;
+    let Laid { target, image, room } = apart(move || Laid::out(&wanted.0, &wanted.1, &run_in(&machines), memory_mb)).await?;
     let monitor = crate::launch::launch(host, &monitor(&Qemu, &shape, &room, &program.name), Some(&around(&shape, &room, profile))).await;
     let monitor = monitor.map_err(without_monitor)?;
     match boot(&monitor, room, image).await {
         Ok(booted) => booted.start(&told, monitor, target, profile, program).await,
         Err(error) => Err(told_with_last_words(error, &monitor).await),
     }
+}
+
+/// Does what waits for disks on a thread of its own.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Error::new("a microVM could not be laid out, which is a fault of ours")))
 }
 
 /// What every machine starts from.

@@ -1,6 +1,5 @@
 //! QEMU's `microvm` machine: no PCI, no firmware to speak of, four virtio devices.
 
-use super::clock;
 use super::vmm::{Accelerator, CONTROL_SOCKET, DISK_SOCKET, MEMORY, STDIO_SOCKET, Shape, Vmm};
 
 /// The program's name.
@@ -13,8 +12,7 @@ pub(super) const COMMAND_LINE: &str = "reboot=t panic=-1 quiet loglevel=0 mitiga
 
 /// What a kernel on an emulated processor is told beside it: how fast the clock is that it sees, which is the host's own time stamp counter.
 /// It would have to find that out by a timer, and on a busy machine waits for it for ever.
-fn clock() -> String {
-    let khz = clock::khz();
+fn clock(khz: u64) -> String {
     format!("tsc=reliable tsc_early_khz={khz} lpj={}", khz * 1000 / TICKS)
 }
 
@@ -32,7 +30,9 @@ impl Vmm for Qemu {
         let Shape { guest, memory_mb, accelerator } = shape;
         let (accelerator, processor, line) = match accelerator {
             Accelerator::Kvm => ("kvm".to_owned(), "host", COMMAND_LINE.to_owned()),
-            Accelerator::Emulation => (format!("tcg,thread=single,tb-size={TRANSLATED_MB}"), "max", format!("{COMMAND_LINE} {}", clock())),
+            Accelerator::Emulation { khz } => {
+                (format!("tcg,thread=single,tb-size={TRANSLATED_MB}"), "max", format!("{COMMAND_LINE} {}", clock(*khz)))
+            }
         };
         let [kernel, initramfs] = [&guest.kernel, &guest.initramfs].map(|path| path.to_string_lossy().into_owned());
         let pairs: [(&str, String); 18] = [
