@@ -45,6 +45,7 @@ pub struct Host {
     launcher: PathBuf,
     egress: egress::Surroundings,
     trial: Option<Trial>,
+    machines: Option<PathBuf>,
 }
 
 impl Host {
@@ -57,7 +58,7 @@ impl Host {
 
     /// Another binary whose `main` calls [`crate::enter_if_asked`] first.
     pub fn with_launcher(launcher: impl Into<PathBuf>) -> Self {
-        Self { launcher: launcher.into(), egress: egress::Surroundings::default(), trial: None }
+        Self { launcher: launcher.into(), egress: egress::Surroundings::default(), trial: None, machines: None }
     }
 
     /// The same, with these surroundings of every connection out of a sandbox.
@@ -75,6 +76,17 @@ impl Host {
     /// The trial that a program is launched in, if it is.
     pub(crate) fn trial_of(&self, program: &str) -> Option<&Trial> {
         self.trial.as_ref().filter(|trial| trial.is_of(program))
+    }
+
+    /// The same, with the files of microVMs in this folder instead of the user's cache.
+    #[must_use]
+    pub fn with_machines(self, folder: impl Into<PathBuf>) -> Self {
+        Self { machines: Some(folder.into()), ..self }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn machines(&self) -> Result<PathBuf, Error> {
+        self.machines.clone().map_or_else(crate::microvm::folder, Ok)
     }
 
     pub(crate) fn egress(&self) -> &egress::Surroundings {

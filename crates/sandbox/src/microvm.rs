@@ -9,6 +9,7 @@
 //! either is a kill.
 
 mod accelerator;
+mod clock;
 mod control;
 mod disk;
 mod image;
@@ -50,9 +51,9 @@ pub fn prepared_in(folder: &Path) -> PathBuf {
     folder.join("guest")
 }
 
-/// A folder for each machine that is starting.
-fn machines_run() -> Result<PathBuf, Error> {
-    Ok(folder()?.join("run"))
+/// A folder for each machine that is starting, in that of all.
+fn run_in(folder: &Path) -> PathBuf {
+    folder.join("run")
 }
 
 fn embedded_init() -> Result<&'static [u8], Error> {

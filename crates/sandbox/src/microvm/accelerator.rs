@@ -14,7 +14,7 @@ use super::prepare::hexadecimal;
 use super::qemu::{PROGRAM, Qemu};
 use super::room::Room;
 use super::vmm::{Accelerator, Shape};
-use super::{image::Image, machines_run};
+use super::{clock, image::Image, run_in};
 use crate::backend::Host;
 use crate::backends::microvm::Acceleration;
 use crate::error::Error;
@@ -43,15 +43,19 @@ struct Verdict {
 
 /// The accelerator, and why it is not the processor itself.
 pub(super) async fn choose(host: &Host, wanted: Acceleration, guest: &Guest) -> Result<(Accelerator, String), Error> {
-    let emulated = |why: &str| Ok((Accelerator::Emulation, format!("emulated processor: {why}")));
-    if wanted == Acceleration::Emulation {
-        return emulated("the configuration says so");
-    }
-    match (problem(host, guest).await?, wanted) {
+    let problem = match wanted {
+        Acceleration::Emulation => Some("the configuration says so".to_owned()),
+        Acceleration::Auto | Acceleration::Kvm => problem(host, guest).await?,
+    };
+    match (problem, wanted) {
         (None, _) => Ok((Accelerator::Kvm, "kvm".to_owned())),
         (Some(problem), Acceleration::Kvm) => Err(Error::new(format!("kvm does not work here: {problem}"))
             .with_hint("write `accel = \"auto\"`: without kvm the processor is emulated, and programs run some ten times as slowly")),
-        (Some(problem), _) => emulated(&problem),
+        (Some(problem), _) => {
+            let khz = tokio::task::spawn_blocking(clock::khz).await;
+            let khz = khz.map_err(|_| Error::new("the clock could not be measured, which is a fault of ours"))?;
+            Ok((Accelerator::Emulation { khz }, format!("emulated processor: {problem}")))
+        }
     }
 }
 
@@ -60,7 +64,7 @@ async fn problem(host: &Host, guest: &Guest) -> Result<Option<String>, Error> {
     if !Path::new(DEVICE).exists() {
         return Ok(Some(format!("there is no {DEVICE}")));
     }
-    let (file, about) = (super::folder()?.join(VERDICT), about(guest));
+    let (file, about) = (host.machines()?.join(VERDICT), about(guest));
     let known = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Verdict>(&bytes).ok());
     if let Some(verdict) = known.filter(|verdict| verdict.about == about) {
         return Ok(verdict.problem);
@@ -86,7 +90,7 @@ fn about(guest: &Guest) -> String {
 /// Boots a machine to its first word, and ends it.
 async fn proof(host: &Host, guest: &Guest) -> Result<(), String> {
     let told = |error: Error| error.to_string();
-    let room = Room::new(&machines_run().map_err(told)?, PROOF_MEMORY_MB).map_err(told)?;
+    let room = Room::new(&run_in(&host.machines().map_err(told)?), PROOF_MEMORY_MB).map_err(told)?;
     let shape = Shape { guest: guest.clone(), memory_mb: PROOF_MEMORY_MB, accelerator: Accelerator::Kvm };
     let program = monitor(&Qemu, &shape, &room, "kvm");
     let instance = crate::launch::launch(host, &program, Some(&around(&shape, &room, &Profile::default()))).await.map_err(told)?;

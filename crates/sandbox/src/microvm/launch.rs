@@ -20,7 +20,7 @@ use super::process::Machine;
 use super::qemu::{PROGRAM, Qemu};
 use super::room::Room;
 use super::vmm::{Accelerator, Shape, Vmm};
-use super::{accelerator, disk, embedded_init, folder, machines_run, prepared_in, stdio};
+use super::{accelerator, disk, embedded_init, prepared_in, run_in, stdio};
 use crate::backend::Host;
 use crate::backends::microvm::Config;
 use crate::error::Error;
@@ -43,19 +43,24 @@ const STDERR_BUFFER: usize = 64 * 1024;
 /// Starts `program` in a machine of its own, with what `profile` shows.
 pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, program: &Program) -> Result<Instance<Running>, Error> {
     can_be_met(profile, &program.name)?;
-    let guest = Guest::prepared(config)?;
+    let machines = host.machines()?;
+    let (wanted, place) = (config.clone(), machines.clone());
+    let guest = apart(move || Guest::prepared(&wanted, &place)).await?;
     let (accelerator, told) = accelerator::choose(host, config.accel, &guest).await?;
     let shape = Shape { guest, memory_mb: config.memory_mb, accelerator };
     let (wanted, memory_mb) = ((profile.clone(), program.clone()), shape.memory_mb);
-    let laid_out = tokio::task::spawn_blocking(move || Laid::out(&wanted.0, &wanted.1, memory_mb));
-    let Laid { target, image, room } =
-        laid_out.await.map_err(|_| Error::new("laying out a microVM failed, which is a fault of ours"))??;
+    let Laid { target, image, room } = apart(move || Laid::out(&wanted.0, &wanted.1, &run_in(&machines), memory_mb)).await?;
     let monitor = crate::launch::launch(host, &monitor(&Qemu, &shape, &room, &program.name), Some(&around(&shape, &room, profile))).await;
     let monitor = monitor.map_err(without_monitor)?;
     match boot(&monitor, room, image).await {
         Ok(booted) => booted.start(&told, monitor, target, profile, program).await,
         Err(error) => Err(told_with_last_words(error, &monitor).await),
     }
+}
+
+/// Does what waits for disks on a thread of its own.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Error::new("a microVM could not be laid out, which is a fault of ours")))
 }
 
 /// What every machine starts from.
@@ -67,8 +72,8 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    fn prepared(config: &Config) -> Result<Self, Error> {
-        let folder = config.guest.clone().map_or_else(|| folder().map(|folder| prepared_in(&folder)), Ok)?;
+    fn prepared(config: &Config, machines: &Path) -> Result<Self, Error> {
+        let folder = config.guest.clone().unwrap_or_else(|| prepared_in(machines));
         let prepared = prepared(&folder)?;
         Ok(Self { initramfs: initramfs(&folder, &prepared)?, kernel: folder.join(KERNEL) })
     }
@@ -82,12 +87,12 @@ struct Laid {
 }
 
 impl Laid {
-    fn out(profile: &Profile, program: &Program, memory_mb: u32) -> Result<Self, Error> {
+    fn out(profile: &Profile, program: &Program, run: &Path, memory_mb: u32) -> Result<Self, Error> {
         let (mut view, target, absent) = visible::resolve(profile, program)?;
         // It writes nothing to the host, so that nothing has to be covered there.
         view.trees.retain(|tree| !absent.contains(&tree.path));
         let image = Image::of(&view)?;
-        let room = Room::new(&machines_run()?, memory_mb)?;
+        let room = Room::new(run, memory_mb)?;
         Ok(Self { target, image, room })
     }
 }

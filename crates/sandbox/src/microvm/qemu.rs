@@ -5,16 +5,19 @@ use super::vmm::{Accelerator, CONTROL_SOCKET, DISK_SOCKET, MEMORY, STDIO_SOCKET,
 /// The program's name.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
 
-/// Of the kernel. Emulated, a processor's clock cannot be calibrated on a busy machine, and the boot would wait for it for ever: so it is told
-/// (QEMU's runs at one GHz). Drivers are found through ACPI, which stays on. The machine belongs to one program, so there is nobody from whom
+/// Of the kernel. Drivers are found through ACPI, which stays on. The machine belongs to one program, so there is nobody from whom
 /// mitigations would protect it. It is stopped for as long as nobody calls: watchdogs must not take that for a fault.
-pub(super) const COMMAND_LINE: &str = "reboot=t panic=-1 tsc=reliable tsc_early_khz=1000000 lpj=1000000 quiet loglevel=0 mitigations=off \
-     random.trust_cpu=on cryptomgr.notests nokaslr audit=0 apparmor=0 ima=off 8250.nr_uarts=0 i8042.nokbd i8042.noaux nowatchdog \
-     rcupdate.rcu_cpu_stall_suppress=1";
+pub(super) const COMMAND_LINE: &str = "reboot=t panic=-1 quiet loglevel=0 mitigations=off random.trust_cpu=on cryptomgr.notests nokaslr \
+     audit=0 apparmor=0 ima=off 8250.nr_uarts=0 i8042.nokbd i8042.noaux nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
 
-/// The same where the processor's own clock is there.
-const COMMAND_LINE_KVM: &str = "reboot=t panic=-1 quiet loglevel=0 mitigations=off random.trust_cpu=on cryptomgr.notests nokaslr audit=0 \
-     apparmor=0 ima=off 8250.nr_uarts=0 i8042.nokbd i8042.noaux nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
+/// What a kernel on an emulated processor is told beside it: how fast the clock is that it sees, which is the host's own time stamp counter.
+/// It would have to find that out by a timer, and on a busy machine waits for it for ever.
+fn clock(khz: u64) -> String {
+    format!("tsc=reliable tsc_early_khz={khz} lpj={}", khz * 1000 / TICKS)
+}
+
+/// Of Debian's kernels, in a second. Where it is another number, only delays of microseconds come out longer or shorter.
+const TICKS: u64 = 250;
 
 /// MiB for translated code: with 32, Node's does not fit and is translated again and again. A small program fills a part of it.
 const TRANSLATED_MB: u32 = 64;
@@ -26,8 +29,10 @@ impl Vmm for Qemu {
     fn command(&self, shape: &Shape) -> (&'static str, Vec<String>) {
         let Shape { guest, memory_mb, accelerator } = shape;
         let (accelerator, processor, line) = match accelerator {
-            Accelerator::Kvm => ("kvm".to_owned(), "host", COMMAND_LINE_KVM),
-            Accelerator::Emulation => (format!("tcg,thread=single,tb-size={TRANSLATED_MB}"), "max", COMMAND_LINE),
+            Accelerator::Kvm => ("kvm".to_owned(), "host", COMMAND_LINE.to_owned()),
+            Accelerator::Emulation { khz } => {
+                (format!("tcg,thread=single,tb-size={TRANSLATED_MB}"), "max", format!("{COMMAND_LINE} {}", clock(*khz)))
+            }
         };
         let [kernel, initramfs] = [&guest.kernel, &guest.initramfs].map(|path| path.to_string_lossy().into_owned());
         let pairs: [(&str, String); 18] = [
@@ -41,7 +46,7 @@ impl Vmm for Qemu {
             ("-display", "none".to_owned()),
             ("-kernel", kernel),
             ("-initrd", initramfs),
-            ("-append", line.to_owned()),
+            ("-append", line),
             // Nobody steers it.
             ("-monitor", "none".to_owned()),
             ("-blockdev", format!("nbd,node-name=shown,server.type=unix,server.path={DISK_SOCKET},read-only=on")),

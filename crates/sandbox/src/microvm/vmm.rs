@@ -23,7 +23,10 @@ pub(super) enum Accelerator {
     /// The processor itself.
     Kvm,
     /// The monitor, which translates them.
-    Emulation,
+    Emulation {
+        /// How often the clock that its processor shows counts in a millisecond.
+        khz: u64,
+    },
 }
 
 /// One kind of monitor. To stand still and to end are signals to its process, whatever the kind.

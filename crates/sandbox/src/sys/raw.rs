@@ -153,6 +153,13 @@ pub(super) fn unblock_all() {
     }
 }
 
+/// The processor's time stamp counter.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn time_stamp() -> u64 {
+    // SAFETY: the instruction only reads a register, which every 64-bit x86 processor has.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
 /// `process_madvise(2)` with MADV_PAGEOUT: the kernel writes to swap, or drops, what it can of a range of another process's memory.
 pub(crate) fn page_out(process: BorrowedFd<'_>, range: &std::ops::Range<usize>) -> Result<(), Errno> {
     let range = libc::iovec { iov_base: std::ptr::without_provenance_mut(range.start), iov_len: range.len() };
