@@ -99,7 +99,7 @@ impl Calls {
             Some(Value::Object(arguments)) => arguments,
             Some(_) => return Err((INVALID_PARAMS, "the arguments must be an object".to_owned())),
         };
-        if self.stops.len() >= MOST_REQUESTS {
+        if self.running.len() >= MOST_REQUESTS {
             return Err((INVALID_REQUEST, format!("there are {MOST_REQUESTS} calls already")));
         }
         if self.stops.contains_key(&id.to_string()) {

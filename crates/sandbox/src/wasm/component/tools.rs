@@ -81,13 +81,16 @@ impl Tools {
     }
 
     /// Calls one in an instance of its own, which nothing of another call is in. Ends early when `stop` does.
-    pub(super) async fn call(&self, name: &str, arguments: Map<String, Value>, stop: oneshot::Receiver<()>) -> Outcome {
+    pub(super) async fn call(&self, name: &str, arguments: Map<String, Value>, mut stop: oneshot::Receiver<()>) -> Outcome {
         let Some(tool) = self.tools.get(name) else { return Outcome::Failed(format!("there is no tool {name}")) };
         let values = match value::arguments(arguments, &tool.function) {
             Ok(values) => values,
             Err(mismatch) => return Outcome::Failed(mismatch.to_string()),
         };
-        let Ok(_place) = self.places.acquire().await else { return Outcome::Stopped };
+        let _place = tokio::select! {
+            _ = &mut stop => return Outcome::Stopped,
+            place = self.places.acquire() => place,
+        };
         let (linked, room, index) = (self.linked.clone(), self.room.clone(), tool.index);
         let gives = tool.function.results().len();
         let run = move || async move { run(&linked, &room, &index, &values, gives).await };
