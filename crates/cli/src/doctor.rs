@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 
 use owo_colors::OwoColorize;
-use sallyport_gateway::config;
 use sallyport_gateway::plan::{Plan, Source};
+use sallyport_gateway::{config, packages};
 use sallyport_sandbox::{Host, Network, Selection};
 use serde::Serialize;
 
@@ -39,6 +39,7 @@ pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Fa
     findings.extend(PROGRAMS.iter().map(program));
     if let Ok(plan) = &plan {
         findings.extend(servers(plan));
+        findings.extend(packages::unlocked(plan).into_iter().map(not_locked));
         findings.push(port(plan));
     }
     if arguments.json {
@@ -105,6 +106,14 @@ fn servers(plan: &Plan) -> impl Iterator<Item = Finding> {
             finding("servers", name, true, detail.into())
         }
     })
+}
+
+fn not_locked(server: &str) -> Finding {
+    Finding {
+        cost: Some("its first start takes whatever the registry has then".into()),
+        cure: Some(format!("`sallyport update {server}` shows and locks it")),
+        ..finding("packages", server, false, "not locked".into())
+    }
 }
 
 fn port(plan: &Plan) -> Finding {

@@ -20,8 +20,10 @@ pub struct Profile {
     /// they nor the folders above them can be renamed, removed or covered. Who replaces such a *file* from outside takes that
     /// from it, since the new file is another: then start the program anew.
     pub read: Vec<PathBuf>,
-    /// Files and folders to write; nothing in them can be executed. A missing one is an error.
+    /// Files and folders to write; unless `exec_in_write`, nothing in them can be executed. A missing one is an error.
     pub write: Vec<PathBuf>,
+    /// What it writes may be executed too: for what builds programs. Default: no.
+    pub exec_in_write: bool,
     /// What of the network is there.
     pub network: Network,
     /// How much it may use.

@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use support::{Caller, Folder, callers, eventually, launcher, text};
@@ -32,9 +32,18 @@ fn succeeds(folder: &Folder, caller: Caller, command: &[&str]) -> (String, Strin
     (stdout, stderr)
 }
 
-/// The one folder of the cache in which something is installed.
-fn place(folder: &Folder, registry: &str) -> PathBuf {
-    let mut entries = fs::read_dir(folder.path("packages").join(registry)).unwrap();
+/// The one folder of the store in which something is installed.
+fn place(folder: &Folder, source: &str) -> PathBuf {
+    only(&folder.path("packages/store").join(source))
+}
+
+/// The one folder in which requirements are looked up.
+fn desk(folder: &Folder, source: &str) -> PathBuf {
+    only(&folder.path("packages").join(source))
+}
+
+fn only(folder: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(folder).unwrap();
     let place = entries.next().unwrap().unwrap().path();
     assert!(entries.next().is_none(), "one set of requirements has one folder");
     place
@@ -48,7 +57,7 @@ fn npm_package(folder: &Folder) -> String {
     let program = "#!/usr/bin/env node\n\
         const fs = require('node:fs'), refused = (work) => { try { work(); return false } catch { return true } };\n\
         const sealed = refused(() => fs.writeFileSync(__dirname + '/written', ''));\n\
-        const home = fs.existsSync(__dirname + '/../../../../../../../home');\n\
+        const home = fs.existsSync(__dirname + '/../../../../../../../../home');\n\
         console.log(JSON.stringify({ sealed, home, ran: fs.existsSync(__dirname + '/ran'), args: process.argv.slice(2) }));\n";
     fs::write(source.join("package.json"), manifest).unwrap();
     fs::write(source.join("server.js"), program).unwrap();
@@ -90,7 +99,7 @@ fn an_npm_package_is_installed_once_and_its_scripts_are_never_run() {
         let place = place(&folder, "npm");
         let record = fs::read_to_string(place.join("installed.json")).unwrap();
         assert!(record.contains(r#""unbuilt":["@made-here/server"]"#), "{record}");
-        assert!(!place.join("tmp").exists());
+        assert!(!desk(&folder, "npm").join("tmp").exists());
         let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(place.join("tree/node_modules")).unwrap());
         assert_eq!(owner, folder.owner());
 
@@ -132,16 +141,21 @@ fn what_a_killed_installation_left_is_wiped() {
     let mut gateway = gateway(&folder, Caller::Itself, &[], &command).spawn().unwrap();
     let begun = || {
         fs::read_dir(folder.path("packages/npm"))
-            .is_ok_and(|mut places| places.any(|place| place.unwrap().path().join("tree/package.json").exists()))
+            .is_ok_and(|mut places| places.any(|place| place.unwrap().path().join("tmp/project/package.json").exists()))
     };
     eventually("npm is started", begun);
     gateway.kill().unwrap();
     gateway.wait().unwrap();
-    let place = place(&folder, "npm");
-    eventually("npm has ended with its gateway", || !support::lives(place.to_str().unwrap()));
-    assert!(!place.join("installed.json").exists());
-    fs::write(place.join("tree/left"), "").unwrap();
+    let desk = desk(&folder, "npm");
+    eventually("npm has ended with its gateway", || !support::lives(desk.to_str().unwrap()));
+    fs::write(desk.join("tmp/left"), "").unwrap();
 
+    succeeds(&folder, Caller::Itself, &command);
+    let place = place(&folder, "npm");
+    assert!(place.join("installed.json").exists() && !desk.join("tmp").exists());
+    // The same while it was being put into the store.
+    fs::remove_file(place.join("installed.json")).unwrap();
+    fs::write(place.join("tree/left"), "").unwrap();
     succeeds(&folder, Caller::Itself, &command);
     assert!(place.join("installed.json").exists() && !place.join("tree/left").exists());
 }
@@ -172,9 +186,8 @@ fn a_missing_package_and_a_dead_registry_are_told_apart() {
     };
     let said = fail(&["npx", "-y", "made-here-and-nowhere"]);
     assert!(said.contains("error: package made-here-and-nowhere cannot be installed: npm exited with code 1"), "{said}");
-    assert!(said.contains("ECONNREFUSED") && said.contains("hint: the registry cannot be reached"), "{said}");
-    let place = place(&folder, "npm");
-    assert!(!place.join("tree").exists() && !place.join("installed.json").exists());
+    assert!(said.contains("ECONNRESET") && said.contains("hint: the registry cannot be reached"), "{said}");
+    assert!(!folder.path("packages/store").exists() && !desk(&folder, "npm").join("tmp").exists());
     let said = fail(&["npx", "-y", "/var/tmp/nowhere.tgz"]);
     assert!(said.contains("ENOENT"), "{said}");
 }

@@ -3,6 +3,7 @@
 mod child;
 pub(crate) mod own_rules;
 mod remote;
+pub(crate) mod trial;
 mod values;
 
 use std::sync::Arc;
@@ -43,6 +44,11 @@ fn options(plan: &ServerPlan, surroundings: &Surroundings) -> Options {
     }
     options.capabilities.set("extensions", extensions::OWN);
     options
+}
+
+/// Why a sandbox is not there.
+fn refused(error: &sallyport_sandbox::Error) -> Outage {
+    Outage { hint: error.hint().map(Into::into), ..Outage::new(error.to_string()) }
 }
 
 /// A server inside the gateway.

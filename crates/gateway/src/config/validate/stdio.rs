@@ -8,6 +8,7 @@ use sallyport_sandbox::{Network, install};
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
 use crate::config::validate::{Context, server, standby};
+use crate::packages;
 use crate::plan::{StdioPlan, Template};
 
 /// Programs that only pass the work on to a daemon outside any boundary of ours.
@@ -32,13 +33,15 @@ pub(super) fn check(
     let network = network(&join(path, "network"), &config.network, report);
     warn_of_openings(path, config, &write, context, report);
     let program = program?;
-    check_installation(&command_path, &program, &arguments, report);
+    check_installation(&command_path, &program, &arguments, config.scripts, report);
     Some(StdioPlan {
         folder: match folder {
             Some(named) => Some(named?),
             None => Some(context.origin.folder.clone()).filter(|folder| config.sandbox.is_none() || is_below(folder, &read, &write)),
         },
         configuration: context.origin.file.clone(),
+        scripts: config.scripts,
+        lock: context.origin.file.as_deref().and_then(packages::lock_beside),
         read,
         network,
         write,
@@ -57,6 +60,9 @@ fn program(path: &str, command: &[String], context: &Context<'_>) -> Result<Stri
     if written.is_empty() || written.contains(['\0', '$']) {
         let message = if written.is_empty() { "the program is missing" } else { "the program must be a plain name or path" };
         return Err(Diagnostic::new(path, message).hint("write `command = [\"PROGRAM\", \"ARGUMENT\", …]`"));
+    }
+    if install::names_a_package(written) {
+        return Ok(written.to_owned());
     }
     let name = written.rsplit('/').next().unwrap_or(written);
     if CONTAINER_CLIENTS.contains(&name) {
@@ -142,9 +148,9 @@ fn is_below(folder: &Path, read: &[PathBuf], write: &[PathBuf]) -> bool {
 
 /// A command that installs a package (`npx`, `uvx`, …) must be one that can be carried out. With a secret among its arguments it is
 /// looked at only when it is started.
-fn check_installation(path: &str, program: &str, arguments: &[Template], report: &mut Report) {
+fn check_installation(path: &str, program: &str, arguments: &[Template], scripts: bool, report: &mut Report) {
     let arguments: Option<Vec<String>> = arguments.iter().map(|argument| argument.as_text().map(str::to_owned)).collect();
-    if let Some(Err(refused)) = arguments.map(|arguments| install::recognise(program, &arguments)) {
+    if let Some(Err(refused)) = arguments.map(|arguments| packages::package(program, &arguments, scripts)) {
         let diagnostic = Diagnostic::new(path, refused.to_string());
         report.error(match refused.hint() {
             Some(hint) => diagnostic.hint(hint),

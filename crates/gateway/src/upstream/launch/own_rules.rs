@@ -26,6 +26,18 @@ pub(crate) fn to_keep(plan: &StdioPlan) -> Result<Option<PathBuf>, Outage> {
     }
 }
 
+/// The lock file, if the program could write it: it says what *other* servers run. One that is not there is made, so that it can be kept.
+pub(crate) fn lock_to_keep(plan: &StdioPlan) -> Option<PathBuf> {
+    let lock = plan.lock.as_ref().filter(|_| !plan.sandbox.is_none())?;
+    let folder = lock.parent()?.canonicalize().ok()?;
+    let written = plan.write.iter().filter_map(|root| root.canonicalize().ok()).any(|root| folder.starts_with(root));
+    if written && !lock.exists() {
+        // Where it cannot be made, the program cannot make it either.
+        let _made = std::fs::File::create_new(lock);
+    }
+    lock.canonicalize().ok().filter(|_| written)
+}
+
 /// What tells a file from another one in its place.
 pub(crate) type Identity = (u64, u64);
 
@@ -54,6 +66,8 @@ mod tests {
         StdioPlan {
             program: "server".into(),
             arguments: Vec::new(),
+            scripts: false,
+            lock: None,
             environment: <_>::default(),
             folder: None,
             configuration: Some(configuration),
