@@ -302,6 +302,7 @@ pub(crate) struct RollbackArguments {
     pub(crate) name: String,
 
     /// The version; without one, the last that was locked before
+    #[arg(id = "to", value_name = "VERSION")]
     pub(crate) version: Option<String>,
 }
 

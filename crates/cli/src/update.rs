@@ -133,7 +133,13 @@ fn tell(updated: &Updated) -> Result<(), Failure> {
     if signed.signed + signed.unknown_key > 0 {
         output::line(format!("  signed by the registry: {} packages, by keys unknown here: {}", signed.signed, signed.unknown_key))?;
     }
-    signed.announced.iter().try_for_each(|kind| output::line(format!("  announced, not verified: {}", shown(kind))))?;
+    for (what, kinds) in [
+        ("attested and signed by npm", &signed.verified),
+        ("attested for these files, signature not verified", &signed.matching),
+        ("attestation announced, not looked at", &signed.announced),
+    ] {
+        kinds.iter().try_for_each(|kind| output::line(format!("  {what}: {}", shown(kind))))?;
+    }
     if let Some(change) = &updated.change {
         for moved in change.packages.iter().take(MOST_SHOWN) {
             let [from, to] = [&moved.from, &moved.to].map(|version| if version.is_empty() { "–" } else { version });

@@ -46,9 +46,10 @@ pub fn locked(server: &ServerPlan) -> Option<Locked> {
     entry.locked.is_of(&package).then_some(entry.locked)
 }
 
-/// The servers whose package is not locked, or locked for something else than the configuration asks for now.
+/// The servers whose package could be locked by a file and is not, or locked for something else than the configuration asks for now.
 #[must_use]
 pub fn unlocked(plan: &crate::plan::Plan) -> Vec<&str> {
-    let is_package = |server: &ServerPlan| matches!(&server.source, Source::Stdio(stdio) if package_of(stdio).is_some());
+    let is_package =
+        |server: &ServerPlan| matches!(&server.source, Source::Stdio(stdio) if stdio.lock.is_some() && package_of(stdio).is_some());
     plan.servers.values().filter(|server| is_package(server) && locked(server).is_none()).map(|server| server.name.as_str()).collect()
 }

@@ -192,6 +192,115 @@ fn a_missing_package_and_a_dead_registry_are_told_apart() {
     assert!(said.contains("ENOENT"), "{said}");
 }
 
+/// A registry of cargo in a folder, as settings name it, with one program that its build script makes.
+fn local_crates(folder: &Folder) {
+    let source = folder.folder("crate/made-here-1.0.0/src");
+    let source = source.parent().unwrap();
+    fs::write(source.join("Cargo.toml"), "[package]\nname = \"made-here\"\nversion = \"1.0.0\"\nedition = \"2021\"\n").unwrap();
+    fs::write(source.join("build.rs"), "fn main() { println!(\"cargo:rustc-env=BUILT=by its script\"); }\n").unwrap();
+    fs::write(source.join("src/main.rs"), "fn main() { println!(\"built {}\", env!(\"BUILT\")); }\n").unwrap();
+    let registry = folder.folder("registry");
+    let archive = registry.join("made-here-1.0.0.crate");
+    assert!(
+        Command::new("tar")
+            .arg("-czf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(folder.path("crate"))
+            .arg("made-here-1.0.0")
+            .status()
+            .unwrap()
+            .success()
+    );
+    let digest = Command::new("sha256sum").arg(&archive).output().unwrap();
+    let digest = text(&digest.stdout).split(' ').next().unwrap().to_owned();
+    let entry = format!(r#"{{"name":"made-here","vers":"1.0.0","deps":[],"cksum":"{digest}","features":{{}},"yanked":false}}"#);
+    fs::write(folder.folder("registry/index/ma/de").join("made-here"), entry + "\n").unwrap();
+    let settings = format!("[source.crates-io]\nreplace-with = \"here\"\n[source.here]\nlocal-registry = \"{}\"\n", registry.display());
+    fs::write(folder.folder("home/.cargo").join("config.toml"), settings).unwrap();
+}
+
+#[test]
+fn a_crate_is_built_where_that_is_allowed_and_exactly_so_again() {
+    let folder = Folder::of(Caller::Itself);
+    local_crates(&folder);
+    let lock = folder.path("locked.json");
+    let build = |allowed: &str| {
+        let options = ["--scripts", allowed, "--locked", lock.to_str().unwrap()];
+        let mut run = gateway(&folder, Caller::Itself, &options, &["cargo:made-here@1"]);
+        let home = std::env::var("HOME").unwrap();
+        run.env_remove("CARGO_HOME").env("RUSTUP_HOME", std::env::var("RUSTUP_HOME").unwrap_or(format!("{home}/.rustup")));
+        let output = run.output().unwrap();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    assert!(build("false").1.contains("has to be built"));
+    let (stdout, stderr) = build("true");
+    assert_eq!(stdout, "built by its script\n", "{stderr}");
+    assert_eq!(build("true").0, stdout);
+
+    fs::remove_dir_all(folder.path("packages")).unwrap();
+    let locked = fs::read_to_string(&lock).unwrap();
+    let digest = locked.split("sha256:").nth(1).unwrap().get(..8).unwrap();
+    fs::write(&lock, locked.replace(digest, "00000000")).unwrap();
+    let (_, stderr) = build("true");
+    assert!(stderr.contains("serves other files of made-here 1.0.0 than those that were locked"), "{stderr}");
+}
+
+#[test]
+fn a_source_distribution_is_built_only_where_that_is_allowed() {
+    let folder = Folder::of(Caller::Itself);
+    let source = folder.folder("source/made_here-1.0");
+    let backend = r#"
+import zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name, info = "made_here-1.0-py3-none-any.whl", "made_here-1.0.dist-info/"
+    with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
+        wheel.writestr("made_here.py", "def main(): print('built')\n")
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(info + "entry_points.txt", "[console_scripts]\nmade-here = made_here:main\n")
+        wheel.writestr(info + "RECORD", "")
+    return name
+"#;
+    fs::write(source.join("backend.py"), backend).unwrap();
+    fs::write(source.join("pyproject.toml"), "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n")
+        .unwrap();
+    fs::write(source.join("PKG-INFO"), "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0\n").unwrap();
+    let archive = folder.folder("files").join("made_here-1.0.tar.gz");
+    assert!(
+        Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(folder.path("source")).arg("made_here-1.0").status().unwrap().success()
+    );
+    let run = |allowed: &str| {
+        let mut run = gateway(&folder, Caller::Itself, &["--scripts", allowed], &["pypi:made-here"]);
+        let output = run.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", folder.path("files")).output().unwrap();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (_, stderr) = run("false");
+    assert!(stderr.contains("No matching distribution found") && stderr.contains("`scripts = true`"), "{stderr}");
+    let (stdout, stderr) = run("true");
+    assert_eq!(stdout, "built\n", "{stderr}");
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_made() {
+    if !support::is_root() {
+        return; // only root mounts a disk that is small enough
+    }
+    let folder = Folder::of(Caller::Itself);
+    let package = npm_package(&folder);
+    let packages = folder.folder("packages");
+    // A disk that no package manager's cache fits on, gone with the shell's namespace.
+    let script = "mount -t tmpfs -o size=40k,nr_inodes=40 tmpfs \"$1\" && shift && \"$@\"; find \"$PACKAGES\" -type f ! -name lock";
+    let run = gateway(&folder, Caller::Itself, &[], &["npx", "-y", &package]);
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-c", script, "sh"]).arg(&packages).arg(run.get_program()).args(run.get_args());
+    shell.env("HOME", folder.path("home")).env("PACKAGES", &packages).current_dir("/");
+    let output = shell.output().unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(stderr.contains("cannot be installed") && stderr.contains("no space left on device"), "{stderr}");
+    assert_eq!(stdout, "", "{stderr}");
+}
+
 /// Installs a public server, starts it without the network, and shakes hands with it.
 fn serves(command: &[&str], name: &str) {
     let folder = Folder::of(Caller::Itself);

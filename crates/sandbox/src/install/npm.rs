@@ -100,11 +100,34 @@ async fn provenance(job: &Job<'_>, plan: &Plan) -> Result<Provenance, Error> {
     let told = off_the_runtime(move || Ok(cache::distributions(&cache))).await.map_err(failed)?;
     let mut found = Provenance::default();
     for artefact in plan.artefacts()? {
-        if let Some(dist) = told.get(&(artefact.name.clone(), artefact.version.clone())) {
-            provenance::count(&mut found, &artefact, dist)?;
+        let Some(dist) = told.get(&(artefact.name.clone(), artefact.version.clone())) else { continue };
+        provenance::count(&mut found, &artefact, dist)?;
+        // Of the package itself; asking for those of a hundred others would take longer than all the rest.
+        let itself = plan.roots().any(|root| root == artefact.name);
+        if let Some(address) = provenance::address(dist).filter(|_| itself)
+            && let Some(attestations) = fetched(job, address).await
+        {
+            provenance::check(&mut found, &artefact, &attestations)?;
         }
     }
     Ok(found)
+}
+
+/// Fetches a file of the registry, which npm itself has no command for. `None` if that fails: it is then only known to be announced.
+async fn fetched(job: &Job<'_>, address: &str) -> Option<String> {
+    const FETCH: &str = "fetch(process.argv[1]).then(async (answer) => {
+        if (!answer.ok) process.exit(1);
+        require('node:fs').writeFileSync(process.argv[2], Buffer.from(await answer.arrayBuffer()));
+    }, () => process.exit(1));";
+    let file = job.tmp.join("attestations.json");
+    let step = Step::new("node", &job.tmp, ["-e", FETCH, address, &file.display().to_string()]).online();
+    match job.run(step).await {
+        Ok(()) => read_text(&file).ok(),
+        Err(error) => {
+            tracing::debug!(package = %job.package, "its attestations cannot be fetched: {error}");
+            None
+        }
+    }
 }
 
 /// What npm notes of what it has put into a tree.

@@ -2,8 +2,9 @@
 //!
 //! npm's registry signs `NAME@VERSION:INTEGRITY` with ECDSA over P-256. The keys are built in: keys that came from the same registry
 //! as the signatures would prove nothing against it. Of other registries, and of keys that are newer than this program, only that there
-//! is a signature is known. Of attestations (provenance of SLSA, npm's own record of publishing) only that the registry announces them
-//! is noted: their certificates are not verified here.
+//! is a signature is known. Of attestations see [`attestation`].
+
+mod attestation;
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::locked::Artefact;
+pub(super) use attestation::{address, check};
 
 /// npm's keys, by name. The first one signed until January 2025; what it signed then still counts.
 const NPM_KEYS: &[(&str, &str)] = &[
@@ -44,9 +46,15 @@ pub struct Provenance {
     /// Packages with a signature by a key that is not known here.
     #[serde(default)]
     pub unknown_key: u32,
-    /// `NAME@VERSION KIND` of attestations that the registry announces. Not verified.
+    /// `NAME@VERSION KIND` of attestations that the registry announces and that were not looked at.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub announced: BTreeSet<String>,
+    /// Kinds of attestations that are of the package itself with this digest; whose signature was not verified.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub matching: BTreeSet<String>,
+    /// Kinds of attestations that are, and whose signature by npm was verified.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub verified: BTreeSet<String>,
 }
 
 impl Provenance {
@@ -78,7 +86,7 @@ pub(super) fn count(found: &mut Provenance, artefact: &Artefact, dist: &Value) -
         dist.get("signatures").and_then(|signatures| serde_json::from_value(signatures.clone()).ok()).unwrap_or_default();
     let known: Vec<_> = signatures.iter().filter_map(|signature| Some((signature, key(&signature.keyid)?))).collect();
     if let Some((signature, _)) =
-        known.iter().find(|(signature, key)| !signs(key, &signature.sig, &format!("{name}@{version}:{integrity}")))
+        known.iter().find(|(signature, key)| !signs(key, &signature.sig, format!("{name}@{version}:{integrity}").as_bytes()))
     {
         return Err(Error::new(format!("the registry's signature of {name}@{version} is not valid (key {})", signature.keyid))
             .with_hint("somebody may have changed the package on its way: look at the registry and the proxy in your settings"));
@@ -102,9 +110,9 @@ fn key(id: &str) -> Option<Vec<u8>> {
     STANDARD.decode(key).ok()?.get(DER_HEAD..).map(<[u8]>::to_vec)
 }
 
-fn signs(key: &[u8], signature: &str, text: &str) -> bool {
+fn signs(key: &[u8], signature: &str, text: &[u8]) -> bool {
     let Ok(signature) = STANDARD.decode(signature) else { return false };
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(text.as_bytes(), &signature).is_ok()
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(text, &signature).is_ok()
 }
 
 #[cfg(test)]
@@ -117,7 +125,7 @@ mod tests {
     /// As registry.npmjs.org served it.
     const INTEGRITY: &str = "sha512-QqZ7VJ/8xPkS9s2IWB7Shj3qTJdcRyeXKbPQnsZjsPEwvutGv0EGeVchPcauoiDFJlGbZMFq5GDCurAGNSghJQ==";
     const KEY: &str = "SHA256:jl3bwswu80PjjokCgh0o2w5c2U4LhQAE57gj9cz1kzA";
-    const SIGNATURE: &str = "MEUCIQCX/49atNeSDYZP8betYWEqB0G8zZnIyB7ibC7nRNyMiQIgHosOKHhVTVNBI/6iUNSpDokOc44zsZ7TfybMKj8YdfY=";
+    const SIGNATURE: &str = "MEUCIDrLNspFeU5NZ6d55ycVBZIMXnPJi/XnI1Y2dlJvK8P1AiEAnXjn1IOMUd+U7YfPH+FNjwfLq+jCwfH8uaxocq+mpPk=";
 
     fn counted(version: &str, keyid: &str, sig: &str) -> Result<Provenance, Error> {
         let artefact = Artefact { name: "kms-demo".into(), version: version.into(), digests: BTreeSet::from([INTEGRITY.into()]) };

@@ -109,6 +109,7 @@ impl Settings {
             settings.file(&file, variables);
         }
         if source == Source::Cargo {
+            settings.cargo = files(source, home, variables);
             settings.toolchain(home, variables);
         }
         if source == Source::PyPi {
@@ -142,9 +143,10 @@ impl Settings {
         }
     }
 
-    /// Where rustup keeps the toolchains that its `cargo` stands for.
+    /// What lies beside `cargo`, which runs `rustc`, and where rustup keeps the toolchains that both stand for.
     fn toolchain(&mut self, home: Option<&Path>, variables: &BTreeMap<String, String>) {
-        self.cargo = self.read.iter().filter(|file| file.extension().is_some_and(|end| end == "toml")).cloned().collect();
+        let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
+        self.read.extend(std::env::split_paths(path).find(|folder| folder.is_absolute() && folder.join("cargo").is_file()));
         let named = variables.get("RUSTUP_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".rustup")));
         if let Some(folder) = named.filter(|folder| folder.is_absolute() && folder.is_dir()) {
             self.env.insert("RUSTUP_HOME".to_owned(), EnvText::from(folder.to_string_lossy().into_owned()));
@@ -203,7 +205,7 @@ fn files(source: Source, home: Option<&Path>, variables: &BTreeMap<String, Strin
         }
         Source::Cargo => {
             let own = named("CARGO_HOME").or_else(|| below(home, ".cargo"));
-            ["config.toml", "config", "credentials.toml"].iter().map(|name| below(own.as_deref(), *name)).collect()
+            ["config.toml", "config", "credentials.toml"].iter().map(|name| below(own.as_deref(), name)).collect()
         }
         Source::PyPi => vec![
             below(config.as_deref(), "pip/pip.conf"),

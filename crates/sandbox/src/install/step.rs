@@ -102,14 +102,10 @@ impl Job<'_> {
             file_mb: 2048,    // the largest wheels hold more than a gigabyte
             ..Limits::default()
         };
-        Profile {
-            read: self.settings.read.clone(),
-            write: vec![step.folder.clone(), self.tmp.clone()],
-            exec_in_write: step.builds,
-            network: if step.online { self.network.clone() } else { Network::None },
-            limits,
-            ..Profile::default()
-        }
+        let network = if step.online { self.network.clone() } else { Network::None };
+        let (read, write) = (self.settings.read.clone(), vec![step.folder.clone(), self.tmp.clone()]);
+        let profile = Profile { read, write, network, limits, ..Profile::default() };
+        Profile { exec_in_write: step.builds, ..profile }
     }
 }
 
