@@ -146,6 +146,9 @@ fn a_tree_or_a_lock_that_was_changed_is_refused() {
     fs::write(made.lock_file(), lock.replace(digest, "00000000")).unwrap();
     let told = made.run(&["tools"]).stderr;
     assert!(told.contains("is not what the lock says"), "{told}");
+    made.succeeds(&["update", "--yes"]);
+    assert_eq!(made.greeting(), "greets");
+    assert!(made.lock().contains(digest), "it is locked to what is there again");
 
     fs::write(made.lock_file(), &lock).unwrap();
     let program = made.stored("1.0.0").join("tree/node_modules/made-here/server.js");

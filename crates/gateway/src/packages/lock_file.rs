@@ -202,7 +202,7 @@ mod tests {
 
     fn locked(version: &str) -> Locked {
         serde_json::from_value(serde_json::json!({
-            "source": "npm", "requirements": ["a"], "version": version, "artefacts": [format!("a {version} sha512-x")],
+            "source": "npm", "requirements": ["a"], "version": version, "artefacts": [format!("a {version} sha512-x"), "b 1 sha512-y".to_owned()],
             "trees": {"linux-x86_64": "sha256:x"}, "plan": "{\n \"a\": '''\n}",
         }))
         .unwrap()
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(versions(read.entry("s").unwrap()), ["1", "3", "2"]);
         assert_eq!(read.entry("s").unwrap().locked, locked("1"), "what is written is read as the same");
         assert_eq!(fs::read_dir(&drafts).unwrap().count(), 0);
-        assert!(fs::read_to_string(&path).unwrap().contains("\n    \"a 1 sha512-x\",\n"), "one line a package");
+        assert!(fs::read_to_string(&path).unwrap().contains("\n    \"b 1 sha512-y\",\n"), "one line a package");
     }
 
     const LOCK: &str = "sallyport.lock";

@@ -122,7 +122,7 @@ impl Packages {
         let (plan, stdio, package) = self.find(server)?;
         let old = self.locked(plan, stdio, &package)?;
         let new = trial::install(stdio, &self.surroundings, &package, None, progress).await?;
-        let changes = old.as_ref().is_none_or(|old| old.key() != new.key());
+        let changes = old.as_ref().is_none_or(|old| differ(old, &new));
         let mut updated = Updated {
             server: server.to_owned(),
             from: old.as_ref().map(|old| old.version.clone()),
@@ -151,9 +151,16 @@ impl Packages {
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(), UpdateError> {
         let package = &updated.package;
-        let old = &trial::install(stdio, &self.surroundings, package, Some(old), progress).await?;
+        let old = match trial::install(stdio, &self.surroundings, package, Some(old), progress).await {
+            Ok(old) => old,
+            // What is locked may be what cannot be had any more: that must not keep anybody from leaving it.
+            Err(outage) => {
+                updated.tools_unknown = Some(format!("version {} is not here: {}", old.version, outage.why));
+                return Ok(());
+            }
+        };
         let new = &updated.locked;
-        updated.change = Some(install::compare(&self.packages_folder(), old, new).await?);
+        updated.change = Some(install::compare(&self.packages_folder(), &old, new).await?);
         if !start {
             updated.tools_unknown = Some("the two versions were not started".to_owned());
             return Ok(());
@@ -164,7 +171,7 @@ impl Packages {
             UpdateError::new(format!("version {} of server `{}` does not start: {}", new.version, plan.name, outage.why))
                 .with_hint("it stays at the version that is locked; `--no-start` compares without starting")
         })?;
-        match listed(old).await {
+        match listed(&old).await {
             Ok(before) => updated.tools = Some(ToolChanges::between(&before, &after)),
             Err(outage) => updated.tools_unknown = Some(format!("version {} does not start: {}", old.version, outage.why)),
         }
@@ -270,4 +277,10 @@ impl Packages {
     fn packages_folder(&self) -> PathBuf {
         self.surroundings.folders.packages_folder()
     }
+}
+
+/// Whether two locks are not of the same files.
+fn differ(old: &Locked, new: &Locked) -> bool {
+    let other_tree = |(platform, tree): (&String, &String)| new.trees.get(platform).is_some_and(|new| new != tree);
+    old.key() != new.key() || old.trees.iter().any(other_tree)
 }

@@ -115,7 +115,8 @@ async fn provenance(job: &Job<'_>, plan: &Plan) -> Result<Provenance, Error> {
 
 /// Fetches a file of the registry, which npm itself has no command for. `None` if that fails: it is then only known to be announced.
 async fn fetched(job: &Job<'_>, address: &str) -> Option<String> {
-    const FETCH: &str = "fetch(process.argv[1]).then(async (answer) => {
+    // Twenty seconds: what is only additional must not hold up an installation.
+    const FETCH: &str = "fetch(process.argv[1], { signal: AbortSignal.timeout(20000) }).then(async (answer) => {
         if (!answer.ok) process.exit(1);
         require('node:fs').writeFileSync(process.argv[2], Buffer.from(await answer.arrayBuffer()));
     }, () => process.exit(1));";

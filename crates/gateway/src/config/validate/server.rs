@@ -77,7 +77,7 @@ fn source(path: &str, config: &ServerConfig, context: &Context<'_>, report: &mut
 }
 
 /// The keys that say something about a program, and whether they are given.
-fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 9] {
+fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 10] {
     [
         ("env", !config.env.is_empty()),
         ("cwd", config.cwd.is_some()),
@@ -88,6 +88,7 @@ fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 9] {
         ("limits", config.limits != <_>::default()),
         ("shared", config.shared),
         ("standby", config.standby.is_some()),
+        ("scripts", config.scripts),
     ]
 }
 

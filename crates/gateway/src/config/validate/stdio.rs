@@ -146,16 +146,22 @@ fn is_below(folder: &Path, read: &[PathBuf], write: &[PathBuf]) -> bool {
     read.iter().chain(write).any(|root| folder.starts_with(root))
 }
 
-/// A command that installs a package (`npx`, `uvx`, …) must be one that can be carried out. With a secret among its arguments it is
-/// looked at only when it is started.
+/// A command that names or installs a package (`npm:…`, `npx`, …) must be one that can be carried out. With a secret among its
+/// arguments it is looked at only when it is started.
 fn check_installation(path: &str, program: &str, arguments: &[Template], scripts: bool, report: &mut Report) {
     let arguments: Option<Vec<String>> = arguments.iter().map(|argument| argument.as_text().map(str::to_owned)).collect();
-    if let Some(Err(refused)) = arguments.map(|arguments| packages::package(program, &arguments, scripts)) {
-        let diagnostic = Diagnostic::new(path, refused.to_string());
-        report.error(match refused.hint() {
-            Some(hint) => diagnostic.hint(hint),
-            None => diagnostic,
-        });
+    match arguments.map(|arguments| packages::package(program, &arguments, scripts)) {
+        Some(Err(refused)) => {
+            let diagnostic = Diagnostic::new(path, refused.to_string());
+            report.error(match refused.hint() {
+                Some(hint) => diagnostic.hint(hint),
+                None => diagnostic,
+            });
+        }
+        Some(Ok(None)) if scripts => {
+            report.error(Diagnostic::new(path, "`scripts` has no effect on a program that is not a package").hint("remove it"));
+        }
+        _ => {}
     }
 }
 
