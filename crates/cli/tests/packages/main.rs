@@ -8,7 +8,7 @@ mod harness;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use harness::gateway::Project;
 use sallyport_testkit::NpmRegistry;
@@ -188,6 +188,12 @@ fn an_update_shows_what_it_changes_and_can_be_given_back() {
     assert_eq!(made.greeting(), "greets");
     assert!(made.succeeds(&["rollback", "made", "1.1.0"]).contains("version 1.1.0"));
     assert_eq!(made.greeting(), rug_pull);
+    assert!(made.succeeds(&["update", "--prune"]).starts_with("0 versions removed"));
+    let long_ago = SystemTime::now() - Duration::from_secs(40 * 24 * 60 * 60);
+    fs::File::options().write(true).open(made.stored("1.0.0").join("lock")).unwrap().set_modified(long_ago).unwrap();
+    assert!(made.succeeds(&["update", "--prune"]).contains("removed made-here-1.0.0-"));
+    let said = made.run(&["rollback", "made"]);
+    assert!(!said.success && said.stderr.contains("is not in the store of this machine"), "{}", said.stderr);
     let said = made.run(&["rollback", "made", "9"]);
     assert!(!said.success && said.stderr.contains("it ran 1.0.0"), "{}", said.stderr);
 }

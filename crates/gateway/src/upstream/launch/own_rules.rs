@@ -97,6 +97,20 @@ mod tests {
     }
 
     #[test]
+    fn the_lock_is_kept_even_where_there_is_none_yet() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().canonicalize().unwrap();
+        let (project, outside) = (folder.join("project"), folder.join("outside"));
+        [&project, &outside].into_iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        let lock = project.join("sallyport.lock");
+        let with_lock = |write: &Path| StdioPlan { lock: Some(lock.clone()), ..plan(project.join("rules"), write) };
+        assert_eq!(lock_to_keep(&with_lock(&outside)), None);
+        assert!(!lock.exists());
+        assert_eq!(lock_to_keep(&with_lock(&project)), Some(lock.clone()));
+        assert_eq!(std::fs::read_to_string(&lock).unwrap(), "");
+    }
+
+    #[test]
     fn what_could_be_replaced_all_the_same_is_refused() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().canonicalize().unwrap();
