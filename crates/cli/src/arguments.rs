@@ -112,6 +112,15 @@ pub(crate) enum Command {
     Remove(RemoveArguments),
     /// List the servers of the configuration
     List(ListArguments),
+    /// Take newer versions of servers' packages, and show first what they change
+    ///
+    /// Looks up what the registries have now, installs it beside what is locked, and shows which packages, files and tools would be
+    /// others: for the tools, the old and the new version are started in their sandboxes. Then asks, and writes sallyport.lock. Servers
+    /// that run take the new version when they are started again; a running gateway does that by itself.
+    #[command(after_help = UPDATE_EXAMPLES)]
+    Update(UpdateArguments),
+    /// Go back to a version of a server's package that was locked before
+    Rollback(RollbackArguments),
     /// Take over the servers of other clients' configurations
     ///
     /// Looks into the configurations of Claude Desktop, Claude Code, Cursor, VS Code, Codex and Zed, shows what would change,
@@ -348,6 +357,52 @@ pub(crate) struct ListArguments {
     /// Print the servers as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const UPDATE_EXAMPLES: &str = "\
+Examples:
+  sallyport update --dry-run             show what all servers' newest versions would change
+  sallyport update github --yes
+  sallyport update --verify              compare every installed file with what was installed";
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArguments {
+    /// The servers; without one, all that are packages
+    pub(crate) names: Vec<String>,
+
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Change without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    /// Do not start the two versions to compare their tools
+    #[arg(long)]
+    pub(crate) no_start: bool,
+
+    /// Only compare every installed file with what was installed
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "prune"])]
+    pub(crate) verify: bool,
+
+    /// Only remove versions that no server has been started from for 30 days
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "names"])]
+    pub(crate) prune: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArguments {
+    /// The server
+    pub(crate) name: String,
+
+    /// The version; without one, the last that was locked before
+    #[arg(id = "to", value_name = "VERSION")]
+    pub(crate) version: Option<String>,
 }
 
 const IMPORT_EXAMPLES: &str = "\

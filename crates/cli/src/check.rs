@@ -2,6 +2,7 @@
 
 use owo_colors::OwoColorize;
 use sallyport_gateway::config::{self, Diagnostic};
+use sallyport_gateway::packages;
 use sallyport_gateway::plan::Plan;
 use serde::Serialize;
 
@@ -14,6 +15,8 @@ struct Report<'a> {
     ok: bool,
     file: Option<&'a std::path::Path>,
     servers: Vec<&'a str>,
+    /// Servers whose package is not locked yet.
+    not_locked: Vec<&'a str>,
     errors: &'a [Diagnostic],
     warnings: &'a [Diagnostic],
 }
@@ -27,6 +30,7 @@ pub(crate) fn run(global: &Global, arguments: &CheckArguments) -> Result<(), Fai
             ok: true,
             file: plan.origin.file.as_deref(),
             servers: plan.servers.keys().map(String::as_str).collect(),
+            not_locked: packages::unlocked(&plan),
             errors: &[],
             warnings: &plan.warnings,
         }),
@@ -36,7 +40,7 @@ pub(crate) fn run(global: &Global, arguments: &CheckArguments) -> Result<(), Fai
         }
         (Err(errors), true) => {
             let file = errors.iter().find_map(|error| error.file.as_deref());
-            output::json(&Report { ok: false, file, servers: Vec::new(), errors: &errors, warnings: &[] })?;
+            output::json(&Report { ok: false, file, servers: Vec::new(), not_locked: Vec::new(), errors: &errors, warnings: &[] })?;
             Err(Failure::told(Exit::Configuration))
         }
         (Err(errors), false) => Err(errors.into()),
@@ -55,6 +59,11 @@ fn tell(plan: &Plan) -> Result<(), Failure> {
     }
     if !plan.toolsets.is_empty() {
         output::line(format!("  toolsets: {}", names(plan.toolsets.keys())))?;
+    }
+    let not_locked = packages::unlocked(plan);
+    if !not_locked.is_empty() {
+        let names = not_locked.join(", ");
+        output::line(format!("  not locked: {names} (the first start takes what the registry has then, and locks it)"))?;
     }
     output::line(format!("  servers without rules: {}", default_decision(plan)))
 }

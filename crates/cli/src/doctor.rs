@@ -6,8 +6,8 @@ mod boundary;
 use std::net::TcpListener;
 
 use owo_colors::OwoColorize;
-use sallyport_gateway::config;
 use sallyport_gateway::plan::Plan;
+use sallyport_gateway::{config, packages};
 use serde::Serialize;
 
 use crate::arguments::{DoctorArguments, Global};
@@ -46,6 +46,7 @@ pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Fa
     findings.extend(PROGRAMS.iter().map(program));
     if let Ok(plan) = &plan {
         findings.extend(boundaries.of_servers(plan));
+        findings.extend(packages::unlocked(plan).into_iter().map(not_locked));
         findings.push(port(plan));
     }
     if arguments.json {
@@ -77,6 +78,14 @@ fn program((name, cost, cure): &(&'static str, &'static str, &'static str)) -> F
         None => {
             Finding { cost: Some((*cost).into()), cure: Some((*cure).into()), ..finding("programs", name, false, "not in PATH".into()) }
         }
+    }
+}
+
+fn not_locked(server: &str) -> Finding {
+    Finding {
+        cost: Some("its first start takes whatever the registry has then".into()),
+        cure: Some(format!("`sallyport update {server}` shows and locks it")),
+        ..finding("packages", server, false, "not locked".into())
     }
 }
 

@@ -30,6 +30,7 @@ mod starting;
 mod stdio;
 mod tools;
 mod up;
+mod update;
 mod view;
 
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
         Command::Remove(arguments) => remove::run(&global, &arguments),
         Command::List(arguments) => list::run(&global, &arguments),
         Command::Learn(arguments) => learn::run(&global, &arguments),
+        Command::Update(arguments) => update::run(&global, &arguments),
+        Command::Rollback(arguments) => update::roll_back(&global, &arguments),
         Command::Import(arguments) => import::run(&global, &arguments),
         Command::Connect(arguments) => connect::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),

@@ -202,6 +202,7 @@ fn table(server: &ServerConfig) -> Result<Table, Failure> {
         }
     };
     put("command", server.command.as_ref().map(|command| list(command)));
+    put("scripts", server.scripts.then(|| true.into()));
     put("url", server.url.as_ref().map(TomlValue::from));
     if let Some(builtin) = &server.builtin {
         let document = toml_edit::ser::to_document(builtin).map_err(|error| Failure::new(error.to_string()))?;

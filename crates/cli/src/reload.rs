@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use sallyport_gateway::Gateway;
 use sallyport_gateway::config::{self, Invocation};
+use sallyport_gateway::packages::LOCK_NAME;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::start::GRACE;
@@ -12,19 +13,24 @@ use crate::start::GRACE;
 /// How often the file is looked at. One `stat` a second costs nothing, and works on every file system.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What tells that a file is another: editors write in place or put a new file there.
+/// What tells that a file is another: editors write in place or put a new file there. The configuration, and the lock beside it.
 #[derive(Debug, PartialEq, Eq)]
-struct Print(Option<(PathBuf, u64, SystemTime)>);
+struct Print(Option<FilePrint>, Option<FilePrint>);
+
+type FilePrint = (PathBuf, u64, SystemTime);
 
 impl Print {
     /// The file in force at this moment; a `sallyport.toml` that was not there before counts as well.
     fn take(invocation: &Invocation) -> Self {
         let file = config::find(invocation).ok().and_then(|found| found.origin.file);
-        Self(file.and_then(|file| {
-            let told = std::fs::metadata(&file).ok()?;
-            Some((file, told.len(), told.modified().ok()?))
-        }))
+        let lock = file.as_ref().map(|file| file.with_file_name(LOCK_NAME));
+        Self(file.and_then(print_of), lock.and_then(print_of))
     }
+}
+
+fn print_of(file: PathBuf) -> Option<FilePrint> {
+    let told = std::fs::metadata(&file).ok()?;
+    Some((file, told.len(), told.modified().ok()?))
 }
 
 /// Watches the configuration, and listens for SIGHUP, for as long as the gateway runs.

@@ -74,6 +74,13 @@ impl Opened {
     }
 }
 
+/// What servers have around them that are started outside a gateway, to be looked at.
+pub(crate) fn surroundings() -> Result<Arc<Surroundings>, Failure> {
+    let folders = folders()?;
+    start_log(&folders, Stderr::Off)?;
+    Ok(Arc::new(Surroundings { host: Host::this_binary(), folders, identity: identity(), metrics: Arc::new(Metrics::new()) }))
+}
+
 /// Who we say we are.
 pub(crate) fn identity() -> ServerIdentity {
     ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION"))

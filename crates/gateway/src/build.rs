@@ -16,6 +16,7 @@ use sallyport_telemetry::{Audit, Metrics};
 use crate::catalogue::Catalogue;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
 use crate::news::{News, Relay};
+use crate::packages;
 use crate::plan::{Plan, ServerPlan, Start};
 use crate::questions::Questions;
 use crate::tasks::Tasks;
@@ -173,21 +174,24 @@ pub(crate) struct Adopter {
 
 impl Adopter {
     /// The servers of a configuration; those of `before` that are configured as they were go on, unless the file that was kept
-    /// from them was replaced: the new one is not.
+    /// from them was replaced (the new one is not), or their package is locked to another version.
     fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
         let server = |name: &str, server: &ServerPlan| {
             let (kept, old) = (own_rules::identity(server), before.get(name));
-            if let Some(same) = old.filter(|old| old.upstream.plan() == server && old.kept == kept) {
-                return self.listen(same.upstream.clone(), kept, plan);
+            let locked = packages::locked(server).map(|locked| locked.key());
+            // One that was not locked before has locked itself when it was started.
+            let is_locked_so = |old: &Server| old.locked.is_none() || old.locked == locked;
+            if let Some(same) = old.filter(|old| old.upstream.plan() == server && old.kept == kept && is_locked_so(old)) {
+                return self.listen(same.upstream.clone(), kept, locked, plan);
             }
             let upstream = Upstream::new(server.clone(), self.surroundings.clone());
             old.iter().for_each(|old| upstream.take_the_place_of(&old.upstream));
-            self.listen(upstream, kept, plan)
+            self.listen(upstream, kept, locked, plan)
         };
         plan.servers.iter().map(|(name, plan)| (Arc::from(name.as_str()), server(name, plan))).collect()
     }
 
-    fn listen(&self, upstream: Arc<Upstream>, kept: Option<own_rules::Identity>, plan: &Plan) -> Server {
+    fn listen(&self, upstream: Arc<Upstream>, kept: Option<own_rules::Identity>, locked: Option<String>, plan: &Plan) -> Server {
         let toolsets = plan.toolsets.keys().map(|name| Endpoint::Toolset(name.as_str().into()));
         let merged = std::iter::once(Endpoint::All).chain(toolsets).collect();
         let relay: Arc<dyn Listener> =
@@ -200,7 +204,7 @@ impl Adopter {
             }
         }));
         let metrics = self.metrics.server(upstream.name());
-        Server { upstream, metrics, kept, _relay: relay }
+        Server { upstream, metrics, kept, locked, _relay: relay }
     }
 }
 

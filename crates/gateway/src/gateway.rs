@@ -71,6 +71,8 @@ pub(crate) struct Server {
     pub(crate) metrics: ServerMetrics,
     /// The configuration file that it was started beside, where it is kept from it.
     pub(crate) kept: Option<own_rules::Identity>,
+    /// What its package was locked to when it was started.
+    pub(crate) locked: Option<String>,
     /// Held so that the upstream's listeners still know it.
     pub(crate) _relay: Arc<dyn Listener>,
 }

@@ -12,6 +12,7 @@ pub mod egress;
 mod failure;
 mod gateway;
 mod news;
+pub mod packages;
 mod pipeline;
 pub mod plan;
 mod questions;

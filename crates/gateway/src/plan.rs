@@ -162,6 +162,10 @@ pub struct StdioPlan {
     pub program: String,
     /// Its arguments.
     pub arguments: Vec<Template>,
+    /// Scripts may run, and programs be built, while a package is installed for it.
+    pub scripts: bool,
+    /// The file that says what its package came to; `None` where there is no place for one, and the private cache says it.
+    pub lock: Option<PathBuf>,
     /// Its environment, all of it: nothing is inherited but what the sandbox itself sets (`PATH`, `HOME`, `LANG`).
     pub environment: BTreeMap<String, Template>,
     /// Its working directory, absolute: the one that is named, else the project's folder. `None` where that is not shown to the

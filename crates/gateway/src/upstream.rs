@@ -47,8 +47,8 @@ use sallyport_sandbox::Host;
 use sallyport_telemetry::{Folders, Metrics, StandbyState};
 
 pub use health::{Outage, UpstreamState};
-pub(crate) use launch::own_rules;
 pub use launch::{Launched, alone as launch_alone};
+pub(crate) use launch::{own_rules, trial};
 pub use life::OnChange;
 pub use listing::{Entry, Freshness, Listing};
 

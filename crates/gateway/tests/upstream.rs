@@ -95,6 +95,8 @@ fn plan(mode: &str, timeouts: Timeouts) -> ServerPlan {
         source: Source::Stdio(StdioPlan {
             program: "python3".into(),
             arguments: vec![Template::text(script.to_str().unwrap()), Template::text(mode)],
+            scripts: false,
+            lock: None,
             environment: [("GREETING".to_owned(), Template::text("hello"))].into(),
             read: vec![folder.clone()],
             folder: Some(folder),

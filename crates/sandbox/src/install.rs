@@ -1,37 +1,49 @@
-//! Installs the package that an `npx` or `uvx` command names, so that its program starts from the disk and needs no network.
+//! Installs the package that a command names, so that its program starts from the disk and needs no network.
 //!
-//! The user's own package manager does the work, with the registries that the user's own settings name, but inside a boundary:
-//! it may write one folder of a private cache, and no script of any package is run. Each set of requirements has a folder
-//! of its own there, shown read-only to the server that runs from it.
+//! The user's own package manager does the work, but inside a boundary: it writes two folders of a private cache, reaches only the
+//! registries that the user's own settings name, and runs no script of any package unless the server allows it. First it is found out
+//! what the requirements come to ([`Locked`]: every package with version and digest), then exactly that is installed, into a folder of
+//! the store that is named by the digest of all that, and shown read-only to the server that runs from it.
 //!
 //! A package stays as it was installed. One that is asked for without a version, or by a tag, is not looked up again: what
-//! was tried and allowed yesterday must not be other code today, and a server must start without its registry. To get
-//! another version, name it; to look up a tag again, remove the folder.
+//! was tried and allowed yesterday must not be other code today, and a server must start without its registry.
 
+mod cargo;
+mod change;
+mod desk;
 mod error;
+mod locked;
+mod network;
 mod npm;
-mod place;
+mod provenance;
 mod pypi;
 mod recognise;
 mod settings;
 mod step;
+mod store;
+mod tree;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::backend::Backend;
 use crate::profile::{EnvText, Profile, Program};
 
+pub use change::{Change, Moved};
 pub use error::Error;
-pub use recognise::recognise;
+pub use locked::{Artefact, Locked};
+pub use provenance::Provenance;
+pub use recognise::{names_a_package, recognise};
+pub use store::prune;
 
-use place::{Place, Record};
+use desk::Desk;
 use settings::Settings;
-use step::Step;
+use step::Job;
+use store::{Notes, Place, Record};
 
 /// The hint where the package can be had in another way only.
 const INSTALL_YOURSELF: &str = "install it yourself and name its program as the command";
@@ -39,13 +51,16 @@ const INSTALL_YOURSELF: &str = "install it yourself and name its program as the 
 /// How long one installation may take. The largest public servers need one minute on a slow line.
 const INSTALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 
+/// How long a program may be built, all that it depends on included, on a small machine.
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+
 /// As many of a package's programs are named in an error.
 const MOST_PROGRAMS: usize = 20;
 
 /// A package to install, and what to run of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
-    registry: Registry,
+    source: Source,
     /// As the package manager takes them, the package itself first. Never empty.
     requirements: Vec<String>,
     /// The program to run; without it the only one, or the one named like the package.
@@ -54,21 +69,30 @@ pub struct Package {
     args: Vec<String>,
     /// Where the command lies if it was given by a path: its siblings are used too.
     tools: Option<PathBuf>,
+    /// Scripts of packages may run, and programs be built, while it is installed.
+    scripts: bool,
 }
 
 /// Where packages come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Registry {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// npm's registry, or another one for npm.
     Npm,
+    /// PyPI, or another index for pip and uv.
     PyPi,
+    /// crates.io, or another registry of cargo.
+    Cargo,
 }
 
-impl Registry {
-    /// Its folder in the cache.
-    fn folder(self) -> &'static str {
+impl Source {
+    /// Its name: that of a folder, and what a command begins with.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Npm => "npm",
             Self::PyPi => "pypi",
+            Self::Cargo => "cargo",
         }
     }
 }
@@ -77,6 +101,18 @@ impl Package {
     /// The package itself, as it was asked for.
     fn requirement(&self) -> &str {
         self.requirements.first().map_or("", String::as_str)
+    }
+
+    /// The same, whose scripts may run and whose programs may be built while it is installed, if `allowed`.
+    ///
+    /// # Errors
+    /// When they are not allowed, and it cannot be installed without.
+    pub fn with_scripts(self, allowed: bool) -> Result<Self, Error> {
+        if self.source == Source::Cargo && !allowed {
+            return Err(Error::new(format!("crate {self} has to be built, which runs code of it and of all that it depends on"))
+                .with_hint("`scripts = true` on the server allows that, in a sandbox that reaches the registry alone"));
+        }
+        Ok(Self { scripts: allowed, ..self })
     }
 }
 
@@ -106,7 +142,8 @@ impl Installed {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let scripts = self.unbuilt.join(", ");
-        let hint = || format!("it may need the installation scripts of {scripts}, which are never run: {INSTALL_YOURSELF}");
+        let hint =
+            || format!("it may need the installation scripts of {scripts}, which were not run: `scripts = true` on the server allows them");
         (!self.unbuilt.is_empty()).then(hint)
     }
 
@@ -135,93 +172,159 @@ pub struct Installer<'a> {
 }
 
 impl Installer<'_> {
-    /// Installs `package` unless it is there already, and says how to start its program. Several gateways may do so at once:
-    /// one installs, the others wait for it. Dropping the future ends the installation; what it leaves is wiped by the next.
+    /// Installs what `locked` says unless it is there already, and says how to start its program and what it is. Where `locked` says
+    /// nothing of this package, what was found out the last time counts, and without that what the registry has now. Several gateways
+    /// may do so at once: one installs, the others wait for it. Dropping the future ends the installation; what it leaves is wiped by the
+    /// next. The network is used only for what is not there.
     ///
     /// # Errors
-    /// When the package manager is missing, fails, or takes longer than five minutes, and when the package has no such program.
-    pub async fn install(&self, package: &Package) -> Result<Installed, Error> {
-        let place = Place::of(self.packages, package);
-        let record = match place.record() {
-            Some(record) => record,
-            None => self.install_in(&place, package).await?,
+    /// When the package manager is missing, fails, or takes too long (five minutes; half an hour where programs are built), when what
+    /// the registry serves or what is installed is not what was locked, and when the package has no such program.
+    pub async fn install(&self, package: &Package, locked: Option<&Locked>) -> Result<(Installed, Locked), Error> {
+        let desk = Desk::of(self.packages, package);
+        let locked = locked.filter(|locked| locked.is_of(package)).cloned().or_else(|| desk.remembered(package));
+        let record = match &locked {
+            Some(locked) => self.locked(&desk, package, locked).await,
+            None => self.looked_up(&desk, package, true).await,
         };
-        let start = match package.registry {
-            Registry::Npm => npm::start(&place, package, &record),
-            Registry::PyPi => pypi::start(&place, package),
+        self.start(package, record.map_err(|error| error.about(package, "cannot be installed:"))?)
+    }
+
+    /// Installs what the registry has now for the requirements, whatever is locked.
+    ///
+    /// # Errors
+    /// As [`install`](Self::install).
+    pub async fn newest(&self, package: &Package) -> Result<(Installed, Locked), Error> {
+        let desk = Desk::of(self.packages, package);
+        let record = self.looked_up(&desk, package, false).await;
+        self.start(package, record.map_err(|error| error.about(package, "cannot be installed:"))?)
+    }
+
+    fn start(&self, package: &Package, (place, record): (Place, Record)) -> Result<(Installed, Locked), Error> {
+        place.used();
+        let start = match place.source() {
+            Source::Npm => npm::start(&place, package, &record.notes),
+            Source::PyPi => pypi::start(&place, package),
+            Source::Cargo => cargo::start(&place, package),
         };
         let Start { command, args } = start.map_err(|error| error.about(package, "is installed, but"))?;
-        Ok(Installed {
+        let installed = Installed {
             command: command.to_string_lossy().into_owned(),
             args,
             read: place.tree(),
             path: package.tools.is_some().then(|| self.search_path(package)).flatten(),
-            unbuilt: record.unbuilt,
-        })
+            unbuilt: record.notes.unbuilt,
+        };
+        Ok((installed, record.locked))
     }
 
-    async fn install_in(&self, place: &Place, package: &Package) -> Result<Record, Error> {
-        let fail = |error: Error| error.about(package, "cannot be installed:");
-        let waiting = || (self.progress)(&format!("waiting for another installation of {package}"));
-        let _turn = place.turn(INSTALL_LIMIT, waiting).await.map_err(fail)?;
-        // Whoever had the turn before may have installed it.
-        if let Some(record) = place.record() {
-            return Ok(record);
+    /// What a lock says, out of the store or else installed exactly so.
+    async fn locked(&self, desk: &Desk, package: &Package, locked: &Locked) -> Result<(Place, Record), Error> {
+        locked.check()?;
+        if let Some(there) = self.there(locked)? {
+            return Ok(there);
         }
+        let _turn = desk.turn(limit(package), || self.wait(package)).await?;
+        let job = self.begin(desk, package).await?;
+        let done = self.fill(&job, locked).await;
+        desk.clean_up().await;
+        done
+    }
+
+    /// What the registry has now; if it is to be remembered, only where nothing is remembered yet.
+    async fn looked_up(&self, desk: &Desk, package: &Package, remember: bool) -> Result<(Place, Record), Error> {
+        let _turn = desk.turn(limit(package), || self.wait(package)).await?;
+        // Whoever had the turn before may have found it out.
+        if let Some(locked) = desk.remembered(package).filter(|_| remember)
+            && let Some(there) = self.there(&locked)?
+        {
+            return Ok(there);
+        }
+        let job = self.begin(desk, package).await?;
+        let done = self.look_up(&job).await;
+        desk.clean_up().await;
+        let (place, record) = done?;
+        if remember {
+            desk.remember(&record.locked)?;
+        }
+        Ok((place, record))
+    }
+
+    fn wait(&self, package: &Package) {
+        (self.progress)(&format!("waiting for another installation of {package}"));
+    }
+
+    /// Empties the desk, and gets ready what each run of a package manager needs.
+    async fn begin<'j>(&self, desk: &Desk, package: &'j Package) -> Result<Job<'j>, Error>
+    where
+        Self: 'j,
+    {
         (self.progress)(&format!("installing {package}"));
+        desk.clear().await?;
+        let mut settings = Settings::of_the_user(package.source);
+        // Files among the requirements; a missing one is the package manager's to complain about.
+        let files = package.requirements.iter().map(PathBuf::from).filter(|file| file.is_absolute() && file.is_file());
+        settings.read.extend(files);
+        let network = network::of(package.source, &settings).await;
+        let (path, limit) = (self.search_path(package), limit(package));
+        Ok(Job { backend: self.backend, package, settings, network, path, tmp: desk.tmp(), limit, deadline: Instant::now() + limit })
+    }
+
+    async fn look_up(&self, job: &Job<'_>) -> Result<(Place, Record), Error> {
+        let locked = match job.package.source {
+            Source::Npm => npm::look_up(job).await,
+            Source::PyPi => pypi::look_up(job).await,
+            Source::Cargo => cargo::look_up(job).await,
+        }?;
+        locked.check()?;
+        match self.there(&locked)? {
+            Some(there) => Ok(there),
+            None => self.fill(job, &locked).await,
+        }
+    }
+
+    /// The installation that a lock says, if it is in the store and is what the lock says.
+    fn there(&self, locked: &Locked) -> Result<Option<(Place, Record)>, Error> {
+        let place = Place::of(self.packages, locked);
+        let Some(mut record) = place.record() else { return Ok(None) };
+        store::matches_lock(&record, locked)?;
+        let trees = locked.trees.clone().into_iter().chain(record.locked.trees).collect();
+        record.locked = Locked { trees, ..locked.clone() };
+        Ok(Some((place, record)))
+    }
+
+    /// Installs what is locked into the store.
+    async fn fill(&self, job: &Job<'_>, locked: &Locked) -> Result<(Place, Record), Error> {
+        let place = Place::of(self.packages, locked);
+        let _turn = place.turn(job.limit, || self.wait(job.package)).await?;
+        if let Some(there) = self.there(locked)? {
+            return Ok(there); // another gateway was faster
+        }
         let started = Instant::now();
-        place.clear().await.map_err(fail)?;
-        let record = match self.fill(place, package).await {
-            Ok(record) => record,
-            Err(error) => {
-                place.clear().await.map_err(fail)?;
-                return Err(fail(error));
-            }
+        place.prepare().await?;
+        let done = match self.fill_tree(job, locked, &place.tree()).await {
+            Ok(notes) => place.complete(locked, notes).await,
+            Err(error) => Err(error),
         };
-        place.complete(&record).await.map_err(fail)?;
-        tracing::info!(%package, seconds = started.elapsed().as_secs_f32(), folder = %place.tree().display(), "installed");
-        if !record.unbuilt.is_empty() {
-            tracing::warn!(%package, "has installation scripts that were not run: {}", record.unbuilt.join(", "));
+        if done.is_err() {
+            place.abandon().await;
         }
-        Ok(record)
+        let (record, package) = (done?, job.package);
+        let Locked { version, provenance, .. } = &record.locked;
+        let seconds = started.elapsed().as_secs_f32();
+        tracing::info!(%package, version, seconds, signed = provenance.signed, folder = %place.tree().display(), "installed");
+        if !record.notes.unbuilt.is_empty() {
+            tracing::warn!(%package, "has installation scripts that were not run: {}", record.notes.unbuilt.join(", "));
+        }
+        Ok((place, record))
     }
 
-    /// Runs the package manager in the empty folder, and looks at what it has made.
-    async fn fill(&self, place: &Place, package: &Package) -> Result<Record, Error> {
-        place.prepare()?;
-        let path = self.search_path(package);
-        let steps = match package.registry {
-            Registry::Npm => npm::steps(place, package)?,
-            Registry::PyPi => pypi::steps(place, package, path.as_deref()),
-        };
-        let settings = Settings::of_the_user(package.registry);
-        let deadline = Instant::now() + INSTALL_LIMIT;
-        for step in steps {
-            let mut env = settings.env.clone();
-            env.extend(path.iter().map(|path| ("PATH".to_owned(), EnvText::from(path.as_str()))));
-            let optional = step.optional;
-            match self.run(step, place, &settings.read, env, deadline).await {
-                Err(error) if optional => tracing::debug!(%package, "{error}: {}", error.last_words().join(" | ")),
-                done => done?,
-            }
+    async fn fill_tree(&self, job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<Notes, Error> {
+        match locked.source {
+            Source::Npm => npm::fill(job, locked, tree).await,
+            Source::PyPi => pypi::fill(job, locked, tree).await,
+            Source::Cargo => cargo::fill(job, locked, tree).await,
         }
-        match package.registry {
-            Registry::Npm => npm::look(place, package),
-            Registry::PyPi => Ok(Record::default()),
-        }
-    }
-
-    async fn run(
-        &self,
-        step: Step,
-        place: &Place,
-        read: &[PathBuf],
-        env: BTreeMap<String, EnvText>,
-        deadline: Instant,
-    ) -> Result<(), Error> {
-        let profile = step::profile(place, read);
-        let program = step.program(place, env);
-        step::run(self.backend, &profile, &program, deadline).await
     }
 
     /// The `PATH` for package manager and interpreter; nothing where the usual one serves.
@@ -241,6 +344,52 @@ impl fmt::Debug for Installer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Installer").field("backend", &self.backend).field("packages", &self.packages).finish_non_exhaustive()
     }
+}
+
+/// Makes `locked` what [`Installer::install`] takes for `package` where no lock says otherwise. `packages` is the private cache.
+///
+/// # Errors
+/// When the private cache cannot be written.
+pub fn remember(packages: &Path, package: &Package, locked: &Locked) -> Result<(), Error> {
+    Desk::of(packages, package).remember(locked)
+}
+
+/// What is taken for `package` where no lock says otherwise.
+#[must_use]
+pub fn remembered(packages: &Path, package: &Package) -> Option<Locked> {
+    Desk::of(packages, package).remembered(package)
+}
+
+/// The installation with this key, if it is in the store.
+#[must_use]
+pub fn stored(packages: &Path, source: Source, key: &str) -> Option<Locked> {
+    store::find(packages, source, key)
+}
+
+/// Reads every file of an installation, and compares it with what was installed.
+///
+/// # Errors
+/// When it is not installed, cannot be read, is not what was installed, or is not what `locked` says.
+pub async fn verify(packages: &Path, locked: &Locked) -> Result<(), Error> {
+    let place = Place::of(packages, locked);
+    let record = place.record().ok_or_else(|| Error::new(format!("version {} is not installed", locked.version)))?;
+    store::matches_lock(&record, locked)?;
+    place.verify(&record).await
+}
+
+/// How two installations differ.
+///
+/// # Errors
+/// When one of them is not there or cannot be read.
+pub async fn compare(packages: &Path, old: &Locked, new: &Locked) -> Result<Change, Error> {
+    let (before, after) = (Place::of(packages, old), Place::of(packages, new));
+    let files = desk::off_the_runtime(move || Ok((store::files(&before)?, store::files(&after)?))).await;
+    let (before, after) = files.map_err(|cause| Error::io("the installations cannot be compared", &cause))?;
+    Ok(Change::between(old, new, &before, &after))
+}
+
+fn limit(package: &Package) -> Duration {
+    if package.scripts { BUILD_LIMIT } else { INSTALL_LIMIT }
 }
 
 /// The program that was found in an installation.

@@ -110,6 +110,8 @@ pub(crate) struct View {
     pub(crate) trees: Vec<Tree>,
     /// Symbolic links outside the trees that lead into them.
     pub(crate) links: BTreeMap<PathBuf, PathBuf>,
+    /// What may be written may be executed.
+    pub(crate) exec_in_write: bool,
 }
 
 /// One file or folder of the host, shown at its own canonical path.

@@ -22,11 +22,13 @@ pub struct Profile {
     /// they nor the folders above them can be renamed, removed or covered. Who replaces such a *file* from outside takes that
     /// from it, since the new file is another: then start the program anew.
     pub read: Vec<PathBuf>,
-    /// Files and folders to write; nothing in them can be executed. A missing one is an error.
+    /// Files and folders to write; unless `exec_in_write`, nothing in them can be executed. A missing one is an error.
     pub write: Vec<PathBuf>,
     /// What stays read-only inside every folder to write, relative to it, and with `~/` in front relative to the home of the
     /// gateway's user where that lies in one. What is not there cannot be made either, unless a `?` follows. Usually [`DENY_WRITE`].
     pub deny_write: Vec<String>,
+    /// What it writes may be executed too: for what builds programs. Default: no.
+    pub exec_in_write: bool,
     /// What of the network is there.
     pub network: Network,
     /// How much it may use.

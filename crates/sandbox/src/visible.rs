@@ -65,7 +65,7 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
     for tree in &needs.trees {
         builder.add_if_there(tree, Access::Read);
     }
-    let view = builder.finish();
+    let view = View { exec_in_write: profile.exec_in_write, ..builder.finish() };
     let cwd = starting_folder(profile, program, &view)?;
     let target = Target { path, args: program.args.clone(), env: environment(program, &needs.folders, Path::new("/tmp")), cwd };
     Ok((view, target, absent))

@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use support::{Caller, Folder, callers, eventually, launcher, text};
@@ -32,9 +32,18 @@ fn succeeds(folder: &Folder, caller: Caller, command: &[&str]) -> (String, Strin
     (stdout, stderr)
 }
 
-/// The one folder of the cache in which something is installed.
-fn place(folder: &Folder, registry: &str) -> PathBuf {
-    let mut entries = fs::read_dir(folder.path("packages").join(registry)).unwrap();
+/// The one folder of the store in which something is installed.
+fn place(folder: &Folder, source: &str) -> PathBuf {
+    only(&folder.path("packages/store").join(source))
+}
+
+/// The one folder in which requirements are looked up.
+fn desk(folder: &Folder, source: &str) -> PathBuf {
+    only(&folder.path("packages").join(source))
+}
+
+fn only(folder: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(folder).unwrap();
     let place = entries.next().unwrap().unwrap().path();
     assert!(entries.next().is_none(), "one set of requirements has one folder");
     place
@@ -48,7 +57,7 @@ fn npm_package(folder: &Folder) -> String {
     let program = "#!/usr/bin/env node\n\
         const fs = require('node:fs'), refused = (work) => { try { work(); return false } catch { return true } };\n\
         const sealed = refused(() => fs.writeFileSync(__dirname + '/written', ''));\n\
-        const home = fs.existsSync(__dirname + '/../../../../../../../home');\n\
+        const home = fs.existsSync(__dirname + '/../../../../../../../../home');\n\
         console.log(JSON.stringify({ sealed, home, ran: fs.existsSync(__dirname + '/ran'), args: process.argv.slice(2) }));\n";
     fs::write(source.join("package.json"), manifest).unwrap();
     fs::write(source.join("server.js"), program).unwrap();
@@ -90,7 +99,7 @@ fn an_npm_package_is_installed_once_and_its_scripts_are_never_run() {
         let place = place(&folder, "npm");
         let record = fs::read_to_string(place.join("installed.json")).unwrap();
         assert!(record.contains(r#""unbuilt":["@made-here/server"]"#), "{record}");
-        assert!(!place.join("tmp").exists());
+        assert!(!desk(&folder, "npm").join("tmp").exists());
         let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(place.join("tree/node_modules")).unwrap());
         assert_eq!(owner, folder.owner());
 
@@ -132,16 +141,21 @@ fn what_a_killed_installation_left_is_wiped() {
     let mut gateway = gateway(&folder, Caller::Itself, &[], &command).spawn().unwrap();
     let begun = || {
         fs::read_dir(folder.path("packages/npm"))
-            .is_ok_and(|mut places| places.any(|place| place.unwrap().path().join("tree/package.json").exists()))
+            .is_ok_and(|mut places| places.any(|place| place.unwrap().path().join("tmp/project/package.json").exists()))
     };
     eventually("npm is started", begun);
     gateway.kill().unwrap();
     gateway.wait().unwrap();
-    let place = place(&folder, "npm");
-    eventually("npm has ended with its gateway", || !support::lives(place.to_str().unwrap()));
-    assert!(!place.join("installed.json").exists());
-    fs::write(place.join("tree/left"), "").unwrap();
+    let desk = desk(&folder, "npm");
+    eventually("npm has ended with its gateway", || !support::lives(desk.to_str().unwrap()));
+    fs::write(desk.join("tmp/left"), "").unwrap();
 
+    succeeds(&folder, Caller::Itself, &command);
+    let place = place(&folder, "npm");
+    assert!(place.join("installed.json").exists() && !desk.join("tmp").exists());
+    // The same while it was being put into the store.
+    fs::remove_file(place.join("installed.json")).unwrap();
+    fs::write(place.join("tree/left"), "").unwrap();
     succeeds(&folder, Caller::Itself, &command);
     assert!(place.join("installed.json").exists() && !place.join("tree/left").exists());
 }
@@ -172,11 +186,119 @@ fn a_missing_package_and_a_dead_registry_are_told_apart() {
     };
     let said = fail(&["npx", "-y", "made-here-and-nowhere"]);
     assert!(said.contains("error: package made-here-and-nowhere cannot be installed: npm exited with code 1"), "{said}");
-    assert!(said.contains("ECONNREFUSED") && said.contains("hint: the registry cannot be reached"), "{said}");
-    let place = place(&folder, "npm");
-    assert!(!place.join("tree").exists() && !place.join("installed.json").exists());
+    assert!(said.contains("ECONNRESET") && said.contains("hint: the registry cannot be reached"), "{said}");
+    assert!(!folder.path("packages/store").exists() && !desk(&folder, "npm").join("tmp").exists());
     let said = fail(&["npx", "-y", "/var/tmp/nowhere.tgz"]);
     assert!(said.contains("ENOENT"), "{said}");
+}
+
+/// A registry of cargo in a folder, as settings name it, with one program that its build script makes.
+fn local_crates(folder: &Folder) {
+    let source = folder.folder("crate/made-here-1.0.0/src");
+    let source = source.parent().unwrap();
+    fs::write(source.join("Cargo.toml"), "[package]\nname = \"made-here\"\nversion = \"1.0.0\"\nedition = \"2021\"\n").unwrap();
+    fs::write(source.join("build.rs"), "fn main() { println!(\"cargo:rustc-env=BUILT=by its script\"); }\n").unwrap();
+    fs::write(source.join("src/main.rs"), "fn main() { println!(\"built {}\", env!(\"BUILT\")); }\n").unwrap();
+    let registry = folder.folder("registry");
+    let archive = registry.join("made-here-1.0.0.crate");
+    assert!(
+        Command::new("tar")
+            .arg("-czf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(folder.path("crate"))
+            .arg("made-here-1.0.0")
+            .status()
+            .unwrap()
+            .success()
+    );
+    let digest = Command::new("sha256sum").arg(&archive).output().unwrap();
+    let digest = text(&digest.stdout).split(' ').next().unwrap().to_owned();
+    let entry = format!(r#"{{"name":"made-here","vers":"1.0.0","deps":[],"cksum":"{digest}","features":{{}},"yanked":false}}"#);
+    fs::write(folder.folder("registry/index/ma/de").join("made-here"), entry + "\n").unwrap();
+    let settings = format!("[source.crates-io]\nreplace-with = \"here\"\n[source.here]\nlocal-registry = \"{}\"\n", registry.display());
+    fs::write(folder.folder("home/.cargo").join("config.toml"), settings).unwrap();
+}
+
+#[test]
+fn a_crate_is_built_where_that_is_allowed_and_exactly_so_again() {
+    let folder = Folder::of(Caller::Itself);
+    local_crates(&folder);
+    let lock = folder.path("locked.json");
+    let build = |allowed: &str| {
+        let options = ["--scripts", allowed, "--locked", lock.to_str().unwrap()];
+        let mut run = gateway(&folder, Caller::Itself, &options, &["cargo:made-here@1"]);
+        let home = std::env::var("HOME").unwrap();
+        run.env_remove("CARGO_HOME").env("RUSTUP_HOME", std::env::var("RUSTUP_HOME").unwrap_or_else(|_| format!("{home}/.rustup")));
+        let output = run.output().unwrap();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    assert!(build("false").1.contains("has to be built"));
+    let (stdout, stderr) = build("true");
+    assert_eq!(stdout, "built by its script\n", "{stderr}");
+    assert_eq!(build("true").0, stdout);
+
+    fs::remove_dir_all(folder.path("packages")).unwrap();
+    let locked = fs::read_to_string(&lock).unwrap();
+    let digest = locked.split("sha256:").nth(1).unwrap().get(..8).unwrap();
+    fs::write(&lock, locked.replace(digest, "00000000")).unwrap();
+    let (_, stderr) = build("true");
+    assert!(stderr.contains("serves other files of made-here 1.0.0 than those that were locked"), "{stderr}");
+}
+
+#[test]
+fn a_source_distribution_is_built_only_where_that_is_allowed() {
+    let folder = Folder::of(Caller::Itself);
+    let source = folder.folder("source/made_here-1.0");
+    let backend = r#"
+import zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name, info = "made_here-1.0-py3-none-any.whl", "made_here-1.0.dist-info/"
+    with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
+        wheel.writestr("made_here.py", "def main(): print('built')\n")
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(info + "entry_points.txt", "[console_scripts]\nmade-here = made_here:main\n")
+        wheel.writestr(info + "RECORD", "")
+    return name
+"#;
+    fs::write(source.join("backend.py"), backend).unwrap();
+    fs::write(source.join("pyproject.toml"), "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n")
+        .unwrap();
+    fs::write(source.join("PKG-INFO"), "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0\n").unwrap();
+    let archive = folder.folder("files").join("made_here-1.0.tar.gz");
+    assert!(
+        Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(folder.path("source")).arg("made_here-1.0").status().unwrap().success()
+    );
+    let run = |allowed: &str| {
+        let mut run = gateway(&folder, Caller::Itself, &["--scripts", allowed], &["pypi:made-here"]);
+        let output = run.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", folder.path("files")).output().unwrap();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (_, stderr) = run("false");
+    assert!(stderr.contains("No matching distribution found") && stderr.contains("`scripts = true`"), "{stderr}");
+    let (stdout, stderr) = run("true");
+    assert_eq!(stdout, "built\n", "{stderr}");
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_made() {
+    if !support::is_root() {
+        return; // only root mounts a disk that is small enough
+    }
+    let folder = Folder::of(Caller::Itself);
+    let package = npm_package(&folder);
+    let packages = folder.folder("packages");
+    // A disk that no package manager's cache fits on, gone with the shell's namespace.
+    let script = "mount -t tmpfs -o size=40k,nr_inodes=40 tmpfs \"$1\" && shift && \"$@\"; find \"$PACKAGES\" -type f ! -name lock";
+    let run = gateway(&folder, Caller::Itself, &[], &["npx", "-y", &package]);
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-c", script, "sh"]).arg(&packages).arg(run.get_program()).args(run.get_args());
+    shell.env("HOME", folder.path("home")).env("PACKAGES", &packages).current_dir("/");
+    let output = shell.output().unwrap();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(stderr.contains("cannot be installed"), "{stderr}");
+    assert_eq!(stdout, "", "{stderr}");
 }
 
 /// Installs a public server, starts it without the network, and shakes hands with it.

@@ -80,6 +80,12 @@ impl Folders {
         self.cache.join("packages")
     }
 
+    /// Changes of lock files while they are made.
+    #[must_use]
+    pub fn lock_drafts_folder(&self) -> PathBuf {
+        self.packages_folder().join("drafts")
+    }
+
     /// Secrets that `import` moved out of other programs' configurations.
     #[must_use]
     pub fn secrets_folder(&self) -> PathBuf {

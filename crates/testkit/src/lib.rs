@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod fixture;
+mod npm_registry;
 mod scripted_front;
 mod scripted_server;
 pub mod wire_client;
 
+pub use npm_registry::NpmRegistry;
 pub use scripted_front::ScriptedFront;
 pub use scripted_server::{ScriptedServer, object};

@@ -82,7 +82,9 @@ pub struct ToolsetConfig {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// The program and its arguments, for a server that speaks over stdin and stdout. `${env:NAME}` and `${file:PATH}` stand for
+    /// The program and its arguments, for a server that speaks over stdin and stdout. A package is named by `npm:NAME@VERSION`,
+    /// `pypi:NAME==VERSION` or `cargo:NAME@VERSION`, with `#PROGRAM` behind it where it has several, and by the usual commands (`npx`,
+    /// `uvx`, …): it is installed once, locked in `sallyport.lock`, and then started from the disk. `${env:NAME}` and `${file:PATH}` stand for
     /// a secret; `$${` for the characters `${` themselves.
     pub command: Option<Vec<String>>,
 
@@ -91,6 +93,10 @@ pub struct ServerConfig {
 
     /// A server inside the gateway, with its settings: `{ filesystem = { root = "." } }` or `{ git = { root = "." } }`.
     pub builtin: Option<BuiltInConfig>,
+
+    /// Lets scripts of packages run, and programs be built, while what `command` names is installed: in a sandbox that reaches nothing but
+    /// the registries of your own settings. Default: `false`, because that runs code which nobody has looked at; `cargo:` needs it.
+    pub scripts: bool,
 
     /// Leaves the server out, as if it were not in the file. Default: `false`.
     pub disabled: bool,

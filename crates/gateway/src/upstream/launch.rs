@@ -3,6 +3,7 @@
 mod child;
 pub(crate) mod own_rules;
 mod remote;
+pub(crate) mod trial;
 mod values;
 
 pub use child::Launched;
@@ -59,6 +60,11 @@ fn options(plan: &ServerPlan, surroundings: &Surroundings) -> Options {
     }
     options.capabilities.set("extensions", extensions::OWN);
     options
+}
+
+/// Why a sandbox is not there.
+fn refused(error: &sallyport_sandbox::Error) -> Outage {
+    Outage { hint: error.hint().map(Into::into), ..Outage::new(error.to_string()) }
 }
 
 /// A server inside the gateway.

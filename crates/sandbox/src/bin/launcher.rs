@@ -7,7 +7,8 @@
 //! `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--output MB`, `--cpus N`, `--most-connections N`,
 //! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--learn FILE` (a trial: writes
 //! what it brought to light there, a line each), `--packages FOLDER` (a command that would install a
-//! package is installed there first).
+//! package is installed there first), `--scripts true` (of packages may run), `--locked FILE` (what to install exactly; written where it is
+//! not there).
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ struct Trial {
     layers: Option<PathBuf>,
     packages: Option<PathBuf>,
     learn: Option<PathBuf>,
+    scripts: bool,
+    locked: Option<PathBuf>,
     destinations: Vec<Destination>,
     names: Names,
     connections: Option<File>,
@@ -69,23 +72,23 @@ fn start() -> Result<u8, Box<dyn Error>> {
 
 async fn run() -> Result<u8, Box<dyn Error>> {
     let mut trial = parse(std::env::args().skip(1))?;
-    let mut program = trial.program.ok_or("no command: give one after --")?;
+    let mut program = trial.program.take().ok_or("no command: give one after --")?;
     if !trial.destinations.is_empty() {
-        trial.profile.network = Network::Only(Allowed::new(trial.destinations)?);
+        trial.profile.network = Network::Only(Allowed::new(std::mem::take(&mut trial.destinations))?);
     }
     let mut egress = Surroundings::default();
     if !trial.names.0.is_empty() {
-        egress.resolver = Arc::new(trial.names);
+        egress.resolver = Arc::new(std::mem::take(&mut trial.names));
     }
-    if let Some(file) = trial.connections {
+    if let Some(file) = trial.connections.take() {
         egress.observer = Arc::new(Lines(file));
     }
     let learnt = learn::Trial::of(&program.name);
     let host = Host::this_binary().with_egress(egress);
     let host = if trial.learn.is_some() { host.with_trial(learnt.clone()) } else { host };
-    let backend = trial.selection.with_floor(trial.floor).build(&host)?;
-    if let Some(packages) = trial.packages {
-        install_first(&*backend, &packages, &mut program, &mut trial.profile).await?;
+    let backend = trial.selection.clone().with_floor(trial.floor).build(&host)?;
+    if let Some(packages) = trial.packages.take() {
+        install_first(&*backend, &packages, &mut program, &mut trial).await?;
     }
     let exit = alone::run(&*backend, &trial.profile, &program, |instance| {
         let layers = serde_json::to_vec(instance.in_force()).map_err(io::Error::from);
@@ -147,11 +150,17 @@ impl Observe for Lines {
     }
 }
 
-async fn install_first(backend: &dyn Backend, packages: &Path, program: &mut Program, profile: &mut Profile) -> Result<(), install::Error> {
+async fn install_first(backend: &dyn Backend, packages: &Path, program: &mut Program, trial: &mut Trial) -> Result<(), Box<dyn Error>> {
     let Some(package) = recognise(&program.command, &program.args)? else { return Ok(()) };
+    let package = package.with_scripts(trial.scripts)?;
     let path = program.env.get("PATH").map(EnvText::expose);
-    let installed = Installer { backend, packages, path, progress: &|doing| say(doing) }.install(&package).await?;
-    installed.take_over(program, profile);
+    let locked = trial.locked.as_ref().and_then(|file| std::fs::read(file).ok()).map(|text| serde_json::from_slice(&text)).transpose()?;
+    let installer = Installer { backend, packages, path, progress: &|doing| say(doing) };
+    let (installed, now) = installer.install(&package, locked.as_ref()).await?;
+    if let (Some(file), None) = (&trial.locked, locked) {
+        std::fs::write(file, serde_json::to_vec(&now)?)?;
+    }
+    installed.take_over(program, &mut trial.profile);
     Ok(())
 }
 
@@ -199,6 +208,8 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
         "--log" => program.log = Some(value.into()),
         "--packages" => trial.packages = Some(value.into()),
         "--learn" => trial.learn = Some(value.into()),
+        "--scripts" => trial.scripts = value.parse()?,
+        "--locked" => trial.locked = Some(value.into()),
         "--layers" => trial.layers = Some(value.into()),
         "--processes" => trial.profile.limits.processes = value.parse()?,
         "--most-connections" => trial.profile.limits.connections = value.parse()?,

@@ -1,5 +1,8 @@
 //! Packages of npm.
 
+mod cache;
+mod plan;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,9 +11,13 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::place::{Place, Record};
-use super::step::Step;
+use super::desk::off_the_runtime;
+use super::locked::{Artefact, Locked, contradicts};
+use super::provenance::{self, Provenance};
+use super::step::{Job, Step};
+use super::store::{Notes, Place};
 use super::{Error, Package, Start};
+use plan::Plan;
 
 /// The lock file of a thousand packages has half a megabyte.
 const JSON_BYTES: u64 = 32 * 1024 * 1024;
@@ -18,37 +25,166 @@ const JSON_BYTES: u64 = 32 * 1024 * 1024;
 /// As many packages are named; the rest is counted.
 const MOST_UNBUILT: usize = 20;
 
-/// `npm install` without scripts, into a project of its own.
-pub(super) fn steps(place: &Place, package: &Package) -> Result<Vec<Step>, Error> {
-    let project = place.tree().join("package.json");
-    fs::write(&project, r#"{"private":true}"#)
-        .map_err(|cause| Error::io(format_args!("{} cannot be written", project.display()), &cause))?;
-    let (tree, cache) = (place.tree().display().to_string(), place.tmp().join("npm").display().to_string());
-    // A dependency that is a git repository would be prepared by running it.
-    let unrun = ["--ignore-scripts", "--allow-git=none"];
-    let options = ["--save-prod", "--global=false", "--location=project", "--install-strategy=hoisted"];
-    let quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--no-progress", "--loglevel=error"];
-    let folders = ["--prefix", &tree, "--cache", &cache, "--"];
-    let args = ["install"].into_iter().chain(unrun).chain(options).chain(quiet).chain(folders);
-    let args = args.chain(package.requirements.iter().map(String::as_str));
-    Ok(vec![Step::new("npm", args)])
+/// What npm is told each time. A dependency that is a git repository would be prepared by running it.
+const OPTIONS: &[&str] = &[
+    "--ignore-scripts",
+    "--allow-git=none",
+    "--global=false",
+    "--location=project",
+    "--install-strategy=hoisted",
+    "--no-audit",
+    "--no-fund",
+    "--no-update-notifier",
+    "--no-progress",
+    "--loglevel=error",
+];
+
+/// What the requirements come to now.
+pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
+    let project = job.tmp.join("project");
+    make(&project)?;
+    write(&project.join("package.json"), r#"{"private":true}"#)?;
+    let only_look = ["install", "--save-prod", "--package-lock-only"];
+    let wanted = job.package.requirements.iter().map(String::as_str);
+    job.run(npm(job, &project, &only_look, wanted).online()).await?;
+    let plan = Plan::made_by_npm(&read_text(&project.join("package-lock.json"))?, &project)?;
+    let provenance = provenance(job, &plan).await?;
+    Ok(Locked {
+        source: job.package.source,
+        requirements: job.package.requirements.clone(),
+        version: plan.version(job.package)?,
+        scripts: job.package.scripts,
+        provenance,
+        trees: BTreeMap::new(),
+        artefacts: plan.artefacts()?,
+        plan: Some(plan.to_text()),
+    })
 }
 
-/// What npm has installed.
-pub(super) fn look(place: &Place, package: &Package) -> Result<Record, Error> {
-    let project: Project = read(&place.tree().join("package.json"))?;
+/// Installs exactly that, as `npm ci` does.
+pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<Notes, Error> {
+    let plan = Plan::of_lock(locked.plan.as_deref().unwrap_or_default())?;
+    if plan.artefacts()? != locked.artefacts {
+        return Err(contradicts("its list of packages is not that of its plan"));
+    }
+    write(&tree.join("package.json"), &plan.project())?;
+    write(&tree.join("package-lock.json"), &plan.to_text())?;
+    job.run(npm(job, tree, &["ci"], []).online()).await?;
+    let installed: Hidden = read(&tree.join("node_modules/.package-lock.json"))?;
+    installed.is_part_of(locked)?;
+    if locked.scripts {
+        let rebuild = ["rebuild", "--ignore-scripts=false", "--foreground-scripts=false"];
+        job.run(npm(job, tree, &rebuild, []).online().builds(true)).await?;
+    }
+    let unbuilt = if locked.scripts { Vec::new() } else { installed.unbuilt() };
     // A file or an alias tells its name only now. Of several packages the command names the program.
-    let name = Some(project.dependencies).filter(|_| package.requirements.len() == 1).and_then(|names| names.into_keys().next());
-    let lock: Lock = read(&place.tree().join("node_modules/.package-lock.json"))?;
-    let unbuilt = lock.packages.into_iter().filter(|(_, package)| package.has_install_script);
-    let unbuilt = unbuilt.filter_map(|(path, _)| Some(path.rsplit_once("node_modules/")?.1.to_owned()));
-    Ok(Record { name, unbuilt: unbuilt.take(MOST_UNBUILT).collect() })
+    let name = Some(plan.roots()).filter(|_| locked.requirements.len() == 1).and_then(|mut names| names.next().map(str::to_owned));
+    Ok(Notes { name, unbuilt })
+}
+
+fn npm<'a>(job: &Job<'_>, project: &Path, what: &[&'a str], wanted: impl IntoIterator<Item = &'a str>) -> Step {
+    let (prefix, cache) = (project.display().to_string(), job.tmp.join("npm").display().to_string());
+    let folders = ["--prefix", &prefix, "--cache", &cache];
+    let (command, own) = what.split_first().map_or(("", what), |(command, own)| (*command, own));
+    let wanted: Vec<&str> = wanted.into_iter().collect();
+    let end = (!wanted.is_empty()).then_some("--");
+    // The last of two equal options counts.
+    let args = [command].into_iter().chain(OPTIONS.iter().copied()).chain(own.iter().copied()).chain(folders);
+    Step::new("npm", project, args.chain(end).chain(wanted))
+}
+
+/// What the registry says of who made the packages, out of what npm has fetched of it.
+async fn provenance(job: &Job<'_>, plan: &Plan) -> Result<Provenance, Error> {
+    let cache = job.tmp.join("npm/_cacache");
+    let failed = |cause| Error::io("npm's cache cannot be read", &cause);
+    let told = off_the_runtime(move || Ok(cache::distributions(&cache))).await.map_err(failed)?;
+    let mut found = Provenance::default();
+    for artefact in plan.artefacts()? {
+        let Some(dist) = told.get(&(artefact.name.clone(), artefact.version.clone())) else { continue };
+        provenance::count(&mut found, &artefact, dist)?;
+        // Of the package itself; asking for those of a hundred others would take longer than all the rest.
+        let itself = plan.roots().any(|root| root == artefact.name);
+        if let Some(address) = provenance::address(dist).filter(|_| itself)
+            && let Some(attestations) = fetched(job, address).await
+        {
+            provenance::check(&mut found, &artefact, &attestations)?;
+        }
+    }
+    Ok(found)
+}
+
+/// Fetches a file of the registry, which npm itself has no command for. `None` if that fails: it is then only known to be announced.
+async fn fetched(job: &Job<'_>, address: &str) -> Option<String> {
+    // Twenty seconds: what is only additional must not hold up an installation.
+    const FETCH: &str = "fetch(process.argv[1], { signal: AbortSignal.timeout(20000) }).then(async (answer) => {
+        if (!answer.ok) process.exit(1);
+        require('node:fs').writeFileSync(process.argv[2], Buffer.from(await answer.arrayBuffer()));
+    }, () => process.exit(1));";
+    let file = job.tmp.join("attestations.json");
+    let step = Step::new("node", &job.tmp, ["-e", FETCH, address, &file.display().to_string()]).online();
+    match job.run(step).await {
+        Ok(()) => read_text(&file).ok(),
+        Err(error) => {
+            tracing::debug!(package = %job.package, "its attestations cannot be fetched: {error}");
+            None
+        }
+    }
+}
+
+/// What npm notes of what it has put into a tree.
+#[derive(Deserialize)]
+struct Hidden {
+    packages: BTreeMap<String, Installed>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Installed {
+    name: Option<String>,
+    version: Option<String>,
+    integrity: Option<String>,
+    #[serde(default)]
+    has_install_script: bool,
+}
+
+impl Hidden {
+    /// Whether everything in the tree was locked.
+    fn is_part_of(&self, locked: &Locked) -> Result<(), Error> {
+        for (path, installed) in &self.packages {
+            let Installed { name, version: Some(version), integrity: Some(integrity), .. } = installed else { continue };
+            let name = name.as_deref().unwrap_or_else(|| plan::name_at(path));
+            let is_it = |artefact: &Artefact| artefact.name == name && artefact.version == *version && artefact.digests.contains(integrity);
+            if !locked.artefacts.iter().any(is_it) {
+                return Err(Error::new(format!("npm has installed {name} {version}, which was not locked")));
+            }
+        }
+        Ok(())
+    }
+
+    fn unbuilt(&self) -> Vec<String> {
+        let with_scripts = self.packages.iter().filter(|(_, package)| package.has_install_script);
+        with_scripts.map(|(path, _)| plan::name_at(path).to_owned()).take(MOST_UNBUILT).collect()
+    }
+}
+
+fn make(folder: &Path) -> Result<(), Error> {
+    fs::create_dir(folder).map_err(|cause| Error::io(format_args!("folder {} cannot be made", folder.display()), &cause))
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Error> {
+    fs::write(file, text).map_err(|cause| Error::io(format_args!("{} cannot be written", file.display()), &cause))
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(JSON_BYTES).read_to_string(&mut text));
+    read.map(|_| text).map_err(|cause| Error::io(format_args!("{} cannot be read", path.display()), &cause))
 }
 
 /// The program: the one that is named, the only one, or the one named like the package.
-pub(super) fn start(place: &Place, package: &Package, record: &Record) -> Result<Start, Error> {
+pub(super) fn start(place: &Place, package: &Package, notes: &Notes) -> Result<Start, Error> {
     let programs = place.tree().join("node_modules/.bin");
-    let program = match (&package.program, &record.name) {
+    let program = match (&package.program, &notes.name) {
         (Some(program), _) => program.clone(),
         (None, Some(name)) => own_program(place, name)?,
         (None, None) => return Err(Error::new("the command does not say which program to run")),
@@ -86,27 +222,8 @@ fn choose(programs: &BTreeMap<String, String>, last_part: &str) -> Result<String
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(JSON_BYTES).read_to_end(&mut text));
-    let parsed = read.and_then(|_| serde_json::from_slice(&text).map_err(io::Error::from));
+    let parsed = serde_json::from_str(&read_text(path)?).map_err(io::Error::from);
     parsed.map_err(|cause| Error::io(format_args!("{} cannot be read", path.display()), &cause))
-}
-
-#[derive(Deserialize)]
-struct Project {
-    dependencies: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct Lock {
-    packages: BTreeMap<String, Locked>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Locked {
-    #[serde(default)]
-    has_install_script: bool,
 }
 
 #[derive(Deserialize)]

@@ -1,12 +1,18 @@
 //! Packages of PyPI.
 
-use std::fs::File;
-use std::io::Read;
+mod distribution;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
-use super::place::Place;
-use super::step::Step;
-use super::{Error, Package, Start};
+use super::locked::{Artefact, Locked};
+use super::provenance::Provenance;
+use super::step::{Job, Step};
+use super::store::{Notes, Place};
+use super::{Error, Package, Start, tree};
+use distribution::Distribution;
 
 /// How a script begins whose `#!` line would be too long: a shell looks for the interpreter.
 const SHELL_TRICK: &[u8] = b"#!/bin/sh\n'''exec'";
@@ -14,29 +20,175 @@ const SHELL_TRICK: &[u8] = b"#!/bin/sh\n'''exec'";
 /// What an environment has beside the programs of its packages.
 const NOT_OF_PACKAGES: &[&str] = &["activate", "Activate", "deactivate", "pip", "pydoc", "python", "wheel"];
 
-/// An environment of its own, and the wheels into it: by uv if it is there, else by Python's own means.
-pub(super) fn steps(place: &Place, package: &Package, path: Option<&str>) -> Vec<Step> {
-    let (tree, tmp) = (place.tree().display().to_string(), place.tmp().join("uv").display().to_string());
-    let python = place.tree().join("bin/python").display().to_string();
-    let wanted = package.requirements.iter().map(String::as_str);
-    if is_there("uv", path) {
-        let quiet = ["--no-progress", "--cache-dir", &tmp, "--no-python-downloads"];
-        let make = ["venv", &tree];
-        let fill = ["pip", "install", "--only-binary", ":all:", "--link-mode", "copy", "--python", &python];
-        // uv leaves it to the first start, which cannot write there. Without `site` nothing of the packages is run; some of
-        // them hold files that no Python can compile.
-        let compile = ["-I", "-S", "-m", "compileall", "-qq", &tree];
-        return vec![
-            Step::new("uv", quiet.into_iter().chain(make)),
-            Step::new("uv", quiet.into_iter().chain(fill).chain(["--"]).chain(wanted)),
-            Step::new(python.as_str(), compile).optional(),
-        ];
+/// What pip is told each time.
+const PIP_OPTIONS: &[&str] = &["--no-input", "--no-color", "--disable-pip-version-check", "--no-cache-dir", "--progress-bar=off"];
+
+/// Only what is built already: building runs code of the package.
+const BUILT: &[&str] = &["--only-binary", ":all:"];
+
+/// What the requirements come to now.
+pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
+    let package = job.package;
+    let artefacts = if uses_uv(job) { uv_compiles(job).await? } else { pip_downloads(job, &[], &package.requirements).await? };
+    let asked = Distribution::asked(package.requirement());
+    let itself = artefacts.iter().find(|artefact| artefact.name == asked);
+    let version = itself.map(|artefact| artefact.version.clone());
+    Ok(Locked {
+        source: package.source,
+        requirements: package.requirements.clone(),
+        version: version.ok_or_else(|| Error::new("it is not among what was found for it"))?,
+        scripts: package.scripts,
+        provenance: Provenance::default(),
+        trees: BTreeMap::new(),
+        artefacts,
+        plan: None,
+    })
+}
+
+/// Installs exactly that: each file by its digest, and nothing else.
+pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<Notes, Error> {
+    let list = job.tmp.join("locked.txt");
+    let text: String = locked.artefacts.iter().map(line).collect();
+    fs::write(&list, text).map_err(|cause| Error::io(format_args!("{} cannot be written", list.display()), &cause))?;
+    if uses_uv(job) {
+        with_uv(job, tree, &list).await?
+    } else {
+        with_pip(job, locked, tree, &list).await?
     }
-    let quiet =
-        ["--no-cache-dir", "--no-input", "--no-color", "--progress-bar", "off", "--disable-pip-version-check", "--no-warn-script-location"];
-    let fill = ["-m", "pip", "install", "--only-binary", ":all:", "--no-user"];
-    let make = Step::new("python3", ["-m", "venv", &tree]);
-    vec![make, Step::new(python.as_str(), fill.into_iter().chain(quiet).chain(["--"]).chain(wanted))]
+    Ok(Notes::default())
+}
+
+/// A line of a list of requirements with digests.
+fn line(artefact: &Artefact) -> String {
+    let digests: String = artefact.digests.iter().map(|digest| format!(" --hash={digest}")).collect();
+    format!("{}=={}{digests}\n", artefact.name, artefact.version)
+}
+
+/// Folders in which the requirements name files.
+fn local_folders(package: &Package) -> Vec<String> {
+    let files = package.requirements.iter().filter(|text| text.starts_with('/'));
+    let folders: BTreeSet<_> = files.filter_map(|file| Path::new(file).parent()).map(|folder| folder.display().to_string()).collect();
+    folders.into_iter().flat_map(|folder| ["--find-links".to_owned(), folder]).collect()
+}
+
+/// Has pip download all files for `wanted`; what they are is then looked at here. pip itself comes with Python, into scratch space: the
+/// server does not get it.
+async fn pip_downloads(job: &Job<'_>, options: &[String], wanted: &[String]) -> Result<Vec<Artefact>, Error> {
+    let (files, environment) = (job.tmp.join("files"), job.tmp.join("pip"));
+    if !environment.exists() {
+        job.run(Step::new("python3", &job.tmp, ["-m", "venv", &environment.display().to_string()])).await?;
+    }
+    let download = ["-m", "pip", "download", "--dest", &files.display().to_string()].map(str::to_owned);
+    let args = download.into_iter().chain(pip_options(job)).chain(options.iter().cloned()).chain(wanted.iter().cloned());
+    let pip = environment.join("bin/python").display().to_string();
+    job.run(Step::new(pip, &job.tmp, args).online().builds(job.package.scripts)).await?;
+    digests_of(&files).map_err(|cause| Error::io(format_args!("{} cannot be read", files.display()), &cause))?
+}
+
+fn pip_options(job: &Job<'_>) -> impl Iterator<Item = String> + use<> {
+    let built = if job.package.scripts { &[] } else { BUILT };
+    PIP_OPTIONS.iter().chain(built).map(|option| (*option).to_owned())
+}
+
+/// What was downloaded, each file with the digest that it really has.
+fn digests_of(folder: &Path) -> io::Result<Result<Vec<Artefact>, Error>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(Distribution { name, version }) = Distribution::of_file(file) else {
+            return Ok(Err(Error::new(format!("{} is no package", file.escape_debug()))));
+        };
+        let digest = tree::sha256(&mut File::open(&path)?)?;
+        found.insert(Artefact { name, version, digests: BTreeSet::from([digest]) });
+    }
+    Ok(Ok(found.into_iter().collect()))
+}
+
+/// Downloads what is not there yet, by digest, and installs it without looking anywhere else.
+async fn with_pip(job: &Job<'_>, locked: &Locked, tree: &Path, list: &Path) -> Result<(), Error> {
+    let files = job.tmp.join("files");
+    let list = list.display().to_string();
+    if !files.exists() {
+        let mut options = vec!["--require-hashes".to_owned(), "--no-deps".to_owned(), "--requirement".to_owned(), list.clone()];
+        options.extend(local_folders(job.package));
+        let downloaded = pip_downloads(job, &options, &[]).await?;
+        let locked_too = |found: &Artefact| {
+            locked
+                .artefacts
+                .iter()
+                .any(|one| one.name == found.name && one.version == found.version && found.digests.is_subset(&one.digests))
+        };
+        if let Some(other) = downloaded.iter().find(|found| !locked_too(found)) {
+            return Err(Error::new(format!("pip has downloaded {} {}, which was not locked so", other.name, other.version)));
+        }
+    }
+    let (environment, files) = (tree.display().to_string(), files.display().to_string());
+    job.run(Step::new("python3", tree, ["-m", "venv", "--without-pip", &environment])).await?;
+    let exact = [
+        "--require-hashes",
+        "--no-deps",
+        "--no-index",
+        "--find-links",
+        &files,
+        "--requirement",
+        &list,
+        "--no-warn-script-location",
+        "--no-user",
+    ];
+    let args = ["-m", "pip", "install"].iter().chain(&exact).map(|word| (*word).to_owned()).chain(pip_options(job));
+    let install =
+        Step::new(tree.join("bin/python").display().to_string(), tree, args).with("PYTHONPATH", pip_itself(&job.tmp.join("pip"))?);
+    // What has to be built needs tools from the registry for it.
+    let install = if job.package.scripts { install.online().builds(true) } else { install };
+    job.run(install).await
+}
+
+/// Where the scratch environment has pip, to be run by another environment's Python.
+fn pip_itself(environment: &Path) -> Result<String, Error> {
+    let libraries = fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();
+    let places = libraries.map(|library| library.path().join("site-packages")).find(|place| place.join("pip").is_dir());
+    places.map(|place| place.display().to_string()).ok_or_else(|| Error::new("Python has made an environment without pip"))
+}
+
+async fn uv_compiles(job: &Job<'_>) -> Result<Vec<Artefact>, Error> {
+    let (wanted, list) = (job.tmp.join("wanted.txt"), job.tmp.join("compiled.txt"));
+    let text: String = job.package.requirements.iter().map(|requirement| format!("{}\n", Distribution::exact(requirement))).collect();
+    let written = fs::write(&wanted, text).map_err(|cause| Error::io(format_args!("{} cannot be written", wanted.display()), &cause));
+    written?;
+    let (input, output) = (wanted.display().to_string(), list.display().to_string());
+    let args = ["pip", "compile", "--generate-hashes", "--no-header", "--no-annotate", "--output-file", &output, &input];
+    job.run(uv(job, &job.tmp, &args, local_folders(job.package)).online()).await?;
+    let compiled = fs::read_to_string(&list).map_err(|cause| Error::io(format_args!("{} cannot be read", list.display()), &cause))?;
+    Ok(distribution::compiled(&compiled))
+}
+
+async fn with_uv(job: &Job<'_>, tree: &Path, list: &Path) -> Result<(), Error> {
+    let (environment, list) = (tree.display().to_string(), list.display().to_string());
+    let python = tree.join("bin/python").display().to_string();
+    job.run(uv(job, tree, &["venv", "--allow-existing", &environment], Vec::new())).await?;
+    let install = ["pip", "install", "--require-hashes", "--no-deps", "--link-mode", "copy", "--python", &python, "--requirement", &list];
+    job.run(uv(job, tree, &install, local_folders(job.package)).online().builds(job.package.scripts)).await?;
+    // uv leaves it to the first start, which cannot write there. Without `site` nothing of the packages is run; some of them hold files
+    // that no Python can compile.
+    let compile = Step::new(python.as_str(), tree, ["-I", "-S", "-m", "compileall", "-qq", &environment]);
+    if let Err(error) = job.run(compile).await {
+        tracing::debug!(package = %job.package, "{error}: {}", error.last_words().join(" | "));
+    }
+    Ok(())
+}
+
+fn uv(job: &Job<'_>, folder: &Path, what: &[&str], more: Vec<String>) -> Step {
+    let cache = job.tmp.join("uv").display().to_string();
+    let built = if job.package.scripts || what.first() == Some(&"venv") { &[] } else { BUILT };
+    let quiet = ["--no-progress", "--cache-dir", &cache, "--no-python-downloads"];
+    let args = what.iter().chain(&quiet).chain(built).map(|word| (*word).to_owned()).chain(more);
+    Step::new("uv", folder, args)
+}
+
+fn uses_uv(job: &Job<'_>) -> bool {
+    let path = job.path.as_ref().map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.is_absolute() && folder.join("uv").is_file())
 }
 
 /// The script that is named; by its interpreter where it would otherwise go by the shell.
@@ -59,9 +211,4 @@ pub(super) fn start(place: &Place, package: &Package) -> Result<Start, Error> {
 fn begins_with(file: &Path, mark: &[u8]) -> bool {
     let mut start = vec![0; mark.len()];
     File::open(file).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == mark
-}
-
-fn is_there(tool: &str, path: Option<&str>) -> bool {
-    let path = path.map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.is_absolute() && folder.join(tool).is_file())
 }

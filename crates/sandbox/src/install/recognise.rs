@@ -1,24 +1,28 @@
 //! Understands the commands that install a package and run a program of it.
 
+mod named;
 mod npm;
 mod options;
 mod pypi;
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, INSTALL_YOURSELF, Package, Registry};
+use super::{Error, INSTALL_YOURSELF, Package, Source};
 
 /// Characters of a refused requirement that are shown: names of packages are shorter.
 const MOST_SHOWN: usize = 100;
 
-/// The package that a command would install and run: `npx`, `npm exec`, `uvx`, `uv tool run`, `pipx run`, each with the options
+/// The package that a command names (`npm:`, `npx:`, `pypi:`, `uvx:`, `cargo:`) or would install and run: `npx`, `npm exec`, `uvx`, `uv tool run`, `pipx run`, each with the options
 /// that say which package and which program. `None` where it is another command.
 ///
 /// # Errors
 /// When it is such a command and its options cannot be met: what is run would not be what was meant.
 pub fn recognise(command: &str, args: &[String]) -> Result<Option<Package>, Error> {
-    let name = command.rsplit('/').next().unwrap_or(command);
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let Some((source, rest)) = named::source(command) {
+        return named::package(source, rest, &words).map(Some);
+    }
+    let name = command.rsplit('/').next().unwrap_or(command);
     let package = match (name, words.as_slice()) {
         ("npx", words) => npm::npx(words)?,
         ("npm", ["exec" | "x", words @ ..]) => npm::exec(words)?,
@@ -30,12 +34,23 @@ pub fn recognise(command: &str, args: &[String]) -> Result<Option<Package>, Erro
     Ok(Some(Package { tools: folder_of(command), ..package }))
 }
 
+/// Whether a command's first word names a package (`npm:NAME`, …), and not a program.
+#[must_use]
+pub fn names_a_package(command: &str) -> bool {
+    named::source(command).is_some()
+}
+
+/// The name at the start of a requirement of Python's.
+pub(super) fn python_name(requirement: &str) -> &str {
+    pypi::name_of(requirement)
+}
+
 fn folder_of(command: &str) -> Option<PathBuf> {
     Path::new(command).parent().filter(|folder| folder.is_absolute()).map(Path::to_path_buf)
 }
 
-fn package(registry: Registry, requirements: Vec<String>, program: Option<String>, args: &[&str]) -> Package {
-    Package { registry, requirements, program, args: args.iter().map(|arg| (*arg).to_owned()).collect(), tools: None }
+fn package(source: Source, requirements: Vec<String>, program: Option<String>, args: &[&str]) -> Package {
+    Package { source, requirements, program, args: args.iter().map(|arg| (*arg).to_owned()).collect(), tools: None, scripts: false }
 }
 
 /// A requirement that names no package of a registry and no built package in a file. It may hold a token: little of it is told.

@@ -1,12 +1,13 @@
 //! The settings that the user's own package managers follow: which registries, with which credentials, by which way.
 //! They hold inside too; of the home nothing else is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::Registry;
+use super::Source;
+use super::network::Remote;
 use crate::profile::EnvText;
 
 /// Settings files are a few lines; a larger one is none.
@@ -31,6 +32,7 @@ const OURS: &[&str] = &[
     "cache_dir",
     "compile_bytecode",
     "dry_run",
+    "home", // of rustup: set where it is there
     "global",
     "global_prefix",
     "local_prefix",
@@ -53,27 +55,49 @@ const OURS: &[&str] = &[
 
 /// Settings whose value is a file or folder to be read.
 const PATHS: &[&str] =
-    &["cafile", "cert", "certfile", "client-cert", "client_cert", "find-links", "find_links", "keyfile", "ssl_cert_file"];
+    &["cafile", "cainfo", "cert", "certfile", "client-cert", "client_cert", "find-links", "find_links", "keyfile", "ssl_cert_file"];
+
+/// How the variables of cargo and rustup begin that are passed on.
+const CARGO_VARIABLES: &[&str] = &["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_SOURCE_", "RUSTUP_"];
+
+/// Settings that name the registry which is used in place of the usual one.
+const REGISTRIES: &[&str] = &["default_index", "index-url", "index_url", "registry", "replace-with"];
+
+/// Settings whose value is a proxy, also without a scheme.
+const PROXIES: &[&str] = &["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "https-proxy", "https_proxy", "proxy"];
+
+/// The port of a proxy that names none, as curl has it.
+const PROXY_PORT: u16 = 1080;
+
+/// Settings whose value is one or several folders with packages.
+const FOLDERS: &[&str] = &["directory", "find-links", "find_links", "local-registry"];
 
 /// What a package manager gets of the user's settings.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     pub(super) env: BTreeMap<String, EnvText>,
     pub(super) read: Vec<PathBuf>,
+    /// Every host that a setting names: registries, indexes, proxies.
+    pub(super) remotes: BTreeSet<Remote>,
+    /// A setting says which registry is used in place of the usual one.
+    pub(super) names_registry: bool,
+    /// Cargo's own files of settings, which it is handed by name.
+    pub(super) cargo: Vec<PathBuf>,
 }
 
 impl Settings {
-    pub(super) fn of_the_user(registry: Registry) -> Self {
+    pub(super) fn of_the_user(source: Source) -> Self {
         let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::from_variables(registry, &variables.collect())
+        Self::from_variables(source, &variables.collect())
     }
 
-    fn from_variables(registry: Registry, variables: &BTreeMap<String, String>) -> Self {
+    fn from_variables(source: Source, variables: &BTreeMap<String, String>) -> Self {
         let mut settings = Self::default();
         for (name, value) in variables {
-            if let Some(setting) = setting(registry, name) {
+            if let Some(setting) = setting(source, name) {
                 settings.env.insert(name.clone(), EnvText::from(value.as_str()));
                 settings.show(&setting, value);
+                settings.names_registry |= REGISTRIES.contains(&setting.as_str());
             }
         }
         let home = variables.get("HOME").map(Path::new).filter(|home| home.is_absolute());
@@ -81,10 +105,14 @@ impl Settings {
             // Package managers find their settings by it; it holds nothing else inside.
             settings.env.insert("HOME".to_owned(), EnvText::from(home.to_string_lossy().into_owned()));
         }
-        for file in files(registry, home, variables) {
+        for file in files(source, home, variables) {
             settings.file(&file, variables);
         }
-        if registry == Registry::PyPi {
+        if source == Source::Cargo {
+            settings.cargo = files(source, home, variables);
+            settings.toolchain(home, variables);
+        }
+        if source == Source::PyPi {
             settings.read.extend(interpreters(home, variables).filter(|folder| folder.is_dir()));
         }
         settings
@@ -98,20 +126,44 @@ impl Settings {
             return; // not there, not readable, or not text: the package manager could not use it either
         }
         self.read.push(file.to_path_buf());
-        for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+            // A value may go on in the next line, which then has no name.
+            let (name, value) = line.split_once('=').unwrap_or(("", line));
             let value = value.trim().trim_matches(['"', '\'']);
-            let name = name.trim().rsplit(':').next().unwrap_or_default();
-            self.show(name, value);
+            let name = name.trim();
+            self.show(name.rsplit(':').next().unwrap_or_default(), value);
+            // The registry of one scope alone leaves the usual one where it is.
+            self.names_registry |= REGISTRIES.contains(&name);
             for wanted in value.split("${").skip(1).filter_map(|rest| rest.split(['}', '?']).next()) {
-                let known = variables.get(wanted).map(|value| EnvText::from(value.as_str()));
-                self.env.extend(known.map(|value| (wanted.to_owned(), value)));
+                if let Some(known) = variables.get(wanted) {
+                    self.remotes.extend(Remote::all_in(known));
+                    self.env.insert(wanted.to_owned(), EnvText::from(known.as_str()));
+                }
             }
         }
     }
 
-    /// A file that a setting names must be readable too.
+    /// What lies beside `cargo`, which runs `rustc`, and where rustup keeps the toolchains that both stand for.
+    fn toolchain(&mut self, home: Option<&Path>, variables: &BTreeMap<String, String>) {
+        let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
+        self.read.extend(std::env::split_paths(path).find(|folder| folder.is_absolute() && folder.join("cargo").is_file()));
+        let named = variables.get("RUSTUP_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".rustup")));
+        if let Some(folder) = named.filter(|folder| folder.is_absolute() && folder.is_dir()) {
+            self.env.insert("RUSTUP_HOME".to_owned(), EnvText::from(folder.to_string_lossy().into_owned()));
+            self.read.push(folder);
+        }
+    }
+
+    /// A file that a setting names must be readable too, and its host reachable.
     fn show(&mut self, setting: &str, value: &str) {
         let path = Path::new(value);
+        self.remotes.extend(Remote::all_in(value));
+        if PROXIES.contains(&setting) && !value.contains("://") {
+            self.remotes.extend(Remote::read(value, PROXY_PORT));
+        }
+        for path in value.split([' ', ',']).map(Path::new).filter(|path| FOLDERS.contains(&setting) && path.is_absolute()) {
+            self.read.extend(path.exists().then(|| path.to_path_buf()));
+        }
         let named = PATHS.contains(&setting.to_ascii_lowercase().as_str()) || NETWORK_VARIABLES.contains(&setting);
         if named && path.is_absolute() && path.exists() {
             self.read.push(path.to_path_buf());
@@ -120,30 +172,42 @@ impl Settings {
 }
 
 /// The setting that a variable is, if it is one to pass on.
-fn setting(registry: Registry, variable: &str) -> Option<String> {
+fn setting(source: Source, variable: &str) -> Option<String> {
     let upper = variable.to_ascii_uppercase();
     if NETWORK_VARIABLES.contains(&upper.as_str()) {
         return Some(upper);
     }
-    let prefixes: &[&str] = match registry {
-        Registry::Npm => &["NPM_CONFIG_"],
-        Registry::PyPi => &["PIP_", "UV_"],
+    let prefixes: &[&str] = match source {
+        Source::Npm => &["NPM_CONFIG_"],
+        Source::PyPi => &["PIP_", "UV_"],
+        Source::Cargo => CARGO_VARIABLES,
     };
     let name = prefixes.iter().find_map(|prefix| upper.strip_prefix(prefix))?.to_ascii_lowercase();
     (!OURS.contains(&name.as_str())).then_some(name)
 }
 
 /// Where package managers look for settings.
-fn files(registry: Registry, home: Option<&Path>, variables: &BTreeMap<String, String>) -> Vec<PathBuf> {
+fn files(source: Source, home: Option<&Path>, variables: &BTreeMap<String, String>) -> Vec<PathBuf> {
     let config = config_folder(home, variables);
-    let below = |folder: Option<&Path>, name| folder.map(|folder| folder.join(name));
+    let below = |folder: Option<&Path>, name: &str| folder.map(|folder| folder.join(name));
     let named =
         |name: &str| variables.iter().find(|(variable, _)| variable.eq_ignore_ascii_case(name)).map(|(_, path)| PathBuf::from(path));
-    let places = match registry {
-        Registry::Npm => {
-            vec![below(home, ".npmrc"), named("npm_config_userconfig"), named("npm_config_globalconfig"), Some("/etc/npmrc".into())]
+    let places = match source {
+        Source::Npm => {
+            vec![
+                below(home, ".npmrc"),
+                named("npm_config_userconfig"),
+                named("npm_config_globalconfig"),
+                Some("/etc/npmrc".into()),
+                Some("/usr/etc/npmrc".into()),
+                Some("/usr/local/etc/npmrc".into()),
+            ]
         }
-        Registry::PyPi => vec![
+        Source::Cargo => {
+            let own = named("CARGO_HOME").or_else(|| below(home, ".cargo"));
+            ["config.toml", "config", "credentials.toml"].iter().map(|name| below(own.as_deref(), name)).collect()
+        }
+        Source::PyPi => vec![
             below(config.as_deref(), "pip/pip.conf"),
             below(home, ".pip/pip.conf"),
             Some("/etc/pip.conf".into()),
@@ -175,9 +239,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
 
-    fn settings(registry: Registry, variables: &[(&str, &str)]) -> Settings {
+    fn settings(source: Source, variables: &[(&str, &str)]) -> Settings {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Settings::from_variables(registry, &variables)
+        Settings::from_variables(source, &variables)
     }
 
     #[test]
@@ -193,9 +257,9 @@ mod tests {
             ("UV_SYSTEM_PYTHON", "1"),
             ("npm_config_prefix", "/elsewhere"),
         ];
-        let names = |registry| settings(registry, &variables).env.into_keys().collect::<Vec<_>>();
-        assert_eq!(names(Registry::Npm), ["HTTPS_PROXY", "NPM_CONFIG_REGISTRY", "https_proxy"]);
-        assert_eq!(names(Registry::PyPi), ["HTTPS_PROXY", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "https_proxy"]);
+        let names = |source| settings(source, &variables).env.into_keys().collect::<Vec<_>>();
+        assert_eq!(names(Source::Npm), ["HTTPS_PROXY", "NPM_CONFIG_REGISTRY", "https_proxy"]);
+        assert_eq!(names(Source::PyPi), ["HTTPS_PROXY", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "https_proxy"]);
     }
 
     #[test]
@@ -211,9 +275,9 @@ mod tests {
         let variables = [("HOME", home.to_str().unwrap()), ("NPM_TOKEN", "token"), ("OTHER", "value")];
 
         let shown = |settings: &Settings| settings.read.iter().filter(|path| path.starts_with(home)).cloned().collect::<Vec<_>>();
-        let npm = settings(Registry::Npm, &variables);
+        let npm = settings(Source::Npm, &variables);
         assert_eq!(shown(&npm), [home.join(".npmrc"), home.join("ca.pem")]);
         assert_eq!(npm.env.into_keys().collect::<Vec<_>>(), ["HOME", "NPM_TOKEN"]);
-        assert_eq!(shown(&settings(Registry::PyPi, &variables)), [home.join(".config/pip/pip.conf")]);
+        assert_eq!(shown(&settings(Source::PyPi, &variables)), [home.join(".config/pip/pip.conf")]);
     }
 }

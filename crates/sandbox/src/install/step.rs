@@ -1,69 +1,111 @@
 //! One run of a package manager: what it may see and use, its deadline, and what its last words mean.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::place::Place;
-use super::{Error, INSTALL_LIMIT};
+use super::settings::Settings;
+use super::{Error, Package};
 use crate::backend::Backend;
 use crate::instance::{Exit, Instance, Running};
 use crate::profile::{EnvText, Limits, Network, Profile, Program};
 
+/// One installation at work: what each run of a package manager has in common.
+pub(super) struct Job<'a> {
+    pub(super) backend: &'a dyn Backend,
+    pub(super) package: &'a Package,
+    pub(super) settings: Settings,
+    /// The registries, and the way to them.
+    pub(super) network: Network,
+    /// The `PATH` for package manager and interpreter, where the usual one does not serve.
+    pub(super) path: Option<String>,
+    /// Scratch space, there to be written.
+    pub(super) tmp: PathBuf,
+    pub(super) limit: Duration,
+    pub(super) deadline: Instant,
+}
+
 /// One program of a package manager, to be run to its end.
 #[derive(Debug)]
 pub(super) struct Step {
-    pub(super) command: String,
-    pub(super) args: Vec<String>,
-    /// Its failure is not that of the installation.
-    pub(super) optional: bool,
+    command: String,
+    args: Vec<String>,
+    /// What it may write beside the scratch space; it starts there.
+    folder: PathBuf,
+    env: BTreeMap<String, EnvText>,
+    /// It sees the registries.
+    online: bool,
+    /// It runs what it has written: scripts of packages, programs that it has built.
+    builds: bool,
 }
 
 impl Step {
-    pub(super) fn new(command: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { command: command.into(), args: args.into_iter().map(Into::into).collect(), optional: false }
+    /// A program that starts in `folder`, which it may write.
+    pub(super) fn new(command: impl Into<String>, folder: &Path, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let args = args.into_iter().map(Into::into).collect();
+        Self { command: command.into(), args, folder: folder.to_path_buf(), env: BTreeMap::new(), online: false, builds: false }
     }
 
-    /// A step that may fail.
-    pub(super) fn optional(self) -> Self {
-        Self { optional: true, ..self }
+    /// One that sees the registries.
+    pub(super) fn online(self) -> Self {
+        Self { online: true, ..self }
     }
 
-    pub(super) fn program(self, place: &Place, mut env: BTreeMap<String, EnvText>) -> Program {
-        env.insert("TMPDIR".to_owned(), EnvText::from(place.tmp().to_string_lossy().into_owned()));
+    /// One that may run what it has written, where `allowed`.
+    pub(super) fn builds(self, allowed: bool) -> Self {
+        Self { builds: allowed, ..self }
+    }
+
+    /// One with a variable of its own.
+    pub(super) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.insert(name.to_owned(), EnvText::from(value.into()));
+        self
+    }
+}
+
+impl Job<'_> {
+    /// Runs a step to its end, at most until the deadline.
+    pub(super) async fn run(&self, step: Step) -> Result<(), Error> {
+        let (profile, program) = (self.profile(&step), self.program(step));
+        let tool = program.command.rsplit('/').next().unwrap_or_default();
+        let instance = self.backend.launch(&profile, &program).await?;
+        match timeout_at(self.deadline, to_its_end(&instance)).await {
+            Ok(exit) if exit.is_success() => Ok(()),
+            Ok(exit) => Err(failure(format!("{tool} {exit}"), &instance)),
+            Err(_) => {
+                instance.kill();
+                instance.wait().await;
+                Err(failure(format!("{tool} did not finish within {:?}", self.limit), &instance))
+            }
+        }
+    }
+
+    fn program(&self, step: Step) -> Program {
         // The name decides on the uid that a root gateway takes for it, and is seen only where the sandbox itself fails.
-        let mut program = Program::new(format!("installing to {}", place.tree().display()), self.command);
-        program.args = self.args;
-        program.env = env;
-        program.cwd = Some(place.tree());
+        let mut program = Program::new(format!("installing in {}", self.tmp.display()), step.command);
+        program.env = self.settings.env.clone();
+        program.env.extend(self.path.iter().map(|path| ("PATH".to_owned(), EnvText::from(path.as_str()))));
+        program.env.insert("TMPDIR".to_owned(), EnvText::from(self.tmp.to_string_lossy().into_owned()));
+        program.env.extend(step.env);
+        program.args = step.args;
+        program.cwd = Some(step.folder);
         program
     }
-}
 
-/// The host's network, for the registries; one folder to write; of the home only the settings named in `read`.
-pub(super) fn profile(place: &Place, read: &[PathBuf]) -> Profile {
-    let limits = Limits {
-        processes: 256,   // npm and uv work with many threads
-        open_files: 4096, // npm unpacks hundreds of files at once
-        file_mb: 2048,    // the largest wheels hold more than a gigabyte
-        ..Limits::default()
-    };
-    Profile { read: read.to_vec(), write: vec![place.tree(), place.tmp()], network: Network::Host, limits, ..Profile::default() }
-}
-
-/// Runs it to its end, at most until `deadline`.
-pub(super) async fn run(backend: &dyn Backend, profile: &Profile, program: &Program, deadline: Instant) -> Result<(), Error> {
-    let tool = program.command.rsplit('/').next().unwrap_or_default();
-    let instance = backend.launch(profile, program).await?;
-    match timeout_at(deadline, to_its_end(&instance)).await {
-        Ok(exit) if exit.is_success() => Ok(()),
-        Ok(exit) => Err(failure(format!("{tool} {exit}"), &instance)),
-        Err(_) => {
-            instance.kill();
-            instance.wait().await;
-            Err(failure(format!("{tool} did not finish within {INSTALL_LIMIT:?}"), &instance))
-        }
+    /// Two folders to write; of the home only the settings; the registries only where they are needed.
+    fn profile(&self, step: &Step) -> Profile {
+        let limits = Limits {
+            processes: 256,   // npm and uv work with many threads
+            open_files: 4096, // npm unpacks hundreds of files at once
+            file_mb: 2048,    // the largest wheels hold more than a gigabyte
+            ..Limits::default()
+        };
+        let network = if step.online { self.network.clone() } else { Network::None };
+        let (read, write) = (self.settings.read.clone(), vec![step.folder.clone(), self.tmp.clone()]);
+        let profile = Profile { read, write, network, limits, ..Profile::default() };
+        Profile { exec_in_write: step.builds, ..profile }
     }
 }
 
@@ -102,6 +144,9 @@ const HINTS: &[(&[&str], &str)] = &[
             "dns error",
             "error sending request",
             "Network is unreachable",
+            "failed to download from",
+            "Could not resolve host",
+            "Couldn't connect to server",
         ],
         "the registry cannot be reached: look at the network, the proxy, and the registry in ~/.npmrc, pip.conf or uv.toml; once installed, it starts without",
     ),
@@ -114,6 +159,7 @@ const HINTS: &[(&[&str], &str)] = &[
         "the registry wants other credentials: look at ~/.npmrc, pip.conf or uv.toml",
     ),
     (&["ensurepip is not available"], "install Python's venv module (package python3-venv of Debian and Ubuntu), or uv"),
+    (&["error: no matching package named", "failed to select a version for the requirement"], "look at the name and the version"),
     (
         &["npm error code E404", "npm error code ETARGET"],
         "look at the name and the version; a private package needs its registry in ~/.npmrc",
@@ -121,7 +167,11 @@ const HINTS: &[(&[&str], &str)] = &[
     (&["EALLOWGIT"], "a package that depends on a git repository is not installed, because preparing that runs its code"),
     (
         &["No matching distribution found", "was not found in the package registry", "No solution found", "has no wheels"],
-        "look at the name and the version; of PyPI only built packages (wheels) for this Python and machine are installed, because building runs their code",
+        "look at the name and the version; of PyPI only built packages (wheels) for this Python and machine are installed, because building runs their code: `scripts = true` on the server allows that",
+    ),
+    (
+        &["EINTEGRITY", "DO NOT MATCH THE HASHES", "Hash mismatch", "checksum for", "checksum changed"],
+        "the registry serves other files under this version than those that were locked: do not trust it before you know why",
     ),
     (
         &["ENOSPC", "No space left on device"],

@@ -82,7 +82,11 @@ fn grant(mut ruleset: RulesetCreated, abi: ABI, confinement: &Confinement) -> Re
         }
     }
     for tree in &confinement.view.trees {
-        let access = if tree.access == Access::Write { write } else { read };
+        let access = match tree.access {
+            Access::Write if confinement.view.exec_in_write => write | AccessFs::Execute,
+            Access::Write => write,
+            Access::System | Access::Read => read,
+        };
         let possible = if tree.folder { access } else { access & AccessFs::from_file(abi) };
         ruleset = allow(ruleset, &tree.path, possible)?;
     }

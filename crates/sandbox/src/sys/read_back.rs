@@ -57,7 +57,11 @@ pub(super) fn mounts(view: &View) -> Result<(), Failure> {
         look_at_mount(own, never | Flags::NOEXEC)?;
     }
     for tree in &view.trees {
-        let by_access = if tree.access == Access::Write { Flags::NOEXEC } else { Flags::RDONLY };
+        let by_access = match tree.access {
+            Access::Write if view.exec_in_write => Flags::empty(),
+            Access::Write => Flags::NOEXEC,
+            Access::System | Access::Read => Flags::RDONLY,
+        };
         look_at_mount(&tree.path, never | by_access)?;
     }
     Ok(())

@@ -24,7 +24,7 @@ pub(super) struct Source {
 pub(super) fn open_all(view: &View, mut id_maps: Option<IdMaps>, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
     let mut sources = Vec::with_capacity(view.trees.len());
     for tree in &view.trees {
-        sources.push(open_one(tree, id_maps.as_mut(), layers)?);
+        sources.push(open_one(tree, view, id_maps.as_mut(), layers)?);
     }
     if id_maps.is_some() && layers.get(Layer::IdMappedRoots).is_none() {
         layers.in_force(Layer::IdMappedRoots, "");
@@ -40,7 +40,7 @@ pub(super) fn open_all_unmapped(view: &View, layers: &mut Layers) -> Result<Vec<
     open_all(view, None, layers)
 }
 
-fn open_one(tree: &Tree, id_maps: Option<&mut IdMaps>, layers: &mut Layers) -> Result<Source, Failure> {
+fn open_one(tree: &Tree, view: &View, id_maps: Option<&mut IdMaps>, layers: &mut Layers) -> Result<Source, Failure> {
     let name = |step: &str| format!("{step} {}", tree.path.display());
     let place = open_without_links(&tree.path).step(Layer::Root, &name("open"))?;
     let found = fstat(&place).step(Layer::Root, &name("look at"))?;
@@ -50,7 +50,7 @@ fn open_one(tree: &Tree, id_maps: Option<&mut IdMaps>, layers: &mut Layers) -> R
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE;
     let mount = open_tree(&place, "", flags).step(Layer::Root, &name("copy the mount of"))?;
-    restrict(tree, &mount).step(Layer::Root, &name("restrict"))?;
+    restrict(tree, view.exec_in_write, &mount).step(Layer::Root, &name("restrict"))?;
     if let Some(id_maps) = id_maps.filter(|_| tree.access != Access::System) {
         let map = id_maps.of(found.st_uid, found.st_gid)?;
         let attributes = MountAttributes { set: 0, id_map: Some(map) };
@@ -67,9 +67,10 @@ fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
     openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
 }
 
-fn restrict(tree: &Tree, mount: &OwnedFd) -> Result<(), Errno> {
+fn restrict(tree: &Tree, exec_in_write: bool, mount: &OwnedFd) -> Result<(), Errno> {
     let by_access = match tree.access {
         Access::System | Access::Read => libc::MOUNT_ATTR_RDONLY,
+        Access::Write if exec_in_write => 0,
         Access::Write => libc::MOUNT_ATTR_NOEXEC,
     };
     let attributes = MountAttributes { set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | by_access, id_map: None };

@@ -87,7 +87,7 @@ impl ViewBuilder {
         }
         let outside = |link: &PathBuf| !trees.iter().any(|tree| link.starts_with(&tree.path));
         let links = self.links.into_iter().filter(|(link, _)| outside(link)).collect();
-        View { trees, links }
+        View { trees, links, exec_in_write: false }
     }
 
     /// Makes each folder between a root to write and what is read-only in it a tree, and so a mount of its own: the kernel

@@ -80,7 +80,7 @@ fn source(path: &str, config: &ServerConfig, context: &Context<'_>, report: &mut
 }
 
 /// The keys that say something about a program, and whether they are given.
-fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 12] {
+fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 13] {
     [
         ("env", !config.env.is_empty()),
         ("cwd", config.cwd.is_some()),
@@ -94,6 +94,7 @@ fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 12] {
         ("limits", config.limits != <_>::default()),
         ("shared", config.shared),
         ("standby", config.standby.is_some()),
+        ("scripts", config.scripts),
     ]
 }
 

@@ -8,6 +8,7 @@ use sallyport_sandbox::{Network, install};
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
 use crate::config::validate::{Context, deny_write, isolation, limits, server, standby};
+use crate::packages;
 use crate::plan::{StdioPlan, Template};
 
 /// Programs that only pass the work on to a daemon outside any boundary of ours.
@@ -34,13 +35,15 @@ pub(super) fn check(
     refuse_beyond_a_machine(path, config, report);
     limits::check(&join(path, "limits"), &config.limits, report);
     let program = program?;
-    check_installation(&command_path, &program, &arguments, report);
+    check_installation(&command_path, &program, &arguments, config.scripts, report);
     Some(StdioPlan {
         folder: match folder {
             Some(named) => Some(named?),
             None => Some(context.origin.folder.clone()).filter(|folder| config.sandbox.is_none() || is_below(folder, &read, &write)),
         },
         configuration: context.origin.file.clone(),
+        scripts: config.scripts,
+        lock: context.origin.file.as_deref().and_then(packages::lock_beside),
         read,
         network,
         write,
@@ -61,6 +64,9 @@ fn program(path: &str, command: &[String], context: &Context<'_>) -> Result<Stri
     if written.is_empty() || written.contains(['\0', '$']) {
         let message = if written.is_empty() { "the program is missing" } else { "the program must be a plain name or path" };
         return Err(Diagnostic::new(path, message).hint("write `command = [\"PROGRAM\", \"ARGUMENT\", …]`"));
+    }
+    if install::names_a_package(written) {
+        return Ok(written.to_owned());
     }
     let name = written.rsplit('/').next().unwrap_or(written);
     if CONTAINER_CLIENTS.contains(&name) {
@@ -144,16 +150,22 @@ fn is_below(folder: &Path, read: &[PathBuf], write: &[PathBuf]) -> bool {
     read.iter().chain(write).any(|root| folder.starts_with(root))
 }
 
-/// A command that installs a package (`npx`, `uvx`, …) must be one that can be carried out. With a secret among its arguments it is
-/// looked at only when it is started.
-fn check_installation(path: &str, program: &str, arguments: &[Template], report: &mut Report) {
+/// A command that names or installs a package (`npm:…`, `npx`, …) must be one that can be carried out. With a secret among its
+/// arguments it is looked at only when it is started.
+fn check_installation(path: &str, program: &str, arguments: &[Template], scripts: bool, report: &mut Report) {
     let arguments: Option<Vec<String>> = arguments.iter().map(|argument| argument.as_text().map(str::to_owned)).collect();
-    if let Some(Err(refused)) = arguments.map(|arguments| install::recognise(program, &arguments)) {
-        let diagnostic = Diagnostic::new(path, refused.to_string());
-        report.error(match refused.hint() {
-            Some(hint) => diagnostic.hint(hint),
-            None => diagnostic,
-        });
+    match arguments.map(|arguments| packages::package(program, &arguments, scripts)) {
+        Some(Err(refused)) => {
+            let diagnostic = Diagnostic::new(path, refused.to_string());
+            report.error(match refused.hint() {
+                Some(hint) => diagnostic.hint(hint),
+                None => diagnostic,
+            });
+        }
+        Some(Ok(None)) if scripts => {
+            report.error(Diagnostic::new(path, "`scripts` has no effect on a program that is not a package").hint("remove it"));
+        }
+        _ => {}
     }
 }
 

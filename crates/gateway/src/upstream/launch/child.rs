@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_protocol::{BoxFuture, Failure, FailureKind, McpServer, Retry, Revision};
-use sallyport_sandbox::install::{self, Installer};
+use sallyport_sandbox::install::{Installer, Locked};
 use sallyport_sandbox::{Backend, EnvText, Exceeded, Exit, Instance, Network, Profile, Program, Running};
 use sallyport_telemetry::ServerMetrics;
 use sallyport_telemetry::state_folder::private_folder;
@@ -12,7 +12,8 @@ use sallyport_transport::client::{Connection, Options};
 use tokio::time::timeout;
 
 use super::values::filled_in;
-use super::{options, own_rules};
+use super::{options, own_rules, refused, trial};
+use crate::packages::{self, LockFile};
 use crate::plan::{ServerPlan, Standby, StdioPlan};
 use crate::upstream::Surroundings;
 use crate::upstream::health::Outage;
@@ -45,6 +46,8 @@ pub(super) struct ToChild {
     options: Options,
     metrics: ServerMetrics,
     surroundings: Arc<Surroundings>,
+    /// What its package is, whatever is locked.
+    exactly: Option<Locked>,
 }
 
 impl ToChild {
@@ -56,7 +59,13 @@ impl ToChild {
             plan: stdio,
             metrics: surroundings.metrics.server(&plan.name),
             surroundings,
+            exactly: None,
         }
+    }
+
+    /// The same with another version of its package, which does not become the locked one.
+    pub(super) fn exactly(self, locked: Locked) -> Self {
+        Self { exactly: Some(locked), ..self }
     }
 
     /// Launches the program and shakes hands with it. A server that ends when it is probed is started once more without a probe.
@@ -127,12 +136,8 @@ impl ToChild {
         program: &mut Program,
         doing: Doing<'_>,
     ) -> Result<Option<String>, Outage> {
-        let failed = |error: install::Error| Outage {
-            hint: error.hint().map(Into::into),
-            last_words: error.last_words().to_vec(),
-            ..Outage::new(error.to_string())
-        };
-        let Some(package) = install::recognise(&program.command, &program.args).map_err(failed)? else { return Ok(None) };
+        let package = packages::package(&program.command, &program.args, self.plan.scripts).map_err(trial::not_installed)?;
+        let Some(package) = package else { return Ok(None) };
         let path = program.env.get("PATH").map(|path| path.expose().to_owned());
         let installer = Installer {
             backend,
@@ -140,16 +145,43 @@ impl ToChild {
             path: path.as_deref(),
             progress: &|now: &str| doing(now.to_owned().into()),
         };
-        let installed = installer.install(&package).await.map_err(failed)?;
+        let locked = self.locked()?;
+        let (installed, now) = installer.install(&package, locked.as_ref()).await.map_err(trial::not_installed)?;
+        if locked.as_ref() != Some(&now) && self.exactly.is_none() {
+            self.lock(now);
+        }
         doing("starting".into());
         installed.take_over(program, profile);
         Ok(installed.hint())
     }
 
+    /// What its package is to be, if that is known.
+    fn locked(&self) -> Result<Option<Locked>, Outage> {
+        match (&self.exactly, &self.plan.lock) {
+            (Some(exactly), _) => Ok(Some(exactly.clone())),
+            (None, Some(path)) => {
+                let lock = LockFile::open(path, &self.surroundings.folders.lock_drafts_folder());
+                let lock = lock.map_err(|error| Outage { hint: Some(error.hint().into()), ..Outage::new(error.to_string()) })?;
+                Ok(lock.entry(&self.name).map(|entry| entry.locked.clone()))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Notes what its package came to. Where that cannot be written, the private cache remembers it.
+    fn lock(&self, locked: Locked) {
+        let Some(path) = &self.plan.lock else { return };
+        let drafts = self.surroundings.folders.lock_drafts_folder();
+        if let Err(error) = LockFile::change(path, &drafts, |lock| lock.set(&self.name, locked)) {
+            tracing::warn!(server = self.name, "its package is not locked: {error}");
+        }
+    }
+
     fn profile(&self) -> Result<Profile, Outage> {
-        let read = self.plan.read.iter().cloned().chain(own_rules::to_keep(&self.plan)?).collect();
+        let own = own_rules::to_keep(&self.plan)?;
+        let read = self.plan.read.iter().cloned().chain(own).chain(own_rules::lock_to_keep(&self.plan)).collect();
         let StdioPlan { write, deny_write, network, limits, seccomp, .. } = self.plan.clone();
-        Ok(Profile { read, write, deny_write, network, limits, seccomp })
+        Ok(Profile { read, write, deny_write, network, limits, seccomp, ..Profile::default() })
     }
 
     fn program(&self) -> Result<Program, Outage> {
@@ -198,10 +230,6 @@ fn of_limit(server: &str, exceeded: Exceeded, exit: Exit) -> Outage {
         limit: Some(key),
         ..Outage::new(format!("it {}", exceeded.explain(exit)))
     }
-}
-
-fn refused(error: &sallyport_sandbox::Error) -> Outage {
-    Outage { hint: error.hint().map(Into::into), ..Outage::new(error.to_string()) }
 }
 
 /// Why a start led to nothing.

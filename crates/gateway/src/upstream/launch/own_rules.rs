@@ -26,6 +26,18 @@ pub(crate) fn to_keep(plan: &StdioPlan) -> Result<Option<PathBuf>, Outage> {
     }
 }
 
+/// The lock file, if the program could write it: it says what *other* servers run. One that is not there is made, so that it can be kept.
+pub(crate) fn lock_to_keep(plan: &StdioPlan) -> Option<PathBuf> {
+    let lock = plan.lock.as_ref().filter(|_| !plan.sandbox.is_none())?;
+    let folder = lock.parent()?.canonicalize().ok()?;
+    let written = plan.write.iter().filter_map(|root| root.canonicalize().ok()).any(|root| folder.starts_with(root));
+    if written && !lock.exists() {
+        // Where it cannot be made, the program cannot make it either.
+        let _made = std::fs::File::create_new(lock);
+    }
+    lock.canonicalize().ok().filter(|_| written)
+}
+
 /// What tells a file from another one in its place.
 pub(crate) type Identity = (u64, u64);
 
@@ -54,6 +66,8 @@ mod tests {
         StdioPlan {
             program: "server".into(),
             arguments: Vec::new(),
+            scripts: false,
+            lock: None,
             environment: <_>::default(),
             folder: None,
             configuration: Some(configuration),
@@ -82,6 +96,20 @@ mod tests {
         assert_eq!(to_keep(&plan(project.join("rules"), &folder.join("link"))).unwrap(), Some(project.join("rules")));
         assert_eq!(to_keep(&plan(folder.join("link/rules"), &project)).unwrap(), Some(project.join("rules")));
         assert_eq!(to_keep(&plan(project.join("rules"), &outside)).unwrap(), None);
+    }
+
+    #[test]
+    fn the_lock_is_kept_even_where_there_is_none_yet() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().canonicalize().unwrap();
+        let (project, outside) = (folder.join("project"), folder.join("outside"));
+        [&project, &outside].into_iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        let lock = project.join("sallyport.lock");
+        let with_lock = |write: &Path| StdioPlan { lock: Some(lock.clone()), ..plan(project.join("rules"), write) };
+        assert_eq!(lock_to_keep(&with_lock(&outside)), None);
+        assert!(!lock.exists());
+        assert_eq!(lock_to_keep(&with_lock(&project)), Some(lock.clone()));
+        assert_eq!(std::fs::read_to_string(&lock).unwrap(), "");
     }
 
     #[test]

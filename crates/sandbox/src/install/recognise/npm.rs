@@ -1,7 +1,7 @@
 //! `npx` and `npm exec`.
 
 use super::options::{Dialect, Understood};
-use super::{Error, Package, Registry, not_a_requirement, package};
+use super::{Error, Package, Source, not_a_requirement, package};
 
 const NPX: Dialect<'_> = Dialect {
     command: "npx",
@@ -41,18 +41,18 @@ fn of(dialect: &Dialect<'_>, words: &[&str]) -> Result<Package, Error> {
     let check = |text: &&str| requirement(text).ok_or_else(|| not_a_requirement(dialect.command, text));
     match (packages.as_slice(), rest.as_slice()) {
         ([], []) => Err(Error::new(format!("`{}` names no package", dialect.command)).with_hint("write `npx -y PACKAGE`")),
-        ([], [first, args @ ..]) => Ok(package(Registry::Npm, vec![check(first)?], None, args)),
+        ([], [first, args @ ..]) => Ok(package(Source::Npm, vec![check(first)?], None, args)),
         (_, []) => Err(Error::new(format!("`{}` names no program of the package", dialect.command))
             .with_hint("write `npx -y --package PACKAGE PROGRAM`")),
         (several, [program, args @ ..]) => {
             let requirements = several.iter().map(check).collect::<Result<_, _>>()?;
-            Ok(package(Registry::Npm, requirements, Some((*program).to_owned()), args))
+            Ok(package(Source::Npm, requirements, Some((*program).to_owned()), args))
         }
     }
 }
 
 /// `[@SCOPE/]NAME[@VERSION]`, the same with `ALIAS@npm:` before it, or a packed package in a file.
-fn requirement(text: &str) -> Option<String> {
+pub(super) fn requirement(text: &str) -> Option<String> {
     let file = text.strip_prefix("file:").unwrap_or(text);
     if file.starts_with('/') {
         return [".tgz", ".tar.gz"].iter().any(|end| file.ends_with(end)).then(|| file.to_owned());

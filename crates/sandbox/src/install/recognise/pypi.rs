@@ -1,7 +1,7 @@
 //! `uvx`, `uv tool run` and `pipx run`.
 
 use super::options::{Dialect, Understood};
-use super::{Error, INSTALL_YOURSELF, Package, Registry, not_a_requirement, package};
+use super::{Error, INSTALL_YOURSELF, Package, Source, not_a_requirement, package};
 
 const OTHER_PYTHON: &str =
     "leave it out: the first python3 of PATH is used, or what uv chooses; put another one first in the server's PATH";
@@ -72,11 +72,11 @@ fn of(dialect: &Dialect<'_>, words: &[&str]) -> Result<Package, Error> {
     for more in with.iter().flat_map(|list| list.split(',')) {
         requirements.push(check(more.trim())?);
     }
-    Ok(package(Registry::PyPi, requirements, Some(program.to_owned()), args))
+    Ok(package(Source::PyPi, requirements, Some(program.to_owned()), args))
 }
 
 /// The name at the start of a requirement.
-fn name_of(text: &str) -> &str {
+pub(super) fn name_of(text: &str) -> &str {
     let end = text.find(|character| !is_of_name(character)).unwrap_or(text.len());
     text.get(..end).unwrap_or_default()
 }
@@ -86,7 +86,7 @@ fn is_of_name(character: char) -> bool {
 }
 
 /// `NAME[EXTRAS]` with `@VERSION` as uv writes it or version clauses as pip does, or a wheel in a file.
-fn requirement(text: &str) -> Option<String> {
+pub(super) fn requirement(text: &str) -> Option<String> {
     if text.starts_with('/') {
         return text.ends_with(".whl").then(|| text.to_owned());
     }

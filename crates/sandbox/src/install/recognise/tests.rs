@@ -31,7 +31,7 @@ fn npm_packages_and_their_programs_are_understood() {
         ("npm x --package a -- tool --yes", "a | tool | --yes"),
     ] {
         assert_eq!(understood(line), expected, "{line}");
-        assert_eq!(read(line).unwrap().unwrap().registry, Registry::Npm);
+        assert_eq!(read(line).unwrap().unwrap().source, Source::Npm);
     }
 }
 
@@ -51,8 +51,25 @@ fn pypi_packages_and_their_programs_are_understood() {
         ("pipx run server x", "server | server | x"),
     ] {
         assert_eq!(understood(line), expected, "{line}");
-        assert_eq!(read(line).unwrap().unwrap().registry, Registry::PyPi);
+        assert_eq!(read(line).unwrap().unwrap().source, Source::PyPi);
     }
+}
+
+#[test]
+fn packages_that_the_command_names_are_understood() {
+    for (line, source, expected) in [
+        ("npm:@scope/server@1.2 --root .", Source::Npm, "@scope/server@1.2 | - | --root ."),
+        ("npx:server", Source::Npm, "server | - | "),
+        ("npm:server@^1#tool x", Source::Npm, "server@^1 | tool | x"),
+        ("pypi:mcp-server-time@0.6.2 --x", Source::PyPi, "mcp-server-time==0.6.2 | mcp-server-time | --x"),
+        ("uvx:server[cli]>=1,<2#tool", Source::PyPi, "server[cli]>=1,<2 | tool | "),
+        ("cargo:mcp-server@0.3 stdio", Source::Cargo, "mcp-server@0.3 | - | stdio"),
+    ] {
+        assert_eq!(understood(line), expected, "{line}");
+        assert_eq!(read(line).unwrap().unwrap().source, source);
+        assert!(names_a_package(line));
+    }
+    assert!(!names_a_package("npx") && !names_a_package("/opt/npm:x"));
 }
 
 #[test]
@@ -87,6 +104,12 @@ fn what_cannot_be_met_is_refused_with_what_to_do() {
         ("uvx x@main", "is given `x@main`", "install it yourself"),
         ("pipx run --pip-args=x y", "`pipx run` option --pip-args cannot be met", "UV_DEFAULT_INDEX"),
         ("pipx run https://host/script.py", "is given `https://…`", "install it yourself"),
+        ("npm:", "`npm` is given ``", "install it yourself"),
+        ("npm:../x", "is given `../x`", "install it yourself"),
+        ("pypi:git+https://token@host/x", "is given `git+https://…`", "install it yourself"),
+        ("cargo:a\"b", "is given `a\"b`", "install it yourself"),
+        ("cargo:a@", "is given `a@`", "install it yourself"),
+        ("oci:docker.io/x", "not fetched from a registry of containers", "archive"),
     ] {
         let error = read(line).unwrap_err();
         assert!(error.to_string().contains(expected), "{line}: {error}");

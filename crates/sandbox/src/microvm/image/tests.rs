@@ -14,6 +14,7 @@ fn view(path: &Path) -> View {
     View {
         trees: vec![Shown { path: path.to_path_buf(), access: Access::Read, folder }],
         links: [("/bin".into(), "usr/bin".into())].into(),
+        exec_in_write: false,
     }
 }
 

@@ -1,0 +1,215 @@
+//! `sallyport update` and `sallyport rollback`: which versions of servers' packages are locked.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use owo_colors::OwoColorize;
+use sallyport_gateway::config;
+use sallyport_gateway::packages::{Packages, ToolChange, ToolChanges, UpdateError, Updated};
+use serde::Serialize;
+
+use crate::arguments::{Global, RollbackArguments, UpdateArguments};
+use crate::output::{self, Exit, Failure};
+use crate::start;
+use crate::tools::shown;
+
+/// How long a version may lie unused before it is removed: a month's holidays, and a version to go back to is still there.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Packages and files that are named one by one.
+const MOST_SHOWN: usize = 20;
+
+/// Characters of a tool's text that are shown on each side: enough for all but the longest descriptions.
+const MOST_TEXT: usize = 2000;
+
+/// How often the line on the terminal moves.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    updated: &'a [Updated],
+    failed: &'a [Failed],
+    /// Whether the lock was changed.
+    locked: bool,
+}
+
+/// A server that could not be looked at.
+#[derive(Serialize)]
+struct Failed {
+    server: String,
+    error: String,
+    hint: Option<String>,
+}
+
+pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Failure> {
+    let packages = packages(global)?;
+    if arguments.prune {
+        return prune(&packages, arguments.json);
+    }
+    let all = packages.servers().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = if arguments.names.is_empty() { all } else { arguments.names.clone() };
+    if arguments.verify {
+        return verify(&packages, &names, arguments.json);
+    }
+    if !arguments.dry_run && !arguments.yes && !io::stdin().is_terminal() {
+        return Err(Failure::new("there is nobody to ask").hint("`--yes` changes without asking, `--dry-run` only shows"));
+    }
+    let (updated, failed) = start::runtime()?.block_on(look(&packages, &names, !arguments.no_start));
+    let changed: Vec<&Updated> = updated.iter().filter(|updated| updated.changes).collect();
+    if !arguments.json {
+        updated.iter().try_for_each(tell)?;
+    }
+    let lock = !arguments.dry_run && !changed.is_empty() && (arguments.yes || confirm()?);
+    if lock {
+        changed.iter().try_for_each(|updated| packages.accept(updated)).map_err(|error| told(&error))?;
+    }
+    if arguments.json {
+        output::json(&Report { updated: &updated, failed: &failed, locked: lock })?;
+    } else if lock {
+        output::note("locked");
+    }
+    finish(&failed)
+}
+
+pub(crate) fn roll_back(global: &Global, arguments: &RollbackArguments) -> Result<(), Failure> {
+    let packages = packages(global)?;
+    let version = packages.roll_back(&arguments.name, arguments.version.as_deref()).map_err(|error| told(&error))?;
+    output::line(format!("{} is locked to version {version} again", arguments.name.bold()))
+}
+
+fn packages(global: &Global) -> Result<Packages, Failure> {
+    let plan = config::load(&global.invocation()?)?;
+    Ok(Packages::new(plan, start::surroundings()?))
+}
+
+async fn look(packages: &Packages, names: &[String], start: bool) -> (Vec<Updated>, Vec<Failed>) {
+    let line = ProgressBar::new_spinner(); // on stderr, and nothing at all where that is no terminal
+    line.enable_steady_tick(TICK);
+    let (mut updated, mut failed) = (Vec::new(), Vec::new());
+    for name in names {
+        let progress = |doing: &str| line.set_message(format!("{name}: {doing}"));
+        match packages.look(name, start, &progress).await {
+            Ok(found) => updated.push(found),
+            Err(error) => failed.push(Failed::new(name, &error)),
+        }
+    }
+    line.finish_and_clear();
+    (updated, failed)
+}
+
+impl Failed {
+    fn new(server: &str, error: &UpdateError) -> Self {
+        Self { server: server.to_owned(), error: error.to_string(), hint: error.hint().map(str::to_owned) }
+    }
+}
+
+/// Says what failed, if anything did.
+fn finish(failed: &[Failed]) -> Result<(), Failure> {
+    for Failed { server, error, hint } in failed {
+        let hint = hint.as_ref().map(|hint| format!("\n  {} {hint}", "hint:".cyan())).unwrap_or_default();
+        output::note(format!("{} server `{server}`: {}{hint}", "error:".red().bold(), shown(error)));
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::told(Exit::Failed)) }
+}
+
+fn told(error: &UpdateError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn tell(updated: &Updated) -> Result<(), Failure> {
+    let name = updated.server.bold();
+    match (&updated.from, updated.changes) {
+        (_, false) => return output::line(format!("{name} {} is what the registry has", updated.to)),
+        (None, true) => output::line(format!("{name} {} (was not locked)", updated.to.green()))?,
+        (Some(from), true) => output::line(format!("{name} {from} → {}", updated.to.green()))?,
+    }
+    let signed = &updated.provenance;
+    if signed.signed + signed.unknown_key > 0 {
+        output::line(format!("  signed by the registry: {} packages, by keys unknown here: {}", signed.signed, signed.unknown_key))?;
+    }
+    for (what, kinds) in [
+        ("attested and signed by npm", &signed.verified),
+        ("attested for these files, signature not verified", &signed.matching),
+        ("attestation announced, not looked at", &signed.announced),
+    ] {
+        kinds.iter().try_for_each(|kind| output::line(format!("  {what}: {}", shown(kind))))?;
+    }
+    if let Some(change) = &updated.change {
+        for moved in change.packages.iter().take(MOST_SHOWN) {
+            let [from, to] = [&moved.from, &moved.to].map(|version| if version.is_empty() { "–" } else { version });
+            output::line(format!("  package {} {from} → {to}", moved.name))?;
+        }
+        more(change.packages.len(), "packages")?;
+        let (added, removed, other) = (change.files_added, change.files_removed, change.files_changed);
+        output::line(format!("  files: {added} added, {removed} removed, {other} changed"))?;
+        change.files.iter().take(MOST_SHOWN).try_for_each(|file| output::line(format!("    {}", shown(file))))?;
+        more(added + removed + other, "files")?;
+    }
+    match (&updated.tools, &updated.tools_unknown) {
+        (Some(tools), _) => tell_tools(tools),
+        (None, Some(why)) => output::line(format!("  {} its tools were not compared: {}", "note:".yellow(), shown(why))),
+        (None, None) => Ok(()),
+    }
+}
+
+fn more(count: usize, what: &str) -> Result<(), Failure> {
+    if count > MOST_SHOWN { output::line(format!("    and {} more {what}", count - MOST_SHOWN)) } else { Ok(()) }
+}
+
+fn tell_tools(tools: &ToolChanges) -> Result<(), Failure> {
+    if tools.is_empty() {
+        return output::line("  tools: the same, to the letter");
+    }
+    tools.added.iter().try_for_each(|tool| output::line(format!("  tool {} {}", "added".green(), shown(tool))))?;
+    tools.removed.iter().try_for_each(|tool| output::line(format!("  tool {} {}", "removed".red(), shown(tool))))?;
+    for ToolChange { tool, member, from, to } in &tools.changed {
+        output::line(format!("  tool {} {}: {}", "changed".yellow(), shown(tool), shown(member)))?;
+        for (mark, text) in [("-", from), ("+", to)] {
+            let text: String = shown(text).chars().take(MOST_TEXT).collect();
+            text.lines().try_for_each(|line| output::line(format!("    {mark} {line}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn verify(packages: &Packages, names: &[String], json: bool) -> Result<(), Failure> {
+    let runtime = start::runtime()?;
+    let (mut verified, mut absent, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for name in names {
+        match runtime.block_on(packages.verify(name)) {
+            Ok(true) => verified.push(name),
+            Ok(false) => absent.push(name),
+            Err(error) => failed.push(Failed::new(name, &error)),
+        }
+    }
+    if json {
+        output::json(&serde_json::json!({ "verified": verified, "not_installed": absent, "failed": failed }))?;
+        return if failed.is_empty() { Ok(()) } else { Err(Failure::told(Exit::Failed)) };
+    }
+    verified.iter().try_for_each(|name| output::line(format!("{} {name}: every file is as it was installed", "ok:".green().bold())))?;
+    absent.iter().try_for_each(|name| output::line(format!("{name}: not installed here yet")))?;
+    finish(&failed)
+}
+
+fn prune(packages: &Packages, json: bool) -> Result<(), Failure> {
+    let removed = packages.prune(UNUSED)?;
+    if json {
+        return output::json(&serde_json::json!({ "removed": removed }));
+    }
+    removed.iter().try_for_each(|name| output::line(format!("removed {name}")))?;
+    output::line(format!("{} versions removed that nobody started for 30 days", removed.len()))
+}
+
+/// Asks the person at the terminal.
+fn confirm() -> Result<bool, Failure> {
+    output::note("lock these versions? [y/N]");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,55 @@
+//! Packages of servers: what they came to is kept in a lock file, which `update` and `rollback` change.
+
+mod lock_file;
+mod tools;
+mod update;
+
+use std::path::{Path, PathBuf};
+
+use sallyport_sandbox::install::{self, Locked, Package};
+
+pub use lock_file::{Entry, LockError, LockFile, Previous};
+pub use tools::{ToolChange, ToolChanges};
+pub use update::{Packages, UpdateError, Updated};
+
+use crate::config;
+use crate::plan::{ServerPlan, Source, StdioPlan};
+
+/// The name of the file that says what packages came to.
+pub const LOCK_NAME: &str = "sallyport.lock";
+
+/// The lock that belongs to a configuration: beside a `sallyport.toml`. Beside files of other clients nothing is put.
+pub(crate) fn lock_beside(configuration: &Path) -> Option<PathBuf> {
+    (!config::is_json(configuration)).then(|| configuration.with_file_name(LOCK_NAME))
+}
+
+/// The package that a command names or would install.
+///
+/// # Errors
+/// When it cannot be met, and when it has to be built and `scripts` does not allow that.
+pub(crate) fn package(program: &str, arguments: &[String], scripts: bool) -> Result<Option<Package>, install::Error> {
+    install::recognise(program, arguments)?.map(|package| package.with_scripts(scripts)).transpose()
+}
+
+/// The package of a server. One whose arguments hold secrets is known only when it is started; what is asked for is none of them.
+pub(crate) fn package_of(plan: &StdioPlan) -> Option<Package> {
+    let arguments: Vec<String> = plan.arguments.iter().map(ToString::to_string).collect();
+    package(&plan.program, &arguments, plan.scripts).ok().flatten()
+}
+
+/// What is locked for a server, if that is still what its configuration asks for.
+#[must_use]
+pub fn locked(server: &ServerPlan) -> Option<Locked> {
+    let Source::Stdio(stdio) = &server.source else { return None };
+    let package = package_of(stdio)?;
+    let entry = LockFile::read(stdio.lock.as_deref()?).ok()?.entry(&server.name)?.clone();
+    entry.locked.is_of(&package).then_some(entry.locked)
+}
+
+/// The servers whose package could be locked by a file and is not, or locked for something else than the configuration asks for now.
+#[must_use]
+pub fn unlocked(plan: &crate::plan::Plan) -> Vec<&str> {
+    let is_package =
+        |server: &ServerPlan| matches!(&server.source, Source::Stdio(stdio) if stdio.lock.is_some() && package_of(stdio).is_some());
+    plan.servers.values().filter(|server| is_package(server) && locked(server).is_none()).map(|server| server.name.as_str()).collect()
+}

@@ -1,0 +1,255 @@
+//! `sallyport.lock`: what each server's package came to.
+//!
+//! It is written in place, so that a server it is kept from (mounted read-only where it may write the folder) cannot write the new one
+//! either. What is to be in it is put into the private cache first: a write that was cut off is finished by the next who opens it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use sallyport_sandbox::install::{Locked, Source};
+use sallyport_telemetry::state_folder::private_folder;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Versions of a server that one can go back to.
+const MOST_PREVIOUS: usize = 10;
+
+/// A hundred servers with a thousand packages each.
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The form that this program writes.
+const VERSION: u32 = 1;
+
+const HEAD: &str = "# Which packages servers run, each by its digest. Made by sallyport; `sallyport update` changes it. Keep it with the\n\
+    # configuration: with it, the same is installed everywhere.\n\n";
+
+/// A lock file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockFile {
+    version: u32,
+    #[serde(default)]
+    servers: BTreeMap<String, Entry>,
+}
+
+/// What one server's package came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// What it was before, the last one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<Previous>,
+    /// What it is.
+    pub locked: Locked,
+}
+
+/// An installation that a server ran before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Previous {
+    /// The version of the package itself.
+    pub version: String,
+    /// Where it came from.
+    pub source: Source,
+    /// What it is called in the store.
+    pub key: String,
+}
+
+/// Why a lock file cannot be used.
+#[derive(Debug)]
+pub struct LockError {
+    message: String,
+}
+
+impl LockError {
+    fn new(path: &Path, problem: impl fmt::Display) -> Self {
+        Self { message: format!("{}: {problem}", path.display()) }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        "take the file back from where you keep it; without it, servers are locked anew when they start"
+    }
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for LockError {}
+
+impl Default for LockFile {
+    fn default() -> Self {
+        Self { version: VERSION, servers: BTreeMap::new() }
+    }
+}
+
+impl LockFile {
+    /// Finishes a change that was cut off, then reads it; `drafts` is as in [`change`](Self::change).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and when the change cannot be finished.
+    pub fn open(path: &Path, drafts: &Path) -> Result<Self, LockError> {
+        if draft(path, drafts).exists() {
+            Self::change(path, drafts, |_| {})?;
+        }
+        Self::read(path)
+    }
+
+    /// Reads it; one that is not there has nothing in it.
+    ///
+    /// # Errors
+    /// When it cannot be read, is none, or is of a newer version of this program.
+    pub fn read(path: &Path) -> Result<Self, LockError> {
+        match File::open(path) {
+            Ok(mut file) => {
+                file.lock_shared().map_err(|error| LockError::new(path, error))?;
+                Self::parse(path, &mut file)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(LockError::new(path, error)),
+        }
+    }
+
+    fn parse(path: &Path, file: &mut File) -> Result<Self, LockError> {
+        let mut text = String::new();
+        file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|error| LockError::new(path, error))?;
+        if text.len() as u64 > MOST_BYTES {
+            return Err(LockError::new(path, "larger than a lock file is"));
+        }
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let read: Self = toml::from_str(&text).map_err(|error| LockError::new(path, error.message()))?;
+        match read.version {
+            VERSION => Ok(read),
+            other => Err(LockError::new(path, format!("of version {other}, which this program does not know"))),
+        }
+    }
+
+    /// What is said of a server.
+    #[must_use]
+    pub fn entry(&self, server: &str) -> Option<&Entry> {
+        self.servers.get(server)
+    }
+
+    /// Says that a server runs `locked` from now on; what it ran before is kept in mind.
+    pub fn set(&mut self, server: &str, locked: Locked) {
+        let mut previous = Vec::new();
+        if let Some(Entry { previous: older, locked: old }) = self.servers.remove(server) {
+            if old.key() != locked.key() {
+                previous.push(Previous { version: old.version.clone(), source: old.source, key: old.key() });
+            }
+            previous.extend(older.into_iter().filter(|older| older.key != locked.key() && older.key != old.key()));
+            previous.truncate(MOST_PREVIOUS);
+        }
+        self.servers.insert(server.to_owned(), Entry { previous, locked });
+    }
+
+    /// Changes the file; `drafts` is a private folder. One at a time, whatever process it is in.
+    ///
+    /// # Errors
+    /// When it cannot be read or written. Then it is as it was, or the next who opens it finishes the change.
+    pub fn change(path: &Path, drafts: &Path, change: impl FnOnce(&mut Self)) -> Result<(), LockError> {
+        let failed = |error: io::Error| LockError::new(path, error);
+        private_folder(drafts).map_err(|error| LockError::new(path, error))?;
+        let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        let draft = draft(path, drafts);
+        // The draft of a change that was cut off is complete: only a complete one has this name.
+        if let Ok(text) = fs::read(&draft) {
+            put(&mut file, &text).and_then(|()| fs::remove_file(&draft)).map_err(failed)?;
+        }
+        file.rewind().map_err(failed)?;
+        let old = Self::parse(path, &mut file)?;
+        let mut new = old.clone();
+        change(&mut new);
+        if new == old {
+            return Ok(());
+        }
+        let text = HEAD.to_owned() + &toml::to_string_pretty(&new).map_err(|error| LockError::new(path, error))?;
+        let unfinished = draft.with_extension("new");
+        fs::write(&unfinished, &text).and_then(|()| fs::rename(&unfinished, &draft)).map_err(failed)?;
+        put(&mut file, text.as_bytes()).and_then(|()| fs::remove_file(&draft)).map_err(failed)
+    }
+}
+
+/// Puts `text` in the place of what is in the file.
+fn put(file: &mut File, text: &[u8]) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()
+}
+
+fn draft(path: &Path, drafts: &Path) -> PathBuf {
+    let canonical = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let digest = Sha256::digest(canonical.as_os_str().as_encoded_bytes());
+    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    drafts.join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    fn locked(version: &str) -> Locked {
+        serde_json::from_value(serde_json::json!({
+            "source": "npm", "requirements": ["a"], "version": version, "artefacts": [format!("a {version} sha512-x"), "b 1 sha512-y".to_owned()],
+            "trees": {"linux-x86_64": "sha256:x"}, "plan": "{\n \"a\": '''\n}",
+        }))
+        .unwrap()
+    }
+
+    fn versions(entry: &Entry) -> Vec<&str> {
+        std::iter::once(&entry.locked.version).chain(entry.previous.iter().map(|previous| &previous.version)).map(String::as_str).collect()
+    }
+
+    #[test]
+    fn what_was_before_is_kept_in_mind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, drafts) = (folder.path().join(LOCK), folder.path().join("drafts"));
+        for version in ["1", "2", "2", "3", "1"] {
+            LockFile::change(&path, &drafts, |lock| lock.set("s", locked(version))).unwrap();
+        }
+        let read = LockFile::read(&path).unwrap();
+        assert_eq!(versions(read.entry("s").unwrap()), ["1", "3", "2"]);
+        assert_eq!(read.entry("s").unwrap().locked, locked("1"), "what is written is read as the same");
+        assert_eq!(fs::read_dir(&drafts).unwrap().count(), 0);
+        assert!(fs::read_to_string(&path).unwrap().contains("\n    \"b 1 sha512-y\",\n"), "one line a package");
+    }
+
+    const LOCK: &str = "sallyport.lock";
+
+    #[test]
+    fn a_write_that_was_cut_off_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, drafts) = (folder.path().join(LOCK), folder.path().join("drafts"));
+        LockFile::change(&path, &drafts, |lock| lock.set("s", locked("2"))).unwrap();
+        fs::rename(&path, draft(&path, &drafts)).unwrap();
+        fs::write(&path, "version = 1\n[servers.s.lo").unwrap();
+        // By its canonical path, as it was before.
+        assert!(LockFile::read(&path).is_err());
+        let read = LockFile::open(&path, &drafts).unwrap();
+        assert!(read.entry("s").is_some() && LockFile::read(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_lock_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOCK);
+        for text in ["version = 2", "servers = 1", "version = 1\nother = 2", "<<<<<<< ours"] {
+            fs::write(&path, text).unwrap();
+            assert!(LockFile::read(&path).is_err(), "{text}");
+            assert!(LockFile::change(&path, &folder.path().join("drafts"), |lock| lock.set("s", locked("1"))).is_err());
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}

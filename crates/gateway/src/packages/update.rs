@@ -1,0 +1,286 @@
+//! What another version of a server's package would change, and how it is taken or given back.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_sandbox::install::{self, Change, Locked, Package, Provenance};
+use serde::Serialize;
+
+use super::lock_file::{LockError, LockFile, Previous};
+use super::tools::ToolChanges;
+use crate::plan::{Plan, ServerPlan, Source, StdioPlan};
+use crate::upstream::{Outage, Surroundings, trial};
+
+/// How long a server that was started to list its tools may take to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The packages of one configuration's servers.
+#[derive(Debug)]
+pub struct Packages {
+    plan: Plan,
+    surroundings: Arc<Surroundings>,
+}
+
+/// What an update of one server comes to.
+#[derive(Debug, Serialize)]
+pub struct Updated {
+    /// The server.
+    pub server: String,
+    /// The version that is locked; `None` if none is.
+    pub from: Option<String>,
+    /// The version that the registry has now.
+    pub to: String,
+    /// Whether anything is another.
+    pub changes: bool,
+    /// What is another of packages and files; `None` without a version to compare with.
+    pub change: Option<Change>,
+    /// What is another of its tools; `None` where that is not known.
+    pub tools: Option<ToolChanges>,
+    /// Why it is not known.
+    pub tools_unknown: Option<String>,
+    /// What the registry says of who made the packages.
+    pub provenance: Provenance,
+    #[serde(skip)]
+    locked: Locked,
+    #[serde(skip)]
+    package: Package,
+}
+
+/// Why a package cannot be updated, verified or given back.
+#[derive(Debug)]
+pub struct UpdateError {
+    message: String,
+    hint: Option<String>,
+}
+
+impl UpdateError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for UpdateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for UpdateError {}
+
+impl From<install::Error> for UpdateError {
+    fn from(error: install::Error) -> Self {
+        let words: String = error.last_words().iter().map(|line| format!("\n  {line}")).collect();
+        Self { message: format!("{error}{words}"), hint: error.hint().map(str::to_owned) }
+    }
+}
+
+impl From<Outage> for UpdateError {
+    fn from(outage: Outage) -> Self {
+        let words: String = outage.last_words.iter().map(|line| format!("\n  {line}")).collect();
+        Self { message: format!("{}{words}", outage.why), hint: outage.hint }
+    }
+}
+
+impl From<LockError> for UpdateError {
+    fn from(error: LockError) -> Self {
+        Self::new(error.to_string()).with_hint(error.hint())
+    }
+}
+
+impl Packages {
+    /// The packages of `plan`'s servers.
+    #[must_use]
+    pub fn new(plan: Plan, surroundings: Arc<Surroundings>) -> Self {
+        Self { plan, surroundings }
+    }
+
+    /// The servers that are packages.
+    #[must_use]
+    pub fn servers(&self) -> Vec<&str> {
+        self.plan.servers.keys().map(String::as_str).filter(|name| self.find(name).is_ok()).collect()
+    }
+
+    /// Installs what the registry has now beside what is locked, and compares the two; with `start`, both are started in their
+    /// sandboxes and asked for their tools. Nothing changes for the server yet.
+    ///
+    /// # Errors
+    /// When there is no such server, it is no package, its package cannot be installed, or the new version does not start.
+    pub async fn look(&self, server: &str, start: bool, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<Updated, UpdateError> {
+        let (plan, stdio, package) = self.find(server)?;
+        let old = self.locked(plan, stdio, &package)?;
+        let new = trial::install(stdio, &self.surroundings, &package, None, progress).await?;
+        let changes = old.as_ref().is_none_or(|old| differ(old, &new));
+        let mut updated = Updated {
+            server: server.to_owned(),
+            from: old.as_ref().map(|old| old.version.clone()),
+            to: new.version.clone(),
+            changes,
+            change: None,
+            tools: None,
+            tools_unknown: None,
+            provenance: new.provenance.clone(),
+            locked: new,
+            package,
+        };
+        if let Some(old) = old.filter(|_| changes) {
+            self.compare(plan, stdio, &old, &mut updated, start, progress).await?;
+        }
+        Ok(updated)
+    }
+
+    async fn compare(
+        &self,
+        plan: &ServerPlan,
+        stdio: &StdioPlan,
+        old: &Locked,
+        updated: &mut Updated,
+        start: bool,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(), UpdateError> {
+        let package = &updated.package;
+        let old = match trial::install(stdio, &self.surroundings, package, Some(old), progress).await {
+            Ok(old) => old,
+            // What is locked may be what cannot be had any more: that must not keep anybody from leaving it.
+            Err(outage) => {
+                updated.tools_unknown = Some(format!("version {} is not here: {}", old.version, outage.why));
+                return Ok(());
+            }
+        };
+        let new = &updated.locked;
+        updated.change = Some(install::compare(&self.packages_folder(), &old, new).await?);
+        if !start {
+            updated.tools_unknown = Some("the two versions were not started".to_owned());
+            return Ok(());
+        }
+        progress(&format!("starting version {} and version {} of {}", old.version, new.version, plan.name));
+        let listed = |locked: &Locked| trial::tools(plan, stdio, &self.surroundings, locked.clone(), GRACE);
+        let after = listed(new).await.map_err(|outage| {
+            UpdateError::new(format!("version {} of server `{}` does not start: {}", new.version, plan.name, outage.why))
+                .with_hint("it stays at the version that is locked; `--no-start` compares without starting")
+        })?;
+        match listed(&old).await {
+            Ok(before) => updated.tools = Some(ToolChanges::between(&before, &after)),
+            Err(outage) => updated.tools_unknown = Some(format!("version {} does not start: {}", old.version, outage.why)),
+        }
+        Ok(())
+    }
+
+    /// Locks what was found: the server runs it from its next start on.
+    ///
+    /// # Errors
+    /// When the lock cannot be written; then it is as it was.
+    pub fn accept(&self, updated: &Updated) -> Result<(), UpdateError> {
+        let (plan, stdio, _) = self.find(&updated.server)?;
+        self.lock(plan, stdio, &updated.package, updated.locked.clone())
+    }
+
+    /// Locks what the server ran before: the last one, or the last one of this version. Gives its version.
+    ///
+    /// # Errors
+    /// When there is none, or it is not in the store of this machine.
+    pub fn roll_back(&self, server: &str, version: Option<&str>) -> Result<String, UpdateError> {
+        let (plan, stdio, package) = self.find(server)?;
+        let Some(path) = &stdio.lock else {
+            return Err(
+                UpdateError::new(format!("server `{server}` is not locked in a file")).with_hint("only a sallyport.toml has one beside it")
+            );
+        };
+        let lock = LockFile::read(path)?;
+        let previous = lock.entry(server).map(|entry| entry.previous.as_slice()).unwrap_or_default();
+        let wanted = previous.iter().find(|previous| version.is_none_or(|version| previous.version == version));
+        let Previous { version, source, key } = wanted.ok_or_else(|| {
+            let known: Vec<&str> = previous.iter().map(|previous| previous.version.as_str()).collect();
+            let hint = if known.is_empty() { "it has not been updated".to_owned() } else { format!("it ran {}", known.join(", ")) };
+            UpdateError::new(format!("there is no such version of server `{server}` to go back to")).with_hint(hint)
+        })?;
+        let missing = || {
+            UpdateError::new(format!("version {version} is not in the store of this machine"))
+                .with_hint("take the lock file of that time from where you keep it, or name the version in `command`")
+        };
+        let locked = install::stored(&self.packages_folder(), *source, key).ok_or_else(missing)?;
+        if !locked.is_of(&package) {
+            return Err(UpdateError::new(format!("version {version} was installed for `{}`", locked.requirements.join(" ")))
+                .with_hint("write that in `command` first"));
+        }
+        self.lock(plan, stdio, &package, locked)?;
+        Ok(version.clone())
+    }
+
+    /// Reads every file of what is locked for a server, and compares it with what was installed. `false` if it is not installed here.
+    ///
+    /// # Errors
+    /// When it is another.
+    pub async fn verify(&self, server: &str) -> Result<bool, UpdateError> {
+        let (plan, stdio, package) = self.find(server)?;
+        let packages = self.packages_folder();
+        let locked = self.locked(plan, stdio, &package)?;
+        let stored = locked.filter(|locked| install::stored(&packages, locked.source, &locked.key()).is_some());
+        let Some(locked) = stored else { return Ok(false) };
+        Ok(install::verify(&packages, &locked).await.map(|()| true)?)
+    }
+
+    /// Removes the installations that nobody has started for `unused`. Gives their names.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn prune(&self, unused: Duration) -> io::Result<Vec<String>> {
+        install::prune(&self.packages_folder(), unused)
+    }
+
+    fn find(&self, server: &str) -> Result<(&ServerPlan, &StdioPlan, Package), UpdateError> {
+        let plan = self.plan.servers.get(server).ok_or_else(|| UpdateError::new(format!("there is no server `{server}`")))?;
+        let stdio = match &plan.source {
+            Source::Stdio(stdio) => Some(stdio),
+            _ => None,
+        };
+        let package = stdio.and_then(|stdio| Some((stdio, super::package_of(stdio)?)));
+        package.map(|(stdio, package)| (plan, stdio, package)).ok_or_else(|| {
+            UpdateError::new(format!("server `{server}` is not a package"))
+                .with_hint("packages are named by `npm:…`, `pypi:…`, `cargo:…`, `npx …` or `uvx …`")
+        })
+    }
+
+    /// What is locked for a server: by the file, else by the private cache.
+    fn locked(&self, plan: &ServerPlan, stdio: &StdioPlan, package: &Package) -> Result<Option<Locked>, UpdateError> {
+        let entry = match &stdio.lock {
+            Some(path) => LockFile::open(path, &self.surroundings.folders.lock_drafts_folder())?.entry(&plan.name).cloned(),
+            None => None,
+        };
+        let locked = entry.map(|entry| entry.locked).filter(|locked| locked.is_of(package));
+        Ok(locked.or_else(|| install::remembered(&self.packages_folder(), package)))
+    }
+
+    fn lock(&self, plan: &ServerPlan, stdio: &StdioPlan, package: &Package, locked: Locked) -> Result<(), UpdateError> {
+        install::remember(&self.packages_folder(), package, &locked)?;
+        match &stdio.lock {
+            Some(path) => {
+                let drafts = self.surroundings.folders.lock_drafts_folder();
+                Ok(LockFile::change(path, &drafts, |lock| lock.set(&plan.name, locked))?)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn packages_folder(&self) -> PathBuf {
+        self.surroundings.folders.packages_folder()
+    }
+}
+
+/// Whether two locks are not of the same files.
+fn differ(old: &Locked, new: &Locked) -> bool {
+    let other_tree = |(platform, tree): (&String, &String)| new.trees.get(platform).is_some_and(|new| new != tree);
+    old.key() != new.key() || old.trees.iter().any(other_tree)
+}

@@ -1,0 +1,62 @@
+//! Versions of a server's package that are tried beside the one that is locked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_sandbox::install::{self, Installer, Locked, Package};
+
+use super::child::ToChild;
+use super::refused;
+use super::values::filled_in;
+use crate::plan::{ServerPlan, StdioPlan};
+use crate::upstream::Surroundings;
+use crate::upstream::fetch::fetch;
+use crate::upstream::health::Outage;
+use crate::upstream::listing::{Entry, Kind};
+use crate::upstream::own_call::Own;
+use crate::upstream::reach::Reach;
+
+/// Installs a version of a server's package beside the others: `locked`, or what the registry has now.
+///
+/// # Errors
+/// As the start of the server would.
+pub(crate) async fn install(
+    plan: &StdioPlan,
+    surroundings: &Surroundings,
+    package: &Package,
+    locked: Option<&Locked>,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Locked, Outage> {
+    let backend = plan.sandbox.build(&surroundings.host).map_err(|error| refused(&error))?;
+    let path = plan.environment.get("PATH").map(filled_in).transpose()?;
+    let packages = surroundings.folders.packages_folder();
+    let installer = Installer { backend: &*backend, packages: &packages, path: path.as_deref(), progress };
+    let installed = match locked {
+        Some(_) => installer.install(package, locked).await,
+        None => installer.newest(package).await,
+    };
+    installed.map(|(_, locked)| locked).map_err(not_installed)
+}
+
+/// Starts a version of a server in its sandbox, and asks it for its tools.
+///
+/// # Errors
+/// When it does not start, or does not tell them.
+pub(crate) async fn tools(
+    plan: &ServerPlan,
+    stdio: &StdioPlan,
+    surroundings: &Arc<Surroundings>,
+    locked: Locked,
+    grace: Duration,
+) -> Result<Arc<[Entry]>, Outage> {
+    let reached = ToChild::new(plan, stdio.clone(), surroundings.clone()).exactly(locked).reach(None, &|_| {}).await?;
+    let own = Own::new(&Arc::from(plan.name.as_str()), &surroundings.identity);
+    let fetched = fetch(&*reached.server, &own, Kind::Tools, plan.timeouts.list).await;
+    reached.hold.close(grace).await;
+    fetched.map(|fetched| fetched.entries).map_err(|failure| Outage::of_failure(&plan.name, &failure))
+}
+
+/// Why a package is not there.
+pub(super) fn not_installed(error: install::Error) -> Outage {
+    Outage { hint: error.hint().map(Into::into), last_words: error.last_words().to_vec(), ..Outage::new(error.to_string()) }
+}

@@ -1,0 +1,165 @@
+//! Programs of crates.io and other registries of cargo. They are built here, and building runs code of theirs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::locked::{Artefact, Locked, contradicts};
+use super::provenance::Provenance;
+use super::step::{Job, Step};
+use super::store::{Notes, Place};
+use super::{Error, Package, Start};
+
+/// What is fetched of a crate that nobody depends on but this.
+const PROJECT: &str = "[package]\nname = \"sallyport-fetches\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[dependencies]\n";
+
+/// What the requirement comes to now.
+pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
+    let (name, version) = split(job.package.requirement());
+    let source = fetch(job, name, version).await?;
+    let lock = source.folder.join("Cargo.lock");
+    // Many crates come with the lock that their authors built them with; for the others cargo makes one.
+    let exact: &[&str] = if lock.exists() { &["--locked"] } else { &[] };
+    fetch_dependencies(job, &source.folder, exact).await?;
+    let plan = read(&lock)?;
+    Ok(Locked {
+        source: job.package.source,
+        requirements: job.package.requirements.clone(),
+        version: source.version.clone(),
+        scripts: true,
+        provenance: Provenance::default(),
+        trees: BTreeMap::new(),
+        artefacts: artefacts(&plan, &source)?,
+        plan: Some(plan),
+    })
+}
+
+/// Builds exactly that, without network.
+pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<Notes, Error> {
+    let (name, _) = split(job.package.requirement());
+    let source = fetch(job, name, &format!("={}", locked.version)).await?;
+    let plan = locked.plan.as_deref().ok_or_else(|| contradicts("it has no plan"))?;
+    if artefacts(plan, &source)? != locked.artefacts {
+        return Err(Error::new(format!("the registry serves other files of {name} {} than those that were locked", locked.version))
+            .with_hint("do not trust it before you know why; `sallyport update NAME` locks it anew"));
+    }
+    write(&source.folder.join("Cargo.lock"), plan)?;
+    fetch_dependencies(job, &source.folder, &["--locked"]).await?;
+    let (path, root) = (source.folder.display().to_string(), tree.display().to_string());
+    let target = job.tmp.join("target").display().to_string();
+    let args = ["install", "--path", &path, "--root", &root, "--target-dir", &target, "--locked", "--offline", "--no-track"];
+    job.run(cargo(job, tree, &args).builds(true)).await?;
+    Ok(Notes { name: Some(name.to_owned()), unbuilt: Vec::new() })
+}
+
+/// The program that is named, the only one, or the one named like the crate.
+pub(super) fn start(place: &Place, package: &Package) -> Result<Start, Error> {
+    let programs = place.tree().join("bin");
+    let found = fs::read_dir(&programs).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let found: Vec<String> = found.collect();
+    let name = match (&package.program, found.as_slice()) {
+        (Some(program), _) => program,
+        (None, [only]) => only,
+        (None, _) => split(package.requirement()).0,
+    };
+    match found.iter().any(|program| program == name) {
+        true => Ok(Start { command: programs.join(name), args: package.args.clone() }),
+        false => Err(super::no_such_program(name, &programs, |_| true)),
+    }
+}
+
+/// A crate's source.
+struct Source {
+    folder: PathBuf,
+    name: String,
+    version: String,
+    checksum: String,
+}
+
+/// Fetches the crate's source by a project that depends on it: cargo then verifies it against the registry's checksum.
+async fn fetch(job: &Job<'_>, name: &str, version: &str) -> Result<Source, Error> {
+    let project = job.tmp.join("fetch");
+    let made = fs::create_dir_all(project.join("src"));
+    made.map_err(|cause| Error::io(format_args!("folder {} cannot be made", project.display()), &cause))?;
+    write(&project.join("src/lib.rs"), "")?;
+    write(&project.join("Cargo.toml"), &format!("{PROJECT}{name} = \"{version}\"\n"))?;
+    let manifest = project.join("Cargo.toml").display().to_string();
+    job.run(cargo(job, &project, &["fetch", "--manifest-path", &manifest]).online()).await?;
+    let lock = read_lock(&read(&project.join("Cargo.lock"))?)?;
+    let found = lock.package.into_iter().find(|package| package.name == name && package.checksum.is_some());
+    let found = found.ok_or_else(|| Error::new(format!("cargo has not found {name}")))?;
+    let folder = source_folder(&job.tmp, name, &found.version)?;
+    Ok(Source { folder, name: name.to_owned(), version: found.version, checksum: found.checksum.unwrap_or_default() })
+}
+
+async fn fetch_dependencies(job: &Job<'_>, source: &Path, exact: &[&str]) -> Result<(), Error> {
+    let manifest = source.join("Cargo.toml").display().to_string();
+    let args: Vec<&str> = ["fetch", "--manifest-path", &manifest].into_iter().chain(exact.iter().copied()).collect();
+    job.run(cargo(job, source, &args).online()).await
+}
+
+/// Where cargo has unpacked it: below the one registry that it came from.
+fn source_folder(tmp: &Path, name: &str, version: &str) -> Result<PathBuf, Error> {
+    let registries = fs::read_dir(tmp.join("cargo/registry/src")).into_iter().flatten().flatten();
+    let found = registries.map(|registry| registry.path().join(format!("{name}-{version}"))).find(|folder| folder.is_dir());
+    found.ok_or_else(|| {
+        Error::new(format!("cargo has not unpacked {name} {version}")).with_hint("a vendored or a local registry is not supported")
+    })
+}
+
+fn cargo(job: &Job<'_>, folder: &Path, args: &[&str]) -> Step {
+    let settings = job.settings.cargo.iter().flat_map(|file| ["--config".to_owned(), file.display().to_string()]);
+    let args = args.iter().map(|word| (*word).to_owned()).chain(["--color=never".to_owned()]).chain(settings);
+    Step::new("cargo", folder, args).with("CARGO_HOME", job.tmp.join("cargo").display().to_string())
+}
+
+/// `NAME@VERSION`; without a version any.
+fn split(requirement: &str) -> (&str, &str) {
+    requirement.split_once('@').unwrap_or((requirement, "*"))
+}
+
+#[derive(Deserialize)]
+struct CargoLock {
+    #[serde(default)]
+    package: Vec<Locking>,
+}
+
+#[derive(Deserialize)]
+struct Locking {
+    name: String,
+    version: String,
+    source: Option<String>,
+    checksum: Option<String>,
+}
+
+fn read_lock(text: &str) -> Result<CargoLock, Error> {
+    toml::from_str(text).map_err(|error| Error::new(format!("cargo's lock cannot be read: {}", error.message())))
+}
+
+/// Every crate with its checksum, the program's own among them.
+fn artefacts(plan: &str, itself: &Source) -> Result<Vec<Artefact>, Error> {
+    let digest = |checksum: &str| BTreeSet::from([format!("sha256:{checksum}")]);
+    let own = Artefact { name: itself.name.clone(), version: itself.version.clone(), digests: digest(&itself.checksum) };
+    let mut all = BTreeSet::from([own]);
+    for Locking { name, version, source, checksum } in read_lock(plan)?.package {
+        match (source, checksum) {
+            (Some(_), Some(checksum)) => drop(all.insert(Artefact { name, version, digests: digest(&checksum) })),
+            (None, _) => {} // the program itself
+            (Some(_), None) => {
+                return Err(Error::new(format!("{} is not a crate of a registry", name.escape_debug()))
+                    .with_hint("crates that depend on repositories are not installed"));
+            }
+        }
+    }
+    Ok(all.into_iter().collect())
+}
+
+fn read(file: &Path) -> Result<String, Error> {
+    fs::read_to_string(file).map_err(|cause| Error::io(format_args!("{} cannot be read", file.display()), &cause))
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Error> {
+    fs::write(file, text).map_err(|cause| Error::io(format_args!("{} cannot be written", file.display()), &cause))
+}

@@ -1,0 +1,225 @@
+//! What is installed: one folder for each, named by the digest of all that went into it, and never changed afterwards.
+//!
+//! ```text
+//! PACKAGES/store/npm/left-pad-1.3.0-0123456789abcdef…/tree             what was installed
+//!                                                     installed.json   written last: without it the rest counts for nothing
+//!                                                     lock             held by whoever installs; when it was last used
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::desk::{self, gone, off_the_runtime, plain_name};
+use super::locked::Locked;
+use super::{Error, Source, tree};
+
+/// What is known of a complete installation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// What it was made of.
+    pub(super) locked: Locked,
+    /// The platform that it was made for, as `locked.trees` names it.
+    pub(super) platform: String,
+    /// The digest of every file, also of those that differ from machine to machine.
+    pub(super) whole: String,
+    /// The digest of those that are the same everywhere.
+    pub(super) portable: String,
+    #[serde(flatten)]
+    pub(super) notes: Notes,
+}
+
+/// What a package manager's installation tells besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Notes {
+    /// The name under which the package was installed, where it is needed to find the program.
+    pub(super) name: Option<String>,
+    /// The packages whose installation scripts were not run.
+    pub(super) unbuilt: Vec<String>,
+}
+
+/// The folder of one installation.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    folder: PathBuf,
+    source: Source,
+}
+
+impl Place {
+    pub(super) fn of(packages: &Path, locked: &Locked) -> Self {
+        let name = locked.requirements.first().map_or("", String::as_str);
+        let last = name.rsplit('/').next().unwrap_or(name).split(['@', '=', '<', '>', '~', '[']).next().unwrap_or_default();
+        let folder = format!("{}-{}-{}", plain_name(last), plain_name(&locked.version), locked.key());
+        Self { folder: folder_of(packages).join(locked.source.name()).join(folder), source: locked.source }
+    }
+
+    /// What was installed.
+    pub(super) fn tree(&self) -> PathBuf {
+        self.folder.join("tree")
+    }
+
+    pub(super) fn source(&self) -> Source {
+        self.source
+    }
+
+    fn record_file(&self) -> PathBuf {
+        self.folder.join("installed.json")
+    }
+
+    /// What is known of the installation if it is complete and still of use.
+    pub(super) fn record(&self) -> Option<Record> {
+        let record = serde_json::from_slice(&fs::read(self.record_file()).ok()?).ok()?;
+        // An environment refers to the Python it was made with, which an upgrade of the system may have taken away.
+        let usable = match self.source {
+            Source::Npm | Source::Cargo => self.tree().is_dir(),
+            Source::PyPi => self.tree().join("bin/python").exists(),
+        };
+        usable.then_some(record)
+    }
+
+    /// Waits until nobody else installs here.
+    pub(super) async fn turn(&self, limit: Duration, waiting: impl FnOnce()) -> Result<File, Error> {
+        desk::turn(&self.folder, limit, waiting).await
+    }
+
+    /// Notes that it is used, for [`prune`].
+    pub(super) fn used(&self) {
+        let touched = File::options().write(true).open(self.folder.join("lock")).and_then(|lock| lock.set_modified(SystemTime::now()));
+        if let Err(cause) = touched {
+            tracing::debug!(folder = %self.folder.display(), "its use cannot be noted: {cause}");
+        }
+    }
+
+    /// An empty tree, whatever an earlier installation has left; its record goes first.
+    pub(super) async fn prepare(&self) -> Result<(), Error> {
+        let place = self.clone();
+        off_the_runtime(move || place.remove().and_then(|()| fs::create_dir(place.tree())))
+            .await
+            .map_err(|cause| Error::io(format_args!("{} cannot be cleared", self.folder.display()), &cause))
+    }
+
+    /// Takes back what was begun; what stays is removed by the next.
+    pub(super) async fn abandon(&self) {
+        let place = self.clone();
+        let _next_time = off_the_runtime(move || place.remove()).await;
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        gone(fs::remove_file(self.record_file()))?;
+        gone(fs::remove_dir_all(self.tree()))
+    }
+
+    /// Takes the digests of what was installed and writes the record, which makes the installation count.
+    pub(super) async fn complete(&self, locked: &Locked, notes: Notes) -> Result<Record, Error> {
+        let (place, mut locked) = (self.clone(), locked.clone());
+        let done = off_the_runtime(move || {
+            let files = tree::files(&place.tree())?;
+            let portable = tree::digest(files.iter().filter(|(path, _)| tree::is_portable(place.source, path)));
+            let platform = platform(&place);
+            // The plan of a tree that was built says nothing of what came out.
+            if !locked.scripts {
+                locked.trees.entry(platform.clone()).or_insert_with(|| portable.clone());
+            }
+            Ok((Record { locked, platform, whole: tree::digest(&files), portable, notes }, place))
+        });
+        let failed = |cause: io::Error| Error::io(format_args!("{} cannot be completed", self.folder.display()), &cause);
+        let (record, place) = done.await.map_err(failed)?;
+        matches_lock(&record, &record.locked)?;
+        desk::write(&place.record_file(), &record).map_err(failed)?;
+        Ok(record)
+    }
+
+    /// Looks at every file, and says whether all are as they were installed.
+    pub(super) async fn verify(&self, record: &Record) -> Result<(), Error> {
+        let tree = self.tree();
+        let found = off_the_runtime(move || tree::files(&tree)).await;
+        let found = found.map_err(|cause| Error::io(format_args!("{} cannot be read", self.folder.display()), &cause))?;
+        if tree::digest(&found) == record.whole {
+            return Ok(());
+        }
+        Err(Error::new(format!("the files in {} are not those that were installed", self.folder.display()))
+            .with_hint("somebody has changed them: remove the folder, and it is installed anew from the lock"))
+    }
+}
+
+/// Whether what is in the store is what a lock says.
+pub(super) fn matches_lock(record: &Record, locked: &Locked) -> Result<(), Error> {
+    match locked.trees.get(&record.platform) {
+        Some(wanted) if *wanted != record.portable && !locked.scripts => Err(Error::new(format!(
+            "what is installed of version {} is not what the lock says (installed {}, locked {wanted})",
+            locked.version, record.portable
+        ))
+        .with_hint(
+            "if you trust what the registry serves now, `sallyport update NAME` locks it anew; otherwise somebody changed the lock",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The machine's kind, and for an environment of Python its version: what is installed depends on both.
+fn platform(place: &Place) -> String {
+    let machine = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+    let python = || {
+        let entries = fs::read_dir(place.tree().join("lib")).ok()?;
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).find(|name| name.starts_with("python"))
+    };
+    match Some(place.source).filter(|source| *source == Source::PyPi).and_then(|_| python()) {
+        Some(python) => format!("{machine}-{python}"),
+        None => machine,
+    }
+}
+
+fn folder_of(packages: &Path) -> PathBuf {
+    packages.join("store")
+}
+
+/// Removes the installations that nobody has started for `unused`. Gives the names of their folders.
+///
+/// # Errors
+/// When the store cannot be read; one that cannot be removed is left out.
+pub fn prune(packages: &Path, unused: Duration) -> io::Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for source in [Source::Npm, Source::PyPi, Source::Cargo] {
+        let entries = match fs::read_dir(folder_of(packages).join(source.name())) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let place = Place { folder: entry?.path(), source };
+            let Some(_turn) = place.unused(unused) else { continue };
+            if place.remove().and_then(|()| fs::remove_dir_all(&place.folder)).is_ok() {
+                removed.push(place.folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            }
+        }
+    }
+    Ok(removed)
+}
+
+impl Place {
+    /// The lock, if nobody has started it for `limit`, and nobody installs it now.
+    fn unused(&self, limit: Duration) -> Option<File> {
+        let lock = File::options().write(true).open(self.folder.join("lock")).ok()?;
+        let age = lock.metadata().and_then(|found| found.modified()).ok()?.elapsed().unwrap_or_default();
+        (age >= limit && lock.try_lock().is_ok()).then_some(lock)
+    }
+}
+
+/// The installation with this key.
+pub(super) fn find(packages: &Path, source: Source, key: &str) -> Option<Locked> {
+    let end = format!("-{key}");
+    let entries = fs::read_dir(folder_of(packages).join(source.name())).ok()?;
+    let named = entries.flatten().find(|entry| entry.file_name().to_str().is_some_and(|name| name.ends_with(&end)))?;
+    Place { folder: named.path(), source }.record().map(|record| record.locked)
+}
+
+/// The files that two installations have, for a comparison.
+pub(super) fn files(place: &Place) -> io::Result<BTreeMap<PathBuf, String>> {
+    let all = tree::files(&place.tree())?;
+    let counts = |path: &PathBuf| place.source == Source::Cargo || tree::is_portable(place.source, path);
+    Ok(all.into_iter().filter(|(path, _)| counts(path)).collect())
+}
