@@ -129,7 +129,7 @@ fn print(inspection: &Inspection) -> Result<(), Failure> {
     }
     title("profile")?;
     let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
-    list("program", &[profile.command.clone()])?;
+    list("program", std::slice::from_ref(&profile.command))?;
     list("reads", &paths(&profile.read))?;
     list("writes", &paths(&profile.write))?;
     if !profile.write.is_empty() {

@@ -21,7 +21,8 @@ pub(crate) fn server(folder: &Path) -> Server {
     lay_out(&root);
     let at = |name: &str| root.join(name).display().to_string();
     let direct = command(vec![peers::node(), peers::npm(PROGRAM), at("")], &[]);
-    let configuration = format!("{}write = [{root:?}]\n", stdio_configuration(&direct));
+    // It lists its folder, in which whatever covers names that it must not make would be seen.
+    let configuration = format!("{}write = [{root:?}]\ndeny_write = [\"!*\"]\n", stdio_configuration(&direct));
     let steps = vec![
         stable(Step::list("tools/list")),
         stable(Step::call("list_allowed_directories", &json!({}))),
