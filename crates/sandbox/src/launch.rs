@@ -132,6 +132,7 @@ fn start(launcher: PathBuf, program: &Program, profile: Option<&Profile>) -> Res
                 network: policy::Network::of(&profile.network),
                 limits: profile.limits.clone(),
                 held: warden.as_ref().map(|warden| warden.held()).unwrap_or_default(),
+                groups: warden.as_ref().map(|warden| warden.entrances()).unwrap_or_default(),
                 unprivileged: unprivileged_id(&program.name),
             };
             (Some(confinement), target)
@@ -157,10 +158,7 @@ fn spawn(launcher: PathBuf, warden: Option<Arc<Warden>>, policy: &Policy) -> io:
         .stdout(Stdio::from(their_stdout))
         .stderr(Stdio::from(their_stderr))
         .spawn()?;
-    // It waits for its policy, so that everything it starts is in the group too.
-    let id = child.id();
     let launcher = Launcher::new(child, warden.clone())?;
-    warden.as_ref().map_or(Ok(()), |warden| warden.take_in(id))?;
     control::send_policy(control.as_fd(), policy, their_stdin.as_fd())?;
     Ok(Started { launcher, warden, control, stdin, stdout, stderr })
 }

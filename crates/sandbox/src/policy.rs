@@ -37,6 +37,8 @@ pub(crate) struct Confinement {
     pub(crate) limits: Limits,
     /// Which of these the launcher's control groups hold already.
     pub(crate) held: Held,
+    /// The files through which it joins them.
+    pub(crate) groups: Vec<PathBuf>,
     /// The uid and gid that a gateway run by root takes for this program.
     pub(crate) unprivileged: u32,
 }
