@@ -73,6 +73,6 @@ pub(crate) struct Held {
 }
 
 /// Writes to a file of the kernel's: in one write, and never a new file.
-fn write(file: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write(file: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).open(file)?.write_all(text.as_bytes())
 }

@@ -22,7 +22,7 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use crate::backend::Host;
-use crate::cgroup::{Group, Held, Places, places};
+use crate::cgroup::{Group, Places, places};
 use crate::cover::Keeper;
 use crate::cure;
 use crate::egress::{self, Room, Sockets};
@@ -220,8 +220,7 @@ fn start(launcher: PathBuf, program: &Program, limits: Option<Limits>, around: A
         }
         Around::Runtime(target, around) => (Policy { gateway, target, confinement: None, around: Some(around) }, None),
         Around::Boundary(boundary) => {
-            let held = warden.as_ref().map(|warden| warden.held()).unwrap_or_default();
-            let (confinement, target, keeper) = confine(&launcher, program, boundary, held)?;
+            let (confinement, target, keeper) = confine(&launcher, program, boundary, warden.as_deref())?;
             (Policy { gateway, target, confinement: Some(confinement), around: None }, keeper)
         }
     };
@@ -230,7 +229,12 @@ fn start(launcher: PathBuf, program: &Program, limits: Option<Limits>, around: A
 }
 
 /// Works out what a program sees and is held to.
-fn confine(launcher: &Path, program: &Program, boundary: Boundary, held: Held) -> Result<(Confinement, Target, Option<Keeper>), Error> {
+fn confine(
+    launcher: &Path,
+    program: &Program,
+    boundary: Boundary,
+    warden: Option<&Warden>,
+) -> Result<(Confinement, Target, Option<Keeper>), Error> {
     let Boundary { profile, filters, namespaces, trial } = boundary;
     let (mut view, target, absent) = visible::resolve(&profile, program)?;
     let keeper = cover(launcher, &mut view, absent)?;
@@ -243,7 +247,8 @@ fn confine(launcher: &Path, program: &Program, boundary: Boundary, held: Held) -
         limits: profile.limits,
         devices: program.devices.iter().map(|name| (*name).to_owned()).collect(),
         trial: trial.is_some(),
-        held,
+        held: warden.map(Warden::held).unwrap_or_default(),
+        groups: warden.map(Warden::entrances).unwrap_or_default(),
         unprivileged: unprivileged_id(&program.name),
         namespaces,
         filters,
@@ -276,10 +281,7 @@ fn spawn(launcher: PathBuf, policy: &Policy, keeper: Option<Keeper>, warden: Opt
         .stdout(Stdio::from(their_stdout))
         .stderr(Stdio::from(their_stderr))
         .spawn()?;
-    // It waits for its policy, so that everything it starts is in the group too.
-    let id = child.id();
     let launcher = Launcher::new(child, warden.clone())?;
-    warden.as_ref().map_or(Ok(()), |warden| warden.take_in(id))?;
     control::send_policy(control.as_fd(), policy, their_stdin.as_fd())?;
     Ok(Started { launcher, keeper, warden, control, stdin, stdout, stderr })
 }

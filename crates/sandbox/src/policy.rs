@@ -57,6 +57,8 @@ pub(crate) struct Confinement {
     pub(crate) trial: bool,
     /// Which of these the launcher's control groups hold already.
     pub(crate) held: Held,
+    /// The files through which it joins them.
+    pub(crate) groups: Vec<PathBuf>,
     /// The uid and gid that a gateway run by root takes for this program.
     pub(crate) unprivileged: u32,
     /// Whether the boundary is made of namespaces; without, of Landlock and the system call filter alone.

@@ -53,9 +53,14 @@ impl Group {
         Self { parts: places.found.iter().filter_map(make).collect() }
     }
 
-    /// Puts a process in, and whatever it starts from then on.
-    pub(crate) fn take_in(&self, process: u32) -> io::Result<()> {
-        self.parts.iter().try_for_each(|part| write(&part.folder.join("cgroup.procs"), &process.to_string()))
+    /// The files to which a process of one thread writes `0` to join, and with it whatever it starts from then on. Moved so, by itself and
+    /// as a thread, the kernel need not wait until all processors have noticed, which takes 8 ms and more; version 2 moves processes only.
+    pub(crate) fn entrances(&self) -> Vec<PathBuf> {
+        let file = |part: &Part| match part.version {
+            Version::One => "tasks",
+            Version::Two => "cgroup.procs",
+        };
+        self.parts.iter().map(|part| part.folder.join(file(part))).collect()
     }
 
     /// Which limits these hold.

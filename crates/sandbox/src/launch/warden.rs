@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -58,9 +59,9 @@ impl Warden {
         self.group().as_ref().map(Group::held).unwrap_or_default()
     }
 
-    /// Puts the launcher into the groups.
-    pub(super) fn take_in(&self, launcher: u32) -> io::Result<()> {
-        self.group().as_ref().map_or(Ok(()), |group| group.take_in(launcher))
+    /// Where the launcher joins the groups.
+    pub(super) fn entrances(&self) -> Vec<PathBuf> {
+        self.group().as_ref().map(Group::entrances).unwrap_or_default()
     }
 
     /// Which limit the program went beyond, if it did.

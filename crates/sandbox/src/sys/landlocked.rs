@@ -24,6 +24,7 @@ pub(super) fn launcher(control: &mut Control, gateway: i32, target: Target, conf
     let mut layers = Layers::new("landlock");
     lifetime::tie_to_gateway(gateway, Signal::TERM)?;
     lifetime::leave_session()?;
+    privileges::join(&confinement.groups)?;
     refuse_what_only_mounts_can(&confinement.view)?;
     if let Some(id) = identity::to_drop_to(confinement.unprivileged)? {
         identity::drop_to(id)?;

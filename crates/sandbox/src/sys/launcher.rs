@@ -50,6 +50,8 @@ fn launcher(control: &mut Control, gateway: i32, target: Target, confinement: Co
     let mut layers = Layers::new("os");
     lifetime::tie_to_gateway(gateway, Signal::KILL)?;
     lifetime::leave_session()?;
+    // Before anything is forked, and before the cgroup namespace is made, whose root they become.
+    privileges::join(&confinement.groups)?;
     chdir("/").step(Layer::Root, "leave the gateway's folder")?;
     let null = lifetime::open_null()?;
     let sources = match identity::to_drop_to(confinement.unprivileged)? {

@@ -1,5 +1,7 @@
 //! Takes away what the program could use or regain.
 
+use std::path::PathBuf;
+
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{
@@ -9,7 +11,7 @@ use rustix::thread::{
 
 use super::read_back;
 use super::step::{Step, failure};
-use crate::cgroup::{Held, Version};
+use crate::cgroup::{Held, Version, write};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::profile::Limits;
@@ -18,6 +20,11 @@ const MIB: u64 = 1024 * 1024;
 
 /// Message queues of its own are nothing that a server needs; locked memory is for keys, which are small.
 const LOCKED_BYTES: u64 = 64 * 1024;
+
+/// Enters the control groups, with everything that is forked from here on.
+pub(super) fn join(groups: &[PathBuf]) -> Result<(), Failure> {
+    groups.iter().try_for_each(|group| write(group, "0").step(Layer::Limits, "join the control groups"))
+}
 
 /// The resource limits of each process. A limit of the gateway that is lower already stays. What a control group holds for the whole
 /// program is not limited here as well: the group's refusal is counted, and can be told.
