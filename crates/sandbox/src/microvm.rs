@@ -1,9 +1,9 @@
 //! The back-end `microvm`: the program runs in a virtual machine with a kernel of its own, and the machine's monitor (QEMU) in the sandbox of
 //! the operating system.
 //!
-//! What the profile shows is laid out as a read-only disk whose blocks are the host's own files ([`image`], [`disk`]); the machine starts
-//! from a kernel that was prepared once ([`prepare`](mod@prepare)) and from our own init, crate `guest`. Its stdin and stdout are one virtio
-//! port, byte for byte; everything else that is said between the gateway and the guest are records on another one ([`control`]).
+//! What the profile shows is laid out as a read-only disk whose blocks are the host's own files (`image`, `disk`); the machine starts
+//! from a kernel that was prepared once (`prepare`) and from our own init, crate `guest`. Its stdin and stdout are one virtio
+//! port, byte for byte; everything else that is said between the gateway and the guest are records on another one (`control`).
 //!
 //! Both the guest and the monitor are taken for hostile: whatever is read from them is bounded, every start has a deadline, and the end of
 //! either is a kill.

@@ -9,7 +9,11 @@ use serde::Deserialize;
 use crate::backend::{Backend, Host, Pending};
 use crate::error::Error;
 use crate::instance::{Instance, Running};
-use crate::probe::{Finding, Report};
+#[cfg(target_os = "linux")]
+use crate::layer::{Layer, State};
+#[cfg(target_os = "linux")]
+use crate::probe::Finding;
+use crate::probe::Report;
 use crate::profile::{Profile, Program};
 
 /// How machines are made.
@@ -85,9 +89,12 @@ impl Backend for Microvm {
             let started = crate::microvm::launch(&self.host, &self.config, &Profile::default(), &trial).await;
             let (works, detail, cure) = match started {
                 Ok(instance) => {
-                    let layers = instance.in_force().to_string();
+                    let machine = match instance.in_force().get(Layer::Machine) {
+                        Some(State::InForce(machine)) => machine.clone(),
+                        _ => String::new(),
+                    };
                     let exit = instance.wait().await;
-                    (exit.is_success(), format!("{layers}: a trial program {exit}"), None)
+                    (exit.is_success(), format!("a trial program {exit}; {machine}"), None)
                 }
                 Err(error) => (false, error.to_string(), error.hint().map(str::to_owned)),
             };
