@@ -44,7 +44,7 @@ pub(super) fn limit(limits: &Limits, held: Held, layers: &mut Layers) -> Result<
         let most = getrlimit(resource).maximum.map_or(wanted, |maximum| maximum.min(wanted));
         let limit = Some(most).filter(|most| *most < u64::MAX);
         let limit = Rlimit { current: limit, maximum: limit };
-        setrlimit(resource, limit.clone()).step(Layer::Limits, &format!("limit {name}"))?;
+        setrlimit(resource, limit).step(Layer::Limits, &format!("limit {name}"))?;
         read_back::limit(resource, &limit, name)?;
     }
     layers.in_force(Layer::Limits, told(limits, held));

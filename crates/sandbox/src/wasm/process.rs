@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Process};
 use crate::stderr_log::Tail;
 
@@ -57,6 +58,11 @@ impl Process for Server {
 
     fn give_memory_back(&self, _go_on: &dyn Fn() -> bool) -> io::Result<GivenBack> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The engine refuses what is beyond a limit, and the call that wanted it is told.
+    fn exceeded(&self) -> Option<Exceeded> {
+        None
     }
 
     fn stderr_tail(&self) -> Vec<String> {

@@ -48,13 +48,14 @@ impl Room {
                 .with_hint("take `network` out, or run a native form of the server in sandbox os"));
         }
         let tail = Tail::default();
+        let log = Log::new(program.log.clone(), u64::from(profile.limits.stderr_mb) << 20, tail.clone());
         let args = [vec![program.command.clone()], program.args.clone()].concat();
         Ok(Self {
             folders: folders(profile)?,
             env: program.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             args,
             budget: Budget::new(usize::try_from(profile.limits.memory_mb).unwrap_or(usize::MAX).saturating_mul(1024 * 1024)),
-            stderr: Stderr { log: Arc::new(Mutex::new(Log::new(program.log.clone(), tail.clone()))), tail },
+            stderr: Stderr { log: Arc::new(Mutex::new(log)), tail },
         })
     }
 
