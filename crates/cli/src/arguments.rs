@@ -556,7 +556,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct AttackArguments {
-    /// The back-end to attack; without one, that of a server whose configuration names none
+    /// The back-end to attack, `os` or `none`; without one, that of a server whose configuration names none
     #[arg(long, value_name = "NAME")]
     pub(crate) backend: Option<String>,
 

@@ -108,8 +108,9 @@ fn only(mut plan: Plan, name: &str) -> Result<(Plan, StdioPlan), Failure> {
         );
     };
     stdio.standby = Standby::default(); // it would sleep while it is tried
-    if stdio.sandbox.is_none() {
-        output::note(format!("note: `{name}` has `sandbox = \"none\"`; it is tried inside the sandbox that it would have without"));
+    if !stdio.sandbox.is_auto() && stdio.sandbox.name() != "os" {
+        let named = stdio.sandbox.name();
+        output::note(format!("note: `{name}` has `sandbox = \"{named}\"`; it is tried inside the sandbox that it would have without"));
         stdio.sandbox = Selection::default();
     }
     let stdio = stdio.clone();

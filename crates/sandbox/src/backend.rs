@@ -159,10 +159,10 @@ impl Selection {
         matches!(self.named, Some(BackendConfig::Microvm(_)))
     }
 
-    /// Where packages for the program are installed: an installation writes and needs the network.
+    /// Where packages for the program are installed: an installation writes, needs the network, and runs programs of this machine.
     #[must_use]
     pub fn for_installing(&self) -> Self {
-        if self.is_machine() { Self::default() } else { self.clone() }
+        if matches!(self.name(), "microvm" | "oci" | "wasm") { Self::default() } else { self.clone() }
     }
 
     /// Makes the back-end.

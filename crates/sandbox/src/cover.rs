@@ -10,7 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::sys::{self, control};
@@ -31,6 +33,9 @@ pub(crate) const FILE_MODE: u32 = 0o1444;
 pub(crate) fn is_file(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == FILE)
 }
+
+/// How long a keeper may take for one name, which is a call or two of the file system.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Said to the keeper after the last name.
 pub(crate) const THATS_ALL: &[u8] = b"\0";
@@ -63,6 +68,8 @@ impl Keeper {
             control::send_bytes(keeper.control.as_fd(), name.as_os_str().as_bytes(), &[])?;
         }
         control::send_bytes(keeper.control.as_fd(), THATS_ALL, &[])?;
+        // It is the launching thread that waits here.
+        set_socket_timeout(&keeper.control, Timeout::Recv, Some(ANSWER_LIMIT))?;
         let mut covered = Vec::with_capacity(names.len());
         for name in names {
             let (said, _) = control::receive_bytes(keeper.control.as_fd())?;
@@ -96,7 +103,11 @@ pub(crate) struct Line(OwnedFd);
 impl Line {
     /// Until `init` has ended, everything stays covered.
     pub(crate) fn until_end_of(&self, init: BorrowedFd<'_>) -> io::Result<()> {
-        control::send_bytes(self.0.as_fd(), b"init", &[init])
+        match control::send_bytes(self.0.as_fd(), b"init", &[init]) {
+            // The program has ended already, and the keeper with it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
+            said => said,
+        }
     }
 }
 

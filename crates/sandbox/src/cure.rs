@@ -27,7 +27,7 @@ pub(crate) fn of(failure: &Failure) -> Option<String> {
             format!("run linux {OLDEST_KERNEL_ALONE} or newer, whose Landlock also covers signals; or see to it that namespaces work")
         }
         (Layer::Root, Errno::OPNOTSUPP) => {
-            "let the server write a folder that does not hold it; only the boundary os can keep a place in there read-only".to_owned()
+            "only the boundary os can keep a place in a folder to write read-only; `deny_write = [\"!*\"]` gives that up".to_owned()
         }
         (Layer::Landlock | Layer::Root, Errno::NOSYS) => format!("run linux {OLDEST_KERNEL} or newer, built with CONFIG_SECURITY_LANDLOCK"),
         (Layer::Namespaces | Layer::Network | Layer::Root, Errno::PERM | Errno::ACCESS) => user_namespaces(errno),

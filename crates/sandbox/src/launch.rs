@@ -79,7 +79,8 @@ pub(crate) async fn launch_around(
 }
 
 async fn launch_confined(host: &Host, program: &Program, profile: &Profile, namespaces: bool) -> Result<Instance<Running>, Error> {
-    let trial = host.trial_of(&program.name).cloned();
+    // Without namespaces the program stands on the host's own root, where everything seems to be shown.
+    let trial = host.trial_of(&program.name).filter(|_| namespaces).cloned();
     let profile = trial.as_ref().map_or_else(|| profile.clone(), |trial| trial.profile(profile));
     let filters = seccomp::filters(&seccomp::Choice::of(&profile, namespaces))
         .map_err(|cause| Error::new(format!("the system call filter of server {} cannot be made: {cause}", program.name)))?;
@@ -167,10 +168,10 @@ async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, ar
         // If not, the program ends with `watched`, and has reached nobody.
         egress::start(sockets, room, watched.end()).map_err(|cause| unserved(&name, &cause))?;
     }
+    let (ender, by) = (inside.ender.try_clone().map_err(io)?, inside.signal);
+    // From here on nothing may fail: nobody but the instance would end the program.
     let (launcher, end) = watched.keep();
     if let Some(warden) = &warden {
-        let ender = inside.ender.try_clone().map_err(io)?;
-        let by = inside.signal;
         warden.watch(pid_of(&ender), move || signal(&ender, by), end.clone());
     }
     let stdout = Counted::new(stdout, warden.clone());
@@ -261,8 +262,10 @@ fn cover(binary: &Path, view: &mut View, absent: Vec<PathBuf>) -> Result<Option<
     if absent.is_empty() {
         return Ok(None);
     }
-    let (keeper, covered) = Keeper::cover(binary, &absent)
-        .map_err(|cause| Error::io("what must not be written cannot be covered", &cause).with_hint("see `deny_write` of the server"))?;
+    let (keeper, covered) = Keeper::cover(binary, &absent).map_err(|cause| {
+        Error::io("what must not be written cannot be covered", &cause)
+            .with_hint("let the gateway's user write the folder that it is in, or see `deny_write`")
+    })?;
     view.trees.retain(|tree| !absent.contains(&tree.path) || covered.contains(&tree.path));
     Ok(Some(keeper))
 }

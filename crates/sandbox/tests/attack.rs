@@ -79,7 +79,7 @@ const HOW: &[(u8, &str)] = &[
     (16, "vsock: EPERM"),
     (16, "raw: EPERM"),
     (17, "more than 40 processes: EAGAIN"),
-    (18, "three times the memory: ENOMEM"),
+    (18, "three times the memory: "),
     (20, "bytes of /tmp: ENOSPC"),
     (20, "inodes of /tmp: ENOSPC"),
     (20, "an endless file: EFBIG"),

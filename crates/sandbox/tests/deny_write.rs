@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use sallyport_sandbox::DENY_WRITE;
-use support::{Caller, Folder, callers, eventually, launcher, run, succeeds, text};
+use support::{Caller, Folder, callers, eventually, is_root, launcher, run, succeeds, text};
 
 /// A project with nothing in it but a file, for one caller.
 fn project(caller: Caller) -> Folder {
@@ -187,8 +187,9 @@ fn what_was_left_is_taken_away_and_what_is_used_stays() {
     }
 }
 
+/// Its owner could open it again, and so could the program.
 #[test]
-fn a_folder_that_nobody_may_write_needs_no_cover() {
+fn a_folder_that_its_owner_has_closed_is_refused() {
     for caller in callers() {
         let folder = project(*caller);
         fs::set_permissions(folder.path("project"), fs::Permissions::from_mode(0o555)).unwrap();
@@ -196,8 +197,26 @@ fn a_folder_that_nobody_may_write_needs_no_cover() {
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let file = folder.path("project/file");
         let output = run(*caller, &options, &["/bin/cat", file.to_str().unwrap()]);
-        assert_eq!(text(&output.stdout), "text", "{}", text(&output.stderr));
+        match *caller == Caller::Itself && is_root() {
+            true => assert_eq!(text(&output.stdout), "text", "nothing is closed to root: {}", text(&output.stderr)),
+            false => assert!(output.stdout.is_empty() && text(&output.stderr).contains("cannot be covered"), "{output:?}"),
+        }
         fs::set_permissions(folder.path("project"), fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(names(&folder.path("project")), BTreeSet::from(["file".to_owned()]));
+    }
+}
+
+#[test]
+fn what_was_closed_to_be_opened_later_is_refused() {
+    for caller in callers().iter().filter(|caller| **caller == Caller::User || !is_root()) {
+        let folder = project(*caller);
+        let git = folder.folder("project/.git");
+        folder.folder("project/.git/hooks");
+        fs::set_permissions(&git, fs::Permissions::from_mode(0o000)).unwrap();
+        let options = options(&folder);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let output = run(*caller, &options, &["/bin/chmod", "755", git.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+        fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! The gateway under test: the real program, in a folder of its own, with nothing of the person's who runs the test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -43,6 +44,7 @@ impl Project {
         let run = |program: &mut Command| assert!(program.status().expect("coreutils are there").success(), "only root gives files away");
         run(Command::new("cp").args(["-a", "."]).arg(folder.path()).current_dir(self.folder.path()));
         fs::copy(env!("CARGO_BIN_EXE_sallyport"), folder.path().join(PROGRAM)).expect("a new folder is writable");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a new folder is ours");
         run(Command::new("chown").args(["-R", &format!("{user}:{user}")]).arg(folder.path()));
         Self { folder, user: Some(user) }
     }

@@ -43,12 +43,12 @@ pub struct ArgumentRule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NumberRule {
-    /// The least that is let through. Default: no least.
+    /// The least that is let through, a whole number. Default: no least.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub min: Option<i32>,
-    /// The most that is let through. Default: no most.
+    pub min: Option<i64>,
+    /// The most that is let through, a whole number. Default: no most.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max: Option<i32>,
+    pub max: Option<i64>,
 }
 
 impl NumberRule {
@@ -61,6 +61,12 @@ impl NumberRule {
     }
 
     pub(super) fn admits(self, number: f64) -> bool {
-        self.min.is_none_or(|min| number >= f64::from(min)) && self.max.is_none_or(|max| number <= f64::from(max))
+        self.min.is_none_or(|min| number >= whole(min)) && self.max.is_none_or(|max| number <= whole(max))
     }
+}
+
+/// Beyond 2^53 the nearest number that an argument, too, is understood as.
+#[expect(clippy::cast_precision_loss, reason = "the argument it is compared with has lost it as well")]
+fn whole(number: i64) -> f64 {
+    number as f64
 }

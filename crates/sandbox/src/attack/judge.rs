@@ -37,6 +37,7 @@ const PINGS: usize = 20;
 /// # Errors
 /// When nothing can be tried: the host's side cannot be set up, or the back-end does not start a program.
 pub async fn run(host: &Host, selection: &Selection, gateway: &dyn Gateway, tell: &mut dyn FnMut(&Row)) -> Result<Vec<Verdict>, Error> {
+    suits(selection)?;
     let unready = |cause| Error::io("the attacks cannot be prepared", &cause);
     let arena = Arena::set_up().await.map_err(unready)?;
     let backend = selection.build(&host.clone().with_egress(arena.egress()))?;
@@ -47,6 +48,16 @@ pub async fn run(host: &Host, selection: &Selection, gateway: &dyn Gateway, tell
         verdicts.push(ring.verdict(row).await?);
     }
     Ok(verdicts)
+}
+
+/// Some attacks need what these back-ends do not give a program at all, a folder to write or a way out: nothing would be learnt.
+fn suits(selection: &Selection) -> Result<(), Error> {
+    let name = selection.name();
+    if !matches!(name, "landlock" | "microvm" | "oci" | "wasm") {
+        return Ok(());
+    }
+    let hint = "attack `os`; what the others keep in and what not is said in docs/guides and docs/decisions";
+    Err(Error::new(format!("the attacks are not made for sandbox {name}")).with_hint(hint))
 }
 
 /// Who takes part.
@@ -92,8 +103,9 @@ struct Findings {
 
 impl<'a> Ring<'a> {
     async fn new(arena: &'a Arena, backend: &'a dyn Backend, host: &Host, gateway: &'a dyn Gateway) -> Result<Self, Error> {
-        // Through the link, because the file itself is what the sandbox can show.
-        let binary = fs::read_link(host.launcher()).unwrap_or_else(|_| host.launcher().to_path_buf());
+        // A copy: the folders above the file itself are seen inside, and may be those that are not to be seen.
+        let binary = arena.path("hostile");
+        fs::copy(host.launcher(), &binary).map_err(|cause| Error::io("the hostile program cannot be copied", &cause))?;
         let fault = |cause| Error::io("no random bytes", &cause);
         let neighbour_things = Neighbour { file: random().map_err(fault)?, abstract_socket: random().map_err(fault)? };
         let neighbour = neighbour(arena, backend, &binary, &neighbour_things).await?;

@@ -100,6 +100,8 @@ impl Job<'_> {
             processes: 256,   // npm and uv work with many threads
             open_files: 4096, // npm unpacks hundreds of files at once
             file_mb: 2048,    // the largest wheels hold more than a gigabyte
+            // Of all processes together: compilers run one for each processor.
+            memory_mb: if step.builds { 16 * 1024 } else { 4096 },
             ..Limits::default()
         };
         let network = if step.online { self.network.clone() } else { Network::None };
@@ -121,7 +123,10 @@ async fn to_its_end(instance: &Instance<Running>) -> Exit {
 fn failure(message: String, instance: &Instance<Running>) -> Error {
     let mut lines = instance.stderr_tail();
     lines.retain(|line| !line.trim().is_empty() && !line.contains("A complete log of this run can be found in"));
-    let error = Error::new(message);
+    let error = Error::new(match instance.exceeded() {
+        Some(exceeded) => format!("{message}: it {exceeded}"),
+        None => message,
+    });
     let error = match hint(&lines) {
         Some(hint) => error.with_hint(hint),
         None => error,

@@ -146,8 +146,9 @@ pub(super) fn monitor(vmm: &dyn Vmm, shape: &Shape, room: &Room, name: &str) -> 
 /// What the monitor may see and use: the kernel, and the folder of this one machine. The machine's own memory is a file.
 pub(super) fn around(shape: &Shape, room: &Room, profile: &Profile) -> Profile {
     let limits = Limits {
-        memory_mb: 1024, // its heap, and what it translates to
-        processes: 32,   // a thread for the processor, some for the disk
+        // The machine's own, and the monitor's: its heap, and what it translates to.
+        memory_mb: shape.memory_mb.saturating_add(1024),
+        processes: 32, // a thread for the processor, some for the disk
         open_files: 256,
         file_mb: shape.memory_mb.saturating_add(1),
         tmp_mb: 1,

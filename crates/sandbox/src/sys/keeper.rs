@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RawMode, fchmod, flock, fstat, lstat, mkdirat, open, rmdir, unlink};
 use rustix::io::{Errno, pread};
-use rustix::process::{Signal, chdir, setsid, umask};
+use rustix::process::{Signal, chdir, geteuid, setsid, umask};
 
 use super::control::{receive_bytes, send_bytes};
 use super::raw;
@@ -20,6 +20,9 @@ const DYING: Duration = Duration::from_secs(1);
 
 /// How often a name is tried that others cover and uncover meanwhile.
 const TRIES: usize = 100;
+
+/// How long after somebody was found to hold one alone: whoever takes it away needs less.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// One name that is covered. The lock is shared by all sandboxes that count on the folder; the last one takes it away.
 struct Placeholder {
@@ -66,15 +69,22 @@ fn receive_names(control: BorrowedFd<'_>) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn cover(control: BorrowedFd<'_>, name: PathBuf, placeholders: &mut Vec<Placeholder>) -> std::io::Result<()> {
-    let word = match Placeholder::make(name) {
+    let word = match Placeholder::make(name.clone()) {
         Ok(placeholder) => {
             placeholders.extend(placeholder);
             Reply::Covered.word()
         }
-        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Reply::Impossible.word(),
+        Err(Errno::ROFS) => Reply::Impossible.word(),
+        // Whoever owns the folder could let himself in again, and a program run by the same user could too.
+        Err(Errno::ACCESS | Errno::PERM) if !is_below_an_own_folder(&name) => Reply::Impossible.word(),
         Err(_) => b"failed",
     };
     send_bytes(control, word, &[])
+}
+
+/// Whether the last folder above it that can be looked at belongs to this user.
+fn is_below_an_own_folder(name: &Path) -> bool {
+    name.ancestors().skip(1).find_map(|folder| lstat(folder).ok()).is_some_and(|found| found.st_uid == geteuid().as_raw())
 }
 
 /// Until the sandbox has ended.
@@ -100,7 +110,7 @@ impl Placeholder {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno),
             }
-            let own = match open(&path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind, Mode::empty()) {
+            let own = match open(&path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | kind, Mode::empty()) {
                 Ok(own) => own,
                 Err(Errno::NOENT) => continue, // another keeper has just taken it away
                 Err(errno) => return Err(errno),
@@ -108,7 +118,14 @@ impl Placeholder {
             if mode(&own)? != if is_file { FILE_MODE } else { FOLDER_MODE } {
                 return Ok(None);
             }
-            flock(&own, FlockOperation::LockShared)?;
+            // Without waiting: a program that can read it could hold it as long as it likes.
+            match flock(&own, FlockOperation::NonBlockingLockShared) {
+                Err(Errno::WOULDBLOCK) => {
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                locked => locked?,
+            }
             let placeholder = Self { path: path.clone(), own };
             if placeholder.is_there() {
                 return Ok(Some(placeholder));

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::raw;
 use super::root::DEVICES;
+use super::sources::open_without_links;
 use super::step::failure;
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
@@ -88,7 +89,10 @@ fn grant(mut ruleset: RulesetCreated, abi: ABI, confinement: &Confinement) -> Re
             Access::System | Access::Read => read,
         };
         let possible = if tree.folder { access } else { access & AccessFs::from_file(abi) };
-        ruleset = allow(ruleset, &tree.path, possible)?;
+        ruleset = match confinement.namespaces {
+            true => allow(ruleset, &tree.path, possible)?,
+            false => allow_without_links(ruleset, &tree.path, possible)?,
+        };
     }
     ruleset = match confinement.namespaces {
         true => grant_own_root(ruleset, write)?,
@@ -130,6 +134,14 @@ fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Re
     match PathFd::new(path) {
         Ok(place) => ruleset.add_rule(PathBeneath::new(place, access)),
         // Not there, so nothing to grant; what a program needs and lacks it will say itself.
+        Err(_) => Ok(ruleset),
+    }
+}
+
+/// The same on the host's own root, where somebody may have put a link in the place of what was looked at: that is not granted.
+fn allow_without_links(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
+    match open_without_links(path) {
+        Ok(place) => ruleset.add_rule(PathBeneath::new(place, access)),
         Err(_) => Ok(ruleset),
     }
 }

@@ -1,7 +1,7 @@
 //! Asks the kernel for what was just set: a layer that is claimed and not there must not run a program. Filters and security modules
 //! around a container can answer "done" to a call that they have not let through.
 
-use rustix::fs::{CWD, Dev, FileType, Mode, OFlags, StatVfs, StatVfsMountFlags as Flags, mknodat, open, stat, statvfs, unlink};
+use rustix::fs::{CWD, Dev, FileType, Mode, OFlags, StatVfs, StatVfsMountFlags as Flags, fstatvfs, mknodat, open, stat, unlink};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getegid, geteuid, getgid, getgroups, getpid, getrlimit, getuid};
 use rustix::thread::{
@@ -69,7 +69,10 @@ pub(super) fn mounts(view: &View) -> Result<(), Failure> {
 
 fn look_at_mount(path: impl AsRef<std::path::Path>, wanted: Flags) -> Result<(), Failure> {
     let path = path.as_ref();
-    let StatVfs { f_flag, .. } = statvfs(path).step(Layer::Root, &format!("look at the mount of {}", path.display()))?;
+    // A link is itself what is mounted there.
+    let place = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let found = place.and_then(fstatvfs).step(Layer::Root, &format!("look at the mount of {}", path.display()))?;
+    let StatVfs { f_flag, .. } = found;
     let missing: Vec<String> = (wanted - f_flag).iter_names().map(|(name, _)| name.to_lowercase()).collect();
     expect(Layer::Root, &format!("{} mounted without {}", path.display(), missing.join(", ")), missing.is_empty())
 }

@@ -62,7 +62,7 @@ fn open_one(tree: &Tree, view: &View, id_maps: Option<&mut IdMaps>, layers: &mut
 }
 
 /// A view's paths are canonical: a link on the way means that somebody has put it there since.
-fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
+pub(super) fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
 }

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::layer::{Layer, Layers};
 use crate::profile::{EnvText, Network, Profile, Program};
 use crate::stderr_log::{Log, Tail};
+use crate::visible;
 
 /// What one call between guest and engine may carry, in bytes of our own memory (a byte of a list takes some thirty).
 const CARRIED_BYTES: usize = 64 * 1024 * 1024;
@@ -110,6 +111,9 @@ fn folders(profile: &Profile) -> std::result::Result<Vec<(PathBuf, FsPerms)>, Er
     let mut folders = Vec::new();
     for (path, access) in all {
         let canonical = path.canonicalize().map_err(|cause| Error::io(format_args!("root {} cannot be shown", path.display()), &cause))?;
+        if !visible::may_be_shown(&canonical) {
+            return Err(Error::new(format!("root {} must not be shown to a program", path.display())).with_hint("name folders below it"));
+        }
         if !canonical.is_dir() {
             return Err(Error::new(format!("root {} is a file, and sandbox wasm shows folders alone", path.display()))
                 .with_hint("name the folder that it is in"));

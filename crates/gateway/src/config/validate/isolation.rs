@@ -1,6 +1,6 @@
 //! The boundary of a program, and the least that it may be.
 
-use sallyport_sandbox::{Isolation, Selection};
+use sallyport_sandbox::{Host, Isolation, Selection, SystemCalls};
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
@@ -26,7 +26,41 @@ pub(super) fn check(path: &str, config: &ServerConfig, context: &Context<'_>, re
         let message = "the boundary `landlock` cannot let a program to some hosts only: it knows ports, and no addresses";
         report.error(Diagnostic::new(join(path, "network"), message).hint("take `sandbox` out, or leave `network` empty"));
     }
+    // `auto` has no settings, and whether it can be as much as the floor was just looked at.
+    if let Err(error) = sandbox.build(&Host::this_binary()).map(drop)
+        && !sandbox.is_auto()
+    {
+        let diagnostic = Diagnostic::new(join(path, "sandbox"), error.to_string());
+        report.error(match error.hint() {
+            Some(hint) => diagnostic.hint(hint),
+            None => diagnostic,
+        });
+    }
+    refuse_what_is_not_kept(path, config, report);
     sandbox.clone().with_floor(written.unwrap_or_default())
+}
+
+/// A key that a back-end could not keep to must not be taken for one that holds.
+fn refuse_what_is_not_kept(path: &str, config: &ServerConfig, report: &mut Report) {
+    let back_end = config.sandbox.name();
+    let keys: [(&str, bool, &[&str]); 3] = [
+        ("seccomp", config.seccomp != SystemCalls::default(), &["microvm", "oci", "wasm"]),
+        ("deny_write", !config.deny_write.is_empty(), &["oci", "wasm"]),
+        ("network", !config.network.is_empty(), &["wasm"]),
+    ];
+    for (key, _, _) in keys.iter().filter(|(_, is_given, without)| *is_given && without.contains(&back_end)) {
+        let message = format!("the boundary `{back_end}` does not keep to it");
+        report.error(Diagnostic::new(join(path, key), message).hint("remove it, or use `sandbox = \"os\"` for this server"));
+    }
+}
+
+/// Without mounts nothing can be kept read-only inside a folder to write.
+pub(super) fn check_denied(path: &str, config: &ServerConfig, deny_write: &[String], report: &mut Report) {
+    if config.sandbox.isolation() == Isolation::Landlock && !config.write.is_empty() && !deny_write.is_empty() {
+        let message = "the boundary `landlock` keeps nothing read-only inside a folder to write, as `deny_write` asks for by itself";
+        report
+            .error(Diagnostic::new(join(path, "write"), message).hint("take `sandbox` out; or give that up with `deny_write = [\"!*\"]`"));
+    }
 }
 
 fn way_out(sandbox: &Selection, floor: Isolation) -> String {

@@ -35,7 +35,9 @@ pub(super) fn check(
     refuse_beyond_a_machine(path, config, report);
     limits::check(&join(path, "limits"), &config.limits, report);
     let program = program?;
-    check_installation(&command_path, &program, &arguments, config.scripts, report);
+    check_installation(&command_path, &program, &arguments, config, report);
+    let deny_write = deny_write::check(path, &config.deny_write, report);
+    isolation::check_denied(path, config, &deny_write, report);
     Some(StdioPlan {
         folder: match folder {
             Some(named) => Some(named?),
@@ -47,7 +49,7 @@ pub(super) fn check(
         read,
         network,
         write,
-        deny_write: deny_write::check(path, &config.deny_write, report),
+        deny_write,
         program,
         arguments,
         environment,
@@ -152,7 +154,8 @@ fn is_below(folder: &Path, read: &[PathBuf], write: &[PathBuf]) -> bool {
 
 /// A command that names or installs a package (`npm:…`, `npx`, …) must be one that can be carried out. With a secret among its
 /// arguments it is looked at only when it is started.
-fn check_installation(path: &str, program: &str, arguments: &[Template], scripts: bool, report: &mut Report) {
+fn check_installation(path: &str, program: &str, arguments: &[Template], config: &ServerConfig, report: &mut Report) {
+    let scripts = config.scripts;
     let arguments: Option<Vec<String>> = arguments.iter().map(|argument| argument.as_text().map(str::to_owned)).collect();
     match arguments.map(|arguments| packages::package(program, &arguments, scripts)) {
         Some(Err(refused)) => {
@@ -161,6 +164,10 @@ fn check_installation(path: &str, program: &str, arguments: &[Template], scripts
                 Some(hint) => diagnostic.hint(hint),
                 None => diagnostic,
             });
+        }
+        Some(Ok(Some(_))) if matches!(config.sandbox.name(), "oci" | "wasm") => {
+            let message = format!("a package is installed for this machine, and cannot run in sandbox {}", config.sandbox.name());
+            report.error(Diagnostic::new(path, message).hint("take `sandbox` out, or name what the image or the module starts"));
         }
         Some(Ok(None)) if scripts => {
             report.error(Diagnostic::new(path, "`scripts` has no effect on a program that is not a package").hint("remove it"));
