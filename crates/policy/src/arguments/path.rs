@@ -123,7 +123,7 @@ mod tests {
         fn what_passes_joins_to_below_the_folder(path in "[a./~:]{0,12}") {
             if rule(&["/a"]).refuses(&path).is_none() {
                 prop_assert!(std::path::Path::new(&path).starts_with("/a"));
-                prop_assert!(!path.contains(".."), "{}", path);
+                prop_assert!(path.split('/').all(|name| name != ".."), "{}", path);
             }
         }
     }
