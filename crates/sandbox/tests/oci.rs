@@ -182,7 +182,7 @@ fn a_hostile_program_gets_nowhere() {
     let (readable, writable) = (trial.folder.folder("readable"), trial.folder.folder("writable"));
     chown(&writable, Some(USER), Some(USER)).unwrap();
     let script = readable.join("hostile.py");
-    fs::write(&script, include_str!("oci/hostile.py")).unwrap();
+    fs::write(&script, include_str!("hostile.py")).unwrap();
     trial.folder.folder("secret");
     let canary = trial.folder.file("secret/canary", CANARY);
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();

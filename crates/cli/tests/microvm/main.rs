@@ -56,7 +56,7 @@ fn metric(gateway: &Gateway, line: &str) -> f64 {
 }
 
 #[test]
-#[ignore = "talks to public servers: `cargo xtask test` installs them"]
+#[ignore = "needs QEMU and the peers that `cargo xtask peers` installs"]
 fn servers_run_sleep_wake_and_die_with_their_gateway() {
     let project = Project::new("[servers.here]\nbuiltin = { filesystem = { root = \".\" } }\n");
     let files = project.path("files");

@@ -110,9 +110,10 @@ pub struct ServerConfig {
     /// program does not see that, the first folder that it may write or read.
     pub cwd: Option<String>,
 
-    /// The boundary around the program: `auto`, `os`, `landlock`, `microvm`, `none`, or a back-end with its settings. Default: `auto`, which is `os`,
-    /// or `landlock` where the machine refuses namespaces and `min_isolation` says that this is enough; where none works the server does
-    /// not start. `none` gives the program everything the gateway may do, and is shown wherever the server is.
+    /// The boundary around the program: `auto`, `os`, `landlock`, `microvm`, `oci`, `wasm`, `none`, or one of them with its settings.
+    /// Default: `auto`, which is `os`, or `landlock` where the machine refuses namespaces and `min_isolation` says that this is enough;
+    /// where none works the server does not start. `none` gives the program everything the gateway may do, and is shown wherever the
+    /// server is.
     pub sandbox: Selection,
 
     /// The least boundary of this program, in place of the one for all. Default: that one. How far down `auto` may go; and a `sandbox`

@@ -19,7 +19,7 @@ pub fn page() -> String {
     let schema = schema().to_value();
     let mut page = Page { text: INTRODUCTION.to_owned(), definitions: schema.get("$defs").cloned().unwrap_or_default() };
     // Writing into a text cannot fail.
-    let _ = page.section("", &schema);
+    let _ = page.section("", false, &schema);
     page.text
 }
 
@@ -33,9 +33,13 @@ struct Page {
 }
 
 impl Page {
-    /// Writes the keys of the table `name`, then the tables below it.
-    fn section(&mut self, name: &str, schema: &Value) -> fmt::Result {
-        let title = if name.is_empty() { "Top level".to_owned() } else { format!("`[{name}]`") };
+    /// Writes the keys of the table `name`, or of each table in the list of that name, then the tables below it.
+    fn section(&mut self, name: &str, is_list: bool, schema: &Value) -> fmt::Result {
+        let title = match (name, is_list) {
+            ("", _) => "Top level".to_owned(),
+            (_, false) => format!("`[{name}]`"),
+            (_, true) => format!("`[[{name}]]`"),
+        };
         write!(self.text, "\n## {title}\n\n")?;
         if !name.is_empty() {
             write!(self.text, "{}\n\n", description(schema))?;
@@ -48,7 +52,7 @@ impl Page {
             self.choices(&target)?;
             below.extend(self.tables(&join(name, key), &target));
         }
-        below.into_iter().try_for_each(|(name, schema)| self.section(&name, &schema))
+        below.into_iter().try_for_each(|(name, is_list, schema)| self.section(&name, is_list, &schema))
     }
 
     /// Writes what each of the values that a key may have means.
@@ -63,21 +67,21 @@ impl Page {
         Ok(())
     }
 
-    /// The tables that a value of this kind is or holds, with their names.
-    fn tables(&self, name: &str, schema: &Value) -> Vec<(String, Value)> {
+    /// The tables that a value of this kind is or holds, with their names and whether there is a list of them.
+    fn tables(&self, name: &str, schema: &Value) -> Vec<(String, bool, Value)> {
         let mut tables = Vec::new();
         if schema.get("properties").is_some() {
-            tables.push((name.to_owned(), schema.clone()));
+            tables.push((name.to_owned(), false, schema.clone()));
         }
         if let Some(entry) = schema.get("additionalProperties").filter(|entry| entry.is_object()) {
             tables.extend(self.tables(&format!("{name}.NAME"), &self.resolve(entry)));
         }
         if let Some(entry) = schema.get("items").map(|entry| self.resolve(entry)).filter(|entry| entry.get("properties").is_some()) {
-            tables.push((format!("[{name}]"), entry));
+            tables.push((name.to_owned(), true, entry));
         }
         // A switch, or a table in its place: `standby = false`, `standby = { … }`.
         if is_switch(schema) {
-            tables.extend(variants(schema).map(|choice| (name.to_owned(), self.resolve(choice))));
+            tables.extend(variants(schema).map(|choice| (name.to_owned(), false, self.resolve(choice))));
         }
         // A choice by key: `{ filesystem = { … } }`.
         for (key, choice) in variants(schema).flat_map(|choice| choice.get("properties").and_then(Value::as_object).into_iter().flatten()) {
@@ -87,9 +91,9 @@ impl Page {
             {
                 fields.insert("description".to_owned(), text.into());
             }
-            tables.push((format!("{name}.{key}"), table));
+            tables.push((format!("{name}.{key}"), false, table));
         }
-        tables.retain(|(_, table)| table.get("properties").and_then(Value::as_object).is_some_and(|keys| !keys.is_empty()));
+        tables.retain(|(_, _, table)| table.get("properties").and_then(Value::as_object).is_some_and(|keys| !keys.is_empty()));
         tables
     }
 
@@ -104,6 +108,7 @@ impl Page {
             Some(Some("boolean")) => "`true` or `false`",
             Some(Some("integer" | "number")) => "number",
             Some(Some("string")) => "string",
+            _ if target == Value::Bool(true) => "value",
             _ if is_switch(&target) => "`true`, `false` or table",
             _ if variants(&target).any(|choice| choice.get("const").is_some()) => "string",
             _ if variants(&target).any(|choice| choice.get("type").and_then(Value::as_str) == Some("string")) => "string or table",
