@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::profile::DENY_WRITE;
+
 /// Below a home folder.
 const IN_HOME: &[&str] = &[
     ".ssh",
@@ -55,12 +57,10 @@ pub(super) fn holds_secrets(path: &Path, home: Option<&Path>) -> bool {
     in_home || by_name || by_start || by_ending || PLACES.iter().any(|place| path.starts_with(place))
 }
 
-/// What others run or obey: whoever may write it acts for them.
-const OBEYED: &[&str] = &[".git/hooks", ".git/config", ".envrc", ".mcp.json", ".vscode", ".bashrc", ".zshrc", ".profile", ".bash_profile"];
-
-/// Whether what is written at a path is run, or obeyed, outside of any sandbox.
+/// Whether what is written at a path is run, or obeyed, outside of any sandbox: wherever it lies, what the deny-write list keeps.
 pub(super) fn is_obeyed(path: &Path) -> bool {
-    OBEYED.iter().any(|obeyed| path.ancestors().any(|around| around.ends_with(obeyed)))
+    let mut names = DENY_WRITE.iter().map(|entry| entry.trim_start_matches("~/").trim_end_matches('?'));
+    names.any(|obeyed| path.ancestors().any(|around| around.ends_with(obeyed)))
 }
 
 /// Folders of a home that hold a bit of everything.
