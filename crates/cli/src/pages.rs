@@ -9,7 +9,7 @@ use sallyport_telemetry::metric;
 
 /// Answers a request whose path is none of MCP's. Only who may send a request over MCP is told the servers' names: those who watch a
 /// gateway that has keys need one of their own.
-pub(crate) fn answer(gateway: &Gateway, request: &Request<()>, incoming: &Incoming) -> Response<Bytes> {
+pub(crate) fn answer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Response<Bytes> {
     match request.uri().path() {
         // The process runs and answers.
         "/healthz" => text(StatusCode::OK, "ok\n".into()),

@@ -1,5 +1,6 @@
 //! `sallyport up`: the gateway with its HTTP endpoint, until it is told to end.
 
+use std::future::ready;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -92,7 +93,11 @@ pub(crate) fn options(plan: &Plan) -> Result<http::Options, Failure> {
 fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
     let figures = gateway.door_metrics();
     let gateway = gateway.clone();
-    http::Options { other: Arc::new(move |request, incoming| pages::answer(&gateway, request, incoming)), figures, ..options }
+    http::Options {
+        other: Arc::new(move |request, incoming| Box::pin(ready(pages::answer(&gateway, &request, &incoming)))),
+        figures,
+        ..options
+    }
 }
 
 /// Where the endpoint is, without a path.

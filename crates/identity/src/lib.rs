@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod authenticate;
+pub mod fetch;
 mod key;
 
 pub use authenticate::{Identity, Unauthenticated};

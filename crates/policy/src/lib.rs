@@ -16,6 +16,7 @@ mod engine;
 pub mod engines;
 mod principal;
 mod resource;
+mod scope;
 
 pub use action::Action;
 pub use arguments::{ArgumentRule, Arguments, Dialect, NumberRule, PathRule, SqlRule, UrlRule};
@@ -25,3 +26,4 @@ pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};
 pub use engine::{EngineFailure, PolicyEngine};
 pub use principal::{Principal, PrincipalKind};
 pub use resource::{Resource, ResourceKind};
+pub use scope::Scopes;

@@ -8,7 +8,6 @@
 //!
 //! Everything that is read here is hostile: what the program sends, and what names resolve to.
 
-mod address;
 mod allowed;
 #[cfg(target_os = "linux")]
 mod bytes;
@@ -31,12 +30,12 @@ mod room;
 mod serve;
 pub(crate) mod synthetic;
 
-pub use address::{Block, is_public};
 pub use allowed::{Allowed, Host, PROXY_PORT};
 pub use destination::{Destination, DestinationError, Hosts, WEB_PORTS};
 pub use event::{Connection, Observe, Outcome, Refusal, Resolve, Surroundings, Way};
 pub use name::Name;
 #[cfg(target_os = "linux")]
 pub(crate) use room::Room;
+pub use sallyport_address::{Block, is_public};
 #[cfg(target_os = "linux")]
 pub(crate) use serve::{Sockets, start, thread};

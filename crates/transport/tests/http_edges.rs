@@ -38,7 +38,7 @@ async fn raw(door: &Running, text: &[u8]) -> String {
 async fn hostile_hosts_and_origins_are_refused_on_every_path() {
     let door = start(|options| {
         options.hosts = Hosts { names: vec!["gate.example.com".into()], origins: vec!["https://app.example.com".into()] };
-        options.other = Arc::new(|request, _| Response::new(Bytes::from(request.uri().path().to_owned())));
+        options.other = Arc::new(|request, _| Box::pin(std::future::ready(Response::new(Bytes::from(request.uri().path().to_owned())))));
     })
     .await;
     for path in ["/mcp", "/sse", "/messages", "/servers/scripted/mcp", "/healthz"] {

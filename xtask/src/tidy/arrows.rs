@@ -6,17 +6,22 @@ use super::metadata::{Package, Workspace};
 /// Every crate with those it may use; `docs/ARCHITECTURE.md` shows the same table with its reasons.
 const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &[]),
+    ("address", &[]),
+    ("store", &[]),
     ("protocol", &[]),
     ("policy", &["protocol", "registry"]),
     ("telemetry", &["registry"]),
     ("secrets", &["registry", "telemetry"]),
-    ("identity", &["policy", "protocol", "secrets", "telemetry"]),
+    ("identity", &["address", "policy", "protocol", "secrets", "store", "telemetry"]),
     ("guest", &[]),
-    ("sandbox", &["guest", "registry", "telemetry"]),
+    ("sandbox", &["address", "guest", "registry", "telemetry"]),
     ("transport", &["protocol", "telemetry"]),
     ("servers", &["protocol", "registry"]),
-    ("gateway", &["identity", "policy", "protocol", "registry", "sandbox", "secrets", "servers", "telemetry", "transport"]),
-    ("cli", &["gateway", "identity", "policy", "protocol", "sandbox", "secrets", "servers", "telemetry", "transport"]),
+    (
+        "gateway",
+        &["address", "identity", "policy", "protocol", "registry", "sandbox", "secrets", "servers", "store", "telemetry", "transport"],
+    ),
+    ("cli", &["gateway", "identity", "policy", "protocol", "sandbox", "secrets", "servers", "store", "telemetry", "transport"]),
     ("testkit", &["protocol"]),
     ("xtask", &["protocol", "testkit"]),
 ];

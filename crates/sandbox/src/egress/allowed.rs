@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::address::{Block, is_public};
 use super::destination::{Destination, DestinationError, Hosts};
 use super::name::Name;
+use sallyport_address::{Block, is_public};
 
 /// Where the proxy for programs that like one listens, at 198.18.0.1 inside the sandbox.
 pub const PROXY_PORT: u16 = 3128;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::address::Block;
 use super::name::Name;
 use super::synthetic;
+use sallyport_address::Block;
 
 /// The ports of a destination that names none: those of `https://` and `http://`, which nearly every server wants.
 pub const WEB_PORTS: [u16; 2] = [80, 443];

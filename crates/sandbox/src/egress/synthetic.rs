@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use super::address::Block;
 use super::name::Name;
+use sallyport_address::Block;
 
 /// Where names are asked for, and where the proxy is: of a block that is set aside for benchmarks (RFC 2544).
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -97,8 +97,8 @@ impl Table {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-    use super::super::address::is_public;
     use super::*;
+    use sallyport_address::is_public;
 
     fn name(number: usize) -> Name {
         Name::new(&format!("n{number}.example")).unwrap()

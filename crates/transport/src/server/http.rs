@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming as IncomingBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use sallyport_protocol::{CallerId, CallerToken, Endpoint, Era, Failure, Front, Incoming, Peer, ServerIdentity};
+use sallyport_protocol::{BoxFuture, CallerId, CallerToken, Endpoint, Era, Failure, Front, Incoming, Peer, ServerIdentity};
 use sallyport_telemetry::metric::DoorMetrics;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,9 +34,12 @@ pub use super::connection::Patience;
 /// After a failed `accept` (no descriptors left) the listener rests this long: long enough for one to come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Answers a request whose path is none of MCP's (`/healthz`, `/metrics`), without its body. Nobody has been asked whether its caller
-/// may come in: what is not for everybody must ask.
-pub type Other = Arc<dyn Fn(&Request<()>, &Incoming) -> Response<Bytes> + Send + Sync>;
+/// Answers a request whose path is none of MCP's (`/healthz`, the pages of a login). Nobody has been asked whether its caller may come
+/// in: what is not for everybody must ask.
+pub type Other = Arc<dyn Fn(Request<Bytes>, Incoming) -> BoxFuture<'static, Response<Bytes>> + Send + Sync>;
+
+/// Bytes of a body that no MCP endpoint reads: forms and documents of OAuth have some 10 KiB at most.
+const OTHER_BODY: usize = 64 * 1024;
 
 /// How the HTTP front door is kept.
 #[derive(Clone)]
@@ -75,7 +78,7 @@ impl Options {
             bounds: Bounds::default(),
             patience: Patience::default(),
             sessions: SessionBounds::default(),
-            other: Arc::new(|_, _| not_found()),
+            other: Arc::new(|_, _| Box::pin(ready(not_found()))),
             figures: DoorMetrics::default(),
             workers: None,
         }
@@ -275,6 +278,7 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infa
 /// Which of the doors a request goes through, once it was let in.
 enum Routed {
     Answered(Response<ResponseBody>),
+    Other(Request<IncomingBody>, Incoming),
     Mcp(Admitted),
     Messages(Admitted),
 }
@@ -288,10 +292,11 @@ fn answer(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<I
     // A copy: a clone would keep the connection's read buffer taken while the answer is awaited.
     let origin = request.headers().get(header::ORIGIN).and_then(|origin| HeaderValue::from_bytes(origin.as_bytes()).ok());
     let routed = preflight(&request).map_or_else(|| route(door, connection, request), Routed::Answered);
-    let door = Arc::clone(door);
+    let (door, connection) = (Arc::clone(door), Arc::clone(connection));
     Box::pin(async move {
         let mut response = match routed {
             Routed::Answered(response) => response,
+            Routed::Other(request, incoming) => other(&door, &connection, request, incoming).await,
             Routed::Mcp(admitted) => streamable_http::answer(&door, admitted).await,
             Routed::Messages(admitted) => http_sse::take(&door, admitted).await,
         };
@@ -305,8 +310,7 @@ fn route(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<In
     let endpoint = match &route {
         Route::Other => {
             let incoming = door.incoming(Endpoint::All, connection, request.headers());
-            let request = request.map(|_| ());
-            return Routed::Answered((door.options.other)(&request, &incoming).map(ResponseBody::whole));
+            return Routed::Other(request, incoming);
         }
         Route::Mcp(endpoint) | Route::Sse(endpoint) | Route::Messages(endpoint) => endpoint.clone(),
     };
@@ -315,6 +319,18 @@ fn route(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<In
         (Route::Mcp(_), Ok(admitted)) => Routed::Mcp(admitted),
         (Route::Sse(_), Ok(admitted)) => Routed::Answered(http_sse::open(door, &admitted)),
         (_, Ok(admitted)) => Routed::Messages(admitted),
+    }
+}
+
+/// Reads a request that no MCP endpoint answers, and has it answered.
+async fn other(door: &HttpDoor, connection: &Connection, request: Request<IncomingBody>, incoming: Incoming) -> Response<ResponseBody> {
+    let (head, body) = request.into_parts();
+    let reading = connection.reads_body();
+    let taken = Intake { body: OTHER_BODY, ..door.intake.clone() }.read(body).await;
+    drop(reading);
+    match taken {
+        Ok(body) => (door.options.other)(Request::from_parts(head, body), incoming).await.map(ResponseBody::whole),
+        Err(failure) => door.refuse(&failure, &head.headers),
     }
 }
 

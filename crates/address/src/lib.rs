@@ -1,4 +1,7 @@
-//! Addresses: blocks of them, and which of them are anybody's on the internet.
+//! Says which addresses are anybody's on the internet, and which belong together.
+//!
+//! Pure: nothing is resolved or dialled here.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
