@@ -134,8 +134,9 @@ fn tell(updated: &Updated) -> Result<(), Failure> {
         output::line(format!("  signed by the registry: {} packages, by keys unknown here: {}", signed.signed, signed.unknown_key))?;
     }
     for (what, kinds) in [
-        ("attested and signed by npm", &signed.verified),
-        ("attested for these files, signature not verified", &signed.matching),
+        ("attested, and the signature is verified", &signed.verified),
+        ("built by", &signed.builders),
+        ("attested for these files, by a signer unknown here", &signed.matching),
         ("attestation announced, not looked at", &signed.announced),
     ] {
         kinds.iter().try_for_each(|kind| output::line(format!("  {what}: {}", shown(kind))))?;

@@ -5,6 +5,8 @@
 //! is a signature is known. Of attestations see [`attestation`].
 
 mod attestation;
+mod cryptography;
+mod sigstore;
 
 use std::collections::BTreeSet;
 
@@ -49,12 +51,15 @@ pub struct Provenance {
     /// `NAME@VERSION KIND` of attestations that the registry announces and that were not looked at.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub announced: BTreeSet<String>,
-    /// Kinds of attestations that are of the package itself with this digest; whose signature was not verified.
+    /// Kinds of attestations that are of the package itself with this digest, by signers whom this program does not know.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub matching: BTreeSet<String>,
-    /// Kinds of attestations that are, and whose signature by npm was verified.
+    /// Kinds of attestations that are, and whose signature by npm, or by a build that sigstore vouches for, was verified.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub verified: BTreeSet<String>,
+    /// Whose builds those are: a workflow of a repository, as sigstore's certificate names it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub builders: BTreeSet<String>,
 }
 
 impl Provenance {

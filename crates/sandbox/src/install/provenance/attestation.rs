@@ -1,9 +1,8 @@
 //! Attestations of npm's registry: statements about a package (provenance of SLSA, npm's own record of publishing), each in an envelope
 //! with a signature (DSSE).
 //!
-//! Of each it is verified that it speaks of this package with this digest. npm's own record is signed by npm's key, which is verified.
-//! Provenance is signed by a certificate that sigstore made for one build: verifying that would need sigstore's roots and the keys of its
-//! log, and is not done.
+//! Of each it is verified that it speaks of this package with this digest. npm's own record is signed by npm's key, provenance by a
+//! certificate that sigstore made for one build (see [`sigstore`]).
 
 use std::collections::BTreeSet;
 
@@ -11,9 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::super::Error;
 use super::super::locked::{Artefact, hex};
+use super::sigstore::{self, Verdict};
 use super::{Provenance, key, signs};
 
 /// Attestations of one version; npm has two.
@@ -33,7 +34,7 @@ struct Attestations {
 #[serde(rename_all = "camelCase")]
 struct Attestation {
     predicate_type: String,
-    bundle: Bundle,
+    bundle: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +81,8 @@ pub(in super::super) fn check(found: &mut Provenance, artefact: &Artefact, text:
     };
     let all: Attestations = serde_json::from_str(text).map_err(|_| refused("cannot be read"))?;
     for Attestation { predicate_type, bundle } in all.attestations.into_iter().take(MOST) {
-        let Envelope { payload, payload_type, signatures } = bundle.dsse_envelope;
+        let Bundle { dsse_envelope } = serde_json::from_str(bundle.get()).map_err(|_| refused("cannot be read"))?;
+        let Envelope { payload, payload_type, signatures } = dsse_envelope;
         let payload = STANDARD.decode(payload).map_err(|_| refused("cannot be read"))?;
         let statement: Statement = serde_json::from_slice(&payload).map_err(|_| refused("cannot be read"))?;
         if !statement.subject.iter().any(|subject| subject.is(artefact)) {
@@ -91,13 +93,26 @@ pub(in super::super) fn check(found: &mut Provenance, artefact: &Artefact, text:
         if known.iter().any(|(signature, key)| !signs(key, &signature.sig, &signed)) {
             return Err(refused("has a signature that is not valid"));
         }
-        let kinds: &mut BTreeSet<String> = if known.is_empty() { &mut found.matching } else { &mut found.verified };
-        if !predicate_type.contains(char::is_control) && predicate_type.len() < 200 {
+        let verdict = if known.is_empty() { sigstore::verify(&artefact.digests, bundle.get()) } else { Verdict::Signed(None) };
+        let kinds: &mut BTreeSet<String> = match verdict {
+            Verdict::Signed(builder) => {
+                found.builders.extend(builder.filter(|builder| is_shown(builder)));
+                &mut found.verified
+            }
+            Verdict::UnknownSigner => &mut found.matching,
+            Verdict::Invalid(why) => return Err(refused(&format!("is not signed by who it says: {why}"))),
+        };
+        if is_shown(&predicate_type) {
             kinds.insert(predicate_type);
         }
     }
     found.announced.retain(|announced| !announced.starts_with(&format!("{about} ")));
     Ok(())
+}
+
+/// Whether a text of the registry's may be shown to a person, and kept.
+fn is_shown(text: &str) -> bool {
+    !text.contains(char::is_control) && text.len() < 500
 }
 
 impl Subject {
@@ -126,9 +141,17 @@ mod tests {
     const RECORDED: &str = include_str!("sigstore-0.4.0.json");
     const INTEGRITY: &str = "sha512-KCwMX6k20mQyFkNYG2XT3lwK9u1P36wS9YURFd85zCXPrwrSLZCEh7/vMBFNYcJXRiBtGDS+T4/RZZF493zABA==";
 
+    /// The same of another version, whole.
+    const WHOLE: &str = include_str!("sigstore-2.0.0.json");
+    const WHOLE_INTEGRITY: &str = "sha512-RtTi90xIdzFmQAAKb9+Ki1nx4IR2Z5c+mFn3dN0xuPHgk3gTt3f7ZqKsZ9UFQP40ZAlm7un8LMyjhwgrTIXNPA==";
+
     fn checked(name: &str, integrity: &str, text: &str) -> Result<Provenance, Error> {
-        let artefact = Artefact { name: name.into(), version: "0.4.0".into(), digests: BTreeSet::from([integrity.into()]) };
-        let announced = BTreeSet::from([format!("{name}@0.4.0 kind"), "other@1 kind".into()]);
+        checked_version(name, "0.4.0", integrity, text)
+    }
+
+    fn checked_version(name: &str, version: &str, integrity: &str, text: &str) -> Result<Provenance, Error> {
+        let artefact = Artefact { name: name.into(), version: version.into(), digests: BTreeSet::from([integrity.into()]) };
+        let announced = BTreeSet::from([format!("{name}@{version} kind"), "other@1 kind".into()]);
         let mut found = Provenance { announced, ..Provenance::default() };
         check(&mut found, &artefact, text).map(|()| found)
     }
@@ -139,6 +162,42 @@ mod tests {
         assert_eq!(found.matching, BTreeSet::from(["https://slsa.dev/provenance/v0.2".into()]));
         assert_eq!(found.verified, BTreeSet::from(["https://github.com/npm/attestation/tree/main/specs/publish/v0.1".into()]));
         assert_eq!(found.announced, BTreeSet::from(["other@1 kind".into()]));
+    }
+
+    #[test]
+    fn recorded_provenance_is_of_the_build_that_sigstore_vouches_for() {
+        let found = checked_version("sigstore", "2.0.0", WHOLE_INTEGRITY, WHOLE).unwrap();
+        assert_eq!(found.verified, BTreeSet::from(["https://slsa.dev/provenance/v1".into()]));
+        let builder = "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main";
+        assert_eq!(found.builders, BTreeSet::from([builder.into()]));
+        assert!(found.matching.is_empty());
+    }
+
+    /// Changes a text somewhere inside the first member of that name.
+    fn spoiled(text: &str, member: &str) -> String {
+        let start = text.find(&format!("\"{member}\": \"")).unwrap() + member.len() + 5 + 40;
+        let mut bytes = text.as_bytes().to_vec();
+        bytes[start] = if bytes[start] == b'A' { b'B' } else { b'A' };
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn provenance_whose_signature_certificate_or_log_entry_was_changed_is_refused() {
+        for member in ["sig", "rawBytes", "canonicalizedBody", "signedEntryTimestamp"] {
+            let refused = checked_version("sigstore", "2.0.0", WHOLE_INTEGRITY, &spoiled(WHOLE, member)).unwrap_err().to_string();
+            assert!(refused.contains("is not signed by who it says"), "{member}: {refused}");
+        }
+    }
+
+    #[test]
+    fn provenance_by_a_log_that_nobody_knows_is_not_taken_for_verified() {
+        let start = WHOLE.find("\"keyId\": \"").unwrap() + 10;
+        let mut bytes = WHOLE.as_bytes().to_vec();
+        bytes[start] = if bytes[start] == b'A' { b'B' } else { b'A' };
+        let text = String::from_utf8(bytes).unwrap();
+        let found = checked_version("sigstore", "2.0.0", WHOLE_INTEGRITY, &text).unwrap();
+        assert!(found.verified.is_empty() && found.builders.is_empty());
+        assert_eq!(found.matching, BTreeSet::from(["https://slsa.dev/provenance/v1".into()]));
     }
 
     #[test]
