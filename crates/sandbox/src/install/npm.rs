@@ -4,8 +4,8 @@ mod cache;
 mod plan;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -14,13 +14,10 @@ use serde::de::DeserializeOwned;
 use super::desk::off_the_runtime;
 use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::{self, Provenance};
-use super::step::{Job, Step};
+use super::step::{Job, Step, read_text};
 use super::store::{Notes, Place};
 use super::{Error, Package, Start};
 use plan::Plan;
-
-/// The lock file of a thousand packages has half a megabyte.
-const JSON_BYTES: u64 = 32 * 1024 * 1024;
 
 /// As many packages are named; the rest is counted.
 const MOST_UNBUILT: usize = 20;
@@ -173,12 +170,6 @@ fn make(folder: &Path) -> Result<(), Error> {
 
 fn write(file: &Path, text: &str) -> Result<(), Error> {
     fs::write(file, text).map_err(|cause| Error::io(format_args!("{} cannot be written", file.display()), &cause))
-}
-
-fn read_text(path: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(JSON_BYTES).read_to_string(&mut text));
-    read.map(|_| text).map_err(|cause| Error::io(format_args!("{} cannot be read", path.display()), &cause))
 }
 
 /// The program: the one that is named, the only one, or the one named like the package.

@@ -6,6 +6,7 @@
 
 mod attestation;
 mod cryptography;
+mod pypi;
 mod sigstore;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use super::Error;
 use super::locked::Artefact;
 pub(super) use attestation::{address, check};
+pub(super) use pypi::check as check_file;
 
 /// npm's keys, by name. The first one signed until January 2025; what it signed then still counts.
 const NPM_KEYS: &[(&str, &str)] = &[

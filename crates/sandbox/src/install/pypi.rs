@@ -7,9 +7,11 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use serde_json::value::RawValue;
+
 use super::locked::{Artefact, Locked};
-use super::provenance::Provenance;
-use super::step::{Job, Step};
+use super::provenance::{self, Provenance};
+use super::step::{Job, Step, read_text};
 use super::store::{Notes, Place};
 use super::{Error, Package, Start, tree};
 use distribution::Distribution;
@@ -32,17 +34,42 @@ pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
     let artefacts = if uses_uv(job) { uv_compiles(job).await? } else { pip_downloads(job, &[], &package.requirements).await? };
     let asked = Distribution::asked(package.requirement());
     let itself = artefacts.iter().find(|artefact| artefact.name == asked);
+    let provenance = match itself {
+        Some(itself) => attested(job, itself).await?,
+        None => Provenance::default(),
+    };
     let version = itself.map(|artefact| artefact.version.clone());
     Ok(Locked {
         source: package.source,
         requirements: package.requirements.clone(),
         version: version.ok_or_else(|| Error::new("it is not among what was found for it"))?,
         scripts: package.scripts,
-        provenance: Provenance::default(),
+        provenance,
         trees: BTreeMap::new(),
         artefacts,
         plan: None,
     })
+}
+
+/// What the index shows of who published the package itself; of a hundred others it would take longer than all the rest. What cannot be
+/// fetched is as if it were not there: most indexes have nothing of the kind.
+async fn attested(job: &Job<'_>, itself: &Artefact) -> Result<Provenance, Error> {
+    const FETCH: &str = include_str!("pypi/attestations.py");
+    let mut found = Provenance::default();
+    let out = job.tmp.join("attestations.json");
+    let digests = itself.digests.iter().filter_map(|digest| digest.strip_prefix("sha256:"));
+    let words = ["-c", FETCH, &itself.name].map(str::to_owned).into_iter().chain([out.display().to_string()]);
+    let environment = job.tmp.join("pip/bin/python");
+    let python = if environment.exists() { environment.display().to_string() } else { "python3".to_owned() };
+    if let Err(error) = job.run(Step::new(python, &job.tmp, words.chain(digests.map(str::to_owned))).online()).await {
+        tracing::debug!(package = %job.package, "its attestations cannot be fetched: {error}: {}", error.last_words().join(" | "));
+        return Ok(found);
+    }
+    let text = read_text(&out)?;
+    let files: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(&text).map_err(|_| Error::new("the index's attestations cannot be read"))?;
+    files.values().try_for_each(|file| provenance::check_file(&mut found, itself, file.get()))?;
+    Ok(found)
 }
 
 /// Installs exactly that: each file by its digest, and nothing else.

@@ -1,6 +1,8 @@
 //! One run of a package manager: what it may see and use, its deadline, and what its last words mean.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +13,9 @@ use super::{Error, Package};
 use crate::backend::Backend;
 use crate::instance::{Exit, Instance, Running};
 use crate::profile::{EnvText, Limits, Network, Profile, Program};
+
+/// The lock file of a thousand packages has half a megabyte.
+const JSON_BYTES: u64 = 32 * 1024 * 1024;
 
 /// One installation at work: what each run of a package manager has in common.
 pub(super) struct Job<'a> {
@@ -187,6 +192,13 @@ const HINTS: &[(&[&str], &str)] = &[
 fn hint(lines: &[String]) -> Option<&'static str> {
     let said = |marks: &[&str]| lines.iter().any(|line| marks.iter().any(|mark| line.contains(mark)));
     HINTS.iter().find(|(marks, _)| said(marks)).map(|(_, hint)| *hint)
+}
+
+/// What a step has written.
+pub(super) fn read_text(path: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(JSON_BYTES).read_to_string(&mut text));
+    read.map(|_| text).map_err(|cause| Error::io(format_args!("{} cannot be read", path.display()), &cause))
 }
 
 #[cfg(test)]

@@ -58,15 +58,18 @@ struct EnvelopeSignature {
     keyid: String,
 }
 
+/// What an attestation says (in-toto).
 #[derive(Deserialize)]
-struct Statement {
-    subject: Vec<Subject>,
+#[serde(rename_all = "camelCase")]
+pub(super) struct Statement {
+    pub(super) subject: Vec<Subject>,
+    pub(super) predicate_type: String,
 }
 
 #[derive(Deserialize)]
-struct Subject {
-    name: String,
-    digest: std::collections::BTreeMap<String, String>,
+pub(super) struct Subject {
+    pub(super) name: String,
+    pub(super) digest: std::collections::BTreeMap<String, String>,
 }
 
 /// Looks at what the registry has of attestations for a package.
@@ -93,20 +96,27 @@ pub(in super::super) fn check(found: &mut Provenance, artefact: &Artefact, text:
         if known.iter().any(|(signature, key)| !signs(key, &signature.sig, &signed)) {
             return Err(refused("has a signature that is not valid"));
         }
-        let verdict = if known.is_empty() { sigstore::verify(&artefact.digests, bundle.get()) } else { Verdict::Signed(None) };
-        let kinds: &mut BTreeSet<String> = match verdict {
-            Verdict::Signed(builder) => {
-                found.builders.extend(builder.filter(|builder| is_shown(builder)));
-                &mut found.verified
-            }
-            Verdict::UnknownSigner => &mut found.matching,
-            Verdict::Invalid(why) => return Err(refused(&format!("is not signed by who it says: {why}"))),
-        };
-        if is_shown(&predicate_type) {
-            kinds.insert(predicate_type);
-        }
+        let verdict =
+            if known.is_empty() { sigstore::verify(sigstore::sha512(&artefact.digests), bundle.get()) } else { Verdict::Signed(None) };
+        note(found, predicate_type, verdict).map_err(|why| refused(&why))?;
     }
     found.announced.retain(|announced| !announced.starts_with(&format!("{about} ")));
+    Ok(())
+}
+
+/// Adds an attestation of that kind by what became of its signature.
+pub(super) fn note(found: &mut Provenance, kind: String, verdict: Verdict) -> Result<(), String> {
+    let kinds: &mut BTreeSet<String> = match verdict {
+        Verdict::Signed(builder) => {
+            found.builders.extend(builder.filter(|builder| is_shown(builder)));
+            &mut found.verified
+        }
+        Verdict::UnknownSigner => &mut found.matching,
+        Verdict::Invalid(why) => return Err(format!("is not signed by who it says: {why}")),
+    };
+    if is_shown(&kind) {
+        kinds.insert(kind);
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sigstore_verify::trust_root::{SigstoreInstance, TrustedRoot};
-use sigstore_verify::types::{ArtifactDigest, Bundle, HashAlgorithm};
+use sigstore_verify::types::{ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash};
 use sigstore_verify::{CertificateError, Error, VerificationPolicy, Verifier};
 
 use super::cryptography;
@@ -30,12 +30,9 @@ pub(super) enum Verdict {
     Invalid(String),
 }
 
-/// Verifies the signature of a bundle over a package of these digests (`sha512-` and base64).
-pub(super) fn verify(digests: &BTreeSet<String>, bundle: &str) -> Verdict {
-    let digest = digests.iter().find_map(|digest| STANDARD.decode(digest.strip_prefix("sha512-")?).ok());
-    let Some(digest) = digest.and_then(|digest| ArtifactDigest::new(HashAlgorithm::Sha2512, digest).ok()) else {
-        return Verdict::UnknownSigner;
-    };
+/// Verifies the signature of a bundle over files of which one has this digest.
+pub(super) fn verify(digest: Option<ArtifactDigest>, bundle: &str) -> Verdict {
+    let Some(digest) = digest else { return Verdict::UnknownSigner };
     let Some(known) = known().filter(|_| bundle.len() <= LARGEST) else { return Verdict::UnknownSigner };
     let Ok(bundle) = Bundle::from_json(bundle) else { return Verdict::UnknownSigner };
     let logs = bundle.verification_material.tlog_entries.iter().map(|entry| &entry.log_id.key_id);
@@ -47,6 +44,17 @@ pub(super) fn verify(digests: &BTreeSet<String>, bundle: &str) -> Verdict {
         Err(error) if is_unknown(&error) => Verdict::UnknownSigner,
         Err(error) => Verdict::Invalid(error.to_string()),
     }
+}
+
+/// The digest of a package of npm's (`sha512-` and base64).
+pub(super) fn sha512(digests: &BTreeSet<String>) -> Option<ArtifactDigest> {
+    let digest = digests.iter().find_map(|digest| STANDARD.decode(digest.strip_prefix("sha512-")?).ok())?;
+    ArtifactDigest::new(HashAlgorithm::Sha2512, digest).ok()
+}
+
+/// The digest of a file of PyPI's.
+pub(super) fn sha256(digest: &str) -> Option<ArtifactDigest> {
+    Sha256Hash::from_hex(digest).ok().map(ArtifactDigest::sha256)
 }
 
 /// What this program knows of sigstore.
