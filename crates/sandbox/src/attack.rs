@@ -14,6 +14,10 @@ mod contender;
 mod inside;
 #[cfg(target_os = "linux")]
 mod judge;
+#[cfg(all(target_os = "linux", feature = "wasm"))]
+mod module;
+#[cfg(target_os = "linux")]
+mod terrain;
 #[cfg(target_os = "linux")]
 mod wire;
 

@@ -177,6 +177,17 @@ impl Selection {
     }
 }
 
+#[cfg(target_os = "linux")]
+impl Selection {
+    /// Makes the back-end in a form that starts programs of this machine: one for images then does without an image.
+    pub(crate) fn build_for_attacks(&self, host: &Host) -> Result<Box<dyn Backend>, Error> {
+        match &self.named {
+            Some(BackendConfig::Oci(config)) => Ok(Box::new(crate::oci::WithoutImage::new(host, config.runtime))),
+            _ => self.build(host),
+        }
+    }
+}
+
 impl From<BackendConfig> for Selection {
     fn from(config: BackendConfig) -> Self {
         Self { named: Some(config), floor: Isolation::default() }

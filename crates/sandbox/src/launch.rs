@@ -67,15 +67,18 @@ pub(crate) async fn launch_without_namespaces(host: &Host, program: &Program, pr
     launch_confined(host, program, profile, false).await
 }
 
-/// Starts a container runtime, `target`, in namespaces of its own; the way out and the limits are the profile's.
-pub(crate) async fn launch_around(
-    host: &Host,
-    program: &Program,
-    profile: &Profile,
-    target: Target,
-    around: policy::Around,
-) -> Result<Instance<Running>, Error> {
-    launch_by(host, program, Some(profile), Around::Runtime(target, around)).await
+/// A container runtime, and what is round it.
+pub(crate) struct Runtime {
+    /// The runtime itself.
+    pub(crate) target: Target,
+    pub(crate) around: policy::Around,
+    /// Keeps what must not come to be covered.
+    pub(crate) keeper: Option<Keeper>,
+}
+
+/// Starts a container runtime in namespaces of its own; the way out and the limits are the profile's.
+pub(crate) async fn launch_around(host: &Host, program: &Program, profile: &Profile, runtime: Runtime) -> Result<Instance<Running>, Error> {
+    launch_by(host, program, Some(profile), Around::Runtime(runtime)).await
 }
 
 async fn launch_confined(host: &Host, program: &Program, profile: &Profile, namespaces: bool) -> Result<Instance<Running>, Error> {
@@ -93,7 +96,7 @@ enum Around {
     Nothing,
     Boundary(Boundary),
     /// A container runtime, which builds the boundary.
-    Runtime(Target, policy::Around),
+    Runtime(Runtime),
 }
 
 /// A boundary of ours.
@@ -219,7 +222,9 @@ fn start(launcher: PathBuf, program: &Program, limits: Option<Limits>, around: A
             let target = visible::resolve_unconfined(program)?;
             (Policy { gateway, target, confinement: None, around: None }, None)
         }
-        Around::Runtime(target, around) => (Policy { gateway, target, confinement: None, around: Some(around) }, None),
+        Around::Runtime(Runtime { target, around, keeper }) => {
+            (Policy { gateway, target, confinement: None, around: Some(around) }, keeper)
+        }
         Around::Boundary(boundary) => {
             let (confinement, target, keeper) = confine(&launcher, program, boundary, warden.as_deref())?;
             (Policy { gateway, target, confinement: Some(confinement), around: None }, keeper)
@@ -258,7 +263,7 @@ fn confine(
 }
 
 /// Covers what must not come to be, if there is anything; takes out of the view what could not come to be anyway.
-fn cover(binary: &Path, view: &mut View, absent: Vec<PathBuf>) -> Result<Option<Keeper>, Error> {
+pub(crate) fn cover(binary: &Path, view: &mut View, absent: Vec<PathBuf>) -> Result<Option<Keeper>, Error> {
     if absent.is_empty() {
         return Ok(None);
     }

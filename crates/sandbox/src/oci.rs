@@ -17,13 +17,16 @@ use std::time::Duration;
 use sallyport_telemetry::state_folder::Folders;
 use tokio::sync::OnceCell;
 
-use crate::backend::Host;
+use crate::backend::{Backend, Host, Pending};
 use crate::backends::oci::{Config, Runtime};
+use crate::cover::Keeper;
 use crate::error::Error;
 use crate::instance::{Instance, Running};
 use crate::launch;
-use crate::policy::{self, Around, Target};
+use crate::policy::{self, Around, Target, View};
+use crate::probe::{Finding, Report};
 use crate::profile::{Network, Profile, Program};
+use crate::visible;
 use bundle::Bundle;
 use image::Image;
 use runtime::Known;
@@ -40,31 +43,54 @@ pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, prog
             .with_hint("name the hosts that it needs and use runc or crun, or take `network` out"));
     }
     let (config, wanted, name) = (config.clone(), program.clone(), program.name.clone());
-    let (for_bundle, folders) = (profile.clone(), folders()?);
+    let (shown, folders, launcher) = (profile.clone(), folders()?, host.launcher().to_owned());
     let prepared = tokio::task::spawn_blocking(move || {
         let image = Image::open(&config.image, config.digest.as_deref())?;
         let root = layer::unpacked(&image, &folders.cache.join("images"))?;
         let bundle = Bundle::reserve(&folders.state)?;
-        bundle.write(&image, &for_bundle, &wanted, runtime)?;
-        Ok::<_, Error>((bundle, root))
+        Prepared::write(&launcher, &image, root, bundle, &shown, &wanted, runtime)
     });
     let prepared = prepared.await.unwrap_or_else(|_| Err(Error::new("unpacking failed, which is a fault of ours")));
-    let (bundle, root) = prepared.map_err(|error| error.within(&format!("image of server {name}")))?;
-    run(host, runtime, profile, program, bundle, root).await
+    run(host, runtime, profile, program, prepared.map_err(|error| error.within(&format!("image of server {name}")))?).await
 }
 
-async fn run(
-    host: &Host,
-    runtime: Known,
-    profile: &Profile,
-    program: &Program,
+/// A container that is ready to be started.
+struct Prepared {
     bundle: Bundle,
+    /// The unpacked image.
     root: PathBuf,
-) -> Result<Instance<Running>, Error> {
-    let around =
-        Around { network: policy::Network::of(&profile.network), lower: root, place: bundle.place().to_owned(), layers: runtime.layers() };
+    view: View,
+    keeper: Option<Keeper>,
+}
+
+impl Prepared {
+    fn write(
+        launcher: &Path,
+        image: &Image,
+        root: PathBuf,
+        bundle: Bundle,
+        profile: &Profile,
+        program: &Program,
+        runtime: Known,
+    ) -> Result<Self, Error> {
+        let (mut view, absent) = visible::named(profile)?;
+        let keeper = launch::cover(launcher, &mut view, absent)?;
+        bundle.write(image, &view, profile, program, runtime)?;
+        Ok(Self { bundle, root, view, keeper })
+    }
+}
+
+async fn run(host: &Host, runtime: Known, profile: &Profile, program: &Program, prepared: Prepared) -> Result<Instance<Running>, Error> {
+    let Prepared { bundle, root, view, keeper } = prepared;
+    let around = Around {
+        network: policy::Network::of(&profile.network),
+        lower: root,
+        view,
+        place: bundle.place().to_owned(),
+        layers: runtime.layers(),
+    };
     let target = Target { path: runtime.path()?, args: runtime.arguments(&bundle), env: runtime.environment(), cwd: "/".into() };
-    let instance = launch::launch_around(host, program, profile, target, around).await?;
+    let instance = launch::launch_around(host, program, profile, launch::Runtime { target, around, keeper }).await?;
     let end = instance.wait();
     tokio::spawn(async move {
         end.await;
@@ -74,16 +100,22 @@ async fn run(
 }
 
 /// Whether each runtime that is asked for starts a program.
-pub(crate) async fn probe(host: &Host, wanted: Runtime) -> Vec<(&'static str, Result<(), Error>)> {
-    let mut tried = Vec::new();
+pub(crate) async fn report(host: &Host, wanted: Runtime) -> Report {
+    let mut findings = Vec::new();
     for runtime in Known::of(wanted) {
         let outcome = match needs_root("trial") {
             Ok(()) => trial(host, *runtime).await,
             Err(error) => Err(error),
         };
-        tried.push((runtime.name(), outcome));
+        findings.push(Finding {
+            subject: format!("container runtime {}", runtime.name()),
+            in_force: outcome.is_ok(),
+            cost: outcome.is_err().then(|| "no image is started by it".to_owned()),
+            cure: outcome.as_ref().err().and_then(|error| error.hint().map(str::to_owned)),
+            detail: outcome.map_or_else(|error| error.to_string(), |()| "starts a program".to_owned()),
+        });
     }
-    tried
+    Report { works: findings.iter().any(|finding| finding.in_force), findings }
 }
 
 /// The one that is asked for, or the first that works; found out once.
@@ -105,21 +137,60 @@ async fn chosen(host: &Host, wanted: Runtime) -> Result<Known, Error> {
     first.await.copied()
 }
 
-/// A real start: of the host's `true`, with the host's own libraries for an image.
+/// A real start of the host's `true`.
 async fn trial(host: &Host, runtime: Known) -> Result<(), Error> {
-    let bundle = Bundle::reserve(&folders()?.state)?;
     let mut program = Program::new("trial", "true");
     program.env.insert("PATH".to_owned(), "/usr/bin:/bin".into());
-    let root = bundle.place().join("trial");
-    let trees = host_trees(&root).map_err(|cause| Error::io("a folder for the trial cannot be made", &cause))?;
-    let profile = Profile { read: trees, ..Profile::default() };
-    bundle.write(&Image::default(), &profile, &program, runtime)?;
-    let instance = run(host, runtime, &profile, &program, bundle, root).await?;
+    let instance = launch_without_image(host, runtime, &Profile::default(), &program).await?;
     let exit = tokio::time::timeout(TRIAL_LIMIT, instance.wait()).await;
     match exit {
         Ok(exit) if exit.is_success() => Ok(()),
         Ok(exit) => Err(Error::new(format!("{} {exit}: {}", runtime.name(), instance.stderr_tail().join(" | ")))),
         Err(_) => Err(Error::new(format!("{} did not end within {TRIAL_LIMIT:?}", runtime.name()))),
+    }
+}
+
+/// Starts a program of the host, with the host's own libraries for an image.
+async fn launch_without_image(host: &Host, runtime: Known, profile: &Profile, program: &Program) -> Result<Instance<Running>, Error> {
+    let bundle = Bundle::reserve(&folders()?.state)?;
+    let root = bundle.place().join("host");
+    let trees = host_trees(&root).map_err(|cause| Error::io("a folder for the host's programs cannot be made", &cause))?;
+    let profile = Profile { read: [trees, profile.read.clone()].concat(), ..profile.clone() };
+    let (launcher, wanted, shown) = (host.launcher().to_owned(), program.clone(), profile.clone());
+    let prepared =
+        tokio::task::spawn_blocking(move || Prepared::write(&launcher, &Image::default(), root, bundle, &shown, &wanted, runtime));
+    let prepared = prepared.await.unwrap_or_else(|_| Err(Error::new("a bundle was not written, which is a fault of ours")))?;
+    run(host, runtime, &profile, program, prepared).await
+}
+
+/// The back-end for programs of this machine, which are in no image: for those who try the boundary itself.
+#[derive(Debug)]
+pub(crate) struct WithoutImage {
+    host: Host,
+    runtime: Runtime,
+}
+
+impl WithoutImage {
+    pub(crate) fn new(host: &Host, runtime: Runtime) -> Self {
+        Self { host: host.clone(), runtime }
+    }
+}
+
+impl Backend for WithoutImage {
+    fn name(&self) -> &'static str {
+        "oci"
+    }
+
+    fn probe(&self) -> Pending<'_, Report> {
+        Box::pin(report(&self.host, self.runtime))
+    }
+
+    fn launch<'a>(&'a self, profile: &'a Profile, program: &'a Program) -> Pending<'a, Result<Instance<Running>, Error>> {
+        Box::pin(async move {
+            needs_root(&program.name)?;
+            let runtime = chosen(&self.host, self.runtime).await?;
+            launch_without_image(&self.host, runtime, profile, program).await
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the gateway tells the launcher: everything is resolved here already, the launcher only carries it out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,10 +30,20 @@ pub(crate) struct Around {
     pub(crate) network: Network,
     /// The unpacked image, which stays as it is.
     pub(crate) lower: PathBuf,
+    /// What the program sees of the host. Each tree that lies in no other is put where [`Around::mount_of`] says, with all that lies in it;
+    /// from there the runtime shows it.
+    pub(crate) view: View,
     /// The folder of the bundle: `mount` in it is what lasts as long as the container, `mount/root` the container's root.
     pub(crate) place: PathBuf,
     /// The layers that the runtime is to put in force, and in which form.
     pub(crate) layers: Vec<(Layer, String)>,
+}
+
+impl Around {
+    /// Where the launcher puts the outermost tree of this number, for the container whose folder is `place`.
+    pub(crate) fn mount_of(place: &Path, number: usize) -> PathBuf {
+        place.join(format!("mount/trees/{number}"))
+    }
 }
 
 /// The program as `execve` takes it.
@@ -114,6 +124,14 @@ pub(crate) struct View {
     pub(crate) links: BTreeMap<PathBuf, PathBuf>,
     /// What may be written may be executed.
     pub(crate) exec_in_write: bool,
+}
+
+impl View {
+    /// The trees that lie in no other.
+    pub(crate) fn outermost(&self) -> impl Iterator<Item = &Tree> {
+        let is_in_another = |tree: &&Tree| self.trees.iter().any(|outer| outer.path != tree.path && tree.path.starts_with(&outer.path));
+        self.trees.iter().filter(move |tree| !is_in_another(tree))
+    }
 }
 
 /// One file or folder of the host, shown at its own canonical path.

@@ -28,6 +28,7 @@ mod unconfined;
 use std::io;
 use std::os::fd::OwnedFd;
 
+pub(crate) use identity::INSIDE;
 pub(crate) use raw::page_out;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use raw::time_stamp;

@@ -71,6 +71,14 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
     Ok((view, target, absent))
 }
 
+/// What the profile itself names, for a boundary that brings its own system and program; and what of it is not there yet.
+pub(crate) fn named(profile: &Profile) -> Result<(View, Vec<PathBuf>), Error> {
+    let mut builder = ViewBuilder::default();
+    add_roots(&mut builder, profile)?;
+    let absent = deny::add(&mut builder, profile);
+    Ok((View { exec_in_write: profile.exec_in_write, ..builder.finish() }, absent))
+}
+
 /// The same program without a boundary: its own home, and the gateway's folder if none is named.
 pub(crate) fn resolve_unconfined(program: &Program) -> Result<Target, Error> {
     let path = locate(program)?;

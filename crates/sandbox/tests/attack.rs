@@ -102,6 +102,69 @@ const HOW: &[(u8, &str)] = &[
     (41, "its file in /tmp: ENOENT"),
 ];
 
+/// The same by the layers of other back-ends; those that are not here start nothing.
+async fn ends_as_it_should(backend: &str, how: &[(u8, &str)]) {
+    let verdicts = attacked(backend, &Careful).await;
+    for row in ROWS {
+        let (verdict, (outcome, reason)) = (&verdicts[&row.number], row.expected(backend));
+        assert_eq!(verdict.outcome, outcome, "{backend}: {}: {}", row.name, verdict.detail);
+        assert!(verdict.detail.ends_with(reason.unwrap_or_default()), "{backend}: {}: {}", row.name, verdict.detail);
+    }
+    for (row, how) in how {
+        assert!(verdicts[row].detail.contains(how), "{backend}: {row}: {how}: {}", verdicts[row].detail);
+    }
+}
+
+#[tokio::test]
+async fn landlock_refuses_what_it_does_not_hide() {
+    let how = [
+        (1, "size of the canary file: "),
+        (7, "KILL to another server: EPERM"),
+        (7, "a signal to anybody: nobody"),
+        (8, "127.0.0.1: EPERM"),
+        (17, "more than 40 processes: EAGAIN"),
+        (30, "a new file in the readable folder: EACCES"),
+        (32, "cannot"),
+        (35, "open descriptors: only 0 to 2"),
+    ];
+    ends_as_it_should("landlock", &how).await;
+}
+
+#[tokio::test]
+async fn a_container_holds_as_the_default_does() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/sbin/runc").exists() {
+        return; // nobody else may start one
+    }
+    let how = [
+        (1, "canary file: ENOENT"),
+        (7, "CONT to the gateway: ESRCH"),
+        (10, "TXT question for another name: no such name"),
+        (17, "more than 40 processes: EAGAIN"),
+        (24, "clone3: ENOSYS"),
+        (28, "a call of 32-bit x86: "),
+        (30, "run a file in the writable folder: EACCES"),
+        (32, "write .git/config: EROFS"),
+        (32, "move the folder above away: EBUSY"),
+    ];
+    ends_as_it_should("oci", &how).await;
+}
+
+#[cfg(feature = "wasm")]
+#[tokio::test]
+async fn webassembly_has_no_word_for_most() {
+    let how = [
+        (1, "canary file: "),
+        (4, "/proc/self/fd/0: "),
+        (5, "variables that were not named: EBADF"),
+        (18, "three times the memory: ENOMEM"),
+        (19, "a program that never ends: "),
+        (22, "io_uring_setup: no such call"),
+        (32, "which sandbox wasm cannot keep it from"),
+        (35, "other descriptors: EBADF"),
+    ];
+    ends_as_it_should("wasm", &how).await;
+}
+
 /// Without a boundary nearly everything is open, and the suite says so; nothing of the machine is harmed by that.
 #[tokio::test]
 async fn it_sees_what_is_not_stopped() {

@@ -12,7 +12,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use sallyport_sandbox::attack::ROWS;
+use sallyport_sandbox::attack::{Outcome, ROWS};
 use serde_json::Value;
 
 /// An id that no distribution gives to anybody.
@@ -62,35 +62,82 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}{}", text(&output.stdout), text(&output.stderr)))
 }
 
+/// A home with a key where people have theirs: nothing of it may come out.
+fn home_with_a_key(as_user: bool) -> tempfile::TempDir {
+    let home = home(as_user);
+    let folder = home.path().join(".ssh");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("id_ed25519"), "key-of-the-user").unwrap();
+    for (path, mode) in [(folder.join("id_ed25519"), 0o600), (folder, 0o700)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        give(as_user, &path);
+    }
+    home
+}
+
+/// Looks whether every verdict is the one that the row says; what is open and was not to be makes the command fail as what is known to be.
+fn are_as_the_rows_say(backend: &str, as_user: bool, output: &Output) {
+    let verdicts = json(output);
+    for (row, verdict) in ROWS.iter().zip(verdicts.as_array().unwrap()) {
+        assert_eq!((&verdict["row"], &verdict["name"]), (&Value::from(row.number), &Value::from(row.name)));
+        let (outcome, reason) = row.expected(backend);
+        let detail = verdict["detail"].as_str().unwrap();
+        assert_eq!(verdict["outcome"], outcome.word(), "{backend}, as user {as_user}: {}: {detail}", row.name);
+        assert!(!verdict["layer"].as_str().unwrap().is_empty() && !detail.is_empty());
+        assert!(detail.ends_with(reason.unwrap_or_default()), "{backend}, as user {as_user}: {}: {detail}", row.name);
+    }
+    let is_open = ROWS.iter().any(|row| row.expected(backend).0 == Outcome::Open);
+    assert_eq!((verdicts.as_array().unwrap().len(), output.status.code()), (ROWS.len(), Some(i32::from(is_open))));
+    assert!(!text(&output.stdout).contains("key-of-the-user"));
+}
+
 #[test]
 fn every_attack_ends_as_the_rows_say() {
     for as_user in callers() {
-        let home = home(*as_user);
-        // A key where people have theirs: nothing of it may come out.
-        for (file, mode) in [(".ssh", 0o700), (".ssh/id_ed25519", 0o600)] {
-            let path = home.path().join(file);
-            if mode == 0o700 {
-                fs::create_dir(&path).unwrap()
-            } else {
-                fs::write(&path, "key-of-the-user").unwrap()
-            }
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            give(*as_user, &path);
-        }
+        let home = home_with_a_key(*as_user);
         // Two at once do not disturb each other.
         let second = sallyport(*as_user, home.path(), &["sandbox", "attack", "--backend", "os"]).spawn().unwrap();
         let output = sallyport(*as_user, home.path(), &["sandbox", "attack", "--json"]).output().unwrap();
-        let verdicts = json(&output);
-        for (row, verdict) in ROWS.iter().zip(verdicts.as_array().unwrap()) {
-            assert_eq!((&verdict["row"], &verdict["name"]), (&Value::from(row.number), &Value::from(row.name)));
-            assert_eq!(verdict["outcome"], row.expected("os").0.word(), "as user {as_user}: {}: {}", row.name, verdict["detail"]);
-            assert!(!verdict["layer"].as_str().unwrap().is_empty() && !verdict["detail"].as_str().unwrap().is_empty());
-        }
-        assert_eq!((verdicts.as_array().unwrap().len(), output.status.code()), (ROWS.len(), Some(0)));
-        assert!(!text(&output.stdout).contains("key-of-the-user"));
+        are_as_the_rows_say("os", *as_user, &output);
         let second = second.wait_with_output().unwrap();
         let table = text(&second.stdout);
         assert!(second.status.success() && table.contains("37 of 41 attacks on `os` stopped, 0 open"), "{table}{}", text(&second.stderr));
+    }
+}
+
+#[test]
+fn every_attack_on_the_other_back_ends_does_too() {
+    for as_user in callers() {
+        let home = home_with_a_key(*as_user);
+        let may_run_containers = callers().len() == 2 && !as_user && Path::new("/usr/sbin/runc").exists();
+        let backends = [("landlock", true), ("oci", may_run_containers), ("wasm", cfg!(feature = "wasm"))];
+        for (backend, _) in backends.iter().filter(|(_, is_here)| *is_here) {
+            let output = sallyport(*as_user, home.path(), &["sandbox", "attack", "--json", "--backend", backend]).output().unwrap();
+            are_as_the_rows_say(backend, *as_user, &output);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+#[ignore = "needs QEMU and the peers that `cargo xtask peers` installs"]
+fn every_attack_from_inside_a_machine_does_too() {
+    let prepared = harness::peers::folder().join("microvm");
+    for as_user in callers() {
+        let home = home_with_a_key(*as_user);
+        let guest = home.path().join(".cache/sallyport/microvm/guest");
+        fs::create_dir_all(&guest).unwrap();
+        for file in fs::read_dir(&prepared).unwrap().map(|entry| entry.unwrap().path()) {
+            fs::copy(&file, guest.join(file.file_name().unwrap())).unwrap();
+        }
+        for path in
+            [".cache", ".cache/sallyport", ".cache/sallyport/microvm", ".cache/sallyport/microvm/guest"].map(|path| home.path().join(path))
+        {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+            give(*as_user, &path);
+        }
+        let output = sallyport(*as_user, home.path(), &["sandbox", "attack", "--json", "--backend", "microvm"]).output().unwrap();
+        are_as_the_rows_say("microvm", *as_user, &output);
     }
 }
 

@@ -1,11 +1,11 @@
 //! What the host plants and listens at, and what of it changed.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
+use super::terrain::Terrain;
 use crate::egress::{Allowed, Connection, Destination, DestinationError, Name, Observe, Outcome, Resolve, Surroundings};
 use crate::profile::DENY_WRITE;
 
@@ -43,7 +44,7 @@ pub(super) const SECRET_VARIABLE: &str = "SALLYPORT_ATTACK_SECRET";
 type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
 
 impl Arena {
-    pub(super) async fn set_up() -> io::Result<Self> {
+    pub(super) async fn set_up(terrain: Terrain) -> io::Result<Self> {
         let folder = Folder::make()?;
         let canary = format!("canary-{}", random()?);
         for name in ["outside", "outside/.ssh", "readable", "writable"] {
@@ -53,6 +54,11 @@ impl Arena {
         fs::write(folder.path("outside/.ssh/id_ed25519"), &canary)?;
         fs::write(folder.path("readable/file"), "text")?;
         make_project(&folder.path("writable"))?;
+        if let Some(owner) = terrain.owner() {
+            // What the program may use is its own, and of all else no mode keeps it out.
+            give(&folder.path("writable"), owner)?;
+            open_to_all(&folder.0)?;
+        }
         let (reached, mut listeners) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
         let forbidden = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let forbidden_port = forbidden.local_addr()?.port();
@@ -65,6 +71,9 @@ impl Arena {
         let allowed_port = allowed.local_addr()?.port();
         listeners.spawn(answer(allowed, Arc::clone(&reached)));
         listeners.spawn(count_unix(UnixListener::bind(folder.path("outside/socket"))?, Arc::clone(&reached)));
+        if terrain.owner().is_some() {
+            fs::set_permissions(folder.path("outside/socket"), Permissions::from_mode(0o777))?;
+        }
         let abstract_socket = format!("sallyport-attack-{}", random()?);
         listeners.spawn(count_unix(abstract_listener(&abstract_socket)?, Arc::clone(&reached)));
         let mut arena = Self {
@@ -172,6 +181,32 @@ fn make_project(root: &Path) -> io::Result<()> {
         fs::write(root.join(file), text)?;
     }
     std::os::unix::fs::symlink("agents.json", root.join(".mcp.json"))
+}
+
+/// Gives `path` and everything below it to `owner`.
+fn give(path: &Path, owner: u32) -> io::Result<()> {
+    lchown(path, Some(owner), Some(owner))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets everybody read `folder` and what is below it.
+fn open_to_all(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let found = fs::symlink_metadata(&path)?;
+        if found.is_dir() {
+            open_to_all(&path)?;
+        } else if found.is_file() {
+            fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+        }
+    }
+    Ok(())
 }
 
 /// Everything below `folder`.

@@ -150,6 +150,7 @@ fn try_row(row: u8, attack: &Attack<'_>) {
         33 => life::outlive(attack),
         34 => life::cling(attack),
         35 => processes::descriptors(attack),
+        37 => kernel::monitor(attack),
         39 => privileges::of_root(attack),
         40 => privileges::run_from_memory(attack),
         41 => processes::neighbour(attack),

@@ -11,38 +11,49 @@ use super::arena::{Arena, SECRET_VARIABLE, denied, random};
 use super::contender::{Contender, Kind};
 use super::inside::{FLOOD_BYTES, HEART, RACE, SWAPPED, small};
 use super::row::Stage;
-use super::wire::{CameOfIt, Given, Neighbour, Order};
+use super::terrain::{HOSTILE, Terrain};
+use super::wire::{Attempt, CameOfIt, Given, Neighbour, Order};
 use super::{Gateway, Outcome, ROWS, Row, Verdict};
 use crate::backend::{Backend, Host, Selection};
+use crate::enforced::Enforced;
 use crate::error::Error;
 use crate::profile::{DENY_WRITE, Limits, Network, Profile};
 
 /// Variables that the hostile program is given.
-const GIVEN_VARIABLE: &str = "SALLYPORT_ATTACK";
+pub(super) const GIVEN_VARIABLE: &str = "SALLYPORT_ATTACK";
 
 /// Whoever was told to end has ended within this: the kernel needs milliseconds.
-const END_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// A server's time to end by itself.
-const GRACE: Duration = Duration::from_millis(400);
+pub(super) const GRACE: Duration = Duration::from_millis(400);
 
 /// Time for more than ten beats of whoever still lives.
-const A_FEW_BEATS: Duration = Duration::from_millis(300);
+pub(super) const A_FEW_BEATS: Duration = Duration::from_millis(300);
 
 /// What another server is asked while somebody makes the machine busy.
-const PINGS: usize = 20;
+pub(super) const PINGS: usize = 20;
 
 /// Tries every row in sandboxes of the back-end that `selection` names; `tell` hears of each before it begins.
 ///
 /// # Errors
 /// When nothing can be tried: the host's side cannot be set up, or the back-end does not start a program.
 pub async fn run(host: &Host, selection: &Selection, gateway: &dyn Gateway, tell: &mut dyn FnMut(&Row)) -> Result<Vec<Verdict>, Error> {
-    suits(selection)?;
+    let terrain = Terrain::of(selection.name());
     let unready = |cause| Error::io("the attacks cannot be prepared", &cause);
-    let arena = Arena::set_up().await.map_err(unready)?;
-    let backend = selection.build(&host.clone().with_egress(arena.egress()))?;
-    let mut ring = Ring::new(&arena, &*backend, host, gateway).await?;
+    let arena = Arena::set_up(terrain).await.map_err(unready)?;
+    let backend = selection.build_for_attacks(&host.clone().with_egress(arena.egress()))?;
     let mut verdicts = Vec::with_capacity(ROWS.len());
+    #[cfg(feature = "wasm")]
+    if terrain == Terrain::Module {
+        let guests = super::module::Guests { arena: &arena, backend: &*backend, gateway };
+        for row in ROWS {
+            tell(row);
+            verdicts.push(guests.verdict(row).await?);
+        }
+        return Ok(verdicts);
+    }
+    let mut ring = Ring::new(&arena, terrain, &*backend, host, gateway).await?;
     for row in ROWS {
         tell(row);
         verdicts.push(ring.verdict(row).await?);
@@ -50,19 +61,10 @@ pub async fn run(host: &Host, selection: &Selection, gateway: &dyn Gateway, tell
     Ok(verdicts)
 }
 
-/// Some attacks need what these back-ends do not give a program at all, a folder to write or a way out: nothing would be learnt.
-fn suits(selection: &Selection) -> Result<(), Error> {
-    let name = selection.name();
-    if !matches!(name, "landlock" | "microvm" | "oci" | "wasm") {
-        return Ok(());
-    }
-    let hint = "attack `os`; what the others keep in and what not is said in docs/guides and docs/decisions";
-    Err(Error::new(format!("the attacks are not made for sandbox {name}")).with_hint(hint))
-}
-
 /// Who takes part.
 struct Ring<'a> {
     arena: &'a Arena,
+    terrain: Terrain,
     backend: &'a dyn Backend,
     binary: PathBuf,
     gateway: &'a dyn Gateway,
@@ -73,8 +75,8 @@ struct Ring<'a> {
     hostile: BTreeMap<Stage, Contender>,
 }
 
-/// Starts the other server.
-async fn neighbour(arena: &Arena, backend: &dyn Backend, binary: &Path, things: &Neighbour) -> Result<Contender, Error> {
+/// Starts the other server, which leaves `things` behind where it can.
+async fn neighbour(arena: &Arena, backend: &dyn Backend, binary: &Path, things: Option<&Neighbour>) -> Result<Contender, Error> {
     let kind = Kind {
         backend,
         binary: binary.to_path_buf(),
@@ -84,7 +86,8 @@ async fn neighbour(arena: &Arena, backend: &dyn Backend, binary: &Path, things: 
         profile: Profile { read: vec![binary.to_path_buf()], ..Profile::default() },
     };
     let mut neighbour = Contender::start(&kind).await?;
-    let settled = neighbour.carry_out(&Order::Settle(things.clone())).await;
+    let order = things.map_or(Order::Ping, |things| Order::Settle(things.clone()));
+    let settled = neighbour.carry_out(&order).await;
     if settled.broken.is_some() || !settled.attempts.is_empty() {
         return Err(Error::new("the other server of the attacks cannot be set up"));
     }
@@ -93,48 +96,113 @@ async fn neighbour(arena: &Arena, backend: &dyn Backend, binary: &Path, things: 
 
 /// What is known of a row in the end.
 #[derive(Default)]
-struct Findings {
-    stopped: Vec<String>,
+pub(super) struct Findings {
+    pub(super) stopped: Vec<String>,
     /// By what the hostile program says.
-    got: Vec<String>,
+    got: Vec<Attempt>,
     /// By what the host sees.
-    open: Vec<String>,
+    pub(super) open: Vec<String>,
+}
+
+impl Findings {
+    pub(super) fn hear(&mut self, attempt: Attempt) {
+        match &attempt.came_of_it {
+            CameOfIt::Stopped(_) => self.stopped.push(attempt.to_string()),
+            CameOfIt::Got(_) => self.got.push(attempt),
+        }
+    }
+
+    /// Looks for the canary in what the hostile program said.
+    pub(super) fn said(&mut self, text: &str, canary: &str) {
+        if text.contains(canary) {
+            self.open.push("the canary was seen".to_owned());
+        }
+    }
+
+    pub(super) fn verdict(self, row: &'static Row, backend: &str) -> Verdict {
+        let Self { stopped, got, open } = self;
+        let (expected, reason) = row.expected(backend);
+        let all_known = open.is_empty() && got.iter().all(|attempt| row.is_known(backend, &attempt.name));
+        let got: Vec<String> = got.into_iter().map(|attempt| attempt.to_string()).collect();
+        let (outcome, detail) = if got.is_empty() && open.is_empty() {
+            (Outcome::Stopped, stopped.join("; "))
+        } else if all_known {
+            (expected, format!("{}: {}", got.join("; "), reason.unwrap_or_default()))
+        } else {
+            (Outcome::Open, [got, open].concat().join("; "))
+        };
+        Verdict { row: row.number, name: row.name, outcome, layer: row.layer, detail }
+    }
+}
+
+impl Verdict {
+    /// Of a row that is not tried on a back-end.
+    pub(super) fn untried(row: &'static Row, backend: &str) -> Self {
+        let (outcome, reason) = row.expected(backend);
+        Self { row: row.number, name: row.name, outcome, layer: row.layer, detail: reason.unwrap_or_default().to_owned() }
+    }
+}
+
+/// What a flood has left in the log beyond what that may hold.
+pub(super) fn log_is_too_long(arena: &Arena) -> Option<String> {
+    let length = |name: &str| fs::metadata(arena.path(name)).map_or(0, |found| found.len());
+    let kept = length("hostile.log") + length("hostile.log.1");
+    (kept >= FLOOD_BYTES as u64).then(|| format!("{kept} bytes of log"))
 }
 
 impl<'a> Ring<'a> {
-    async fn new(arena: &'a Arena, backend: &'a dyn Backend, host: &Host, gateway: &'a dyn Gateway) -> Result<Self, Error> {
+    async fn new(
+        arena: &'a Arena,
+        terrain: Terrain,
+        backend: &'a dyn Backend,
+        host: &Host,
+        gateway: &'a dyn Gateway,
+    ) -> Result<Self, Error> {
         // A copy: the folders above the file itself are seen inside, and may be those that are not to be seen.
         let binary = arena.path("hostile");
         fs::copy(host.launcher(), &binary).map_err(|cause| Error::io("the hostile program cannot be copied", &cause))?;
         let fault = |cause| Error::io("no random bytes", &cause);
         let neighbour_things = Neighbour { file: random().map_err(fault)?, abstract_socket: random().map_err(fault)? };
-        let neighbour = neighbour(arena, backend, &binary, &neighbour_things).await?;
-        Ok(Self { arena, backend, binary, gateway, neighbour, neighbour_things, hostile: BTreeMap::new() })
+        let left = terrain.has_tmp().then_some(&neighbour_things);
+        let neighbour = neighbour(arena, backend, &binary, left).await?;
+        Ok(Self { arena, terrain, backend, binary, gateway, neighbour, neighbour_things, hostile: BTreeMap::new() })
     }
 
     async fn verdict(&mut self, row: &'static Row) -> Result<Verdict, Error> {
-        let (expected, reason) = row.expected(self.backend.name());
-        let verdict = |outcome, detail: String| Verdict { row: row.number, name: row.name, outcome, layer: row.layer, detail };
         if !row.is_tried(self.backend.name()) {
-            return Ok(verdict(expected, reason.unwrap_or_default().to_owned()));
+            return Ok(Verdict::untried(row, self.backend.name()));
         }
         let mut findings = Findings::default();
-        for stage in row.stages {
+        if row.number == 32 && !self.terrain.can_deny() {
+            self.must_refuse_a_list(&mut findings).await?;
+        }
+        let terrain = self.terrain;
+        let is_there = |stage: &&Stage| **stage != Stage::Connected || terrain.has_way_out();
+        for stage in row.stages.iter().filter(is_there).filter(|_| row.number != 32 || terrain.can_deny()) {
             self.try_row(row, *stage, &mut findings).await?;
         }
-        let Findings { stopped, got, open } = findings;
-        Ok(if got.is_empty() && open.is_empty() {
-            verdict(Outcome::Stopped, stopped.join("; "))
-        } else if expected == Outcome::Accepted && open.is_empty() {
-            verdict(Outcome::Accepted, format!("{}: {}", got.join("; "), reason.unwrap_or_default()))
-        } else {
-            verdict(Outcome::Open, [got, open].concat().join("; "))
-        })
+        Ok(findings.verdict(row, self.backend.name()))
+    }
+
+    /// A back-end that cannot keep a part of a folder from being written does not start the program at all.
+    async fn must_refuse_a_list(&self, findings: &mut Findings) -> Result<(), Error> {
+        let mut kind = self.hostile_kind(Stage::Quiet)?;
+        kind.profile.deny_write = DENY_WRITE.iter().map(|entry| (*entry).to_owned()).collect();
+        match Contender::start(&kind).await {
+            Err(refused) => findings.stopped.push(format!("a folder to write with such names in it: {refused}")),
+            Ok(started) => {
+                started.instance.kill();
+                started.instance.wait().await;
+                findings.open.push("a folder to write with such names in it is given".to_owned());
+            }
+        }
+        Ok(())
     }
 
     async fn try_row(&mut self, row: &Row, stage: Stage, findings: &mut Findings) -> Result<(), Error> {
         if self.neighbour.instance.has_exited().is_some() {
-            self.neighbour = neighbour(self.arena, self.backend, &self.binary, &self.neighbour_things).await?;
+            let left = self.terrain.has_tmp().then_some(&self.neighbour_things);
+            self.neighbour = neighbour(self.arena, self.backend, &self.binary, left).await?;
         }
         let given = Box::new(self.given());
         let mut hostile = match self.hostile.remove(&stage) {
@@ -145,16 +213,16 @@ impl<'a> Ring<'a> {
         let order = Order::Try { row: row.number, connected: stage == Stage::Connected, given };
         let carried = hostile.carry_out(&order).await;
         for attempt in carried.attempts {
-            match attempt.came_of_it {
-                CameOfIt::Stopped(by) => findings.stopped.push(format!("{}: {by}", attempt.name)),
-                CameOfIt::Got(got) => findings.got.push(format!("{}: {got}", attempt.name)),
-            }
+            findings.hear(attempt);
         }
         match carried.broken {
             // A limit of the whole sandbox ends all of it.
             Some(why) if row.number == 18 => findings.stopped.push(why),
             Some(why) => findings.open.push(format!("not known to the end: {why}")),
             None => {}
+        }
+        if row.number == 37 {
+            self.look_at_the_monitor(&hostile, findings);
         }
         self.look_meanwhile(row.number, findings).await;
         self.look_for_the_canary(&mut hostile, findings);
@@ -179,6 +247,8 @@ impl<'a> Ring<'a> {
             readable: arena.path("readable"),
             writable: arena.path("writable"),
             variables: vec![GIVEN_VARIABLE.to_owned()],
+            ids: self.terrain.ids(),
+            processes: small().processes + self.terrain.spare_processes(),
             gateway: std::process::id(),
             neighbour_pid: self.neighbour.instance.pid(),
             neighbour: self.neighbour_things.clone(),
@@ -197,13 +267,13 @@ impl<'a> Ring<'a> {
         Ok(Kind {
             backend: self.backend,
             binary: self.binary.clone(),
-            name: "hostile",
+            name: HOSTILE,
             variable: (GIVEN_VARIABLE, "given".to_owned()),
             log: arena.path("hostile.log"),
             profile: Profile {
                 read: vec![arena.path("readable"), self.binary.clone()],
-                write: vec![arena.path("writable")],
-                deny_write: DENY_WRITE.iter().map(|entry| (*entry).to_owned()).collect(),
+                write: if self.terrain.can_write() { vec![arena.path("writable")] } else { Vec::new() },
+                deny_write: self.terrain.deny_write(),
                 network,
                 limits: if stage == Stage::Small { small() } else { Limits::default() },
                 ..Profile::default()
@@ -225,16 +295,10 @@ impl<'a> Ring<'a> {
         match row {
             10 if heard.names_refused == 0 => findings.open.push("no question was noticed".to_owned()),
             11..=13 if heard.refused == 0 => findings.open.push("no connection was noticed".to_owned()),
-            21 => findings.open.extend(self.log_is_too_long()),
+            21 => findings.open.extend(log_is_too_long(self.arena)),
             31 => self.race(findings).await,
             _ => {}
         }
-    }
-
-    fn log_is_too_long(&self) -> Option<String> {
-        let length = |name: &str| fs::metadata(self.arena.path(name)).map_or(0, |found| found.len());
-        let kept = length("hostile.log") + length("hostile.log.1");
-        (kept >= FLOOD_BYTES as u64).then(|| format!("{kept} bytes of log"))
     }
 
     /// Reads through the folder that is being swapped, as the gateway does.
@@ -260,8 +324,8 @@ impl<'a> Ring<'a> {
         let said = std::mem::take(&mut hostile.said);
         let stderr = hostile.instance.stderr_tail().concat();
         let log = fs::read_to_string(self.arena.path("hostile.log")).unwrap_or_default();
-        if [said, stderr, log].iter().any(|text| text.contains(&self.arena.canary)) {
-            findings.open.push("the canary was seen".to_owned());
+        for text in [said, stderr, log] {
+            findings.said(&text, &self.arena.canary);
         }
     }
 
@@ -290,19 +354,39 @@ impl<'a> Ring<'a> {
         let heart = self.arena.path("writable").join(HEART);
         let beats = || fs::metadata(&heart).map_or(0, |found| found.len());
         sleep(A_FEW_BEATS).await;
-        if beats() == 0 {
+        if self.terrain.can_write() && beats() == 0 {
             findings.open.push("nobody was left behind, so nothing is known".to_owned());
         }
+        let process = PathBuf::from(format!("/proc/{}", hostile.instance.pid()));
         hostile.close();
         if timeout(END_WITHIN, hostile.instance.stop(GRACE)).await.is_err() {
             findings.open.push(format!("it did not end within {END_WITHIN:?}"));
         }
         let before = beats();
         sleep(A_FEW_BEATS).await;
-        if beats() != before {
+        if beats() != before || process.exists() {
             findings.open.push("somebody still lives".to_owned());
         }
         // So that the next row begins with no heart.
         let _none = fs::remove_file(&heart);
+    }
+
+    /// Round a machine there is its monitor, and round that the boundary of the back-end `os`.
+    fn look_at_the_monitor(&self, hostile: &Contender, findings: &mut Findings) {
+        let found = match Enforced::on(hostile.instance.pid()) {
+            Ok(found) => found,
+            Err(error) => return findings.open.push(format!("the monitor cannot be looked at: {error}")),
+        };
+        for (key, wanted) in [("NoNewPrivs", "1"), ("Seccomp", "2"), ("CapEff", "0000000000000000")] {
+            match found.status.get(key) {
+                Some(value) if value == wanted => findings.stopped.push(format!("{key} of the monitor: {value}")),
+                other => findings.open.push(format!("{key} of the monitor: {other:?}")),
+            }
+        }
+        let shared: Vec<&str> = found.namespaces.iter().filter(|(_, own)| !**own).map(|(name, _)| name.as_str()).collect();
+        match shared.as_slice() {
+            [] => findings.stopped.push("namespaces of the monitor: its own".to_owned()),
+            _ => findings.open.push(format!("namespaces that the monitor shares: {}", shared.join(" "))),
+        }
     }
 }

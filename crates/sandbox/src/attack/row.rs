@@ -53,6 +53,8 @@ struct Exception {
     backend: &'static str,
     outcome: Outcome,
     reason: &'static str,
+    /// The attempts that may get something; all others are stopped. One without a name stands for all.
+    attempts: &'static [&'static str],
 }
 
 /// The sandbox in which an attack is tried.
@@ -77,9 +79,18 @@ impl Row {
         known.map_or((Outcome::Stopped, None), |exception| (exception.outcome, Some(exception.reason)))
     }
 
+    /// Whether the back-end is known to let this attempt through.
+    pub(super) fn is_known(&self, backend: &str, attempt: &str) -> bool {
+        let of_it = |exception: &&Exception| [backend, EVERY].contains(&exception.backend);
+        let known = self.exceptions.iter().find(of_it).map(|exception| exception.attempts);
+        known.is_some_and(|attempts| attempts.contains(&attempt) || attempts == ANY)
+    }
+
     /// Whether the attack is made at all.
     pub(super) fn is_tried(&self, backend: &str) -> bool {
-        !self.stages.is_empty() && self.expected(backend).0 != Outcome::NotApplicable
+        let exception = self.exceptions.iter().find(|exception| [backend, EVERY].contains(&exception.backend));
+        let is_left_out = exception.is_some_and(|exception| exception.attempts.is_empty() && exception.outcome == Outcome::NotApplicable);
+        !self.stages.is_empty() && !is_left_out
     }
 }
 
@@ -94,9 +105,36 @@ const fn row(
     Row { number, name, tries, layer, stages, exceptions }
 }
 
-const fn except(backend: &'static str, outcome: Outcome, reason: &'static str) -> Exception {
-    Exception { backend, outcome, reason }
+/// Some attempts of the row are known to get something.
+const fn open(backend: &'static str, reason: &'static str, attempts: &'static [&'static str]) -> Exception {
+    Exception { backend, outcome: Outcome::Open, reason, attempts }
 }
+
+/// The row is not tried.
+const fn none(backend: &'static str, reason: &'static str) -> Exception {
+    Exception { backend, outcome: Outcome::NotApplicable, reason, attempts: &[] }
+}
+
+/// Some attempts get something that is no harm to anybody: what they reach is the program's own.
+const fn own(backend: &'static str, reason: &'static str, attempts: &'static [&'static str]) -> Exception {
+    Exception { backend, outcome: Outcome::NotApplicable, reason, attempts }
+}
+
+const fn accepted(backend: &'static str, reason: &'static str) -> Exception {
+    Exception { backend, outcome: Outcome::Accepted, reason, attempts: ANY }
+}
+
+/// Every attempt of a row.
+const ANY: &[&str] = &[""];
+
+const OWN_MACHINE: &str = "the kernel and the processes that it reaches are those of the machine of its own";
+const OWN_NETWORK: &str = "it may listen in the network of its own, into which nobody comes";
+const NO_WAY_OUT: &str = "no destination can be named";
+const NOTHING_WRITTEN: &str = "nothing of the host can be written";
+const MEMORY: &str = "what runs that way has no more rights than what wrote it; runtimes with a JIT do as much";
+const NO_MACHINE: &str = "there is no virtual machine";
+const CLOSED: &[Exception] = &[none("landlock", NO_WAY_OUT), none("microvm", NO_WAY_OUT), none("wasm", NO_WAY_OUT)];
+const MACHINE: &[Exception] = &[own("microvm", OWN_MACHINE, ANY)];
 
 const QUIET: &[Stage] = &[Stage::Quiet];
 const CONNECTED: &[Stage] = &[Stage::Connected];
@@ -111,7 +149,7 @@ pub const ROWS: &[Row] = &[
         "read a file in the user's home, its keys and profiles, also through links and `..`",
         "private root",
         QUIET,
-        &[],
+        &[open("landlock", "of a file that it may not open it sees the size and the owner", &["size of the canary file"])],
     ),
     row(
         2,
@@ -119,9 +157,16 @@ pub const ROWS: &[Row] = &[
         "read /etc/shadow, the host's users and name, its logs and /sys",
         "private root with its own /etc",
         QUIET,
-        &[],
+        &[open("landlock", "the host's name is the machine's for every program on it", &["name of the host"])],
     ),
-    row(3, "environments of others", "read /proc/PID/environ of whatever is there", "pid namespace, procfs without others", QUIET, &[]),
+    row(
+        3,
+        "environments of others",
+        "read /proc/PID/environ of whatever is there",
+        "pid namespace, procfs without others",
+        QUIET,
+        &[open("landlock", "it sees which processes there are, and nothing more of them", &["that the gateway is there"])],
+    ),
     row(
         4,
         "ways back to the host's root",
@@ -137,10 +182,24 @@ pub const ROWS: &[Row] = &[
         "ptrace, read memory of, and take descriptors from init, the gateway and another server",
         "seccomp, pid namespace",
         QUIET,
-        &[],
+        MACHINE,
     ),
-    row(7, "signals", "signal init, the gateway, another server, and everybody", "pid namespace, Landlock scope", QUIET, &[]),
-    row(8, "the host's loopback", "connect to a port of the host at 127.0.0.1, ::1 and 0.0.0.0", "network namespace, Landlock", BOTH, &[]),
+    row(
+        7,
+        "signals",
+        "signal init, the gateway, another server, and everybody",
+        "pid namespace, Landlock scope",
+        QUIET,
+        &[own("microvm", OWN_MACHINE, &["CONT to init"])],
+    ),
+    row(
+        8,
+        "the host's loopback",
+        "connect to a port of the host at 127.0.0.1, ::1 and 0.0.0.0",
+        "network namespace, Landlock",
+        BOTH,
+        &[own("oci", OWN_NETWORK, &["listen at the loopback"]), own("microvm", OWN_NETWORK, &["listen at the loopback"])],
+    ),
     row(
         9,
         "cloud metadata",
@@ -149,14 +208,14 @@ pub const ROWS: &[Row] = &[
         BOTH,
         &[],
     ),
-    row(10, "DNS tunnelling", "ask for names that carry data", "DNS answerer that knows allowed names only", CONNECTED, &[]),
+    row(10, "DNS tunnelling", "ask for names that carry data", "DNS answerer that knows allowed names only", CONNECTED, CLOSED),
     row(
         11,
         "rebinding",
         "connect to an allowed name that resolves to a private address",
         "dial check on the resolved address",
         CONNECTED,
-        &[],
+        CLOSED,
     ),
     row(
         12,
@@ -164,7 +223,7 @@ pub const ROWS: &[Row] = &[
         "ask the proxy for names with NUL, `@`, dots, other notations of an address, and broken lines",
         "the one strict type for names",
         CONNECTED,
-        &[],
+        CLOSED,
     ),
     row(
         13,
@@ -172,7 +231,7 @@ pub const ROWS: &[Row] = &[
         "ask TLS for another name than the one connected to, or for none",
         "check of the TLS server name",
         CONNECTED,
-        &[],
+        CLOSED,
     ),
     row(14, "abstract sockets of the host", "connect to an abstract unix socket", "network namespace, Landlock scope", QUIET, &[]),
     row(
@@ -183,27 +242,52 @@ pub const ROWS: &[Row] = &[
         QUIET,
         &[],
     ),
-    row(16, "rare socket families", "open vsock, packet, raw, crypto, netfilter and bluetooth sockets", "seccomp", QUIET, &[]),
+    row(
+        16,
+        "rare socket families",
+        "open vsock, packet, raw, crypto, netfilter and bluetooth sockets",
+        "seccomp",
+        QUIET,
+        &[own(
+            "microvm",
+            OWN_MACHINE,
+            &["kernel objects", "kernel objects, with a flag", "generic netlink", "generic netlink, with a flag"],
+        )],
+    ),
     row(17, "fork bomb", "start processes until that fails; another server must answer meanwhile", "processes limit", SMALL, &[]),
     row(18, "memory bomb", "take and use more memory than there may be", "memory limit", SMALL, &[]),
     row(19, "CPU spin", "keep every processor busy; another server must answer meanwhile", "the kernel's scheduler", QUIET, &[]),
-    row(20, "filling disks", "fill /tmp and /dev/shm, their inodes, and one endless file", "sized tmpfs, file size limit", QUIET, &[]),
+    row(
+        20,
+        "filling disks",
+        "fill /tmp and /dev/shm, their inodes, and one endless file",
+        "sized tmpfs, file size limit",
+        QUIET,
+        &[open("wasm", "the engine does not know a largest file: what it writes is bounded by the disk alone", &["an endless file"])],
+    ),
     row(21, "floods", "write to stderr without end", "bounded log", QUIET, &[]),
-    row(22, "io_uring", "set up, enter and register a ring", "seccomp", QUIET, &[]),
-    row(23, "kernel keyrings", "read, add and request keys", "seccomp", QUIET, &[]),
-    row(24, "nested namespaces", "unshare, clone and clone3 with every namespace flag", "seccomp", QUIET, &[]),
-    row(25, "mounts", "mount, unmount, move, open trees, chroot, pivot_root, setns", "seccomp, no capabilities", QUIET, &[]),
+    row(22, "io_uring", "set up, enter and register a ring", "seccomp", QUIET, MACHINE),
+    row(23, "kernel keyrings", "read, add and request keys", "seccomp", QUIET, MACHINE),
+    row(24, "nested namespaces", "unshare, clone and clone3 with every namespace flag", "seccomp", QUIET, MACHINE),
+    row(
+        25,
+        "mounts",
+        "mount, unmount, move, open trees, chroot, pivot_root, setns",
+        "seccomp, no capabilities",
+        QUIET,
+        &[own("microvm", OWN_MACHINE, &["fsconfig", "setns"])],
+    ),
     row(26, "devices", "open disks, /dev/kvm, /dev/mem, terminals, and make device nodes", "own /dev, nodev, seccomp", QUIET, &[]),
-    row(27, "input into the terminal", "TIOCSTI and TIOCLINUX, also with high bits set", "own session, seccomp", QUIET, &[]),
-    row(28, "other call conventions", "calls of 32-bit x86, x32 numbers, numbers that nobody knows", "seccomp allow-list", QUIET, &[]),
-    row(29, "kernel surface", "bpf, perf, userfaultfd, handles, modules, kexec, clocks, swap, personality", "seccomp", QUIET, &[]),
+    row(27, "input into the terminal", "TIOCSTI and TIOCLINUX, also with high bits set", "own session, seccomp", QUIET, MACHINE),
+    row(28, "other call conventions", "calls of 32-bit x86, x32 numbers, numbers that nobody knows", "seccomp allow-list", QUIET, MACHINE),
+    row(29, "kernel surface", "bpf, perf, userfaultfd, handles, modules, kexec, clocks, swap, personality", "seccomp", QUIET, MACHINE),
     row(
         30,
         "gaining privileges",
         "set-uid bits, running from a writable folder, becoming root, writing what may only be read",
         "no_new_privs, noexec and read-only mounts",
         QUIET,
-        &[],
+        &[own("microvm", OWN_MACHINE, &["capabilities and filters"])],
     ),
     row(
         31,
@@ -211,7 +295,7 @@ pub const ROWS: &[Row] = &[
         "swap a folder for a link to the user's files while the gateway reads through it",
         "the gateway's file code",
         QUIET,
-        &[],
+        &[none("microvm", NOTHING_WRITTEN)],
     ),
     row(
         32,
@@ -219,7 +303,7 @@ pub const ROWS: &[Row] = &[
         "write git hooks and settings, editor and agent settings, .envrc; also in the place of moved folders",
         "deny-write list",
         QUIET,
-        &[],
+        &[none("microvm", NOTHING_WRITTEN)],
     ),
     row(33, "outliving the sandbox", "leave a daemon behind", "pid namespace, parent-death signal", QUIET, &[]),
     row(34, "refusing to end", "ignore SIGTERM and the end of stdin, and stop", "kill of the pid namespace's init", QUIET, &[]),
@@ -230,15 +314,21 @@ pub const ROWS: &[Row] = &[
         "an unknown fault of the kernel or the processor",
         "none: `microvm` narrows it",
         &[],
-        &[except(EVERY, Outcome::Accepted, "cannot be tried: every program here shares a kernel or a processor with the host")],
+        &[accepted(EVERY, "cannot be tried: every program here shares a kernel or a processor with the host")],
     ),
     row(
         37,
         "the virtual machine's monitor",
         "reach QEMU's control socket or another machine's memory",
         "QEMU in the `os` sandbox",
-        &[],
-        &[except(EVERY, Outcome::NotApplicable, "there is no virtual machine")],
+        QUIET,
+        &[
+            none("os", NO_MACHINE),
+            none("none", NO_MACHINE),
+            none("landlock", NO_MACHINE),
+            none("oci", NO_MACHINE),
+            none("wasm", NO_MACHINE),
+        ],
     ),
     row(
         38,
@@ -246,7 +336,7 @@ pub const ROWS: &[Row] = &[
         "find the same random bytes in two clones",
         "reseed after restore",
         &[],
-        &[except(EVERY, Outcome::NotApplicable, "nothing is cloned")],
+        &[none(EVERY, "nothing is cloned")],
     ),
     row(
         39,
@@ -262,7 +352,7 @@ pub const ROWS: &[Row] = &[
         "memfd_create and execution around noexec",
         "none: the program runs under the same filter",
         QUIET,
-        &[except("os", Outcome::Accepted, "what runs that way has no more rights than what wrote it; runtimes with a JIT do as much")],
+        &[accepted("os", MEMORY), accepted("landlock", MEMORY), accepted("oci", MEMORY), accepted("microvm", MEMORY)],
     ),
     row(
         41,

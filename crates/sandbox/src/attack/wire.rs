@@ -1,5 +1,6 @@
 //! What the two sides of an attack say to each other, a line of JSON each: orders go in, answers come out.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,10 @@ pub(super) struct Given {
     pub(super) writable: PathBuf,
     /// Names of variables that it was given.
     pub(super) variables: Vec<String>,
+    /// The ids that it may have.
+    pub(super) ids: Vec<u32>,
+    /// As many processes as it may have where they are few.
+    pub(super) processes: u32,
     /// Pids as the host counts.
     pub(super) gateway: u32,
     pub(super) neighbour_pid: u32,
@@ -74,4 +79,11 @@ pub(super) enum CameOfIt {
     Stopped(String),
     /// It got something.
     Got(String),
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (CameOfIt::Stopped(what) | CameOfIt::Got(what)) = &self.came_of_it;
+        write!(f, "{}: {what}", self.name)
+    }
 }

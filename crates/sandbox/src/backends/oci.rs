@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::backend::{Backend, Host, Pending};
 use crate::error::Error;
 use crate::instance::{Instance, Running};
-use crate::probe::{Finding, Report};
+use crate::probe::Report;
 use crate::profile::{Profile, Program};
 
 /// The image and who runs it.
@@ -68,18 +68,7 @@ impl Backend for Oci {
     }
 
     fn probe(&self) -> Pending<'_, Report> {
-        Box::pin(async {
-            let tried = crate::oci::probe(&self.host, self.config.runtime).await;
-            let works = tried.iter().any(|(_, outcome)| outcome.is_ok());
-            let finding = |(name, outcome): (&str, Result<(), Error>)| Finding {
-                subject: format!("container runtime {name}"),
-                in_force: outcome.is_ok(),
-                cost: outcome.is_err().then(|| "no image is started by it".to_owned()),
-                cure: outcome.as_ref().err().and_then(|error| error.hint().map(str::to_owned)),
-                detail: outcome.map_or_else(|error| error.to_string(), |()| "starts a program".to_owned()),
-            };
-            Report { works, findings: tried.into_iter().map(finding).collect() }
-        })
+        Box::pin(crate::oci::report(&self.host, self.config.runtime))
     }
 
     fn launch<'a>(&'a self, profile: &'a Profile, program: &'a Program) -> Pending<'a, Result<Instance<Running>, Error>> {

@@ -14,8 +14,8 @@ use super::{seccomp, text_of};
 use crate::egress::synthetic;
 use crate::error::Error;
 use crate::launch::unprivileged_id;
+use crate::policy::{Access, Around, View};
 use crate::profile::{Limits, Network, Profile, Program};
-use crate::visible::may_be_shown;
 
 /// Where runtimes put the control groups of our containers, in each hierarchy.
 const GROUPS: &str = "sallyport-oci";
@@ -101,13 +101,13 @@ impl Bundle {
     }
 
     /// Writes what the runtime is to start.
-    pub(super) fn write(&self, image: &Image, profile: &Profile, program: &Program, runtime: Known) -> Result<(), Error> {
+    pub(super) fn write(&self, image: &Image, view: &View, profile: &Profile, program: &Program, runtime: Known) -> Result<(), Error> {
         let io = |cause: std::io::Error| Error::io(format_args!("bundle {} cannot be written", self.place.display()), &cause);
         for (file, text) in own_files(&profile.network) {
             let path = self.place.join(file);
             fs::write(&path, text).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o444))).map_err(io)?;
         }
-        let config = self.config(image, profile, program, runtime)?;
+        let config = self.config(image, view, profile, program, runtime)?;
         // It holds the program's variables; the folder is private.
         fs::write(self.place.join("config.json"), serde_json::to_vec(&config).map_err(|error| io(error.into()))?).map_err(io)
     }
@@ -120,19 +120,29 @@ impl Bundle {
         &self.id
     }
 
-    fn config(&self, image: &Image, profile: &Profile, program: &Program, runtime: Known) -> Result<Value, Error> {
-        let roots = roots(profile)?;
-        let owner = owner(&roots, &program.name)?;
+    fn config(&self, image: &Image, view: &View, profile: &Profile, program: &Program, runtime: Known) -> Result<Value, Error> {
+        let owner = owner(view, &program.name)?;
         let mut mounts = own_mounts(&profile.limits);
         for file in own_files(&profile.network).iter().map(|(file, _)| *file) {
-            mounts.push(bind(&self.place.join(file), &format!("/etc/{file}"), true)?);
+            mounts.push(bind(&self.place.join(file), &format!("/etc/{file}"), &["ro"])?);
         }
-        for (path, writable) in &roots {
-            mounts.push(bind(path, &text_of(path)?, !writable)?);
+        for (number, tree) in view.outermost().enumerate() {
+            let access: &[&str] = match tree.access {
+                Access::System | Access::Read => &["ro"],
+                // What is written cannot be executed, what is executed cannot be written.
+                Access::Write if !view.exec_in_write => &["rw", "noexec"],
+                Access::Write => &["rw"],
+            };
+            mounts.push(bind(&Around::mount_of(&self.place, number), &text_of(&tree.path)?, access)?);
         }
         let cwd = match &program.cwd {
             Some(folder) => text_of(folder)?,
-            None => roots.iter().find(|(path, _)| path.is_dir()).map_or_else(|| Ok(image.folder()), |(path, _)| text_of(path))?,
+            None => profile
+                .write
+                .iter()
+                .chain(&profile.read)
+                .find(|path| path.is_dir())
+                .map_or_else(|| Ok(image.folder()), |path| text_of(path))?,
         };
         let mut linux = json!({
             "namespaces": namespaces(runtime),
@@ -193,24 +203,10 @@ fn own_files(network: &Network) -> Vec<(&'static str, String)> {
     files
 }
 
-/// What is named, canonical, those inside others after them, and whether it may be written.
-fn roots(profile: &Profile) -> Result<Vec<(PathBuf, bool)>, Error> {
-    let named = profile.read.iter().map(|path| (path, false)).chain(profile.write.iter().map(|path| (path, true)));
-    let mut roots = Vec::new();
-    for (path, writable) in named {
-        let canonical = path.canonicalize().map_err(|cause| Error::io(format_args!("root {} cannot be shown", path.display()), &cause))?;
-        if !may_be_shown(&canonical) {
-            return Err(Error::new(format!("root {} cannot be shown to a container", path.display())));
-        }
-        roots.push((canonical, writable));
-    }
-    roots.sort();
-    Ok(roots)
-}
-
 /// Whom the program runs as: the owner of the first folder that it may write, else an id that nobody has.
-fn owner(roots: &[(PathBuf, bool)], name: &str) -> Result<u32, Error> {
-    let Some((path, _)) = roots.iter().find(|(_, writable)| *writable) else { return Ok(unprivileged_id(name)) };
+fn owner(view: &View, name: &str) -> Result<u32, Error> {
+    let written = view.trees.iter().find(|tree| tree.access == Access::Write);
+    let Some(path) = written.map(|tree| &tree.path) else { return Ok(unprivileged_id(name)) };
     let found = fs::metadata(path).map_err(|cause| Error::io(format_args!("root {} cannot be shown", path.display()), &cause))?;
     if found.uid() == 0 {
         return Err(Error::new(format!("root {} to write belongs to root, whom no container is run as", path.display()))
@@ -219,11 +215,9 @@ fn owner(roots: &[(PathBuf, bool)], name: &str) -> Result<u32, Error> {
     Ok(found.uid())
 }
 
-fn bind(source: &Path, destination: &str, read_only: bool) -> Result<Value, Error> {
-    // What is written cannot be executed, what is executed cannot be written.
-    let access: &[&str] = if read_only { &["ro"] } else { &["rw", "noexec"] };
-    // Not `rbind`: what is mounted below a root would come along without these flags.
-    let options = [&["bind", "rprivate", "nosuid", "nodev"], access].concat();
+fn bind(source: &Path, destination: &str, access: &[&str]) -> Result<Value, Error> {
+    // With what is mounted below it, on which the launcher has set the same flags.
+    let options = [&["rbind", "rprivate", "nosuid", "nodev"], access].concat();
     Ok(json!({ "type": "bind", "source": text_of(source)?, "destination": destination, "options": options }))
 }
 

@@ -4,8 +4,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, mkdirat};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, mount, mount_change, move_mount};
 use rustix::process::{Signal, chdir, umask};
 use rustix::thread::UnshareFlags;
 
@@ -14,6 +15,7 @@ use super::launcher::{Never, become_program, give_up};
 use super::lifetime::{self, Link};
 use super::network;
 use super::raw::{self, Forked, Others};
+use super::sources::{self, Source};
 use super::step::Step;
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
@@ -51,9 +53,10 @@ pub(super) fn launcher(control: &mut Control, gateway: i32, target: Target, arou
 }
 
 /// PID 1 of the namespace: makes the mounts, starts the runtime, then only reaps, freezes and thaws.
-fn init(control: &mut Control, link: &Link, null: OwnedFd, target: &Target, around: &Around, layers: Layers) -> Result<Never, Failure> {
+fn init(control: &mut Control, link: &Link, null: OwnedFd, target: &Target, around: &Around, mut layers: Layers) -> Result<Never, Failure> {
     link.tie_to_launcher()?;
     mounts(around)?;
+    trees(around, &mut layers)?;
     let signals = lifetime::hold_back_for_init();
     match raw::fork().step(Layer::Namespaces, "fork the runtime")? {
         Forked::Child => {
@@ -77,7 +80,7 @@ fn mounts(around: &Around) -> Result<(), Failure> {
     umask(Mode::WGRP | Mode::WOTH);
     let scratch = around.place.join("mount");
     mount("tmpfs", &scratch, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(SCRATCH)).step(Layer::Root, "mount scratch space")?;
-    for folder in ["upper", "work", "root", "state"] {
+    for folder in ["upper", "work", "root", "state", "trees"] {
         mkdirat(CWD, scratch.join(folder), Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH)
             .step(Layer::Root, &format!("make the folder {folder}"))?;
     }
@@ -90,6 +93,37 @@ fn mounts(around: &Around) -> Result<(), Failure> {
     let options = std::ffi::CString::new(options).map_err(std::io::Error::from).step(Layer::Root, "name the image")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount("overlay", scratch.join("root"), "overlay", flags, Some(options.as_c_str())).step(Layer::Root, "lay the root over the image")
+}
+
+/// What is shown of the host, each opened once, with no link on the way, and with its restrictions on it: whatever is put in the place of
+/// one of them afterwards, the runtime shows this. One that lies in another is put into that.
+fn trees(around: &Around, layers: &mut Layers) -> Result<(), Failure> {
+    let sources = sources::open_all(&around.view, None, layers)?;
+    let mut shown: Vec<&Source> = Vec::with_capacity(sources.len());
+    for source in &sources {
+        let step = format!("show {}", source.tree.path.display());
+        let outer = shown.iter().rev().find(|outer| source.tree.path.starts_with(&outer.tree.path));
+        let place = match outer.and_then(|outer| Some((outer, source.tree.path.strip_prefix(&outer.tree.path).ok()?))) {
+            Some((outer, below)) => sources::open_below(outer, below),
+            None => make_place(around, source),
+        };
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        place.and_then(|place| move_mount(&source.mount, "", &place, "", flags)).step(Layer::Root, &step)?;
+        shown.push(source);
+    }
+    Ok(())
+}
+
+/// Where a tree is put that lies in no other.
+fn make_place(around: &Around, source: &Source) -> Result<OwnedFd, Errno> {
+    let number = around.view.outermost().position(|tree| *tree == source.tree).ok_or(Errno::NOENT)?;
+    let place = Around::mount_of(&around.place, number);
+    if source.tree.folder {
+        mkdirat(CWD, &place, Mode::RWXU)?;
+    } else {
+        openat(CWD, &place, OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC, Mode::RUSR)?;
+    }
+    openat(CWD, &place, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// The process that becomes the runtime. What the runtime does is told as what it is: by its word.

@@ -129,6 +129,14 @@ pub(crate) const OWN_PROCESS: &[Call] = &[
     call("modify_ldt", libc::SYS_modify_ldt, &[NONE, Room, Number(10)]),
 ];
 
+/// To the machine's devices.
+pub(crate) const PORTS: &[Call] = &[
+    #[cfg(target_arch = "x86_64")]
+    call("iopl", libc::SYS_iopl, &[Number(3)]),
+    #[cfg(target_arch = "x86_64")]
+    call("ioperm", libc::SYS_ioperm, &[NONE, Number(1), Number(1)]),
+];
+
 pub(crate) const BECOME_ROOT: &[Call] = &[
     call("setuid", libc::SYS_setuid, &[]),
     call("setgid", libc::SYS_setgid, &[]),
@@ -213,6 +221,12 @@ pub(crate) fn call_as_i386() {
     unsafe {
         std::arch::asm!("int 0x80", inlateout("eax") 20 => _, lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _);
     }
+}
+
+/// Whether there is a descriptor of this number.
+pub(crate) fn is_open(descriptor: i32) -> bool {
+    // SAFETY: takes integers; asking for its flags changes nothing about a descriptor, and one that is not there is an error.
+    unsafe { libc::fcntl(descriptor, libc::F_GETFD) >= 0 }
 }
 
 /// The end of the hostile program.

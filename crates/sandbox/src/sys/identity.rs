@@ -18,7 +18,7 @@ use crate::error::Failure;
 use crate::layer::Layer;
 
 /// The one user inside: not 0, because `hidepid` exempts gid 0.
-pub(super) const INSIDE: u32 = 1000;
+pub(crate) const INSIDE: u32 = 1000;
 
 /// `nobody`, where the id meant for this program does not exist (a gateway in a small user namespace).
 const NOBODY: u32 = 65534;

@@ -67,6 +67,12 @@ pub(super) fn open_without_links(path: &Path) -> Result<OwnedFd, Errno> {
     openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
 }
 
+/// What is mounted at, in a tree that is shown already: the innermost mount there.
+pub(super) fn open_below(outer: &Source, below: &Path) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(&outer.mount, below, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty(), resolve)
+}
+
 fn restrict(tree: &Tree, exec_in_write: bool, mount: &OwnedFd) -> Result<(), Errno> {
     let by_access = match tree.access {
         Access::System | Access::Read => libc::MOUNT_ATTR_RDONLY,

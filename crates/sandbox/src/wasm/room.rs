@@ -48,6 +48,7 @@ impl Room {
             return Err(Error::new(format!("server {} names a network, which sandbox wasm does not give", program.name))
                 .with_hint("take `network` out, or run a native form of the server in sandbox os"));
         }
+        keeps_to_lists(profile, &program.name)?;
         let tail = Tail::default();
         let log = Log::new(program.log.clone(), u64::from(profile.limits.stderr_mb) << 20, tail.clone());
         let args = [vec![program.command.clone()], program.args.clone()].concat();
@@ -73,6 +74,7 @@ impl Room {
     /// What is the same for each guest; stdout and stderr both go to the log.
     pub(super) fn context(&self) -> Result<WasiCtxBuilder> {
         let mut context = WasiCtxBuilder::new();
+        context.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
         context.args(&self.args).stdout(self.stderr.clone()).stderr(self.stderr.clone()).max_random_size(RANDOM_BYTES);
         for (name, value) in &self.env {
             context.env(name, value.expose());
@@ -102,6 +104,15 @@ impl Room {
     pub(super) fn note(&self, line: &str) {
         self.stderr.write(format!("{line}\n").as_bytes());
     }
+}
+
+/// WASI gives a folder as a whole: no part of one to write can be kept from being written.
+fn keeps_to_lists(profile: &Profile, name: &str) -> std::result::Result<(), Error> {
+    if profile.write.is_empty() || profile.deny_write.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(format!("server {name} may not write all of a folder (`deny_write`), which sandbox wasm cannot keep it from"))
+        .with_hint("give it a folder where nothing is run from later, and `deny_write = []`"))
 }
 
 /// The folders of the profile, those to write last.

@@ -13,6 +13,7 @@ pub(super) fn of_the_user(attack: &Attack<'_>) {
     let given = attack.given;
     attack.attempt("canary file", || read(&given.canary));
     attack.attempt("canary folder", || list(&given.outside));
+    attack.attempt("size of the canary file", || Ok(format!("{} bytes", fs::metadata(&given.canary)?.len())));
     let homes = given.home.iter().map(|home| home.as_path()).chain([Path::new("/root")]);
     for home in homes {
         for name in OF_A_HOME {

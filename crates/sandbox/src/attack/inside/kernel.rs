@@ -23,7 +23,7 @@ pub(super) fn surface(attack: &Attack<'_>) {
 }
 
 pub(super) fn conventions(attack: &Attack<'_>) {
-    attack.calls(raw::UNKNOWN, 0);
+    attack.calls_in_child(raw::UNKNOWN, 0);
     #[cfg(target_arch = "x86_64")]
     attack.attempt("a call of 32-bit x86", || {
         in_child(|| {
@@ -74,4 +74,23 @@ fn make_node(path: &Path) -> Tried {
     let opened = open(path);
     std::fs::remove_file(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     opened.or_else(|_| Ok("made".to_owned()))
+}
+
+/// The machine's ports, by which the monitor and the host hear, and its memory.
+pub(super) fn monitor(attack: &Attack<'_>) {
+    let names = std::fs::read_dir("/dev").into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let ports: Vec<PathBuf> =
+        names.filter(|name| name.to_string_lossy().starts_with("vport")).map(|name| Path::new("/dev").join(name)).collect();
+    for port in ports.iter().map(PathBuf::as_path).chain(["/dev/vport0p1", "/dev/hvc0", "/dev/mem", "/dev/vda"].map(Path::new)) {
+        attack.attempt(&port.display().to_string(), || open(port));
+    }
+    for file in ["/proc/iomem", "/proc/kcore", "/sys/class/virtio-ports"] {
+        attack.attempt(file, || {
+            let text = std::fs::read_to_string(file)?;
+            // Whoever may not see addresses reads zeros.
+            let addresses = text.lines().filter(|line| !line.trim_start().starts_with("00000000-00000000")).count();
+            if addresses == 0 { Err(super::Stopped::by("no address is shown")) } else { Ok(format!("{addresses} addresses")) }
+        });
+    }
+    attack.calls_in_child(raw::PORTS, 0);
 }

@@ -22,11 +22,12 @@ pub(in crate::attack) fn small() -> Limits {
 }
 
 pub(super) fn fork_bomb(attack: &Attack<'_>) {
+    let most = usize::try_from(attack.given.processes).unwrap_or(usize::MAX);
     attack.attempt(&format!("more than {} processes", small().processes), || {
         for number in 0..BOMB {
             match raw::start(|| std::thread::sleep(LIFETIME)) {
                 Ok(_) => {}
-                Err(errno) if number < usize::try_from(small().processes).unwrap_or(usize::MAX) => return Err(errno.into()),
+                Err(errno) if number < most => return Err(errno.into()),
                 Err(_) => return Ok(format!("{number} processes")),
             }
         }
@@ -77,7 +78,9 @@ pub(super) fn fill(attack: &Attack<'_>) {
         File::create(&file)?.set_len((u64::from(megabytes) << 20) + 1)?;
         Ok(format!("more than {megabytes} MiB"))
     });
-    report_fault("the endless file goes", fs::remove_file(&file));
+    if file.exists() {
+        report_fault("the endless file goes", fs::remove_file(&file));
+    }
 }
 
 /// Half as much again as there may be.

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
-use super::files::{list, read};
+use super::files::list;
+use super::processes::of_other;
 use super::{Attack, Stopped, Tried, in_child, raw};
 use crate::probe::TRIAL_ARGUMENT;
 
@@ -89,14 +90,11 @@ fn sets() -> Tried {
     if wrong.is_empty() { Err(Stopped::by("none, and filtered")) } else { Ok(wrong.join(", ")) }
 }
 
-/// The one user and group inside.
-const INSIDE: u32 = 1000;
-
 pub(super) fn of_root(attack: &Attack<'_>) {
     for folder in ["/etc/ssl/private", "/root", "/etc/pki/tls/private"] {
         attack.attempt(folder, || list(Path::new(folder)));
     }
-    attack.attempt("command line of init", || read(Path::new("/proc/1/cmdline")));
+    attack.attempt("command line of init", || of_other(1, "cmdline"));
     attack.attempt("keys of the host's root", || {
         let keys = fs::read_to_string("/proc/keys")?;
         let of_root = keys.lines().filter(|line| line.split_ascii_whitespace().nth(5) == Some("0")).count();
@@ -105,8 +103,8 @@ pub(super) fn of_root(attack: &Attack<'_>) {
     attack.attempt("another id than the one inside", || {
         let ids = [getuid().as_raw(), geteuid().as_raw(), getgid().as_raw(), getegid().as_raw()];
         let groups = rustix::process::getgroups()?.into_iter().map(|group| group.as_raw());
-        let known = ids.into_iter().chain(groups).all(|id| id == INSIDE);
-        if known { Err(Stopped::by("one id only")) } else { Ok(format!("{ids:?}")) }
+        let known = ids.into_iter().chain(groups).all(|id| attack.given.ids.contains(&id));
+        if known { Err(Stopped::by("no other")) } else { Ok(format!("{ids:?}")) }
     });
 }
 

@@ -21,6 +21,10 @@ pub(super) fn environments(attack: &Attack<'_>) {
         let found: Vec<String> = others().into_iter().filter_map(|process| of_other(process, "environ").ok()).collect();
         if found.is_empty() { Err(Stopped::by("nobody's")) } else { Ok(found.join(" ")) }
     });
+    attack.attempt("that the gateway is there", || {
+        fs::metadata(Path::new("/proc").join(attack.given.gateway.to_string()))?;
+        if is_own(attack.given.gateway) { Err(Stopped::by("that number is its own")) } else { Ok("it is".to_owned()) }
+    });
     attack.attempt("processes of the host", || {
         let others = others();
         if others.is_empty() { Err(Stopped::by("only itself")) } else { Ok(format!("{} of them", others.len())) }
@@ -37,7 +41,7 @@ fn who(attack: &Attack<'_>, process: u32) -> &'static str {
 }
 
 /// A number of the host may be this program's own inside.
-fn of_other(process: u32, file: &str) -> Tried {
+pub(super) fn of_other(process: u32, file: &str) -> Tried {
     if is_own(process) {
         return Err(Stopped::by("that number is its own"));
     }
@@ -54,7 +58,7 @@ fn others() -> Vec<u32> {
 }
 
 pub(super) fn ways_back(attack: &Attack<'_>) {
-    for process in [INIT, attack.given.gateway] {
+    for process in [INIT, attack.given.gateway].into_iter().filter(|process| !is_own(*process)) {
         for link in ["root", "cwd", "fd"] {
             let path = Path::new("/proc").join(process.to_string()).join(link);
             attack.attempt(&format!("{link} of {}", who(attack, process)), || list(&path));
@@ -65,14 +69,21 @@ pub(super) fn ways_back(attack: &Attack<'_>) {
 
 pub(super) fn descriptors(attack: &Attack<'_>) {
     attack.attempt("open descriptors", || {
-        let open: Vec<i32> =
-            fs::read_dir("/proc/self/fd")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        let Ok(listed) = fs::read_dir("/proc/self/fd") else { return beyond_the_first_three() };
+        let open: Vec<i32> = listed.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
         // The one that lists them is among them, and closed by now.
         let others = open.into_iter().filter(|descriptor| *descriptor > 2);
         let targets = others.filter_map(|descriptor| fs::read_link(format!("/proc/self/fd/{descriptor}")).ok());
         let targets: Vec<String> = targets.map(|target| target.display().to_string()).collect();
         if targets.is_empty() { Err(Stopped::by("only 0 to 2")) } else { Ok(targets.join(" ")) }
     });
+}
+
+/// Where there is no list of them.
+fn beyond_the_first_three() -> Tried {
+    const MOST: i32 = 4096;
+    let open: Vec<String> = (3..MOST).filter(|descriptor| raw::is_open(*descriptor)).map(|descriptor| descriptor.to_string()).collect();
+    if open.is_empty() { Err(Stopped::by("only 0 to 2")) } else { Ok(open.join(" ")) }
 }
 
 pub(super) fn own_environment(attack: &Attack<'_>) {
@@ -104,17 +115,25 @@ pub(super) fn signals(attack: &Attack<'_>) {
     for process in [INIT, gateway] {
         attack.attempt(&format!("CONT to {}", who(attack, process)), || send(process, Signal::CONT));
         attack.attempt(&format!("a signal to {}", who(attack, process)), || {
+            if is_own(process) {
+                return Err(Stopped::by("that number is its own"));
+            }
             Ok(test_kill_process(pid(process)?).map(|()| "may be sent".to_owned())?)
         });
     }
     for (name, signal) in [("STOP", Signal::STOP), ("KILL", Signal::KILL)] {
         attack.attempt(&format!("{name} to another server"), || send(neighbour, signal));
     }
-    attack.attempt("a signal to everybody", || {
-        rustix::process::test_kill_process_group(pid(INIT)?)?;
-        Ok("may be sent to a group of init".to_owned())
+    // `kill` of everybody says that it went well also where it reached nobody.
+    attack.attempt("a signal to anybody", || {
+        let may = |process: &u32| !is_own(*process) && pid(*process).is_ok_and(|process| test_kill_process(process).is_ok());
+        let reached = (INIT..gateway.max(neighbour).saturating_add(BEYOND)).filter(may).count();
+        if reached == 0 { Err(Stopped::by("nobody")) } else { Ok(format!("may be sent to {reached}")) }
     });
 }
+
+/// Numbers of processes that are younger than those that are known.
+const BEYOND: u32 = 4096;
 
 fn send(process: u32, signal: Signal) -> Tried {
     if is_own(process) {
