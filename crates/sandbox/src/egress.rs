@@ -12,6 +12,8 @@ mod address;
 mod allowed;
 #[cfg(target_os = "linux")]
 mod bytes;
+#[cfg(target_os = "linux")]
+mod carried;
 mod destination;
 #[cfg(target_os = "linux")]
 mod dns;
@@ -33,6 +35,8 @@ pub(crate) mod synthetic;
 
 pub use address::{Block, is_public};
 pub use allowed::{Allowed, Host, PROXY_PORT};
+#[cfg(target_os = "linux")]
+pub(crate) use carried::start as start_carried;
 pub use destination::{Destination, DestinationError, Hosts, WEB_PORTS};
 pub use event::{Connection, Observe, Outcome, Refusal, Resolve, Surroundings, Way};
 pub use name::Name;
