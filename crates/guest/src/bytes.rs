@@ -1,5 +1,7 @@
 //! Numbers and texts of a record, least significant byte first.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 /// Builds one record.
 pub(crate) struct Writer(Vec<u8>);
 
@@ -32,6 +34,14 @@ impl Writer {
         let mut this = self.count(bytes.len());
         this.0.extend(bytes);
         this
+    }
+
+    /// Four or sixteen bytes.
+    pub(crate) fn address(self, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => self.bytes(&address.octets()),
+            IpAddr::V6(address) => self.bytes(&address.octets()),
+        }
     }
 
     /// The record, its length filled in.
@@ -67,6 +77,12 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn text(&mut self) -> Option<String> {
         String::from_utf8(self.bytes()?).ok()
+    }
+
+    pub(crate) fn address(&mut self) -> Option<IpAddr> {
+        let octets = self.bytes()?;
+        let v4 = <[u8; 4]>::try_from(&*octets).map(|octets| IpAddr::from(Ipv4Addr::from(octets)));
+        v4.or_else(|_| <[u8; 16]>::try_from(&*octets).map(|octets| Ipv6Addr::from(octets).into())).ok()
     }
 
     /// As many things as the next number says; each takes bytes, so that no count makes more than was sent.

@@ -1,14 +1,21 @@
-//! The records on a microVM's control port. Pure data: the gateway's end and the guest's end share them.
+//! What the init of a microVM and the gateway share: the records on the ports between them, which are pure data, and how the sockets are made
+//! at which a program's connections arrive.
 //!
 //! A record is one byte that says what it is, four that say how long the rest is (least significant first), and the rest. Each end takes
 //! the other for hostile: [`length`] bounds a record before anything of it is kept.
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod carried;
+#[cfg(target_os = "linux")]
+pub mod network;
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::{Reader, Writer};
+
+pub use carried::{Carried, EGRESS_PORT, LONGEST_CARRIED, MOST_STREAMS, PIECE, WINDOW};
 
 /// The name of the port for records, as the guest finds it.
 pub const CONTROL_PORT: &str = "ctl.0";
@@ -25,7 +32,7 @@ pub const LONGEST: usize = 2 * 1024 * 1024;
 pub const LONGEST_OF_GUEST: usize = 16 * 1024;
 
 /// Changes whenever a record changes: an init of another version is not spoken to.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the gateway says.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,6 +70,19 @@ pub struct Start {
     pub file_mb: u32,
     /// Writable private memory of one process, in MiB.
     pub memory_mb: u32,
+    /// What the program's connections go to; without it there is no network.
+    pub way_out: Option<WayOut>,
+}
+
+/// What there must be in the guest for a program's connections to arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayOut {
+    /// Where names are asked for.
+    pub names: Ipv4Addr,
+    /// Where connections are taken.
+    pub ports: Vec<u16>,
+    /// Blocks of addresses that are made the machine's own: the first, and how many bits they share.
+    pub blocks: Vec<(IpAddr, u8)>,
 }
 
 /// What the guest says.
@@ -156,7 +176,17 @@ impl Start {
             writer = writer.bytes(name).bytes(value);
         }
         let numbers = [self.tmp_mb, self.shm_mb, self.processes, self.open_files, self.file_mb, self.memory_mb];
-        numbers.into_iter().fold(writer, Writer::u32).done()
+        let writer = numbers.into_iter().fold(writer, Writer::u32);
+        let Some(WayOut { names, ports, blocks }) = &self.way_out else { return writer.count(0).done() };
+        let mut writer = writer.count(1).u32(names.to_bits()).count(ports.len());
+        for port in ports {
+            writer = writer.u32((*port).into());
+        }
+        writer = writer.count(blocks.len());
+        for (address, prefix) in blocks {
+            writer = writer.address(*address).u32((*prefix).into());
+        }
+        writer.done()
     }
 
     fn decode(rest: &mut Reader<'_>) -> Option<Self> {
@@ -172,7 +202,20 @@ impl Start {
             open_files: rest.u32()?,
             file_mb: rest.u32()?,
             memory_mb: rest.u32()?,
+            way_out: match rest.u32()? {
+                0 => None,
+                1 => Some(WayOut::decode(rest)?),
+                _ => return None,
+            },
         })
+    }
+}
+
+impl WayOut {
+    fn decode(rest: &mut Reader<'_>) -> Option<Self> {
+        let port = |rest: &mut Reader<'_>| u16::try_from(rest.u32()?).ok();
+        let block = |rest: &mut Reader<'_>| Some((rest.address()?, u8::try_from(rest.u32()?).ok()?));
+        Some(Self { names: Ipv4Addr::from_bits(rest.u32()?), ports: rest.many(port)?, blocks: rest.many(block)? })
     }
 }
 
@@ -223,6 +266,7 @@ mod tests {
             open_files: 4,
             file_mb: 5,
             memory_mb: 6,
+            way_out: None,
         }
     }
 
@@ -235,7 +279,10 @@ mod tests {
 
     #[test]
     fn records_arrive_as_they_were_sent_and_a_cut_one_not_at_all() {
-        for record in [ToGuest::Start(start()), ToGuest::StdinEnds(u64::MAX), ToGuest::Terminate] {
+        let blocks = vec![("28.18.0.0".parse().unwrap(), 20), ("fd00::1".parse().unwrap(), 128)];
+        let way_out = WayOut { names: Ipv4Addr::new(198, 18, 0, 1), ports: vec![80, 443], blocks };
+        let with_network = Start { way_out: Some(way_out), ..start() };
+        for record in [ToGuest::Start(start()), ToGuest::Start(with_network), ToGuest::StdinEnds(u64::MAX), ToGuest::Terminate] {
             let sent = record.encode();
             let (kind, rest) = parts(&sent, LONGEST);
             assert!(ToGuest::decode(kind, rest) == Some(record));

@@ -1,5 +1,5 @@
-//! PID 1 of a microVM: mounts what the gateway shows, starts one program as an unprivileged user, carries its stdio over virtio ports, and
-//! tells how it ended. The machine ends with it.
+//! PID 1 of a microVM: mounts what the gateway shows, starts one program as an unprivileged user, carries its stdio and its
+//! connections over virtio ports, and tells how it ended. The machine ends with it.
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "linux")]
@@ -12,6 +12,8 @@ mod port;
 mod program;
 #[cfg(target_os = "linux")]
 mod step;
+#[cfg(target_os = "linux")]
+mod way_out;
 
 /// Whatever happens, the machine ends: a kernel without its PID 1 stops.
 #[cfg(target_os = "linux")]

@@ -24,6 +24,7 @@ use crate::control::{Control, Teller};
 use crate::machine;
 use crate::port;
 use crate::step::{Failed, Step};
+use crate::way_out;
 
 /// The one user, as in the other boundaries.
 const USER: u32 = 1000;
@@ -59,6 +60,10 @@ fn start(control: &mut Control) -> Result<Running, Failed> {
     let start = first(control).step("hear what to start")?;
     let stdio = Arc::new(port::open(STDIO_PORT).step("open the port for stdio")?);
     set_clock(start.now);
+    // Before the root is entered: the port's device is not in there.
+    if let Some(to) = &start.way_out {
+        way_out::open(to)?;
+    }
     machine::enter_root(&start)?;
     limit(&start).step("set the limits")?;
     let mut child = spawn(start)?;

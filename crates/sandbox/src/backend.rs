@@ -153,7 +153,7 @@ impl Selection {
         self.floor
     }
 
-    /// Whether the program gets a virtual machine, which takes its time to boot and neither writes to the host nor reaches a network.
+    /// Whether the program gets a virtual machine, which takes its time to boot and does not write to the host.
     #[must_use]
     pub fn is_machine(&self) -> bool {
         matches!(self.named, Some(BackendConfig::Microvm(_)))

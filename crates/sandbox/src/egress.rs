@@ -11,6 +11,8 @@
 mod allowed;
 #[cfg(target_os = "linux")]
 mod bytes;
+#[cfg(target_os = "linux")]
+mod carried;
 mod destination;
 #[cfg(target_os = "linux")]
 mod dns;
@@ -31,6 +33,8 @@ mod serve;
 pub(crate) mod synthetic;
 
 pub use allowed::{Allowed, Host, PROXY_PORT};
+#[cfg(target_os = "linux")]
+pub(crate) use carried::start as start_carried;
 pub use destination::{Destination, DestinationError, Hosts, WEB_PORTS};
 pub use event::{Connection, Observe, Outcome, Refusal, Resolve, Surroundings, Way};
 pub use name::Name;

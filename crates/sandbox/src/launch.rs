@@ -183,14 +183,14 @@ async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, ar
 }
 
 /// What serves the program's way out, if it has one.
-fn way_out(host: &Host, program: &Program, profile: &Profile) -> Option<Room> {
+pub(crate) fn way_out(host: &Host, program: &Program, profile: &Profile) -> Option<Room> {
     match &profile.network {
         Network::Only(allowed) => Some(Room::new(&program.name, allowed.clone(), profile.limits.clone(), host.egress().clone())),
         Network::None | Network::Host => None,
     }
 }
 
-fn unserved(name: &str, cause: &io::Error) -> Error {
+pub(crate) fn unserved(name: &str, cause: &io::Error) -> Error {
     Error::io(format_args!("the way out of server {name} cannot be served"), cause)
 }
 

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 use sallyport_sandbox::{Exit, Host, Instance, Profile, Program, Running, Selection, State, microvm};
+use support::servers::{http, swallows};
 use support::{Caller, Folder, callers, is_root, launcher, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 
@@ -140,6 +141,75 @@ fn a_gateway_that_is_killed_leaves_no_machine_and_no_file() {
     }
 }
 
+/// What a program in a machine reaches, as lines of JSON.
+const REACHES: &str = r#"
+import json, socket, sys, threading, urllib.request
+port, swallowing, closed = map(int, sys.argv[1:4])
+def attempt(what, of):
+    try: found = of()
+    except Exception as error: found = type(error).__name__ + " " + str(error)
+    print(json.dumps({what: found}), flush=True)
+def get(host, to=port): return urllib.request.urlopen(f"http://{host}:{to}/", timeout=60).read().decode().strip()
+def send(count):
+    with socket.create_connection(("log.test", swallowing), 60) as stream:
+        stream.sendall(b"x" * count); stream.shutdown(socket.SHUT_WR)
+        return stream.recv(99).decode()
+def at_once():
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(get("api.test"))) for _ in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    return found
+attempt("allowed", lambda: get("api.test"))
+attempt("much", lambda: send(1000000))
+attempt("at once", at_once)
+attempt("unknown name", lambda: get("evil.test"))
+attempt("private", lambda: get("inner.test"))
+attempt("other port", lambda: get("api.test", closed))
+attempt("loopback", lambda: get("127.0.0.2"))
+attempt("metadata", lambda: get("169.254.169.254", 80))
+attempt("interfaces", lambda: sorted(name for _, name in socket.if_nameindex()))
+"#;
+
+#[test]
+fn a_machine_reaches_what_is_allowed_through_the_gateway_and_nothing_else() {
+    let (port, swallowing) = (http(), swallows());
+    let allowed = ["api.test", "127.0.0.1"].map(|host| format!("{host}:{port}"));
+    let log = format!("log.test:{swallowing}");
+    let also = format!("127.0.0.1:{swallowing}");
+    let inner = format!("inner.test:{port}");
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let (cache, lines) = (folder.folder("cache"), folder.file("connections", ""));
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": own_guest(&folder) } }).to_string();
+        let mut options = vec!["--sandbox", &sandbox, "--connections", lines.to_str().unwrap()];
+        for destination in [&allowed[0], &allowed[1], &log, &also, &inner] {
+            options.extend(["--network", destination]);
+        }
+        for name in ["api.test=127.0.0.1", "log.test=127.0.0.1", "inner.test=10.1.2.3"] {
+            options.extend(["--resolve", name]);
+        }
+        let [first, second, third] = [port, swallowing, port ^ 1].map(|port| port.to_string());
+        let output = launcher(*caller, &options, &["/usr/bin/python3", "-c", REACHES, &first, &second, &third])
+            .env("XDG_CACHE_HOME", &cache)
+            .output()
+            .unwrap();
+        let (found, lines) = (text(&output.stdout), fs::read_to_string(&lines).unwrap());
+        assert!(output.status.success(), "{caller:?}: {found}\n{}", text(&output.stderr));
+        let found: serde_json::Map<String, serde_json::Value> =
+            found.lines().flat_map(|line| serde_json::from_str::<serde_json::Map<_, _>>(line).unwrap()).collect();
+        assert_eq!(found["allowed"], "hello", "{found:#?}\n{lines}");
+        assert_eq!(found["much"], "1000000", "{found:#?}\n{lines}");
+        assert_eq!(found["at once"], serde_json::json!(vec!["hello"; 8]), "{found:#?}");
+        assert_eq!(found["interfaces"], serde_json::json!(["lo"]));
+        for refused in ["unknown name", "private", "other port", "loopback", "metadata"] {
+            assert!(found[refused].as_str().unwrap().contains("Error"), "{refused}: {found:#?}");
+        }
+        assert!(lines.contains(&format!("{} Direct", allowed[0])) && lines.contains("sent=1000000"), "{lines}");
+        assert!(lines.contains("name evil.test refused") && lines.contains(&format!("{inner} Direct refused")), "{lines}");
+    }
+}
+
 async fn start(command: &[&str]) -> (Instance<Running>, u32) {
     let selection: Selection = serde_json::from_value(serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest() } })).unwrap();
     let machines = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("machines");
@@ -230,7 +300,7 @@ fn what_a_machine_cannot_give_is_refused() {
     };
     assert!(refused(&["--sandbox", "microvm"]).contains("hint: run `sallyport microvm prepare`"));
     assert!(refused(&["--sandbox", "microvm", "--write", root.to_str().unwrap()]).contains("changes none"));
-    assert!(refused(&["--sandbox", "microvm", "--network", "example.com"]).contains("no network so far"));
+    assert!(refused(&["--sandbox", "microvm", "--network", "host"]).contains("never has the host's network"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"memory_mb": 1}}"#]).contains("out of bounds"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"guest": "relative"}}"#]).contains("not an absolute path"));
 }

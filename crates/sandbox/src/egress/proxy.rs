@@ -3,8 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::allowed::Host;
 use super::event::Way;
@@ -12,6 +11,11 @@ use super::name::Name;
 
 /// The head of a `CONNECT`: a few lines, some with credentials for a proxy.
 const LONGEST_HEAD: usize = 8 * 1024;
+
+/// The program's end of a connection, however it came here.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What a program asks of the proxy.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub(super) enum Answer {
 }
 
 /// Reads one request.
-pub(super) async fn ask(stream: &mut TcpStream) -> Result<Asked, NotAsked> {
+pub(super) async fn ask(stream: &mut impl Stream) -> Result<Asked, NotAsked> {
     match read_byte(stream).await? {
         SOCKS_VERSION => socks(stream).await,
         first => connect(stream, first).await,
@@ -43,7 +47,7 @@ pub(super) async fn ask(stream: &mut TcpStream) -> Result<Asked, NotAsked> {
 }
 
 /// Answers a request in its own protocol. Whether that arrives is the program's business.
-pub(super) async fn answer(stream: &mut TcpStream, way: Way, answer: Answer) -> io::Result<()> {
+pub(super) async fn answer(stream: &mut impl Stream, way: Way, answer: Answer) -> io::Result<()> {
     match way {
         Way::Direct => Ok(()),
         Way::Connect => stream.write_all(http_answer(answer)).await,
@@ -62,7 +66,7 @@ fn http_answer(answer: Answer) -> &'static [u8] {
     }
 }
 
-async fn connect(stream: &mut TcpStream, first: u8) -> Result<Asked, NotAsked> {
+async fn connect(stream: &mut impl Stream, first: u8) -> Result<Asked, NotAsked> {
     let mut bytes = vec![first];
     let end = loop {
         if let Some(end) = end_of_head(&bytes) {
@@ -92,7 +96,7 @@ async fn connect(stream: &mut TcpStream, first: u8) -> Result<Asked, NotAsked> {
     }
 }
 
-async fn refuse_head(stream: &mut TcpStream, status: &[u8]) {
+async fn refuse_head(stream: &mut impl Stream, status: &[u8]) {
     let head = [b"HTTP/1.1 ", status, b"\r\nAllow: CONNECT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"].concat();
     // The connection is closed next either way.
     let _told = stream.write_all(&head).await;
@@ -162,7 +166,7 @@ fn socks_answer(code: u8) -> [u8; 10] {
 }
 
 /// Goes on behind the version byte.
-async fn socks(stream: &mut TcpStream) -> Result<Asked, NotAsked> {
+async fn socks(stream: &mut impl Stream) -> Result<Asked, NotAsked> {
     let count = read_byte(stream).await?;
     let methods = read_some(stream, count.into()).await?;
     let method = if methods.contains(&NO_AUTHENTICATION) { NO_AUTHENTICATION } else { NO_METHOD };
@@ -196,11 +200,11 @@ async fn socks(stream: &mut TcpStream) -> Result<Asked, NotAsked> {
     }
 }
 
-async fn read_byte(stream: &mut TcpStream) -> Result<u8, NotAsked> {
+async fn read_byte(stream: &mut impl Stream) -> Result<u8, NotAsked> {
     read_array::<1>(stream).await.map(|[byte]| byte)
 }
 
-async fn read_array<const N: usize>(stream: &mut TcpStream) -> Result<[u8; N], NotAsked> {
+async fn read_array<const N: usize>(stream: &mut impl Stream) -> Result<[u8; N], NotAsked> {
     let mut bytes = [0; N];
     match stream.read_exact(&mut bytes).await {
         Ok(_) => Ok(bytes),
@@ -208,7 +212,7 @@ async fn read_array<const N: usize>(stream: &mut TcpStream) -> Result<[u8; N], N
     }
 }
 
-async fn read_some(stream: &mut TcpStream, count: usize) -> Result<Vec<u8>, NotAsked> {
+async fn read_some(stream: &mut impl Stream, count: usize) -> Result<Vec<u8>, NotAsked> {
     let mut bytes = vec![0; count];
     match stream.read_exact(&mut bytes).await {
         Ok(_) => Ok(bytes),

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::allowed::Host;
@@ -16,7 +15,7 @@ use super::event::{Connection, Outcome, Refusal, Way};
 use super::hello::{self, Hello};
 use super::limit::Open;
 use super::name::Name;
-use super::proxy::{self, Answer, Asked};
+use super::proxy::{self, Answer, Asked, Stream};
 use super::room::{Meant, PROXY, Room};
 
 /// A program that connects to the proxy knows what it wants.
@@ -33,6 +32,37 @@ const HELLO_LIMIT: Duration = Duration::from_secs(10);
 const IDLE_LIMIT: Duration = Duration::from_secs(3600);
 /// Two a connection: large enough that the system calls do not show, small enough for a hundred connections.
 const BUFFER: usize = 32 * 1024;
+
+/// The program's end of a connection: a socket in its network namespace, or what a machine carries.
+pub(super) trait Inside: Send {
+    /// All of it.
+    fn stream(&mut self) -> &mut impl Stream;
+    /// Each way by itself.
+    fn halves(&mut self) -> (impl AsyncRead + Send + Unpin, impl AsyncWrite + Send + Unpin);
+    /// What is written leaves at once.
+    fn hurry(&self) -> io::Result<()>;
+    /// What is dropped next is a reset, so that the program does not take it for an empty answer.
+    fn refuse(&self);
+}
+
+impl Inside for TcpStream {
+    fn stream(&mut self) -> &mut impl Stream {
+        self
+    }
+
+    fn halves(&mut self) -> (impl AsyncRead + Send + Unpin, impl AsyncWrite + Send + Unpin) {
+        self.split()
+    }
+
+    fn hurry(&self) -> io::Result<()> {
+        self.set_nodelay(true)
+    }
+
+    fn refuse(&self) {
+        // If it cannot be set, it is closed all the same.
+        let _closed_anyhow = self.set_zero_linger();
+    }
+}
 
 /// Why a connection does not go on.
 enum Stop {
@@ -55,7 +85,7 @@ impl From<io::Error> for Stop {
 }
 
 /// Serves one accepted connection until it is over or `ended` is, and tells of it.
-pub(super) async fn serve(mut inside: TcpStream, local: SocketAddr, room: &Room, ended: impl Future<Output = ()>) {
+pub(super) async fn serve(mut inside: impl Inside, local: SocketAddr, room: &Room, ended: impl Future<Output = ()>) {
     let began = Instant::now();
     let mut told = Connection {
         server: Arc::clone(&room.server),
@@ -78,16 +108,15 @@ pub(super) async fn serve(mut inside: TcpStream, local: SocketAddr, room: &Room,
         Err(Stop::Failed(why)) => Outcome::Failed(why),
     };
     if told.outcome != Outcome::Ended && local != PROXY {
-        // A reset, so that the program does not take it for an empty answer. If it cannot be set, it is closed all the same.
-        let _closed_anyhow = inside.set_zero_linger();
+        inside.refuse();
     }
     drop(inside);
     (told.sent, told.received, told.lasted) = (moved.sent(), moved.received(), began.elapsed());
     room.tell(&told);
 }
 
-async fn carry(inside: &mut TcpStream, local: SocketAddr, room: &Room, told: &mut Connection, moved: &Moved) -> Result<(), Stop> {
-    let Asked { host, port, way, first } = asked(inside, local, room).await?;
+async fn carry(inside: &mut impl Inside, local: SocketAddr, room: &Room, told: &mut Connection, moved: &Moved) -> Result<(), Stop> {
+    let Asked { host, port, way, first } = asked(inside.stream(), local, room).await?;
     told.target = format!("{host}:{port}");
     told.way = way;
     let dialled = match room.admit(&host, port) {
@@ -99,7 +128,7 @@ async fn carry(inside: &mut TcpStream, local: SocketAddr, room: &Room, told: &mu
         Err(Stop::Failed(_)) => Answer::Failed,
         Err(_) => Answer::Refused,
     };
-    let answered = proxy::answer(inside, way, answer).await;
+    let answered = proxy::answer(inside.stream(), way, answer).await;
     let (open, (address, mut outside)) = dialled?;
     answered?;
     told.address = Some(address);
@@ -111,7 +140,7 @@ async fn carry(inside: &mut TcpStream, local: SocketAddr, room: &Room, told: &mu
 }
 
 /// Whom the program wants.
-async fn asked(inside: &mut TcpStream, local: SocketAddr, room: &Room) -> Result<Asked, Stop> {
+async fn asked(inside: &mut impl Stream, local: SocketAddr, room: &Room) -> Result<Asked, Stop> {
     match room.meant_by(local) {
         Meant::Host(host) => Ok(Asked { host, port: local.port(), way: Way::Direct, first: Vec::new() }),
         Meant::Nobody => Err(Refusal::NotAllowed.into()),
@@ -168,16 +197,16 @@ fn public(resolved: Vec<IpAddr>, port: u16, room: &Room) -> Result<Vec<IpAddr>, 
 
 /// Carries bytes both ways until both ends are closed, one is broken, or nothing moves any more.
 async fn exchange(
-    inside: &mut TcpStream,
+    inside: &mut impl Inside,
     outside: &mut TcpStream,
     first: Vec<u8>,
     name: Option<&Name>,
     open: &Open<'_>,
     moved: &Moved,
 ) -> Result<(), Stop> {
-    inside.set_nodelay(true)?;
+    inside.hurry()?;
     outside.set_nodelay(true)?;
-    let (mut from_inside, to_inside) = inside.split();
+    let (mut from_inside, to_inside) = inside.halves();
     let (from_outside, mut to_outside) = outside.split();
     let up = async {
         let first = match name {
@@ -197,7 +226,7 @@ async fn exchange(
 }
 
 /// The first bytes that the program sends, once it is clear that they are not for another name.
-async fn checked(mut first: Vec<u8>, from: &mut ReadHalf<'_>, name: &Name) -> Result<Vec<u8>, Stop> {
+async fn checked(mut first: Vec<u8>, from: &mut (impl AsyncRead + Unpin), name: &Name) -> Result<Vec<u8>, Stop> {
     loop {
         match hello::read(&first) {
             Hello::Plain => return Ok(first),
@@ -220,7 +249,12 @@ async fn checked(mut first: Vec<u8>, from: &mut ReadHalf<'_>, name: &Name) -> Re
 }
 
 /// Copies until the end, and passes that on.
-async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, open: &Open<'_>, moved: impl Fn(usize)) -> Result<(), Stop> {
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    open: &Open<'_>,
+    moved: impl Fn(usize),
+) -> Result<(), Stop> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = from.read(&mut buffer).await?;

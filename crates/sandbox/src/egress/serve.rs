@@ -17,12 +17,12 @@ use super::room::Room;
 use crate::instance::Exit;
 
 /// Connections of one sandbox at a time, two descriptors each; further ones wait in the kernel.
-const MOST_CONNECTIONS: usize = 128;
+pub(super) const MOST_CONNECTIONS: usize = 128;
 /// New connections of one sandbox and port in a second; a flood waits.
-const CONNECTION_PACE: u32 = 200;
+pub(super) const CONNECTION_PACE: u32 = 200;
 /// Questions of one sandbox in a second; the kernel drops the rest.
-const QUESTION_PACE: u32 = 500;
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const QUESTION_PACE: u32 = 500;
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// When no descriptor is left for a connection: others may end meanwhile.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// Threads for look-ups of all sandboxes together; each sandbox has four at most.
@@ -78,7 +78,7 @@ pub(crate) fn start(sockets: Sockets, room: Room, end: watch::Receiver<Option<Ex
 }
 
 /// The program has ended, or nobody watches it any more, which ends it.
-async fn ended(mut end: watch::Receiver<Option<Exit>>) {
+pub(super) async fn ended(mut end: watch::Receiver<Option<Exit>>) {
     let _ended_either_way = end.wait_for(Option::is_some).await;
 }
 

@@ -18,7 +18,7 @@ use super::{clock, image::Image, run_in};
 use crate::backend::Host;
 use crate::backends::microvm::Acceleration;
 use crate::error::Error;
-use crate::policy::View;
+use crate::policy::{Network, View};
 use crate::profile::Profile;
 
 /// A kernel boots with the processor's help within half a second; on a busy machine within a few.
@@ -94,7 +94,7 @@ async fn proof(host: &Host, guest: &Guest) -> Result<(), String> {
     let shape = Shape { guest: guest.clone(), memory_mb: PROOF_MEMORY_MB, accelerator: Accelerator::Kvm };
     let program = monitor(&Qemu, &shape, &room, "kvm");
     let instance = crate::launch::launch(host, &program, Some(&around(&shape, &room, &Profile::default()))).await.map_err(told)?;
-    let image = Image::of(&View::default()).map_err(told)?;
+    let image = Image::of(&View::default(), &Network::None).map_err(told)?;
     let booted = timeout(PROOF_LIMIT, boot(&instance, room, image)).await;
     instance.kill();
     instance.wait().await;

@@ -123,7 +123,7 @@ fn read<const N: usize>(stream: &mut UnixStream) -> io::Result<[u8; N]> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
-    use crate::policy::View;
+    use crate::policy::{Network, View};
 
     fn ask(stream: &mut UnixStream, command: u16, offset: u64, length: u32) -> u32 {
         let request = [&REQUEST.to_be_bytes()[..], &[0, 0], &command.to_be_bytes(), &[7; 8], &offset.to_be_bytes(), &length.to_be_bytes()];
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_hostile_monitor_gets_the_disk_and_nothing_else() {
-        let image = Image::of(&View::default()).unwrap();
+        let image = Image::of(&View::default(), &Network::None).unwrap();
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| serve(theirs, &image));
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_hostile_handshake_is_the_end() {
         for said in [[0xFF; 20].to_vec(), [&[0; 4][..], &OPTION.to_be_bytes(), &[0; 4], &u32::MAX.to_be_bytes()].concat()] {
-            let image = Image::of(&View::default()).unwrap();
+            let image = Image::of(&View::default(), &Network::None).unwrap();
             let (mut ours, theirs) = UnixStream::pair().unwrap();
             ours.write_all(&said).unwrap();
             serve(theirs, &image);

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
 use crate::error::Error;
-use crate::policy::View;
+use crate::policy::{Network, View};
 
 pub(super) const BLOCK: u64 = 4096;
 
@@ -43,9 +43,9 @@ struct Extent {
 }
 
 impl Image {
-    /// Lays out what `view` shows. Takes the time of a look at each file.
-    pub(super) fn of(view: &View) -> Result<Self, Error> {
-        layout::lay_out(tree::Tree::of(view)?)
+    /// Lays out what `view` shows, and where names are asked for. Takes the time of a look at each file.
+    pub(super) fn of(view: &View, network: &Network) -> Result<Self, Error> {
+        layout::lay_out(tree::Tree::of(view, network)?)
     }
 
     /// In bytes.

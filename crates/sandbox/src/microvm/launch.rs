@@ -23,9 +23,12 @@ use super::vmm::{Accelerator, Shape, Vmm};
 use super::{accelerator, disk, embedded_init, prepared_in, run_in, stdio};
 use crate::backend::Host;
 use crate::backends::microvm::Config;
+use crate::egress::{self, synthetic};
 use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
-use crate::policy::Target;
+use crate::launch::{unserved, way_out};
+use crate::layer::Layer;
+use crate::policy::{self, Target};
 use crate::profile::{Limits, Network, Profile, Program};
 use crate::stderr_log::{self, Log, Tail};
 use crate::visible;
@@ -53,7 +56,7 @@ pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, prog
     let monitor = crate::launch::launch(host, &monitor(&Qemu, &shape, &room, &program.name), Some(&around(&shape, &room, profile))).await;
     let monitor = monitor.map_err(without_monitor)?;
     match boot(&monitor, room, image).await {
-        Ok(booted) => booted.start(&told, monitor, target, profile, program).await,
+        Ok(booted) => booted.start(host, &told, monitor, target, profile, program).await,
         Err(error) => Err(told_with_last_words(error, &monitor).await),
     }
 }
@@ -91,7 +94,7 @@ impl Laid {
         let (mut view, target, absent) = visible::resolve(profile, program)?;
         // It writes nothing to the host, so that nothing has to be covered there.
         view.trees.retain(|tree| !absent.contains(&tree.path));
-        let image = Image::of(&view)?;
+        let image = Image::of(&view, &policy::Network::of(&profile.network))?;
         let room = Room::new(run, memory_mb)?;
         Ok(Self { target, image, room })
     }
@@ -100,8 +103,8 @@ impl Laid {
 /// What a machine cannot give is refused: a program that runs with less than was asked for would fail in ways that nobody understands.
 fn can_be_met(profile: &Profile, name: &str) -> Result<(), Error> {
     let refused = |what: &str, hint: &str| Err(Error::new(format!("server {name} cannot run in a microVM: {what}")).with_hint(hint));
-    if profile.network != Network::None {
-        return refused("a microVM has no network so far, and `network` names some", "use sandbox = \"os\" for it, or remove `network`");
+    if profile.network == Network::Host {
+        return refused("a microVM never has the host's network", "name the hosts that it needs in `network`; `*` is any name");
     }
     if !profile.write.is_empty() {
         return refused(
@@ -180,6 +183,7 @@ async fn told_with_last_words(error: Error, monitor: &Instance<Running>) -> Erro
 pub(super) struct Booted {
     control: Control,
     stdio: UnixStream,
+    egress: UnixStream,
     memory: std::fs::File,
     /// The release.
     kernel: String,
@@ -192,10 +196,10 @@ pub(super) async fn boot(monitor: &Instance<Running>, room: Room, image: Image) 
         let disk = accept(&room.disk).await?;
         serve_disk(disk, image)?;
         let mut control = Control::new(accept(&room.control).await?);
-        let stdio = accept(&room.stdio).await?;
+        let (stdio, egress) = (accept(&room.stdio).await?, accept(&room.egress).await?);
         let kernel = control.booted().await?;
         let memory = room.memory.try_clone().map_err(|cause| failed("the machine's memory cannot be kept", &cause))?;
-        Ok(Booted { control, stdio, memory, kernel })
+        Ok(Booted { control, stdio, egress, memory, kernel })
     };
     tokio::select! {
         booted = booted => booted,
@@ -223,21 +227,27 @@ impl Booted {
     /// Has the program started; `accelerator` is what is told of it.
     async fn start(
         self,
+        host: &Host,
         accelerator: &str,
         monitor: Instance<Running>,
         target: Target,
         profile: &Profile,
         program: &Program,
     ) -> Result<Instance<Running>, Error> {
-        let Self { control, stdio, memory, kernel } = self;
+        let Self { control, stdio, egress, memory, kernel } = self;
         let port = match control.start(&program.name, start_record(target, profile)).await {
             Ok(port) => port,
             Err(error) => return Err(told_with_last_words(error, &monitor).await),
         };
-        let layers = monitor.in_force().round_a_machine(format!("linux {kernel}, {accelerator}"));
+        let mut layers = monitor.in_force().round_a_machine(format!("linux {kernel}, {accelerator}"));
         let wishes = Arc::new(Wishes::new());
         let (stdin, stdout) = stdio::split(stdio, wishes.clone());
         let (tail, end) = (Tail::default(), watch::channel(None));
+        if let Some(room) = way_out(host, program, profile) {
+            let served = egress.into_std().and_then(|egress| egress::start_carried(egress, room, end.1.clone()));
+            served.map_err(|cause| unserved(&program.name, &cause))?;
+            layers.in_force(Layer::Network, "only what is allowed, through the gateway");
+        }
         let log = Log::new(program.log.clone(), u64::from(profile.limits.stderr_mb) << 20, tail.clone());
         let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0 };
         watched.watch(port, monitor.wait(), wishes.clone(), log);
@@ -262,7 +272,15 @@ fn start_record(target: Target, profile: &Profile) -> sallyport_guest::Start {
         open_files,
         file_mb,
         memory_mb,
+        way_out: taken_inside(&profile.network),
     }
+}
+
+/// What the guest has to take for the program's connections to come here.
+fn taken_inside(network: &Network) -> Option<sallyport_guest::WayOut> {
+    let policy::Network::Only(policy::WayOut { ports, blocks }) = policy::Network::of(network) else { return None };
+    let blocks = synthetic::BLOCKS.into_iter().chain(blocks).map(|block| (block.address(), block.prefix())).collect();
+    Some(sallyport_guest::WayOut { names: synthetic::GATEWAY, ports, blocks })
 }
 
 /// Hears how a program ends, and ends its machine then.

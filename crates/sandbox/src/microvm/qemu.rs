@@ -1,6 +1,6 @@
-//! QEMU's `microvm` machine: no PCI, no firmware to speak of, four virtio devices.
+//! QEMU's `microvm` machine: no PCI, no firmware to speak of, five virtio devices.
 
-use super::vmm::{Accelerator, CONTROL_SOCKET, DISK_SOCKET, MEMORY, STDIO_SOCKET, Shape, Vmm};
+use super::vmm::{Accelerator, CONTROL_SOCKET, DISK_SOCKET, EGRESS_SOCKET, MEMORY, STDIO_SOCKET, Shape, Vmm};
 
 /// The program's name.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
@@ -22,6 +22,13 @@ const TICKS: u64 = 250;
 /// MiB for translated code: with 32, Node's does not fit and is translated again and again. A small program fills a part of it.
 const TRANSLATED_MB: u32 = 64;
 
+/// The ports, as the guest finds them, and the sockets that they lead to.
+const PORTS: [(&str, &str); 3] = [
+    (sallyport_guest::CONTROL_PORT, CONTROL_SOCKET),
+    (sallyport_guest::STDIO_PORT, STDIO_SOCKET),
+    (sallyport_guest::EGRESS_PORT, EGRESS_SOCKET),
+];
+
 /// The monitor.
 pub(super) struct Qemu;
 
@@ -35,7 +42,7 @@ impl Vmm for Qemu {
             }
         };
         let [kernel, initramfs] = [&guest.kernel, &guest.initramfs].map(|path| path.to_string_lossy().into_owned());
-        let pairs: [(&str, String); 18] = [
+        let mut pairs: Vec<(&str, String)> = vec![
             ("-M", "microvm,rtc=on,memory-backend=ram".to_owned()),
             ("-m", format!("{memory_mb}M")),
             ("-object", format!("memory-backend-file,id=ram,size={memory_mb}M,mem-path={MEMORY},share=on")),
@@ -52,14 +59,14 @@ impl Vmm for Qemu {
             ("-blockdev", format!("nbd,node-name=shown,server.type=unix,server.path={DISK_SOCKET},read-only=on")),
             ("-device", "virtio-blk-device,drive=shown".to_owned()),
             // Port 0 is taken.
-            ("-device", "virtio-serial-device,max_ports=3".to_owned()),
-            ("-chardev", format!("socket,id=control,path={CONTROL_SOCKET}")),
-            ("-chardev", format!("socket,id=stdio,path={STDIO_SOCKET}")),
-            ("-device", format!("virtserialport,chardev=control,name={}", sallyport_guest::CONTROL_PORT)),
+            ("-device", "virtio-serial-device,max_ports=4".to_owned()),
         ];
+        for (name, socket) in PORTS {
+            pairs.push(("-chardev", format!("socket,id={socket},path={socket}")));
+            pairs.push(("-device", format!("virtserialport,chardev={socket},name={name}")));
+        }
         let mut args: Vec<String> = ["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned).to_vec();
         args.extend(pairs.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));
-        args.extend(["-device".to_owned(), format!("virtserialport,chardev=stdio,name={}", sallyport_guest::STDIO_PORT)]);
         (PROGRAM, args)
     }
 }

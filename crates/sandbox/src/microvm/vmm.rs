@@ -16,6 +16,7 @@ pub(super) const MEMORY: &str = "memory";
 pub(super) const CONTROL_SOCKET: &str = "control";
 pub(super) const STDIO_SOCKET: &str = "stdio";
 pub(super) const DISK_SOCKET: &str = "disk";
+pub(super) const EGRESS_SOCKET: &str = "egress";
 
 /// What runs the machine's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,6 @@ pub(super) enum Accelerator {
 
 /// One kind of monitor. To stand still and to end are signals to its process, whatever the kind.
 pub(super) trait Vmm: Send + Sync {
-    /// The program and its arguments. It connects to the three sockets, and needs neither stdin nor stdout.
+    /// The program and its arguments. It connects to the four sockets, and needs neither stdin nor stdout.
     fn command(&self, shape: &Shape) -> (&'static str, Vec<String>);
 }

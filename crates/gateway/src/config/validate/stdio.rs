@@ -176,7 +176,7 @@ fn check_installation(path: &str, program: &str, arguments: &[Template], config:
     }
 }
 
-/// A machine sees the host's files and changes none, and has no network: told here, and not only when it is started.
+/// A machine sees the host's files and changes none, and never has the host's network: told here, and not only when it is started.
 fn refuse_beyond_a_machine(path: &str, config: &ServerConfig, report: &mut Report) {
     if !config.sandbox.is_machine() {
         return;
@@ -187,10 +187,10 @@ fn refuse_beyond_a_machine(path: &str, config: &ServerConfig, report: &mut Repor
             Diagnostic::new(join(path, "write"), message).hint("name the folders in `read`, or use `sandbox = \"os\"` for this server"),
         );
     }
-    if !config.network.is_empty() {
+    if config.network.iter().any(|text| text == HOST_NETWORK) {
         report.error(
-            Diagnostic::new(join(path, "network"), "a program in a microVM has no network so far")
-                .hint("remove it, or use `sandbox = \"os\"` for this server"),
+            Diagnostic::new(join(path, "network"), "a program in a microVM never has the host's network")
+                .hint("name the hosts that it needs; `*` is any name"),
         );
     }
 }

@@ -51,7 +51,7 @@ pub(super) enum Content {
 }
 
 impl Tree {
-    pub(super) fn of(view: &View) -> Result<Self, Error> {
+    pub(super) fn of(view: &View, network: &Network) -> Result<Self, Error> {
         let mut tree = Self { nodes: vec![folder_node(b"", 0)] };
         for place in ["dev", "proc", "tmp", "etc", "run"] {
             tree.folder(Path::new(place))?;
@@ -63,7 +63,7 @@ impl Tree {
             let mut walk = Walk { tree: &mut tree, shown: &shown.path, owner: None, is_system: shown.access == Access::System };
             walk.take_the_top()?;
         }
-        for (path, text) in sys::etc(&Network::None) {
+        for (path, text) in sys::etc(network) {
             tree.put(Path::new(path), FileType::RegularFile, 0o644, text.into_bytes())?;
         }
         Ok(tree)
