@@ -4,13 +4,12 @@ mod memory;
 mod thread;
 mod warden;
 mod watch;
+mod zygote;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,12 +36,12 @@ use crate::stderr_log::{Log, Tail};
 use crate::sys;
 use crate::sys::control::{self, Message};
 use crate::sys::lifetime::{FREEZE, THAW};
-use crate::sys::seccomp::{self, Filters};
+use crate::sys::seccomp::{self, Filter};
 use crate::visible;
 use warden::{Counted, Warden};
 use watch::Launcher;
 
-/// The first argument that turns this binary into a launcher.
+/// The first argument that turns this binary into the zygote, whose copies are launchers.
 pub(crate) const LAUNCHER_ARGUMENT: &str = "__sandbox";
 
 /// A boundary stands within milliseconds; on a machine that is busy beyond all measure within this.
@@ -85,9 +84,9 @@ async fn launch_confined(host: &Host, program: &Program, profile: &Profile, name
     // Without namespaces the program stands on the host's own root, where everything seems to be shown.
     let trial = host.trial_of(&program.name).filter(|_| namespaces).cloned();
     let profile = trial.as_ref().map_or_else(|| profile.clone(), |trial| trial.profile(profile));
-    let filters = seccomp::filters(&seccomp::Choice::of(&profile, namespaces))
-        .map_err(|cause| Error::new(format!("the system call filter of server {} cannot be made: {cause}", program.name)))?;
-    let boundary = Boundary { profile: profile.clone(), filters, namespaces, trial };
+    let filter = seccomp::filter(&seccomp::Choice::of(&profile, namespaces))
+        .ok_or_else(|| Error::new(format!("the system call filter of server {} cannot be made", program.name)))?;
+    let boundary = Boundary { profile: profile.clone(), filter, namespaces, trial };
     launch_by(host, program, Some(&profile), Around::Boundary(boundary)).await
 }
 
@@ -102,7 +101,7 @@ enum Around {
 /// A boundary of ours.
 struct Boundary {
     profile: Profile,
-    filters: Filters,
+    filter: Filter,
     namespaces: bool,
     trial: Option<Trial>,
 }
@@ -117,10 +116,10 @@ impl Around {
         }
     }
 
-    /// The trial, and the filters that it stands in for.
-    fn trial(&self) -> Option<(Trial, Filters)> {
+    /// The trial, and the filter that it stands in for.
+    fn trial(&self) -> Option<(Trial, Filter)> {
         match self {
-            Self::Boundary(Boundary { trial: Some(trial), filters, .. }) => Some((trial.clone(), filters.clone())),
+            Self::Boundary(Boundary { trial: Some(trial), filter, .. }) => Some((trial.clone(), filter.clone())),
             _ => None,
         }
     }
@@ -144,7 +143,7 @@ async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, ar
     let (launcher, name, log) = (host.launcher().to_path_buf(), program.name.clone(), program.log.clone());
     let (program, limits) = (program.clone(), profile.map(|profile| profile.limits.clone()));
     let stderr_mb = limits.as_ref().map_or_else(|| Limits::default().stderr_mb, |limits| limits.stderr_mb);
-    let started = thread::run(move || start(launcher, &program, limits, around)).await??;
+    let started = thread::run(move || start(&launcher, &program, limits, around)).await??;
     let Started { launcher, keeper, warden, control, stdin, stdout, stderr } = started;
     let tail = Tail::default();
     let log = Log::new(log, u64::from(stderr_mb) * MIB, tail.clone());
@@ -211,7 +210,7 @@ struct Started {
 }
 
 /// Runs on the launching thread: nothing here may block for long.
-fn start(launcher: PathBuf, program: &Program, limits: Option<Limits>, around: Around) -> Result<Started, Error> {
+fn start(launcher: &Path, program: &Program, limits: Option<Limits>, around: Around) -> Result<Started, Error> {
     let warden = limits.map(|limits| {
         let group = around.group(&limits);
         Warden::new(limits, group)
@@ -226,7 +225,7 @@ fn start(launcher: PathBuf, program: &Program, limits: Option<Limits>, around: A
             (Policy { gateway, target, confinement: None, around: Some(around) }, keeper)
         }
         Around::Boundary(boundary) => {
-            let (confinement, target, keeper) = confine(&launcher, program, boundary, warden.as_deref())?;
+            let (confinement, target, keeper) = confine(launcher, program, boundary, warden.as_deref())?;
             (Policy { gateway, target, confinement: Some(confinement), around: None }, keeper)
         }
     };
@@ -241,7 +240,7 @@ fn confine(
     boundary: Boundary,
     warden: Option<&Warden>,
 ) -> Result<(Confinement, Target, Option<Keeper>), Error> {
-    let Boundary { profile, filters, namespaces, trial } = boundary;
+    let Boundary { profile, filter, namespaces, trial } = boundary;
     let (mut view, target, absent) = visible::resolve(&profile, program)?;
     let keeper = cover(launcher, &mut view, absent)?;
     if let Some(trial) = &trial {
@@ -257,7 +256,7 @@ fn confine(
         groups: warden.map(Warden::entrances).unwrap_or_default(),
         unprivileged: unprivileged_id(&program.name),
         namespaces,
-        filters,
+        filter,
     };
     Ok((confinement, target, keeper))
 }
@@ -276,21 +275,13 @@ pub(crate) fn cover(binary: &Path, view: &mut View, absent: Vec<PathBuf>) -> Res
 }
 
 /// Plain pipes, so that the program may read and write them as it likes; only our ends do not block.
-fn spawn(launcher: PathBuf, policy: &Policy, keeper: Option<Keeper>, warden: Option<Arc<Warden>>) -> io::Result<Started> {
+fn spawn(binary: &Path, policy: &Policy, keeper: Option<Keeper>, warden: Option<Arc<Warden>>) -> io::Result<Started> {
     let (their_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
     let (control, their_control) = control::pair()?;
-    let child = Command::new(launcher)
-        .arg0("sallyport")
-        .arg(LAUNCHER_ARGUMENT)
-        .env_clear()
-        .stdin(Stdio::from(their_control))
-        .stdout(Stdio::from(their_stdout))
-        .stderr(Stdio::from(their_stderr))
-        .spawn()?;
-    let launcher = Launcher::new(child, warden.clone())?;
-    control::send_policy(control.as_fd(), policy, their_stdin.as_fd())?;
+    let launcher = Launcher::new(zygote::copy(binary, their_control.as_fd())?, warden.clone());
+    control::send_policy(control.as_fd(), policy, &[their_stdin, their_stdout, their_stderr])?;
     Ok(Started { launcher, keeper, warden, control, stdin, stdout, stderr })
 }
 
@@ -311,7 +302,7 @@ struct Heard {
     sockets: Sockets,
 }
 
-async fn hear_in_time(control: OwnedFd, name: &str, trial: Option<(Trial, Filters)>) -> Result<Heard, Error> {
+async fn hear_in_time(control: OwnedFd, name: &str, trial: Option<(Trial, Filter)>) -> Result<Heard, Error> {
     match timeout(LAUNCH_LIMIT, hear(control, trial)).await {
         Ok(heard) => heard.map_err(|cause| Error::io(format_args!("launcher of server {name} cannot be heard"), &cause)),
         Err(_) => Err(Error::new(format!("launcher of server {name} did not start it within {LAUNCH_LIMIT:?}"))),
@@ -319,7 +310,7 @@ async fn hear_in_time(control: OwnedFd, name: &str, trial: Option<(Trial, Filter
 }
 
 /// Hears until the socket's end: every process of the launcher has let go of it, the last one by `execve`.
-async fn hear(control: OwnedFd, mut trial: Option<(Trial, Filters)>) -> io::Result<Heard> {
+async fn hear(control: OwnedFd, mut trial: Option<(Trial, Filter)>) -> io::Result<Heard> {
     rustix::io::ioctl_fionbio(&control, true)?;
     let control = sys::readable(control)?;
     let mut heard = Heard::default();
@@ -330,8 +321,8 @@ async fn hear(control: OwnedFd, mut trial: Option<(Trial, Filters)>) -> io::Resu
             Message::Names => heard.sockets.names = Some(descriptor.ok_or_else(lost)?),
             Message::Listener => heard.sockets.listeners.push(descriptor.ok_or_else(lost)?),
             Message::Questions => {
-                let (trial, filters) = trial.take().ok_or(io::ErrorKind::InvalidData)?;
-                learn::supervise(descriptor.ok_or_else(lost)?, trial, &filters)?;
+                let (trial, filter) = trial.take().ok_or(io::ErrorKind::InvalidData)?;
+                learn::supervise(descriptor.ok_or_else(lost)?, trial, filter)?;
             }
             Message::InForce(layers) => heard.in_force = Some(layers),
             Message::Failed(failure) => heard.failed = Some(failure),

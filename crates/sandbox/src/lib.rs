@@ -69,13 +69,13 @@ pub fn clear_leftovers() {
     cgroup::clear();
 }
 
-/// Takes over, and never returns, when this process was started as the launcher of a program. Call it first in `main`,
+/// Takes over, and never returns, when this process was started to launch programs. Call it first in `main`,
 /// before any thread is started: the launcher must be single-threaded.
 pub fn enter_if_asked() {
     #[cfg(target_os = "linux")]
     if let Some(first) = std::env::args_os().nth(1) {
         if first == launch::LAUNCHER_ARGUMENT {
-            sys::launcher::run();
+            sys::zygote::run();
         } else if first == probe::TRIAL_ARGUMENT {
             sys::end_trial();
         } else if first == cover::KEEPER_ARGUMENT {

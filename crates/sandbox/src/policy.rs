@@ -9,7 +9,7 @@ use crate::cgroup::Held;
 use crate::egress::{Allowed, Block, PROXY_PORT};
 use crate::layer::Layer;
 use crate::profile::{self, EnvText, Limits};
-use crate::sys::seccomp::Filters;
+use crate::sys::seccomp::Filter;
 
 /// One launch. It travels in a memfd: neither a command line nor an environment ever shows it.
 #[derive(Serialize, Deserialize)]
@@ -73,8 +73,8 @@ pub(crate) struct Confinement {
     pub(crate) unprivileged: u32,
     /// Whether the boundary is made of namespaces; without, of Landlock and the system call filter alone.
     pub(crate) namespaces: bool,
-    /// The system call filters, compiled.
-    pub(crate) filters: Filters,
+    /// The system call filter, compiled.
+    pub(crate) filter: Filter,
 }
 
 /// What of the network is there, as the launcher makes it; who may connect to what is the gateway's to say.

@@ -1,12 +1,13 @@
 //! The launcher: everything that happens in the process that becomes the program. The only place of `unsafe`.
 //!
 //! [`launcher::run`] reads from top to bottom as the boundary is built; one file a subject beside it. Three processes
-//! take part, each the child of the one before: the *launcher* that the gateway starts, which only waits and passes the
+//! take part, each the child of the one before: the *launcher*, a copy of the gateway's [`zygote`], which only waits and passes the
 //! end on; the *init*, PID 1 of the pid namespace, which reaps; and the *server*, which becomes the program.
 #![allow(unsafe_code, reason = "the kernel's interface has no safe form for fork, mount_setattr, close_range and signals")]
 
 mod around;
 pub(crate) mod attack;
+pub(crate) mod bpf;
 pub(crate) mod control;
 mod identity;
 pub(crate) mod keeper;
@@ -24,6 +25,7 @@ pub(crate) mod seccomp;
 mod sources;
 mod step;
 mod unconfined;
+pub(crate) mod zygote;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -39,10 +39,17 @@ fn mark(test: &str) -> String {
     format!("mark-{test}-{}", std::process::id())
 }
 
-/// No child of this process is left, not even a zombie.
-fn no_children() -> bool {
+fn children() -> Vec<rustix::process::Pid> {
     let lists = fs::read_dir("/proc/self/task").unwrap().flatten();
-    lists.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default()).all(|list| list.is_empty())
+    let texts: Vec<String> = lists.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default()).collect();
+    let pids = texts.iter().flat_map(|text| text.split_ascii_whitespace());
+    pids.map(|pid| rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap()).collect()
+}
+
+/// Of the children of this process none is left, not even a zombie, but the zygote, which is there from the first launch on.
+fn only_the_zygote() -> bool {
+    let stat = |pid: &rustix::process::Pid| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    matches!(children().as_slice(), [zygote] if stat(zygote).contains(") S "))
 }
 
 #[test]
@@ -76,7 +83,7 @@ async fn an_end_is_told_as_it_was() {
         // Not the signal 9 that a shell would make of it.
         assert_eq!(start(sandbox, &["/bin/sh", "-c", "exit 137"]).await.wait().await, Exit::Code(137));
     }
-    assert!(no_children());
+    assert!(only_the_zygote());
 }
 
 #[tokio::test]
@@ -128,7 +135,7 @@ async fn stopping_closes_stdin_first_then_asks_then_kills() {
         assert!(started.elapsed() < Duration::from_millis(1400));
         assert!(!lives(&mark), "{sandbox}");
     }
-    assert!(no_children());
+    assert!(only_the_zygote());
 }
 
 #[tokio::test]
@@ -155,6 +162,7 @@ async fn a_program_takes_its_daemons_along_when_it_ends() {
 #[tokio::test]
 async fn dropping_an_instance_ends_it_and_leaves_no_zombie() {
     let _alone = ALONE.lock().await;
+    start("os", &["/bin/true"]).await.wait().await;
     let before = fs::read_dir("/proc/self/fd").unwrap().count();
     for sandbox in ["os", "landlock", "none"] {
         let mark = mark("dropped");
@@ -162,12 +170,12 @@ async fn dropping_an_instance_ends_it_and_leaves_no_zombie() {
         assert!(lives(&mark));
         drop(instance);
         for _ in 0..500 {
-            if !lives(&mark) && no_children() {
+            if !lives(&mark) && only_the_zygote() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert!(!lives(&mark) && no_children(), "{sandbox}");
+        assert!(!lives(&mark) && only_the_zygote(), "{sandbox}");
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(fs::read_dir("/proc/self/fd").unwrap().count() <= before);
@@ -184,8 +192,26 @@ async fn a_hundred_launches_leave_nothing_behind() {
         assert!(start("os", &["/bin/true"]).await.wait().await.is_success());
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(no_children());
+    assert!(only_the_zygote());
     assert!(fs::read_dir("/proc/self/fd").unwrap().count() <= before);
+}
+
+#[tokio::test]
+async fn a_zygote_that_is_killed_is_made_anew_and_takes_no_program_along() {
+    let _alone = ALONE.lock().await;
+    // A launcher has a child, the init; what is launched from has none.
+    let has_none = |pid: &rustix::process::Pid| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap().is_empty();
+    let running = start("os", &["/bin/sleep", "600"]).await;
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::SEGV] {
+        rustix::process::kill_process(children().into_iter().find(has_none).unwrap(), signal).unwrap();
+        for sandbox in ["os", "landlock", "none"] {
+            assert!(start(sandbox, &["/bin/true"]).await.wait().await.is_success());
+        }
+    }
+    assert_eq!(running.has_exited(), None);
+    running.kill();
+    running.wait().await;
+    assert!(only_the_zygote());
 }
 
 #[test]
@@ -196,7 +222,7 @@ fn a_runtime_that_ends_takes_its_programs_along() {
     let instance = runtime.block_on(start("os", &["/usr/bin/python3", "-c", "import time; time.sleep(600)", &mark]));
     assert!(lives(&mark));
     drop(runtime);
-    eventually("the program is gone", || !lives(&mark) && no_children());
+    eventually("the program is gone", || !lives(&mark) && only_the_zygote());
     drop(instance);
 }
 

@@ -1,13 +1,12 @@
 //! Watches one launcher to its end, so that no zombie stays and whoever waits hears how it ended.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::io::retry_on_intr;
+use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -24,46 +23,41 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The launcher's process. Dropped before its end, it is killed and waited for.
 pub(super) struct Launcher {
-    child: Child,
     pidfd: Arc<OwnedFd>,
+    has_ended: bool,
     /// There where the program has a boundary.
     warden: Option<Arc<Warden>>,
 }
 
 impl Launcher {
-    pub(super) fn new(mut child: Child, warden: Option<Arc<Warden>>) -> io::Result<Self> {
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let opened = pid.ok_or(rustix::io::Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK));
-        match opened {
-            Ok(pidfd) => Ok(Self { child, pidfd: Arc::new(pidfd), warden }),
-            Err(error) => {
-                child.kill().and_then(|()| child.wait())?;
-                Err(error.into())
-            }
-        }
+    /// `pidfd` is of a child of this process that nobody else waits for.
+    pub(super) fn new(pidfd: OwnedFd, warden: Option<Arc<Warden>>) -> Self {
+        Self { pidfd: Arc::new(pidfd), has_ended: false, warden }
     }
 
-    async fn end(&mut self) -> io::Result<ExitStatus> {
+    async fn end(&mut self) -> io::Result<Exit> {
         let pidfd = sys::readable(self.pidfd.try_clone()?)?;
         let _readable = pidfd.readable().await?;
-        let status = self.child.wait();
-        self.has_ended();
-        status
+        self.wait()
     }
 
-    fn has_ended(&self) {
+    /// Waits for its end, which is near.
+    fn wait(&mut self) -> io::Result<Exit> {
+        let status = retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED))?;
+        self.has_ended = true;
         if let Some(warden) = &self.warden {
             warden.has_ended();
         }
+        let code = status.as_ref().and_then(WaitIdStatus::exit_status).map(Exit::Code);
+        Ok(code.unwrap_or_else(|| Exit::Signal(status.and_then(|status| status.terminating_signal()).unwrap_or(0))))
     }
 }
 
 impl Drop for Launcher {
     fn drop(&mut self) {
         // Ended and waited for in the usual case; else a kill, after which the wait is short.
-        if let Ok(None) = self.child.try_wait() {
-            let _ended = self.child.kill().and_then(|()| self.child.wait());
-            self.has_ended();
+        if !self.has_ended {
+            let _ended = pidfd_send_signal(&self.pidfd, Signal::KILL).map_err(io::Error::from).and_then(|()| self.wait());
         }
     }
 }
@@ -87,7 +81,7 @@ pub(super) fn watch(
     let mut stderr = tokio::spawn(stderr_log::drain(stderr, log));
     let task = tokio::spawn(async move {
         let exit = match launcher.end().await {
-            Ok(status) => exit(status),
+            Ok(exit) => exit,
             Err(error) => {
                 tracing::warn!(%error, "a server's end cannot be watched");
                 drop(launcher);
@@ -131,12 +125,5 @@ impl Drop for Watched {
         if let Some(task) = &self.unless_kept {
             task.abort(); // drops the launcher, which ends it
         }
-    }
-}
-
-fn exit(status: ExitStatus) -> Exit {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
     }
 }

@@ -14,10 +14,10 @@ use super::inside::{Found, Inside, Kind, Outside, absolute, link_of, socket_kind
 use super::memory::{Memory, SocketName};
 use super::names;
 use super::record::Want;
-use super::verdict::Filters;
+use super::verdict;
 use crate::policy::Access;
 use crate::sys::notify::{self, Question, Reply};
-use crate::sys::seccomp;
+use crate::sys::seccomp::Filter;
 
 /// Folders that every sandbox makes for itself: nothing of the host is ever shown there, so nothing can be proposed.
 const OWN: &[&str] = &["/proc", "/sys", "/dev"];
@@ -27,8 +27,8 @@ const OWN: &[&str] = &["/proc", "/sys", "/dev"];
 ///
 /// # Errors
 /// The thread cannot be started.
-pub(crate) fn supervise(listener: OwnedFd, trial: Trial, filters: &seccomp::Filters) -> io::Result<()> {
-    let supervisor = Supervisor { listener, trial, filters: Filters::of(filters), inside: None, has_begun: false, outside: Outside::new() };
+pub(crate) fn supervise(listener: OwnedFd, trial: Trial, filter: Filter) -> io::Result<()> {
+    let supervisor = Supervisor { listener, trial, filter, inside: None, has_begun: false, outside: Outside::new() };
     std::thread::Builder::new().name("sandbox-trial".to_owned()).spawn(move || supervisor.run())?;
     Ok(())
 }
@@ -36,7 +36,7 @@ pub(crate) fn supervise(listener: OwnedFd, trial: Trial, filters: &seccomp::Filt
 struct Supervisor {
     listener: OwnedFd,
     trial: Trial,
-    filters: Filters,
+    filter: Filter,
     /// The sandbox's root, once the program's own process stands in it and can be looked into.
     inside: Option<Inside>,
     /// The first question was answered: that of the launcher's own `execve`, of what the configuration names.
@@ -75,7 +75,7 @@ impl Supervisor {
     }
 
     fn answer(&mut self, question: &Question) {
-        let reply = self.filters.judge(question);
+        let reply = verdict::judge(&self.filter, question);
         match reply {
             Reply::Fail(_) => self.note_refused_call(question.call),
             Reply::GoOn if self.has_begun => self.note(question),

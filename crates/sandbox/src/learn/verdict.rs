@@ -1,53 +1,21 @@
-//! What the ordinary filters say of a call: the gateway stands in for them in a trial, so it asks them themselves.
+//! What the ordinary filter says of a call: the gateway stands in for it in a trial, so it asks the filter itself.
 
 use rustix::io::Errno;
-use seccompiler::{BpfProgram, sock_filter};
 
-use crate::sys::notify::{ACTION, Question, Reply, code};
-use crate::sys::seccomp;
+use crate::sys::bpf::{ACTION, answer};
+use crate::sys::notify::{Question, Reply};
+use crate::sys::seccomp::Filter;
 
-/// The ordinary filters.
-pub(super) struct Filters([BpfProgram; 2]);
-
-impl Filters {
-    pub(super) fn of(filters: &seccomp::Filters) -> Self {
-        Self(filters.programs())
-    }
-
-    /// What they answer to the call together. Of two that refuse, the one that is loaded last counts.
-    pub(super) fn judge(&self, question: &Question) -> Reply {
-        let refusal = self.0.iter().rev().find_map(|filter| match answer(filter, &question.words) {
-            Some(libc::SECCOMP_RET_ALLOW) => None,
-            Some(other) if other & ACTION == libc::SECCOMP_RET_ERRNO => i32::try_from(other & !ACTION).ok(),
-            // Nothing that they say: refused all the same.
-            _ => Some(Errno::PERM.raw_os_error()),
-        });
-        refusal.map_or(Reply::GoOn, |errno| Reply::Fail(Errno::from_raw_os_error(errno)))
-    }
-}
-
-/// What a filter returns for a call, of which it sees `words`. `None`: it does not end, or does what no filter of ours does.
-fn answer(filter: &[sock_filter], words: &[u32]) -> Option<u32> {
-    let (mut position, mut loaded) = (0, 0);
-    // Jumps lead only forwards, so that it ends after as many steps.
-    for _ in filter {
-        let instruction = filter.get(position)?;
-        let k = instruction.k;
-        position += 1;
-        let jump = |holds: bool| usize::from(if holds { instruction.jt } else { instruction.jf });
-        match instruction.code {
-            code::RETURN => return Some(k),
-            code::LOAD => loaded = *words.get(usize::try_from(k).ok().filter(|k| k % 4 == 0)? / 4)?,
-            code::AND => loaded &= k,
-            code::JUMP => position = position.checked_add(usize::try_from(k).ok()?)?,
-            code::EQUAL => position += jump(loaded == k),
-            code::GREATER => position += jump(loaded > k),
-            code::AT_LEAST => position += jump(loaded >= k),
-            code::HAS_BIT => position += jump(loaded & k != 0),
-            _ => return None,
+/// What it answers to the call.
+pub(super) fn judge(filter: &Filter, question: &Question) -> Reply {
+    match answer(filter.program(), &question.words) {
+        Some(libc::SECCOMP_RET_ALLOW) => Reply::GoOn,
+        Some(other) if other & ACTION == libc::SECCOMP_RET_ERRNO => {
+            Reply::Fail(Errno::from_raw_os_error(i32::from_ne_bytes((other & !ACTION).to_ne_bytes())))
         }
+        // Nothing that it says: refused all the same.
+        _ => Reply::Fail(Errno::PERM),
     }
-    None
 }
 
 #[cfg(test)]
@@ -60,18 +28,16 @@ mod tests {
     use super::super::asks;
     use super::*;
     use crate::profile::Profile;
-    use crate::sys::notify;
+    use crate::sys::bpf::Program;
+    use crate::sys::{notify, seccomp};
 
     #[cfg(target_arch = "x86_64")]
     const ARCHITECTURE: u32 = 0xc000_003e;
     #[cfg(target_arch = "aarch64")]
     const ARCHITECTURE: u32 = 0xc000_00b7;
 
-    static FILTERS: LazyLock<Filters> = LazyLock::new(|| {
-        let choice = seccomp::Choice::of(&Profile::default(), true);
-        Filters::of(&seccomp::filters(&choice).unwrap())
-    });
-    static TRIAL: LazyLock<BpfProgram> = LazyLock::new(|| notify::assemble(&FILTERS.0, &asks::watched().collect::<Vec<_>>()).unwrap());
+    static FILTER: LazyLock<Filter> = LazyLock::new(|| seccomp::filter(&seccomp::Choice::of(&Profile::default(), true)).unwrap());
+    static TRIAL: LazyLock<Program> = LazyLock::new(|| notify::assemble(FILTER.program(), &asks::watched().collect::<Vec<_>>()).unwrap());
 
     fn question(call: i64, arguments: [u64; 6]) -> Question {
         let halves = arguments.iter().flat_map(|value| [value & 0xffff_ffff, value >> 32]).map(|half| u32::try_from(half).unwrap());
@@ -82,7 +48,7 @@ mod tests {
     }
 
     fn judged(call: i64, arguments: [u64; 6]) -> Reply {
-        FILTERS.judge(&question(call, arguments))
+        judge(&FILTER, &question(call, arguments))
     }
 
     #[test]
@@ -113,7 +79,7 @@ mod tests {
                 other => panic!("{other:x}"),
             };
             let is_watched = asks::about(call).is_some() && (call != libc::SYS_sendto || arguments[4] != 0);
-            prop_assert_eq!(asks, is_watched || FILTERS.judge(&question) != Reply::GoOn);
+            prop_assert_eq!(asks, is_watched || judge(&FILTER, &question) != Reply::GoOn);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::policy::Policy;
 const MESSAGE_BYTES: usize = 8 * 1024;
 
 /// As many descriptors as one message carries at most.
-const MOST_DESCRIPTORS: usize = 2;
+const MOST_DESCRIPTORS: usize = 4;
 
 /// What the launcher tells the gateway. Each kind comes at most once, but for listeners.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,22 +50,22 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((ours, theirs))
 }
 
-/// The first message: the policy in a memfd, because it may be larger than a packet, and the program's stdin.
-pub(crate) fn send_policy(control: BorrowedFd<'_>, policy: &Policy, stdin: BorrowedFd<'_>) -> io::Result<()> {
+/// The first message: the policy in a memfd, because it may be larger than a packet, and the program's stdin, stdout and stderr.
+pub(crate) fn send_policy(control: BorrowedFd<'_>, policy: &Policy, [stdin, stdout, stderr]: &[OwnedFd; 3]) -> io::Result<()> {
     let text = Zeroizing::new(serde_json::to_vec(policy)?);
     let mut file = File::from(memfd_create("policy", MemfdFlags::CLOEXEC)?);
     file.write_all(&text)?;
     file.rewind()?;
-    send_bytes(control, b"policy", &[file.as_fd(), stdin])
+    send_bytes(control, b"policy", &[file.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
 }
 
 /// The launcher's side of [`send_policy`].
-pub(super) fn receive_policy(control: BorrowedFd<'_>) -> io::Result<(Policy, OwnedFd)> {
+pub(super) fn receive_policy(control: BorrowedFd<'_>) -> io::Result<(Policy, [OwnedFd; 3])> {
     let (_, descriptors) = receive_bytes(control)?;
-    let [policy, stdin] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
+    let [policy, stdio @ ..] = <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| io::ErrorKind::InvalidData)?;
     let mut text = Zeroizing::new(Vec::new());
     File::from(policy).read_to_end(&mut text)?;
-    Ok((serde_json::from_slice(&text)?, stdin))
+    Ok((serde_json::from_slice(&text)?, stdio))
 }
 
 /// The launcher's end. Each of its processes has a copy; the gateway sees the end when the last one is closed.

@@ -24,7 +24,7 @@ pub(super) enum Never {}
 
 /// The launcher's main. Tells the gateway which step failed, if one does.
 pub(crate) fn run() -> ! {
-    let Ok((mut control, policy)) = lifetime::take_over_stdin() else {
+    let Ok((mut control, policy)) = lifetime::take_over_stdio() else {
         raw::exit(SETUP_FAILED) // nobody there to tell
     };
     let Policy { gateway, target, confinement, around } = policy;
@@ -162,9 +162,9 @@ fn server(control: &Control, target: &Target, confinement: &Confinement, mut lay
 /// In a trial, whoever hears this socket is asked from here on, by this process already.
 pub(super) fn load_filter(control: &Control, confinement: &Confinement) -> Result<(), Failure> {
     if !confinement.trial {
-        return seccomp::load(&confinement.filters);
+        return seccomp::load(&confinement.filter);
     }
-    let listener = seccomp::load_for_trial(&confinement.filters, &learn::watched().collect::<Vec<_>>())?;
+    let listener = seccomp::load_for_trial(&confinement.filter, &learn::watched().collect::<Vec<_>>())?;
     control.send(&Message::Questions, &[listener.as_fd()])
 }
 

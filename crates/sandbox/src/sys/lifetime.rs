@@ -161,12 +161,14 @@ pub(super) fn pidfd(child: Pid) -> Result<OwnedFd, Failure> {
     rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty()).step(Layer::Lifetime, "open a pidfd")
 }
 
-/// Moves the program's stdin into place and gives the control socket, which came there, another number.
-pub(super) fn take_over_stdin() -> Result<(Control, Policy), Errno> {
+/// Gives the control socket, which came as stdin, another number, and moves the program's stdio into place.
+pub(super) fn take_over_stdio() -> Result<(Control, Policy), Errno> {
     let io = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::PROTO);
     raw::close_others(raw::Others::Close)?;
     let control = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
-    let (policy, stdin) = control::receive_policy(control.as_fd()).map_err(io)?;
+    let (policy, [stdin, stdout, stderr]) = control::receive_policy(control.as_fd()).map_err(io)?;
     dup2_stdin(&stdin)?;
+    dup2_stdout(&stdout)?;
+    dup2_stderr(&stderr)?;
     Ok((Control::new(control), policy))
 }

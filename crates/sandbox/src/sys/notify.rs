@@ -1,53 +1,28 @@
-//! The filter of a trial: the ordinary two, but what they refuse, and what names a file or an address, is put to the gateway first.
+//! The filter of a trial: the ordinary one, but what it refuses, and what names a file or an address, is put to the gateway first.
 //!
-//! It is assembled by hand, because `seccompiler` knows no user notification, out of the ordinary filters' own instructions:
+//! It is assembled out of the ordinary filter's own instructions:
 //!
-//! 1. the table of refusals, where `EPERM` becomes a question;
-//! 2. the allow-list, where `ENOSYS` becomes a question;
-//! 3. the calls that are watched, which are a question too; all others are allowed.
+//! 1. the ordinary filter, where `EPERM` and `ENOSYS` become a question;
+//! 2. the calls that are watched, which are a question too; all others are allowed.
 //!
 //! They must be one filter, because a process has one listener, and because an errno of any other filter would come before the
-//! question. The gateway answers a refused call with the errno that the ordinary filters have for it, and lets every other one go on, to
+//! question. The gateway answers a refused call with the errno that the ordinary filter has for it, and lets every other one go on, to
 //! whatever the mounts and Landlock say. Without a gateway the kernel answers `ENOSYS`: nothing is let pass by accident.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
-use seccompiler::{BpfProgram, sock_filter};
 
+use super::bpf::{self, ACTION, Instruction, Program, code, jump_if, plain};
 use super::raw::last_errno;
 use super::step::failure;
 use crate::error::Failure;
 use crate::layer::Layer;
 
-/// Instructions of classic BPF, as far as filters are made of them (`linux/bpf_common.h`).
-pub(crate) mod code {
-    /// Loads the word at `k` of what is known of the call.
-    pub(crate) const LOAD: u16 = 0x20;
-    /// Answers `k`.
-    pub(crate) const RETURN: u16 = 0x06;
-    /// Jumps `k` further.
-    pub(crate) const JUMP: u16 = 0x05;
-    /// Jumps where the loaded word is `k`, is greater, is at least as great, has a bit of it.
-    pub(crate) const EQUAL: u16 = 0x15;
-    pub(crate) const GREATER: u16 = 0x25;
-    pub(crate) const AT_LEAST: u16 = 0x35;
-    pub(crate) const HAS_BIT: u16 = 0x45;
-    /// Leaves of the loaded word the bits of `k`.
-    pub(crate) const AND: u16 = 0x54;
-}
-
-/// The action in an answer; the rest is its errno.
-pub(crate) const ACTION: u32 = libc::SECCOMP_RET_ACTION_FULL;
-
-/// Where the call's number, and the lower and the upper half of an argument, stand in what is known of a call.
-const NUMBER: u32 = 0;
-const ARGUMENTS: u32 = 16;
-
-/// Loads the filter of a trial into this process, and gives the listener. `ordinary` are the filters in the order in which they are
-/// loaded outside of trials; `watched` are the calls that are told besides.
-pub(super) fn load(ordinary: &[BpfProgram], watched: &[i64]) -> Result<OwnedFd, Failure> {
+/// Loads the filter of a trial into this process, and gives the listener. `ordinary` is the one that is loaded outside
+/// of trials; `watched` are the calls that are told besides.
+pub(super) fn load(ordinary: &[Instruction], watched: &[i64]) -> Result<OwnedFd, Failure> {
     let program = assemble(ordinary, watched).ok_or_else(|| failure(Layer::Seccomp, "assemble the filter of a trial", Errno::INVAL))?;
     let listener = set(&program, true).or_else(|errno| match errno {
         Errno::INVAL => set(&program, false), // linux before 5.19
@@ -57,30 +32,27 @@ pub(super) fn load(ordinary: &[BpfProgram], watched: &[i64]) -> Result<OwnedFd, 
 }
 
 /// The one program; `None` where it cannot be put together.
-pub(crate) fn assemble(ordinary: &[BpfProgram], watched: &[i64]) -> Option<BpfProgram> {
-    let mut program = Vec::new();
-    for filter in ordinary.iter().rev() {
-        program.extend(asking(filter)?);
-    }
-    program.push(instruction(code::LOAD, NUMBER));
+pub(crate) fn assemble(ordinary: &[Instruction], watched: &[i64]) -> Option<Program> {
+    let mut program = asking(ordinary)?;
+    program.push(plain(code::LOAD, bpf::NUMBER));
     for call in watched {
         let rest = if *call == libc::SYS_sendto { addressed() } else { vec![ask()] };
-        program.push(sock_filter { code: code::EQUAL, jt: 0, jf: u8::try_from(rest.len()).ok()?, k: u32::try_from(*call).ok()? });
+        program.push(jump_if(code::EQUAL, u32::try_from(*call).ok()?, 0, u8::try_from(rest.len()).ok()?));
         program.extend(rest);
     }
-    program.push(instruction(code::RETURN, libc::SECCOMP_RET_ALLOW));
+    program.push(plain(code::RETURN, libc::SECCOMP_RET_ALLOW));
     Some(program)
 }
 
 /// An ordinary filter that asks where it would refuse, and goes on behind its end where it would allow.
-fn asking(filter: &BpfProgram) -> Option<BpfProgram> {
-    let mut asking = filter.clone();
+fn asking(filter: &[Instruction]) -> Option<Program> {
+    let mut asking = filter.to_vec();
     let length = filter.len();
     for (position, instruction) in asking.iter_mut().enumerate().filter(|(_, instruction)| instruction.code == code::RETURN) {
         match instruction.k & ACTION {
             libc::SECCOMP_RET_ERRNO => *instruction = ask(),
             libc::SECCOMP_RET_ALLOW => {
-                *instruction = sock_filter { code: code::JUMP, jt: 0, jf: 0, k: u32::try_from(length - position - 1).ok()? };
+                *instruction = plain(code::JUMP, u32::try_from(length - position - 1).ok()?);
             }
             _ => {}
         }
@@ -89,30 +61,21 @@ fn asking(filter: &BpfProgram) -> Option<BpfProgram> {
 }
 
 /// Of `sendto`, asks only where there is an address: without one it is `send`, which is most of what programs do.
-fn addressed() -> BpfProgram {
-    let half = |offset: u32| instruction(code::LOAD, ARGUMENTS + 4 * 8 + offset);
-    let is_zero = |jf: u8| sock_filter { code: code::EQUAL, jt: 0, jf, k: 0 };
-    vec![half(0), is_zero(3), half(4), is_zero(1), instruction(code::RETURN, libc::SECCOMP_RET_ALLOW), ask()]
+fn addressed() -> Program {
+    let half = |offset: u32| plain(code::LOAD, bpf::lower_half(4) + offset);
+    let is_zero = |jf: u8| jump_if(code::EQUAL, 0, 0, jf);
+    vec![half(0), is_zero(3), half(4), is_zero(1), plain(code::RETURN, libc::SECCOMP_RET_ALLOW), ask()]
 }
 
-fn ask() -> sock_filter {
-    instruction(code::RETURN, libc::SECCOMP_RET_USER_NOTIF)
+fn ask() -> Instruction {
+    plain(code::RETURN, libc::SECCOMP_RET_USER_NOTIF)
 }
 
-fn instruction(code: u16, k: u32) -> sock_filter {
-    sock_filter { code, jt: 0, jf: 0, k }
-}
-
-/// `seccomp(2)`. A program that waits for an answer is not interrupted by signals it could handle, where the kernel can do that: else
-/// calls would fail that do not fail outside of a trial.
-fn set(program: &BpfProgram, uninterrupted: bool) -> Result<OwnedFd, Errno> {
-    let length = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
-    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+/// A program that waits for an answer is not interrupted by signals it could handle, where the kernel can do that: else calls would
+/// fail that do not fail outside of a trial.
+fn set(program: &[Instruction], uninterrupted: bool) -> Result<OwnedFd, Errno> {
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | if uninterrupted { libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV } else { 0 };
-    // SAFETY: `program` and the instructions it points to are alive for the call, and `sock_filter` has the kernel's layout; the kernel
-    // only reads them.
-    let listener = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-    let listener = i32::try_from(listener).ok().filter(|listener| *listener >= 0).ok_or_else(last_errno)?;
+    let listener = bpf::load(program, flags)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(listener) })
 }

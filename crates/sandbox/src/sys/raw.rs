@@ -1,6 +1,6 @@
 //! The kernel calls that have no safe form.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid};
@@ -19,6 +19,31 @@ pub(super) fn fork() -> Result<Forked, Errno> {
     match unsafe { libc::fork() } {
         0 => Ok(Forked::Child),
         pid if pid > 0 => Pid::from_raw(pid).map(Forked::Parent).ok_or(Errno::SRCH),
+        _ => Err(last_errno()),
+    }
+}
+
+/// Which of the two processes after [`copy`] this is.
+pub(super) enum Copied {
+    Copy,
+    /// With a pidfd of the copy.
+    Original(OwnedFd),
+}
+
+/// `clone(2)`, as `fork` but for the parent: the copy is not a child of this process but of its parent's, thread and all.
+pub(super) fn copy() -> Result<Copied, Errno> {
+    let mut pidfd: libc::c_int = -1;
+    let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
+    // SAFETY: as for `fork`, this process has one thread, and without CLONE_VM the copy has memory of its own, on the same stack (a null
+    // one says so). Of the pointers the kernel uses only that of CLONE_PIDFD, which is alive for the call; the others are null. What libc
+    // would do besides is for threads and handlers of `fork`, and there are none.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone, flags, std::ptr::null_mut::<libc::c_void>(), &raw mut pidfd, std::ptr::null_mut::<libc::c_void>(), 0)
+    };
+    match pid {
+        0 => Ok(Copied::Copy),
+        // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+        pid if pid > 0 => Ok(Copied::Original(unsafe { OwnedFd::from_raw_fd(pidfd) })),
         _ => Err(last_errno()),
     }
 }

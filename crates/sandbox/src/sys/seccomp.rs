@@ -1,35 +1,31 @@
-//! The system call filter: an allow-list that answers ENOSYS to everything else, so that programs fall back, and over it a
-//! table of the known bad that answers EPERM. Two filters, because one has a single answer; where both refuse, the one
-//! loaded last decides, so the table is loaded last.
+//! The system call filter: an allow-list that answers ENOSYS to everything else, so that programs fall back, and a table of the known
+//! bad that answers EPERM, whatever the list says.
 //!
-//! The gateway compiles them, once for each choice, and hands the result to the launcher.
+//! The gateway compiles it, once for each choice, and hands the result to the launcher.
 
 mod allowed;
+mod filter;
 mod groups;
 mod refused;
+mod rule;
 mod shared;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::io::Errno;
-use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, apply_filter, sock_filter};
 use serde::{Deserialize, Serialize};
 
+use super::bpf::{self, Instruction, Program};
 use super::notify;
-use super::step::failure;
+use super::step::Step;
 use crate::calls::SystemCalls;
 use crate::error::Failure;
 use crate::layer::Layer;
 use crate::profile::{Network, Profile};
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: TargetArch = TargetArch::x86_64;
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: TargetArch = TargetArch::aarch64;
+use rule::Rules;
 
 /// What a filter is made of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,88 +50,83 @@ impl Choice {
     }
 }
 
-/// Both filters as the kernel takes them, in the order of loading; one instruction a number.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Filters([Vec<u64>; 2]);
+/// The filter as the kernel takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Filter(Arc<Program>);
 
-impl Filters {
-    /// The instructions, in the order of loading.
-    pub(crate) fn programs(&self) -> [BpfProgram; 2] {
-        self.0.each_ref().map(|program| program.iter().map(unpack).collect())
+impl Filter {
+    /// The instructions.
+    pub(crate) fn program(&self) -> &[Instruction] {
+        &self.0
     }
 }
 
-/// Compiled once for each choice; a gateway has as many as its servers differ in it.
-pub(crate) fn filters(choice: &Choice) -> Result<Filters, BackendError> {
-    static COMPILED: Mutex<BTreeMap<Choice, Filters>> = Mutex::new(BTreeMap::new());
+/// Sixteen digits an instruction, since reading a list of numbers takes the launcher longer than all the rest of its policy.
+impl From<Filter> for String {
+    fn from(filter: Filter) -> Self {
+        filter.0.iter().map(|Instruction { code, jt, jf, k }| format!("{code:04x}{jt:02x}{jf:02x}{k:08x}")).collect()
+    }
+}
+
+/// The policy of a launch holds no filter.
+#[derive(Debug)]
+pub(crate) struct NoFilter;
+
+impl fmt::Display for NoFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no filter of system calls")
+    }
+}
+
+impl TryFrom<String> for Filter {
+    type Error = NoFilter;
+
+    fn try_from(text: String) -> Result<Self, NoFilter> {
+        let (instructions, rest) = text.as_bytes().as_chunks::<16>();
+        let read = |digits: &[u8; 16]| {
+            let number = u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+            let [code_high, code_low, jt, jf, k @ ..] = number.to_be_bytes();
+            Some(Instruction { code: u16::from_be_bytes([code_high, code_low]), jt, jf, k: u32::from_be_bytes(k) })
+        };
+        let program: Option<Program> = instructions.iter().map(read).collect();
+        program.filter(|program| rest.is_empty() && !program.is_empty()).map(|program| Self(Arc::new(program))).ok_or(NoFilter)
+    }
+}
+
+/// Compiled once for each choice; a gateway has as many as its servers differ in it. `None`: it cannot be compiled.
+pub(crate) fn filter(choice: &Choice) -> Option<Filter> {
+    static COMPILED: Mutex<BTreeMap<Choice, Filter>> = Mutex::new(BTreeMap::new());
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(filters) = compiled.get(choice) {
-        return Ok(filters.clone());
+    if let Some(filter) = compiled.get(choice) {
+        return Some(filter.clone());
     }
-    let filters = compile(choice)?;
-    compiled.insert(choice.clone(), filters.clone());
-    Ok(filters)
+    let allowed: Vec<i64> = groups::apply(&choice.calls, allowed::calls()).collect();
+    let filter = Filter(Arc::new(filter::compile(&allowed, &refusals(choice))?));
+    compiled.insert(choice.clone(), filter.clone());
+    Some(filter)
 }
 
-fn compile(choice: &Choice) -> Result<Filters, BackendError> {
-    let packed = |program: BpfProgram| program.iter().map(pack).collect();
-    Ok(Filters([packed(allow_list(choice)?), packed(refusals(choice)?)]))
-}
-
-/// Loads both filters into this process; everything it starts inherits them. A call made in the way of another
-/// architecture (`int 0x80`) kills.
-pub(super) fn load(filters: &Filters) -> Result<(), Failure> {
-    for program in filters.programs() {
-        apply_filter(&program).map_err(|error| refused_by_kernel(&error))?;
-    }
-    Ok(())
-}
-
-/// Loads one filter in the place of both that asks the gateway where they refuse, and at the calls that are `watched`. Gives the
-/// descriptor of who is asked.
-pub(super) fn load_for_trial(filters: &Filters, watched: &[i64]) -> Result<OwnedFd, Failure> {
-    notify::load(&filters.programs(), watched)
-}
-
-fn refused_by_kernel(error: &seccompiler::Error) -> Failure {
-    let errno = match error {
-        seccompiler::Error::Prctl(cause) | seccompiler::Error::Seccomp(cause) => Errno::from_io_error(cause),
-        _ => None,
-    };
-    failure(Layer::Seccomp, "load the filter", errno.unwrap_or(Errno::INVAL))
-}
-
-/// An instruction's code, its two jumps and its operand, from the upper end to the lower.
-fn pack(instruction: &sock_filter) -> u64 {
-    let [jump, or_else] = [instruction.jt, instruction.jf].map(u64::from);
-    u64::from(instruction.code) << 48 | jump << 40 | or_else << 32 | u64::from(instruction.k)
-}
-
-fn unpack(number: &u64) -> sock_filter {
-    let [code_high, code_low, jt, jf, k @ ..] = number.to_be_bytes();
-    sock_filter { code: u16::from_be_bytes([code_high, code_low]), jt, jf, k: u32::from_be_bytes(k) }
-}
-
-fn allow_list(choice: &Choice) -> Result<BpfProgram, BackendError> {
-    let rules: Rules = groups::apply(&choice.calls, allowed::calls()).map(|call| (call, Vec::new())).collect();
-    let not_there = SeccompAction::Errno(Errno::NOSYS.raw_os_error().unsigned_abs());
-    SeccompFilter::new(rules, not_there, SeccompAction::Allow, ARCHITECTURE)?.try_into()
-}
-
-fn refusals(choice: &Choice) -> Result<BpfProgram, BackendError> {
-    let not_permitted = SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs());
-    SeccompFilter::new(refusal_rules(choice)?, SeccompAction::Allow, not_permitted, ARCHITECTURE)?.try_into()
-}
-
-fn refusal_rules(choice: &Choice) -> Result<Rules, BackendError> {
-    let mut rules = refused::rules()?;
+fn refusals(choice: &Choice) -> Rules {
+    let mut rules = refused::rules();
     for call in groups::added(&choice.calls) {
         rules.remove(&call);
     }
     if let Around::Landlock { network } = choice.around {
-        shared::refuse(&mut rules, network)?;
+        shared::refuse(&mut rules, network);
     }
-    Ok(rules)
+    rules
+}
+
+/// Loads the filter into this process; everything it starts inherits it.
+pub(super) fn load(filter: &Filter) -> Result<(), Failure> {
+    bpf::load(filter.program(), 0).step(Layer::Seccomp, "load the filter").map(drop)
+}
+
+/// Loads one in its place that asks the gateway where it refuses, and at the calls that are `watched`. Gives the descriptor of who
+/// is asked.
+pub(super) fn load_for_trial(filter: &Filter, watched: &[i64]) -> Result<OwnedFd, Failure> {
+    notify::load(filter.program(), watched)
 }
 
 #[cfg(test)]
@@ -152,11 +143,12 @@ mod tests {
     #[test]
     fn every_choice_compiles_and_crosses_to_the_launcher_as_it_is() {
         for choice in choices() {
-            let (list, table) = (allow_list(&choice).unwrap(), refusals(&choice).unwrap());
-            let text = serde_json::to_vec(&filters(&choice).unwrap()).unwrap();
-            let arrived: Filters = serde_json::from_slice(&text).unwrap();
-            assert!(!list.is_empty() && !table.is_empty());
-            assert_eq!(arrived.programs(), [list, table]);
+            let filter = filter(&choice).unwrap();
+            let text = serde_json::to_vec(&filter).unwrap();
+            assert_eq!(serde_json::from_slice::<Filter>(&text).unwrap(), filter);
+        }
+        for text in ["", "00", "000000000000000", "00000000000000000", "000000000000000g", "é00000000000000"] {
+            assert!(Filter::try_from(text.to_owned()).is_err(), "{text}");
         }
     }
 

@@ -1,10 +1,7 @@
 //! The known bad, each with what it would open.
 
-use seccompiler::SeccompCmpArgLen::Dword;
-use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
-use seccompiler::{BackendError, SeccompCmpOp, SeccompCondition, SeccompRule};
-
-use super::Rules;
+use super::rule::Compare::{Eq, MaskedEq, Ne};
+use super::rule::{Compare, Rule, Rules, all};
 
 /// Refused whatever the arguments are.
 pub(super) fn always() -> impl Iterator<Item = i64> {
@@ -138,61 +135,61 @@ const CLONE_NAMESPACES: &[i32] = &[
 ];
 
 /// The kind of a socket without its flags.
-pub(super) const SOCKET_KIND: u64 = 0xf;
+pub(super) const SOCKET_KIND: u32 = 0xf;
 
 /// `SOCK_PACKET`, the obsolete raw socket.
-const SOCK_PACKET: u64 = 10;
+const SOCK_PACKET: u32 = 10;
 
 /// `personality(0xffffffff)` only asks.
-const PERSONALITY_ASK: u64 = 0xffff_ffff;
+const PERSONALITY_ASK: u32 = 0xffff_ffff;
 
 /// The whole table.
-pub(super) fn rules() -> Result<Rules, BackendError> {
+pub(super) fn rules() -> Rules {
     let mut rules: Rules = always().map(|call| (call, Vec::new())).collect();
-    for (call, when) in by_argument()? {
+    for (call, when) in by_argument() {
         rules.entry(call).or_default().push(when);
     }
-    Ok(rules)
+    rules
 }
 
 /// Calls that are refused with certain arguments only.
-fn by_argument() -> Result<Vec<(i64, SeccompRule)>, BackendError> {
+fn by_argument() -> Vec<(i64, Rule)> {
     let mut table = Vec::new();
     for flag in CLONE_NAMESPACES {
-        table.push((libc::SYS_clone, all(&[has(0, u64::from(flag.unsigned_abs()))])?));
+        table.push((libc::SYS_clone, all(&[has(0, flag.unsigned_abs())])));
     }
     // Putting words into a terminal's input. The kernel ignores the upper half of the request.
-    for request in [libc::TIOCSTI, libc::TIOCLINUX] {
-        table.push((libc::SYS_ioctl, all(&[(1, Eq, request)])?));
+    for request in [libc::TIOCSTI, libc::TIOCLINUX].into_iter().flat_map(u32::try_from) {
+        table.push((libc::SYS_ioctl, all(&[(1, Eq, request)])));
     }
     for (call, mode) in mode_arguments() {
         for bit in [libc::S_ISUID, libc::S_ISGID] {
-            table.push((call, all(&[has(mode, u64::from(bit))])?));
+            table.push((call, all(&[has(mode, bit)])));
         }
     }
-    table.push((libc::SYS_personality, all(&[(0, Ne, 0), (0, Ne, PERSONALITY_ASK)])?));
-    table.extend(sockets()?);
-    Ok(table)
+    table.push((libc::SYS_personality, all(&[(0, Ne, 0), (0, Ne, PERSONALITY_ASK)])));
+    table.extend(sockets());
+    table
 }
 
 /// Only local, IPv4, IPv6 and routing sockets, none of them raw: vsock, packet, the crypto interface and netfilter stay out.
-fn sockets() -> Result<Vec<(i64, SeccompRule)>, BackendError> {
-    let family = |family: i32| u64::from(family.unsigned_abs());
-    let kind = |kind: u64| (1, MaskedEq(SOCKET_KIND), kind);
+fn sockets() -> Vec<(i64, Rule)> {
+    let family = |family: i32| family.unsigned_abs();
+    let kind = |kind: u32| (1, MaskedEq(SOCKET_KIND), kind);
     let (unix, inet, inet6) = (family(libc::AF_UNIX), family(libc::AF_INET), family(libc::AF_INET6));
     let netlink = family(libc::AF_NETLINK);
     let raw = family(libc::SOCK_RAW);
     let unlisted = [(0, Ne, unix), (0, Ne, inet), (0, Ne, inet6), (0, Ne, netlink)];
     let mut table = vec![
-        (libc::SYS_socket, all(&unlisted)?),
-        (libc::SYS_socket, all(&[(0, Eq, netlink), (2, Ne, family(libc::NETLINK_ROUTE))])?),
-        (libc::SYS_socketpair, all(&[(0, Ne, unix)])?),
+        (libc::SYS_socket, all(&unlisted)),
+        (libc::SYS_socket, all(&[(0, Eq, netlink), (2, Ne, family(libc::NETLINK_ROUTE))])),
+        (libc::SYS_socketpair, all(&[(0, Ne, unix)])),
     ];
     for ip in [inet, inet6] {
-        table.push((libc::SYS_socket, all(&[(0, Eq, ip), kind(raw)])?));
-        table.push((libc::SYS_socket, all(&[(0, Eq, ip), kind(SOCK_PACKET)])?));
+        table.push((libc::SYS_socket, all(&[(0, Eq, ip), kind(raw)])));
+        table.push((libc::SYS_socket, all(&[(0, Eq, ip), kind(SOCK_PACKET)])));
     }
-    Ok(table)
+    table
 }
 
 /// Calls that set a file's mode, with the position of that argument.
@@ -203,15 +200,6 @@ fn mode_arguments() -> Vec<(i64, u8)> {
     calls
 }
 
-fn has(argument: u8, bit: u64) -> (u8, SeccompCmpOp, u64) {
+fn has(argument: u8, bit: u32) -> (u8, Compare, u32) {
     (argument, MaskedEq(bit), bit)
-}
-
-/// A rule that holds when every condition does; each looks at the lower half of an argument, as the kernel does.
-pub(super) fn all(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, BackendError> {
-    let conditions = conditions
-        .iter()
-        .map(|(argument, compare, value)| SeccompCondition::new(*argument, Dword, compare.clone(), *value))
-        .collect::<Result<Vec<_>, _>>()?;
-    SeccompRule::new(conditions)
 }
