@@ -13,7 +13,7 @@ mod url;
 pub(crate) use guard::ArgumentGuard;
 pub use path::PathRule;
 pub use rule::{ArgumentRule, NumberRule};
-pub use sql::{Dialect, SqlRule};
+pub use sql::{Dialect, Kind as StatementKind, SqlGuard, SqlRule, SqlStatement};
 pub use url::UrlRule;
 
 /// The arguments of a call, as far as they are known.

@@ -19,7 +19,7 @@ mod resource;
 mod scope;
 
 pub use action::Action;
-pub use arguments::{ArgumentRule, Arguments, Dialect, NumberRule, PathRule, SqlRule, UrlRule};
+pub use arguments::{ArgumentRule, Arguments, Dialect, NumberRule, PathRule, SqlGuard, SqlRule, SqlStatement, StatementKind, UrlRule};
 pub use config::{Config, InvalidPolicy, Rule, ServerRules};
 pub use decide::Policy;
 pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};

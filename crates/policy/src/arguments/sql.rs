@@ -3,14 +3,20 @@
 //! A first wall, not the only one: the parser here is not the database's own. The role that the server logs in with should not be able to
 //! read more either.
 
+mod columns;
 mod reading;
 mod scope;
+mod statement;
 
 use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sqlparser::ast::Ident;
 use sqlparser::dialect::{self, Dialect as ParserDialect};
+
+use reading::Reading;
+pub use statement::{Kind, SqlStatement};
 
 /// One query that only reads, and only what is named. Anything that is no single `SELECT` (or `VALUES`) is denied: several statements,
 /// `SELECT … INTO`, locks, statements inside of `WITH`, `EXPLAIN`, and what this parser does not know.
@@ -26,6 +32,10 @@ pub struct SqlRule {
     /// `round` and `abs`, because there are functions that write, wait and read files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub functions: Option<Vec<String>>,
+    /// The columns that may be named, of whichever of the tables. `*`, a row as a whole, `NATURAL` and new names for a table's columns
+    /// are denied then, because they name columns without saying so. Default: every column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
 }
 
 const HARMLESS: &[&str] = &["count", "sum", "avg", "min", "max", "coalesce", "nullif", "lower", "upper", "length", "round", "abs"];
@@ -54,6 +64,11 @@ impl Dialect {
         }
     }
 
+    /// How the database compares names.
+    fn folding(self) -> impl Fn(&Ident) -> String + Copy {
+        move |name| self.fold(&name.value, name.quote_style.is_some())
+    }
+
     /// A name as the database compares it.
     fn fold(self, name: &str, is_quoted: bool) -> String {
         match self {
@@ -67,41 +82,63 @@ impl Dialect {
 
 /// A rule, ready to look at queries.
 #[derive(Clone, Debug)]
-pub(super) struct SqlGuard {
+pub struct SqlGuard {
     dialect: Dialect,
     tables: BTreeSet<Vec<String>>,
     functions: BTreeSet<String>,
+    columns: Option<BTreeSet<String>>,
 }
 
 impl SqlGuard {
     /// # Errors
     /// What is wrong with the rule.
-    pub(super) fn build(rule: &SqlRule) -> Result<Self, String> {
+    pub fn build(rule: &SqlRule) -> Result<Self, String> {
         let is_name = |text: &&String| text.split('.').all(|part| !part.is_empty() && !part.contains(['"', '`', '[', '*', ' ']));
-        let listed = rule.tables.iter().chain(rule.functions.iter().flatten());
+        let columns = rule.columns.iter().flatten();
+        let listed = rule.tables.iter().chain(rule.functions.iter().flatten()).chain(columns.clone());
         if let Some(name) = listed.clone().find(|name| !is_name(name)) {
             return Err(format!("{name:?} is no name: write NAME or SCHEMA.NAME, without quotes and patterns"));
         }
         // As written: a quoted name of a query matches it to the letter, another one after it was folded as the database does.
         let table = |name: &String| name.split('.').map(|part| rule.dialect.fold(part, true)).collect();
+        let tables: BTreeSet<Vec<String>> = rule.tables.iter().map(table).collect();
+        let columns: Option<BTreeSet<String>> =
+            rule.columns.is_some().then(|| columns.map(|name| rule.dialect.fold(name, true)).collect());
+        // A table's own name among the columns would stand for its whole row.
+        if let Some(name) = tables.iter().filter_map(|table| table.last()).find(|name| columns.iter().flatten().any(|own| own == *name)) {
+            return Err(format!("{name:?} is a table and a column: where it stands for the row cannot be told"));
+        }
         let functions = match &rule.functions {
             Some(functions) => functions.iter().map(|name| name.to_ascii_lowercase()).collect(),
             None => HARMLESS.iter().map(|name| (*name).to_owned()).collect(),
         };
-        Ok(Self { dialect: rule.dialect, tables: rule.tables.iter().map(table).collect(), functions })
+        Ok(Self { dialect: rule.dialect, tables, functions, columns })
     }
 
     /// What is wrong with `query`, if anything.
     pub(super) fn refuses(&self, query: &str) -> Option<String> {
-        let read = match reading::of(query, self.dialect) {
-            Ok(read) => read,
-            Err(why) => return Some(format!("is {why}")),
-        };
+        match reading::of(query, self.dialect) {
+            Ok(read) => self.refuses_reading(&read),
+            Err(why) => Some(format!("is {why}")),
+        }
+    }
+
+    fn refuses_reading(&self, read: &Reading) -> Option<String> {
         if let Some(table) = read.tables.iter().find(|table| !self.tables.contains(*table)) {
             return Some(format!("reads the table {:?}, which is not allowed", shortened(&table.join("."))));
         }
-        let function = read.functions.iter().find(|function| !self.functions.contains(*function))?;
-        Some(format!("calls the function {:?}, which is not allowed", shortened(function)))
+        if let Some(function) = read.functions.iter().find(|function| !self.functions.contains(*function)) {
+            return Some(format!("calls the function {:?}, which is not allowed", shortened(function)));
+        }
+        let allowed = self.columns.as_ref()?;
+        if let Some(why) = read.columns.untold {
+            return Some(format!("has {why}, and its columns cannot be told"));
+        }
+        if let Some(name) = read.columns.aliases.iter().find(|name| allowed.contains(*name)) {
+            return Some(format!("calls a table {:?}, as a column is called", shortened(name)));
+        }
+        let column = read.columns.named.iter().find(|column| !allowed.contains(*column))?;
+        Some(format!("names the column {:?}, which is not allowed", shortened(column)))
     }
 }
 

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Function, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor, Visit, Visitor};
+use sqlparser::ast::{
+    BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor, TableObject,
+    TypedString, Visit, Visitor,
+};
 use sqlparser::parser::Parser;
 
-use super::Dialect;
+use super::{Dialect, Kind};
+use super::columns::{self, Columns};
 use super::scope::Scopes;
 
 /// Longest query in bytes: more than a person writes, little enough that understanding it takes a millisecond.
@@ -15,17 +19,33 @@ const LONGEST: usize = 64 * 1024;
 const DEEPEST: usize = 50;
 
 /// The tables and functions of one query, as the database compares their names.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(super) struct Reading {
     pub(super) tables: BTreeSet<Vec<String>>,
     pub(super) functions: BTreeSet<String>,
+    pub(super) columns: Columns,
+    /// The names that `WITH` gives, wherever in the query.
+    pub(super) named: BTreeSet<String>,
+}
+
+impl Reading {
+    /// Whether another reading found the same.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (&self.tables, &self.functions, &self.named) == (&other.tables, &other.functions, &other.named) && self.columns.is_like(&other.columns)
+    }
 }
 
 /// Why a text is no query whose reading is known.
-type Refusal = &'static str;
+pub(super) type Refusal = &'static str;
 
 /// Understands a query.
 pub(super) fn of(text: &str, dialect: Dialect) -> Result<Reading, Refusal> {
+    let statement = parse(text, dialect)?;
+    understand(&statement, dialect, Kind::Query).map(|(reading, _)| reading)
+}
+
+/// The one statement of a text.
+pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Statement, Refusal> {
     if text.len() > LONGEST {
         return Err("a query that is too long");
     }
@@ -39,27 +59,48 @@ pub(super) fn of(text: &str, dialect: Dialect) -> Result<Reading, Refusal> {
         .try_with_sql(text)
         .and_then(|mut parser| parser.parse_statements())
         .map_err(|_| "no query that can be understood")?;
-    let [statement] = statements.as_slice() else { return Err("not one statement") };
-    let mut reader = Reader { dialect, scopes: Scopes::default(), reading: Reading::default(), table_functions: Vec::new(), depth: 0 };
+    let mut statements = statements.into_iter();
+    match (statements.next(), statements.next()) {
+        (Some(statement), None) => Ok(statement),
+        _ => Err("not one statement"),
+    }
+}
+
+/// Names in a statement by their place in memory, for as long as the statement is not moved.
+pub(super) type Places = BTreeSet<*const ObjectName>;
+
+/// What a statement reads, and the names of tables in it that stand without a schema.
+pub(super) fn understand(statement: &Statement, dialect: Dialect, kind: Kind) -> Result<(Reading, Places), Refusal> {
+    let mut reader = Reader {
+        dialect,
+        kind,
+        scopes: Scopes::default(),
+        reading: Reading::default(),
+        table_functions: Vec::new(),
+        unqualified: Places::new(),
+        depth: 0,
+    };
     match statement.visit(&mut reader) {
-        ControlFlow::Continue(()) => Ok(reader.reading),
+        ControlFlow::Continue(()) => Ok((reader.reading, reader.unqualified)),
         ControlFlow::Break(refusal) => Err(refusal),
     }
 }
 
 struct Reader {
     dialect: Dialect,
+    kind: Kind,
     scopes: Scopes,
     reading: Reading,
     /// Names that stand where a table does and are called.
     table_functions: Vec<*const ObjectName>,
+    unqualified: Places,
     /// How many statements stand round this place.
     depth: usize,
 }
 
 impl Reader {
     fn fold(&self, ident: &Ident) -> String {
-        self.dialect.fold(&ident.value, ident.quote_style.is_some())
+        self.dialect.folding()(ident)
     }
 
     /// The parts of a name, unless one of them is worked out when the query runs.
@@ -72,6 +113,9 @@ impl Reader {
         let parts = self.parts(name)?;
         let is_own = matches!(parts.as_slice(), [name] if self.scopes.names(name));
         if !is_own {
+            if parts.len() == 1 {
+                self.unqualified.insert(name);
+            }
             self.reading.tables.insert(parts);
         }
         Ok(())
@@ -85,6 +129,7 @@ impl Reader {
     }
 
     fn factor(&mut self, factor: &TableFactor) -> Result<(), Refusal> {
+        self.reading.columns.of_factor(factor, self.dialect.folding());
         match factor {
             TableFactor::Table { name, args: Some(_), .. } => {
                 self.table_functions.push(name);
@@ -107,7 +152,15 @@ impl Visitor for Reader {
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<Refusal> {
         self.depth += 1;
         match statement {
-            Statement::Query(_) if self.depth == 1 => ControlFlow::Continue(()),
+            Statement::Query(_) if self.depth == 1 && self.kind == Kind::Query => ControlFlow::Continue(()),
+            Statement::Insert(insert) if !matches!(insert.table, TableObject::TableName(_)) => {
+                ControlFlow::Break("an `INSERT` into what is no table")
+            }
+            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) if self.depth == 1 && self.kind == Kind::Change => {
+                self.reading.columns.untold = Some("a change");
+                ControlFlow::Continue(())
+            }
+            _ if self.kind == Kind::Change => ControlFlow::Break("no single `INSERT`, `UPDATE` or `DELETE`"),
             _ => ControlFlow::Break("a statement that does more than read"),
         }
     }
@@ -119,8 +172,10 @@ impl Visitor for Reader {
         if !query.pipe_operators.is_empty() || query.settings.is_some() || query.format_clause.is_some() || !is_reading(&query.body) {
             return ControlFlow::Break("a statement that does more than read");
         }
-        let dialect = self.dialect;
-        self.scopes.enter(query, |name| dialect.fold(&name.value, name.quote_style.is_some()));
+        let fold = self.dialect.folding();
+        self.reading.named.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|named| fold(&named.alias.name)));
+        self.reading.columns.of_order(query, fold);
+        self.scopes.enter(query, fold);
         ControlFlow::Continue(())
     }
 
@@ -130,10 +185,11 @@ impl Visitor for Reader {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Refusal> {
-        match &select.into {
-            Some(_) => ControlFlow::Break("a query that writes what it reads"),
-            None => ControlFlow::Continue(()),
+        if select.into.is_some() {
+            return ControlFlow::Break("a query that writes what it reads");
         }
+        self.reading.columns.of_select(select, self.dialect.folding());
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Refusal> {
@@ -148,8 +204,16 @@ impl Visitor for Reader {
     }
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<Refusal> {
+        self.reading.columns.of_expression(expression, self.dialect.folding());
         match expression {
             Expr::Function(Function { name, .. }) => or_break(self.function(name)),
+            // A cast to a type of somebody's own making calls what was made for it, and `regclass` looks names up.
+            Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) if !columns::is_plain(data_type) => {
+                ControlFlow::Break("a query with a type that is not known")
+            }
+            Expr::BinaryOp { op: BinaryOperator::Custom(_) | BinaryOperator::PGCustomBinaryOperator(_), .. } => {
+                ControlFlow::Break("a query with an operator that is not known")
+            }
             _ => ControlFlow::Continue(()),
         }
     }

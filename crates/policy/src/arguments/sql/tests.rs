@@ -4,7 +4,7 @@ use super::*;
 
 fn guard(dialect: Dialect) -> SqlGuard {
     let tables = vec!["orders".into(), "public.orders".into(), "items".into()];
-    SqlGuard::build(&SqlRule { dialect, tables, functions: None }).unwrap()
+    SqlGuard::build(&SqlRule { dialect, tables, functions: None, columns: None }).unwrap()
 }
 
 fn passes(query: &str) {
@@ -150,7 +150,7 @@ fn a_dialect_is_the_databases_own() {
 #[test]
 fn a_rule_with_a_pattern_is_a_slip() {
     for name in ["*", "public.*", "\"x\"", "a b", "", "a..b"] {
-        let rule = SqlRule { dialect: Dialect::Sqlite, tables: vec![name.into()], functions: None };
+        let rule = SqlRule { dialect: Dialect::Sqlite, tables: vec![name.into()], functions: None, columns: None };
         assert!(SqlGuard::build(&rule).is_err(), "{name:?}");
     }
 }
