@@ -82,7 +82,7 @@ impl Verified {
     }
 
     fn until(principal: Principal, resources: Resources, until: Option<Instant>) -> Arc<Self> {
-        Arc::new(Self { caller: principal.caller(), principal, resources, until })
+        Arc::new(Self { caller: CallerId(principal.full_id()), principal, resources, until })
     }
 
     /// Whether it was verified so short a time ago that it is believed.

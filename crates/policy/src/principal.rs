@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sallyport_protocol::CallerId;
-
 use crate::Scopes;
 
 /// Whoever a request was authenticated as. Cloning is cheap.
@@ -106,12 +104,12 @@ impl Principal {
         &self.0.id
     }
 
-    /// The same for doors, which know callers of all tenants.
+    /// Unique among the principals of all tenants.
     #[must_use]
-    pub fn caller(&self) -> CallerId {
+    pub fn full_id(&self) -> Arc<str> {
         match self.tenant() {
-            "" => CallerId(Arc::clone(&self.0.id)),
-            tenant => CallerId(format!("{tenant}/{}", self.id()).into()),
+            "" => Arc::clone(&self.0.id),
+            tenant => format!("{tenant}/{}", self.id()).into(),
         }
     }
 
