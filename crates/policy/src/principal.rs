@@ -137,6 +137,12 @@ impl Principal {
         self.0.scopes.as_ref()
     }
 
+    /// Whether policy knows the same of both: the same caller, with the same groups and a token for the same.
+    #[must_use]
+    pub fn may_the_same_as(&self, other: &Self) -> bool {
+        self == other && self.0.groups == other.0.groups && self.0.scopes == other.0.scopes
+    }
+
     /// Whether this is the one person at this machine.
     #[must_use]
     pub fn is_local_user(&self) -> bool {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use sallyport_policy::{Action, Policy, Principal, ServerRules};
+use sallyport_policy::{Action, Effect, Policy, Principal, Scopes, ServerRules};
 use sallyport_protocol::{Method, RawObject, Request, ServerIdentity};
 
 use super::view::ListRequest;
@@ -227,9 +227,14 @@ fn tools_of_apps_keep_their_pages_and_those_for_pages_alone_are_listed_to_client
 
 /// The names of tools as they are listed to a client that shows apps, or does not.
 fn listed(tools: &Lane, shows_apps: bool) -> Vec<String> {
-    let policy = Policy::build(&sallyport_policy::Config::default(), &[("s".to_owned(), ServerRules::default())].into()).unwrap();
+    listed_for(&Principal::local_user(), tools, shows_apps)
+}
+
+fn listed_for(principal: &Principal, tools: &Lane, shows_apps: bool) -> Vec<String> {
+    let config = sallyport_policy::Config { default: Some(Effect::Allow), ..Default::default() };
+    let policy = Policy::build(&config, &[("s".to_owned(), ServerRules::default())].into()).unwrap();
     let request = ListRequest {
-        principal: &Principal::local_user(),
+        principal,
         policy: &policy,
         identity: &ServerIdentity::new("sallyport", "0"),
         revision: Revision::LATEST,
@@ -239,6 +244,19 @@ fn listed(tools: &Lane, shows_apps: bool) -> Vec<String> {
     };
     let entries = tools.list(Kind::Tools, &request).unwrap().result.get("tools").unwrap().array().unwrap();
     entries.iter().map(|tool| tool.object().unwrap().get_str("name").unwrap().into_owned()).collect()
+}
+
+#[test]
+fn a_list_is_prepared_for_the_scopes_of_a_token_and_not_only_for_its_holder() {
+    let catalogue = catalogue(vec![with_tools("s", &["a", "b"])]);
+    let with = |scopes: &str| {
+        let holder = Principal::user("https://issuer.example.com", "alice").limited_to(Scopes::parse(scopes).unwrap());
+        listed_for(&holder, &catalogue.merged.tools, true)
+    };
+    assert_eq!(with("s"), ["s__a", "s__b"]);
+    assert_eq!(with("s:a"), ["s__a"]);
+    assert_eq!(with("other"), Vec::<String>::new());
+    assert_eq!(with("s"), ["s__a", "s__b"]);
 }
 
 #[test]
