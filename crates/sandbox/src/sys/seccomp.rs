@@ -17,6 +17,9 @@ use rustix::io::Errno;
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, apply_filter, sock_filter};
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use groups::members;
+
 use super::notify;
 use super::step::failure;
 use crate::calls::SystemCalls;

@@ -3,22 +3,30 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
+use super::room::Room;
 use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Process};
+use crate::output::{Count, Output};
 use crate::stderr_log::Tail;
 
 /// One server, whatever of it runs.
 pub(super) struct Server {
     killed: watch::Sender<bool>,
     tail: Tail,
+    output_mb: u32,
+    output: Output,
+    flooded: AtomicBool,
 }
 
 impl Server {
-    pub(super) fn new(tail: Tail) -> Arc<Self> {
-        Arc::new(Self { killed: watch::Sender::new(false), tail })
+    pub(super) fn new(room: &Room) -> Arc<Self> {
+        let output_mb = room.output_mb();
+        let (killed, flooded) = (watch::Sender::new(false), AtomicBool::new(false));
+        Arc::new(Self { killed, tail: room.tail(), output_mb, output: Output::new(output_mb), flooded })
     }
 
     /// Waits until it is killed, or until nobody is left who could.
@@ -26,6 +34,15 @@ impl Server {
         let mut killed = self.killed.subscribe();
         async move {
             let _either_way = killed.wait_for(|killed| *killed).await;
+        }
+    }
+}
+
+impl Count for Server {
+    fn wrote(&self, bytes: usize) {
+        if self.output.is_flooded_by(bytes) {
+            self.flooded.store(true, Ordering::Relaxed);
+            self.kill();
         }
     }
 }
@@ -60,9 +77,9 @@ impl Process for Server {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The engine refuses what is beyond a limit, and the call that wanted it is told.
+    /// What else is beyond a limit the engine refuses, and the call that wanted it is told.
     fn exceeded(&self) -> Option<Exceeded> {
-        None
+        self.flooded.load(Ordering::Relaxed).then_some(Exceeded::Output(self.output_mb))
     }
 
     fn stderr_tail(&self) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! A WASI program: it has a `main`, reads its stdin, writes its stdout, and ends.
 
+use std::sync::Arc;
+
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::watch;
 use wasmtime::component::{Component, Linker};
@@ -14,6 +16,7 @@ use super::process::Server;
 use super::room::{Guest, Room, Wasi};
 use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
+use crate::output::Counted;
 use crate::profile::Program;
 
 /// As much as a pipe of the kernel holds.
@@ -76,7 +79,8 @@ where
 {
     let (stdin, guests_stdin) = duplex(PIPE_BYTES);
     let (stdout, guests_stdout) = duplex(PIPE_BYTES);
-    let (layers, server) = (room.layers(), Server::new(room.tail()));
+    let (layers, server) = (room.layers(), Server::new(&room));
+    let stdout = Counted::new(stdout, Some(Arc::clone(&server)));
     let run = move || async move {
         let ended = guest(&room, (guests_stdin, guests_stdout)).await;
         exit_of(&ended, &room)
