@@ -7,6 +7,7 @@ mod harness;
 #[allow(dead_code, reason = "the sandbox's own tests use more of it")]
 #[path = "../../../sandbox/tests/support/image.rs"]
 mod image;
+#[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../faults/session.rs"]
 mod session;
 
