@@ -13,7 +13,7 @@ mod session;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::gateway::{Gateway, Project, send_signal};
 use harness::processes::{descendants, eventually, runs};
@@ -38,11 +38,16 @@ fn servers(gateway: &Gateway) -> Vec<u32> {
 }
 
 /// Calls until the server is there again.
-fn says_again(session: &mut Session, server: &str, tool: &str, arguments: &serde_json::Value, words: &str) {
-    eventually(&format!("{server} answers"), PATIENCE, || {
-        let called = session.call(&format!("{server}__{tool}"), arguments);
-        !called.is_error() && called.words().contains(words)
-    });
+fn says_again(gateway: &Gateway, session: &mut Session, tool: &str, arguments: &serde_json::Value, words: &str) {
+    let begun = Instant::now();
+    loop {
+        let called = session.call(tool, arguments);
+        if !called.is_error() && called.words().contains(words) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{called:?}\n{}", gateway.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
@@ -60,13 +65,13 @@ fn a_server_out_of_an_image_answers_comes_back_and_ends_with_its_gateway() {
     let hello = json!({ "message": "hello" });
     let mut gateway = project.up();
     let mut session = Session::open(gateway.port, "/mcp");
-    says_again(&mut session, "boxed", "echo", &hello, "hello");
+    says_again(&gateway, &mut session, "boxed__echo", &hello, "hello");
 
     let before = servers(&gateway);
     assert!(!before.is_empty(), "{}", gateway.log());
     before.iter().for_each(|server| send_signal(*server, "KILL"));
     eventually("the server is gone", PATIENCE, || before.iter().all(|server| !runs(*server)));
-    says_again(&mut session, "boxed", "echo", &hello, "hello");
+    says_again(&gateway, &mut session, "boxed__echo", &hello, "hello");
     let after = servers(&gateway);
     assert!(!after.is_empty() && after.iter().all(|server| !before.contains(server)));
 
@@ -80,7 +85,7 @@ fn a_server_out_of_an_image_answers_comes_back_and_ends_with_its_gateway() {
 
     let gateway = project.up();
     let mut session = Session::open(gateway.port, "/mcp");
-    says_again(&mut session, "boxed", "echo", &hello, "hello");
+    says_again(&gateway, &mut session, "boxed__echo", &hello, "hello");
     assert_eq!(folders(), 1, "what the first one left is gone");
 }
 
@@ -110,15 +115,15 @@ fn a_component_answers_comes_back_and_ends_with_its_gateway() {
     let numbers = json!({ "a": 2, "b": 3 });
     let mut gateway = project.up();
     let mut session = Session::open(gateway.port, "/mcp");
-    says_again(&mut session, "tools", "add", &numbers, "5");
+    says_again(&gateway, &mut session, "tools__add", &numbers, "5");
     // A trap ends its own call alone, and a changed configuration starts the server anew.
     assert!(session.call("tools__overflow", &json!({})).is_error());
-    says_again(&mut session, "tools", "add", &numbers, "5");
+    says_again(&gateway, &mut session, "tools__add", &numbers, "5");
     project.configure(&configuration("limits = { memory_mb = 64 }\n"));
-    says_again(&mut session, "tools", "add", &numbers, "5");
+    says_again(&gateway, &mut session, "tools__add", &numbers, "5");
 
     gateway.signal("KILL");
     gateway.wait();
     let gateway = project.up();
-    says_again(&mut Session::open(gateway.port, "/mcp"), "tools", "add", &numbers, "5");
+    says_again(&gateway, &mut Session::open(gateway.port, "/mcp"), "tools__add", &numbers, "5");
 }

@@ -118,6 +118,7 @@ impl Unpack {
                 let target = inside(&names.link(entry)?)?;
                 self.link(&target, &parent, name)?;
             }
+            EntryType::GNUSparse => return Err(io::Error::other("it has a sparse file, which no engine writes")),
             _ => return Ok(()), // devices and pipes: the container has its own, or none
         }
         self.made.insert(path);

@@ -64,6 +64,7 @@ fn blob(folder: &Path, bytes: &[u8]) -> String {
 fn layer(folder: &Path, holds: Holds) -> PathBuf {
     let file = folder.join("layer.tar");
     let mut builder = tar::Builder::new(File::create(&file).unwrap());
+    builder.sparse(false); // no engine writes layers so
     let mut files: BTreeSet<PathBuf> = PROGRAMS.iter().map(PathBuf::from).collect();
     if let Holds::Program(program) = &holds {
         files.insert(program.clone());
