@@ -2,11 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::exceeded::Exceeded;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -40,6 +43,32 @@ impl Output {
 pub(crate) trait Count: Send + Sync {
     /// So many bytes more.
     fn wrote(&self, bytes: usize);
+}
+
+/// Ends a program that writes too much, and remembers that.
+pub(crate) struct Meter {
+    megabytes: u32,
+    output: Output,
+    is_over: AtomicBool,
+    end: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Meter {
+    pub(crate) fn new(megabytes: u32, end: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { megabytes, output: Output::new(megabytes), is_over: AtomicBool::new(false), end: Box::new(end) })
+    }
+
+    pub(crate) fn exceeded(&self) -> Option<Exceeded> {
+        self.is_over.load(Ordering::Relaxed).then_some(Exceeded::Output(self.megabytes))
+    }
+}
+
+impl Count for Meter {
+    fn wrote(&self, bytes: usize) {
+        if self.output.is_flooded_by(bytes) && !self.is_over.swap(true, Ordering::Relaxed) {
+            (self.end)();
+        }
+    }
 }
 
 /// A stream of the program's, counted.

@@ -43,6 +43,6 @@ pub(super) fn start(config: &Config, component: Component, room: Room, program: 
         tell.send_replace(Some(exit));
     });
     let (stdout, stdin) = split(ours);
-    let stdout = Counted::new(stdout, Some(Arc::clone(&process)));
+    let stdout = Counted::new(stdout, process.meter());
     Ok(Instance::new(process, layers, end, (Box::new(stdin), Box::new(stdout))))
 }

@@ -3,30 +3,35 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
 use super::room::Room;
 use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Process};
-use crate::output::{Count, Output};
+use crate::output::Meter;
 use crate::stderr_log::Tail;
 
 /// One server, whatever of it runs.
 pub(super) struct Server {
     killed: watch::Sender<bool>,
     tail: Tail,
-    output_mb: u32,
-    output: Output,
-    flooded: AtomicBool,
+    meter: Arc<Meter>,
 }
 
 impl Server {
     pub(super) fn new(room: &Room) -> Arc<Self> {
-        let output_mb = room.output_mb();
-        let (killed, flooded) = (watch::Sender::new(false), AtomicBool::new(false));
-        Arc::new(Self { killed, tail: room.tail(), output_mb, output: Output::new(output_mb), flooded })
+        let killed = watch::Sender::new(false);
+        let end = killed.clone();
+        let meter = Meter::new(room.output_mb(), move || {
+            end.send_replace(true);
+        });
+        Arc::new(Self { killed, tail: room.tail(), meter })
+    }
+
+    /// What counts its output.
+    pub(super) fn meter(&self) -> Option<Arc<Meter>> {
+        Some(self.meter.clone())
     }
 
     /// Waits until it is killed, or until nobody is left who could.
@@ -34,15 +39,6 @@ impl Server {
         let mut killed = self.killed.subscribe();
         async move {
             let _either_way = killed.wait_for(|killed| *killed).await;
-        }
-    }
-}
-
-impl Count for Server {
-    fn wrote(&self, bytes: usize) {
-        if self.output.is_flooded_by(bytes) {
-            self.flooded.store(true, Ordering::Relaxed);
-            self.kill();
         }
     }
 }
@@ -79,7 +75,7 @@ impl Process for Server {
 
     /// What else is beyond a limit the engine refuses, and the call that wanted it is told.
     fn exceeded(&self) -> Option<Exceeded> {
-        self.flooded.load(Ordering::Relaxed).then_some(Exceeded::Output(self.output_mb))
+        self.meter.exceeded()
     }
 
     fn stderr_tail(&self) -> Vec<String> {

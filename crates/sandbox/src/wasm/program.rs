@@ -1,7 +1,5 @@
 //! A WASI program: it has a `main`, reads its stdin, writes its stdout, and ends.
 
-use std::sync::Arc;
-
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::watch;
 use wasmtime::component::{Component, Linker};
@@ -80,7 +78,7 @@ where
     let (stdin, guests_stdin) = duplex(PIPE_BYTES);
     let (stdout, guests_stdout) = duplex(PIPE_BYTES);
     let (layers, server) = (room.layers(), Server::new(&room));
-    let stdout = Counted::new(stdout, Some(Arc::clone(&server)));
+    let stdout = Counted::new(stdout, server.meter());
     let run = move || async move {
         let ended = guest(&room, (guests_stdin, guests_stdout)).await;
         exit_of(&ended, &room)
