@@ -165,6 +165,17 @@ impl Selection {
         if matches!(self.name(), "microvm" | "oci" | "wasm") { Self::default() } else { self.clone() }
     }
 
+    /// The same with relative paths among its settings taken from `folder`: that of the configuration.
+    #[must_use]
+    pub fn with_paths_in(mut self, folder: &Path) -> Self {
+        if let Some(BackendConfig::Oci(config)) = &mut self.named
+            && !config.image.as_os_str().is_empty()
+        {
+            config.image = folder.join(&config.image);
+        }
+        self
+    }
+
     /// Makes the back-end.
     ///
     /// # Errors

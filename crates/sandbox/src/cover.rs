@@ -54,7 +54,7 @@ impl Keeper {
     /// One cannot be covered, for another reason than that it cannot be made at all.
     pub(crate) fn cover(binary: &Path, names: &[PathBuf]) -> io::Result<(Self, Vec<PathBuf>)> {
         let (control, theirs) = control::pair()?;
-        let child = Command::new(binary)
+        let mut child = Command::new(binary)
             .arg0("sallyport")
             .arg(KEEPER_ARGUMENT)
             .env_clear()
@@ -62,8 +62,15 @@ impl Keeper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
-        let keeper = Self { pidfd: pidfd_open(pid, PidfdFlags::NONBLOCK)?, child: Some(child), control };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH);
+        let pidfd = match pid.and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK)) {
+            Ok(pidfd) => pidfd,
+            Err(errno) => {
+                child.kill().and_then(|()| child.wait())?; // it has heard no name yet
+                return Err(errno.into());
+            }
+        };
+        let keeper = Self { pidfd, child: Some(child), control };
         for name in names {
             control::send_bytes(keeper.control.as_fd(), name.as_os_str().as_bytes(), &[])?;
         }

@@ -30,6 +30,7 @@ use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Instance, Process, Running};
 use crate::layer::Layers;
 use crate::learn::{self, Trial};
+use crate::output::Counted;
 use crate::policy::{self, Confinement, Policy, Target, View};
 use crate::profile::{Limits, Network, Profile, Program};
 use crate::stderr_log::{Log, Tail};
@@ -38,7 +39,7 @@ use crate::sys::control::{self, Message};
 use crate::sys::lifetime::{FREEZE, THAW};
 use crate::sys::seccomp::{self, Filter};
 use crate::visible;
-use warden::{Counted, Warden};
+use warden::Warden;
 use watch::Launcher;
 
 /// The first argument that turns this binary into the zygote, whose copies are launchers.

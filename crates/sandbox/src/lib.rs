@@ -40,6 +40,8 @@ pub mod microvm;
 #[cfg(target_os = "linux")]
 mod oci;
 #[cfg(target_os = "linux")]
+mod output;
+#[cfg(target_os = "linux")]
 mod policy;
 #[cfg(target_os = "linux")]
 mod stderr_log;

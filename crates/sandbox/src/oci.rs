@@ -8,6 +8,7 @@
 mod bundle;
 mod image;
 mod layer;
+mod names;
 mod runtime;
 mod seccomp;
 
@@ -19,6 +20,7 @@ use tokio::sync::OnceCell;
 
 use crate::backend::{Backend, Host, Pending};
 use crate::backends::oci::{Config, Runtime};
+use crate::calls::SystemCalls;
 use crate::cover::Keeper;
 use crate::error::Error;
 use crate::instance::{Instance, Running};
@@ -41,6 +43,10 @@ pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, prog
     if profile.network == Network::Host || (profile.network != Network::None && !runtime.shares_network()) {
         return Err(Error::new(format!("server {} names a network that sandbox oci with {} does not give", program.name, runtime.name()))
             .with_hint("name the hosts that it needs and use runc or crun, or take `network` out"));
+    }
+    if runtime == Known::Runsc && profile.seccomp != SystemCalls::default() {
+        return Err(Error::new(format!("server {} names system calls in `seccomp`, which runsc answers all by itself", program.name))
+            .with_hint("take `seccomp` out, or use runc or crun"));
     }
     let (config, wanted, name) = (config.clone(), program.clone(), program.name.clone());
     let (shown, folders, launcher) = (profile.clone(), folders()?, host.launcher().to_owned());

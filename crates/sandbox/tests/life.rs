@@ -214,6 +214,26 @@ async fn a_zygote_that_is_killed_is_made_anew_and_takes_no_program_along() {
     assert!(only_the_zygote());
 }
 
+/// Without a pid namespace nothing but its control group tells who belongs to a program.
+#[tokio::test]
+async fn what_a_killed_launcher_leaves_is_ended_by_its_group() {
+    let _alone = ALONE.lock().await;
+    let mark = mark("orphan");
+    let orphan = "import os, time\nif os.fork() == 0: time.sleep(600)\nprint('ready', flush=True); time.sleep(600)";
+    let instance = start("landlock", &["/usr/bin/python3", "-c", orphan, &mark]).await;
+    let (_stdin, mut stdout) = instance.take_io().unwrap();
+    tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut [0; 6]).await.unwrap();
+    let of_server = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", instance.pid())).unwrap();
+    if !of_server("cgroup").contains("sallyport.") {
+        return; // none can be made here
+    }
+    let stat = of_server("stat");
+    let launcher: i32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(launcher).unwrap(), rustix::process::Signal::KILL).unwrap();
+    instance.wait().await;
+    eventually("the orphan is gone", || !lives(&mark));
+}
+
 #[test]
 fn a_runtime_that_ends_takes_its_programs_along() {
     let _alone = ALONE.blocking_lock();

@@ -148,6 +148,33 @@ fn only_what_is_named_is_reached() {
 }
 
 #[test]
+fn what_must_not_be_written_stays_as_it_is() {
+    let Some(trial) = Trial::start(Holds::Shell) else { return };
+    let project = trial.folder.folder("project");
+    let git = trial.folder.folder("project/.git");
+    fs::write(git.join("config"), "[core]").unwrap();
+    for path in [&project, &git, &git.join("config")] {
+        chown(path, Some(USER), Some(USER)).unwrap();
+    }
+    let options = ["--write", project.to_str().unwrap(), "--deny-write", ".git/config", "--deny-write", ".envrc"];
+    let script =
+        "echo x > .git/config || echo refused; echo x > .envrc || echo refused; rm -rf .git 2> /dev/null || echo kept; echo x > new; ls";
+    let said = trial.succeeds(&options, &["/bin/sh", "-c", &format!("cd {}; {script}", project.display())]);
+    assert_eq!(said, "refused\nrefused\nkept\nnew\n");
+    eventually("what covered a name is gone", || !project.join(".envrc").exists());
+    assert_eq!(fs::read_to_string(git.join("config")).unwrap(), "[core]");
+}
+
+#[test]
+fn groups_of_calls_are_added_and_taken_away() {
+    let Some(trial) = Trial::start(Holds::Python) else { return };
+    let script = "import socket\ntry: socket.socket(socket.AF_UNIX); print('made')\nexcept OSError as error: print(error.errno)";
+    let command = ["/usr/bin/python3", "-c", script];
+    assert_eq!(trial.succeeds(&[], &command), "made\n");
+    assert_eq!(trial.succeeds(&["--seccomp", "-sockets"], &command), "38\n");
+}
+
+#[test]
 fn the_way_out_is_that_of_every_sandbox() {
     let Some(trial) = Trial::start(Holds::Python) else { return };
     let port = support::servers::http();

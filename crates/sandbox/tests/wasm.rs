@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sallyport_sandbox::{Backend, EnvText, Exit, Host, Instance, Network, Profile, Program, Running, Selection, Stdin, Stdout};
+use sallyport_sandbox::{
+    Backend, EnvText, Exceeded, Exit, Host, Instance, Limits, Network, Profile, Program, Running, Selection, Stdin, Stdout,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 
@@ -259,6 +261,47 @@ async fn a_program_has_its_stdio_and_nothing_that_is_not_named() {
 }
 
 #[tokio::test]
+async fn a_program_of_preview_2_runs_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = program(&compiled(folder.path(), "command.wat"));
+    assert_eq!(runs(&Profile::default(), &program, "").await, ("a program of preview 2\n".to_owned(), Exit::Code(0)));
+    program.args.push("fail".to_owned());
+    assert_eq!(runs(&Profile::default(), &program, "").await.1, Exit::Code(1));
+}
+
+#[tokio::test]
+async fn who_writes_without_end_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flood.wasm");
+    let flood = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 8) "\00\10\00\00\00\10\00\00")
+        (func (export "_start") (loop $ever (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))) (br $ever))))"#;
+    std::fs::write(&file, wat::parse_str(flood).unwrap()).unwrap();
+    let profile = Profile { limits: Limits { output_mb: 1, ..Limits::default() }, ..Profile::default() };
+    let instance = backend().launch(&profile, &program(&file)).await.unwrap();
+    let (_stdin, mut stdout) = instance.take_io().unwrap();
+    let read = tokio::time::timeout(LONG, tokio::io::copy(&mut stdout, &mut tokio::io::sink())).await.expect("it never ends").unwrap();
+    assert_eq!((instance.wait().await, instance.exceeded()), (Exit::Signal(9), Some(Exceeded::Output(1))));
+    assert!(read < 4 << 20, "{read}");
+}
+
+#[tokio::test]
+async fn a_folder_is_the_one_that_was_looked_at() {
+    let (folder, shown) = rooms();
+    let program = program(&compiled(folder.path(), "program.wat"));
+    let profile = Profile { read: vec![shown.clone()], ..Profile::default() };
+    let instance = backend().launch(&profile, &program).await.unwrap();
+    // Whatever takes its place afterwards is not shown.
+    std::fs::rename(&shown, folder.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink("/etc", &shown).unwrap();
+    let (stdin, stdout) = instance.take_io().unwrap();
+    drop(stdin);
+    let mut said = String::new();
+    stdout.take(1000).read_to_string(&mut said).await.unwrap();
+    assert!(said.contains("inside 00"), "{said}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_kept_to_is_refused_before_anything_runs() {
     let (folder, shown) = rooms();
     let program = program(&compiled(folder.path(), "program.wat"));
@@ -267,6 +310,8 @@ async fn what_cannot_be_kept_to_is_refused_before_anything_runs() {
     assert!(refused(Profile { read: vec![shown.join("file")], ..Profile::default() }).await.contains("shows folders alone"));
     let nested = Profile { read: vec![shown.clone()], write: vec![folder.path().to_owned()], ..Profile::default() };
     assert!(refused(nested).await.contains("lies in one to write"));
+    let denied = Profile { write: vec![shown.clone()], deny_write: vec![".envrc".to_owned()], ..Profile::default() };
+    assert!(refused(denied).await.contains("cannot keep it from"));
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ use crate::profile::{Profile, Program};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The image's absolute path: a folder in OCI layout, or an archive (`docker save`, `podman save`, `skopeo copy … oci-archive:`).
+    /// The image's path, a relative one from the configuration's folder: a folder in OCI layout, or an archive (`docker save`,
+    /// `podman save`, `skopeo copy … oci-archive:`).
     pub image: PathBuf,
     /// What the image must be: `sha256:` and the digest of its manifest or of its configuration. Without it, whatever lies there.
     pub digest: Option<String>,

@@ -16,10 +16,10 @@ const MIB: u64 = 1024 * 1024;
 const OUR_PROCESSES: u32 = 2;
 
 /// The kernel's usual period, in microseconds, within which a quota of processor time is given.
-const PERIOD: u64 = 100_000;
+pub(crate) const PERIOD: u64 = 100_000;
 
 /// What the weight 100 is in version 1. The kernel takes 2 to 262144 there.
-const SHARES: u64 = 1024;
+pub(crate) const SHARES: u64 = 1024;
 
 /// The groups of one program. Dropping this removes them; everything in them must have been killed.
 #[derive(Debug)]

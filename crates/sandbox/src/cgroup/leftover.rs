@@ -6,6 +6,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// What the names of groups begin with.
 const PREFIX: &str = "sallyport";
 
@@ -65,17 +67,32 @@ pub(crate) fn clear() {
     let _found = super::places(); // the first look does it
 }
 
-/// Removes a group once its last process is gone, which takes the kernel a moment after a kill.
+/// Removes a group once its last process is gone, which takes the kernel a moment after a kill. Whoever is still in it is ended: that
+/// nobody of a program outlives its launcher is the launcher's work, and this where the launcher itself was killed.
 pub(super) fn remove(group: &Path) {
     for _ in 0..TRIES {
         match fs::remove_dir(group) {
-            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => sleep(Duration::from_millis(1)),
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                end_all(group);
+                sleep(Duration::from_millis(1));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             Err(error) => return tracing::warn!(group = %group.display(), %error, "a control group stays"),
             Ok(()) => return,
         }
     }
     tracing::warn!(group = %group.display(), "a control group stays, because something in it does not end");
+}
+
+/// Version 2 ends all of a group at once; in version 1 the list is gone through again until nobody is there to be forked.
+fn end_all(group: &Path) {
+    if super::write(&group.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let list = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for process in list.lines().filter_map(|line| line.parse().ok().and_then(Pid::from_raw)) {
+        let _ended_meanwhile = kill_process(process, Signal::KILL);
+    }
 }
 
 /// When a process began; `None` where there is none, or only what a dead one's parent has not looked at.

@@ -23,6 +23,10 @@ pub(super) enum Hello {
 
 const HANDSHAKE_RECORD: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
+
+/// Of the two bytes of length before an SSLv2 message. Old servers take a hello in that form too, and there is no name in it.
+const SSL2_LENGTH: u8 = 0x80;
+const SSL2_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
 
@@ -34,6 +38,11 @@ pub(super) fn read(bytes: &[u8]) -> Hello {
             Ok(Some(message)) => client_hello(&message).unwrap_or(Hello::Malformed),
             Ok(None) if bytes.len() < LONGEST_HELLO => Hello::Unfinished,
             Ok(None) | Err(Malformed) => Hello::Malformed,
+        },
+        Some(first) if first & SSL2_LENGTH != 0 => match bytes.get(2) {
+            None => Hello::Unfinished,
+            Some(&SSL2_HELLO) => Hello::Malformed,
+            Some(_) => Hello::Plain,
         },
         Some(_) => Hello::Plain,
     }
@@ -112,6 +121,15 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_hello_in_the_form_of_sslv2_has_no_name_and_does_not_pass_as_plain() {
+        let hello = [0x80, 46, 1, 3, 1, 0, 21, 0, 0, 0, 16, 0, 0, 0x39];
+        assert_eq!(read(&hello[..2]), Hello::Unfinished);
+        assert_eq!(read(&hello), Hello::Malformed);
+        assert_eq!(read(&[0x80, 46, 2, 3]), Hello::Plain, "another protocol");
+        assert_eq!(read(b"GET / HTTP/1.1"), Hello::Plain);
+    }
+
     fn counted(bytes: &[u8]) -> Vec<u8> {
         [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
     }
@@ -169,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_does_not_begin_a_handshake_is_plain_and_what_breaks_off_is_malformed() {
-        for plain in [&b"GET / HTTP/1.1\r\n"[..], b"SSH-2.0-x\r\n", &[0x80, 0x2e, 1], &[21, 3, 1]] {
+        for plain in [&b"GET / HTTP/1.1\r\n"[..], b"SSH-2.0-x\r\n", &[0x80, 0x2e, 4], &[21, 3, 1]] {
             assert_eq!(read(plain), Hello::Plain);
         }
         for malformed in

@@ -2,15 +2,11 @@
 //! which one it went beyond, once it has ended.
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -18,15 +14,13 @@ use super::memory;
 use crate::cgroup::{Group, Held};
 use crate::exceeded::Exceeded;
 use crate::instance::Exit;
+use crate::output::{Count, Output};
 use crate::profile::Limits;
 
 const MIB: u64 = 1024 * 1024;
 
 /// How often the memory of a program is looked at. Between two looks each process is held by its own resource limit.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// For how many looks what a program writes is summed up: a minute.
-const OUTPUT_LOOKS: u32 = 60;
 
 /// Watches over one program from its launch to its end.
 pub(super) struct Warden {
@@ -36,8 +30,7 @@ pub(super) struct Warden {
     /// Ends everything inside; there once the program runs.
     end: OnceLock<Box<dyn Fn() + Send + Sync>>,
     exceeded: OnceLock<Exceeded>,
-    /// Bytes written since the minute began.
-    written: AtomicU64,
+    output: Output,
     /// It is stopped, and can use no more than it has.
     is_asleep: AtomicBool,
 }
@@ -45,11 +38,11 @@ pub(super) struct Warden {
 impl Warden {
     pub(super) fn new(limits: Limits, group: Group) -> Arc<Self> {
         Arc::new(Self {
+            output: Output::new(limits.output_mb),
             limits,
             group: Mutex::new(Some(group)),
             end: OnceLock::new(),
             exceeded: OnceLock::new(),
-            written: AtomicU64::new(0),
             is_asleep: AtomicBool::new(false),
         })
     }
@@ -82,16 +75,13 @@ impl Warden {
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let mut next = Instant::now();
-            for look in 1_u32.. {
+            loop {
                 next += LOOK_EVERY;
                 tokio::select! {
                     _ended = exit.wait_for(Option::is_some) => return,
                     () = sleep_until(next) => {}
                 }
-                if look.is_multiple_of(OUTPUT_LOOKS) {
-                    this.written.store(0, Ordering::Relaxed);
-                }
-                if !this.is_asleep.load(Ordering::Relaxed) && this.uses_too_much(init) {
+                if !this.is_asleep.load(Ordering::Relaxed) && this.uses_too_much(init).await {
                     return this.end_for(Exceeded::Memory(this.limits.memory_mb));
                 }
             }
@@ -108,20 +98,16 @@ impl Warden {
         }
     }
 
-    /// Counts what the program wrote.
-    pub(super) fn wrote(&self, bytes: usize) {
-        let bytes = bytes as u64;
-        if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes > u64::from(self.limits.output_mb) * MIB {
-            self.end_for(Exceeded::Output(self.limits.output_mb));
-        }
-    }
-
     /// Where a group holds the memory, the kernel has ended a process of it already, and the others must follow.
-    fn uses_too_much(&self, init: u32) -> bool {
-        match &*self.group() {
-            Some(group) if group.held().memory.is_some() => group.ended_for_memory() > 0,
-            _ => memory_above(&memory::descendants(init), u64::from(self.limits.memory_mb) * MIB),
+    async fn uses_too_much(&self, init: u32) -> bool {
+        let told = self.group().as_ref().filter(|group| group.held().memory.is_some()).map(|group| group.ended_for_memory() > 0);
+        if let Some(told) = told {
+            return told;
         }
+        // The kernel walks the tables of a large process for a while.
+        let limit = u64::from(self.limits.memory_mb) * MIB;
+        let looked = tokio::task::spawn_blocking(move || memory_above(&memory::descendants(init), limit));
+        looked.await.unwrap_or(false) // the gateway is ending, and the program with it
     }
 
     fn group(&self) -> MutexGuard<'_, Option<Group>> {
@@ -141,6 +127,14 @@ impl Warden {
     }
 }
 
+impl Count for Warden {
+    fn wrote(&self, bytes: usize) {
+        if self.output.is_flooded_by(bytes) {
+            self.end_for(Exceeded::Output(self.limits.output_mb));
+        }
+    }
+}
+
 /// Whether processes use more than `limit` bytes together. Resident pages, which are read at once, count a page that several share for
 /// each of them: only where these are too many it is worth to look at each process's part of them.
 fn memory_above(processes: &[u32], limit: u64) -> bool {
@@ -156,29 +150,6 @@ fn proportional(process: u32) -> Option<u64> {
 fn sum(rollup: &str) -> Option<u64> {
     let kilobytes = |name: &str| rollup.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
     Some((kilobytes("Pss:")? + kilobytes("SwapPss:").unwrap_or(0)) * 1024)
-}
-
-/// A stream of the program's, counted.
-pub(super) struct Counted<R> {
-    stream: R,
-    warden: Option<Arc<Warden>>,
-}
-
-impl<R> Counted<R> {
-    pub(super) fn new(stream: R, warden: Option<Arc<Warden>>) -> Self {
-        Self { stream, warden }
-    }
-}
-
-impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let outcome = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
-        if let Some(warden) = &self.warden {
-            warden.wrote(buffer.filled().len() - before);
-        }
-        Poll::Ready(outcome)
-    }
 }
 
 #[cfg(test)]

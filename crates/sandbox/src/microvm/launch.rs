@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
 use crate::launch::{unserved, way_out};
 use crate::layer::Layer;
+use crate::output::{Counted, Meter};
 use crate::policy::{self, Target};
 use crate::profile::{Limits, Network, Profile, Program};
 use crate::stderr_log::{self, Log, Tail};
@@ -251,7 +252,10 @@ impl Booted {
         let log = Log::new(program.log.clone(), u64::from(profile.limits.stderr_mb) << 20, tail.clone());
         let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0 };
         watched.watch(port, monitor.wait(), wishes.clone(), log);
-        let machine = Machine { monitor, wishes, memory, tail };
+        let ender = monitor.process().clone();
+        let meter = Meter::new(profile.limits.output_mb, move || ender.kill());
+        let stdout = Counted::new(stdout, Some(meter.clone()));
+        let machine = Machine { monitor, wishes, memory, tail, meter };
         Ok(Instance::new(Arc::new(machine), layers, end.1, (Box::new(stdin), Box::new(stdout))))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::control::Wishes;
 use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Instance, Process, Running};
+use crate::output::Meter;
 use crate::stderr_log::Tail;
 
 pub(super) struct Machine {
@@ -17,6 +18,7 @@ pub(super) struct Machine {
     /// The file with the machine's memory; it has no name any more.
     pub(super) memory: File,
     pub(super) tail: Tail,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Process for Machine {
@@ -57,7 +59,7 @@ impl Process for Machine {
     }
 
     fn exceeded(&self) -> Option<Exceeded> {
-        self.monitor.exceeded()
+        self.meter.exceeded().or_else(|| self.monitor.exceeded())
     }
 
     /// The program's lines; those of the monitor where there are none.

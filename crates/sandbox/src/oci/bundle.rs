@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::image::Image;
 use super::runtime::Known;
 use super::{seccomp, text_of};
+use crate::cgroup::{PERIOD, SHARES};
 use crate::egress::synthetic;
 use crate::error::Error;
 use crate::launch::unprivileged_id;
@@ -151,12 +152,13 @@ impl Bundle {
                 "devices": [{ "allow": false, "access": "rwm" }],
                 "memory": { "limit": bytes(profile.limits.memory_mb) },
                 "pids": { "limit": profile.limits.processes },
+                "cpu": processor(&profile.limits),
             },
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
         });
         if runtime != Known::Runsc {
-            linux["seccomp"] = seccomp::profile(); // gVisor's own kernel answers the program's calls
+            linux["seccomp"] = seccomp::profile(&profile.seccomp); // gVisor's own kernel answers the program's calls
         }
         Ok(json!({
             "ociVersion": "1.0.2",
@@ -250,6 +252,15 @@ fn rlimits(limits: &Limits) -> Value {
         limit("RLIMIT_DATA", bytes(limits.memory_mb)),
         limit("RLIMIT_CORE", 0),
     ])
+}
+
+/// Shares and a quota, as our own groups have them; the runtime turns shares into what version 2 calls weight.
+fn processor(limits: &Limits) -> Value {
+    let shares = u64::from(limits.cpu_weight) * SHARES / 100;
+    match limits.cpus {
+        Some(cpus) => json!({ "shares": shares, "quota": cpus.quota(PERIOD), "period": PERIOD }),
+        None => json!({ "shares": shares }),
+    }
 }
 
 fn bytes(megabytes: u32) -> u64 {

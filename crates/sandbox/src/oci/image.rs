@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use super::names::LongNames;
 use crate::error::Error;
 use crate::profile::Program;
 
@@ -17,7 +18,7 @@ use crate::profile::Program;
 const TEXT_BYTES: u64 = 4 * 1024 * 1024;
 /// What a build makes: container engines stop at 127.
 const MOST_LAYERS: usize = 127;
-/// Files in the archive itself: some for each layer.
+/// Entries of the archive itself: some for each layer.
 const MOST_MEMBERS: usize = 4096;
 /// An index may name an index, as those of several platforms do.
 const DEEPEST: usize = 3;
@@ -163,13 +164,18 @@ impl Store {
             return Ok(Self::Folder(path.to_owned()));
         }
         let mut members = HashMap::new();
-        for entry in tar::Archive::new(File::open(path)?).entries_with_seek()? {
-            let entry = entry?;
-            if members.len() == MOST_MEMBERS {
+        let mut names = LongNames::default();
+        for (number, entry) in tar::Archive::new(File::open(path)?).entries_with_seek()?.raw(true).enumerate() {
+            let mut entry = entry?;
+            if number == MOST_MEMBERS {
                 return Err(io::Error::other("it has too many members"));
             }
+            if names.hear(&mut entry)? {
+                continue;
+            }
+            let names = std::mem::take(&mut names);
             if entry.header().entry_type().is_file() {
-                let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+                let name = names.path(&entry).to_string_lossy().trim_start_matches("./").to_owned();
                 members.insert(name, (entry.raw_file_position(), entry.size()));
             }
         }

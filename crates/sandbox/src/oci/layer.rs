@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
 
 use super::image::{Image, hex};
+use super::names::LongNames;
 use crate::error::Error;
 
 /// Larger images are those with models in them, which belong into a folder to read.
@@ -83,17 +84,21 @@ impl Unpack {
         self.made.clear();
         let mut stream = Counted { inner: unpacker(packed)?, digest: Sha256::new(), left: self.bytes };
         let mut archive = Archive::new(&mut stream);
-        for entry in archive.entries()? {
+        let mut names = LongNames::default();
+        for entry in archive.entries()?.raw(true) {
             self.entries = self.entries.checked_sub(1).ok_or_else(|| too_large("entries"))?;
-            self.entry(&mut entry?)?;
+            let mut entry = entry?;
+            if !names.hear(&mut entry)? {
+                self.entry(&mut entry, &std::mem::take(&mut names))?;
+            }
         }
         io::copy(&mut stream, &mut io::sink())?; // what follows the last entry has its part in the digest
         self.bytes = stream.left;
         Ok(format!("sha256:{}", hex(&stream.digest.finalize())))
     }
 
-    fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> io::Result<()> {
-        let path = inside(&entry.path()?)?;
+    fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>, names: &LongNames) -> io::Result<()> {
+        let path = inside(&names.path(entry))?;
         let (Some(name), Some(above)) = (path.file_name(), path.parent()) else { return Ok(()) };
         let parent = self.folder(above)?;
         if name.as_bytes() == OPAQUE {
@@ -107,13 +112,13 @@ impl Unpack {
             EntryType::Regular | EntryType::Continuous => write_file(&parent, name, entry)?,
             EntryType::Symlink => {
                 remove(&parent, name)?;
-                let target = entry.link_name_bytes().ok_or(io::ErrorKind::InvalidData)?;
-                symlinkat(OsStr::from_bytes(&target), &parent, name)?;
+                symlinkat(names.link(entry)?.as_os_str(), &parent, name)?;
             }
             EntryType::Link => {
-                let target = inside(&entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?)?;
+                let target = inside(&names.link(entry)?)?;
                 self.link(&target, &parent, name)?;
             }
+            EntryType::GNUSparse => return Err(io::Error::other("it has a sparse file, which no engine writes")),
             _ => return Ok(()), // devices and pipes: the container has its own, or none
         }
         self.made.insert(path);

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::calls::{CallGroup, SystemCalls};
+
 /// What programs may call; the same list as in `sys/seccomp/allowed.rs`, which a test compares.
 const ALLOWED: &str = "\
      accept accept4 access alarm arch_prctl bind brk capget capset chdir chmod chown clock_getres clock_gettime clock_nanosleep clone \
@@ -47,12 +49,67 @@ const KIND: u64 = 0xf;
 const STREAM: u64 = 1;
 const DATAGRAM: u64 = 2;
 
-/// The filter for a bundle.
-pub(super) fn profile() -> Value {
-    let always: Vec<&str> = ALLOWED.split_whitespace().filter(|name| !CONDITIONAL.contains(name)).collect();
+/// The filter for a bundle, with the groups that are added and without those that are taken away.
+pub(super) fn profile(changes: &SystemCalls) -> Value {
+    let removed: Vec<&str> = changes.removed().flat_map(members).copied().collect();
+    let is_left = |name: &&str| !removed.contains(name);
+    let added = changes.added().flat_map(members).copied();
+    let always: Vec<&str> = ALLOWED.split_whitespace().filter(|name| !CONDITIONAL.contains(name)).filter(is_left).chain(added).collect();
     let mut calls = vec![allow(&always, json!([]))];
-    calls.extend(by_argument());
+    calls.extend(by_argument().into_iter().filter(|call| call["names"][0].as_str().is_some_and(|name| is_left(&name))));
     json!({ "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": NOSYS, "architectures": [ARCHITECTURE], "syscalls": calls })
+}
+
+/// The calls of a group, as in `sys/seccomp/groups.rs`, which a test compares.
+fn members(group: CallGroup) -> &'static [&'static str] {
+    match group {
+        CallGroup::Debugging => &["ptrace", "process_vm_readv", "process_vm_writev", "kcmp"],
+        CallGroup::Ipc => &[
+            "shmget",
+            "shmat",
+            "shmctl",
+            "shmdt",
+            "semget",
+            "semctl",
+            "semop",
+            "semtimedop",
+            "msgget",
+            "msgsnd",
+            "msgrcv",
+            "msgctl",
+            "mq_open",
+            "mq_unlink",
+            "mq_timedsend",
+            "mq_timedreceive",
+            "mq_notify",
+            "mq_getsetattr",
+        ],
+        CallGroup::IoUring => &["io_uring_setup", "io_uring_enter", "io_uring_register"],
+        CallGroup::MemoryFiles => &["memfd_create"],
+        CallGroup::MemoryPolicy => &["mbind", "set_mempolicy", "migrate_pages", "move_pages"],
+        CallGroup::Performance => &["perf_event_open"],
+        CallGroup::Sockets => &[
+            "socket",
+            "socketpair",
+            "bind",
+            "listen",
+            "accept",
+            "accept4",
+            "connect",
+            "getsockname",
+            "getpeername",
+            "sendto",
+            "recvfrom",
+            "sendmsg",
+            "recvmsg",
+            "sendmmsg",
+            "recvmmsg",
+            "setsockopt",
+            "getsockopt",
+            "shutdown",
+        ],
+        CallGroup::Watching => &["inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch"],
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -118,6 +175,25 @@ mod tests {
         names.dedup();
         assert_eq!(ALLOWED.split_whitespace().collect::<Vec<_>>(), names);
         assert!(CONDITIONAL.iter().all(|name| names.contains(name)));
+    }
+
+    #[test]
+    fn groups_are_those_of_the_launchers_own_list() {
+        for group in CallGroup::ALL {
+            let own = crate::sys::seccomp::members(*group);
+            let listed = |name: &&&str| ALLOWED.split_whitespace().any(|allowed| allowed == **name);
+            let (names, allowed) = (members(*group), members(*group).iter().filter(listed).count());
+            assert_eq!((names.len(), allowed), (own.len(), if group.is_allowed() { own.len() } else { 0 }), "{group:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_is_taken_away_is_allowed_in_no_form() {
+        let changes = SystemCalls::parse(&["-sockets", "+debugging"]).unwrap_or_default();
+        let text = profile(&changes).to_string();
+        assert!(!text.contains("\"socket\"") && !text.contains("\"socketpair\"") && text.contains("\"ptrace\""));
+        let usual = profile(&SystemCalls::default()).to_string();
+        assert!(usual.contains("\"socket\"") && !usual.contains("\"ptrace\""));
     }
 
     #[test]

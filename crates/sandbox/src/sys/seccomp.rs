@@ -18,6 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::bpf::{self, Instruction, Program};
+#[cfg(test)]
+pub(crate) use groups::members;
+
 use super::notify;
 use super::step::Step;
 use crate::calls::SystemCalls;

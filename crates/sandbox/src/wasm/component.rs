@@ -17,6 +17,7 @@ use super::room::Room;
 use crate::backends::wasm::Config;
 use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
+use crate::output::Counted;
 use crate::profile::Program;
 use tools::Tools;
 
@@ -29,7 +30,7 @@ pub(super) fn start(config: &Config, component: Component, room: Room, program: 
         return Err(Error::new(format!("server {} is a component, which takes no arguments", program.name))
             .with_hint("leave only the file in `command`"));
     }
-    let (layers, process) = (room.layers(), Server::new(room.tail()));
+    let (layers, process) = (room.layers(), Server::new(&room));
     let tools = Tools::of(component, room, usize::from(config.calls)).map_err(|why| super::unusable(&program.name, &why))?;
     let (ours, theirs) = duplex(PIPE_BYTES);
     let (tell, end) = watch::channel(None);
@@ -42,5 +43,6 @@ pub(super) fn start(config: &Config, component: Component, room: Room, program: 
         tell.send_replace(Some(exit));
     });
     let (stdout, stdin) = split(ours);
+    let stdout = Counted::new(stdout, process.meter());
     Ok(Instance::new(process, layers, end, (Box::new(stdin), Box::new(stdout))))
 }

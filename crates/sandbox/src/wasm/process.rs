@@ -6,19 +6,32 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::room::Room;
 use crate::exceeded::Exceeded;
 use crate::instance::{GivenBack, Process};
+use crate::output::Meter;
 use crate::stderr_log::Tail;
 
 /// One server, whatever of it runs.
 pub(super) struct Server {
     killed: watch::Sender<bool>,
     tail: Tail,
+    meter: Arc<Meter>,
 }
 
 impl Server {
-    pub(super) fn new(tail: Tail) -> Arc<Self> {
-        Arc::new(Self { killed: watch::Sender::new(false), tail })
+    pub(super) fn new(room: &Room) -> Arc<Self> {
+        let killed = watch::Sender::new(false);
+        let end = killed.clone();
+        let meter = Meter::new(room.output_mb(), move || {
+            end.send_replace(true);
+        });
+        Arc::new(Self { killed, tail: room.tail(), meter })
+    }
+
+    /// What counts its output.
+    pub(super) fn meter(&self) -> Option<Arc<Meter>> {
+        Some(self.meter.clone())
     }
 
     /// Waits until it is killed, or until nobody is left who could.
@@ -60,9 +73,9 @@ impl Process for Server {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The engine refuses what is beyond a limit, and the call that wanted it is told.
+    /// What else is beyond a limit the engine refuses, and the call that wanted it is told.
     fn exceeded(&self) -> Option<Exceeded> {
-        None
+        self.meter.exceeded()
     }
 
     fn stderr_tail(&self) -> Vec<String> {

@@ -14,6 +14,7 @@ use super::process::Server;
 use super::room::{Guest, Room, Wasi};
 use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
+use crate::output::Counted;
 use crate::profile::Program;
 
 /// As much as a pipe of the kernel holds.
@@ -76,7 +77,8 @@ where
 {
     let (stdin, guests_stdin) = duplex(PIPE_BYTES);
     let (stdout, guests_stdout) = duplex(PIPE_BYTES);
-    let (layers, server) = (room.layers(), Server::new(room.tail()));
+    let (layers, server) = (room.layers(), Server::new(&room));
+    let stdout = Counted::new(stdout, server.meter());
     let run = move || async move {
         let ended = guest(&room, (guests_stdin, guests_stdout)).await;
         exit_of(&ended, &room)

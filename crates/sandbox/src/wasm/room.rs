@@ -1,11 +1,13 @@
 //! What a guest can reach, and what it is told: folders, variables, arguments, stdio. Nothing else is there.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use tokio::io::AsyncWrite;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Result, Store};
@@ -31,10 +33,11 @@ const RANDOM_BYTES: u64 = 1024 * 1024;
 /// The surroundings of all guests of one server.
 #[derive(Clone)]
 pub(super) struct Room {
-    folders: Vec<(PathBuf, FsPerms)>,
+    folders: Vec<Folder>,
     env: Vec<(String, EnvText)>,
     args: Vec<String>,
     budget: Budget,
+    output_mb: u32,
     stderr: Stderr,
 }
 
@@ -57,6 +60,7 @@ impl Room {
             env: program.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             args,
             budget: Budget::new(usize::try_from(profile.limits.memory_mb).unwrap_or(usize::MAX).saturating_mul(1024 * 1024)),
+            output_mb: profile.limits.output_mb,
             stderr: Stderr { log: Arc::new(Mutex::new(log)), tail },
         })
     }
@@ -79,8 +83,9 @@ impl Room {
         for (name, value) in &self.env {
             context.env(name, value.expose());
         }
-        for (folder, access) in &self.folders {
-            context.preopened_dir(folder, folder.to_string_lossy(), *access)?;
+        for Folder { path, opened, access } in &self.folders {
+            // The one that was looked at, whatever lies at its path by now.
+            context.preopened_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()), path.to_string_lossy(), *access)?;
         }
         Ok(context)
     }
@@ -94,6 +99,10 @@ impl Room {
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         store
+    }
+
+    pub(super) fn output_mb(&self) -> u32 {
+        self.output_mb
     }
 
     pub(super) fn tail(&self) -> Tail {
@@ -112,34 +121,47 @@ fn keeps_to_lists(profile: &Profile, name: &str) -> std::result::Result<(), Erro
         return Ok(());
     }
     Err(Error::new(format!("server {name} may not write all of a folder (`deny_write`), which sandbox wasm cannot keep it from"))
-        .with_hint("give it a folder where nothing is run from later, and `deny_write = []`"))
+        .with_hint("give it a folder from which nothing is run later, and `deny_write = [\"!*\"]`"))
+}
+
+/// A folder of the profile, held open.
+#[derive(Clone)]
+struct Folder {
+    path: PathBuf,
+    opened: Arc<OwnedFd>,
+    access: FsPerms,
 }
 
 /// The folders of the profile, those to write last.
-fn folders(profile: &Profile) -> std::result::Result<Vec<(PathBuf, FsPerms)>, Error> {
+fn folders(profile: &Profile) -> std::result::Result<Vec<Folder>, Error> {
     let named = |paths: &[PathBuf], access: FsPerms| paths.iter().map(|path| (path.clone(), access)).collect::<Vec<_>>();
     let all = [named(&profile.read, FsPerms::ReadOnly), named(&profile.write, FsPerms::ReadWrite)].concat();
-    let mut folders = Vec::new();
-    for (path, access) in all {
-        let canonical = path.canonicalize().map_err(|cause| Error::io(format_args!("root {} cannot be shown", path.display()), &cause))?;
-        if !visible::may_be_shown(&canonical) {
-            return Err(Error::new(format!("root {} must not be shown to a program", path.display())).with_hint("name folders below it"));
-        }
-        if !canonical.is_dir() {
-            return Err(Error::new(format!("root {} is a file, and sandbox wasm shows folders alone", path.display()))
-                .with_hint("name the folder that it is in"));
-        }
-        folders.push((canonical, access));
-    }
-    let inside = |(path, access): &(PathBuf, FsPerms)| {
-        let within = |(outer, to): &(PathBuf, FsPerms)| matches!(to, FsPerms::ReadWrite) && path.starts_with(outer);
-        matches!(access, FsPerms::ReadOnly) && folders.iter().any(within)
+    let folders = all.into_iter().map(|(path, access)| open(&path, access)).collect::<std::result::Result<Vec<_>, _>>()?;
+    let inside = |inner: &&Folder| {
+        let within = |outer: &Folder| matches!(outer.access, FsPerms::ReadWrite) && inner.path.starts_with(&outer.path);
+        matches!(inner.access, FsPerms::ReadOnly) && folders.iter().any(within)
     };
-    if let Some((path, _)) = folders.iter().find(|folder| inside(folder)) {
+    if let Some(Folder { path, .. }) = folders.iter().find(inside) {
         return Err(Error::new(format!("root {} to read lies in one to write, where sandbox wasm cannot keep it", path.display()))
             .with_hint("name folders to write that do not contain it"));
     }
     Ok(folders)
+}
+
+fn open(named: &Path, access: FsPerms) -> std::result::Result<Folder, Error> {
+    let unseen = |cause: io::Error| Error::io(format_args!("root {} cannot be shown", named.display()), &cause);
+    let path = named.canonicalize().map_err(unseen)?;
+    if !visible::may_be_shown(&path) {
+        return Err(Error::new(format!("root {} must not be shown to a program", named.display())).with_hint("name folders below it"));
+    }
+    if !path.is_dir() {
+        return Err(Error::new(format!("root {} is a file, and sandbox wasm shows folders alone", named.display()))
+            .with_hint("name the folder that it is in"));
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // A link on the way was put there since.
+    let opened = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(|errno| unseen(errno.into()))?;
+    Ok(Folder { path, opened: Arc::new(opened), access })
 }
 
 /// What one guest has.

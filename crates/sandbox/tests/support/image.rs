@@ -12,11 +12,13 @@ const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/cat", "/bin/ls", "/bin/sleep", "/u
 const PYTHON: &str = "/usr/bin/python3";
 
 /// What is in the image.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Holds {
     Shell,
     /// That too, which takes seconds to pack.
     Python,
+    /// The shell and this program.
+    Program(PathBuf),
 }
 
 /// Writes an image in OCI layout to `folder`; gives the digest of its manifest.
@@ -62,7 +64,11 @@ fn blob(folder: &Path, bytes: &[u8]) -> String {
 fn layer(folder: &Path, holds: Holds) -> PathBuf {
     let file = folder.join("layer.tar");
     let mut builder = tar::Builder::new(File::create(&file).unwrap());
+    builder.sparse(false); // no engine writes layers so
     let mut files: BTreeSet<PathBuf> = PROGRAMS.iter().map(PathBuf::from).collect();
+    if let Holds::Program(program) = &holds {
+        files.insert(program.clone());
+    }
     if holds == Holds::Python {
         let library = PathBuf::from(output(PYTHON, &["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]).trim());
         files.insert(PYTHON.into());

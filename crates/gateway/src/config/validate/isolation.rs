@@ -10,7 +10,8 @@ use crate::config::validate::stdio::HOST_NETWORK;
 /// Checks `sandbox` against `min_isolation`. Two words that contradict each other are an error; where only one of them is written, it
 /// holds: so a back-end that is named stays what it is beside the default floor, and `auto` never goes below that.
 pub(super) fn check(path: &str, config: &ServerConfig, context: &Context<'_>, report: &mut Report) -> Selection {
-    let (sandbox, written) = (&config.sandbox, config.min_isolation.or(context.min_isolation));
+    let sandbox = &config.sandbox.clone().with_paths_in(&context.origin.folder);
+    let written = config.min_isolation.or(context.min_isolation);
     if let Some(floor) = written.filter(|floor| sandbox.isolation() < *floor) {
         let is = if sandbox.is_auto() { "is at most" } else { "is" };
         report.error(
@@ -43,21 +44,19 @@ pub(super) fn check(path: &str, config: &ServerConfig, context: &Context<'_>, re
 /// A key that a back-end could not keep to must not be taken for one that holds.
 fn refuse_what_is_not_kept(path: &str, config: &ServerConfig, report: &mut Report) {
     let back_end = config.sandbox.name();
-    let keys: [(&str, bool, &[&str]); 3] = [
-        ("seccomp", config.seccomp != SystemCalls::default(), &["microvm", "oci", "wasm"]),
-        ("deny_write", !config.deny_write.is_empty(), &["oci", "wasm"]),
-        ("network", !config.network.is_empty(), &["wasm"]),
-    ];
+    let keys: [(&str, bool, &[&str]); 2] =
+        [("seccomp", config.seccomp != SystemCalls::default(), &["microvm", "wasm"]), ("network", !config.network.is_empty(), &["wasm"])];
     for (key, _, _) in keys.iter().filter(|(_, is_given, without)| *is_given && without.contains(&back_end)) {
         let message = format!("the boundary `{back_end}` does not keep to it");
         report.error(Diagnostic::new(join(path, key), message).hint("remove it, or use `sandbox = \"os\"` for this server"));
     }
 }
 
-/// Without mounts nothing can be kept read-only inside a folder to write.
+/// Without mounts, and by WASI, nothing can be kept read-only inside a folder to write.
 pub(super) fn check_denied(path: &str, config: &ServerConfig, deny_write: &[String], report: &mut Report) {
-    if config.sandbox.isolation() == Isolation::Landlock && !config.write.is_empty() && !deny_write.is_empty() {
-        let message = "the boundary `landlock` keeps nothing read-only inside a folder to write, as `deny_write` asks for by itself";
+    let name = config.sandbox.name();
+    if matches!(name, "landlock" | "wasm") && !config.write.is_empty() && !deny_write.is_empty() {
+        let message = format!("the boundary `{name}` keeps nothing read-only inside a folder to write, as `deny_write` asks for by itself");
         report
             .error(Diagnostic::new(join(path, "write"), message).hint("take `sandbox` out; or give that up with `deny_write = [\"!*\"]`"));
     }

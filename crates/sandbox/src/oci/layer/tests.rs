@@ -141,3 +141,48 @@ fn what_is_too_large_ends() {
     bomb.write_all(&zeros).unwrap();
     assert!(trial.unpack.layer(bomb.finish().unwrap().as_slice()).is_err());
 }
+
+/// An entry whose text is about the one after it.
+fn about(kind: EntryType, text: &str) -> (Header, Vec<u8>) {
+    member(kind, "about", "", 0o644, text)
+}
+
+#[test]
+fn long_names_are_those_that_were_told_before() {
+    let mut trial = Trial::new();
+    let long = "a".repeat(150);
+    let record = format!("{} path=posix/{long}\n", 3 + 1 + 5 + 6 + long.len() + 1);
+    trial
+        .layer(&[
+            about(EntryType::GNULongName, &format!("gnu/{long}\0")),
+            file("short", "by gnu"),
+            about(EntryType::XHeader, &record),
+            file("short", "by posix"),
+            file("after", "its own"),
+            about(EntryType::GNULongLink, &format!("{long}\0")),
+            member(EntryType::Symlink, "link", "short", 0o777, ""),
+        ])
+        .unwrap();
+    let text = |name: &str| fs::read_to_string(trial.root(name)).unwrap();
+    assert_eq!(
+        (text(&format!("gnu/{long}")), text(&format!("posix/{long}")), text("after")),
+        ("by gnu".into(), "by posix".into(), "its own".into())
+    );
+    assert_eq!(fs::read_link(trial.root("link")).unwrap(), Path::new(&long));
+    assert!(!trial.root("short").exists());
+}
+
+#[test]
+fn a_name_without_end_is_not_read_to_its_end() {
+    for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+        let mut endless = about(kind, &"x".repeat(300 * 1024));
+        assert!(Trial::new().layer(&[endless.clone()]).unwrap_err().to_string().contains("too long"));
+        // As long as a header can say, with nothing behind it.
+        endless.0.set_size(0o77_777_777_777);
+        endless.0.set_cksum();
+        let header = endless.0.as_bytes().as_slice();
+        assert!(Trial::new().unpack.layer(header).unwrap_err().to_string().contains("too long"));
+    }
+    let climbs = Trial::new().layer(&[about(EntryType::GNULongName, "../../outside\0"), file("short", "x")]);
+    assert!(climbs.unwrap_err().to_string().contains("climbs"));
+}

@@ -3,7 +3,7 @@
 use crate::calls::{CallGroup, SystemCalls};
 
 /// The calls of a group.
-fn members(group: CallGroup) -> &'static [i64] {
+pub(crate) fn members(group: CallGroup) -> &'static [i64] {
     match group {
         CallGroup::Debugging => DEBUGGING,
         CallGroup::Ipc => super::allowed::IPC,
