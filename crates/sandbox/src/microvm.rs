@@ -19,8 +19,11 @@ mod launch;
 mod prepare;
 mod process;
 mod qemu;
+mod qmp;
+mod ready;
 mod room;
 mod stdio;
+mod template;
 mod vmm;
 
 use std::path::{Path, PathBuf};
