@@ -16,6 +16,7 @@ mod image;
 mod initramfs;
 mod kernel;
 mod launch;
+mod pool;
 mod prepare;
 mod process;
 mod qemu;

@@ -271,6 +271,54 @@ async fn copies_of_a_machine_draw_their_own_numbers_and_a_template_holds_no_secr
     assert_eq!(fs::read_dir(machines.join("run")).unwrap().count(), 0, "nothing else is left");
 }
 
+fn is_stopped(id: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.contains("(qemu-system") && stat.contains(") T ")
+}
+
+#[tokio::test]
+async fn a_machine_that_waits_takes_the_place_of_another_of_the_same_program_only() {
+    let folder = Folder::of(Caller::Itself);
+    let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher")).with_machines(folder.folder("machines"));
+    let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest(), "pool": 1 } });
+    let selection: Selection = serde_json::from_value(sandbox).unwrap();
+    let mut program = Program::new("test", "/bin/sh");
+    program.args = ["-c", "while read line; do echo $SECRET; cat /proc/sys/kernel/random/uuid; done"].map(str::to_owned).to_vec();
+    program.env.insert("SECRET".to_owned(), EnvText::from("one"));
+    let backend = selection.build(&host).unwrap();
+
+    let first = backend.launch(&Profile::default(), &program).await.unwrap();
+    let patience = Instant::now() + Duration::from_secs(120);
+    let waiting = loop {
+        match descendants(std::process::id()).into_iter().find(|id| is_stopped(*id)) {
+            Some(waiting) => break waiting,
+            None => assert!(Instant::now() < patience, "one waits"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    program.env.insert("SECRET".to_owned(), EnvText::from("other"));
+    let other = backend.launch(&Profile::default(), &program).await.unwrap();
+    assert_ne!(other.pid(), waiting, "another environment is another program");
+    assert!(is_stopped(waiting));
+
+    program.env.insert("SECRET".to_owned(), EnvText::from("one"));
+    let mut numbers = Vec::new();
+    let begun = Instant::now();
+    let second = backend.launch(&Profile::default(), &program).await.unwrap();
+    assert_eq!(second.pid(), waiting);
+    for (instance, secret) in [(&second, "one"), (&first, "one"), (&other, "other")] {
+        let (mut stdin, stdout) = instance.take_io().unwrap();
+        let mut answers = BufReader::new(stdout).lines();
+        stdin.write_all(b"\n").await.unwrap();
+        assert_eq!(answer(&mut answers).await, secret);
+        eprintln!("answered {:?} after the launch of the one that waited", begun.elapsed());
+        numbers.push(answer(&mut answers).await);
+    }
+    numbers.sort();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 3, "{numbers:?}");
+}
+
 async fn answer(answers: &mut Lines<impl tokio::io::AsyncBufRead + Unpin>) -> String {
     tokio::time::timeout(Duration::from_secs(60), answers.next_line()).await.expect("it answers").unwrap().unwrap()
 }
@@ -350,6 +398,7 @@ fn what_a_machine_cannot_give_is_refused() {
     assert!(refused(&["--sandbox", "microvm", "--write", root.to_str().unwrap()]).contains("changes none"));
     assert!(refused(&["--sandbox", "microvm", "--network", "host"]).contains("never has the host's network"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"memory_mb": 1}}"#]).contains("out of bounds"));
+    assert!(refused(&["--sandbox", r#"{"microvm": {"pool": 9}}"#]).contains("out of bounds"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"guest": "relative"}}"#]).contains("not an absolute path"));
 }
 

@@ -15,11 +15,12 @@ use tokio::time::{sleep, timeout};
 use super::control::{Ended, Wishes, hear_the_end, now};
 use super::image::Image;
 use super::initramfs::Archive;
+use super::pool::Order;
 use super::prepare::{KERNEL, Prepared, failed, hexadecimal, prepared};
 use super::process::Machine;
 use super::ready::{Ready, apart, ready, told_with_last_words};
 use super::vmm::Shape;
-use super::{accelerator, embedded_init, prepared_in, stdio};
+use super::{accelerator, embedded_init, pool, prepared_in, stdio};
 use crate::backend::Host;
 use crate::backends::microvm::Config;
 use crate::egress::{self, synthetic};
@@ -42,6 +43,13 @@ const STDERR_BUFFER: usize = 64 * 1024;
 /// Starts `program` in a machine of its own, with what `profile` shows.
 pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, program: &Program) -> Result<Instance<Running>, Error> {
     can_be_met(profile, &program.name)?;
+    let order = Order { host: host.clone(), config: config.clone(), profile: profile.clone(), program: program.clone() };
+    if config.pool == 0 { start(&order).await } else { pool::launch(order).await }
+}
+
+/// The same, whatever waits.
+pub(super) async fn start(order: &Order) -> Result<Instance<Running>, Error> {
+    let Order { host, config, profile, program } = order;
     let (wanted, place) = (config.clone(), host.machines()?);
     let guest = apart(move || Guest::prepared(&wanted, &place)).await?;
     let (accelerator, told) = accelerator::choose(host, config.accel, &guest).await?;
