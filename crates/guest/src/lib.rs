@@ -43,6 +43,20 @@ pub enum ToGuest {
     StdinEnds(u64),
     /// Ask the program to end.
     Terminate,
+    /// Before the program is started: what no other machine has.
+    Renew(Renewal),
+}
+
+/// Bytes of a seed: twice what the kernel keeps.
+pub const SEED: usize = 64;
+
+/// What makes a machine differ from those that were copied from the same one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// The time, in nanoseconds after 1970.
+    pub now: u64,
+    /// Random bytes that nobody else gets.
+    pub seed: [u8; SEED],
 }
 
 /// A program, and the room it has.
@@ -95,6 +109,8 @@ pub enum ToHost {
         /// The kernel's release.
         kernel: String,
     },
+    /// What is random and the time are this machine's own.
+    Renewed,
     /// The program runs.
     Started,
     /// The program was not started.
@@ -131,6 +147,7 @@ impl ToGuest {
             Self::Start(start) => start.encode(),
             Self::StdinEnds(after) => Writer::new(2).u64(*after).done(),
             Self::Terminate => Writer::new(3).done(),
+            Self::Renew(Renewal { now, seed }) => Writer::new(4).u64(*now).bytes(seed).done(),
         }
     }
 
@@ -142,6 +159,7 @@ impl ToGuest {
             1 => Self::Start(Start::decode(&mut rest)?),
             2 => Self::StdinEnds(rest.u64()?),
             3 => Self::Terminate,
+            4 => Self::Renew(Renewal { now: rest.u64()?, seed: rest.bytes()?.try_into().ok()? }),
             _ => return None,
         };
         rest.is_empty().then_some(record)
@@ -154,7 +172,15 @@ impl fmt::Debug for ToGuest {
             Self::Start(start) => start.fmt(f),
             Self::StdinEnds(after) => f.debug_tuple("StdinEnds").field(after).finish(),
             Self::Terminate => f.write_str("Terminate"),
+            Self::Renew(renewal) => renewal.fmt(f),
         }
+    }
+}
+
+/// The seed is a secret.
+impl fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewal").field("now", &self.now).finish_non_exhaustive()
     }
 }
 
@@ -229,6 +255,7 @@ impl ToHost {
             Self::Failed { step, errno } => Writer::new(3).i32(*errno).bytes(step.as_bytes()).done(),
             Self::Stderr(bytes) => Writer::new(4).bytes(bytes).done(),
             Self::Ended { status, written } => Writer::new(5).i32(*status).u64(*written).done(),
+            Self::Renewed => Writer::new(6).done(),
         }
     }
 
@@ -242,6 +269,7 @@ impl ToHost {
             3 => Self::Failed { errno: rest.i32()?, step: rest.text()? },
             4 => Self::Stderr(rest.bytes()?),
             5 => Self::Ended { status: rest.i32()?, written: rest.u64()? },
+            6 => Self::Renewed,
             _ => return None,
         };
         rest.is_empty().then_some(record)
@@ -282,7 +310,8 @@ mod tests {
         let blocks = vec![("28.18.0.0".parse().unwrap(), 20), ("fd00::1".parse().unwrap(), 128)];
         let way_out = WayOut { names: Ipv4Addr::new(198, 18, 0, 1), ports: vec![80, 443], blocks };
         let with_network = Start { way_out: Some(way_out), ..start() };
-        for record in [ToGuest::Start(start()), ToGuest::Start(with_network), ToGuest::StdinEnds(u64::MAX), ToGuest::Terminate] {
+        let renew = ToGuest::Renew(Renewal { now: 7, seed: [9; SEED] });
+        for record in [ToGuest::Start(start()), ToGuest::Start(with_network), ToGuest::StdinEnds(u64::MAX), ToGuest::Terminate, renew] {
             let sent = record.encode();
             let (kind, rest) = parts(&sent, LONGEST);
             assert!(ToGuest::decode(kind, rest) == Some(record));
@@ -291,7 +320,7 @@ mod tests {
         let hello = ToHost::Hello { version: VERSION, kernel: "6.1".to_owned() };
         let failed = ToHost::Failed { step: "mount".to_owned(), errno: 2 };
         let ended = ToHost::Ended { status: -9, written: 12 };
-        for record in [hello, ToHost::Started, failed, ToHost::Stderr(vec![0, 255]), ended] {
+        for record in [hello, ToHost::Renewed, ToHost::Started, failed, ToHost::Stderr(vec![0, 255]), ended] {
             let sent = record.encode();
             let (kind, rest) = parts(&sent, LONGEST_OF_GUEST);
             assert_eq!(ToHost::decode(kind, rest), Some(record));

@@ -17,12 +17,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, setrlimit, wait};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs};
-use rustix::time::{ClockId, Timespec, clock_settime};
 use sallyport_guest::{STDIO_PORT, Start, ToGuest, ToHost};
 
 use crate::control::{Control, Teller};
 use crate::machine;
 use crate::port;
+use crate::random;
 use crate::step::{Failed, Step};
 use crate::way_out;
 
@@ -57,9 +57,9 @@ struct Running {
 }
 
 fn start(control: &mut Control) -> Result<Running, Failed> {
-    let start = first(control).step("hear what to start")?;
+    let start = first(control)?;
     let stdio = Arc::new(port::open(STDIO_PORT).step("open the port for stdio")?);
-    set_clock(start.now);
+    random::set_clock(start.now);
     // Before the root is entered: the port's device is not in there.
     if let Some(to) = &start.way_out {
         way_out::open(to)?;
@@ -99,10 +99,18 @@ fn start(control: &mut Control) -> Result<Running, Failed> {
     Ok(Running { server, teller, written, ends, _child: child })
 }
 
-fn first(control: &mut Control) -> io::Result<Start> {
-    match control.hear()? {
-        ToGuest::Start(start) => Ok(start),
-        ToGuest::StdinEnds(_) | ToGuest::Terminate => Err(ErrorKind::InvalidData.into()),
+/// The program to start. A machine may stand still here, be copied, and go on as many.
+fn first(control: &mut Control) -> Result<Start, Failed> {
+    loop {
+        match control.hear().step("hear what to start")? {
+            ToGuest::Start(start) => return Ok(start),
+            ToGuest::Renew(renewal) => {
+                random::renew(renewal.seed).step("renew what random numbers come from")?;
+                random::set_clock(renewal.now);
+                control.tell(&ToHost::Renewed);
+            }
+            ToGuest::StdinEnds(_) | ToGuest::Terminate => return Err(io::Error::from(ErrorKind::InvalidData)).step("hear what to start"),
+        }
     }
 }
 
@@ -235,15 +243,7 @@ fn obey(mut control: Control, server: Pid, limit: &AtomicU64, mut bell: PipeWrit
             }
             // It may have ended.
             ToGuest::Terminate => drop(kill_process(server, Signal::TERM)),
-            ToGuest::Start(_) => {}
+            ToGuest::Start(_) | ToGuest::Renew(_) => {}
         }
-    }
-}
-
-/// If it cannot be set, it stays as it is.
-fn set_clock(nanoseconds: u64) {
-    const SECOND: u64 = 1_000_000_000;
-    if let (Ok(tv_sec), Ok(tv_nsec)) = (i64::try_from(nanoseconds / SECOND), i64::try_from(nanoseconds % SECOND)) {
-        let _unset = clock_settime(ClockId::Realtime, Timespec { tv_sec, tv_nsec });
     }
 }

@@ -16,11 +16,15 @@ mod image;
 mod initramfs;
 mod kernel;
 mod launch;
+mod pool;
 mod prepare;
 mod process;
 mod qemu;
+mod qmp;
+mod ready;
 mod room;
 mod stdio;
+mod template;
 mod vmm;
 
 use std::path::{Path, PathBuf};

@@ -202,7 +202,7 @@ impl JsonSchema for Cpus {
 }
 
 /// One program to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Program {
     /// The server's name, for errors and logs.
     pub name: String,

@@ -12,12 +12,12 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
-use sallyport_sandbox::{Exit, Host, Instance, Profile, Program, Running, Selection, State, microvm};
+use sallyport_sandbox::{EnvText, Exit, Host, Instance, Layer, Profile, Program, Running, Selection, State, microvm};
 use support::servers::{http, swallows};
 use support::{Caller, Folder, callers, is_root, launcher, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -223,6 +223,102 @@ async fn start(command: &[&str]) -> (Instance<Running>, u32) {
     (instance, monitor)
 }
 
+/// Whether a file of a template holds these bytes.
+fn holds(template: &Path, bytes: &str) -> bool {
+    let found = Command::new("grep").args(["-r", "-q", "-a", "-F", "--", bytes]).arg(template).status().unwrap();
+    found.success()
+}
+
+#[tokio::test]
+async fn copies_of_a_machine_draw_their_own_numbers_and_a_template_holds_no_secret() {
+    let folder = Folder::of(Caller::Itself);
+    let machines = folder.folder("machines");
+    let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher")).with_machines(&machines);
+    let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest(), "accel": "emulation" } });
+    let selection: Selection = serde_json::from_value(sandbox).unwrap();
+    let draws = "head -c 32 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; date +%s; echo $SECRET $0";
+    let mut drawn = Vec::new();
+    for secret in ["first-of-the-canaries", "second-of-the-canaries"] {
+        let mut program = Program::new("test", "/bin/sh");
+        program.args = ["-c", draws, &format!("argument-{secret}")].map(str::to_owned).to_vec();
+        program.env.insert("SECRET".to_owned(), EnvText::from(secret));
+        let begun = Instant::now();
+        let instance =
+            selection.build(&host).unwrap().launch(&Profile::default(), &program).await.unwrap_or_else(|error| panic!("{error}"));
+        eprintln!("started after {:?}", begun.elapsed());
+        let State::InForce(machine) = instance.in_force().get(Layer::Machine).unwrap().clone() else { panic!("no machine") };
+        assert!(machine.contains(", copied, "), "{machine}");
+        let (stdin, mut stdout) = instance.take_io().unwrap();
+        let mut said = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stdout, &mut said).await.unwrap();
+        drop(stdin);
+        assert_eq!(instance.wait().await, Exit::Code(0), "{said}");
+        let lines: Vec<String> = said.lines().map(str::to_owned).collect();
+        let [.., time, told] = &lines[..] else { panic!("{said}") };
+        assert!((now() - time.parse::<f64>().unwrap()).abs() < 10.0, "{said}");
+        assert_eq!(*told, format!("{secret} argument-{secret}"));
+        drawn.push(lines);
+    }
+    let numbers = drawn[0].len() - 2;
+    assert!(numbers >= 4, "{drawn:?}");
+    for (one, other) in drawn[0].iter().zip(&drawn[1]).take(numbers) {
+        assert_ne!(one, other);
+    }
+    let templates = machines.join("templates");
+    assert_eq!(fs::read_dir(&templates).unwrap().count(), 1);
+    assert!(holds(&templates, sallyport_guest::CONTROL_PORT), "its memory is there");
+    assert!(!holds(&templates, "of-the-canaries"), "and nothing of a program");
+    assert_eq!(fs::read_dir(machines.join("run")).unwrap().count(), 0, "nothing else is left");
+}
+
+fn is_stopped(id: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.contains("(qemu-system") && stat.contains(") T ")
+}
+
+#[tokio::test]
+async fn a_machine_that_waits_takes_the_place_of_another_of_the_same_program_only() {
+    let folder = Folder::of(Caller::Itself);
+    let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher")).with_machines(folder.folder("machines"));
+    let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest(), "pool": 1 } });
+    let selection: Selection = serde_json::from_value(sandbox).unwrap();
+    let mut program = Program::new("test", "/bin/sh");
+    program.args = ["-c", "while read line; do echo $SECRET; cat /proc/sys/kernel/random/uuid; done"].map(str::to_owned).to_vec();
+    program.env.insert("SECRET".to_owned(), EnvText::from("one"));
+    let backend = selection.build(&host).unwrap();
+
+    let first = backend.launch(&Profile::default(), &program).await.unwrap();
+    let patience = Instant::now() + Duration::from_secs(120);
+    let waiting = loop {
+        match descendants(std::process::id()).into_iter().find(|id| is_stopped(*id)) {
+            Some(waiting) => break waiting,
+            None => assert!(Instant::now() < patience, "one waits"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    program.env.insert("SECRET".to_owned(), EnvText::from("other"));
+    let other = backend.launch(&Profile::default(), &program).await.unwrap();
+    assert_ne!(other.pid(), waiting, "another environment is another program");
+    assert!(is_stopped(waiting));
+
+    program.env.insert("SECRET".to_owned(), EnvText::from("one"));
+    let mut numbers = Vec::new();
+    let begun = Instant::now();
+    let second = backend.launch(&Profile::default(), &program).await.unwrap();
+    assert_eq!(second.pid(), waiting);
+    for (instance, secret) in [(&second, "one"), (&first, "one"), (&other, "other")] {
+        let (mut stdin, stdout) = instance.take_io().unwrap();
+        let mut answers = BufReader::new(stdout).lines();
+        stdin.write_all(b"\n").await.unwrap();
+        assert_eq!(answer(&mut answers).await, secret);
+        eprintln!("answered {:?} after the launch of the one that waited", begun.elapsed());
+        numbers.push(answer(&mut answers).await);
+    }
+    numbers.sort();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 3, "{numbers:?}");
+}
+
 async fn answer(answers: &mut Lines<impl tokio::io::AsyncBufRead + Unpin>) -> String {
     tokio::time::timeout(Duration::from_secs(60), answers.next_line()).await.expect("it answers").unwrap().unwrap()
 }
@@ -234,7 +330,7 @@ fn now() -> f64 {
 #[tokio::test]
 async fn a_machine_stands_still_gives_its_memory_back_and_goes_on() {
     let (instance, monitor) = start(&["/bin/sh", "-c", "while read line; do date +%s.%N; done"]).await;
-    let State::InForce(machine) = instance.in_force().get(sallyport_sandbox::Layer::Machine).unwrap().clone() else { panic!("no machine") };
+    let State::InForce(machine) = instance.in_force().get(Layer::Machine).unwrap().clone() else { panic!("no machine") };
     eprintln!("{machine}");
     let (mut stdin, stdout) = instance.take_io().unwrap();
     let mut answers = BufReader::new(stdout).lines();
@@ -302,6 +398,7 @@ fn what_a_machine_cannot_give_is_refused() {
     assert!(refused(&["--sandbox", "microvm", "--write", root.to_str().unwrap()]).contains("changes none"));
     assert!(refused(&["--sandbox", "microvm", "--network", "host"]).contains("never has the host's network"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"memory_mb": 1}}"#]).contains("out of bounds"));
+    assert!(refused(&["--sandbox", r#"{"microvm": {"pool": 9}}"#]).contains("out of bounds"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"guest": "relative"}}"#]).contains("not an absolute path"));
 }
 

@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
-use super::launch::{Guest, around, boot, monitor};
+use super::launch::Guest;
 use super::prepare::hexadecimal;
-use super::qemu::{PROGRAM, Qemu};
+use super::qemu::PROGRAM;
+use super::ready::Connected;
 use super::room::Room;
-use super::vmm::{Accelerator, Shape};
-use super::{clock, image::Image, run_in};
+use super::vmm::{Accelerator, Begins, Shape};
+use super::{clock, run_in};
 use crate::backend::Host;
 use crate::backends::microvm::Acceleration;
 use crate::error::Error;
-use crate::policy::{Network, View};
 use crate::profile::Profile;
 
 /// A kernel boots with the processor's help within half a second; on a busy machine within a few.
@@ -92,17 +92,13 @@ async fn proof(host: &Host, guest: &Guest) -> Result<(), String> {
     let told = |error: Error| error.to_string();
     let room = Room::new(&run_in(&host.machines().map_err(told)?), PROOF_MEMORY_MB).map_err(told)?;
     let shape = Shape { guest: guest.clone(), memory_mb: PROOF_MEMORY_MB, accelerator: Accelerator::Kvm };
-    let program = monitor(&Qemu, &shape, &room, "kvm");
-    let instance = crate::launch::launch(host, &program, Some(&around(&shape, &room, &Profile::default()))).await.map_err(told)?;
-    let image = Image::of(&View::default(), &Network::None).map_err(told)?;
-    let booted = timeout(PROOF_LIMIT, boot(&instance, room, image)).await;
-    instance.kill();
-    instance.wait().await;
-    // The monitor knows better than who waits for it.
-    let last_words = instance.stderr_tail().pop();
-    match booted {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(last_words.unwrap_or_else(|| error.to_string())),
-        Err(_) => Err(last_words.unwrap_or_else(|| format!("a kernel did not boot with it within {PROOF_LIMIT:?}"))),
+    let boot = async {
+        let mut connected = Connected::new(host, &shape, Begins::Booting, room, &Profile::default(), "kvm").await?;
+        connected.booted().await
+    };
+    // Whoever is not waited for any more is killed. What the monitor said last stands in the error.
+    match timeout(PROOF_LIMIT, boot).await {
+        Ok(booted) => booted.map(drop).map_err(told),
+        Err(_) => Err(format!("a kernel did not boot with it within {PROOF_LIMIT:?}")),
     }
 }

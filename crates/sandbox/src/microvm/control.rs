@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sallyport_guest::{HEADER, LONGEST, LONGEST_OF_GUEST, ToGuest, ToHost, VERSION, length};
+use ring::rand::SystemRandom;
+use sallyport_guest::{HEADER, LONGEST, LONGEST_OF_GUEST, Renewal, ToGuest, ToHost, VERSION, length};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
@@ -42,6 +43,22 @@ impl Control {
         }
     }
 
+    /// Gives the machine what no other one has: a seed for what is random, and the time. Before that it may be a copy of others.
+    pub(super) async fn renew(&mut self) -> Result<(), Error> {
+        let seed = ring::rand::generate(&SystemRandom::new()).map_err(|_| Error::new("this machine has no random numbers"))?;
+        let record = Zeroizing::new(ToGuest::Renew(Renewal { now: now(), seed: seed.expose() }).encode());
+        let lost = |cause: io::Error| Error::io("the microVM ended before it was started", &cause);
+        self.port.write_all(&record).await.map_err(lost)?;
+        let answer = timeout(START_LIMIT, hear(&mut self.port)).await;
+        match answer.map_err(|_| Error::new(format!("the microVM did not answer within {START_LIMIT:?}")))?.map_err(lost)? {
+            ToHost::Renewed => Ok(()),
+            ToHost::Failed { step, errno } => {
+                Err(Error::io(format_args!("the microVM could not {}", shown(&step)), &io::Error::from_raw_os_error(errno)))
+            }
+            _ => Err(Error::new("the microVM answered something else than it was asked")),
+        }
+    }
+
     /// Has the program started; gives the port for the time after.
     pub(super) async fn start(mut self, name: &str, start: sallyport_guest::Start) -> Result<UnixStream, Error> {
         let record = Zeroizing::new(ToGuest::Start(start).encode());
@@ -63,6 +80,12 @@ impl Control {
             _ => Err(Error::new(format!("the microVM of server {name} answered something else than it was asked"))),
         }
     }
+}
+
+/// In nanoseconds after 1970.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn shown(text: &str) -> String {
@@ -91,7 +114,9 @@ pub(super) async fn hear_the_end(mut port: OwnedReadHalf, mut stderr: impl Async
         match hear(&mut port).await? {
             ToHost::Stderr(bytes) => stderr.write_all(&bytes).await?,
             ToHost::Ended { status, written } => return Ok(Ended { status, written }),
-            ToHost::Hello { .. } | ToHost::Started => return Err(io::Error::other("a record of the guest comes too late")),
+            ToHost::Hello { .. } | ToHost::Renewed | ToHost::Started => {
+                return Err(io::Error::other("a record of the guest comes too late"));
+            }
             ToHost::Failed { step, errno } => {
                 let cause = io::Error::from_raw_os_error(errno);
                 return Err(io::Error::other(format!("its init could not {}: {cause}", shown(&step))));

@@ -1,6 +1,11 @@
 //! QEMU's `microvm` machine: no PCI, no firmware to speak of, five virtio devices.
 
-use super::vmm::{Accelerator, CONTROL_SOCKET, DISK_SOCKET, EGRESS_SOCKET, MEMORY, STDIO_SOCKET, Shape, Vmm};
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use super::qmp::Qmp;
+use super::vmm::{Accelerator, Begins, CONTROL_SOCKET, DISK_SOCKET, EGRESS_SOCKET, MEMORY, STDIO_SOCKET, STEER_SOCKET, Shape, Vmm};
 
 /// The program's name.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
@@ -33,7 +38,7 @@ const PORTS: [(&str, &str); 3] = [
 pub(super) struct Qemu;
 
 impl Vmm for Qemu {
-    fn command(&self, shape: &Shape) -> (&'static str, Vec<String>) {
+    fn command(&self, shape: &Shape, begins: Begins) -> (&'static str, Vec<String>) {
         let Shape { guest, memory_mb, accelerator } = shape;
         let (accelerator, processor, line) = match accelerator {
             Accelerator::Kvm => ("kvm".to_owned(), "host", COMMAND_LINE.to_owned()),
@@ -51,16 +56,20 @@ impl Vmm for Qemu {
             ("-smp", "1".to_owned()),
             ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned()),
             ("-display", "none".to_owned()),
-            ("-kernel", kernel),
-            ("-initrd", initramfs),
-            ("-append", line),
-            // Nobody steers it.
             ("-monitor", "none".to_owned()),
             ("-blockdev", format!("nbd,node-name=shown,server.type=unix,server.path={DISK_SOCKET},read-only=on")),
             ("-device", "virtio-blk-device,drive=shown".to_owned()),
             // Port 0 is taken.
             ("-device", "virtio-serial-device,max_ports=4".to_owned()),
         ];
+        match begins {
+            Begins::Booting | Begins::ToBeSaved => pairs.extend([("-kernel", kernel), ("-initrd", initramfs), ("-append", line)]),
+            Begins::Saved => pairs.push(("-incoming", "defer".to_owned())),
+        }
+        if begins != Begins::Booting {
+            pairs.push(("-chardev", format!("socket,id={STEER_SOCKET},path={STEER_SOCKET}")));
+            pairs.push(("-mon", format!("chardev={STEER_SOCKET},mode=control")));
+        }
         for (name, socket) in PORTS {
             pairs.push(("-chardev", format!("socket,id={socket},path={socket}")));
             pairs.push(("-device", format!("virtserialport,chardev={socket},name={name}")));
@@ -68,5 +77,12 @@ impl Vmm for Qemu {
         let mut args: Vec<String> = ["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned).to_vec();
         args.extend(pairs.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));
         (PROGRAM, args)
+    }
+    fn save(&self, steer: UnixStream, state: &File) -> io::Result<()> {
+        Qmp::new(steer)?.save(state)
+    }
+
+    fn restore(&self, steer: UnixStream, state: &File) -> io::Result<()> {
+        Qmp::new(steer)?.restore(state)
     }
 }

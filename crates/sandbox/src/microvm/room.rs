@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use tokio::net::UnixListener;
 
 use super::prepare::failed;
-use super::vmm::{CONTROL_SOCKET, DISK_SOCKET, EGRESS_SOCKET, MEMORY, STDIO_SOCKET};
+use super::vmm::{CONTROL_SOCKET, DISK_SOCKET, EGRESS_SOCKET, MEMORY, STDIO_SOCKET, STEER_SOCKET};
 use crate::error::Error;
 
 pub(super) struct Room {
@@ -23,6 +23,7 @@ pub(super) struct Room {
     pub(super) stdio: UnixListener,
     pub(super) disk: UnixListener,
     pub(super) egress: UnixListener,
+    pub(super) steer: UnixListener,
     pub(super) memory: File,
 }
 
@@ -47,7 +48,8 @@ impl Room {
         let memory = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path.join(MEMORY))?;
         memory.set_len(u64::from(memory_mb) << 20)?;
         let (control, stdio) = (listen(CONTROL_SOCKET)?, listen(STDIO_SOCKET)?);
-        Ok(Self { control, stdio, disk: listen(DISK_SOCKET)?, egress: listen(EGRESS_SOCKET)?, memory, _lock: lock, path })
+        let (disk, egress, steer) = (listen(DISK_SOCKET)?, listen(EGRESS_SOCKET)?, listen(STEER_SOCKET)?);
+        Ok(Self { control, stdio, disk, egress, steer, memory, _lock: lock, path })
     }
 
     pub(super) fn path(&self) -> &Path {

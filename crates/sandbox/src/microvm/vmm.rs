@@ -1,5 +1,9 @@
 //! The joint between a machine and the program that makes one: QEMU is the first, and what another one must be able to do stands here.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixStream;
+
 use super::launch::Guest;
 
 /// A machine to be made. Paths without a folder are in the monitor's working folder.
@@ -17,6 +21,19 @@ pub(super) const CONTROL_SOCKET: &str = "control";
 pub(super) const STDIO_SOCKET: &str = "stdio";
 pub(super) const DISK_SOCKET: &str = "disk";
 pub(super) const EGRESS_SOCKET: &str = "egress";
+/// The socket at which the monitor takes commands, of a machine that is saved or restored.
+pub(super) const STEER_SOCKET: &str = "steer";
+
+/// How a machine begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begins {
+    /// With its kernel; nobody steers the monitor.
+    Booting,
+    /// With its kernel, to be saved.
+    ToBeSaved,
+    /// With what was saved.
+    Saved,
+}
 
 /// What runs the machine's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +49,12 @@ pub(super) enum Accelerator {
 
 /// One kind of monitor. To stand still and to end are signals to its process, whatever the kind.
 pub(super) trait Vmm: Send + Sync {
-    /// The program and its arguments. It connects to the four sockets, and needs neither stdin nor stdout.
-    fn command(&self, shape: &Shape) -> (&'static str, Vec<String>);
+    /// The program and its arguments. It connects to the four sockets, to the fifth where it is steered, and needs neither stdin nor stdout.
+    fn command(&self, shape: &Shape, begins: Begins) -> (&'static str, Vec<String>);
+
+    /// Saves all of a machine but its memory, which is in its file, and ends it. Blocks.
+    fn save(&self, steer: UnixStream, state: &File) -> io::Result<()>;
+
+    /// Reads what was saved into a machine that has the same memory, and lets it go on. Blocks.
+    fn restore(&self, steer: UnixStream, state: &File) -> io::Result<()>;
 }

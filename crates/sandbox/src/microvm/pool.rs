@@ -1,0 +1,179 @@
+//! Machines that wait for the next launch of the same program: it is started in them already and stands still. To hand one out takes a signal.
+//!
+//! Each of them is like a machine that was just launched, and nobody has spoken with it: it has its own random numbers, the program's own
+//! environment, and sees the files as they were when it was made. They are there as long as a machine of that program runs, and a little
+//! longer, so that one that ends is replaced at once.
+
+use std::fs;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, timeout};
+
+use super::launch::start;
+use crate::backend::Host;
+use crate::backends::microvm::Config;
+use crate::error::Error;
+use crate::instance::{Instance, Running, Standby};
+use crate::profile::{Profile, Program};
+
+/// Files change meanwhile, and whoever is handed out sees them as they were. To make one takes a second or, with Node on an emulated
+/// processor, a dozen: one or two percent of this.
+const KEPT: Duration = Duration::from_secs(15 * 60);
+
+/// After the last machine of a program has ended: a server that fails is launched anew within this.
+const LINGERS: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a program has come to rest, and how long: Node starts in a dozen seconds on an emulated processor.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const REST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Everything that one launch depends on.
+#[derive(Clone)]
+pub(super) struct Order {
+    pub(super) host: Host,
+    pub(super) config: Config,
+    pub(super) profile: Profile,
+    pub(super) program: Program,
+}
+
+impl PartialEq for Order {
+    fn eq(&self, other: &Self) -> bool {
+        let (own, others) = (self.host.egress(), other.host.egress());
+        let same_egress = Arc::ptr_eq(&own.resolver, &others.resolver) && Arc::ptr_eq(&own.observer, &others.observer);
+        let same_host =
+            same_egress && self.host.launcher() == other.host.launcher() && self.host.machines().ok() == other.host.machines().ok();
+        same_host && self.config == other.config && self.profile == other.profile && self.program == other.program
+    }
+}
+
+/// The machines of one order.
+struct Shelf {
+    order: Order,
+    /// Machines of this order that run.
+    running: usize,
+    waiting: Vec<(Instant, Instance<Standby>)>,
+}
+
+static SHELVES: Mutex<Vec<Shelf>> = Mutex::new(Vec::new());
+
+fn shelves() -> MutexGuard<'static, Vec<Shelf>> {
+    SHELVES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One that waits, or a new one; others are made ready behind it.
+pub(super) async fn launch(order: Order) -> Result<Instance<Running>, Error> {
+    let instance = match take(&order) {
+        Some(waiting) => waiting.wake(),
+        None => start(&order).await?,
+    };
+    open(&order);
+    let ended = instance.wait();
+    tokio::spawn(async move {
+        keep_full(&order, ended).await;
+        close(order).await;
+    });
+    Ok(instance)
+}
+
+/// The latest, which has seen the files last.
+fn take(order: &Order) -> Option<Instance<Standby>> {
+    let mut shelves = shelves();
+    let shelf = shelves.iter_mut().find(|shelf| shelf.order == *order)?;
+    shelf.clear_old();
+    shelf.waiting.pop().map(|(_, instance)| instance)
+}
+
+impl Shelf {
+    fn clear_old(&mut self) {
+        self.waiting.retain(|(made, instance)| made.elapsed() < KEPT && instance.has_exited().is_none());
+    }
+}
+
+fn open(order: &Order) {
+    let mut shelves = shelves();
+    match shelves.iter_mut().find(|shelf| shelf.order == *order) {
+        Some(shelf) => shelf.running += 1,
+        None => shelves.push(Shelf { order: order.clone(), running: 1, waiting: Vec::new() }),
+    }
+}
+
+/// A while after the last one of an order has ended, those that wait are ended too.
+async fn close(order: Order) {
+    sleep(LINGERS).await;
+    let mut shelves = shelves();
+    if let Some(position) = shelves.iter().position(|shelf| shelf.order == order)
+        && let Some(shelf) = shelves.get_mut(position)
+    {
+        shelf.running = shelf.running.saturating_sub(1);
+        if shelf.running == 0 {
+            let ended = shelves.swap_remove(position);
+            drop(shelves);
+            drop(ended);
+        }
+    }
+}
+
+/// Makes machines until there are as many as are wanted, again and again, until `ended`; gives up when one cannot be made.
+async fn keep_full(order: &Order, ended: impl Future) {
+    let fill = async {
+        loop {
+            while is_wanting(order) {
+                match resting(order).await {
+                    Ok(instance) => put(order, instance),
+                    Err(error) => {
+                        tracing::warn!(server = order.program.name, %error, "no machine waits for the next launch");
+                        return std::future::pending::<()>().await;
+                    }
+                }
+            }
+            sleep(KEPT / 10).await;
+        }
+    };
+    tokio::select! {
+        () = fill => {}
+        _exit = ended => {}
+    }
+}
+
+fn is_wanting(order: &Order) -> bool {
+    let mut shelves = shelves();
+    let shelf = shelves.iter_mut().find(|shelf| shelf.order == *order);
+    shelf.is_some_and(|shelf| {
+        shelf.clear_old();
+        shelf.waiting.len() < usize::try_from(order.config.pool).unwrap_or(0)
+    })
+}
+
+/// Two that were launched at once may both have made one.
+fn put(order: &Order, instance: Instance<Standby>) {
+    if let Some(shelf) = shelves().iter_mut().find(|shelf| shelf.order == *order) {
+        shelf.waiting.push((Instant::now(), instance));
+    }
+}
+
+/// A machine whose program has come to rest.
+async fn resting(order: &Order) -> Result<Instance<Standby>, Error> {
+    let instance = start(order).await?;
+    let pid = instance.pid();
+    let _restless = timeout(REST_LIMIT, async {
+        let mut before = ticks(pid);
+        loop {
+            sleep(LOOK_AGAIN).await;
+            let now = ticks(pid);
+            if now.saturating_sub(before) <= 1 {
+                return;
+            }
+            before = now;
+        }
+    })
+    .await;
+    instance.standby().map_err(|_| Error::new("a microVM cannot be stopped"))
+}
+
+/// What the monitor has used of the processor; a machine that rests uses nothing.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
