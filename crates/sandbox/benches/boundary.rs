@@ -19,7 +19,9 @@ const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{}}
 const STARTS: usize = 40;
 const NODE_STARTS: usize = 8;
 const CALLS: usize = 2000;
-const WAKES: usize = 300;
+const WAKES: usize = 500;
+/// Before a call or a wake: long enough for processors to sleep.
+const PAUSE: Duration = Duration::from_millis(5);
 const RECLAIMS: usize = 15;
 
 #[tokio::main(flavor = "current_thread")]
@@ -29,13 +31,23 @@ async fn main() {
     let echo = Server { command: vec!["/bin/cat".into()], read: Vec::new(), first: "hello", call: "hello" };
     let node = Server::filesystem(&folder);
     println!("{:<52} {:>8} {:>8} {:>8} {:>9}", "milliseconds", "median", "p90", "p99", "CPU a run");
-    starts("start to first answer, cat", &echo, STARTS).await;
-    starts("start to first answer, server-filesystem (Node)", &node, NODE_STARTS).await;
-    calls("call, cat", &echo).await;
-    calls("call, server-filesystem (Node)", &node).await;
-    frozen("frozen: wake to answer, cat", &echo).await;
-    frozen("frozen: wake to answer, server-filesystem (Node)", &node).await;
-    reclaimed(&node).await;
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |kind: &str| wanted.is_empty() || wanted.iter().any(|word| word == kind);
+    if is_wanted("start") {
+        starts("start to first answer, cat", &echo, STARTS).await;
+        starts("start to first answer, server-filesystem (Node)", &node, NODE_STARTS).await;
+    }
+    if is_wanted("call") {
+        calls("call, cat", &echo).await;
+        calls("call, server-filesystem (Node)", &node).await;
+    }
+    if is_wanted("wake") {
+        frozen("cat", &echo).await;
+        frozen("server-filesystem (Node)", &node).await;
+    }
+    if is_wanted("memory") {
+        reclaimed(&node).await;
+    }
 }
 
 /// A program to start, and what it answers.
@@ -80,6 +92,8 @@ enum Kept {
 impl Started {
     async fn bare(server: &Server) -> Self {
         let mut command = Command::new(&server.command[0]);
+        // The environment of a sandbox: with another language libc reads other files first.
+        command.env_clear().envs([("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("PATH", "/usr/local/bin:/usr/bin:/bin")]);
         command.args(&server.command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -199,64 +213,96 @@ async fn calls(what: &str, server: &Server) {
     }
 }
 
+/// Wakes, each beside a call to the same program after the same pause without a freeze: what a processor that has slept takes longer for.
 async fn frozen(what: &str, server: &Server) {
     let mut started = Started::inside(server).await;
     let mut instance = started.instance();
-    if what.ends_with("cat")
+    if what == "cat"
         && let Some(State::InForce(limits)) = instance.in_force().get(Layer::Limits)
     {
         println!("  limits: {limits}");
     }
-    let mut times = Times::default();
+    let (mut awake, mut frozen) = (Times::default(), Times::default());
     for _ in 0..WAKES {
+        tokio::time::sleep(PAUSE).await;
+        let begun = Instant::now();
+        started.ask(server.call).await;
+        awake.wall.push(begun.elapsed());
         let asleep = instance.standby().unwrap();
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(PAUSE).await;
         let begun = Instant::now();
         instance = asleep.wake();
         started.ask(server.call).await;
-        times.wall.push(begun.elapsed());
+        frozen.wall.push(begun.elapsed());
     }
-    times.print(what);
+    awake.print(&format!("call after a pause, {what}"));
+    frozen.print(&format!("frozen: wake to answer, {what}"));
     instance.kill();
     instance.wait().await;
 }
 
-/// Memory given back, then a rehearsal, then the wake that counts.
+/// What is done between giving memory back and the wake that counts.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Nothing,
+    /// A call, as standby makes one: what it needs stays in memory.
+    Rehearse,
+    /// The same, and what it needs goes too, to be fetched in one go.
+    RehearseAndGiveBack,
+}
+
+/// Memory given back, in each of three ways, and the wakes after it. Without swap only pages of files can be.
 async fn reclaimed(server: &Server) {
+    println!("  swap: {}", swap());
     let mut started = Started::inside(server).await;
     let mut instance = started.instance();
     started.ask(server.call).await;
-    let swap = fs::read_to_string("/proc/swaps").unwrap().lines().nth(1).map_or("none", |line| line.split(' ').next().unwrap()).to_owned();
-    let (mut without, mut with) = (Times::default(), Times::default());
-    let mut resident = Vec::new();
+    let ways = [
+        (Then::Nothing, "memory given back: wake to answer"),
+        (Then::Rehearse, "the same rehearsed: wake to answer"),
+        (Then::RehearseAndGiveBack, "the same rehearsed, given back: wake to answer"),
+    ];
+    let mut figures = ways.map(|_| (Times::default(), Vec::new()));
     for _ in 0..RECLAIMS {
-        for (rehearses, times) in [(false, &mut without), (true, &mut with)] {
+        for ((then, _), (times, resident)) in ways.iter().zip(&mut figures) {
             let mut asleep = instance.standby().unwrap();
             let given = match asleep.memory().give_back(|| true) {
                 Ok(given) => given,
                 Err(error) => return println!("memory cannot be given back here: {error}"),
             };
-            if rehearses {
+            if *then != Then::Nothing {
                 let awake = asleep.wake();
                 started.ask(server.call).await;
                 asleep = awake.standby().unwrap();
             }
-            resident.push((
-                given.before >> 20,
-                given.after >> 20,
-                rehearses.then(|| asleep.memory().give_back(|| false).unwrap().before >> 20),
-            ));
+            if *then == Then::RehearseAndGiveBack {
+                asleep.memory().give_rehearsed_back(0, || true).unwrap();
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
+            resident.push((given.before, asleep.memory().give_back(|| false).unwrap().before));
             let begun = Instant::now();
             instance = asleep.wake();
             started.ask(server.call).await;
             times.wall.push(begun.elapsed());
         }
     }
-    without.print("memory given back: wake to answer");
-    with.print("memory given back, rehearsed: wake to answer");
-    let (first, asleep) = (resident[0], resident.iter().filter_map(|(.., rehearsed)| *rehearsed).max().unwrap());
-    println!("resident, MiB (swap: {swap}): {} awake, {} given back, {asleep} after the rehearsal", first.0, first.1);
+    // What it had before it first gave anything back.
+    let awake = figures[0].1[0].0;
+    for ((_, what), (times, resident)) in ways.iter().zip(figures) {
+        // It grows in the course of this, as programs do.
+        times.print(what);
+        let mut asleep: Vec<u64> = resident.iter().map(|(_, asleep)| *asleep).collect();
+        asleep.sort_unstable();
+        let asleep = asleep[asleep.len() / 2];
+        println!("  resident, MiB: {} awake, {} asleep, {} % given back", awake >> 20, asleep >> 20, 100 - asleep * 100 / awake);
+    }
     instance.kill();
     instance.wait().await;
+}
+
+/// The first place for memory that is not in memory.
+fn swap() -> String {
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let first = swaps.lines().nth(1).and_then(|line| line.split_ascii_whitespace().next());
+    first.map_or_else(|| "none here, so that only pages of files can be given back".to_owned(), str::to_owned)
 }

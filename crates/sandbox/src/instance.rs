@@ -69,7 +69,7 @@ pub enum Exit {
     Signal(i32),
 }
 
-/// What a back-end can do with the processes behind an instance. None of these waits.
+/// What a back-end can do with the processes behind an instance. Most of these do not wait.
 pub(crate) trait Process: Send + Sync {
     /// The program's pid as the host sees it.
     fn pid(&self) -> u32;
@@ -85,8 +85,13 @@ pub(crate) trait Process: Send + Sync {
     fn freeze(&self);
     /// Lets everything inside go on.
     fn thaw(&self);
-    /// Gives memory of everything inside back, as long as `go_on` says so. The only one that takes its time.
+    /// Gives memory of everything inside back, as long as `go_on` says so.
     fn give_memory_back(&self, go_on: &dyn Fn() -> bool) -> io::Result<GivenBack>;
+    /// Gives back what a rehearsal has fetched as well, if that is more than `keeps` bytes, and fetches it in one go when everything inside
+    /// goes on. `None`: it stays.
+    fn give_rehearsed_back(&self, _keeps: u64, _go_on: &dyn Fn() -> bool) -> io::Result<Option<GivenBack>> {
+        Ok(None)
+    }
     /// Which limit the program went beyond, if it did.
     fn exceeded(&self) -> Option<Exceeded>;
     /// The last lines of stderr.
@@ -161,6 +166,16 @@ impl Memory {
     /// Where this process may not: that needs `CAP_SYS_NICE` and the right to look into the program, which root has.
     pub fn give_back(&self, go_on: impl Fn() -> bool) -> io::Result<GivenBack> {
         self.process.give_memory_back(&go_on)
+    }
+
+    /// The same after a rehearsal, a request that fetched what requests need: where more than `keeps` bytes are resident again, takes note
+    /// of what came from files, gives that back too, and has the kernel read it in one go when the program is woken. `None`: it stays
+    /// as it is.
+    ///
+    /// # Errors
+    /// As [`Memory::give_back`]; also before Linux 5.18.
+    pub fn give_rehearsed_back(&self, keeps: u64, go_on: impl Fn() -> bool) -> io::Result<Option<GivenBack>> {
+        self.process.give_rehearsed_back(keeps, &go_on)
     }
 }
 

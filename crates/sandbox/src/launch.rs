@@ -1,5 +1,6 @@
 //! The gateway's side of a launch: resolves the profile, starts the launcher, hears how it goes, and watches to the end.
 
+mod ahead;
 mod memory;
 mod thread;
 mod warden;
@@ -10,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -39,6 +40,7 @@ use crate::sys::control::{self, Message};
 use crate::sys::lifetime::{FREEZE, THAW};
 use crate::sys::seccomp::{self, Filter};
 use crate::visible;
+use ahead::Ahead;
 use warden::Warden;
 use watch::Launcher;
 
@@ -178,7 +180,7 @@ async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, ar
         warden.watch(pid_of(&ender), move || signal(&ender, by), end.clone());
     }
     let stdout = Counted::new(stdout, warden.clone());
-    let process = Processes { inside, has_init, warden, launcher, tail };
+    let process = Processes { inside, has_init, warden, launcher, tail, ahead: Mutex::default() };
     Ok(Instance::new(Arc::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
 }
 
@@ -371,6 +373,8 @@ struct Processes {
     warden: Option<Arc<Warden>>,
     launcher: Arc<OwnedFd>,
     tail: Tail,
+    /// What is fetched when it is woken.
+    ahead: Mutex<Option<Ahead>>,
 }
 
 impl Process for Processes {
@@ -402,10 +406,23 @@ impl Process for Processes {
     fn thaw(&self) {
         self.set_asleep(false);
         signal(&self.inside.ender, THAW);
+        if let Some(ahead) = self.ahead().take() {
+            ahead.fetch_beside();
+        }
     }
 
     fn give_memory_back(&self, go_on: &dyn Fn() -> bool) -> io::Result<GivenBack> {
         memory::give_back(pid_of(&self.inside.ender), go_on)
+    }
+
+    fn give_rehearsed_back(&self, keeps: u64, go_on: &dyn Fn() -> bool) -> io::Result<Option<GivenBack>> {
+        let init = pid_of(&self.inside.ender);
+        if memory::resident(&memory::descendants(init)) <= keeps {
+            return Ok(None);
+        }
+        let Some(ahead) = Ahead::note(init)? else { return Ok(None) };
+        *self.ahead() = Some(ahead);
+        memory::give_back(init, go_on).map(Some)
     }
 
     fn exceeded(&self) -> Option<Exceeded> {
@@ -418,6 +435,10 @@ impl Process for Processes {
 }
 
 impl Processes {
+    fn ahead(&self) -> MutexGuard<'_, Option<Ahead>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set_asleep(&self, is_asleep: bool) {
         if let Some(warden) = &self.warden {
             warden.set_asleep(is_asleep);

@@ -31,9 +31,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 pub(crate) use identity::INSIDE;
-pub(crate) use raw::page_out;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use raw::time_stamp;
+pub(crate) use raw::{fetch, page_out};
 pub(crate) use root::etc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;

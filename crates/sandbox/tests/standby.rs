@@ -172,7 +172,24 @@ async fn memory_is_given_back_and_nothing_is_lost() {
     } else {
         assert_eq!(given_back.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
     }
-    let _awake = asleep.wake();
+    // A rehearsal, which fetches it all again.
+    let awake = asleep.wake();
     stdin.write_all(b"\n").await.unwrap();
     assert_eq!(answers.next_line().await.unwrap().unwrap(), sum);
+
+    let asleep = awake.standby().unwrap();
+    assert_eq!(asleep.memory().give_rehearsed_back(u64::MAX, || true).unwrap(), None, "there is not too much of it");
+    if is_root() {
+        let given_back = asleep.memory().give_rehearsed_back(0, || true).unwrap().unwrap();
+        assert!(given_back.before - given_back.after >= OWN as u64 / 2, "{given_back:?}");
+    }
+    let awake = asleep.wake();
+    stdin.write_all(b"\n").await.unwrap();
+    assert_eq!(answers.next_line().await.unwrap().unwrap(), sum);
+    // It ends while its pages are being fetched.
+    let asleep = awake.standby().unwrap();
+    let _noted = asleep.memory().give_rehearsed_back(0, || true);
+    let awake = asleep.wake();
+    awake.kill();
+    awake.wait().await;
 }

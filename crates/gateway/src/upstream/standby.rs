@@ -8,10 +8,11 @@ mod pressure;
 mod sleeper;
 mod tasks;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sallyport_sandbox::GivenBack;
+use sallyport_sandbox::{GivenBack, Memory};
 use sallyport_telemetry::StandbyState;
 
 pub(crate) use sleeper::Sleeper;
@@ -80,22 +81,33 @@ impl Descent<'_> {
     }
 
     async fn reclaim(&mut self) {
-        let Some(memory) = self.sleeper.memory() else { return };
-        let watched = self.sleeper.clone();
-        let work = tokio::task::spawn_blocking(move || memory.give_back(|| watched.is_asleep()));
         let server = &self.life.name;
-        match work.await {
-            Ok(Ok(GivenBack { before, after })) => {
+        match self.in_sleep(|memory, goes_on| memory.give_back(goes_on)).await {
+            Some(Ok(GivenBack { before, after })) => {
                 tracing::info!(%server, before, after, "gave memory back, bytes resident");
                 self.sleeper.rehearse(&self.life.own, self.life.plan.timeouts.list).await;
+                // More than half is not worth the name. What is fetched anew all at once costs a wake some milliseconds.
+                if let Some(Ok(Some(given))) = self.in_sleep(move |memory, goes_on| memory.give_rehearsed_back(before / 2, goes_on)).await {
+                    tracing::info!(%server, before = given.before, after = given.after, "gave back what the rehearsal had fetched");
+                }
                 self.sleeper.reclaimed();
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 tracing::info!(%server, "its memory stays, since it cannot be given back: {error}");
                 self.plan.reclaim_after = None; // nothing that would change
             }
-            Err(_) => self.plan.reclaim_after = None, // the gateway is ending
+            None => {} // woken meanwhile, or the gateway is ending
         }
+    }
+
+    /// Works on the memory of the program while it sleeps, on a thread that may wait. `None`: it does not sleep.
+    async fn in_sleep<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Memory, &dyn Fn() -> bool) -> io::Result<T> + Send + 'static,
+    ) -> Option<io::Result<T>> {
+        let memory = self.sleeper.memory()?;
+        let watched = self.sleeper.clone();
+        tokio::task::spawn_blocking(move || work(&memory, &|| watched.is_asleep())).await.ok()
     }
 }
 

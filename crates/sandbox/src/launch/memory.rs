@@ -31,11 +31,11 @@ fn page_out(process: u32, go_on: &dyn Fn() -> bool) -> Result<(), Errno> {
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     let process_fd = pidfd_open(pid, PidfdFlags::empty())?;
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::SRCH))?;
-    for range in maps.lines().filter_map(range) {
+    for mapping in maps.lines().filter_map(mapping) {
         if !go_on() {
             break;
         }
-        match sys::page_out(process_fd.as_fd(), &range) {
+        match sys::page_out(process_fd.as_fd(), mapping.range) {
             // Locked memory, device memory: stays.
             Ok(()) | Err(Errno::INVAL | Errno::NOMEM) => {}
             Err(error) => return Err(error),
@@ -44,14 +44,23 @@ fn page_out(process: u32, go_on: &dyn Fn() -> bool) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The addresses of one line of `/proc/PID/maps`; `None` for what is only reserved and for the kernel's own.
-fn range(line: &str) -> Option<Range<usize>> {
+/// A part of a process's memory.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mapping {
+    pub(super) range: Range<usize>,
+    /// Its pages come from a file.
+    pub(super) is_file: bool,
+}
+
+/// One line of `/proc/PID/maps`; `None` for what is only reserved and for the kernel's own.
+pub(super) fn mapping(line: &str) -> Option<Mapping> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
     let is_reserved = fields.next()?.starts_with("---");
-    let is_the_kernels = fields.nth(3).is_some_and(|name| name.starts_with("[v"));
+    let is_file = fields.nth(2)? != "0";
+    let is_the_kernels = fields.next().is_some_and(|name| name.starts_with("[v"));
     let address = |text| usize::from_str_radix(text, 16).ok();
-    (!is_reserved && !is_the_kernels).then_some(address(start)?..address(end)?)
+    (!is_reserved && !is_the_kernels).then_some(Mapping { range: address(start)?..address(end)?, is_file })
 }
 
 /// Everything that descends from `ancestor`: whoever loses its parent is handed to the namespace's init.
@@ -88,13 +97,14 @@ mod tests {
 
     #[test]
     fn only_memory_that_can_be_paged_out_is_taken() {
-        assert_eq!(range("55d0-55e0 r-xp 00000000 fe:00 12 /usr/bin/cat"), Some(0x55d0..0x55e0));
-        assert_eq!(range("7f00-7f10 rw-p 00000000 00:00 0 "), Some(0x7f00..0x7f10));
-        assert_eq!(range("7ffc-7ffd rw-p 00000000 00:00 0 [stack]"), Some(0x7ffc..0x7ffd));
+        let found = |line| mapping(line).map(|found| (found.range, found.is_file));
+        assert_eq!(found("55d0-55e0 r-xp 00000000 fe:00 12 /usr/bin/cat"), Some((0x55d0..0x55e0, true)));
+        assert_eq!(found("7f00-7f10 rw-p 00000000 00:00 0 "), Some((0x7f00..0x7f10, false)));
+        assert_eq!(found("7ffc-7ffd rw-p 00000000 00:00 0 [stack]"), Some((0x7ffc..0x7ffd, false)));
         for line in
             ["1000-2000 ---p 00000000 00:00 0", "1000-2000 r-xp 00000000 00:00 0 [vdso]", "1000-2000 r--p 00000000 00:00 0 [vvar]", ""]
         {
-            assert_eq!(range(line), None, "{line}");
+            assert_eq!(mapping(line), None, "{line}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The kernel calls that have no safe form.
 
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -186,11 +187,21 @@ pub(crate) fn time_stamp() -> u64 {
 }
 
 /// `process_madvise(2)` with MADV_PAGEOUT: the kernel writes to swap, or drops, what it can of a range of another process's memory.
-pub(crate) fn page_out(process: BorrowedFd<'_>, range: &std::ops::Range<usize>) -> Result<(), Errno> {
-    let range = libc::iovec { iov_base: std::ptr::without_provenance_mut(range.start), iov_len: range.len() };
-    // SAFETY: the kernel reads one live `iovec`. The addresses in it are the other process's: they are never followed here, and
-    // paging out does not change what that process reads from its memory.
-    let advised = unsafe { libc::syscall(libc::SYS_process_madvise, process.as_raw_fd(), &raw const range, 1, libc::MADV_PAGEOUT, 0) };
+pub(crate) fn page_out(process: BorrowedFd<'_>, range: Range<usize>) -> Result<(), Errno> {
+    advise(process, &[range], libc::MADV_PAGEOUT)
+}
+
+/// The same with MADV_WILLNEED: the kernel begins to read what is missing of these ranges. At most 1024 (`UIO_MAXIOV`) go in one call.
+pub(crate) fn fetch(process: BorrowedFd<'_>, ranges: &[Range<usize>]) -> Result<(), Errno> {
+    ranges.chunks(1024).try_for_each(|ranges| advise(process, ranges, libc::MADV_WILLNEED))
+}
+
+fn advise(process: BorrowedFd<'_>, ranges: &[Range<usize>], advice: libc::c_int) -> Result<(), Errno> {
+    let vector = |range: &Range<usize>| libc::iovec { iov_base: std::ptr::without_provenance_mut(range.start), iov_len: range.len() };
+    let ranges: Vec<libc::iovec> = ranges.iter().map(vector).collect();
+    // SAFETY: the kernel reads as many live `iovec`s as are said. The addresses in them are the other process's: they are never followed
+    // here, and neither advice changes what that process reads from its memory.
+    let advised = unsafe { libc::syscall(libc::SYS_process_madvise, process.as_raw_fd(), ranges.as_ptr(), ranges.len(), advice, 0) };
     if advised < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
