@@ -18,6 +18,7 @@ mod logs;
 mod microvm;
 mod output;
 mod pages;
+mod policy;
 mod project_file;
 mod reach;
 mod reload;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&global, &arguments),
         Command::Connect(arguments) => connect::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
+        Command::Policy(arguments) => policy::run(&global, &arguments.command),
         Command::Sandbox(arguments) => sandbox::run(&global, &arguments.command),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
         #[cfg(target_os = "linux")]

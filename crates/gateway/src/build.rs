@@ -14,6 +14,7 @@ use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
 
 use crate::catalogue::Catalogue;
+use crate::decide;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
 use crate::news::{News, Relay};
 use crate::packages;
@@ -66,7 +67,7 @@ impl Gateway {
     /// # Errors
     /// Keys that cannot be read, a policy that does not hold together.
     pub fn build(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
-        let (identity, policy) = (identity(&plan)?, policy(&plan)?);
+        let (identity, policy) = (identity(&plan)?, decide::policy_of(&plan)?);
         let questions = Questions::new()
             .map_err(|_| BuildError { faults: vec![Fault { message: "this system has no random numbers".into(), hint: None }] })?;
         let run_id = run_id();
@@ -124,7 +125,7 @@ impl Gateway {
     /// # Errors
     /// As [`build`](Self::build); the configuration in force then stays in force.
     pub async fn reload(&self, plan: Plan, grace: Duration) -> Result<Changes, BuildError> {
-        let (identity, policy) = (identity(&plan)?, policy(&plan)?);
+        let (identity, policy) = (identity(&plan)?, decide::policy_of(&plan)?);
         let before = self.0.parts.load_full();
         let servers = self.0.adopter.servers(&plan, &before.servers);
         let changes = changes(&before, &plan, &servers);
@@ -216,7 +217,9 @@ fn parts(
     metrics: &Metrics,
     generation: String,
 ) -> Parts {
-    let catalogue = Catalogue::new(generation, members(&servers), &plan.toolsets);
+    let members = members(&servers);
+    decide::learn(&policy, &members);
+    let catalogue = Catalogue::new(generation, members, &plan.toolsets);
     Parts {
         plan: Arc::new(plan),
         identity,
@@ -244,17 +247,6 @@ fn identity(plan: &Plan) -> Result<Identity, BuildError> {
     Identity::new(keys).map_err(|invalid| BuildError {
         faults: invalid.into_iter().map(|key| Fault { message: key.to_string(), hint: Some(key.hint().to_string()) }).collect(),
     })
-}
-
-fn policy(plan: &Plan) -> Result<Policy, BuildError> {
-    let rules = plan.servers.iter().map(|(name, server)| (name.clone(), server.rules.clone())).collect();
-    let policy = Policy::build(&plan.policy, &rules).map_err(|invalid| BuildError {
-        faults: invalid
-            .into_iter()
-            .map(|rule| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) })
-            .collect(),
-    })?;
-    Ok(policy.observed(|failure| tracing::error!("policy denies, since its engine failed: {failure}")))
 }
 
 fn changes(before: &Parts, now: &Plan, servers: &BTreeMap<Arc<str>, Server>) -> Changes {

@@ -8,6 +8,7 @@ mod about;
 pub mod build;
 mod catalogue;
 pub mod config;
+mod decide;
 pub mod egress;
 mod failure;
 mod gateway;
@@ -24,4 +25,5 @@ pub mod upstream;
 
 pub use build::{BuildError, Changes, Fault};
 pub use catalogue::Refusal;
+pub use decide::policy_of;
 pub use gateway::Gateway;

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use sallyport_policy::{Action, Policy, Principal, ServerRules};
+use std::time::SystemTime;
+
+use futures_util::FutureExt;
+use sallyport_policy::{Action, Circumstances, Policy, Principal, ServerRules};
 use sallyport_protocol::{Method, RawObject, Request, ServerIdentity};
 
 use super::view::ListRequest;
@@ -230,6 +233,7 @@ fn listed(tools: &Lane, shows_apps: bool) -> Vec<String> {
     let policy = Policy::build(&sallyport_policy::Config::default(), &[("s".to_owned(), ServerRules::default())].into()).unwrap();
     let request = ListRequest {
         principal: &Principal::local_user(),
+        circumstances: Circumstances::local(SystemTime::UNIX_EPOCH),
         policy: &policy,
         identity: &ServerIdentity::new("sallyport", "0"),
         revision: Revision::LATEST,
@@ -237,7 +241,7 @@ fn listed(tools: &Lane, shows_apps: bool) -> Vec<String> {
         cursor: None,
         generation: "g1",
     };
-    let entries = tools.list(Kind::Tools, &request).unwrap().result.get("tools").unwrap().array().unwrap();
+    let entries = tools.list(Kind::Tools, &request).now_or_never().unwrap().unwrap().result.get("tools").unwrap().array().unwrap();
     entries.iter().map(|tool| tool.object().unwrap().get_str("name").unwrap().into_owned()).collect()
 }
 
@@ -271,6 +275,7 @@ fn a_list_is_filtered_by_policy_paged_and_then_kept() {
     let page = |cursor: Option<&str>| {
         let request = ListRequest {
             principal: &principal,
+            circumstances: Circumstances::local(SystemTime::UNIX_EPOCH),
             policy: &policy,
             identity: &identity,
             revision: Revision::V2025_06_18,
@@ -278,7 +283,7 @@ fn a_list_is_filtered_by_policy_paged_and_then_kept() {
             cursor,
             generation: catalogue.generation(),
         };
-        catalogue.merged.tools.list(Kind::Tools, &request)
+        catalogue.merged.tools.list(Kind::Tools, &request).now_or_never().unwrap()
     };
     let first = page(None).unwrap().result;
     assert_eq!(first.get("tools").unwrap().array().unwrap().len(), 2_000);

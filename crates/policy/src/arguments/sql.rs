@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sqlparser::dialect::{self, Dialect as ParserDialect};
 
 /// One query that only reads, and only what is named. Anything that is no single `SELECT` (or `VALUES`) is denied: several statements,
@@ -103,6 +104,16 @@ impl SqlGuard {
         let function = read.functions.iter().find(|function| !self.functions.contains(*function))?;
         Some(format!("calls the function {:?}, which is not allowed", shortened(function)))
     }
+}
+
+/// Takes a statement apart: `{ kind, tables, functions, columns }`.
+///
+/// # Errors
+/// Why it cannot be understood.
+pub(super) fn apart(text: &str, dialect: Dialect) -> Result<Value, &'static str> {
+    let (kind, read) = reading::any(text, dialect)?;
+    let tables: Vec<String> = read.tables.iter().map(|table| table.join(".")).collect();
+    Ok(json!({ "kind": kind.as_str(), "tables": tables, "functions": read.functions, "columns": read.columns }))
 }
 
 /// Names come from the caller: enough of one to know it again.
