@@ -152,7 +152,8 @@ const POLICY_EXAMPLES: &str = "\
 Examples:
   sallyport policy check
   sallyport policy explain key:env:CI_KEY db query --args '{\"sql\": \"SELECT * FROM orders\"}'
-  sallyport policy test policy-tests.toml";
+  sallyport policy test policy-tests.toml
+  sallyport policy suggest db";
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyArguments {
@@ -170,6 +171,22 @@ pub(crate) enum PolicyCommand {
     Explain(PolicyExplainArguments),
     /// Run files of cases: who may do what, and who may not
     Test(PolicyTestArguments),
+    /// Propose rules that allow what the audit records show to be used, and nothing else
+    Suggest(PolicySuggestArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicySuggestArguments {
+    /// Only of this server
+    pub(crate) server: Option<String>,
+
+    /// Print a policy in Cedar, for each principal, instead of rules for sallyport.toml
+    #[arg(long)]
+    pub(crate) cedar: bool,
+
+    /// The audit records, instead of the gateway's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) records: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod subject;
+mod suggest;
 mod test;
 mod tools;
 
@@ -13,6 +14,7 @@ pub(crate) fn run(global: &Global, command: &PolicyCommand) -> Result<(), Failur
     match command {
         PolicyCommand::Check(arguments) => check::run(global, arguments),
         PolicyCommand::Explain(arguments) => explain::run(global, arguments),
+        PolicyCommand::Suggest(arguments) => suggest::run(global, arguments),
         PolicyCommand::Test(arguments) => test::run(global, arguments),
     }
 }

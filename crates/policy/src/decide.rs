@@ -201,6 +201,9 @@ impl Policy {
     /// What of a call's arguments may be written down, as far as rules declare what they are.
     #[must_use]
     pub fn recorded(&self, server: &str, tool: &str, arguments: &str) -> Option<serde_json::Value> {
+        if !self.kinds.declares(server, tool) {
+            return None; // as most tools: nothing is looked into
+        }
         let understood = self.kinds.understand(server, tool, arguments).ok()?;
         self.kinds.recorded(server, tool, &understood)
     }

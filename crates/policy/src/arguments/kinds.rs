@@ -52,6 +52,11 @@ impl Kinds {
         Self(servers.iter().map(declared).collect())
     }
 
+    /// Whether a rule says what an argument of that tool is.
+    pub(crate) fn declares(&self, server: &str, tool: &str) -> bool {
+        self.0.get(server).is_some_and(|declared| declared.iter().any(|declared| declared.tools.is_match(tool)))
+    }
+
     /// What the argument of a tool is declared to be; the outer `None` where nothing is said of it.
     pub(crate) fn kind(&self, server: &str, tool: &str, argument: &str) -> Option<Option<ArgumentKind>> {
         let mut declared = self.0.get(server)?.iter().filter(|declared| declared.argument == argument && declared.tools.is_match(tool));
