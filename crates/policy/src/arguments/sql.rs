@@ -55,6 +55,11 @@ impl Dialect {
         }
     }
 
+    /// A column's name as the database compares it: nowhere but in PostgreSQL are two told apart by case.
+    fn fold_column(self, name: &str, is_quoted: bool) -> String {
+        if self == Self::PostgreSql { self.fold(name, is_quoted) } else { name.to_ascii_lowercase() }
+    }
+
     /// A name as the database compares it.
     fn fold(self, name: &str, is_quoted: bool) -> String {
         match self {

@@ -42,6 +42,20 @@ fn a_query_is_told_by_what_it_reads_and_writes() {
 }
 
 #[test]
+fn a_column_is_the_same_however_it_is_written() {
+    for (dialect, sql, columns) in [
+        ("mysql", "SELECT SSN, `Ssn` FROM people", json!(["ssn"])),
+        ("sqlite", "SELECT \"SSN\", [Ssn] FROM people", json!(["ssn"])),
+        ("postgresql", "SELECT SSN, \"SSN\" FROM people", json!(["SSN", "ssn"])),
+    ] {
+        let rules = json!([{ "tools": ["t"], "argument": "sql", "kind": { "sql": dialect } }]);
+        assert_eq!(understood(rules, json!({ "sql": sql })).unwrap()["sql"]["columns"], columns, "{sql}");
+    }
+    let rules = json!([{ "tools": ["t"], "argument": "sql", "kind": { "sql": "postgresql" } }]);
+    assert!(understood(rules, json!({ "sql": "SELECT U&\"\\0073sn\" FROM people" })).is_err());
+}
+
+#[test]
 fn all_of_a_row_is_a_star() {
     let rules = json!([{ "tools": ["t"], "argument": "sql", "kind": { "sql": "postgresql" } }]);
     for sql in [
