@@ -76,6 +76,7 @@ fn names<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
 fn default_decision(plan: &Plan) -> String {
     match plan.policy.default {
         Some(effect) => format!("{}, as the file says", effect.as_str()),
+        None if !plan.policy.engines.is_empty() => "deny, unless an engine of `policy.engines` allows it".to_owned(),
         None if plan.keys.is_empty() => "allow, because only you can call".to_owned(),
         None => "deny to whoever comes with a key".to_owned(),
     }

@@ -19,6 +19,7 @@ mod logs;
 mod microvm;
 mod output;
 mod pages;
+mod policy;
 mod project_file;
 mod reach;
 mod reload;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Connect(arguments) => connect::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
         Command::Key(arguments) => key::run(&global, &arguments.command),
+        Command::Policy(arguments) => policy::run(&global, &arguments.command),
         Command::Sandbox(arguments) => sandbox::run(&global, &arguments.command),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
         #[cfg(target_os = "linux")]

@@ -13,18 +13,20 @@ use crate::start::GRACE;
 /// How often the file is looked at. One `stat` a second costs nothing, and works on every file system.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What tells that a file is another: editors write in place or put a new file there. The configuration, and the lock beside it.
+/// What tells that a file is another: editors write in place or put a new file there. The configuration, the lock beside it, and the files
+/// of policies.
 #[derive(Debug, PartialEq, Eq)]
-struct Print(Option<FilePrint>, Option<FilePrint>);
+struct Print(Option<FilePrint>, Option<FilePrint>, Vec<Option<FilePrint>>);
 
 type FilePrint = (PathBuf, u64, SystemTime);
 
 impl Print {
     /// The file in force at this moment; a `sallyport.toml` that was not there before counts as well.
-    fn take(invocation: &Invocation) -> Self {
+    fn take(invocation: &Invocation, gateway: &Gateway) -> Self {
         let file = config::find(invocation).ok().and_then(|found| found.origin.file);
         let lock = file.as_ref().map(|file| file.with_file_name(LOCK_NAME));
-        Self(file.and_then(print_of), lock.and_then(print_of))
+        let policies = gateway.plan().policy_files().into_iter().map(print_of).collect();
+        Self(file.and_then(print_of), lock.and_then(print_of), policies)
     }
 }
 
@@ -35,17 +37,18 @@ fn print_of(file: PathBuf) -> Option<FilePrint> {
 
 /// Watches the configuration, and listens for SIGHUP, for as long as the gateway runs.
 pub(crate) async fn watch(gateway: Gateway, invocation: Invocation) {
-    let mut in_force = Print::take(&invocation);
+    let mut in_force = Print::take(&invocation, &gateway);
     let mut hangup = signal(SignalKind::hangup()).ok();
     loop {
         let asked = tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => false,
             () = heard(hangup.as_mut()) => true,
         };
-        let now = Print::take(&invocation);
+        let now = Print::take(&invocation, &gateway);
         if asked || (now != in_force && now.0.is_some()) {
-            in_force = now;
             reload(&gateway, &invocation).await;
+            // The one that is in force now may name other files; what changed during the reload is found the next time.
+            in_force = Print(now.0, now.1, Print::take(&invocation, &gateway).2);
         }
     }
 }

@@ -13,6 +13,7 @@ use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
 
 use crate::catalogue::Catalogue;
+use crate::decide;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
 use crate::news::{News, Relay};
 use crate::packages;
@@ -66,7 +67,7 @@ impl Gateway {
     /// # Errors
     /// Keys that cannot be read, a policy that does not hold together.
     pub fn build(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
-        let (trust, policy) = (trust::build(&plan, &surroundings, &BTreeMap::new())?, policy(&plan)?);
+        let (trust, policy) = (trust::build(&plan, &surroundings, &BTreeMap::new())?, decide::policy_of(&plan)?);
         let questions = Questions::new()
             .map_err(|_| BuildError { faults: vec![Fault { message: "this system has no random numbers".into(), hint: None }] })?;
         let run_id = run_id();
@@ -125,7 +126,7 @@ impl Gateway {
     /// As [`build`](Self::build); the configuration in force then stays in force.
     pub async fn reload(&self, plan: Plan, grace: Duration) -> Result<Changes, BuildError> {
         let before = self.0.parts.load_full();
-        let (trust, policy) = (trust::build(&plan, &self.0.adopter.surroundings, &before.issuers)?, policy(&plan)?);
+        let (trust, policy) = (trust::build(&plan, &self.0.adopter.surroundings, &before.issuers)?, decide::policy_of(&plan)?);
         let servers = self.0.adopter.servers(&plan, &before.servers);
         let changes = changes(&before, &plan, &servers);
         self.0.replace(parts(plan, trust, policy, servers, &self.0.metrics, String::new()));
@@ -216,7 +217,9 @@ fn parts(
     metrics: &Metrics,
     generation: String,
 ) -> Parts {
-    let catalogue = Catalogue::new(generation, members(&servers), &plan.toolsets);
+    let members = members(&servers);
+    decide::learn(&policy, &members);
+    let catalogue = Catalogue::new(generation, members, &plan.toolsets);
     Parts {
         plan: Arc::new(plan),
         identity: trust.identity,
@@ -227,17 +230,6 @@ fn parts(
         identity_of_gateway: ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION")),
         unresolved: metrics.server(""),
     }
-}
-
-fn policy(plan: &Plan) -> Result<Policy, BuildError> {
-    let rules = plan.servers.iter().map(|(name, server)| (name.clone(), server.rules.clone())).collect();
-    let policy = Policy::build(&plan.policy, &rules).map_err(|invalid| BuildError {
-        faults: invalid
-            .into_iter()
-            .map(|rule| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) })
-            .collect(),
-    })?;
-    Ok(policy.observed(|failure| tracing::error!("policy denies, since its engine failed: {failure}")))
 }
 
 fn changes(before: &Parts, now: &Plan, servers: &BTreeMap<Arc<str>, Server>) -> Changes {

@@ -161,6 +161,12 @@ fn plan(mut config: Config, origin: Origin, invocation: &Invocation, places: &Pl
         }
         diagnostics.sort_by_key(|diagnostic| diagnostic.place);
     };
+    let read = read_policies(&mut config.policy, &origin);
+    if !read.is_empty() {
+        let mut errors = read;
+        put_places(&mut errors);
+        return Err(errors);
+    }
     match validate(config, origin, &*invocation.variables) {
         Ok(mut plan) => {
             put_places(&mut plan.warnings);
@@ -171,6 +177,28 @@ fn plan(mut config: Config, origin: Origin, invocation: &Invocation, places: &Pl
             Err(errors)
         }
     }
+}
+
+/// Puts in what the files of policies hold. They are read with the configuration and checked with it, so that what was checked is what is
+/// put in force. Says which cannot be read.
+fn read_policies(policy: &mut sallyport_policy::Config, origin: &Origin) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    for (key, engines) in [("engines", &mut policy.engines), ("shadow", &mut policy.shadow)] {
+        for (index, engine) in engines.iter_mut().enumerate() {
+            let place = format!("policy.{key}[{index}].{}.files", engine.name());
+            let Some(sources) = engine.sources_mut() else { continue };
+            for (at, name) in sources.files.iter().enumerate() {
+                match read_bounded(&origin.absolute(Path::new(name))) {
+                    Ok(text) => sources.read.push(sallyport_policy::engines::Source { name: name.clone(), text }),
+                    Err(wrong) => {
+                        let wrong = Diagnostic::new(format!("{place}[{at}]"), format!("`{name}`: {}", wrong.message));
+                        errors.push(wrong.hint("a path relative to the configuration's folder, of a file that the gateway may read"));
+                    }
+                }
+            }
+        }
+    }
+    errors
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ fn record<'a>(method: &'a str, server: &'a str, target: &'a str, outcome: teleme
         server: Some(server.into()),
         target: Some(target.into()),
         arguments: None,
+        attributes: None,
         decision: Some(decision.into()),
         rule: Some(format!("servers.{server}.network").into()),
         outcome,

@@ -24,7 +24,7 @@ use crate::questions::Questions;
 use crate::subscriptions::Subscriptions;
 use crate::tasks::Tasks;
 use crate::upstream::{Freshness, Upstream, own_rules};
-use crate::{about, failure};
+use crate::{about, decide, failure};
 
 /// How long a list or a greeting waits for servers that have not answered yet. Clients give a server 10 to 30 s to start; what
 /// comes later is told by `list_changed`.
@@ -171,7 +171,9 @@ impl Inner {
         let mut made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
         *made += 1;
         let parts = self.parts.load();
-        let catalogue = Catalogue::new(generation(&self.run_id, *made), members(&parts.servers), &parts.plan.toolsets);
+        let members = members(&parts.servers);
+        decide::learn(&parts.policy, &members);
+        let catalogue = Catalogue::new(generation(&self.run_id, *made), members, &parts.plan.toolsets);
         let before = parts.catalogue.swap(Arc::new(catalogue));
         self.tell_difference(&before, &parts.catalogue.load());
     }

@@ -8,6 +8,7 @@ mod about;
 pub mod build;
 mod catalogue;
 pub mod config;
+mod decide;
 pub mod egress;
 mod failure;
 mod gateway;
@@ -25,6 +26,7 @@ pub mod upstream;
 
 pub use build::{BuildError, Changes, Fault};
 pub use catalogue::Refusal;
+pub use decide::policy_of;
 pub use gateway::Gateway;
 /// Where the metadata of protected resources lies (RFC 9728 §3).
 pub use sallyport_identity::resource_server::resource::METADATA;

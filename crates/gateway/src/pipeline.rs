@@ -4,13 +4,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use sallyport_policy::{Arguments, Denied, Principal, Reason};
-use sallyport_protocol::{
-    Context, Endpoint, Failure, FailureKind, FailureSource, Incoming, Method, RawObject, Reply, Request, Retry, Revision,
-};
+use sallyport_protocol::{Context, Failure, FailureKind, FailureSource, Incoming, Method, RawObject, Reply, Request, Retry, Revision};
 
 use crate::catalogue::resolve::{Call, Target};
 use crate::catalogue::view::{Kind, ListRequest};
 use crate::catalogue::{extensions, uris};
+use crate::decide::circumstances;
 use crate::gateway::{Inner, Parts, Server};
 use crate::subscriptions::{Step, Turn};
 use crate::tasks::{self, Line};
@@ -39,16 +38,16 @@ impl Inner {
         let principal = parts.authenticate(incoming, request.method).await?;
         trail.authenticated(&principal);
         if let Some(kind) = Kind::listed_by(request.method) {
-            return self.list(parts, kind, &request, &principal, &incoming.endpoint, &context).await;
+            return self.list(parts, kind, &request, &principal, incoming, &context).await;
         }
         if tasks::concern(request.method) {
-            return self.serve_task(parts, request, &principal, &incoming.endpoint, context, trail).await;
+            return self.serve_task(parts, request, &principal, incoming, context, trail).await;
         }
-        if extensions::concern(request.method) {
-            parts.wait_for_listings(&incoming.endpoint).await; // until then it is not known who has the method
+        if extensions::concern(request.method) || parts.policy.needs_tools() {
+            parts.wait_for_listings(&incoming.endpoint).await; // until then it is not known who has the method, or what a tool takes
         }
         if request.method == Method::SkillsList {
-            return self.list_skills(parts, request, &principal, &incoming.endpoint, &context).await;
+            return self.list_skills(parts, request, &principal, incoming, &context).await;
         }
         let call = parts.catalogue.load().resolve(request, &incoming.endpoint)?;
         trail.resolved(&call);
@@ -59,7 +58,9 @@ impl Inner {
         let given = target.arguments(&routed.request);
         let resource =
             target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
-        let permitted = parts.policy.decide(&principal, action, &resource, routed).map_err(|denied| refused(parts, incoming, trail, &denied, &target))?;
+        trail.understood(given.as_ref().and_then(|given| parts.policy.recorded(upstream.name(), &target.own, given.as_str())));
+        let permitted = parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await;
+        let permitted = permitted.map_err(|denied| refused(parts, incoming, trail, &denied, &target))?;
         trail.permitted(permitted.decision());
         let turn = match self.turn_to_subscribe(method, upstream.name(), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),
@@ -68,7 +69,7 @@ impl Inner {
         trail.sending();
         let _in_flight = metrics.call_started();
         let client = context.client.clone();
-        let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish };
+        let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish, peer: incoming.peer };
         let reply = self.questions.exchange(&line, permitted, context).await;
         trail.answered();
         if reply.is_ok() || method == Method::ResourcesUnsubscribe {
@@ -84,16 +85,18 @@ impl Inner {
         kind: Kind,
         request: &Request,
         principal: &Principal,
-        endpoint: &Endpoint,
+        incoming: &Incoming,
         context: &Context,
     ) -> Result<Reply, Failure> {
-        parts.wait_for_listings(endpoint).await;
-        let catalogue = parts.catalogue.load();
+        parts.wait_for_listings(&incoming.endpoint).await;
+        let catalogue = parts.catalogue.load_full();
         let cursor = request.params.get_str("cursor");
-        catalogue.view(endpoint)?.lane(kind).list(
+        let lane = catalogue.view(&incoming.endpoint)?.lane(kind);
+        lane.list(
             kind,
             &ListRequest {
                 principal,
+                circumstances: circumstances(incoming.peer),
                 policy: &parts.policy,
                 identity: &parts.identity_of_gateway,
                 revision: context.client.revision,
@@ -102,6 +105,7 @@ impl Inner {
                 generation: catalogue.generation(),
             },
         )
+        .await
     }
 
     /// The right to tell a server of a subscription, for the two requests that need it; or the answer, where it need not hear of it.

@@ -56,6 +56,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The files that policies stand in, absolute: a change of one of them is a change of the configuration.
+    #[must_use]
+    pub fn policy_files(&self) -> Vec<PathBuf> {
+        let engines = self.policy.engines.iter().chain(&self.policy.shadow);
+        let files = engines.filter_map(|engine| engine.sources()).flat_map(|sources| &sources.files);
+        files.map(|file| self.origin.absolute(Path::new(file))).collect()
+    }
+
     /// Whether only programs on this machine can reach the endpoint.
     #[must_use]
     pub fn is_local(&self) -> bool {

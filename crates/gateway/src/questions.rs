@@ -119,10 +119,10 @@ impl Questions {
             Stage::Parked { id, round, answers } => self.go_on(id, round, answers, &bound, context).await,
             Stage::First if to.upstream.era() != Some(Era::Modern) => {
                 let early = input::take_answers(&mut request.params).map_err(|bad| unreadable(&bad))?.unwrap_or_default();
-                self.begin(to, to.permit(request)?, early, context).await
+                self.begin(to, to.permit(request).await?, early, context).await
             }
             Stage::First | Stage::Next => {
-                let reply = to.send(to.permit(request)?, context).await?;
+                let reply = to.send(to.permit(request).await?, context).await?;
                 self.seal(reply, &bound)
             }
         }

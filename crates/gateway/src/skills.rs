@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use sallyport_policy::{Action, Principal, Resource};
-use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Meta, RawJson, RawObject, Reply, Request, Revision};
+use sallyport_policy::{Circumstances, Principal, Resource};
+use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Incoming, Meta, RawJson, RawObject, Reply, Request, Revision};
 
 use crate::catalogue::{extensions, uris};
+use crate::decide::circumstances;
 use crate::gateway::{Inner, Parts, Server};
 use crate::upstream::Upstream;
 
@@ -21,6 +22,7 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 struct Asked<'a> {
     parts: &'a Parts,
     principal: &'a Principal,
+    circumstances: Circumstances,
     meta: &'a Meta,
     context: &'a Context,
 }
@@ -32,11 +34,12 @@ impl Inner {
         parts: &Parts,
         request: Request,
         principal: &Principal,
-        endpoint: &Endpoint,
+        incoming: &Incoming,
         context: &Context,
     ) -> Result<Reply, Failure> {
+        let Incoming { endpoint, peer, .. } = incoming;
         parts.catalogue.load().require(request.method, endpoint)?;
-        let asked = Asked { parts, principal, meta: &request.meta, context };
+        let asked = Asked { parts, principal, circumstances: circumstances(*peer), meta: &request.meta, context };
         match endpoint {
             Endpoint::Server(name) => asked.page(&parts.server(name)?.upstream, request.params).await,
             Endpoint::All | Endpoint::Toolset(_) if request.params.get("cursor").is_some() => {
@@ -52,8 +55,9 @@ impl Asked<'_> {
     async fn page(&self, upstream: &Upstream, params: RawObject) -> Result<Reply, Failure> {
         let mut reply = upstream.list_skills(params, self.meta.clone(), self.context.clone()).await?;
         let listed = skills_in(&reply.result);
-        let seen: Vec<RawJson> = listed.iter().filter(|skill| self.may_see(upstream.name(), skill)).cloned().collect();
-        if seen.len() < listed.len() {
+        let count = listed.len();
+        let seen = self.seen(upstream.name(), listed).await;
+        if seen.len() < count {
             reply.result.set("skills", RawJson::of_array(&seen));
         }
         // What is left of it depends on who asks.
@@ -110,8 +114,8 @@ impl Asked<'_> {
         let mut params = RawObject::new();
         for _ in 0..MOST_PAGES {
             let page = upstream.list_skills(params.clone(), meta.clone(), self.context.clone()).await?.result;
-            for skill in skills_in(&page).iter().filter(|skill| self.may_see(upstream.name(), skill)) {
-                if !found.add(skill) {
+            for skill in self.seen(upstream.name(), skills_in(&page)).await {
+                if !found.add(&skill) {
                     return Ok(Some("it is longer than the gateway takes"));
                 }
             }
@@ -124,10 +128,13 @@ impl Asked<'_> {
         Ok(Some("it has more pages than the gateway takes"))
     }
 
-    /// Whether policy lets the caller see a skill: as the resource that its URI names. One without a URI nobody can see.
-    fn may_see(&self, server: &str, skill: &RawJson) -> bool {
-        let uri = skill.object().ok().and_then(|skill| skill.get_str("uri").map(std::borrow::Cow::into_owned));
-        uri.is_some_and(|uri| self.parts.policy.allows(self.principal, Action::List, &Resource::resource(server, &uri)))
+    /// The skills that policy lets the caller see: as the resources that their URIs name. One without a URI nobody can see.
+    async fn seen(&self, server: &str, skills: Vec<RawJson>) -> Vec<RawJson> {
+        let uri = |skill: &RawJson| skill.object().ok().and_then(|skill| skill.get_str("uri").map(std::borrow::Cow::into_owned));
+        let skills: Vec<(String, RawJson)> = skills.into_iter().filter_map(|skill| Some((uri(&skill)?, skill))).collect();
+        let resources: Vec<Resource<'_>> = skills.iter().map(|(uri, _)| Resource::resource(server, uri)).collect();
+        let seen = self.parts.policy.allows_each(self.principal, self.circumstances, &resources).await;
+        skills.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|((_, skill), _)| skill).collect()
     }
 }
 
@@ -176,7 +183,8 @@ mod tests {
         let gateway = before(&peer).await;
         let parts = gateway.0.parts.load_full();
         let request = Request::new(Method::SkillsList, RawObject::new());
-        let reply = gateway.0.list_skills(&parts, request, &Principal::local_user(), &endpoint, &context()).await?;
+        let incoming = Incoming { endpoint, credential: None, peer: sallyport_protocol::Peer::Stdio };
+        let reply = gateway.0.list_skills(&parts, request, &Principal::local_user(), &incoming, &context()).await?;
         Ok(reply.result)
     }
 

@@ -9,6 +9,9 @@ use sallyport_telemetry::{ArgumentDigest, Audit, AuditRecord, Durations, Outcome
 use crate::catalogue::resolve::Call;
 use crate::gateway::Parts;
 
+/// Bytes of what is recorded of arguments: the tables of a long query fit, and a record stays one line of a few KiB.
+const MOST_ATTRIBUTES: usize = 4096;
+
 /// Gathers, step by step, what is written down when a request has been answered.
 pub(crate) struct Trail {
     began: Instant,
@@ -22,6 +25,7 @@ pub(crate) struct Trail {
     revision: Revision,
     trace_id: Option<TraceId>,
     arguments: Option<ArgumentDigest>,
+    attributes: Option<serde_json::Value>,
     target: Option<String>,
     server: Option<std::sync::Arc<str>>,
     principal: Option<Principal>,
@@ -46,6 +50,7 @@ impl Trail {
             revision: context.client.revision,
             trace_id: trace.and_then(|parent| TraceContext::parse(&parent)).map(|trace| trace.trace_id()),
             arguments,
+            attributes: None,
             target: None,
             server: None,
             principal: None,
@@ -70,6 +75,11 @@ impl Trail {
         self.durations.resolve = self.step();
         self.server = Some(call.server().clone());
         self.target = Some(call.target.own.clone());
+    }
+
+    /// What the arguments mean, as far as that may be written down.
+    pub(crate) fn understood(&mut self, attributes: Option<serde_json::Value>) {
+        self.attributes = attributes.filter(|attributes| attributes.to_string().len() <= MOST_ATTRIBUTES);
     }
 
     pub(crate) fn permitted(&mut self, decision: &Decision) {
@@ -118,6 +128,7 @@ impl Trail {
             method: self.method.as_str().into(),
             target: self.target.as_deref().map(Into::into),
             arguments: self.arguments,
+            attributes: self.attributes.clone(),
             decision: self.decision.as_ref().map(|decision| decision.effect.as_str().into()),
             rule: self.decision.as_ref().map(|decision| decision.place.as_str().into()),
             outcome,

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use sallyport_gateway::plan::{RemotePlan, RemoteTransport, ServerPlan, Source, Start, StdioPlan, Template, Timeouts};
 use sallyport_gateway::upstream::{Entry, Freshness, Listing, Routed, Surroundings, Upstream, UpstreamState};
-use sallyport_policy::{Action, Config, Effect, Permitted, Policy, Principal, Resource};
+use sallyport_policy::{Action, Circumstances, Config, Effect, Permitted, Policy, Principal, Resource};
 use sallyport_protocol::{
     Asker, BoxFuture, Cancel, Client, Context, ErrorObject, Failure, FailureKind, Method, RawJson, RawObject, Reply, Request, Retry,
     Revision, ServerIdentity,
@@ -129,10 +130,13 @@ fn request(tool: &str) -> Request {
 }
 
 fn permitted(request: Request) -> Permitted<Routed> {
-    let config = Config { default: Some(Effect::Allow), rules: Vec::new() };
+    let config = Config { default: Some(Effect::Allow), ..Config::default() };
     let policy = Policy::build(&config, &[("child".to_owned(), Default::default())].into()).unwrap();
     let resource = Resource::tool("child", "t", None, false);
-    policy.decide(&Principal::local_user(), Action::Call, &resource, Routed { server: "child".into(), request }).unwrap()
+    let moment = Circumstances::local(std::time::SystemTime::UNIX_EPOCH);
+    let caller = Principal::local_user();
+    let decided = policy.decide(&caller, Action::Call, &resource, moment, Routed { server: "child".into(), request });
+    decided.now_or_never().unwrap().unwrap()
 }
 
 /// A caller that nobody asks anything.

@@ -4,13 +4,16 @@
 //! does not meet its rule is denied. At list time there are no arguments yet, and the tool is shown.
 
 mod guard;
+mod kinds;
 mod object;
 mod path;
 mod rule;
 mod sql;
+mod strict;
 mod url;
 
 pub(crate) use guard::ArgumentGuard;
+pub use kinds::{ArgumentKind, Kinds};
 pub use path::PathRule;
 pub use rule::{ArgumentRule, NumberRule};
 pub use sql::{Dialect, Kind as StatementKind, SqlGuard, SqlRule, SqlStatement};

@@ -5,10 +5,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::engines::EngineConfig;
 use crate::{ArgumentRule, Effect};
 
 /// The `[policy]` table.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Policy")]
 pub struct Config {
@@ -16,6 +17,15 @@ pub struct Config {
     /// allowed and everybody else denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Effect>,
+    /// Engines that are asked beside the rules, in any number: `{ cedar = { … } }`, `{ rego = { … } }`, `{ remote = { … } }`. One that
+    /// denies, or that cannot answer, denies; otherwise one that allows allows; where none speaks, `default` decides, which is then `deny`
+    /// for everybody unless it is given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<EngineConfig>,
+    /// Engines whose answers are only told, not followed: what `engines` would be with a change that is being tried. Where they would have
+    /// decided another way, the gateway's log says so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<EngineConfig>,
     /// Rules over servers, beside those that stand on the servers themselves. All rules of a server hold together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Rule>,

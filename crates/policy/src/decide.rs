@@ -2,127 +2,267 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
+use crate::engine::Nowhere;
+use crate::engines::EngineConfig;
 use crate::engines::allowlist::Allowlist;
 use crate::{
-    Action, Config, Decision, Denied, Effect, EngineFailure, InvalidPolicy, Permitted, Place, PolicyEngine, Principal, Reason, Resource,
-    ServerRules,
+    Action, Circumstances, Config, Decision, Denied, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Permitted,
+    Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
 };
 
 /// The policy in force.
 pub struct Policy {
-    engine: Box<dyn PolicyEngine>,
+    /// All are asked: one that denies or fails denies, and what one allows is allowed.
+    engines: Vec<Box<dyn PolicyEngine>>,
+    /// The same with the engines that are being tried, where there are any.
+    shadow: Option<Box<Self>>,
+    /// What holds where no engine speaks.
+    default: Option<Effect>,
+    kinds: Arc<Kinds>,
     on_failure: Box<dyn Fn(&EngineFailure) + Send + Sync>,
+    on_difference: Box<dyn Fn(&Difference<'_>) + Send + Sync>,
+}
+
+/// A decision that the policy which is being tried would have made in another way.
+#[derive(Debug)]
+pub struct Difference<'a> {
+    /// What was asked.
+    pub question: &'a Question<'a>,
+    /// What was decided.
+    pub decided: &'a Decision,
+    /// What would have been.
+    pub tried: &'a Decision,
+}
+
+/// A decision, and what each engine said.
+#[derive(Debug)]
+pub struct Explanation {
+    /// What comes of it.
+    pub decision: Decision,
+    /// Each engine in the order that they are asked in.
+    pub said: Vec<(&'static str, Outcome)>,
+    /// The arguments as they were understood, or why they are not.
+    pub arguments: Result<Option<serde_json::Value>, String>,
 }
 
 impl Policy {
     /// The policy that the configuration describes; `servers` holds the rules that stand on the servers themselves, with
-    /// an entry for every configured server.
+    /// an entry for every configured server. An engine that asks elsewhere gets no answer, and denies: see [`build_in`](Self::build_in).
     ///
     /// # Errors
     /// Every rule that cannot be understood or can never match.
     pub fn build(config: &Config, servers: &BTreeMap<String, ServerRules>) -> Result<Self, Vec<InvalidPolicy>> {
-        Ok(Self::new(Box::new(Allowlist::build(config, servers)?)))
+        Self::build_in(config, servers, &(Arc::new(Nowhere) as Arc<dyn World>))
+    }
+
+    /// The same, with engines that ask in `world`.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and secrets that cannot be had.
+    pub fn build_in(config: &Config, servers: &BTreeMap<String, ServerRules>, world: &Arc<dyn World>) -> Result<Self, Vec<InvalidPolicy>> {
+        let kinds = Arc::new(Kinds::of(config, servers));
+        let mut errors = Vec::new();
+        let mut with = |configs: &[EngineConfig], key: &str| {
+            let mut engines: Vec<Box<dyn PolicyEngine>> = Vec::with_capacity(1 + configs.len());
+            match Allowlist::build(config, servers) {
+                Ok(allowlist) => engines.push(Box::new(allowlist)),
+                Err(wrong) if key == "engines" => errors.extend(wrong),
+                Err(_) => {} // told once is enough
+            }
+            for (index, engine) in configs.iter().enumerate() {
+                let place = format!("policy.{key}[{index}].{}", engine.name());
+                match engine.clone().build(&Making { place, servers, kinds: &kinds, world }) {
+                    Ok(engine) => engines.push(engine),
+                    Err(wrong) => errors.extend(wrong),
+                }
+            }
+            let mut policy = Self::of(engines, kinds.clone());
+            policy.default = config.default.or_else(|| (!configs.is_empty()).then_some(Effect::Deny));
+            policy
+        };
+        let mut policy = with(&config.engines, "engines");
+        if !config.shadow.is_empty() {
+            policy.shadow = Some(Box::new(with(&config.shadow, "shadow")));
+        }
+        if errors.is_empty() { Ok(policy) } else { Err(errors) }
     }
 
     /// The policy of one engine.
     #[must_use]
     pub fn new(engine: Box<dyn PolicyEngine>) -> Self {
-        Self { engine, on_failure: Box::new(|_| {}) }
+        Self::of(vec![engine], Arc::default())
     }
 
-    /// The same policy, telling `observer` of every failure of its engine (this crate writes no log itself).
+    fn of(engines: Vec<Box<dyn PolicyEngine>>, kinds: Arc<Kinds>) -> Self {
+        Self { engines, shadow: None, default: None, kinds, on_failure: Box::new(|_| {}), on_difference: Box::new(|_| {}) }
+    }
+
+    /// The same policy, telling `observer` of every failure of its engines (this crate writes no log itself).
     #[must_use]
     pub fn observed(mut self, observer: impl Fn(&EngineFailure) + Send + Sync + 'static) -> Self {
         self.on_failure = Box::new(observer);
         self
     }
 
+    /// The same policy, telling `observer` of every call that the policy which is being tried would have decided in another way.
+    #[must_use]
+    pub fn compared(mut self, observer: impl Fn(&Difference<'_>) + Send + Sync + 'static) -> Self {
+        self.on_difference = Box::new(observer);
+        self
+    }
+
+    /// Tells all engines what a server offers by now.
+    ///
+    /// # Errors
+    /// The rules that cannot hold with it; their engines deny the use of that server until they are right.
+    pub fn learn(&self, server: &str, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
+        let of_shadow = self.shadow.iter().flat_map(|shadow| shadow.learn(server, tools));
+        self.engines.iter().flat_map(|engine| engine.learn(server, tools)).chain(of_shadow).collect()
+    }
+
+    /// Whether an engine has to [`learn`](Self::learn) what a server offers before it can decide.
+    #[must_use]
+    pub fn needs_tools(&self) -> bool {
+        self.engines.iter().any(|engine| engine.needs_tools()) || self.shadow.as_ref().is_some_and(|shadow| shadow.needs_tools())
+    }
+
+    /// Whether what a caller may see in lists stays the same until the policy, the caller or the lists change.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.engines.iter().all(|engine| engine.is_lasting())
+    }
+
     /// Lets `value`, which is to perform `action` on `resource`, through or not.
     ///
     /// # Errors
     /// The value with the decision that stops it.
-    pub fn decide<T>(&self, principal: &Principal, action: Action, resource: &Resource<'_>, value: T) -> Result<Permitted<T>, Denied<T>> {
-        let decision = self.evaluate(principal, action, resource);
+    pub async fn decide<T>(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: &Resource<'_>,
+        circumstances: Circumstances,
+        value: T,
+    ) -> Result<Permitted<T>, Denied<T>> {
+        let question = Question::new(principal, action, resource, circumstances, &self.kinds);
+        let decision = self.evaluate(&question).await;
+        if let Some(shadow) = &self.shadow {
+            let tried = shadow.evaluate(&question).await;
+            if tried.effect != decision.effect {
+                (self.on_difference)(&Difference { question: &question, decided: &decision, tried: &tried });
+            }
+        }
         match decision.effect {
             Effect::Allow => Ok(Permitted::new(value, decision)),
             Effect::Deny => Err(Denied { value, decision }),
         }
     }
 
-    /// Whether [`decide`](Self::decide) would let it through: what lists are filtered with.
-    #[must_use]
-    pub fn allows(&self, principal: &Principal, action: Action, resource: &Resource<'_>) -> bool {
-        self.evaluate(principal, action, resource).is_allow()
+    /// Whether each of some resources may be seen in a list, in their order: whether there is a call of it that
+    /// [`decide`](Self::decide) might let through.
+    pub async fn allows_each(&self, principal: &Principal, circumstances: Circumstances, resources: &[Resource<'_>]) -> Vec<bool> {
+        let question = |resource| Question::new(principal, Action::List, resource, circumstances, &self.kinds);
+        let questions: Vec<Question<'_>> = resources.iter().map(question).collect();
+        let mut allowed = vec![None; questions.len()];
+        for engine in &self.engines {
+            let open: Vec<usize> = (0..questions.len()).filter(|at| allowed[*at] != Some(false)).collect();
+            let asked: Vec<&Question<'_>> = open.iter().map(|at| &questions[*at]).collect();
+            let outcomes = engine.evaluate_all(&asked).await;
+            for (place, at) in open.into_iter().enumerate() {
+                match self.or_failed(&**engine, outcomes.get(place)) {
+                    Verdict::Decided(decision) => allowed[at] = Some(decision.is_allow()),
+                    Verdict::Silent => {}
+                }
+            }
+        }
+        let may = |allowed: Option<bool>| allowed.unwrap_or_else(|| self.by_default(principal).is_allow());
+        allowed.into_iter().zip(resources).map(|(allowed, resource)| may(allowed) && missing_scope(principal, resource).is_none()).collect()
     }
 
-    /// The engine's answer; an engine without an answer denies.
-    fn evaluate(&self, principal: &Principal, action: Action, resource: &Resource<'_>) -> Decision {
-        let decision = self.engine.evaluate(principal, action, resource).unwrap_or_else(|failure| {
-            (self.on_failure)(&failure);
-            Decision::new(Effect::Deny, Reason::EngineFailed, Place::new(self.engine.name()))
-        });
+    /// What is decided, and what each engine says to it. Lets nothing through.
+    pub async fn explain(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: &Resource<'_>,
+        circumstances: Circumstances,
+    ) -> Explanation {
+        let question = Question::new(principal, action, resource, circumstances, &self.kinds);
+        let decision = self.evaluate(&question).await;
+        let mut said = Vec::with_capacity(self.engines.len());
+        for engine in &self.engines {
+            said.push((engine.name(), engine.evaluate(&question).await_it().await));
+        }
+        let arguments = question.arguments().map(|arguments| arguments.cloned()).map_err(str::to_owned);
+        Explanation { decision, said, arguments }
+    }
+
+    /// What of a call's arguments may be written down, as far as rules declare what they are.
+    #[must_use]
+    pub fn recorded(&self, server: &str, tool: &str, arguments: &str) -> Option<serde_json::Value> {
+        if !self.kinds.declares(server, tool) {
+            return None; // as most tools: nothing is looked into
+        }
+        let understood = self.kinds.understand(server, tool, arguments).ok()?;
+        self.kinds.recorded(server, tool, &understood)
+    }
+
+    /// What is decided, of somebody whose token may be good for less.
+    async fn evaluate(&self, question: &Question<'_>) -> Decision {
+        let decision = self.evaluate_engines(question).await;
         // Last, so that nobody gets a token for more only to be denied all the same.
-        match principal.scopes().filter(|_| decision.is_allow()).and_then(|scopes| scopes.missing(resource)) {
+        match missing_scope(question.principal, &question.resource).filter(|_| decision.is_allow()) {
             None => decision,
             Some(missing) => {
                 Decision { detail: Some(missing.into()), ..Decision::new(Effect::Deny, Reason::Scope, Place::new("scope")) }
             }
         }
     }
+
+    /// All engines' answer. Those that come after one that denies are not asked: nothing would change.
+    async fn evaluate_engines(&self, question: &Question<'_>) -> Decision {
+        let mut allowed = None;
+        for engine in &self.engines {
+            let outcome = engine.evaluate(question).await_it().await;
+            match self.or_failed(&**engine, Some(&outcome)) {
+                Verdict::Decided(decision) if decision.is_allow() => allowed = allowed.or(Some(decision)),
+                Verdict::Decided(decision) => return decision,
+                Verdict::Silent => {}
+            }
+        }
+        allowed.unwrap_or_else(|| self.by_default(question.principal))
+    }
+
+    /// An engine without an answer denies.
+    fn or_failed(&self, engine: &dyn PolicyEngine, outcome: Option<&Outcome>) -> Verdict {
+        match outcome {
+            Some(Ok(verdict)) => verdict.clone(),
+            failed => {
+                let missing = EngineFailure("it answered fewer questions than it was asked".to_owned());
+                (self.on_failure)(failed.and_then(|failed| failed.as_ref().err()).unwrap_or(&missing));
+                Verdict::Decided(Decision::new(Effect::Deny, Reason::EngineFailed, Place::new(engine.name())))
+            }
+        }
+    }
+
+    fn by_default(&self, principal: &Principal) -> Decision {
+        let local = if principal.is_local_user() { Effect::Allow } else { Effect::Deny };
+        Decision::new(self.default.unwrap_or(local), Reason::Default, Place::new("policy.default"))
+    }
 }
 
 impl fmt::Debug for Policy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Policy").field("engine", &self.engine).finish_non_exhaustive()
+        formatter.debug_struct("Policy").field("engines", &self.engines).field("shadow", &self.shadow).finish_non_exhaustive()
     }
+}
+
+/// The scope for `resource` that the principal's token lacks.
+fn missing_scope(principal: &Principal, resource: &Resource<'_>) -> Option<String> {
+    principal.scopes().and_then(|scopes| scopes.missing(resource))
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    #[derive(Debug)]
-    struct Broken;
-
-    impl PolicyEngine for Broken {
-        fn name(&self) -> &'static str {
-            "broken"
-        }
-
-        fn evaluate(&self, _: &Principal, _: Action, _: &Resource<'_>) -> Result<Decision, EngineFailure> {
-            Err(EngineFailure("out of order".into()))
-        }
-    }
-
-    #[test]
-    fn an_engine_that_fails_denies_and_is_reported() {
-        let failures = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&failures);
-        let policy = Policy::new(Box::new(Broken)).observed(move |_| {
-            counted.fetch_add(1, Ordering::Relaxed);
-        });
-        let tool = Resource::tool("files", "read", Some(true), true);
-
-        let denied = policy.decide(&Principal::local_user(), Action::Call, &tool, "call").unwrap_err();
-        assert_eq!(denied.value, "call");
-        assert_eq!(denied.decision.to_string(), "denied by `broken`: the policy engine failed");
-        assert!(!policy.allows(&Principal::local_user(), Action::List, &tool));
-        assert_eq!(failures.load(Ordering::Relaxed), 2);
-    }
-
-    #[test]
-    fn a_permit_carries_the_value_and_why_it_passed() {
-        let policy = Policy::build(&Config::default(), &[("files".to_owned(), ServerRules::default())].into()).unwrap();
-        let tool = Resource::tool("files", "read", None, false);
-        let permit = policy.decide(&Principal::local_user(), Action::Call, &tool, "call").unwrap();
-        assert_eq!(*permit.value(), "call");
-        let (value, decision) = permit.into_parts();
-        assert_eq!((value, decision.place.as_str()), ("call", "policy.default"));
-    }
-}
+mod tests;

@@ -57,6 +57,10 @@ pub enum Reason {
     NotListed,
     /// One of its arguments is not as a rule says it has to be.
     Argument,
+    /// A policy of an engine allows it.
+    Permitted,
+    /// A policy of an engine forbids it.
+    Forbidden,
     /// No rule speaks of it; the default decides.
     Default,
     /// The token that was shown is not good for it; the detail is the scope that it lacks.
@@ -110,8 +114,9 @@ impl Decision {
             Reason::Default if !self.is_allow() => "add a rule for the server, or set `policy.default = \"allow\"`".into(),
             Reason::Argument => format!("`{place}` says what is allowed"),
             Reason::Scope => "get a token that is good for it too".into(),
+            Reason::Forbidden => format!("`{place}` forbids it"),
             Reason::EngineFailed => "the gateway's log says what went wrong".into(),
-            Reason::AllowListed | Reason::ReadOnly | Reason::Default => String::new(),
+            Reason::AllowListed | Reason::ReadOnly | Reason::Permitted | Reason::Default => String::new(),
         }
     }
 }
@@ -126,6 +131,8 @@ impl fmt::Display for Reason {
             Self::NotBelieved => "only what changes nothing is allowed, and its server is not trusted to say so",
             Self::NotListed => "it is not on the allow list",
             Self::Argument => "an argument is not as it has to be",
+            Self::Permitted => "a policy allows it",
+            Self::Forbidden => "a policy forbids it",
             Self::Default => "no rule speaks of it",
             Self::Scope => "the token is not good for it",
             Self::EngineFailed => "the policy engine failed",

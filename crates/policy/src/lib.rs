@@ -2,9 +2,9 @@
 //!
 //! A [`Policy`] answers for a [`Principal`], an [`Action`] and a [`Resource`]. Its [`decide`](Policy::decide) is the only
 //! maker of [`Permitted`] values, and what talks to upstreams takes nothing else: a call that skipped policy does not
-//! compile. Lists are filtered by the same evaluation ([`allows`](Policy::allows)).
+//! compile. Lists are filtered by the same evaluation ([`allows_each`](Policy::allows_each)).
 //!
-//! Pure: no IO, no clock, no async runtime.
+//! Pure: no IO, no clock, no async runtime; an engine that asks elsewhere does so through a [`World`] that it is given.
 #![forbid(unsafe_code)]
 
 mod action;
@@ -15,15 +15,17 @@ mod decision;
 mod engine;
 pub mod engines;
 mod principal;
+mod question;
 mod resource;
 mod scope;
 
 pub use action::Action;
-pub use arguments::{ArgumentRule, Arguments, Dialect, NumberRule, PathRule, SqlGuard, SqlRule, SqlStatement, StatementKind, UrlRule};
+pub use arguments::{ArgumentKind, ArgumentRule, Arguments, Dialect, Kinds, NumberRule, PathRule, SqlGuard, SqlRule, SqlStatement, StatementKind, UrlRule};
 pub use config::{Config, InvalidPolicy, Rule, ServerRules};
-pub use decide::Policy;
+pub use decide::{Explanation, Policy};
 pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};
-pub use engine::{EngineFailure, PolicyEngine};
+pub use engine::{Answer, EngineFailure, KnownTool, Later, Making, Outcome, Outgoing, PolicyEngine, Verdict, World};
 pub use principal::{Principal, PrincipalKind};
+pub use question::{Circumstances, Question};
 pub use resource::{Resource, ResourceKind};
 pub use scope::{SCOPE_OF_ALL, Scopes};

@@ -1,5 +1,5 @@
-//! What is recorded of every call, and of every connection that a server makes: who, what, the decision, the outcome, the time each step took. Never the arguments
-//! and never the result.
+//! What is recorded of every call, and of every connection that a server makes: who, what, the decision, the outcome, the time each step took. Of the
+//! arguments only what rules declare them to be, and never the result.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,6 +52,10 @@ pub struct AuditRecord<'a> {
     /// What can be said of the arguments without telling them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<ArgumentDigest>,
+    /// What the arguments mean, as far as rules for arguments declare what they are: a query's tables, a path's folders. Missing if that is
+    /// more than 4 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<serde_json::Value>,
     /// What policy said: `allow` or `deny`. Missing if the call ended before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Text<'a>>,

@@ -24,6 +24,7 @@ mod local;
 mod message;
 mod news;
 mod outgoing;
+pub mod post;
 mod question;
 mod request;
 mod shared;

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use sallyport_policy::{Action, Effect, Policy, Principal, Scopes, ServerRules};
+use std::time::SystemTime;
+
+use futures_util::FutureExt;
+use sallyport_policy::{Action, Circumstances, Effect, Policy, Principal, Scopes, ServerRules};
 use sallyport_protocol::{Method, RawObject, Request, ServerIdentity};
 
 use super::view::ListRequest;
@@ -235,6 +238,7 @@ fn listed_for(principal: &Principal, tools: &Lane, shows_apps: bool) -> Vec<Stri
     let policy = Policy::build(&config, &[("s".to_owned(), ServerRules::default())].into()).unwrap();
     let request = ListRequest {
         principal,
+        circumstances: Circumstances::local(SystemTime::UNIX_EPOCH),
         policy: &policy,
         identity: &ServerIdentity::new("sallyport", "0"),
         revision: Revision::LATEST,
@@ -242,7 +246,7 @@ fn listed_for(principal: &Principal, tools: &Lane, shows_apps: bool) -> Vec<Stri
         cursor: None,
         generation: "g1",
     };
-    let entries = tools.list(Kind::Tools, &request).unwrap().result.get("tools").unwrap().array().unwrap();
+    let entries = tools.list(Kind::Tools, &request).now_or_never().unwrap().unwrap().result.get("tools").unwrap().array().unwrap();
     entries.iter().map(|tool| tool.object().unwrap().get_str("name").unwrap().into_owned()).collect()
 }
 
@@ -289,6 +293,7 @@ fn a_list_is_filtered_by_policy_paged_and_then_kept() {
     let page = |cursor: Option<&str>| {
         let request = ListRequest {
             principal: &principal,
+            circumstances: Circumstances::local(SystemTime::UNIX_EPOCH),
             policy: &policy,
             identity: &identity,
             revision: Revision::V2025_06_18,
@@ -296,7 +301,7 @@ fn a_list_is_filtered_by_policy_paged_and_then_kept() {
             cursor,
             generation: catalogue.generation(),
         };
-        catalogue.merged.tools.list(Kind::Tools, &request)
+        catalogue.merged.tools.list(Kind::Tools, &request).now_or_never().unwrap()
     };
     let first = page(None).unwrap().result;
     assert_eq!(first.get("tools").unwrap().array().unwrap().len(), 2_000);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sallyport_policy::{Action, Policy, Principal, Resource};
+use sallyport_policy::{Circumstances, Policy, Principal, Resource};
 use sallyport_protocol::revisions::reply_for;
 use sallyport_protocol::{Era, Failure, FailureKind, Method, RawJson, RawObject, Reply, Revision, ServerIdentity};
 
@@ -125,6 +125,7 @@ struct Wanted {
 /// Who asks for a list, and how it is made for them.
 pub(crate) struct ListRequest<'a> {
     pub(crate) principal: &'a Principal,
+    pub(crate) circumstances: Circumstances,
     pub(crate) policy: &'a Policy,
     pub(crate) identity: &'a ServerIdentity,
     /// The client's revision.
@@ -161,27 +162,25 @@ impl Lane {
     ///
     /// # Errors
     /// `InvalidParams` for a cursor that is not of this state of the catalogue.
-    pub(crate) fn list(&self, kind: Kind, request: &ListRequest<'_>) -> Result<Reply, Failure> {
+    pub(crate) async fn list(&self, kind: Kind, request: &ListRequest<'_>) -> Result<Reply, Failure> {
         let offset = request.cursor.map_or(Ok(0), |cursor| read_cursor(cursor, request.generation))?;
         let wanted = Wanted { principal: request.principal.clone(), revision: request.revision, shows_apps: request.shows_apps, offset };
-        let result = match self.known(&wanted) {
+        let lasts = request.policy.is_lasting();
+        let result = match self.known(&wanted).filter(|_| lasts) {
             Some(result) => result,
             None => {
-                let result = self.prepare(kind, request, offset)?;
-                self.keep(wanted, result.clone());
+                let result = self.prepare(kind, request, offset).await?;
+                if lasts {
+                    self.keep(wanted, result.clone());
+                }
                 result
             }
         };
         Ok(Reply { result, revision: request.revision })
     }
 
-    fn prepare(&self, kind: Kind, request: &ListRequest<'_>, offset: usize) -> Result<RawObject, Failure> {
-        let seen = |item: &Item| {
-            (request.shows_apps || !item.for_apps_alone) && request.policy.allows(request.principal, Action::List, &kind.resource(item))
-        };
-        let mut visible = self.items.iter().enumerate().skip(offset).filter(|(_, item)| seen(item));
-        let page: Vec<&Item> = visible.by_ref().take(PAGE_ENTRIES).map(|(_, item)| item).collect();
-        let next = visible.next().map(|(at, _)| at);
+    async fn prepare(&self, kind: Kind, request: &ListRequest<'_>, offset: usize) -> Result<RawObject, Failure> {
+        let (page, next) = self.visible(kind, request, offset).await;
         let revision = page.iter().map(|item| item.revision).max().unwrap_or(request.revision);
         let mut result = RawObject::new();
         let entries: Vec<RawJson> = page.iter().map(|item| item.listed_for(request.revision)).collect();
@@ -198,6 +197,24 @@ impl Lane {
         let result = reply_for(Reply { result, revision }, kind.method(), request.revision, request.identity)?;
         // Written and opened once here, so that it is one piece of text from now on.
         result.to_json().object().map_err(|error| Failure::internal("a list could not be put together").with_internal(error))
+    }
+
+    /// What policy lets this caller see from `offset` on, as much as fits on a page, and where the next page begins.
+    async fn visible(&self, kind: Kind, request: &ListRequest<'_>, offset: usize) -> (Vec<&Item>, Option<usize>) {
+        let offered = self.items.iter().enumerate().skip(offset).filter(|(_, item)| request.shows_apps || !item.for_apps_alone);
+        let offered: Vec<(usize, &Item)> = offered.collect();
+        let mut page = Vec::new();
+        for some in offered.chunks(PAGE_ENTRIES) {
+            let resources: Vec<Resource<'_>> = some.iter().map(|(_, item)| kind.resource(item)).collect();
+            let allowed = request.policy.allows_each(request.principal, request.circumstances, &resources).await;
+            for ((at, item), _) in some.iter().zip(allowed).filter(|(_, allowed)| *allowed) {
+                if page.len() == PAGE_ENTRIES {
+                    return (page, Some(*at));
+                }
+                page.push(*item);
+            }
+        }
+        (page, None)
     }
 
     fn known(&self, wanted: &Wanted) -> Option<RawObject> {

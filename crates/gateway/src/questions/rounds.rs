@@ -63,7 +63,7 @@ impl Rounds<'_> {
             if !answers.is_empty() {
                 input::set_answers(&mut self.request.params, &answers);
             }
-            reply = self.to.send(self.to.permit(self.request.clone())?, self.context.clone()).await?;
+            reply = self.to.send(self.to.permit(self.request.clone()).await?, self.context.clone()).await?;
         }
         Err(self.fault(FailureKind::Malformed, "it asks without end"))
     }

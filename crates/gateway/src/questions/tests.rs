@@ -43,7 +43,7 @@ impl Bench {
 
     async fn send(&self, params: &RawObject, context: Context) -> Result<Reply, Failure> {
         let line = self.line();
-        let call = line.permit(Request::new(Method::ToolsCall, params.clone())).unwrap();
+        let call = line.permit(Request::new(Method::ToolsCall, params.clone())).await.unwrap();
         timeout(LONG, self.questions.exchange(&line, call, context)).await.unwrap()
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sallyport_policy::Permitted;
 use sallyport_protocol::input::{Answers, Question};
 use sallyport_protocol::{Cancel, Client, Context, ErrorObject, Failure, FailureKind, Meta, Method, Reply, Request};
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 use super::form::Ending;
 use super::line::{Line, naming};
 use crate::questions::inbox::Inbox;
+use crate::upstream::Routed;
 
 /// How long `tasks/get` waits for the questions of a task that says it has some: they are on their way.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(1);
@@ -29,12 +31,16 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Begins to wait for the result of the task `own`; `client` says what it can be asked.
+    /// The leave to wait for the result of the task `own`.
     ///
     /// # Errors
     /// `Denied`.
-    pub(crate) fn start(line: &Line, own: &str, client: Arc<Client>) -> Result<Arc<Self>, Failure> {
-        let permitted = line.permit(Request { method: Method::TasksResult, params: naming(own), meta: Meta::default() })?;
+    pub(crate) async fn permitted(line: &Line, own: &str) -> Result<Permitted<Routed>, Failure> {
+        line.permit(Request { method: Method::TasksResult, params: naming(own), meta: Meta::default() }).await
+    }
+
+    /// Begins to wait for a task's result; `client` says what it can be asked.
+    pub(crate) fn start(line: &Line, permitted: Permitted<Routed>, client: Arc<Client>) -> Arc<Self> {
         let follower = Arc::new(Self {
             inbox: Inbox::new(client.clone(), line.caller(), Answers::new()),
             cancel: Cancel::new(),
@@ -47,7 +53,7 @@ impl Follower {
             let outcome = upstream.send(permitted, context).await;
             this.note(outcome);
         });
-        Ok(follower)
+        follower
     }
 
     fn note(&self, outcome: Result<Reply, Failure>) {

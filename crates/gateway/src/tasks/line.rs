@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use sallyport_policy::{Action, Decision, Denied, Permitted, Principal};
 use sallyport_protocol::{
-    CallerId, Context, Era, Failure, FailureKind, FailureSource, Meta, Method, RawJson, RawObject, Reply, Request, Retry,
+    CallerId, Context, Era, Failure, FailureKind, FailureSource, Meta, Method, Peer, RawJson, RawObject, Reply, Request, Retry,
 };
 
 use super::wish::{Takes, Wish};
 use super::{drive, form};
 use crate::catalogue::resolve::Target;
+use crate::decide::circumstances;
 use crate::gateway::Parts;
 use crate::upstream::{Routed, Upstream};
 
@@ -22,6 +23,8 @@ pub(crate) struct Line {
     pub(crate) action: Action,
     pub(crate) target: Target,
     pub(crate) wish: Wish,
+    /// From where the request came.
+    pub(crate) peer: Peer,
 }
 
 impl Line {
@@ -34,12 +37,13 @@ impl Line {
     ///
     /// # Errors
     /// `Denied`.
-    pub(crate) fn permit(&self, request: Request) -> Result<Permitted<Routed>, Failure> {
-        self.decide(Routed { server: self.upstream.name().clone(), request }).map_err(|denied| self.refused(&denied))
+    pub(crate) async fn permit(&self, request: Request) -> Result<Permitted<Routed>, Failure> {
+        self.decide(Routed { server: self.upstream.name().clone(), request }).await.map_err(|denied| self.refused(&denied))
     }
 
-    fn decide<T>(&self, value: T) -> Result<Permitted<T>, Denied<T>> {
-        self.parts.policy.decide(&self.principal, self.action, &self.target.resource(self.upstream.name()), value)
+    async fn decide<T>(&self, value: T) -> Result<Permitted<T>, Denied<T>> {
+        let resource = self.target.resource(self.upstream.name());
+        self.parts.policy.decide(&self.principal, self.action, &resource, circumstances(self.peer), value).await
     }
 
     fn refused<T>(&self, denied: &Denied<T>) -> Failure {
@@ -51,8 +55,8 @@ impl Line {
     ///
     /// # Errors
     /// `Denied`.
-    pub(crate) fn may(&self, note: impl FnOnce(&Decision)) -> Result<(), Failure> {
-        match self.decide(()) {
+    pub(crate) async fn may(&self, note: impl FnOnce(&Decision)) -> Result<(), Failure> {
+        match self.decide(()).await {
             Ok(permitted) => note(permitted.decision()),
             Err(denied) => {
                 note(&denied.decision);
@@ -91,7 +95,7 @@ impl Line {
     /// As [`Upstream::send`], and `Denied`.
     pub(crate) async fn ask(&self, method: Method, params: RawObject, meta: RawObject, context: Context) -> Result<Reply, Failure> {
         let request = Request { method, params, meta: Meta { other: meta, ..Meta::default() } };
-        self.upstream.send(self.permit(request)?, context).await
+        self.upstream.send(self.permit(request).await?, context).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use sallyport_policy::Principal;
-use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, RawJson, RawObject, Reply, Request};
+use sallyport_protocol::{Context, Failure, FailureKind, Incoming, Peer, RawJson, RawObject, Reply, Request};
 
 use super::form::{self, Status};
 use super::serve::{Errand, is_at, line};
@@ -21,11 +21,11 @@ impl Inner {
         parts: &Arc<Parts>,
         request: &Request,
         principal: &Principal,
-        endpoint: &Endpoint,
+        incoming: &Incoming,
         context: &Context,
     ) -> Result<Reply, Failure> {
         let mut tasks = self.tasks.store.of(principal);
-        tasks.retain(|task| is_at(task, parts, endpoint));
+        tasks.retain(|task| is_at(task, parts, &incoming.endpoint));
         // A cursor is the id of the last task that was told; where that is forgotten by now, so are all that came before it.
         if let Some(cursor) = request.params.get_str("cursor") {
             let told = tasks.iter().position(|task| task.id == *cursor);
@@ -35,7 +35,7 @@ impl Inner {
         }
         let next = tasks.get(PAGE - 1).filter(|_| tasks.len() > PAGE).map(|task| task.id.clone());
         tasks.truncate(PAGE);
-        let looked_at = join_all(tasks.iter().map(|task| self.look_at(parts, principal, task, context))).await;
+        let looked_at = join_all(tasks.iter().map(|task| self.look_at(parts, principal, incoming.peer, task, context))).await;
         let entries: Vec<RawJson> = looked_at.into_iter().flatten().map(|task| form::to_core(&task).to_json()).collect();
         let mut result = RawObject::new();
         result.set("tasks", RawJson::of_array(&entries));
@@ -46,12 +46,19 @@ impl Inner {
     }
 
     /// What a task is at; as it was last seen where its server cannot be asked, nothing where the server has forgotten it.
-    async fn look_at(&self, parts: &Arc<Parts>, principal: &Principal, task: &Arc<Task>, context: &Context) -> Option<RawObject> {
+    async fn look_at(
+        &self,
+        parts: &Arc<Parts>,
+        principal: &Principal,
+        peer: Peer,
+        task: &Arc<Task>,
+        context: &Context,
+    ) -> Option<RawObject> {
         let seen = task.seen();
         if task.kept.is_some() || task.is_cancelled() || Status::of(&seen).is_some_and(Status::is_final) {
             return Some(seen);
         }
-        let line = line(parts, principal, task, task.target.clone()).ok()?;
+        let line = line(parts, principal, peer, task, task.target.clone()).ok()?;
         let errand = Errand { line: &line, task, label: None, meta: RawObject::new(), context };
         match errand.describe().await {
             Ok(described) => Some(described),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sallyport_policy::{Action, Principal};
 use sallyport_protocol::revisions::reply_for;
 use sallyport_protocol::{
-    Client, Context, Endpoint, Era, ErrorObject, Failure, FailureKind, FailureSource, Method, RawJson, RawObject, Reply, Request, Retry,
-    Revision,
+    Client, Context, Endpoint, Era, ErrorObject, Failure, FailureKind, FailureSource, Incoming, Method, Peer, RawJson, RawObject, Reply,
+    Request, Retry, Revision,
 };
 
 use super::drive::{self, Watch};
@@ -34,13 +34,14 @@ impl Inner {
         parts: &Arc<Parts>,
         request: Request,
         principal: &Principal,
-        endpoint: &Endpoint,
+        incoming: &Incoming,
         context: Context,
         trail: &mut Trail,
     ) -> Result<Reply, Failure> {
+        let Incoming { endpoint, peer, .. } = incoming;
         check_client(request.method, &context.client)?;
         if request.method == Method::TasksList {
-            return self.list_tasks(parts, &request, principal, endpoint, &context).await;
+            return self.list_tasks(parts, &request, principal, incoming, &context).await;
         }
         let id = request.params.get_str("taskId").ok_or_else(|| {
             Failure::client(FailureKind::InvalidParams, format!("`{}` needs the string `taskId`", request.method.as_str()))
@@ -56,8 +57,8 @@ impl Inner {
         };
         trail.resolved(&call);
         let Call { routed: Routed { request, .. }, target, expose, .. } = call;
-        let line = line(parts, principal, &task, target)?;
-        line.may(|decision| trail.permitted(decision))?;
+        let line = line(parts, principal, *peer, &task, target)?;
+        line.may(|decision| trail.permitted(decision)).await?;
         trail.sending();
         let _in_flight = parts.server(&task.server)?.metrics.call_started();
         let errand = Errand { line: &line, task: &task, label: expose.as_deref(), meta: request.meta.other.clone(), context: &context };
@@ -106,6 +107,7 @@ fn unknown(id: &str) -> Failure {
 pub(super) fn line(
     parts: &Arc<Parts>,
     principal: &Principal,
+    peer: Peer,
     task: &Task,
     target: crate::catalogue::resolve::Target,
 ) -> Result<Line, Failure> {
@@ -116,6 +118,7 @@ pub(super) fn line(
         action: Action::List,
         target,
         wish: Wish::default(),
+        peer,
     })
 }
 
@@ -158,7 +161,7 @@ impl Errand<'_> {
         if method == Method::TasksResult {
             context.asker = Arc::new(Related::new(context.asker, &self.task.id));
         }
-        let sent = self.line.upstream.send(self.line.permit(request)?, context).await;
+        let sent = self.line.upstream.send(self.line.permit(request).await?, context).await;
         let mut reply = sent.map_err(|failure| self.lost_or(method, failure))?;
         if method == Method::TasksResult {
             reply.result = form::related(reply.result, &self.task.id);
@@ -293,8 +296,13 @@ impl Errand<'_> {
     async fn add_questions(&self, task: &mut RawObject, status: Status) -> Result<(), Failure> {
         let is_expected = status == Status::InputRequired;
         let follower = if is_expected {
-            let start = || Follower::start(self.line, &self.task.own, self.context.client.clone());
-            Some(self.task.follower_or(start)?)
+            Some(match self.task.follower().filter(|follower| !follower.has_failed()) {
+                Some(follower) => follower,
+                None => {
+                    let permitted = Follower::permitted(self.line, &self.task.own).await?;
+                    self.task.follower_or(|| Ok(Follower::start(self.line, permitted, self.context.client.clone())))?
+                }
+            })
         } else {
             self.task.follower()
         };

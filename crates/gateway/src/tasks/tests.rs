@@ -56,6 +56,7 @@ pub(crate) fn line(parts: &Arc<Parts>, upstream: &Arc<Upstream>, principal: &Pri
         action: Action::Call,
         target: Target::named(TargetKind::Tool, "t"),
         wish: Wish::default(),
+        peer: sallyport_protocol::Peer::Stdio,
     }
 }
 

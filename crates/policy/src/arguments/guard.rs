@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::object::Object;
 use super::rule::ArgumentRule;
 use super::sql::SqlGuard;
-use super::{NumberRule, PathRule, UrlRule};
+use super::{ArgumentKind, NumberRule, PathRule, UrlRule};
 
 /// Most entries of a list that is looked at: no tool takes as many paths in one call.
 const MOST_ENTRIES: usize = 1000;
@@ -24,6 +24,7 @@ pub(crate) struct ArgumentGuard {
 
 #[derive(Clone, Debug)]
 enum Check {
+    Kind(ArgumentKind),
     Sql(SqlGuard),
     Path(PathRule),
     Url(UrlRule),
@@ -98,6 +99,9 @@ fn checks(rule: &ArgumentRule, problems: &mut Vec<(&'static str, String)>) -> Ve
             .then(|| "`one_of` takes texts, numbers and truth values, at least one".to_owned());
         add("one_of", problem, Check::OneOf(values.clone()));
     }
+    if let Some(kind) = rule.kind {
+        add("kind", None, Check::Kind(kind));
+    }
     match rule.sql.as_ref().map(SqlGuard::build) {
         Some(Ok(sql)) => checks.push(Check::Sql(sql)),
         Some(Err(problem)) => problems.push(("sql", problem)),
@@ -120,6 +124,7 @@ impl Check {
 
     fn refuses_one(&self, value: &Value) -> Option<Cow<'static, str>> {
         match (self, value) {
+            (Self::Kind(kind), Value::String(text)) => kind.apart(text).err().map(Cow::Owned),
             (Self::Sql(sql), Value::String(text)) => sql.refuses(text).map(Cow::Owned),
             (Self::Path(path), Value::String(text)) => path.refuses(text).map(Cow::Owned),
             (Self::Url(url), Value::String(text)) => url.refuses(text).map(Cow::Owned),

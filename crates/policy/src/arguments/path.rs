@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// A path below one of some folders.
 ///
@@ -34,6 +35,34 @@ impl PathRule {
         };
         (!self.below.iter().any(is_below)).then(|| "is a path outside the folders that are allowed".into())
     }
+}
+
+/// Deepest path that is taken apart: each folder that it is below is written out.
+const DEEPEST: usize = 64;
+
+/// Takes a path apart: `{ text, absolute, below }`. `below` holds each folder that it is below, and itself; of a relative path `.` as well.
+///
+/// # Errors
+/// Why it does not mean the same to everybody.
+pub(super) fn apart(text: &str) -> Result<Value, &'static str> {
+    let Parts { is_absolute, names } = parts(text)?;
+    if names.len() > DEEPEST {
+        return Err("that is too deep");
+    }
+    let mut path = if is_absolute { "/".to_owned() } else { ".".to_owned() };
+    let mut below = vec![path.clone()];
+    for (index, name) in names.iter().enumerate() {
+        match (index, is_absolute) {
+            (0, true) => path.push_str(name),
+            (0, false) => path = (*name).to_owned(),
+            _ => {
+                path.push('/');
+                path.push_str(name);
+            }
+        }
+        below.push(path.clone());
+    }
+    Ok(json!({ "text": path, "absolute": is_absolute, "below": below }))
 }
 
 struct Parts<'a> {

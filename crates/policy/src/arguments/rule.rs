@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{PathRule, SqlRule, UrlRule};
+use super::{ArgumentKind, PathRule, SqlRule, UrlRule};
 
 /// What one argument of some tools has to be. A call without the argument, with another type, or with anything in it that cannot be
 /// understood is denied. Several checks hold together, and so do several rules. Where a tool takes a list, each of its entries is checked.
@@ -19,6 +19,10 @@ pub struct ArgumentRule {
     /// Lets a call leave the argument out. Default: `false`, because what a server does without it the rule does not know.
     #[serde(default)]
     pub optional: bool,
+    /// What it is, for the policies of engines to look at: `"path"`, `"url"` or `{ sql = "postgresql" }`. A call whose argument cannot be
+    /// understood as that is denied. `sql`, `path` and `url` beside it say so as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ArgumentKind>,
     /// It is one query in SQL that only reads, and only what is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<SqlRule>,

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlparser::ast::Ident;
+use serde_json::{Value, json};
+use sqlparser::ast::{Ident, Statement};
 use sqlparser::dialect::{self, Dialect as ParserDialect};
 
 use reading::Reading;
@@ -140,6 +141,24 @@ impl SqlGuard {
         let column = read.columns.named.iter().find(|column| !allowed.contains(*column))?;
         Some(format!("names the column {:?}, which is not allowed", shortened(column)))
     }
+}
+
+/// Takes a statement apart: `{ kind, tables, functions, columns }`. Among the columns is `*` where more may be meant than are named.
+///
+/// # Errors
+/// Why it cannot be understood.
+pub(super) fn apart(text: &str, dialect: Dialect) -> Result<Value, &'static str> {
+    let statement = reading::parse(text, dialect)?;
+    let (kind, name) = match &statement {
+        Statement::Query(_) => (Kind::Query, "select"),
+        Statement::Insert(_) => (Kind::Change, "insert"),
+        Statement::Update(_) => (Kind::Change, "update"),
+        Statement::Delete(_) => (Kind::Change, "delete"),
+        _ => return Err("a statement of another kind"),
+    };
+    let (read, _) = reading::understand(&statement, dialect, kind)?;
+    let tables: Vec<String> = read.tables.iter().map(|table| table.join(".")).collect();
+    Ok(json!({ "kind": name, "tables": tables, "functions": read.functions, "columns": read.columns_named(dialect) }))
 }
 
 /// Names come from the caller: enough of one to know it again.

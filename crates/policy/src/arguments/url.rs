@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use url::{Host, Url};
 
 /// An address of one of some hosts.
@@ -45,6 +46,26 @@ impl UrlRule {
         let is_allowed = self.hosts.iter().filter_map(|host| Pattern::parse(host)).any(|pattern| pattern.matches(&url));
         (!is_allowed).then(|| "is an address of a host that is not allowed".into())
     }
+}
+
+/// Takes an address apart: `{ text, scheme, host, port, path, domains }`, `domains` being the host and each name that it is below. `None`
+/// where parsers may read it in several ways. What stands behind `?` is not told: that is where keys are.
+pub(super) fn apart(text: &str) -> Option<Value> {
+    let url = strict(text)?;
+    let host = url.host_str()?.to_owned();
+    let domains: Vec<&str> = match url.host()? {
+        Host::Domain(_) => host
+            .split_inclusive('.')
+            .scan(0, |at, label| Some(std::mem::replace(at, *at + label.len())))
+            .filter_map(|at| host.get(at..))
+            .collect(),
+        Host::Ipv4(_) | Host::Ipv6(_) => vec![host.as_str()],
+    };
+    let whole = format!("{}{}", url.origin().ascii_serialization(), url.path());
+    Some(json!({
+        "text": whole, "scheme": url.scheme(), "host": host, "port": url.port_or_known_default().unwrap_or(0), "path": url.path(),
+        "domains": domains,
+    }))
 }
 
 /// An address that every parser reads the same way: no spaces, no backslashes, no user, nothing but ASCII in its host, and the host in the

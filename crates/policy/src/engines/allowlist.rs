@@ -9,8 +9,8 @@ use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use crate::arguments::ArgumentGuard;
 use crate::{
-    Action, ArgumentRule, Arguments, Config, Decision, Effect, EngineFailure, InvalidPolicy, Place, PolicyEngine, Principal, Reason,
-    Resource, ResourceKind, ServerRules,
+    Answer, ArgumentRule, Arguments, Config, Decision, Effect, EngineFailure, InvalidPolicy, Place, PolicyEngine, Question, Reason,
+    Resource, ResourceKind, ServerRules, Verdict,
 };
 
 /// Most rules in one configuration, and most globs in one list: far above what a person maintains, low enough that the
@@ -22,8 +22,6 @@ const LONGEST_GLOB: usize = 1024;
 /// The compiled lists.
 #[derive(Debug)]
 pub struct Allowlist {
-    default: Option<Effect>,
-    default_place: Place,
     servers: HashMap<String, Vec<CompiledRules>>,
 }
 
@@ -53,16 +51,7 @@ impl Allowlist {
             compiled.entry(name.clone()).or_default().push(rules);
         }
         spread_rules(config, &mut compiled, &mut errors);
-        if errors.is_empty() {
-            Ok(Self { default: config.default, default_place: Place::new("policy.default"), servers: compiled })
-        } else {
-            Err(errors)
-        }
-    }
-
-    fn by_default(&self, principal: &Principal) -> Decision {
-        let local = if principal.is_local_user() { Effect::Allow } else { Effect::Deny };
-        Decision::new(self.default.unwrap_or(local), Reason::Default, self.default_place.clone())
+        if errors.is_empty() { Ok(Self { servers: compiled }) } else { Err(errors) }
     }
 }
 
@@ -73,15 +62,16 @@ impl PolicyEngine for Allowlist {
 
     /// The action makes no difference here: what may be used may be seen, and the other way round. A server that the
     /// configuration did not have when the rules were compiled is a failure: nobody knows which rules are meant for it.
-    fn evaluate(&self, principal: &Principal, _: Action, resource: &Resource<'_>) -> Result<Decision, EngineFailure> {
+    fn evaluate<'a>(&'a self, question: &'a Question<'a>) -> Answer<'a> {
+        let resource = &question.resource;
         let Some(rules) = self.servers.get(resource.server) else {
-            return Err(EngineFailure(format!("server `{}` is not in the configuration", resource.server)));
+            return Answer::Now(Err(EngineFailure(format!("server `{}` is not in the configuration", resource.server))));
         };
-        Ok(denied(rules, resource)
+        let decision = denied(rules, resource)
             .or_else(|| refused(rules, resource))
             .or_else(|| allowed(rules, resource))
-            .or_else(|| restricted(rules, resource))
-            .unwrap_or_else(|| self.by_default(principal)))
+            .or_else(|| restricted(rules, resource));
+        Answer::Now(Ok(decision.map_or(Verdict::Silent, Verdict::Decided)))
     }
 }
 

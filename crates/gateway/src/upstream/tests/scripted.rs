@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sallyport_policy::{Action, Config, Effect, Permitted, Policy, Principal, Resource};
+use futures_util::FutureExt as _;
+use sallyport_policy::{Action, Circumstances, Config, Effect, Permitted, Policy, Principal, Resource};
 use sallyport_protocol::{
     Asker, BoxFuture, Cancel, Client, Context, Discovery, ErrorObject, Failure, FailureKind, Listeners, McpServer, Method, RawObject,
     Reply, Request, Retry, Revision, ServerIdentity,
@@ -232,10 +233,13 @@ pub(crate) fn call(tool: &str) -> Permitted<Routed> {
 }
 
 pub(crate) fn request(request: Request) -> Permitted<Routed> {
-    let config = Config { default: Some(Effect::Allow), rules: Vec::new() };
+    let config = Config { default: Some(Effect::Allow), ..Config::default() };
     let policy = Policy::build(&config, &[(NAME.to_owned(), Default::default())].into()).unwrap();
     let resource = Resource::tool(NAME, "t", None, false);
-    policy.decide(&Principal::local_user(), Action::Call, &resource, Routed { server: NAME.into(), request }).unwrap()
+    let moment = Circumstances::local(std::time::SystemTime::UNIX_EPOCH);
+    let caller = Principal::local_user();
+    let decided = policy.decide(&caller, Action::Call, &resource, moment, Routed { server: NAME.into(), request });
+    decided.now_or_never().unwrap().unwrap()
 }
 
 /// A caller that hears progress and answers questions after `thinking`.

@@ -35,6 +35,18 @@ impl Reading {
     }
 }
 
+impl Reading {
+    /// The columns as rules compare them, nowhere but in PostgreSQL told apart by case; with `*` where more may be meant than are named:
+    /// a table's name, standing alone, is all of its row.
+    pub(super) fn columns_named(&self, dialect: Dialect) -> BTreeSet<String> {
+        let Columns { named, aliases, untold, .. } = &self.columns;
+        let tables = self.tables.iter().filter_map(|table| table.last());
+        let has_rows = tables.chain(aliases).chain(&self.named).any(|row| named.contains(row));
+        let folded = named.iter().map(|name| if dialect == Dialect::PostgreSql { name.clone() } else { name.to_ascii_lowercase() });
+        folded.chain((has_rows || untold.is_some()).then(|| "*".to_owned())).collect()
+    }
+}
+
 /// Why a text is no query whose reading is known.
 pub(super) type Refusal = &'static str;
 
@@ -52,6 +64,10 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Statement, Refusal> 
     // A comment to this parser, and a statement to MySQL and MariaDB.
     if text.contains("/*!") || text.contains("/*M!") {
         return Err("a query with a comment that is none everywhere");
+    }
+    // A name by its code points: another one to this parser than to PostgreSQL.
+    if text.to_ascii_lowercase().contains("u&\"") {
+        return Err("a query with a name that is not written as it is understood");
     }
     let parser = dialect.parser();
     let statements = Parser::new(&*parser)

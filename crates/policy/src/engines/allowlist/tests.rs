@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use std::time::UNIX_EPOCH;
+
+use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Policy, Rule};
+use crate::{Action, Circumstances, Policy, Principal, Rule};
 
 /// The servers of all tests: one without rules, one with each kind.
 fn servers(rules: &[(&str, ServerRules)]) -> BTreeMap<String, ServerRules> {
@@ -32,17 +35,21 @@ fn rule(server: &str, rules: ServerRules) -> Rule {
     Rule { server: server.into(), read_only: rules.read_only, allow: rules.allow, deny: rules.deny, arguments: rules.arguments }
 }
 
-fn engine(default: Option<Effect>, rules: Vec<Rule>, own: &[(&str, ServerRules)]) -> Allowlist {
-    Allowlist::build(&Config { default, rules }, &servers(own)).unwrap()
+fn engine(default: Option<Effect>, rules: Vec<Rule>, own: &[(&str, ServerRules)]) -> Policy {
+    Policy::build(&Config { default, rules, ..Config::default() }, &servers(own)).unwrap()
+}
+
+fn decide(policy: &Policy, principal: &Principal, action: Action, resource: &Resource<'_>) -> Decision {
+    policy.explain(principal, action, resource, Circumstances::local(UNIX_EPOCH)).now_or_never().unwrap().decision
 }
 
 /// The decision on a tool that claims nothing, for the local user, in one line.
-fn on(engine: &Allowlist, server: &str, name: &str) -> String {
+fn on(engine: &Policy, server: &str, name: &str) -> String {
     told(engine, &Resource::tool(server, name, None, false))
 }
 
-fn told(engine: &Allowlist, resource: &Resource<'_>) -> String {
-    let decision = engine.evaluate(&Principal::local_user(), Action::Call, resource).unwrap();
+fn told(engine: &Policy, resource: &Resource<'_>) -> String {
+    let decision = decide(engine, &Principal::local_user(), Action::Call, resource);
     format!("{} {}", decision.effect.as_str(), decision.place)
 }
 
@@ -51,7 +58,7 @@ fn a_server_without_rules_is_for_the_local_user() {
     let engine = engine(None, vec![], &[]);
     let tool = Resource::tool("plain", "read", None, false);
     for (principal, effect) in [(Principal::local_user(), Effect::Allow), (Principal::key("ci"), Effect::Deny)] {
-        let decision = engine.evaluate(&principal, Action::Call, &tool).unwrap();
+        let decision = decide(&engine, &principal, Action::Call, &tool);
         assert_eq!((decision.effect, decision.reason), (effect, Reason::Default));
     }
 }
@@ -62,18 +69,17 @@ fn a_given_default_holds_for_everyone() {
         let engine = engine(Some(default), vec![], &[]);
         for principal in [Principal::local_user(), Principal::key("ci")] {
             let tool = Resource::tool("plain", "read", None, false);
-            assert_eq!(engine.evaluate(&principal, Action::Call, &tool).unwrap().effect, default);
+            assert_eq!(decide(&engine, &principal, Action::Call, &tool).effect, default);
         }
     }
 }
 
 #[test]
 fn an_unknown_server_is_denied_whatever_the_default() {
-    let config = Config { default: Some(Effect::Allow), rules: vec![] };
+    let config = Config { default: Some(Effect::Allow), ..Config::default() };
     let policy = Policy::build(&config, &servers(&[])).unwrap();
     let tool = Resource::tool("unheard-of", "read", Some(true), true);
-    let denied = policy.decide(&Principal::local_user(), Action::Call, &tool, ()).unwrap_err();
-    assert_eq!(denied.decision.reason, Reason::EngineFailed);
+    assert_eq!(decide(&policy, &Principal::local_user(), Action::Call, &tool).reason, Reason::EngineFailed);
 }
 
 #[test]
@@ -120,7 +126,7 @@ fn read_only_believes_annotations_only_of_trusted_servers() {
     assert_eq!(told(&engine, &Resource::prompt("a", "review")), "allow servers.a.read_only");
 
     let claims = Resource::tool("a", "x", Some(true), false);
-    let decision = engine.evaluate(&Principal::local_user(), Action::Call, &claims).unwrap();
+    let decision = decide(&engine, &Principal::local_user(), Action::Call, &claims);
     assert_eq!(decision.reason, Reason::NotBelieved);
     assert!(decision.hint().contains("trust_annotations"));
 }
@@ -158,8 +164,8 @@ fn rules_over_servers_add_to_those_on_the_server() {
 #[test]
 fn rules_that_cannot_work_are_refused_all_at_once() {
     let config = Config {
-        default: None,
         rules: vec![rule("gitbuh", read_only()), rule("*", ServerRules::default()), rule("[", deny(&["a"])), rule("*", deny(&["{a"]))],
+        ..Config::default()
     };
     let own = servers(&[("a", ServerRules { deny: globs(&["", " x", "a[", &"y".repeat(1025)]), ..allow(&["\\"]) })]);
     let errors = Allowlist::build(&config, &own).unwrap_err();
@@ -189,13 +195,13 @@ fn lists_are_bounded() {
     let errors = Allowlist::build(&Config::default(), &servers(&[("a", long)])).unwrap_err();
     assert_eq!(errors[0].message, "1001 entries; at most 1000 are allowed");
     let rules = vec![rule("*", read_only()); MOST_ENTRIES + 1];
-    assert_eq!(Allowlist::build(&Config { default: None, rules }, &servers(&[])).unwrap_err()[0].place, "policy.rules");
+    assert_eq!(Allowlist::build(&Config { rules, ..Config::default() }, &servers(&[])).unwrap_err()[0].place, "policy.rules");
 }
 
 #[test]
 fn configuration_is_read_strictly() {
     let config: Config = serde_json::from_str(r#"{"default":"deny","rules":[{"server":"git*","read_only":true}]}"#).unwrap();
-    assert_eq!(config, Config { default: Some(Effect::Deny), rules: vec![rule("git*", read_only())] });
+    assert_eq!(config, Config { default: Some(Effect::Deny), rules: vec![rule("git*", read_only())], ..Config::default() });
     for text in [r#"{"defualt":"deny"}"#, r#"{"rules":[{"servers":"a"}]}"#, r#"{"default":"perhaps"}"#, r#"{"rules":[{"deny":"a"}]}"#] {
         assert!(serde_json::from_str::<Config>(text).is_err(), "{text}");
     }
@@ -220,12 +226,12 @@ proptest! {
         local in any::<bool>(),
     ) {
         prop_assume!(over != ServerRules::default());
-        let config = Config { default: None, rules: vec![rule("a", over)] };
+        let config = Config { rules: vec![rule("a", over)], ..Config::default() };
         let policy = Policy::build(&config, &servers(&[("a", own)])).unwrap();
         let principal = if local { Principal::local_user() } else { Principal::key("ci") };
         let tool = Resource::tool("a", &name, read_only, trusted);
-        let shown = policy.allows(&principal, Action::List, &tool);
-        prop_assert_eq!(policy.decide(&principal, Action::Call, &tool, ()).is_ok(), shown);
+        let shown = policy.allows_each(&principal, Circumstances::local(UNIX_EPOCH), &[tool]).now_or_never().unwrap();
+        prop_assert_eq!(vec![decide(&policy, &principal, Action::Call, &tool).is_allow()], shown);
     }
 
     /// The rules as they are written in the documentation, against the compiled ones.
@@ -243,12 +249,12 @@ proptest! {
         };
         let engine = engine(None, vec![], &[("a", own)]);
         let tool = Resource::tool("a", &name, hint, trusted);
-        prop_assert_eq!(engine.evaluate(&Principal::local_user(), Action::Call, &tool).unwrap().effect, expected);
+        prop_assert_eq!(decide(&engine, &Principal::local_user(), Action::Call, &tool).effect, expected);
     }
 
     #[test]
     fn no_glob_makes_it_panic(glob in any::<String>(), name in any::<String>()) {
-        if let Ok(engine) = Allowlist::build(&Config::default(), &servers(&[("a", deny(&[&glob]))])) {
+        if let Ok(engine) = Policy::build(&Config::default(), &servers(&[("a", deny(&[&glob]))])) {
             let _ = on(&engine, "a", &name);
         }
     }
@@ -277,7 +283,7 @@ fn an_argument_that_is_not_as_it_has_to_be_is_denied_whatever_allows_its_tool() 
 fn rules_for_arguments_hold_together_and_allow_nothing() {
     let engine = engine(Some(Effect::Deny), vec![rule("*", below("src/deep"))], &[("files", below("src"))]);
     let read = Resource::tool("files", "read_file", None, false);
-    let decided = |arguments| engine.evaluate(&Principal::local_user(), Action::Call, &read.with(Arguments::Given(arguments))).unwrap();
+    let decided = |arguments| decide(&engine, &Principal::local_user(), Action::Call, &read.with(Arguments::Given(arguments)));
     let shallow = decided(r#"{"path": "src/lib.rs"}"#);
     assert_eq!(shallow.place.as_str(), "policy.rules[0].arguments[0]");
     assert_eq!(shallow.to_string(), "denied by `policy.rules[0].arguments[0]`: `path` is a path outside the folders that are allowed");

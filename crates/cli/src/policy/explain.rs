@@ -1,0 +1,91 @@
+//! `sallyport policy explain`: why something is allowed or denied.
+
+use std::time::SystemTime;
+
+use owo_colors::OwoColorize;
+use sallyport_gateway::{config, policy_of};
+use sallyport_policy::{Action, Arguments, Circumstances, Decision, Explanation, Outcome, Principal, Resource, Verdict};
+use serde_json::{Value, json};
+
+use super::subject::principal;
+use super::tools::Tools;
+use crate::arguments::{Global, PolicyExplainArguments};
+use crate::output::{self, Failure};
+use crate::start;
+use crate::tools::shown;
+
+pub(crate) fn run(global: &Global, arguments: &PolicyExplainArguments) -> Result<(), Failure> {
+    let PolicyExplainArguments { principal: who, server, tool, args, groups, scopes, tenant, address, offline, json } = arguments;
+    let plan = config::load(&global.invocation()?)?;
+    if !plan.servers.contains_key(server) {
+        let names: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
+        return Err(Failure::new(format!("there is no server `{server}`")).hint(format!("the servers are: {}", names.join(", "))));
+    }
+    let who = principal(who, groups, scopes.as_deref(), tenant.as_deref())?;
+    let policy = policy_of(&plan).map_err(|error| start::unusable(&error))?;
+    let tools = if *offline { Tools::default() } else { Tools::ask(&plan, &[server])? };
+    for wrong in tools.teach(&policy) {
+        output::note(format!(
+            "server `{server}` is closed, since a policy does not fit: {}: {}\n  hint: {}",
+            wrong.place, wrong.message, wrong.hint
+        ));
+    }
+    let resource = tools.resource(&plan, server, tool);
+    let resource = args.as_deref().map_or(resource, |args| resource.with(Arguments::Given(args)));
+    let action = if args.is_some() { Action::Call } else { Action::List };
+    let moment = Circumstances { time: SystemTime::now(), address: *address };
+    let explained = start::runtime()?.block_on(policy.explain(&who, action, &resource, moment));
+    if *json { output::json(&as_json(&explained)) } else { tell(&who, &resource, &explained) }
+}
+
+/// Tells a decision to a person.
+fn tell(who: &Principal, resource: &Resource<'_>, explained: &Explanation) -> Result<(), Failure> {
+    let told = shown(&explained.decision.to_string());
+    output::line(if explained.decision.is_allow() { told.green().to_string() } else { told.red().to_string() })?;
+    let groups = if who.groups().is_empty() { String::new() } else { format!(", in {}", who.groups().join(", ")) };
+    output::line(format!("  principal  {who}{groups}"))?;
+    let changes = if resource.changes_nothing() { "changes nothing" } else { "may change something" };
+    output::line(format!("  tool       {}/{} ({changes})", resource.server, resource.name))?;
+    match &explained.arguments {
+        Ok(Some(arguments)) => output::line(format!("  arguments  {}", shown(&arguments.to_string())))?,
+        Ok(None) => output::line("  arguments  not known: this is what a list shows")?,
+        Err(why) => output::line(format!("  arguments  not understood: {}", shown(why)))?,
+    }
+    for (engine, outcome) in &explained.said {
+        output::line(format!("  {engine:<10} {}", shown(&said(outcome))))?;
+    }
+    let hint = explained.decision.hint();
+    if hint.is_empty() { Ok(()) } else { output::line(format!("  {} {hint}", "hint:".cyan())) }
+}
+
+fn said(outcome: &Outcome) -> String {
+    match outcome {
+        Ok(Verdict::Silent) => "says nothing".to_owned(),
+        Ok(Verdict::Decided(decision)) => decision.to_string(),
+        Err(failure) => format!("failed: {failure}"),
+    }
+}
+
+/// The same for programs.
+fn as_json(explained: &Explanation) -> Value {
+    let engine = |(name, outcome): &(&'static str, Outcome)| match outcome {
+        Ok(Verdict::Silent) => json!({ "engine": name, "says": "nothing" }),
+        Ok(Verdict::Decided(decision)) => {
+            json!({ "engine": name, "says": decision.effect, "place": decision.place.as_str(), "why": why(decision) })
+        }
+        Err(failure) => json!({ "engine": name, "says": "failed", "why": failure.to_string() }),
+    };
+    let decision = &explained.decision;
+    json!({
+        "effect": decision.effect,
+        "place": decision.place.as_str(),
+        "why": why(decision),
+        "hint": Some(decision.hint()).filter(|hint| !hint.is_empty()),
+        "arguments": explained.arguments.as_ref().ok().and_then(Option::as_ref),
+        "engines": explained.said.iter().map(engine).collect::<Vec<_>>(),
+    })
+}
+
+fn why(decision: &Decision) -> String {
+    decision.detail.as_deref().map_or_else(|| decision.reason.to_string(), str::to_owned)
+}

@@ -1,0 +1,230 @@
+//! `sallyport policy suggest`: the least that would have allowed what was done.
+//!
+//! Looks at calls that policy let through, and at what the records say of their arguments: those that rules declare.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use sallyport_gateway::config;
+use sallyport_gateway::plan::Plan;
+use sallyport_policy::{ArgumentKind, ArgumentRule, NumberRule, PathRule, SqlRule, UrlRule};
+use sallyport_telemetry::AuditRecord;
+use serde_json::Value;
+
+use crate::arguments::{Global, PolicySuggestArguments};
+use crate::output::{self, Failure};
+use crate::start;
+use crate::tools::shown;
+
+/// What was done at one server.
+#[derive(Default)]
+struct Used {
+    records: usize,
+    /// By principal: the tools.
+    tools: BTreeMap<String, BTreeSet<String>>,
+    /// By tool and argument: what it meant, each time.
+    arguments: BTreeMap<(String, String), Vec<Value>>,
+}
+
+pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result<(), Failure> {
+    let plan = config::load(&global.invocation()?)?;
+    let file = match &arguments.records {
+        Some(file) => file.clone(),
+        None => start::folders()?.audit_file(),
+    };
+    let opened = File::open(&file).map_err(|error| {
+        Failure::new(format!("{} cannot be read: {error}", file.display())).hint("records are there once a gateway has served calls")
+    })?;
+    let used = gather(BufReader::new(opened).lines().map_while(Result::ok), arguments.server.as_deref());
+    if used.is_empty() {
+        return Err(Failure::new("no record tells of a call that was let through").hint("let it be used for some time first"));
+    }
+    for (server, used) in &used {
+        output::line(if arguments.cedar { cedar(server, used) } else { rules(&plan, server, used) })?;
+    }
+    Ok(())
+}
+
+/// What was done, by server. Lines that are no records are passed over: a log may end in the middle of one.
+fn gather(lines: impl Iterator<Item = String>, wanted: Option<&str>) -> BTreeMap<String, Used> {
+    let mut servers: BTreeMap<String, Used> = BTreeMap::new();
+    for line in lines {
+        let Ok(record) = serde_json::from_str::<AuditRecord<'_>>(&line) else { continue };
+        let was_let_through =
+            record.method.as_str() == "tools/call" && record.decision.as_ref().is_some_and(|decision| decision.as_str() == "allow");
+        let (Some(server), Some(tool), Some(principal)) = (&record.server, &record.target, &record.principal) else { continue };
+        if !was_let_through || wanted.is_some_and(|wanted| wanted != server.as_str()) {
+            continue;
+        }
+        let used = servers.entry(server.to_string()).or_default();
+        used.records += 1;
+        used.tools.entry(principal.to_string()).or_default().insert(tool.to_string());
+        for (name, value) in record.attributes.as_ref().and_then(Value::as_object).into_iter().flatten() {
+            used.arguments.entry((tool.to_string(), name.clone())).or_default().push(value.clone());
+        }
+    }
+    servers
+}
+
+/// A policy for each principal.
+fn cedar(server: &str, used: &Used) -> String {
+    let mut text = format!("// {server}: {} calls", used.records);
+    for (principal, tools) in &used.tools {
+        let actions: Vec<String> = tools.iter().map(|tool| format!("Action::{:?}", format!("{server}/{tool}"))).collect();
+        text += &format!("\npermit (principal == User::{principal:?}, action in [{}], resource);", actions.join(", "));
+    }
+    shown(&text)
+}
+
+/// Rules for the configuration.
+fn rules(plan: &Plan, server: &str, used: &Used) -> String {
+    let tools: BTreeSet<&str> = used.tools.values().flatten().map(String::as_str).collect();
+    let list: Vec<String> = tools.iter().map(|tool| globset_escaped(tool)).collect();
+    let mut text = format!("# {} calls, by {}\n[servers.{server}]\nallow = {}\n", used.records, principals(used), toml_list(&list));
+    for ((tool, argument), values) in &used.arguments {
+        let declared =
+            plan.servers.get(server).into_iter().flat_map(|server| &server.rules.arguments).find(|rule| rule.argument == *argument);
+        let Some(rule) = declared.and_then(|declared| narrowed(declared, tool, values)) else { continue };
+        if let Ok(rule) = toml::to_string(&rule) {
+            text += &format!("\n[[servers.{server}.arguments]]\n{rule}");
+        }
+    }
+    shown(&text)
+}
+
+fn principals(used: &Used) -> String {
+    used.tools.keys().cloned().collect::<Vec<_>>().join(", ")
+}
+
+fn toml_list(list: &[String]) -> String {
+    format!("[{}]", list.iter().map(|entry| toml::Value::from(entry.as_str()).to_string()).collect::<Vec<_>>().join(", "))
+}
+
+/// A tool's name as a glob that matches it alone.
+fn globset_escaped(name: &str) -> String {
+    name.chars().flat_map(|character| if "*?[]{}\\".contains(character) { vec!['\\', character] } else { vec![character] }).collect()
+}
+
+/// The rule that lets just these values through; `None` where the records do not tell enough.
+fn narrowed(declared: &ArgumentRule, tool: &str, values: &[Value]) -> Option<ArgumentRule> {
+    let mut rule = ArgumentRule {
+        tools: vec![globset_escaped(tool)],
+        argument: declared.argument.clone(),
+        optional: declared.optional,
+        ..ArgumentRule::default()
+    };
+    let each = || values.iter().flat_map(|value| value.as_array().map_or_else(|| vec![value], |list| list.iter().collect()));
+    let texts = |member: &str| -> BTreeSet<String> {
+        let own = each().filter_map(|value| value.get(member));
+        own.flat_map(|value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]))
+            .filter_map(|text| text.as_str().map(str::to_owned))
+            .collect()
+    };
+    let dialect = match (&declared.sql, declared.kind) {
+        (Some(sql), _) => Some(sql.dialect),
+        (_, Some(ArgumentKind::Sql(dialect))) => Some(dialect),
+        _ => None,
+    };
+    if let Some(dialect) = dialect {
+        let reads = texts("kind").iter().all(|kind| kind == "select");
+        let list = |member| texts(member).into_iter().collect::<Vec<_>>();
+        rule.sql = reads.then(|| SqlRule { dialect, tables: list("tables"), functions: Some(list("functions")) });
+        rule.sql.as_ref()?;
+    } else if declared.path.is_some() || declared.kind == Some(ArgumentKind::Path) {
+        rule.path = Some(PathRule { below: folders(each()) });
+    } else if declared.url.is_some() || declared.kind == Some(ArgumentKind::Url) {
+        rule.url = Some(UrlRule { hosts: hosts(each()), schemes: texts("scheme").into_iter().collect() });
+    } else {
+        let numbers: Vec<i64> = each().map(Value::as_i64).collect::<Option<_>>()?;
+        rule.number = Some(NumberRule { min: numbers.iter().min().copied(), max: numbers.iter().max().copied() });
+    }
+    Some(rule)
+}
+
+/// The deepest folder of all absolute paths, and that of all relative ones.
+fn folders<'v>(paths: impl Iterator<Item = &'v Value>) -> Vec<String> {
+    let mut common: BTreeMap<bool, Vec<String>> = BTreeMap::new();
+    for path in paths {
+        let Some(below) = path.get("below").and_then(Value::as_array) else { continue };
+        // Without the path itself, unless that is all there is.
+        let folders: Vec<String> = below.iter().filter_map(Value::as_str).map(str::to_owned).take(below.len().max(2) - 1).collect();
+        let known = common.entry(path.get("absolute") == Some(&Value::Bool(true))).or_insert_with(|| folders.clone());
+        let shared = known.iter().zip(&folders).take_while(|(one, two)| one == two).count();
+        known.truncate(shared);
+    }
+    common.into_values().filter_map(|mut folders| folders.pop()).collect()
+}
+
+/// Each host, with its port where that is not the scheme's own.
+fn hosts<'v>(addresses: impl Iterator<Item = &'v Value>) -> Vec<String> {
+    let host = |address: &Value| {
+        let (host, port) = (address.get("host")?.as_str()?, address.get("port")?.as_u64()?);
+        let usual = matches!((address.get("scheme")?.as_str()?, port), ("https" | "wss", 443) | ("http" | "ws", 80) | ("ftp", 21));
+        Some(if usual { host.to_owned() } else { format!("{host}:{port}") })
+    };
+    addresses.filter_map(host).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(principal: &str, tool: &str, decision: &str, attributes: Value) -> String {
+        json!({
+            "time": "2026-11-22T20:00:00.000000Z", "id": "0".repeat(32), "principal": principal, "endpoint": "/mcp", "method": "tools/call",
+            "server": "db", "target": tool, "decision": decision, "attributes": attributes, "outcome": "ok", "duration_us": {},
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn what_was_let_through_is_what_is_proposed() {
+        let lines = [
+            record("key:a", "query", "allow", json!({ "limit": 7 })),
+            record("key:b", "query", "allow", json!({ "limit": 3 })),
+            record("key:b", "drop*", "allow", Value::Null),
+            record("key:b", "denied", "deny", Value::Null),
+            "{\"cut".to_owned(),
+        ];
+        let used = gather(lines.into_iter(), None);
+        let used = &used["db"];
+        assert_eq!(used.records, 3);
+        assert_eq!(
+            cedar("db", used),
+            "// db: 3 calls\npermit (principal == User::\"key:a\", action in [Action::\"db/query\"], resource);\n\
+             permit (principal == User::\"key:b\", action in [Action::\"db/drop*\", Action::\"db/query\"], resource);"
+        );
+        assert_eq!(used.arguments[&("query".to_owned(), "limit".to_owned())], [json!(7), json!(3)]);
+    }
+
+    fn rule(value: Value) -> ArgumentRule {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn arguments_are_narrowed_to_what_was_seen() {
+        let sql = rule(json!({ "tools": ["*"], "argument": "sql", "kind": { "sql": "postgresql" } }));
+        let read = |table: &str| json!({ "kind": "select", "tables": [table], "functions": ["count"], "columns": [] });
+        let narrow = narrowed(&sql, "query", &[read("orders"), read("people")]).unwrap().sql.unwrap();
+        assert_eq!((narrow.tables, narrow.functions), (vec!["orders".to_owned(), "people".to_owned()], Some(vec!["count".to_owned()])));
+        assert!(narrowed(&sql, "query", &[json!({ "kind": "delete", "tables": ["orders"] })]).is_none(), "rules let nothing write");
+
+        let path = rule(json!({ "tools": ["*"], "argument": "path", "kind": "path" }));
+        let at = |below: &[&str]| json!({ "text": below.last(), "absolute": true, "below": below });
+        let narrow = narrowed(&path, "read", &[at(&["/", "/srv", "/srv/a", "/srv/a/x"]), at(&["/", "/srv", "/srv/a", "/srv/a/y"])]);
+        assert_eq!(narrow.unwrap().path.unwrap().below, ["/srv/a"]);
+
+        let url = rule(json!({ "tools": ["*"], "argument": "url", "kind": "url" }));
+        let to = |host: &str, port: u16| json!({ "scheme": "https", "host": host, "port": port });
+        let narrow = narrowed(&url, "get", &[to("a.example", 443), to("b.example", 8443)]).unwrap().url.unwrap();
+        assert_eq!((narrow.hosts, narrow.schemes), (vec!["a.example".to_owned(), "b.example:8443".to_owned()], vec!["https".to_owned()]));
+
+        let number = rule(json!({ "tools": ["*"], "argument": "limit", "number": { "max": 100 } }));
+        let narrow = narrowed(&number, "get", &[json!(7), json!(3)]).unwrap().number.unwrap();
+        assert_eq!((narrow.min, narrow.max), (Some(3), Some(7)));
+    }
+}

@@ -1,0 +1,82 @@
+//! What servers offer: asked of themselves, or said by a file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sallyport_gateway::plan::{Plan, Source};
+use sallyport_gateway::upstream::{Freshness, Upstream};
+use sallyport_policy::{InvalidPolicy, KnownTool, Policy, Resource};
+
+use crate::output::{self, Failure};
+use crate::start::{self, GRACE};
+use crate::starting;
+
+/// The tools that are known, by server.
+#[derive(Default)]
+pub(super) struct Tools(BTreeMap<String, Vec<Tool>>);
+
+/// One tool.
+pub(super) struct Tool {
+    pub(super) name: String,
+    /// Its `inputSchema`, as JSON.
+    pub(super) schema: Option<String>,
+    pub(super) read_only: Option<bool>,
+}
+
+impl Tools {
+    /// Starts these servers and asks them. One that does not answer is told of, and not known.
+    pub(super) fn ask(plan: &Plan, names: &[&str]) -> Result<Self, Failure> {
+        let wanted = plan.servers.values().filter(|server| names.contains(&server.name.as_str()));
+        let surroundings = start::surroundings()?;
+        start::runtime()?.block_on(async {
+            let upstreams: Vec<Arc<Upstream>> = wanted.map(|server| Upstream::new(server.clone(), surroundings.clone())).collect();
+            starting::wait_for(&upstreams).await;
+            let mut tools = Self::default();
+            for upstream in &upstreams {
+                let listing = upstream.listing();
+                if !matches!(listing.freshness, Freshness::Fresh | Freshness::Stale { .. }) {
+                    output::note(format!("server `{}` does not answer: what its tools take is not known", upstream.name()));
+                    continue;
+                }
+                for tool in listing.tools.iter() {
+                    let schema = tool.raw.get("inputSchema").map(|schema| schema.as_str().to_owned());
+                    tools.add(upstream.name(), Tool { name: tool.name.clone(), schema, read_only: tool.read_only });
+                }
+                tools.0.entry(upstream.name().to_string()).or_default();
+            }
+            futures_util::future::join_all(upstreams.iter().map(|upstream| upstream.stop(GRACE))).await;
+            Ok(tools)
+        })
+    }
+
+    pub(super) fn add(&mut self, server: &str, tool: Tool) {
+        self.0.entry(server.to_owned()).or_default().push(tool);
+    }
+
+    /// Whether anything is known of a server.
+    pub(super) fn knows(&self, server: &str) -> bool {
+        self.0.contains_key(server)
+    }
+
+    pub(super) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Tells a policy all of it, and gives back what does not fit.
+    pub(super) fn teach(&self, policy: &Policy) -> Vec<InvalidPolicy> {
+        let mut errors = Vec::new();
+        for (server, tools) in &self.0 {
+            let known = tools.iter().map(|tool| KnownTool { name: &tool.name, input_schema: tool.schema.as_deref() });
+            errors.extend(policy.learn(server, &known.collect::<Vec<_>>()));
+        }
+        errors
+    }
+
+    /// A tool as policy is asked about it.
+    pub(super) fn resource<'a>(&self, plan: &'a Plan, server: &'a str, name: &'a str) -> Resource<'a> {
+        let known = self.0.get(server).into_iter().flatten().find(|tool| tool.name == name);
+        let trusted =
+            plan.servers.get(server).is_some_and(|server| server.trust_annotations || matches!(server.source, Source::BuiltIn(_)));
+        Resource::tool(server, name, known.and_then(|tool| tool.read_only), trusted)
+    }
+}

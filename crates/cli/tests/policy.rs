@@ -1,0 +1,135 @@
+//! `sallyport policy`, run as a user runs it, in a home folder of its own: a built-in server, and policies in Cedar before it.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+const CONFIGURATION: &str = r#"
+keys = ["env:CI"]
+[policy]
+engines = [{ cedar = { files = ["policies.cedar"] } }]
+[servers.files]
+builtin = { filesystem = { root = "." } }
+[[servers.files.arguments]]
+tools = ["read_file"]
+argument = "path"
+kind = "path"
+"#;
+
+const POLICIES: &str = r#"permit (principal == User::"key:ci", action == Action::"files/read_file", resource)
+when { context.args.path.below.contains("docs") };
+@reason("drafts are not for programs")
+forbid (principal, action in Action::"call", resource) when { context.args has path && context.args.path.below.contains("docs/drafts") };
+"#;
+
+const CASES: &str = r#"
+case = [
+  { principal = "key:ci", server = "files", tool = "read_file", arguments = { path = "./docs/a.md" }, expect = "allow" },
+  { principal = "key:ci", server = "files", tool = "read_file", arguments = { path = "docs/drafts/a.md" }, expect = "deny", place = "policies.cedar:4" },
+  { principal = "key:ci", server = "files", tool = "read_file", arguments = { path = "docs/../a.md" }, expect = "deny" },
+  { principal = "key:ci", server = "files", tool = "read_file", expect = "allow" },
+  { principal = "local", server = "files", tool = "read_file", expect = "deny" },
+]
+[[tool]]
+server = "files"
+name = "read_file"
+schema = { type = "object", properties = { path = { type = "string" } }, required = ["path"] }
+"#;
+
+/// A project with a configuration.
+struct Project(tempfile::TempDir);
+
+impl Project {
+    fn new() -> Self {
+        let project = Self(tempfile::tempdir().unwrap());
+        project.write("sallyport.toml", CONFIGURATION);
+        project.write("policies.cedar", POLICIES);
+        project.write("cases.toml", CASES);
+        project
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.path(file), text).unwrap();
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    /// The exit code, and what was said on stdout and stderr.
+    fn policy(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sallyport"));
+        command.arg("policy").args(arguments).current_dir(self.0.path()).env_clear();
+        let output = command.env("HOME", self.0.path()).env("CI", "0123456789abcdef0123456789abcdef").output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+}
+
+#[test]
+fn a_policy_is_checked_against_what_the_servers_tools_take() {
+    let project = Project::new();
+    let (code, told, errors) = project.policy(&["check"]);
+    assert_eq!((code, told.contains("files")), (0, true), "{told}{errors}");
+    project.write("policies.cedar", &POLICIES.replace("read_file", "read_fil"));
+    let (code, told, errors) = project.policy(&["check", "--json"]);
+    let report: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        (code, &report["ok"], report["errors"][0]["place"].as_str()),
+        (64, &Value::Bool(false), Some("policies.cedar:1")),
+        "{errors}"
+    );
+    // Without the server, what is wrong in itself.
+    project.write("policies.cedar", "permit (principal, action, resource in Server::\"fils\");");
+    let (code, _, errors) = project.policy(&["check", "--offline"]);
+    assert_eq!(code, 64);
+    assert!(errors.contains("policies.cedar:1") && errors.contains("no server is called"), "{errors}");
+    fs::remove_file(project.path("policies.cedar")).unwrap();
+    let (code, _, errors) = project.policy(&["check"]);
+    assert!(code == 64 && errors.contains("policies.cedar"), "{errors}");
+}
+
+#[test]
+fn a_decision_is_explained_with_its_place() {
+    let project = Project::new();
+    let explain = |who: &str, arguments: &str| {
+        let (code, told, errors) = project.policy(&["explain", who, "files", "read_file", "--args", arguments, "--json"]);
+        assert_eq!(code, 0, "{errors}");
+        serde_json::from_str::<Value>(&told).unwrap()
+    };
+    let allowed = explain("key:ci", r#"{"path":"docs/a"}"#);
+    assert_eq!((allowed["effect"].as_str(), allowed["place"].as_str()), (Some("allow"), Some("policies.cedar:1")));
+    assert_eq!(allowed["arguments"]["path"]["below"], serde_json::json!([".", "docs", "docs/a"]));
+    let denied = explain("key:ci", r#"{"path":"docs/drafts/a"}"#);
+    assert_eq!((denied["why"].as_str(), denied["place"].as_str()), (Some("drafts are not for programs"), Some("policies.cedar:4")));
+    assert_eq!(explain("local", r#"{"path":"docs/a"}"#)["place"], "policy.default");
+    let (code, told, _) = project.policy(&["explain", "key:ci", "files", "read_file"]);
+    assert!(code == 0 && told.starts_with("allowed by `policies.cedar:1`") && told.contains("this is what a list shows"), "{told}");
+    let (code, _, errors) = project.policy(&["explain", "somebody", "files", "read_file"]);
+    assert!(code == 1 && errors.contains("hint:"), "{errors}");
+}
+
+#[test]
+fn cases_are_run_and_a_failed_one_is_told() {
+    let project = Project::new();
+    let (code, told, errors) = project.policy(&["test", "cases.toml"]);
+    assert_eq!((code, told.lines().last()), (0, Some("5 cases, 0 failed")), "{told}{errors}");
+    project.write(
+        "wrong.toml",
+        &CASES.replace(
+            "\"local\", server = \"files\", tool = \"read_file\", expect = \"deny\"",
+            "\"local\", server = \"files\", tool = \"read_file\", expect = \"allow\"",
+        ),
+    );
+    let (code, told, _) = project.policy(&["test", "wrong.toml"]);
+    assert!(
+        code == 1 && told.contains("FAILED case 5: local list files/read_file: `allow` was expected; denied by `policy.default`"),
+        "{told}"
+    );
+    project.write("bad.toml", "cases = []");
+    let (code, _, errors) = project.policy(&["test", "bad.toml"]);
+    assert!(code == 1 && errors.contains("bad.toml"), "{errors}");
+}

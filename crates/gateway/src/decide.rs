@@ -1,0 +1,110 @@
+//! What policy needs from the gateway: the moment of a request, what servers offer, and a way to decision points elsewhere.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use sallyport_policy::{Circumstances, InvalidPolicy, KnownTool, Later, Outgoing, Policy, World};
+use sallyport_protocol::Peer;
+use sallyport_secrets::SecretReference;
+use sallyport_transport::client::post::JsonClient;
+use url::Url;
+
+use crate::build::{BuildError, Fault};
+use crate::catalogue::Member;
+use crate::plan::Plan;
+
+/// The moment of a request that came from `peer`.
+pub(crate) fn circumstances(peer: Peer) -> Circumstances {
+    let address = match peer {
+        Peer::Stdio | Peer::Loopback => None,
+        Peer::Remote(address) => Some(address),
+    };
+    Circumstances { time: SystemTime::now(), address }
+}
+
+/// The policy of a configuration. What its engines fail with, and what one on trial would have decided, goes to the log.
+///
+/// # Errors
+/// Every rule that cannot be understood or can never match, and secrets that cannot be had.
+pub fn policy_of(plan: &Plan) -> Result<Policy, BuildError> {
+    let rules = plan.servers.iter().map(|(name, server)| (name.clone(), server.rules.clone())).collect();
+    let world: Arc<dyn World> = Arc::new(Outside::default());
+    let fault = |rule: InvalidPolicy| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) };
+    let policy = Policy::build_in(&plan.policy, &rules, &world)
+        .map_err(|invalid| BuildError { faults: invalid.into_iter().map(fault).collect() })?;
+    Ok(policy.observed(|failure| tracing::error!("policy denies, since an engine failed: {failure}")).compared(|difference| {
+        let (question, tried) = (difference.question, difference.tried);
+        tracing::warn!(
+            principal = question.principal.id(), action = question.action.as_str(), server = question.resource.server,
+            name = question.resource.name, decided = %difference.decided, tried = %tried,
+            "`policy.shadow` would have decided in another way"
+        );
+    }))
+}
+
+/// Tells policy what the servers offer, as far as they have told it. What does not fit is told in the log, once for each state of a server.
+pub(crate) fn learn(policy: &Policy, members: &[Member]) {
+    if !policy.needs_tools() {
+        return;
+    }
+    for Member { name, listing, .. } in members.iter().filter(|member| member.listing.freshness.is_shown()) {
+        let tools = listing.tools.iter();
+        let known =
+            tools.map(|tool| KnownTool { name: &tool.name, input_schema: tool.raw.get("inputSchema").map(|schema| schema.as_str()) });
+        for InvalidPolicy { place, message, hint } in policy.learn(name, &known.collect::<Vec<_>>()) {
+            tracing::error!(server = %name, hint, "server `{name}` is closed, since a policy does not fit: {place}: {message}");
+        }
+    }
+}
+
+/// Decision points elsewhere: each origin has its connections.
+struct Outside {
+    began: Instant,
+    clients: Mutex<HashMap<String, JsonClient>>,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        Self { began: Instant::now(), clients: Mutex::default() }
+    }
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Outside")
+    }
+}
+
+impl Outside {
+    fn client(&self, url: &Url) -> Result<JsonClient, String> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let origin = url.origin().ascii_serialization();
+        if let Some(client) = clients.get(&origin) {
+            return Ok(client.clone());
+        }
+        let client = JsonClient::new(url)?;
+        clients.insert(origin, client.clone()); // as many as the configuration names
+        Ok(client)
+    }
+}
+
+impl World for Outside {
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn post<'a>(&'a self, request: Outgoing<'a>) -> Later<'a, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            let url = Url::parse(request.url).map_err(|error| error.to_string())?;
+            self.client(&url)?.post(&url, request.bearer, request.body, request.deadline, request.most).await
+        })
+    }
+
+    fn secret(&self, reference: &str) -> Result<String, String> {
+        let reference: SecretReference = reference.parse().map_err(|_| format!("`{reference}` is no reference to a secret"))?;
+        let secret = sallyport_secrets::resolve(&reference).map_err(|error| error.to_string())?;
+        Ok(secret.expose().to_owned())
+    }
+}

@@ -1,0 +1,196 @@
+//! Decision points elsewhere, over HTTP: Cerbos, which speaks AuthZEN, and OPA's REST API as regorus answers it. There is no package of OPA
+//! itself that tests could install, so that what is shown of OPA is the shape of its API and the language.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use sallyport_gateway::config::{self, Invocation};
+use sallyport_gateway::plan::Origin;
+use sallyport_gateway::policy_of;
+use sallyport_policy::{Action, Arguments, Circumstances, Policy, Principal, Resource};
+use serde_json::Value;
+
+/// The policy of a configuration of two servers.
+fn policy(engines: &str) -> Policy {
+    let folder = std::env::temp_dir();
+    let invocation = Invocation { file: None, listen: None, folder: folder.clone(), variables: Arc::new(|_| None) };
+    let text = format!(
+        "[policy]\nengines = [{engines}]\n[servers.files]\nurl = \"http://127.0.0.1:1/mcp\"\n\
+         [[servers.files.arguments]]\ntools = [\"read\"]\nargument = \"path\"\nkind = \"path\"\n"
+    );
+    policy_of(&config::read(&text, Origin { file: None, folder }, &invocation).unwrap()).unwrap()
+}
+
+async fn told(policy: &Policy, who: &Principal, tool: &str, arguments: Option<&str>) -> String {
+    let resource = Resource::tool("files", tool, None, false).with(arguments.map_or(Arguments::Unknown, Arguments::Given));
+    policy.explain(who, Action::Call, &resource, Circumstances::local(SystemTime::now())).await.decision.to_string()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A process that is ended with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn cerbos(folder: &Path, port: u16) -> Ended {
+    let peers =
+        std::env::var_os("SALLYPORT_PEERS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.peers"), PathBuf::from);
+    let program = peers.join("npm/node_modules/@cerbos/cerbos-linux-x64/cerbos-linux-x64");
+    let policies = folder.join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(
+        folder.join("cerbos.yaml"),
+        format!(
+            "server: {{httpListenAddr: \"127.0.0.1:{port}\", grpcListenAddr: \"127.0.0.1:{}\"}}\n\
+             storage: {{driver: disk, disk: {{directory: {}, watchForChanges: false}}}}\ntelemetry: {{disabled: true}}\n",
+            free_port(),
+            policies.display()
+        ),
+    )
+    .unwrap();
+    std::fs::write(
+        policies.join("tool.yaml"),
+        "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: tool\n  version: default\n  rules:\n\
+         \x20   - {actions: [list], effect: EFFECT_ALLOW, roles: [dev], condition: {match: {expr: 'request.resource.attr.name == \"read\"'}}}\n\
+         \x20   - {actions: [call], effect: EFFECT_ALLOW, roles: [dev], condition: {match: {expr: '\"/srv\" in request.resource.attr.args.path.below'}}}\n",
+    )
+    .unwrap();
+    let config = format!("--config={}", folder.join("cerbos.yaml").display());
+    let child = Command::new(&program).args(["server", &config]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let child = Ended(child.unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask peers`", program.display())));
+    for _ in 0..600 {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return child;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("cerbos does not answer");
+}
+
+#[tokio::test]
+async fn cerbos_decides_lists_and_calls_by_authzen() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let running = cerbos(folder.path(), port);
+    let remote = format!(
+        "{{ remote = {{ url = \"http://127.0.0.1:{port}\", speaks = \"authzen\", roles = \"cerbos.roles\", timeout_ms = 20000, cache_ms = 0 }} }}"
+    );
+    let policy = policy(&remote);
+    let dev = Principal::key("ci").in_groups(vec!["dev".into()]);
+    let tools: Vec<Resource<'_>> = ["read", "write"].map(|name| Resource::tool("files", name, None, false)).into();
+    let moment = Circumstances::local(SystemTime::now());
+    assert_eq!(policy.allows_each(&dev, moment, &tools).await, [true, false]);
+    assert_eq!(policy.allows_each(&Principal::key("ci"), moment, &tools).await, [false, false]);
+    assert!(told(&policy, &dev, "read", Some(r#"{"path":"/srv/./data"}"#)).await.starts_with("allowed by `policy.engines[0].remote`"));
+    for arguments in [r#"{"path":"/etc/passwd"}"#, r#"{"path":"/srv/../etc"}"#, "{}"] {
+        assert!(told(&policy, &dev, "read", Some(arguments)).await.starts_with("denied"), "{arguments}");
+    }
+    drop(running);
+    assert_eq!(told(&policy, &dev, "read", Some(r#"{"path":"/srv/data"}"#)).await, "denied by `remote`: the policy engine failed");
+}
+
+/// OPA's `POST /v1/data/sallyport/allow`, answered by regorus.
+fn opa(listener: TcpListener) {
+    let mut engine = regorus::Engine::new();
+    let rules = "package sallyport\nimport rego.v1\nallow if input.action == \"list\"\nallow if \"/srv\" in input.args.path.below";
+    engine.add_policy("p.rego".into(), rules.into()).unwrap();
+    for stream in listener.incoming() {
+        let mut engine = engine.clone();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stream.unwrap());
+            while let Some((path, body)) = request(&mut reader) {
+                assert_eq!(path, "/v1/data/sallyport/allow");
+                let asked: Value = serde_json::from_slice(&body).unwrap();
+                engine.set_input(regorus::Value::from(asked["input"].clone()));
+                let answer = match engine.eval_rule("data.sallyport.allow".into()).unwrap() {
+                    regorus::Value::Undefined => "{}".to_owned(), // as OPA answers for what is undefined
+                    value => format!("{{\"result\":{}}}", value.to_json_str().unwrap()),
+                };
+                write!(
+                    reader.get_mut(),
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
+                    answer.len()
+                )
+                .unwrap();
+            }
+        });
+    }
+}
+
+fn request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        if header.trim().is_empty() {
+            break;
+        }
+        if let Some((_, value)) = header.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((path, body))
+}
+
+#[tokio::test]
+async fn opas_api_is_asked_over_http() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || opa(listener));
+    let policy = policy(&format!(
+        "{{ remote = {{ url = \"http://127.0.0.1:{port}/v1/data/sallyport/allow\", speaks = \"opa\", timeout_ms = 20000 }} }}"
+    ));
+    let ci = Principal::key("ci");
+    assert!(told(&policy, &ci, "read", None).await.starts_with("allowed"));
+    assert!(told(&policy, &ci, "read", Some(r#"{"path":"/srv/a"}"#)).await.starts_with("allowed"));
+    // Undefined, which is what a misspelt path is as well.
+    assert_eq!(told(&policy, &ci, "read", Some(r#"{"path":"/etc"}"#)).await, "denied by `remote`: the policy engine failed");
+}
+
+/// A decision point that answers in another way than it should.
+async fn against(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            request(&mut reader);
+            let _ = reader.get_mut().write_all(answer.as_bytes());
+            let _ = reader.read_line(&mut String::new()); // until the other side has gone
+        }
+    });
+    let policy = policy(&format!("{{ remote = {{ url = \"http://127.0.0.1:{port}/x\", speaks = \"opa\", timeout_ms = 500 }} }}"));
+    told(&policy, &Principal::local_user(), "read", None).await
+}
+
+#[tokio::test]
+async fn an_answer_that_is_late_long_or_leads_elsewhere_denies() {
+    for answer in [
+        "",
+        "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"result\":true}",
+        "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n{\"result\":true}",
+        "HTTP/1.1 500 Oops\r\ncontent-length: 15\r\n\r\n{\"result\":true}",
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/\r\ncontent-length: 15\r\n\r\n{\"result\":true}",
+        "no HTTP",
+    ] {
+        assert_eq!(against(answer).await, "denied by `remote`: the policy engine failed", "{answer}");
+    }
+    assert!(against("HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{\"result\":true}").await.starts_with("allowed"));
+}

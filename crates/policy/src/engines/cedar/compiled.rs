@@ -1,0 +1,205 @@
+//! The policies of one server, checked against its tools, and sorted by what they are about.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use cedar_policy::{ActionConstraint, Entities, Entity, EntityUid, PolicySet, RestrictedExpression, ValidationMode, ValidationWarning, Validator};
+use serde_json::Value;
+
+use super::mentions::Mentions;
+use super::names::{CALL, OTHER_ACTIONS, of_server, type_name, uid};
+use super::schema::schema;
+use super::shape::{Member, Shape, members};
+use super::text::Placed;
+use crate::{InvalidPolicy, Kinds, KnownTool, Resource, ResourceKind};
+
+/// What is evaluated for one tool, or for one kind of other thing: few policies out of all.
+#[derive(Debug)]
+pub(super) struct Slice {
+    pub(super) policies: PolicySet,
+    pub(super) action: EntityUid,
+    pub(super) resource: EntityUid,
+    /// The action, with the group that it is in.
+    pub(super) entities: Entities,
+    /// What the policies look at.
+    pub(super) mentions: Mentions,
+    /// The type of a tool's arguments.
+    pub(super) arguments: Option<Shape>,
+}
+
+/// All slices of one server.
+#[derive(Debug, Default)]
+pub(super) struct Compiled {
+    pub(super) tools: HashMap<String, Slice>,
+    /// Policies that are about what is no tool, by kind and action; their resource is put in with each request.
+    others: HashMap<(ResourceKind, &'static str), (Vec<Placed>, Mentions)>,
+}
+
+/// Checks the policies against the tools of a server and sorts them.
+///
+/// # Errors
+/// Each policy that does not fit, or can never match.
+pub(super) fn compile(policies: &[Placed], server: &str, tools: &[KnownTool<'_>], kinds: &Kinds) -> Result<Compiled, Vec<InvalidPolicy>> {
+    let shapes: BTreeMap<String, Shape> = tools.iter().map(|tool| (of_server(server, tool.name), shape(server, tool, kinds))).collect();
+    let of_server_alone: Vec<&Placed> = policies.iter().filter(|policy| may_concern(policy, server)).collect();
+    check(&of_server_alone, server, &shapes)?;
+    let own = |name: &str| slice(&of_server_alone, server, name, shapes.get(&of_server(server, name)).cloned());
+    let tools = tools.iter().filter_map(|tool| Some((tool.name.to_owned(), own(tool.name)?))).collect();
+    let mut others = HashMap::new();
+    for kind in [ResourceKind::Resource, ResourceKind::Prompt, ResourceKind::Method] {
+        for (action, _) in OTHER_ACTIONS.iter().filter(|(_, types)| types.contains(&type_name(kind))) {
+            let about = about_others(&of_server_alone, server, kind, action);
+            let mentions = about.iter().fold(Mentions::default(), |all, policy| all.and(&policy.mentions));
+            others.insert((kind, *action), (about, mentions));
+        }
+    }
+    Ok(Compiled { tools, others })
+}
+
+impl Compiled {
+    /// The slice of something that is no tool.
+    pub(super) fn other(&self, resource: &Resource<'_>, action: &'static str) -> Option<Slice> {
+        let (policies, mentions) = self.others.get(&(resource.kind, action))?;
+        let (does, thing) = (uid("Action", action)?, super::names::resource(resource)?);
+        Some(Slice {
+            policies: PolicySet::from_policies(policies.iter().map(|placed| placed.policy.clone())).ok()?,
+            action: does,
+            resource: thing,
+            entities: Entities::empty(),
+            mentions: mentions.clone(),
+            arguments: None,
+        })
+    }
+}
+
+/// The tool or other thing, as Cedar sees it.
+pub(super) fn entity(resource: &Resource<'_>, thing: EntityUid) -> Option<Entity> {
+    let attributes = HashMap::from([
+        ("server".to_owned(), RestrictedExpression::new_string(resource.server.to_owned())),
+        ("name".to_owned(), RestrictedExpression::new_string(resource.name.to_owned())),
+        ("readOnly".to_owned(), RestrictedExpression::new_bool(resource.changes_nothing())),
+        ("trusted".to_owned(), RestrictedExpression::new_bool(resource.trusted)),
+    ]);
+    Entity::new(thing, attributes, HashSet::from([uid("Server", resource.server)?])).ok()
+}
+
+/// The type of a tool's arguments.
+fn shape(server: &str, tool: &KnownTool<'_>, kinds: &Kinds) -> Shape {
+    let schema: Value = tool.input_schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut members = members(&schema, 0).unwrap_or_default();
+    for (name, kind) in kinds.told(server, tool.name) {
+        let is_required = members.get(name).is_some_and(|member| member.is_required);
+        let apart = Shape::of_kind(kind);
+        let shape = if matches!(members.get(name), Some(Member { shape: Shape::List(_), .. })) { Shape::List(Box::new(apart)) } else { apart };
+        members.insert(name.to_owned(), Member { shape, is_required });
+    }
+    Shape::Record(members)
+}
+
+/// Whether the head of a policy leaves room for anything of that server.
+fn may_concern(policy: &Placed, server: &str) -> bool {
+    let is_of = |uid: &EntityUid| {
+        let id = uid.id().unescaped();
+        match uid.type_name().to_string().as_str() {
+            "Server" => id == server,
+            _ => id.split_once('/').is_none_or(|(own, _)| own == server),
+        }
+    };
+    policy.actions().is_none_or(|actions| actions.iter().any(is_of)) && policy.resource().1.as_ref().is_none_or(is_of)
+}
+
+fn check(policies: &[&Placed], server: &str, shapes: &BTreeMap<String, Shape>) -> Result<(), Vec<InvalidPolicy>> {
+    let named = policies.iter().flat_map(|policy| policy.actions().unwrap_or_default());
+    let mut others: BTreeSet<String> = named.map(|action| action.id().unescaped().to_owned()).collect();
+    others.retain(|name| name.split_once('/').is_some_and(|(own, _)| own != server));
+    let mut errors = absent(policies, server, shapes);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let schema = schema(shapes, &others).map_err(|error| {
+        let hint = "rules for arguments cannot mend this; ask who made the server".to_owned();
+        vec![InvalidPolicy { place: format!("servers.{server}"), message: format!("its tools have no schema that Cedar takes: {error}"), hint }]
+    })?;
+    errors.extend(ill_typed(policies, schema));
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// What strict validation says; of warnings, that a policy for one action can never match.
+pub(super) fn ill_typed(policies: &[&Placed], schema: cedar_policy::Schema) -> Vec<InvalidPolicy> {
+    let Ok(set) = PolicySet::from_policies(policies.iter().map(|placed| placed.policy.clone())) else { return Vec::new() };
+    let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
+    let mut errors: Vec<InvalidPolicy> = result
+        .validation_errors()
+        .map(|error| InvalidPolicy {
+            place: error.policy_id().to_string(),
+            message: told(&error.to_string()),
+            hint: miette::Diagnostic::help(error).map_or_else(
+                || "`context.args` has what the tool's schema and the rules for its arguments say; look for what is optional with `has`".to_owned(),
+                |help| help.to_string(),
+            ),
+        })
+        .collect();
+    for warning in result.validation_warnings() {
+        let is_of_one = |policy: &&&Placed| policy.policy.id() == warning.policy_id() && names_one_action(policy);
+        if let (ValidationWarning::ImpossiblePolicy(_), Some(policy)) = (warning, policies.iter().find(is_of_one)) {
+            let hint = "nothing that is done so has such a resource or such arguments: take it out or correct it";
+            errors.push(InvalidPolicy { place: policy.place(), message: "it can never match".into(), hint: hint.into() });
+        }
+    }
+    errors
+}
+
+/// Without the policy's id, which is its place and told beside it.
+fn told(error: &str) -> String {
+    error.split_once(", ").filter(|(head, _)| head.starts_with("for policy")).map_or(error, |(_, rest)| rest).to_owned()
+}
+
+/// Whether it is about one action alone, so that it has to match there or nowhere.
+fn names_one_action(policy: &Placed) -> bool {
+    matches!(policy.policy.action_constraint(), ActionConstraint::Eq(action) if action.id().unescaped() != CALL)
+}
+
+/// Tools that heads name and the server does not have.
+fn absent(policies: &[&Placed], server: &str, shapes: &BTreeMap<String, Shape>) -> Vec<InvalidPolicy> {
+    let mut errors = Vec::new();
+    for policy in policies {
+        let resource = policy.resource().1.filter(|uid| uid.type_name().to_string() == "Tool");
+        for named in policy.actions().unwrap_or_default().iter().chain(&resource) {
+            let id = named.id().unescaped();
+            if id.split_once('/').is_some_and(|(own, _)| own == server) && !shapes.contains_key(id) {
+                let names: Vec<&str> = shapes.keys().map(String::as_str).take(20).collect(); // enough to see a misspelling
+                errors.push(InvalidPolicy {
+                    place: policy.place(),
+                    message: format!("server `{server}` has no tool {id:?}, so the policy can never match"),
+                    hint: format!("its tools are: {}", names.join(", ")),
+                });
+            }
+        }
+    }
+    errors
+}
+
+fn slice(policies: &[&Placed], server: &str, name: &str, arguments: Option<Shape>) -> Option<Slice> {
+    let (action, call) = (uid("Action", &of_server(server, name))?, uid("Action", CALL)?);
+    let (tool, home) = (uid("Tool", &of_server(server, name))?, uid("Server", server)?);
+    let about: Vec<&&Placed> = policies.iter().filter(|policy| policy.concerns(&[&action, &call], "Tool", &[&tool, &home])).collect();
+    let doing = Entity::new_no_attrs(action.clone(), HashSet::from([call]));
+    Some(Slice {
+        policies: PolicySet::from_policies(about.iter().map(|placed| placed.policy.clone())).ok()?,
+        action,
+        resource: tool,
+        entities: Entities::from_entities([doing], None).ok()?,
+        mentions: about.iter().fold(Mentions::default(), |all, policy| all.and(&policy.mentions)),
+        arguments,
+    })
+}
+
+fn about_others(policies: &[&Placed], server: &str, kind: ResourceKind, action: &str) -> Vec<Placed> {
+    let (Some(action), Some(home)) = (uid("Action", action), uid("Server", server)) else { return Vec::new() };
+    let own = |policy: &&&Placed| {
+        // One that names a single thing is left to Cedar: URIs and prompts are not known beforehand.
+        let single = policy.resource().1.filter(|thing| thing.type_name().to_string() == type_name(kind));
+        let things: Vec<&EntityUid> = std::iter::once(&home).chain(&single).collect();
+        policy.concerns(&[&action], type_name(kind), &things)
+    };
+    policies.iter().filter(own).map(|policy| (*policy).clone()).collect()
+}

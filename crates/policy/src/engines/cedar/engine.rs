@@ -1,0 +1,219 @@
+//! The engine: one compiled set of policies for each server whose tools are known.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use cedar_policy::{Authorizer, Decision as Answered, EntityUid};
+
+use super::Config;
+use super::compiled::{Compiled, Slice, compile, ill_typed};
+use super::names::{CALL, OTHER_ACTIONS, other_action};
+use super::request::{Asked, NotAsked};
+use super::schema::schema;
+use super::text::{Placed, parse};
+use crate::{
+    Answer, Decision, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Place, PolicyEngine, Question, Reason,
+    ResourceKind, ServerRules, Verdict,
+};
+
+/// Policies in Cedar.
+pub struct Cedar {
+    place: Place,
+    policies: Vec<Placed>,
+    kinds: Arc<Kinds>,
+    authorizer: Authorizer,
+    /// By server. What is not there is not known yet.
+    servers: RwLock<HashMap<String, Known>>,
+    is_lasting: bool,
+}
+
+/// What is known of a server.
+#[derive(Clone)]
+struct Known {
+    /// Its tools when it was compiled, to see whether they are others.
+    tools: Vec<(String, Option<String>)>,
+    /// What it came to; `None` where a policy does not fit.
+    compiled: Option<Arc<Compiled>>,
+}
+
+impl Cedar {
+    pub(super) fn build(config: &Config, making: &Making<'_>) -> Result<Self, Vec<InvalidPolicy>> {
+        let (mut policies, mut errors) = (Vec::new(), Vec::new());
+        for source in config.texts(making)? {
+            match parse(&source) {
+                Ok(placed) => policies.extend(placed),
+                Err(wrong) => errors.extend(wrong),
+            }
+        }
+        errors.extend(policies.iter().flat_map(|policy| misnamed(policy, making.servers)));
+        if errors.is_empty() {
+            // What names no tool has to fit whatever the tools turn out to be.
+            let general: Vec<&Placed> = policies.iter().filter(|policy| names_no_tool(policy)).collect();
+            if let Ok(schema) = schema(&BTreeMap::new(), &BTreeSet::new()) {
+                errors.extend(ill_typed(&general, schema));
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Self {
+            place: Place::new(&making.place),
+            is_lasting: !policies.iter().any(|policy| policy.mentions.has("now") || policy.mentions.has("address") || policy.mentions.has("loopback")),
+            policies,
+            kinds: making.kinds.clone(),
+            authorizer: Authorizer::new(),
+            servers: RwLock::default(),
+        })
+    }
+
+    fn answer(&self, question: &Question<'_>) -> Outcome {
+        let server = question.resource.server;
+        let known = self.servers.read().unwrap_or_else(PoisonError::into_inner).get(server).cloned();
+        let known = known.ok_or_else(|| EngineFailure(format!("the tools of `{server}` are not known yet, so no policy can be checked against them")))?;
+        let compiled =
+            known.compiled.ok_or_else(|| EngineFailure(format!("a policy does not fit the tools of `{server}`: `{}` is closed", self.place)))?;
+        if question.resource.kind == ResourceKind::Tool {
+            let missing = || EngineFailure(format!("`{server}` does not list the tool that is called"));
+            return self.asked(question, compiled.tools.get(question.resource.name).ok_or_else(missing)?);
+        }
+        let missing = || EngineFailure("Cedar has no name for what is asked".to_owned());
+        self.asked(question, &compiled.other(&question.resource, other_action(question)).ok_or_else(missing)?)
+    }
+
+    /// Asks Cedar. Who has no policy about it says nothing.
+    fn asked(&self, question: &Question<'_>, slice: &Slice) -> Outcome {
+        if slice.policies.is_empty() {
+            return Ok(Verdict::Silent);
+        }
+        let arguments = match question.arguments() {
+            Ok(arguments) => arguments,
+            Err(why) => return Ok(self.denied(Reason::Argument, self.place.clone(), Some(why.to_owned()))),
+        };
+        let asked = match Asked::new(question, slice, arguments) {
+            Ok(asked) => asked,
+            Err(NotAsked::Argument(why)) => return Ok(self.denied(Reason::Argument, self.place.clone(), Some(why))),
+            Err(NotAsked::Failed(failure)) => return Err(failure),
+        };
+        let is_open = slice.arguments.is_some() && arguments.is_none();
+        if is_open { self.may(slice, &asked) } else { self.is(slice, &asked) }
+    }
+
+    /// With everything known.
+    fn is(&self, slice: &Slice, asked: &Asked) -> Outcome {
+        let response = self.authorizer.is_authorized(&asked.request, &slice.policies, &asked.entities);
+        if let Some(error) = response.diagnostics().errors().next() {
+            return Err(EngineFailure(error.to_string())); // Cedar would leave out the policy, and a `forbid` that is left out forbids nothing
+        }
+        let Some(policy) = response.diagnostics().reason().min() else { return Ok(Verdict::Silent) };
+        let place = Place::new(policy.as_ref());
+        Ok(match response.decision() {
+            Answered::Allow => Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, place)),
+            Answered::Deny => self.denied(Reason::Forbidden, place, slice.policies.annotation(policy, "reason").map(str::to_owned)),
+        })
+    }
+
+    /// With arguments that nobody knows yet: allowed where it might be.
+    fn may(&self, slice: &Slice, asked: &Asked) -> Outcome {
+        let mut response = self.authorizer.is_authorized_partial(&asked.request, &slice.policies, &asked.entities);
+        if !asked.bindings.is_empty() {
+            let bindings = asked.bindings.iter().map(|(name, value)| (name.as_str(), value));
+            response = response
+                .reauthorize_with_bindings(bindings, &self.authorizer, &asked.entities)
+                .map_err(|error| EngineFailure(error.to_string()))?;
+        }
+        if let Some(policy) = response.definitely_errored().next() {
+            return Err(EngineFailure(format!("policy {policy} cannot be evaluated")));
+        }
+        let mut determining: Vec<_> = response.may_be_determining().map(|policy| policy.id().clone()).collect();
+        determining.sort_unstable();
+        let Some(policy) = determining.first() else { return Ok(Verdict::Silent) };
+        let place = Place::new(policy.as_ref());
+        Ok(match response.decision() {
+            Some(Answered::Allow) => Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, place)),
+            Some(Answered::Deny) => self.denied(Reason::Forbidden, place, None),
+            // No policy might permit it, some might forbid it: the others decide, as they would if none of these spoke.
+            None if !might_permit(&response) => Verdict::Silent,
+            None => Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, place)),
+        })
+    }
+
+    fn denied(&self, reason: Reason, place: Place, detail: Option<String>) -> Verdict {
+        Verdict::Decided(Decision { detail: detail.map(Into::into), ..Decision::new(Effect::Deny, reason, place) })
+    }
+}
+
+fn might_permit(response: &cedar_policy::PartialResponse) -> bool {
+    let permits = |policy: &cedar_policy::Policy| policy.effect() == cedar_policy::Effect::Permit;
+    response.definitely_satisfied().any(|policy| permits(&policy)) || response.nontrivial_residuals().any(|policy| permits(&policy))
+}
+
+impl PolicyEngine for Cedar {
+    fn name(&self) -> &'static str {
+        "cedar"
+    }
+
+    fn evaluate<'a>(&'a self, question: &'a Question<'a>) -> Answer<'a> {
+        Answer::Now(self.answer(question))
+    }
+
+    fn learn(&self, server: &str, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
+        let now: Vec<_> = tools.iter().map(|tool| (tool.name.to_owned(), tool.input_schema.map(str::to_owned))).collect();
+        let is_known = |known: &Known| known.tools == now;
+        if self.servers.read().unwrap_or_else(PoisonError::into_inner).get(server).is_some_and(is_known) {
+            return Vec::new();
+        }
+        let (compiled, errors) = match compile(&self.policies, server, tools, &self.kinds) {
+            Ok(compiled) => (Some(Arc::new(compiled)), Vec::new()),
+            Err(errors) => (None, errors),
+        };
+        let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
+        servers.insert(server.to_owned(), Known { tools: now, compiled });
+        errors
+    }
+
+    fn needs_tools(&self) -> bool {
+        true
+    }
+
+    fn is_lasting(&self) -> bool {
+        self.is_lasting
+    }
+}
+
+impl fmt::Debug for Cedar {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Cedar").field("place", &self.place).field("policies", &self.policies.len()).finish_non_exhaustive()
+    }
+}
+
+fn names_no_tool(policy: &Placed) -> bool {
+    policy.actions().is_none_or(|actions| actions.iter().all(|action| !action.id().unescaped().contains('/')))
+}
+
+/// Names in a head that nothing can have, whatever the tools are.
+fn misnamed(policy: &Placed, servers: &BTreeMap<String, ServerRules>) -> Vec<InvalidPolicy> {
+    let resource = policy.resource().1;
+    let named = policy.actions().unwrap_or_default().into_iter().chain(resource);
+    named.filter_map(|uid| Some(InvalidPolicy { place: policy.place(), ..misnaming(&uid, servers)? })).collect()
+}
+
+fn misnaming(uid: &EntityUid, servers: &BTreeMap<String, ServerRules>) -> Option<InvalidPolicy> {
+    let (id, of_type) = (uid.id().unescaped(), uid.type_name().to_string());
+    let invalid = |message: String, hint: String| Some(InvalidPolicy { place: String::new(), message, hint });
+    let server = match (of_type.as_str(), id.split_once('/')) {
+        ("Server", _) => id,
+        (_, Some((server, _))) => server,
+        ("Action", None) if id == CALL || OTHER_ACTIONS.iter().any(|(name, _)| *name == id) => return None,
+        ("Action", None) => {
+            let hint = "actions are `SERVER/TOOL`, `call` for every tool, `read`, `subscribe`, `get`, `complete` and `method`";
+            return invalid(format!("there is no action {id:?}, so the policy can never match"), hint.to_owned());
+        }
+        _ => return invalid(format!("{uid} can be no resource, so the policy can never match"), "write `SERVER/NAME`, or `Server::\"SERVER\"`".to_owned()),
+    };
+    if servers.contains_key(server) {
+        return None;
+    }
+    let names: Vec<&str> = servers.keys().map(String::as_str).take(20).collect(); // enough to see a misspelling
+    invalid(format!("no server is called {server:?}, so the policy can never match"), format!("the servers are: {}", names.join(", ")))
+}

@@ -1,0 +1,229 @@
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::FutureExt;
+use serde_json::{Value, json};
+
+use crate::{Action, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Policy, Principal, Resource, Scopes, ServerRules};
+
+const ISSUE: &str = r#"{ "type": "object", "required": ["title"], "properties": {
+    "title": { "type": "string" }, "labels": { "type": "array", "items": { "type": "string" } }, "number": { "type": "integer" },
+    "price": { "type": "number" }, "draft": { "type": ["boolean", "null"] }, "state": { "enum": ["open", "closed"] },
+    "owner": { "type": "object", "properties": { "login": { "type": "string" } }, "required": ["login"] }, "any": {} } }"#;
+const QUERY: &str = r#"{ "type": "object", "properties": { "sql": { "type": "string" } }, "required": ["sql"] }"#;
+const READ: &str = r#"{ "type": "object", "properties": { "path": { "type": "string" }, "url": { "type": "string" } } }"#;
+
+fn tools() -> [KnownTool<'static>; 4] {
+    [("create_issue", Some(ISSUE)), ("query", Some(QUERY)), ("read", Some(READ)), ("ping", None)]
+        .map(|(name, input_schema)| KnownTool { name, input_schema })
+}
+
+fn servers() -> std::collections::BTreeMap<String, ServerRules> {
+    let rules = json!([
+        { "tools": ["query"], "argument": "sql", "kind": { "sql": "postgresql" } },
+        { "tools": ["read"], "argument": "path", "kind": "path", "optional": true },
+        { "tools": ["read"], "argument": "url", "kind": "url", "optional": true },
+    ]);
+    let own = ServerRules { arguments: serde_json::from_value(rules).unwrap(), ..ServerRules::default() };
+    [("s".to_owned(), own), ("other".to_owned(), ServerRules::default())].into()
+}
+
+fn build(text: &str) -> Result<Policy, Vec<InvalidPolicy>> {
+    let config: Config = serde_json::from_value(json!({ "engines": [{ "cedar": { "text": text } }] })).unwrap();
+    Policy::build(&config, &servers())
+}
+
+/// A policy whose servers are known and fit.
+fn policy(text: &str) -> Policy {
+    let policy = build(text).unwrap();
+    assert_eq!(policy.learn("s", &tools()), []);
+    assert_eq!(policy.learn("other", &[]), []);
+    policy
+}
+
+fn noon() -> Circumstances {
+    Circumstances::local(UNIX_EPOCH + Duration::from_secs(12 * 3600))
+}
+
+fn dev() -> Principal {
+    Principal::key("ci").in_groups(vec!["dev".into()]).limited_to(Scopes::parse("s:read").unwrap())
+}
+
+fn told(policy: &Policy, principal: &Principal, tool: &str, arguments: &Value, moment: Circumstances) -> String {
+    let text = arguments.to_string();
+    let resource = Resource::tool("s", tool, Some(true), true).with(Arguments::Given(&text));
+    policy.explain(principal, Action::Call, &resource, moment).now_or_never().unwrap().decision.to_string()
+}
+
+fn allows(policy: &Policy, tool: &str, arguments: Value) -> bool {
+    told(policy, &dev(), tool, &arguments, noon()).starts_with("allowed")
+}
+
+fn shows(policy: &Policy, tool: &str) -> bool {
+    let resource = Resource::tool("s", tool, Some(true), true);
+    policy.allows_each(&dev(), noon(), &[resource]).now_or_never().unwrap() == [true]
+}
+
+#[test]
+fn arguments_have_the_types_of_the_tools_schema() {
+    let policy = policy(r#"
+        permit (principal in Group::"dev", action == Action::"s/create_issue", resource in Server::"s")
+        when { context.args.title like "bug*" && (if context.args has number then context.args.number < 10 else true) }
+        unless { context.args has labels && context.args.labels.contains("secret") };
+        @reason("drafts are not for programs")
+        forbid (principal, action == Action::"s/create_issue", resource) when { context.args has draft && context.args.draft };
+        forbid (principal, action == Action::"s/create_issue", resource)
+        when { context.args has price && context.args.price.greaterThan(decimal("9.99")) };
+        forbid (principal, action == Action::"s/create_issue", resource)
+        when { context.args has owner && context.args.owner.login != "me" || context.args has state && context.args.state == "closed" };
+    "#);
+    let bug = |more: Value| {
+        let mut arguments = json!({ "title": "bug 1" });
+        arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        arguments
+    };
+    for allowed in [
+        json!({}), json!({ "number": 9, "labels": ["a"], "price": 9.5, "draft": null, "state": "open", "owner": { "login": "me" }, "any": [{}], "new": 1 }),
+        json!({ "price": 9 }),
+    ] {
+        assert!(allows(&policy, "create_issue", bug(allowed.clone())), "{allowed} {}", told(&policy, &dev(), "create_issue", &bug(allowed.clone()), noon()));
+    }
+    for denied in [
+        json!({ "title": "x" }), json!({ "number": 10 }), json!({ "labels": ["secret"] }), json!({ "draft": true }), json!({ "price": 10.0 }),
+        json!({ "owner": { "login": "you" } }), json!({ "state": "closed" }),
+        // Not as the schema says, so nobody knows what they come to.
+        json!({ "number": "9" }), json!({ "number": 1e30 }), json!({ "labels": "secret" }), json!({ "price": 1.00001 }), json!({ "draft": "yes" }),
+        json!({ "owner": "me" }), json!({ "owner": {} }), json!({ "title": 1 }),
+    ] {
+        assert!(!allows(&policy, "create_issue", bug(denied.clone())), "{denied}");
+    }
+    assert!(!allows(&policy, "create_issue", json!({})), "a required argument is missing");
+    assert!(shows(&policy, "create_issue") && !shows(&policy, "ping"));
+    let place = "policy.engines[0].cedar.text:6";
+    assert_eq!(
+        told(&policy, &dev(), "create_issue", &bug(json!({ "draft": true })), noon()),
+        format!("denied by `{place}`: drafts are not for programs")
+    );
+}
+
+#[test]
+fn queries_paths_and_addresses_are_told_by_what_they_mean() {
+    let policy = policy(r#"
+        permit (principal, action in Action::"call", resource)
+        when { context.args has sql && context.args.sql.kind == "select" && ["orders", "people"].containsAll(context.args.sql.tables) };
+        permit (principal, action == Action::"s/read", resource) when { context.args has path && context.args.path.below.contains("/srv") };
+        permit (principal, action == Action::"s/read", resource) when { context.args has url && context.args.url.domains.contains("example.com") };
+    "#);
+    assert!(allows(&policy, "query", json!({ "sql": "SELECT * FROM Orders" })));
+    for sql in ["SELECT * FROM secrets", "DELETE FROM orders", "SELECT 1; DROP TABLE orders", "nonsense"] {
+        assert!(!allows(&policy, "query", json!({ "sql": sql })), "{sql}");
+    }
+    // What is taken apart cannot be given so.
+    assert!(!allows(&policy, "query", json!({ "sql": { "kind": "select", "tables": [] } })));
+    assert!(allows(&policy, "read", json!({ "path": "/srv/a" })) && !allows(&policy, "read", json!({ "path": "/srv/../etc" })));
+    assert!(allows(&policy, "read", json!({ "url": "https://a.example.com/" })) && !allows(&policy, "read", json!({ "url": "https://example.com.evil/" })));
+    assert!(shows(&policy, "query") && shows(&policy, "read") && !shows(&policy, "ping"));
+}
+
+#[test]
+fn who_when_and_from_where_count_in_lists_and_calls() {
+    let policy = policy(r#"
+        permit (principal, action, resource)
+        when { principal.kind == "key" && principal has scopes && principal.scopes.contains("s:read") && resource.readOnly }
+        when { context.loopback && context.now.toTime() >= duration("9h") && context.now.toTime() < duration("17h") };
+    "#);
+    assert!(!policy.is_lasting());
+    let ping = |principal: &Principal, moment| {
+        let tool = Resource::tool("s", "ping", Some(true), true);
+        let shown = policy.allows_each(principal, moment, &[tool]).now_or_never().unwrap() == [true];
+        let called = told(&policy, principal, "ping", &json!({}), moment).starts_with("allowed");
+        assert_eq!(shown, called);
+        called
+    };
+    assert!(ping(&dev(), noon()));
+    assert!(!ping(&dev(), Circumstances { time: UNIX_EPOCH, ..noon() }));
+    assert!(!ping(&dev(), Circumstances { address: Some([192, 0, 2, 1].into()), ..noon() }));
+    assert!(!ping(&Principal::key("ci"), noon()) && !ping(&Principal::local_user(), noon()));
+}
+
+#[test]
+fn prompts_and_resources_have_actions_of_their_own() {
+    let policy = policy(r#"
+        permit (principal, action == Action::"read", resource == Resource::"s/file:///a");
+        permit (principal, action in [Action::"get", Action::"complete"], resource is Prompt in Server::"s");
+    "#);
+    let decided = |action, resource: Resource<'_>| {
+        policy.explain(&dev(), action, &resource, noon()).now_or_never().unwrap().decision.is_allow()
+    };
+    assert!(decided(Action::Read, Resource::resource("s", "file:///a")) && decided(Action::List, Resource::resource("s", "file:///a")));
+    assert!(!decided(Action::Read, Resource::resource("s", "file:///b")) && !decided(Action::Subscribe, Resource::resource("s", "file:///a")));
+    assert!(decided(Action::Get, Resource::prompt("s", "p")) && decided(Action::Complete, Resource::prompt("s", "p")));
+    assert!(!decided(Action::Get, Resource::prompt("other", "p")) && !decided(Action::Call, Resource::method("s", "x/y")));
+}
+
+#[test]
+fn a_server_is_closed_until_its_tools_are_known_and_fit() {
+    let policy = build(r#"permit (principal, action == Action::"s/create_issue", resource) when { context.args.title == "x" };"#).unwrap();
+    let title = json!({ "title": "x" });
+    assert_eq!(told(&policy, &dev(), "create_issue", &title, noon()), "denied by `cedar`: the policy engine failed");
+    assert!(!shows(&policy, "create_issue"));
+    assert_eq!(policy.learn("s", &tools()), []);
+    assert!(allows(&policy, "create_issue", title.clone()) && shows(&policy, "create_issue"));
+    // Its tools change: the title is optional now, and the policy takes no care of that.
+    let other = KnownTool { name: "create_issue", input_schema: Some(r#"{"type":"object","properties":{"title":{"type":"string"}}}"#) };
+    let errors = policy.learn("s", &[other]);
+    assert_eq!(errors[0].place, "policy.engines[0].cedar.text:1");
+    assert!(errors[0].message.contains("title"), "{errors:?}");
+    assert!(!allows(&policy, "create_issue", title.clone()) && !shows(&policy, "create_issue"));
+    assert_eq!(policy.learn("s", &tools()), []);
+    assert!(allows(&policy, "create_issue", title));
+}
+
+#[test]
+fn what_can_never_match_is_refused_with_its_place() {
+    for (text, line, part) in [
+        ("permit (principal, action, resource)", 1, "not Cedar"),
+        ("permit(principal,action,resource);\n\npermit (principal, action == Action::\"github/x\", resource);", 3, "no server"),
+        ("permit (principal, action == Action::\"cal\", resource);", 1, "no action"),
+        ("permit (principal, action, resource in Server::\"github\");", 1, "no server"),
+        ("permit (principal, action, resource == Tool::\"x\");", 1, "no resource"),
+        ("permit (principal, action, resource) when { principal.name == \"x\" };", 1, "name"),
+        ("permit (principal == Usr::\"x\", action, resource);", 1, "Usr"),
+        ("permit (principal, action == Action::\"read\", resource is Tool);", 1, "never match"),
+    ] {
+        let errors = build(text).map(drop).err().unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(errors[0].place, format!("policy.engines[0].cedar.text:{line}"), "{text}: {errors:?}");
+        assert!(errors[0].message.contains(part) && !errors[0].hint.is_empty(), "{text}: {errors:?}");
+    }
+    for (text, part) in [
+        (r#"permit (principal, action == Action::"s/qery", resource);"#, "no tool"),
+        (r#"permit (principal, action == Action::"s/query", resource) when { context.args.sqll.kind == "x" };"#, "sqll"),
+        (r#"permit (principal, action == Action::"s/read", resource) when { context.args.path.below.contains("/") };"#, "path"),
+        (r#"permit (principal, action == Action::"s/query", resource) when { context.args has nothing && 1 < 2 };"#, "never match"),
+        (r#"permit (principal, action == Action::"s/query", resource) when { context.args.sql == "select" };"#, "types"),
+    ] {
+        let errors = build(text).unwrap().learn("s", &tools());
+        assert!(errors.iter().any(|error| error.message.contains(part)), "{text}: {errors:?}");
+    }
+}
+
+#[test]
+fn a_forbid_that_errs_forbids() {
+    let policy = policy(r#"
+        permit (principal, action, resource);
+        forbid (principal, action == Action::"s/create_issue", resource) when { context.args has number && context.args.number * 9223372036854775807 > 5 };
+    "#);
+    assert!(allows(&policy, "create_issue", json!({ "title": "x" })));
+    assert_eq!(
+        told(&policy, &dev(), "create_issue", &json!({ "title": "x", "number": 3 }), noon()),
+        "denied by `cedar`: the policy engine failed"
+    );
+}
+
+#[test]
+fn an_argument_that_is_there_twice_is_no_argument() {
+    let policy = policy(r#"permit (principal, action == Action::"s/create_issue", resource) when { context.args.title == "x" };"#);
+    let resource = Resource::tool("s", "create_issue", None, false).with(Arguments::Given(r#"{"title":"y","title":"x"}"#));
+    assert!(!policy.explain(&dev(), Action::Call, &resource, noon()).now_or_never().unwrap().decision.is_allow());
+}

@@ -1,0 +1,158 @@
+//! From the text of policies to policies that know where they stand.
+
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, ResourceConstraint};
+use miette::Diagnostic;
+use std::str::FromStr;
+
+use super::mentions::Mentions;
+use crate::engines::Source;
+use crate::InvalidPolicy;
+
+/// One policy. Its id is its place, `FILE:LINE`.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) policy: Policy,
+    pub(super) mentions: Mentions,
+}
+
+/// Parses a text.
+///
+/// # Errors
+/// What cannot be parsed, with its place.
+pub(super) fn parse(source: &Source) -> Result<Vec<Placed>, Vec<InvalidPolicy>> {
+    let set = PolicySet::from_str(&source.text).map_err(|errors| {
+        let wrong = |error: &cedar_policy::ParseError| {
+            let offset = error.labels().and_then(|mut labels| labels.next()).map_or(0, |label| label.offset());
+            InvalidPolicy {
+                place: place(source, line_of(&source.text, offset)),
+                message: format!("it is not Cedar: {error}"),
+                hint: error.help().map_or_else(|| "`permit (principal, action, resource) when { … };`".to_owned(), |help| help.to_string()),
+            }
+        };
+        errors.iter().map(wrong).collect::<Vec<_>>()
+    })?;
+    if set.num_of_templates() > 0 {
+        let hint = "write the principal or resource in the place of `?principal` and `?resource`";
+        return Err(vec![InvalidPolicy { place: source.name.clone(), message: "templates are not used here".into(), hint: hint.into() }]);
+    }
+    let lines = lines(&source.text);
+    let mut policies: Vec<Policy> = set.policies().cloned().collect();
+    policies.sort_by_key(|policy| number(policy.id()));
+    Ok(policies
+        .into_iter()
+        .enumerate()
+        .map(|(index, policy)| {
+            let id = place(source, lines.get(index).copied().unwrap_or(1));
+            Placed { mentions: Mentions::of(&policy), policy: policy.new_id(PolicyId::new(id)) }
+        })
+        .collect())
+}
+
+fn place(source: &Source, line: usize) -> String {
+    format!("{}:{line}", source.name)
+}
+
+/// The parser calls policies `policy0`, `policy1` and so on, in the order of the text.
+fn number(id: &PolicyId) -> usize {
+    id.to_string().strip_prefix("policy").and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
+
+/// The line that each policy begins on: its `permit` or `forbid`, outside of strings, comments, annotations and conditions.
+fn lines(text: &str) -> Vec<usize> {
+    let bytes = text.as_bytes();
+    let (mut lines, mut line, mut depth, mut at) = (Vec::new(), 1, 0_usize, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\n' => line += 1,
+            b'/' if bytes.get(at + 1) == Some(&b'/') => {
+                at += bytes.iter().skip(at).take_while(|byte| **byte != b'\n').count();
+                continue;
+            }
+            b'"' => {
+                let end = end_of_string(bytes, at);
+                line += bytes.iter().take(end).skip(at).filter(|byte| **byte == b'\n').count();
+                at = end;
+                continue;
+            }
+            b'(' | b'{' | b'[' => depth += 1,
+            b')' | b'}' | b']' => depth = depth.saturating_sub(1),
+            b'p' | b'f' if depth == 0 => {
+                let word: Vec<u8> = bytes.iter().skip(at).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').copied().collect();
+                let is_annotation = at.checked_sub(1).and_then(|before| bytes.get(before)) == Some(&b'@');
+                if !is_annotation && matches!(word.as_slice(), b"permit" | b"forbid") {
+                    lines.push(line);
+                }
+                at += word.len();
+                continue;
+            }
+            byte if byte.is_ascii_alphabetic() || *byte == b'_' => {
+                at += bytes.iter().skip(at).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    lines
+}
+
+/// Behind the string that begins at `at`.
+fn end_of_string(bytes: &[u8], at: usize) -> usize {
+    let mut end = at + 1;
+    while let Some(byte) = bytes.get(end) {
+        match byte {
+            b'\\' => end += 2,
+            b'"' => return end + 1,
+            _ => end += 1,
+        }
+    }
+    bytes.len()
+}
+
+impl Placed {
+    /// Where it stands.
+    pub(super) fn place(&self) -> String {
+        self.policy.id().to_string()
+    }
+
+    /// The actions that its head names; `None` for any.
+    pub(super) fn actions(&self) -> Option<Vec<EntityUid>> {
+        match self.policy.action_constraint() {
+            ActionConstraint::Any => None,
+            ActionConstraint::In(actions) => Some(actions),
+            ActionConstraint::Eq(action) => Some(vec![action]),
+        }
+    }
+
+    /// The type and the thing that its head bounds the resource by.
+    pub(super) fn resource(&self) -> (Option<String>, Option<EntityUid>) {
+        match self.policy.resource_constraint() {
+            ResourceConstraint::Any => (None, None),
+            ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) => (None, Some(uid)),
+            ResourceConstraint::Is(name) => (Some(name.to_string()), None),
+            ResourceConstraint::IsIn(name, uid) => (Some(name.to_string()), Some(uid)),
+        }
+    }
+
+    /// Whether its head leaves room for this action (or a group that it is in), with a resource of that type that is, or is in, one of `things`.
+    pub(super) fn concerns(&self, actions: &[&EntityUid], of_type: &str, things: &[&EntityUid]) -> bool {
+        let does = self.actions().is_none_or(|named| named.iter().any(|action| actions.contains(&action)));
+        let (wanted, thing) = self.resource();
+        does && wanted.is_none_or(|wanted| wanted == of_type) && thing.is_none_or(|thing| things.contains(&&thing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_know_their_lines() {
+        let text = "// permit\n@id(\"permit\")\npermit (principal, action,\n resource) when { \"forbid\" == \"}\" };\n\n@permit(\"x\n\\\"\")\nforbid(principal, action, resource)\nunless { context has forbid };permit(principal,action,resource);";
+        assert_eq!(lines(text), [3, 8, 9]);
+    }
+}

@@ -1,0 +1,133 @@
+//! AuthZEN 1.0: a subject, an action, a resource and a context go, a decision comes.
+
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::recent::Key;
+use super::{AT_ONCE, Remote};
+use crate::question::subject;
+use crate::{EngineFailure, Later, Outcome, Question};
+
+/// Questions in one batch: Cerbos takes fifty.
+const BATCH: usize = 50;
+
+#[derive(Deserialize)]
+struct Answered {
+    decision: bool,
+}
+
+#[derive(Deserialize)]
+struct AllAnswered {
+    evaluations: Vec<Answered>,
+}
+
+/// Asks one question.
+///
+/// # Errors
+/// No answer, or none that is a decision.
+pub(super) async fn one(remote: &Remote, question: &Question<'_>, document: &Value) -> Result<bool, EngineFailure> {
+    let body = json!({
+        "subject": caller(remote, question),
+        "action": { "name": question.action_name() },
+        "resource": resource(question, document),
+        "context": context(question),
+    });
+    let answer = remote.ask("/access/v1/evaluation", body.to_string().into_bytes()).await?;
+    let answered: Answered = serde_json::from_slice(&answer).map_err(|error| not_authzen(remote, &error))?;
+    Ok(answered.decision)
+}
+
+/// Asks the questions of one list, in batches. They are of one principal and about one action.
+pub(super) async fn all(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> {
+    let mut batches: Vec<Later<'_, Vec<Outcome>>> = Vec::new();
+    for batch in questions.chunks(BATCH) {
+        batches.push(Box::pin(batch_of(remote, batch)));
+    }
+    stream::iter(batches).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten().collect()
+}
+
+/// One batch: what was answered a moment ago is not asked again.
+async fn batch_of(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> {
+    let now = remote.world.elapsed();
+    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(questions.len());
+    let mut asked = Vec::new();
+    for (at, question) in questions.iter().enumerate() {
+        outcomes.push(match question.document() {
+            Err(why) => Some(Ok(remote.unreadable(why))),
+            Ok(document) => {
+                let key = Key::of(&document);
+                let known = remote.recent.get(&key, now).map(|allows| Ok(remote.verdict(allows)));
+                if known.is_none() {
+                    asked.push((at, key, json!({ "resource": resource(question, &document) })));
+                }
+                known
+            }
+        });
+    }
+    let answers = match questions.first() {
+        Some(first) if !asked.is_empty() => ask(remote, first, asked.iter().map(|(_, _, resource)| resource.clone()).collect()).await,
+        _ => Ok(Vec::new()),
+    };
+    for (place, (at, key, _)) in asked.into_iter().enumerate() {
+        let answer = answers.as_ref().map(|answers| answers.get(place).copied()).map_err(Clone::clone);
+        outcomes[at] = Some(match answer {
+            Ok(Some(allows)) => {
+                remote.recent.put(key, allows, remote.world.elapsed());
+                Ok(remote.verdict(allows))
+            }
+            Ok(None) => Err(EngineFailure(format!("`{}` answered fewer questions than it was asked", remote.place))),
+            Err(failure) => Err(failure),
+        });
+    }
+    let unasked = || Err(EngineFailure(format!("`{}` was not asked", remote.place)));
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unasked)).collect()
+}
+
+async fn ask(remote: &Remote, question: &Question<'_>, evaluations: Vec<Value>) -> Result<Vec<bool>, EngineFailure> {
+    let count = evaluations.len();
+    let body = json!({
+        "subject": caller(remote, question),
+        "action": { "name": question.action_name() },
+        "context": context(question),
+        "evaluations": evaluations,
+    });
+    let answer = remote.ask("/access/v1/evaluations", body.to_string().into_bytes()).await?;
+    let answered: AllAnswered = serde_json::from_slice(&answer).map_err(|error| not_authzen(remote, &error))?;
+    if answered.evaluations.len() != count {
+        return Err(EngineFailure(format!("`{}` answered {} of {count} questions", remote.place, answered.evaluations.len())));
+    }
+    Ok(answered.evaluations.into_iter().map(|answered| answered.decision).collect())
+}
+
+fn not_authzen(remote: &Remote, error: &serde_json::Error) -> EngineFailure {
+    EngineFailure(format!("`{}` sent no answer of AuthZEN: {error}", remote.place))
+}
+
+/// Who: its groups, or how it was established where it has none, under the name that the decision point wants as well.
+fn caller(remote: &Remote, question: &Question<'_>) -> Value {
+    let mut properties = subject(question.principal);
+    let kind = properties["kind"].clone();
+    let groups = properties["groups"].clone();
+    if let (Some(name), Some(members)) = (&remote.config.roles, properties.as_object_mut()) {
+        let roles = if groups.as_array().is_some_and(|groups| !groups.is_empty()) { groups } else { json!([kind]) };
+        members.insert(name.clone(), roles);
+    }
+    json!({ "type": "user", "id": question.principal.id(), "properties": properties })
+}
+
+fn resource(question: &Question<'_>, document: &Value) -> Value {
+    let mut properties = question.resource_document();
+    if let Some(members) = properties.as_object_mut() {
+        members.insert("server".into(), question.resource.server.into());
+        if let Some(arguments) = document.get("args") {
+            members.insert("args".into(), arguments.clone());
+        }
+    }
+    let id = format!("{}/{}", question.resource.server, question.resource.name);
+    json!({ "type": question.resource.kind.as_str(), "id": id, "properties": properties })
+}
+
+fn context(question: &Question<'_>) -> Value {
+    json!({ "time": question.circumstances.seconds(), "origin": question.origin(), "taint": [] })
+}

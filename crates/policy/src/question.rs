@@ -1,0 +1,138 @@
+//! What policy is asked: everything that a decision may depend on.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+
+use crate::arguments::Kinds;
+use crate::{Action, Arguments, Principal, PrincipalKind, Resource, ResourceKind};
+
+/// What is known of the moment of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Circumstances {
+    /// The time.
+    pub time: SystemTime,
+    /// The address the request comes from; `None` for this machine itself.
+    pub address: Option<IpAddr>,
+}
+
+impl Circumstances {
+    /// From this machine, at `time`.
+    #[must_use]
+    pub fn local(time: SystemTime) -> Self {
+        Self { time, address: None }
+    }
+
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        self.time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+    }
+}
+
+/// May this principal do this with that, now?
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Who.
+    pub principal: &'a Principal,
+    /// What.
+    pub action: Action,
+    /// With what.
+    pub resource: Resource<'a>,
+    /// When and from where.
+    pub circumstances: Circumstances,
+    kinds: &'a Kinds,
+    /// The arguments as they are understood: worked out once, for all engines.
+    understood: OnceLock<Result<Option<Value>, String>>,
+}
+
+impl<'a> Question<'a> {
+    pub(crate) fn new(
+        principal: &'a Principal,
+        action: Action,
+        resource: &Resource<'a>,
+        circumstances: Circumstances,
+        kinds: &'a Kinds,
+    ) -> Self {
+        Self { principal, action, resource: *resource, circumstances, kinds, understood: OnceLock::new() }
+    }
+
+    /// What is done, as rules name it: `list` as long as the arguments of a tool are not known.
+    #[must_use]
+    pub fn action_name(&self) -> &'static str {
+        let is_open = self.resource.kind == ResourceKind::Tool && self.resource.arguments == Arguments::Unknown;
+        if is_open { Action::List.as_str() } else { self.action.as_str() }
+    }
+
+    /// The arguments, with queries, paths and addresses taken apart; `None` while they are not known.
+    ///
+    /// # Errors
+    /// Why nobody can tell what the arguments mean; names an argument, never its value.
+    pub fn arguments(&self) -> Result<Option<&Value>, &str> {
+        let read = || match self.resource.arguments {
+            Arguments::Unknown => Ok(None),
+            Arguments::Given(text) => self.kinds.understand(self.resource.server, self.resource.name, text).map(Some),
+        };
+        self.understood.get_or_init(read).as_ref().map(Option::as_ref).map_err(String::as_str)
+    }
+
+    /// All of it as one JSON document: what Rego calls `input`.
+    ///
+    /// # Errors
+    /// As [`arguments`](Self::arguments).
+    pub fn document(&self) -> Result<Value, &str> {
+        let mut document = json!({
+            "principal": subject(self.principal),
+            "action": self.action_name(),
+            "server": self.resource.server,
+            "resource": self.resource_document(),
+            "time": self.circumstances.seconds(),
+            "origin": self.origin(),
+            "taint": [],
+        });
+        if let (Some(arguments), Some(members)) = (self.arguments()?, document.as_object_mut()) {
+            members.insert("args".to_owned(), arguments.clone());
+        }
+        Ok(document)
+    }
+
+    /// What it is about, without arguments.
+    #[must_use]
+    pub fn resource_document(&self) -> Value {
+        let Resource { kind, name, trusted, .. } = self.resource;
+        json!({ "kind": kind.as_str(), "name": name, "read_only": self.resource.changes_nothing(), "trusted": trusted })
+    }
+
+    /// Where the request comes from.
+    #[must_use]
+    pub fn origin(&self) -> Value {
+        let mut origin = Map::new();
+        origin.insert("loopback".into(), self.circumstances.address.is_none().into());
+        if let Some(address) = self.circumstances.address {
+            origin.insert("address".into(), address.to_string().into());
+        }
+        origin.into()
+    }
+}
+
+/// Who, as a document: `id`, `kind`, `tenant`, `groups`, and `scopes` where its token has such bounds.
+pub(crate) fn subject(principal: &Principal) -> Value {
+    let groups: Vec<&str> = principal.groups().iter().map(|group| &**group).collect();
+    let mut subject = json!({ "id": principal.id(), "kind": kind(principal), "tenant": principal.tenant(), "groups": groups });
+    if let (Some(scopes), Some(members)) = (principal.scopes(), subject.as_object_mut()) {
+        members.insert("scopes".to_owned(), scopes.iter().collect());
+    }
+    subject
+}
+
+/// How a principal was established, as rules name it.
+pub(crate) fn kind(principal: &Principal) -> &'static str {
+    match principal.kind() {
+        PrincipalKind::LocalUser => "local",
+        PrincipalKind::Key(_) => "key",
+        PrincipalKind::User { .. } => "user",
+        PrincipalKind::Client { .. } => "client",
+    }
+}
