@@ -14,9 +14,10 @@ engines = [{ cedar = { files = ["policies.cedar"] } }]
 [servers.files]
 builtin = { filesystem = { root = "." } }
 [[servers.files.arguments]]
-tools = ["read_file"]
+tools = ["*"]
 argument = "path"
 kind = "path"
+optional = true
 "#;
 
 const POLICIES: &str = r#"permit (principal == User::"key:ci", action == Action::"files/read_file", resource)
