@@ -14,9 +14,10 @@ engines = [{ cedar = { files = ["policies.cedar"] } }]
 [servers.files]
 builtin = { filesystem = { root = "." } }
 [[servers.files.arguments]]
-tools = ["read_file"]
+tools = ["*"]
 argument = "path"
 kind = "path"
+optional = true
 "#;
 
 const POLICIES: &str = r#"permit (principal == User::"key:ci", action == Action::"files/read_file", resource)
@@ -132,4 +133,29 @@ fn cases_are_run_and_a_failed_one_is_told() {
     project.write("bad.toml", "cases = []");
     let (code, _, errors) = project.policy(&["test", "bad.toml"]);
     assert!(code == 1 && errors.contains("bad.toml"), "{errors}");
+}
+
+#[test]
+fn what_is_proposed_is_a_configuration() {
+    let project = Project::new();
+    fs::create_dir(project.path("docs")).unwrap();
+    let record = |path: &str| {
+        let attributes = serde_json::json!({ "path": { "text": path, "absolute": false, "below": [".", "docs", path] } });
+        serde_json::json!({
+            "time": "2026-11-22T20:00:00.000000Z", "id": "0".repeat(32), "principal": "key:ci", "endpoint": "/mcp", "method": "tools/call",
+            "server": "files", "target": "read_file", "decision": "allow", "attributes": attributes, "outcome": "ok", "duration_us": {},
+        })
+    };
+    project.write("records.jsonl", &format!("{}\n{}\n", record("docs/a"), record("docs/b")));
+    let (code, told, errors) = project.policy(&["suggest", "--records", "records.jsonl"]);
+    assert_eq!(code, 0, "{errors}");
+    let proposed: toml::Table = toml::from_str(&told).unwrap_or_else(|error| panic!("{told}{error}"));
+    let files = &proposed["servers"]["files"];
+    assert_eq!(files["allow"].as_array().unwrap().len(), 1);
+    assert_eq!(files["arguments"][0]["path"]["below"][0].as_str(), Some("docs"));
+    let (code, told, _) = project.policy(&["suggest", "--cedar", "--records", "records.jsonl"]);
+    assert!(
+        code == 0 && told.contains("permit (principal == User::\"key:ci\", action in [Action::\"files/read_file\"], resource);"),
+        "{told}"
+    );
 }

@@ -34,7 +34,8 @@ impl Written {
     fn cedar(&self) -> String {
         let effect = if self.permits { "permit" } else { "forbid" };
         let principal = if self.for_group { "principal in Group::\"dev\"" } else { "principal" };
-        let action = self.tool.map_or("action in Action::\"call\"".to_owned(), |tool| format!("action == Action::\"s/{}\"", TOOLS[tool]));
+        let action =
+            self.tool.map_or_else(|| "action in Action::\"call\"".to_owned(), |tool| format!("action == Action::\"s/{}\"", TOOLS[tool]));
         let day = if self.by_day { "context.now.toTime() < duration(\"12h\")" } else { "true" };
         let condition = match &self.condition {
             Condition::None => "true".to_owned(),

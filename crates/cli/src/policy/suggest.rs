@@ -69,7 +69,7 @@ fn gather(lines: impl Iterator<Item = String>, wanted: Option<&str>) -> BTreeMap
 
 /// A policy for each principal.
 fn cedar(server: &str, used: &Used) -> String {
-    let mut text = format!("// {server}: {} calls", used.records);
+    let mut text = format!("// {server}, calls: {}", used.records);
     for (principal, tools) in &used.tools {
         let actions: Vec<String> = tools.iter().map(|tool| format!("Action::{:?}", format!("{server}/{tool}"))).collect();
         text += &format!("\npermit (principal == User::{principal:?}, action in [{}], resource);", actions.join(", "));
@@ -81,13 +81,14 @@ fn cedar(server: &str, used: &Used) -> String {
 fn rules(plan: &Plan, server: &str, used: &Used) -> String {
     let tools: BTreeSet<&str> = used.tools.values().flatten().map(String::as_str).collect();
     let list: Vec<String> = tools.iter().map(|tool| globset_escaped(tool)).collect();
-    let mut text = format!("# {} calls, by {}\n[servers.{server}]\nallow = {}\n", used.records, principals(used), toml_list(&list));
+    let mut text = format!("# calls: {}, by {}\n[servers.{server}]\nallow = {}\n", used.records, principals(used), toml_list(&list));
     for ((tool, argument), values) in &used.arguments {
         let declared =
             plan.servers.get(server).into_iter().flat_map(|server| &server.rules.arguments).find(|rule| rule.argument == *argument);
         let Some(rule) = declared.and_then(|declared| narrowed(declared, tool, values)) else { continue };
-        if let Ok(rule) = toml::to_string(&rule) {
-            text += &format!("\n[[servers.{server}.arguments]]\n{rule}");
+        if let Ok(toml::Value::Table(keys)) = toml::Value::try_from(&rule) {
+            text += &format!("\n[[servers.{server}.arguments]]\n");
+            text.extend(keys.iter().map(|(key, value)| format!("{key} = {value}\n")));
         }
     }
     shown(&text)
@@ -195,7 +196,7 @@ mod tests {
         assert_eq!(used.records, 3);
         assert_eq!(
             cedar("db", used),
-            "// db: 3 calls\npermit (principal == User::\"key:a\", action in [Action::\"db/query\"], resource);\n\
+            "// db, calls: 3\npermit (principal == User::\"key:a\", action in [Action::\"db/query\"], resource);\n\
              permit (principal == User::\"key:b\", action in [Action::\"db/drop*\", Action::\"db/query\"], resource);"
         );
         assert_eq!(used.arguments[&("query".to_owned(), "limit".to_owned())], [json!(7), json!(3)]);

@@ -3,10 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(feature = "cedar", feature = "rego"))]
 use crate::{InvalidPolicy, Making};
 
 /// Most bytes of one text of policies: a thousand policies of a person's making fit in several times.
-pub(crate) const LARGEST: usize = 4 << 20;
+#[cfg(any(feature = "cedar", feature = "rego"))]
+const LARGEST: usize = 4 << 20;
 
 /// The texts of policies: files, or the configuration itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +35,7 @@ pub struct Source {
     pub text: String,
 }
 
+#[cfg(any(feature = "cedar", feature = "rego"))]
 impl Sources {
     /// Every text, with what it is called in messages.
     ///

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cedar_policy::{Authorizer, Decision as Answered, EntityUid};
+use cedar_policy::Effect::{Forbid, Permit};
+use cedar_policy::{Authorizer, Decision as Answered, EntityUid, Policy};
 
 use super::Config;
 use super::compiled::{Compiled, Slice, compile, ill_typed};
@@ -125,27 +126,20 @@ impl Cedar {
         if let Some(policy) = response.definitely_errored().next() {
             return Err(EngineFailure(format!("policy {policy} cannot be evaluated")));
         }
-        let mut determining: Vec<_> = response.may_be_determining().map(|policy| policy.id().clone()).collect();
-        determining.sort_unstable();
-        let Some(policy) = determining.first() else { return Ok(Verdict::Silent) };
-        let place = Place::new(policy.as_ref());
-        Ok(match response.decision() {
-            Some(Answered::Allow) => Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, place)),
-            Some(Answered::Deny) => self.denied(Reason::Forbidden, place, None),
-            // No policy might permit it, some might forbid it: the others decide, as they would if none of these spoke.
-            None if !might_permit(&response) => Verdict::Silent,
-            None => Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, place)),
-        })
+        let with = |effect| move |policy: &Policy| policy.effect() == effect;
+        let first = |policies: &mut dyn Iterator<Item = Policy>| policies.map(|policy| policy.id().clone()).min();
+        // What is forbidden whatever the arguments are. Where some arguments alone are forbidden, the others are not.
+        if let Some(policy) = first(&mut response.definitely_satisfied().filter(with(Forbid))) {
+            return Ok(self.denied(Reason::Forbidden, Place::new(policy.as_ref()), None));
+        }
+        let permits = response.definitely_satisfied().chain(response.nontrivial_residuals());
+        let Some(policy) = first(&mut permits.filter(with(Permit))) else { return Ok(Verdict::Silent) };
+        Ok(Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, Place::new(policy.as_ref()))))
     }
 
     fn denied(&self, reason: Reason, place: Place, detail: Option<String>) -> Verdict {
         Verdict::Decided(Decision { detail: detail.map(Into::into), ..Decision::new(Effect::Deny, reason, place) })
     }
-}
-
-fn might_permit(response: &cedar_policy::PartialResponse) -> bool {
-    let permits = |policy: &cedar_policy::Policy| policy.effect() == cedar_policy::Effect::Permit;
-    response.definitely_satisfied().any(|policy| permits(&policy)) || response.nontrivial_residuals().any(|policy| permits(&policy))
 }
 
 impl PolicyEngine for Cedar {

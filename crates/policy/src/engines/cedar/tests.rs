@@ -209,6 +209,16 @@ fn what_can_never_match_is_refused_with_its_place() {
 }
 
 #[test]
+fn what_some_arguments_are_forbidden_is_shown_where_another_rule_allows_it() {
+    let text = r#"forbid (principal, action == Action::"s/query", resource) when { context.args.sql.tables.contains("secrets") };"#;
+    let config: Config = serde_json::from_value(json!({ "default": "allow", "engines": [{ "cedar": { "text": text } }] })).unwrap();
+    let policy = Policy::build(&config, &servers()).unwrap();
+    assert_eq!(policy.learn("s", &tools()), []);
+    assert!(shows(&policy, "query") && allows(&policy, "query", json!({ "sql": "SELECT 1 FROM orders" })));
+    assert!(!allows(&policy, "query", json!({ "sql": "SELECT 1 FROM secrets" })));
+}
+
+#[test]
 fn a_forbid_that_errs_forbids() {
     let policy = policy(r#"
         permit (principal, action, resource);
