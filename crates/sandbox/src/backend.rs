@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::LazyLock;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
@@ -217,6 +218,9 @@ impl<'de> Deserialize<'de> for Selection {
     }
 }
 
+/// What can be written as a word.
+static KNOWN: LazyLock<Vec<&'static str>> = LazyLock::new(|| std::iter::once("auto").chain(BackendConfig::NAMES.iter().copied()).collect());
+
 struct SelectionVisitor;
 
 impl<'de> Visitor<'de> for SelectionVisitor {
@@ -230,14 +234,21 @@ impl<'de> Visitor<'de> for SelectionVisitor {
         if name == "auto" {
             return Ok(Selection::default());
         }
+        if !BackendConfig::NAMES.contains(&name) {
+            return Err(E::unknown_variant(name, &KNOWN));
+        }
         // A bare name is the back-end with an empty table.
         let nothing = std::collections::BTreeMap::<&str, &str>::new();
         let entry = MapDeserializer::<_, E>::new(std::iter::once((name, nothing)));
         BackendConfig::deserialize(MapAccessDeserializer::new(entry)).map(Selection::from)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Selection, A::Error> {
-        BackendConfig::deserialize(MapAccessDeserializer::new(map)).map(Selection::from)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Selection, A::Error> {
+        let selection = BackendConfig::deserialize(MapAccessDeserializer::new(&mut map)).map(Selection::from)?;
+        match map.next_key::<String>()? {
+            None => Ok(selection),
+            Some(_) => Err(de::Error::custom("two sandboxes are named (hint: write the one that this server is to run in)")),
+        }
     }
 }
 
@@ -247,9 +258,8 @@ impl JsonSchema for Selection {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let names: Vec<&str> = std::iter::once("auto").chain(BackendConfig::NAMES.iter().copied()).collect();
         let table = generator.subschema_for::<BackendConfig>();
-        json_schema!({ "anyOf": [{ "type": "string", "enum": names }, table] })
+        json_schema!({ "anyOf": [{ "type": "string", "enum": *KNOWN }, table] })
     }
 }
 
@@ -278,8 +288,10 @@ mod tests {
     #[test]
     fn a_misspelt_name_lists_the_others() {
         let error = parse("\"so\"").unwrap_err().to_string();
-        assert!(error.contains("unknown variant `so`, expected one of `os`, "), "{error}");
+        assert!(error.contains("unknown variant `so`, expected one of `auto`, `os`, "), "{error}");
         let error = parse("{\"os\": {\"colour\": 1}}").unwrap_err().to_string();
         assert!(error.contains("unknown field `colour`"), "{error}");
+        let error = parse("{\"os\": {}, \"none\": {}}").unwrap_err().to_string();
+        assert!(error.contains("two sandboxes are named"), "{error}");
     }
 }

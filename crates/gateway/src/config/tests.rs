@@ -101,6 +101,31 @@ tols = ["a__*"]
 }
 
 #[test]
+fn numbers_and_the_keys_of_one_table_are_told_in_the_words_of_the_file() {
+    let told = told_of_toml(
+        r#"
+[servers.a]
+command = ["a"]
+limits = { memory_mb = "much", processes = -1, colour = 2 }
+sandbox = { os = {}, none = {} }
+
+[servers.b]
+command = ["b"]
+sandbox = "offf"
+"#,
+    );
+    for expected in [
+        "servers.a.limits.memory_mb: a string is given where a whole number from 0 to 4294967295 is wanted",
+        "servers.a.limits.processes: another number is given where a whole number from 0 to 4294967295 is wanted",
+        "servers.a.limits.colour: unknown key `colour`",
+        "servers.a.sandbox: two sandboxes are named",
+        "known here: auto, os, landlock",
+    ] {
+        assert!(told.contains(expected), "{expected}\n{told}");
+    }
+}
+
+#[test]
 fn every_wrong_value_is_told_at_once_with_its_place() {
     let told = told_of_toml(
         r#"

@@ -22,8 +22,8 @@ pub(crate) fn read(text: &str) -> Result<(Config, Places), Vec<Diagnostic>> {
     let places = places(&lines, &table);
     match deserialize(table.clone()) {
         Ok(config) => Ok((config, places)),
-        Err(first) => {
-            let mut errors: Vec<_> = pieces(&table).into_iter().filter_map(|piece| deserialize(piece).err()).collect();
+        Err(Wrong { told: first, .. }) => {
+            let mut errors: Vec<_> = pieces(&table).into_iter().flat_map(errors_in).collect();
             if errors.is_empty() {
                 errors.push(first);
             }
@@ -40,8 +40,46 @@ fn syntax(lines: &LineIndex<'_>, error: &toml::de::Error) -> Diagnostic {
     diagnostic
 }
 
-fn deserialize(table: Table<'_>) -> Result<Config, Diagnostic> {
-    serde_path_to_error::deserialize(table.into_deserializer()).map_err(|error| explain(&path_of(error.path()), error.inner().message()))
+/// What the reader stopped at.
+struct Wrong {
+    told: Diagnostic,
+    /// It is the key or value itself, whatever stands beside it.
+    is_its_own: bool,
+}
+
+fn deserialize(table: Table<'_>) -> Result<Config, Wrong> {
+    serde_path_to_error::deserialize(table.into_deserializer()).map_err(|error| {
+        let message = error.inner().message();
+        let own = ["unknown field", "unknown variant", "invalid type", "invalid value"];
+        Wrong { told: explain(&path_of(error.path()), message), is_its_own: own.iter().any(|kind| message.starts_with(kind)) }
+    })
+}
+
+/// What is wrong in a piece, and in each of its keys by itself.
+fn errors_in(piece: Table<'_>) -> Vec<Diagnostic> {
+    let keys = keys_of(&piece);
+    match deserialize(piece) {
+        Ok(_) => Vec::new(),
+        Err(wrong) => {
+            let each: Vec<_> = keys.into_iter().filter_map(|key| deserialize(key).err()).filter(|wrong| wrong.is_its_own).collect();
+            if each.is_empty() { vec![wrong.told] } else { each.into_iter().map(|wrong| wrong.told).collect() }
+        }
+    }
+}
+
+/// The table that a piece leads to, cut into its keys.
+fn keys_of<'t>(piece: &Table<'t>) -> Vec<Table<'t>> {
+    let entries: Vec<_> = piece.get_ref().iter().collect();
+    match entries.as_slice() {
+        [(key, value)] => match value.get_ref() {
+            DeValue::Table(below) => {
+                let below = Spanned::new(value.span(), below.clone());
+                keys_of(&below).into_iter().map(|cut| wrap(key, Spanned::new(value.span(), DeValue::Table(cut.into_inner())))).collect()
+            }
+            _ => vec![piece.clone()],
+        },
+        _ => entries.into_iter().map(|(key, value)| wrap(key, value.clone())).collect(),
+    }
 }
 
 /// The path in the form that [`join`] makes.
@@ -59,6 +97,11 @@ fn explain(path: &str, message: &str) -> Diagnostic {
     let message = message.lines().next().unwrap_or_default();
     if let Some(mismatch) = message.strip_prefix("invalid type: ") {
         return explain_type(path, mismatch);
+    }
+    if let Some((_, bounds)) = message.strip_prefix("invalid value: ").and_then(|rest| rest.rsplit_once(", expected "))
+        && let Some(wanted) = number(bounds)
+    {
+        return Diagnostic::new(path, format!("another number is given where {wanted} is wanted"));
     }
     let what = match message.split('`').next() {
         Some("unknown field ") => "key",
@@ -95,11 +138,28 @@ fn explain_type(path: &str, mismatch: &str) -> Diagnostic {
         "a sequence" => "a list",
         "a boolean" => "`true` or `false`",
         wanted if wanted == "a map" || wanted.starts_with("struct ") => "a table",
-        wanted => wanted,
+        wanted => number(wanted).unwrap_or(wanted),
     };
     let hint = (path.ends_with(".command") && found == "a string")
         .then(|| "write the program and its arguments as a list: `command = [\"npx\", \"-y\", \"package\"]`".to_owned());
     Diagnostic { hint, ..Diagnostic::new(path, format!("{found} is given where {wanted} is wanted")) }
+}
+
+/// A kind of number in words, where the reader has only its own name for it.
+fn number(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 on",
+        "a nonzero u8" => "a whole number from 1 to 255",
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "a nonzero u32" => "a whole number from 1 to 4294967295",
+        "a nonzero u64" | "a nonzero usize" => "a whole number from 1 on",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        _ => return None,
+    })
 }
 
 /// What to write instead of a key that other programs' configurations have.

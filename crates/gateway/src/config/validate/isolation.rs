@@ -63,10 +63,10 @@ pub(super) fn check_denied(path: &str, config: &ServerConfig, deny_write: &[Stri
 }
 
 fn way_out(sandbox: &Selection, floor: Isolation) -> String {
-    match sandbox.is_auto() {
-        true => format!("name a back-end in `sandbox` that is at least `{floor}`"),
-        false => {
-            format!("take `sandbox` out, or write `min_isolation = \"{}\"` on this server if that is enough for it", sandbox.isolation())
-        }
+    if sandbox.is_auto() {
+        return format!("name a back-end in `sandbox` that is at least `{floor}`");
     }
+    // Left to itself, Sallyport takes `os` at most.
+    let other = if floor > Isolation::Os { "name another back-end" } else { "take `sandbox` out" };
+    format!("{other}, or write `min_isolation = \"{}\"` on this server if that is enough for it", sandbox.isolation())
 }

@@ -35,7 +35,11 @@ pub(super) fn check(
     refuse_beyond_a_machine(path, config, report);
     limits::check(&join(path, "limits"), &config.limits, report);
     let program = program?;
-    check_installation(&command_path, &program, &arguments, config, report);
+    check_installation(path, &program, &arguments, config, report);
+    if config.write.is_empty() && !config.deny_write.is_empty() {
+        let message = "`deny_write` has no effect without `write`: the program writes nothing";
+        report.error(Diagnostic::new(join(path, "deny_write"), message).hint("remove it"));
+    }
     let deny_write = deny_write::check(path, &config.deny_write, report);
     isolation::check_denied(path, config, &deny_write, report);
     Some(StdioPlan {
@@ -155,11 +159,11 @@ fn is_below(folder: &Path, read: &[PathBuf], write: &[PathBuf]) -> bool {
 /// A command that names or installs a package (`npm:…`, `npx`, …) must be one that can be carried out. With a secret among its
 /// arguments it is looked at only when it is started.
 fn check_installation(path: &str, program: &str, arguments: &[Template], config: &ServerConfig, report: &mut Report) {
-    let scripts = config.scripts;
+    let (command, scripts) = (join(path, "command"), config.scripts);
     let arguments: Option<Vec<String>> = arguments.iter().map(|argument| argument.as_text().map(str::to_owned)).collect();
     match arguments.map(|arguments| packages::package(program, &arguments, scripts)) {
         Some(Err(refused)) => {
-            let diagnostic = Diagnostic::new(path, refused.to_string());
+            let diagnostic = Diagnostic::new(command, refused.to_string());
             report.error(match refused.hint() {
                 Some(hint) => diagnostic.hint(hint),
                 None => diagnostic,
@@ -167,10 +171,11 @@ fn check_installation(path: &str, program: &str, arguments: &[Template], config:
         }
         Some(Ok(Some(_))) if matches!(config.sandbox.name(), "oci" | "wasm") => {
             let message = format!("a package is installed for this machine, and cannot run in sandbox {}", config.sandbox.name());
-            report.error(Diagnostic::new(path, message).hint("take `sandbox` out, or name what the image or the module starts"));
+            report.error(Diagnostic::new(command, message).hint("take `sandbox` out, or name what the image or the module starts"));
         }
         Some(Ok(None)) if scripts => {
-            report.error(Diagnostic::new(path, "`scripts` has no effect on a program that is not a package").hint("remove it"));
+            let message = "`scripts` has no effect on a program that is not a package";
+            report.error(Diagnostic::new(join(path, "scripts"), message).hint("remove it"));
         }
         _ => {}
     }
