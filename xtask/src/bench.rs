@@ -15,7 +15,7 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Subject {
-    /// Starts, calls and wakes of programs in the default sandbox, beside the same without
+    /// Starts, calls and wakes of programs in the default sandbox, beside the same without; then of machines, which need QEMU
     Sandbox,
 }
 
@@ -26,7 +26,12 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Outcome {
     let peers = std::path::absolute(repository.peers()).map_err(|error| format!("the folder of the peers has no name: {error}"))?;
     step::run("bench sandbox", || {
         step::execute(
-            repository.cargo().args(["bench", "--quiet", "--package=sallyport-sandbox", "--bench=boundary"]).env("SALLYPORT_PEERS", peers),
+            repository.cargo().args(["bench", "--quiet", "--package=sallyport-sandbox", "--bench=boundary"]).env("SALLYPORT_PEERS", &peers),
+        )
+    })?;
+    step::run("bench machines", || {
+        step::execute(
+            repository.cargo().args(["bench", "--quiet", "--package=sallyport-sandbox", "--bench=machine"]).env("SALLYPORT_PEERS", &peers),
         )
     })
 }

@@ -36,6 +36,10 @@ fn prepare(arguments: &PrepareArguments) -> Result<(), Failure> {
     }
     let Prepared { kernel, .. } = prepared;
     output::line(format!("prepared linux {kernel} in {}", folder.display()))?;
-    output::note("Write `sandbox = \"microvm\"` at a server to run it in a machine of its own; `sallyport doctor` boots one.");
+    let setting = match &arguments.into {
+        Some(_) => format!("sandbox = {{ microvm = {{ guest = {folder:?} }} }}"),
+        None => "sandbox = \"microvm\"".to_owned(),
+    };
+    output::note(format!("Write `{setting}` at a server to run it in a machine of its own; `sallyport doctor` boots one."));
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::launch::start;
@@ -52,6 +53,8 @@ struct Shelf {
     order: Order,
     /// Machines of this order that run.
     running: usize,
+    /// Tells the one who makes them that one was taken.
+    taken: Arc<Notify>,
     waiting: Vec<(Instant, Instance<Standby>)>,
 }
 
@@ -67,11 +70,14 @@ pub(super) async fn launch(order: Order) -> Result<Instance<Running>, Error> {
         Some(waiting) => waiting.wake(),
         None => start(&order).await?,
     };
-    open(&order);
     let ended = instance.wait();
+    if let Some(taken) = open(&order) {
+        tokio::spawn(keep_full(order.clone(), taken));
+    }
     tokio::spawn(async move {
-        keep_full(&order, ended).await;
-        close(order).await;
+        ended.await;
+        sleep(LINGERS).await;
+        close(&order);
     });
     Ok(instance)
 }
@@ -90,62 +96,57 @@ impl Shelf {
     }
 }
 
-fn open(order: &Order) {
+/// One more runs; gives what tells that one was taken, if this is the first.
+fn open(order: &Order) -> Option<Arc<Notify>> {
     let mut shelves = shelves();
-    match shelves.iter_mut().find(|shelf| shelf.order == *order) {
-        Some(shelf) => shelf.running += 1,
-        None => shelves.push(Shelf { order: order.clone(), running: 1, waiting: Vec::new() }),
+    if let Some(shelf) = shelves.iter_mut().find(|shelf| shelf.order == *order) {
+        shelf.running += 1;
+        shelf.taken.notify_one();
+        return None;
+    }
+    let taken = Arc::new(Notify::new());
+    shelves.push(Shelf { order: order.clone(), running: 1, taken: taken.clone(), waiting: Vec::new() });
+    Some(taken)
+}
+
+/// One has ended a while ago; with the last one, those that wait are ended too.
+fn close(order: &Order) {
+    let mut shelves = shelves();
+    let Some(position) = shelves.iter().position(|shelf| shelf.order == *order) else { return };
+    let Some(shelf) = shelves.get_mut(position) else { return };
+    shelf.running = shelf.running.saturating_sub(1);
+    if shelf.running == 0 {
+        shelf.taken.notify_one();
+        shelves.swap_remove(position);
     }
 }
 
-/// A while after the last one of an order has ended, those that wait are ended too.
-async fn close(order: Order) {
-    sleep(LINGERS).await;
-    let mut shelves = shelves();
-    if let Some(position) = shelves.iter().position(|shelf| shelf.order == order)
-        && let Some(shelf) = shelves.get_mut(position)
-    {
-        shelf.running = shelf.running.saturating_sub(1);
-        if shelf.running == 0 {
-            let ended = shelves.swap_remove(position);
-            drop(shelves);
-            drop(ended);
+/// Makes machines until there are as many as are wanted, again and again, as long as there is a shelf for them.
+async fn keep_full(order: Order, taken: Arc<Notify>) {
+    while let Some(is_wanting) = is_wanting(&order, &taken) {
+        if !is_wanting {
+            let _one_was_taken_or_is_old = timeout(KEPT / 10, taken.notified()).await;
+            continue;
         }
-    }
-}
-
-/// Makes machines until there are as many as are wanted, again and again, until `ended`; gives up when one cannot be made.
-async fn keep_full(order: &Order, ended: impl Future) {
-    let fill = async {
-        loop {
-            while is_wanting(order) {
-                match resting(order).await {
-                    Ok(instance) => put(order, instance),
-                    Err(error) => {
-                        tracing::warn!(server = order.program.name, %error, "no machine waits for the next launch");
-                        return std::future::pending::<()>().await;
-                    }
-                }
+        match resting(&order).await {
+            Ok(instance) => put(&order, instance),
+            Err(error) => {
+                tracing::warn!(server = order.program.name, %error, "no machine waits for the next launch");
+                taken.notified().await;
             }
-            sleep(KEPT / 10).await;
         }
-    };
-    tokio::select! {
-        () = fill => {}
-        _exit = ended => {}
     }
 }
 
-fn is_wanting(order: &Order) -> bool {
+/// Whether there are too few; `None` without a shelf, or where another one took its place.
+fn is_wanting(order: &Order, taken: &Arc<Notify>) -> Option<bool> {
     let mut shelves = shelves();
-    let shelf = shelves.iter_mut().find(|shelf| shelf.order == *order);
-    shelf.is_some_and(|shelf| {
-        shelf.clear_old();
-        shelf.waiting.len() < usize::try_from(order.config.pool).unwrap_or(0)
-    })
+    let shelf = shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.taken, taken))?;
+    shelf.clear_old();
+    Some(shelf.waiting.len() < usize::try_from(order.config.pool).unwrap_or(0))
 }
 
-/// Two that were launched at once may both have made one.
+/// Without a shelf it ends.
 fn put(order: &Order, instance: Instance<Standby>) {
     if let Some(shelf) = shelves().iter_mut().find(|shelf| shelf.order == *order) {
         shelf.waiting.push((Instant::now(), instance));
