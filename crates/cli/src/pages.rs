@@ -43,7 +43,8 @@ async fn ready(gateway: &Gateway, incoming: &Incoming) -> Response<Bytes> {
     if pending.is_empty() {
         return text(StatusCode::OK, "ready\n".into());
     }
-    let told = if gateway.admit(incoming).decided().await.is_ok() { format!("starting: {}\n", pending.join(", ")) } else { "starting\n".into() };
+    let told =
+        if gateway.admit(incoming).decided().await.is_ok() { format!("starting: {}\n", pending.join(", ")) } else { "starting\n".into() };
     text(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 

@@ -149,7 +149,11 @@ fn what_is_no_token_is_refused() {
     let good = forger.sign(&forger.header(), &forger.claims());
     assert_eq!(told(gateway.port, &good), (200, String::new()));
     let (signed, _) = good.rsplit_once('.').unwrap();
-    let (_, signature) = forger.sign(&forger.header(), &with(forger.claims(), "sub", json!("bob"))).rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (_, signature) = forger
+        .sign(&forger.header(), &with(forger.claims(), "sub", json!("bob")))
+        .rsplit_once('.')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
     assert_eq!(told(gateway.port, &format!("{signed}.{signature}")).1, "the token's signature is false");
     let id_token = forger.sign(&with(forger.header(), "typ", json!("JWT")), &forger.claims());
     assert_eq!(told(gateway.port, &id_token).1, "the token is no access token");

@@ -39,7 +39,10 @@ fn a_key_opens_the_gateway_until_it_is_taken_back() {
     assert_eq!(knock(first), 200, "{}", gateway.log());
     let step_up = Caller::new(gateway.port, first).ask("/mcp", "tools/call", json!({ "name": "files__write_file", "arguments": {} }));
     assert_eq!(step_up.status, 403, "{}", step_up.body);
-    assert_eq!(step_up.header("www-authenticate").unwrap(), "Bearer error=\"insufficient_scope\", scope=\"files:write_file\", error_description=\"the token is not good for this\"");
+    assert_eq!(
+        step_up.header("www-authenticate").unwrap(),
+        "Bearer error=\"insufficient_scope\", scope=\"files:write_file\", error_description=\"the token is not good for this\""
+    );
 
     let again = key(&project, &["add", "ci"]).unwrap_err();
     assert!(again.contains("there is a key `ci` already"), "{again}");

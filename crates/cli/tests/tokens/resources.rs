@@ -98,7 +98,8 @@ fn an_opaque_token_is_asked_about_and_ends_when_it_is_taken_back() {
     let (mut provider, project) = trusting();
     let gateway = project.up();
     let caller = |token: &str| Caller::new(gateway.port, token);
-    let (token, other) = (provider.token(&resource("/servers/notes/mcp"), "notes"), provider.token(&resource("/servers/notes/mcp"), "notes"));
+    let (token, other) =
+        (provider.token(&resource("/servers/notes/mcp"), "notes"), provider.token(&resource("/servers/notes/mcp"), "notes"));
     provider.revoke(&other);
     assert_eq!(caller(&other).knock("/servers/notes/mcp"), 401, "it was taken back before it was seen\n{}", gateway.log());
     assert_eq!(caller(&token).knock("/servers/notes/mcp"), 200);

@@ -18,9 +18,11 @@ fn claims(text: &str) -> Map<String, Value> {
 
 #[test]
 fn a_public_address_is_one_that_callers_can_trust() {
-    for (text, canonical) in
-        [("https://MCP.example.com/", "https://mcp.example.com"), ("https://a:443", "https://a"), ("http://127.0.0.1:7420", "http://127.0.0.1:7420")]
-    {
+    for (text, canonical) in [
+        ("https://MCP.example.com/", "https://mcp.example.com"),
+        ("https://a:443", "https://a"),
+        ("http://127.0.0.1:7420", "http://127.0.0.1:7420"),
+    ] {
         assert_eq!(PublicUrl::parse(text).unwrap().to_string(), canonical);
     }
     for text in ["mcp.example.com", "http://mcp.example.com", "https://a/b", "https://a?b", "https://a#b", "https://u@a", "ftp://a", ""] {
@@ -65,7 +67,8 @@ fn keys_that_are_for_something_else_are_none() {
     let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"; // RFC 8037 A.2
     let good = serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": "k", "use": "sig", "alg": "EdDSA" });
     assert_eq!(read(good.clone()).unwrap().algorithm(), Algorithm::EdDsa);
-    for (member, value) in [("use", "enc"), ("alg", "ES256"), ("alg", "HS256"), ("kty", "oct"), ("crv", "X25519"), ("x", "AA"), ("x", "%")] {
+    for (member, value) in [("use", "enc"), ("alg", "ES256"), ("alg", "HS256"), ("kty", "oct"), ("crv", "X25519"), ("x", "AA"), ("x", "%")]
+    {
         let mut other = good.clone();
         other[member] = value.into();
         assert!(read(other).is_none(), "{member} = {value}");
