@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sallyport_secrets::Secret;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use super::remote_issuer::RemoteIssuer;
 use crate::fetch::Reach;
@@ -32,7 +33,7 @@ impl Introspection {
     #[must_use]
     pub fn new(issuer: RemoteIssuer, id: &str, secret: &Secret) -> Option<Self> {
         let form = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let pair = zeroizing(format!("{}:{}", form(id), form(secret.expose())));
+        let pair = Zeroizing::new(format!("{}:{}", form(id), form(secret.expose())));
         let mut credentials = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair.as_bytes()))).ok()?;
         credentials.set_sensitive(true);
         Some(Self { issuer, credentials, asking: Semaphore::new(AT_ONCE) })
@@ -47,6 +48,8 @@ impl Introspection {
         let answer = self.issuer.fetcher().post_form(&endpoint, Reach::Configured, headers, &form).await;
         let told = match answer {
             Err(error) => Err(error.to_string()),
+            // It is no token that it would be asked about (`unsupported_token_type`).
+            Ok(answer) if answer.status == StatusCode::BAD_REQUEST => return Ok(None),
             Ok(answer) if answer.status != StatusCode::OK => Err(format!("{endpoint} answers {}", answer.status)),
             Ok(answer) => serde_json::from_slice::<Map<String, Value>>(&answer.body).map_err(|error| format!("{endpoint}: {error}")),
         };
@@ -61,11 +64,6 @@ impl Introspection {
         claims.entry("iss").or_insert_with(|| self.issuer.name().into());
         Ok(Some(claims))
     }
-}
-
-/// A text that is overwritten when it is dropped.
-fn zeroizing(text: String) -> zeroize::Zeroizing<String> {
-    zeroize::Zeroizing::new(text)
 }
 
 impl fmt::Debug for Introspection {
