@@ -240,7 +240,11 @@ impl Front for Gateway {
 
     fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
         // Who is not known listens to nothing: the door has admitted them, so this is the configuration's doing, at this very moment.
-        if let Some(known) = recognised(incoming) {
+        let known = recognised(incoming).or_else(|| match self.0.parts.load().identity.authenticate(incoming) {
+            Authentication::Known(known) => known.ok(),
+            Authentication::Asks(_) => None,
+        });
+        if let Some(known) = known {
             self.0.news.listen(&incoming.endpoint, &known.principal, listener);
         }
     }
