@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use sallyport_gateway::{Gateway, METADATA};
+use sallyport_gateway::Gateway;
+use sallyport_gateway::pages::Page;
 use sallyport_gateway::upstream::Freshness;
 use sallyport_protocol::{Failure, Front, Incoming};
 use sallyport_telemetry::metric;
@@ -11,11 +12,11 @@ use sallyport_telemetry::metric;
 /// gateway that has keys need one of their own.
 pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: Incoming) -> Response<Bytes> {
     let gateway = &gateway;
-    match request.uri().path() {
-        // The process runs and answers.
-        "/healthz" => text(StatusCode::OK, "ok\n".into()),
-        "/readyz" => ready(gateway, &incoming).await,
-        "/metrics" => {
+    let path = request.uri().path();
+    match Page::at(path) {
+        Some(Page::Health) => text(StatusCode::OK, "ok\n".into()),
+        Some(Page::Ready) => ready(gateway, &incoming).await,
+        Some(Page::Metrics) => {
             if let Err(failure) = gateway.admit(&incoming).decided().await {
                 return unauthorized(&failure);
             }
@@ -23,11 +24,11 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metric::CONTENT_TYPE));
             response
         }
-        path if path.starts_with(METADATA) => match gateway.resource_metadata(path) {
+        Some(Page::ResourceMetadata) => match gateway.resource_metadata(path) {
             Some(document) => json(document),
             None => text(StatusCode::NOT_FOUND, "not found: there is no such resource, or no tokens are taken here\n".into()),
         },
-        _ => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
+        None => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
     }
 }
 
@@ -42,7 +43,8 @@ async fn ready(gateway: &Gateway, incoming: &Incoming) -> Response<Bytes> {
     if pending.is_empty() {
         return text(StatusCode::OK, "ready\n".into());
     }
-    let told = if gateway.admit(incoming).decided().await.is_ok() { format!("starting: {}\n", pending.join(", ")) } else { "starting\n".into() };
+    let told =
+        if gateway.admit(incoming).decided().await.is_ok() { format!("starting: {}\n", pending.join(", ")) } else { "starting\n".into() };
     text(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 

@@ -209,14 +209,7 @@ impl Adopter {
     }
 }
 
-fn parts(
-    plan: Plan,
-    trust: Trust,
-    policy: Policy,
-    servers: BTreeMap<Arc<str>, Server>,
-    metrics: &Metrics,
-    generation: String,
-) -> Parts {
+fn parts(plan: Plan, trust: Trust, policy: Policy, servers: BTreeMap<Arc<str>, Server>, metrics: &Metrics, generation: String) -> Parts {
     let members = members(&servers);
     decide::learn(&policy, &members);
     let catalogue = Catalogue::new(generation, members, &plan.toolsets);

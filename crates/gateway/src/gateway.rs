@@ -11,8 +11,8 @@ use sallyport_identity::resource_server::{TokenFault, Verified};
 use sallyport_identity::{Authentication, Identity, Unauthenticated};
 use sallyport_policy::{Policy, Principal};
 use sallyport_protocol::{
-    Admission, Answer, BoxFuture, Caller, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming, Listener, Method,
-    RawJson, Recognised, Reply, Request, Retry, ServerIdentity,
+    Admission, Answer, BoxFuture, Caller, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming,
+    Listener, Method, RawJson, Recognised, Reply, Request, Retry, ServerIdentity,
 };
 use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 
@@ -242,7 +242,11 @@ impl Front for Gateway {
 
     fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
         // Who is not known listens to nothing: the door has admitted them, so this is the configuration's doing, at this very moment.
-        if let Some(known) = recognised(incoming) {
+        let known = recognised(incoming).or_else(|| match self.0.parts.load().identity.authenticate(incoming) {
+            Authentication::Known(known) => known.ok(),
+            Authentication::Asks(_) => None,
+        });
+        if let Some(known) = known {
             self.0.news.listen(&incoming.endpoint, &known.principal, listener);
         }
     }

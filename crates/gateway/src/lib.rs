@@ -14,6 +14,7 @@ mod failure;
 mod gateway;
 mod news;
 pub mod packages;
+pub mod pages;
 mod pipeline;
 pub mod plan;
 mod questions;
@@ -28,5 +29,3 @@ pub use build::{BuildError, Changes, Fault};
 pub use catalogue::Refusal;
 pub use decide::policy_of;
 pub use gateway::Gateway;
-/// Where the metadata of protected resources lies (RFC 9728 §3).
-pub use sallyport_identity::resource_server::resource::METADATA;

@@ -143,6 +143,7 @@ impl ResourceServer {
         let verified = match (Compact::parse(text), &self.api_keys) {
             (Some(compact), _) => self.signed(&compact).await?,
             (None, Some(api_keys)) if ApiKeys::is_meant_by(text) => api_keys.holder(digest).await?,
+            (None, None) if ApiKeys::is_meant_by(text) => return Err(TokenFault::Unknown), // nobody else is shown one
             (None, _) => self.opaque(text).await?,
         };
         self.cache.insert(digest, Arc::clone(&verified));

@@ -215,9 +215,7 @@ impl Policy {
         // Last, so that nobody gets a token for more only to be denied all the same.
         match missing_scope(question.principal, &question.resource).filter(|_| decision.is_allow()) {
             None => decision,
-            Some(missing) => {
-                Decision { detail: Some(missing.into()), ..Decision::new(Effect::Deny, Reason::Scope, Place::new("scope")) }
-            }
+            Some(missing) => Decision { detail: Some(missing.into()), ..Decision::new(Effect::Deny, Reason::Scope, Place::new("scope")) },
         }
     }
 

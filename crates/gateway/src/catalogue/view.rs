@@ -114,12 +114,20 @@ pub(crate) struct Lane {
 }
 
 /// What makes two list requests the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Wanted {
     principal: Principal,
     revision: Revision,
     shows_apps: bool,
     offset: usize,
+}
+
+impl Wanted {
+    /// Whether the same is to be listed: another token of the same caller may be good for less.
+    fn is(&self, other: &Self) -> bool {
+        self.principal.may_the_same(&other.principal)
+            && (self.revision, self.shows_apps, self.offset) == (other.revision, other.shows_apps, other.offset)
+    }
 }
 
 /// Who asks for a list, and how it is made for them.
@@ -219,9 +227,7 @@ impl Lane {
 
     fn known(&self, wanted: &Wanted) -> Option<RawObject> {
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        // What a caller may see depends on its token as well, and the next one may be for less.
-        let is_same = |known: &Wanted| known == wanted && known.principal.may_the_same_as(&wanted.principal);
-        prepared.iter().find(|(known, _)| is_same(known)).map(|(_, result)| result.clone())
+        prepared.iter().find(|(known, _)| known.is(wanted)).map(|(_, result)| result.clone())
     }
 
     fn keep(&self, wanted: Wanted, result: RawObject) {

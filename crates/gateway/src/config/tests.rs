@@ -9,6 +9,7 @@ use super::*;
 use crate::plan::Source;
 
 mod hostile;
+mod identity;
 
 /// A folder with a file in it, and how the program is called there.
 struct Project {

@@ -19,6 +19,8 @@ const LEEWAY: u64 = 30;
 const WITHOUT_END: Duration = Duration::from_secs(60);
 /// Most groups of a token: Entra puts 200 into one at most. With more it is refused, since a group left out may be one that is denied.
 const MOST_GROUPS: usize = 256;
+/// What may be left out of the names of types (RFC 7515 §4.1.9).
+const MEDIA_TYPE: &str = "application/";
 /// Longest name in bytes of a subject, a client, a group or a tenant.
 const LONGEST_NAME: usize = 256;
 
@@ -71,7 +73,10 @@ impl Terms {
     /// Whether a token with this `typ` can be an access token (RFC 9068 §2.1).
     pub(super) fn takes_type(&self, typ: Option<&str>) -> bool {
         let typ = typ.unwrap_or("JWT");
-        let typ = typ.get(..12).filter(|prefix| prefix.eq_ignore_ascii_case("application/")).map_or(typ, |prefix| &typ[prefix.len()..]);
+        let typ = match typ.split_at_checked(MEDIA_TYPE.len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(MEDIA_TYPE) => rest,
+            _ => typ,
+        };
         self.types.iter().any(|taken| taken.eq_ignore_ascii_case(typ))
     }
 
@@ -98,7 +103,10 @@ impl Terms {
 
     /// A person, or a program in its own name: then subject and client are the same (RFC 9068 §2.2), or there is no subject.
     fn principal(&self, claims: &Map<String, Value>) -> Result<Principal, TokenFault> {
-        let client = text(claims, "client_id")?.or(text(claims, "azp")?);
+        let client = match text(claims, "client_id")? {
+            None => text(claims, "azp")?,
+            client => client,
+        };
         match (text(claims, "sub")?, client) {
             (Some(subject), client) if client != Some(subject) => Ok(Principal::user(&self.issuer, subject)),
             (_, Some(client)) => Ok(Principal::client(&self.issuer, client)),
@@ -150,7 +158,7 @@ fn time_left(claims: &Map<String, Value>, now: Duration) -> Result<Duration, Tok
 /// A number of seconds since 1970; some issuers write fractions.
 fn seconds(claims: &Map<String, Value>, claim: &str) -> Result<Option<u64>, TokenFault> {
     let Some(value) = claims.get(claim) else { return Ok(None) };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded just before")]
+    #[expect(clippy::cast_possible_truncation, reason = "bounded just before")]
     let whole = value.as_f64().filter(|seconds| (0.0..1e12).contains(seconds)).map(|seconds| seconds as u64);
     whole.map(Some).ok_or(TokenFault::Claims)
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sallyport_secrets::Secret;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use super::remote_issuer::RemoteIssuer;
 use crate::fetch::Reach;
@@ -32,7 +33,7 @@ impl Introspection {
     #[must_use]
     pub fn new(issuer: RemoteIssuer, id: &str, secret: &Secret) -> Option<Self> {
         let form = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let pair = zeroizing(format!("{}:{}", form(id), form(secret.expose())));
+        let pair = Zeroizing::new(format!("{}:{}", form(id), form(secret.expose())));
         let mut credentials = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair.as_bytes()))).ok()?;
         credentials.set_sensitive(true);
         Some(Self { issuer, credentials, asking: Semaphore::new(AT_ONCE) })
@@ -45,11 +46,17 @@ impl Introspection {
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, self.credentials.clone())]);
         let form = [("token", token), ("token_type_hint", "access_token")];
         let answer = self.issuer.fetcher().post_form(&endpoint, Reach::Configured, headers, &form).await;
-        let told = answer.ok().filter(|answer| answer.status == StatusCode::OK);
-        let Some(mut claims) = told.and_then(|answer| serde_json::from_slice::<Map<String, Value>>(&answer.body).ok()) else {
-            tracing::warn!(issuer = self.issuer.name(), "the issuer does not answer what it is asked about tokens");
-            return Err(Unanswered);
+        let told = match answer {
+            Err(error) => Err(error.to_string()),
+            // It is no token that it would be asked about (`unsupported_token_type`).
+            Ok(answer) if answer.status == StatusCode::BAD_REQUEST => return Ok(None),
+            Ok(answer) if answer.status != StatusCode::OK => Err(format!("{endpoint} answers {}", answer.status)),
+            Ok(answer) => serde_json::from_slice::<Map<String, Value>>(&answer.body).map_err(|error| format!("{endpoint}: {error}")),
         };
+        let mut claims = told.map_err(|why| {
+            tracing::warn!(issuer = self.issuer.name(), "the issuer does not answer what it is asked about tokens: {why}");
+            Unanswered
+        })?;
         if claims.get("active") != Some(&Value::Bool(true)) {
             return Ok(None);
         }
@@ -57,11 +64,6 @@ impl Introspection {
         claims.entry("iss").or_insert_with(|| self.issuer.name().into());
         Ok(Some(claims))
     }
-}
-
-/// A text that is overwritten when it is dropped.
-fn zeroizing(text: String) -> zeroize::Zeroizing<String> {
-    zeroize::Zeroizing::new(text)
 }
 
 impl fmt::Debug for Introspection {

@@ -267,10 +267,14 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infa
 enum Routed {
     Answered(Response<ResponseBody>),
     Other(Request<IncomingBody>, Incoming),
-    /// The front has to ask somebody first.
-    Waits(BoxFuture<'static, Result<Caller, Failure>>, Box<Waiting>),
     Mcp(Admitted),
     Messages(Admitted),
+}
+
+/// Whether it is known already which door that is, as nearly always; else the front has to ask somebody who the caller is.
+enum Way {
+    Known(Routed),
+    Waits(BoxFuture<'static, Result<Caller, Failure>>, Box<Waiting>),
 }
 
 /// A request before a door of MCP, of which nothing but the head was read.
@@ -307,15 +311,14 @@ fn answer(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<I
     }
     // A copy: a clone would keep the connection's read buffer taken while the answer is awaited.
     let origin = request.headers().get(header::ORIGIN).and_then(|origin| HeaderValue::from_bytes(origin.as_bytes()).ok());
-    let routed = preflight(&request).map_or_else(|| route(door, connection, request), Routed::Answered);
+    let way = preflight(&request).map_or_else(|| route(door, connection, request), |answer| Way::Known(Routed::Answered(answer)));
     let (door, connection) = (Arc::clone(door), Arc::clone(connection));
     Box::pin(async move {
-        let routed = match routed {
-            Routed::Waits(asks, waiting) => waiting.admit(&door, asks.await),
-            routed => routed,
+        let routed = match way {
+            Way::Known(routed) => routed,
+            Way::Waits(asks, waiting) => waiting.admit(&door, asks.await),
         };
         let mut response = match routed {
-            Routed::Waits(..) => bare(StatusCode::SERVICE_UNAVAILABLE), // it waited just now
             Routed::Answered(response) => response,
             Routed::Other(request, incoming) => other(&door, &connection, request, incoming).await,
             Routed::Mcp(admitted) => streamable_http::answer(&door, admitted).await,
@@ -326,7 +329,7 @@ fn answer(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<I
     })
 }
 
-fn route(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Routed {
+fn route(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Way {
     let route = Route::of(request.uri().path());
     let endpoint = match &route {
         Route::Other => Endpoint::All,
@@ -334,16 +337,16 @@ fn route(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<In
     };
     let incoming = match door.incoming(endpoint, connection, request.headers()) {
         Ok(incoming) => incoming,
-        Err(failure) => return Routed::Answered(door.refuse(&failure, request.headers())),
+        Err(failure) => return Way::Known(Routed::Answered(door.refuse(&failure, request.headers()))),
     };
     if route == Route::Other {
-        return Routed::Other(request, incoming);
+        return Way::Known(Routed::Other(request, incoming));
     }
     let admission = door.door.front.admit(&incoming);
     let waiting = Waiting { route, incoming, request, connection: Arc::clone(connection) };
     match admission {
-        Admission::Known(known) => waiting.admit(door, known),
-        Admission::Asks(asks) => Routed::Waits(asks, Box::new(waiting)),
+        Admission::Known(known) => Way::Known(waiting.admit(door, known)),
+        Admission::Asks(asks) => Way::Waits(asks, Box::new(waiting)),
     }
 }
 
@@ -364,9 +367,8 @@ async fn other(door: &HttpDoor, connection: &Connection, request: Request<Incomi
 /// # Errors
 /// 400 where there are two, of which others could read the other one, or where it is none.
 fn bearer(headers: &HeaderMap) -> Result<Option<CallerToken>, Failure> {
-    let malformed = |what: &'static str| {
-        Err(Failure::client(FailureKind::Http(400), what).with_challenge("Bearer error=\"invalid_request\""))
-    };
+    let malformed =
+        |what: &'static str| Err(Failure::client(FailureKind::Http(400), what).with_challenge("Bearer error=\"invalid_request\""));
     let mut values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let (first, None) = (values.next(), values.next()) else { return malformed("header `Authorization` is there twice") };
     let Some((scheme, token)) = first.and_then(|value| value.split_at_checked("Bearer ".len())) else { return Ok(None) };
