@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("guest", &[]),
     ("sandbox", &["guest", "registry", "telemetry"]),
     ("transport", &["protocol", "telemetry"]),
-    ("servers", &["protocol", "registry"]),
+    ("servers", &["policy", "protocol", "registry", "secrets"]),
     ("gateway", &["identity", "policy", "protocol", "registry", "sandbox", "secrets", "servers", "telemetry", "transport"]),
     ("cli", &["gateway", "identity", "policy", "protocol", "sandbox", "secrets", "servers", "telemetry", "transport"]),
     ("testkit", &["protocol"]),
