@@ -14,6 +14,7 @@ mod decide;
 mod decision;
 mod engine;
 pub mod engines;
+mod limit;
 mod principal;
 mod resource;
 
@@ -23,5 +24,6 @@ pub use config::{Config, InvalidPolicy, Rule, ServerRules};
 pub use decide::Policy;
 pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};
 pub use engine::{EngineFailure, PolicyEngine};
+pub use limit::{Across, Budget, Exceeded, Held, LimitKind, LimitRule, Limits, Metered, Rate};
 pub use principal::{Principal, PrincipalKind};
 pub use resource::{Resource, ResourceKind};
