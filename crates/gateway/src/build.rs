@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use sallyport_identity::Identity;
-use sallyport_policy::Policy;
+use sallyport_policy::{InvalidPolicy, Policy};
 use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
 use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
 
 use crate::catalogue::Catalogue;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
+use crate::limits::CallLimits;
 use crate::news::{News, Relay};
 use crate::packages;
 use crate::plan::{Plan, ServerPlan, Start};
@@ -66,7 +67,7 @@ impl Gateway {
     /// # Errors
     /// Keys that cannot be read, a policy that does not hold together.
     pub fn build(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
-        let (identity, policy) = (identity(&plan)?, policy(&plan)?);
+        let (identity, (policy, limits)) = (identity(&plan)?, policy(&plan)?);
         let questions = Questions::new()
             .map_err(|_| BuildError { faults: vec![Fault { message: "this system has no random numbers".into(), hint: None }] })?;
         let run_id = run_id();
@@ -75,7 +76,7 @@ impl Gateway {
             let adopter =
                 Adopter { inner: inner.clone(), news: news.clone(), tasks: tasks.clone(), metrics: metrics.clone(), surroundings };
             let servers = adopter.servers(&plan, &BTreeMap::new());
-            let parts = parts(plan, identity, policy, servers, &metrics, generation(&run_id, 0));
+            let parts = parts(plan, identity, (policy, limits), servers, &metrics, generation(&run_id, 0));
             Inner {
                 parts: ArcSwap::from_pointee(parts),
                 news,
@@ -124,11 +125,11 @@ impl Gateway {
     /// # Errors
     /// As [`build`](Self::build); the configuration in force then stays in force.
     pub async fn reload(&self, plan: Plan, grace: Duration) -> Result<Changes, BuildError> {
-        let (identity, policy) = (identity(&plan)?, policy(&plan)?);
+        let (identity, (policy, limits)) = (identity(&plan)?, policy(&plan)?);
         let before = self.0.parts.load_full();
         let servers = self.0.adopter.servers(&plan, &before.servers);
         let changes = changes(&before, &plan, &servers);
-        self.0.replace(parts(plan, identity, policy, servers, &self.0.metrics, String::new()));
+        self.0.replace(parts(plan, identity, (policy, limits.continuing(&before.limits)), servers, &self.0.metrics, String::new()));
         self.start();
         let now = self.0.parts.load_full();
         let left = before.servers.values().filter(|old| !now.servers.values().any(|new| Arc::ptr_eq(&new.upstream, &old.upstream)));
@@ -211,7 +212,7 @@ impl Adopter {
 fn parts(
     plan: Plan,
     identity: Identity,
-    policy: Policy,
+    (policy, limits): (Policy, CallLimits),
     servers: BTreeMap<Arc<str>, Server>,
     metrics: &Metrics,
     generation: String,
@@ -221,6 +222,7 @@ fn parts(
         plan: Arc::new(plan),
         identity,
         policy,
+        limits,
         servers,
         catalogue: ArcSwap::from_pointee(catalogue),
         identity_of_gateway: ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION")),
@@ -246,15 +248,13 @@ fn identity(plan: &Plan) -> Result<Identity, BuildError> {
     })
 }
 
-fn policy(plan: &Plan) -> Result<Policy, BuildError> {
+fn policy(plan: &Plan) -> Result<(Policy, CallLimits), BuildError> {
     let rules = plan.servers.iter().map(|(name, server)| (name.clone(), server.rules.clone())).collect();
-    let policy = Policy::build(&plan.policy, &rules).map_err(|invalid| BuildError {
-        faults: invalid
-            .into_iter()
-            .map(|rule| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) })
-            .collect(),
-    })?;
-    Ok(policy.observed(|failure| tracing::error!("policy denies, since its engine failed: {failure}")))
+    let told = |rule: InvalidPolicy| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) };
+    let faults = |invalid: Vec<InvalidPolicy>| BuildError { faults: invalid.into_iter().map(told).collect() };
+    let limits = CallLimits::build(&plan.limits).map_err(faults)?;
+    let policy = Policy::build(&plan.policy, &rules).map_err(faults)?;
+    Ok((policy.observed(|failure| tracing::error!("policy denies, since its engine failed: {failure}")), limits))
 }
 
 fn changes(before: &Parts, now: &Plan, servers: &BTreeMap<Arc<str>, Server>) -> Changes {

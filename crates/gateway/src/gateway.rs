@@ -16,6 +16,7 @@ use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 
 use crate::build::Adopter;
 use crate::catalogue::{Catalogue, Member};
+use crate::limits::CallLimits;
 use crate::news::News;
 use crate::plan::Plan;
 use crate::questions::Questions;
@@ -56,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) plan: Arc<Plan>,
     pub(crate) identity: Identity,
     pub(crate) policy: Policy,
+    pub(crate) limits: CallLimits,
     pub(crate) servers: BTreeMap<Arc<str>, Server>,
     pub(crate) catalogue: ArcSwap<Catalogue>,
     /// What the gateway says it is.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod egress;
 mod failure;
 mod gateway;
+mod limits;
 mod news;
 pub mod packages;
 mod pipeline;

@@ -12,6 +12,7 @@ use crate::catalogue::resolve::{Call, Target};
 use crate::catalogue::view::{Kind, ListRequest};
 use crate::catalogue::{extensions, uris};
 use crate::gateway::{Inner, Parts, Server};
+use crate::limits;
 use crate::subscriptions::{Step, Turn};
 use crate::tasks::{self, Line};
 use crate::trail::Trail;
@@ -61,6 +62,11 @@ impl Inner {
             target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
         let permitted = parts.policy.decide(&principal, action, &resource, routed).map_err(|denied| refused(trail, &denied, &target))?;
         trail.permitted(permitted.decision());
+        let held = match method {
+            Method::ToolsCall => Some(parts.limits.hold(&principal, upstream.name(), &target, metrics)?),
+            _ => None,
+        };
+        let weight = given.as_ref().map_or(0, |given| given.as_bytes().len());
         let turn = match self.turn_to_subscribe(method, upstream.name(), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),
             ControlFlow::Continue(turn) => turn,
@@ -71,6 +77,9 @@ impl Inner {
         let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish };
         let reply = self.questions.exchange(&line, permitted, context).await;
         trail.answered();
+        if let (Some(held), Ok(reply)) = (&held, &reply) {
+            limits::spend(held, weight, &reply.result);
+        }
         if reply.is_ok() || method == Method::ResourcesUnsubscribe {
             turn.into_iter().for_each(Turn::told);
         }

@@ -200,7 +200,8 @@ impl Engine for Postgres {
 /// What went wrong, for the model: the database's own words, with its code.
 fn fault(error: &tokio_postgres::Error) -> ToolError {
     let Some(told) = error.as_db_error() else {
-        return ToolError::new(format!("the database cannot be asked: {error}"));
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        return ToolError::new(format!("the database cannot be asked: {error}{cause}"));
     };
     if told.code() == &tokio_postgres::error::SqlState::QUERY_CANCELED {
         return super::too_long();
