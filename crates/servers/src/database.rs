@@ -66,9 +66,10 @@ impl Config {
     /// What is wrong with it, as far as it can be told without the database.
     pub(crate) fn problem(&self) -> Option<BuildError> {
         if self.sqlite.is_some() == self.postgres.is_some() {
-            return Some(BuildError::new("one of `sqlite` and `postgres` says which database it is").with_hint(
-                "write `{ database = { sqlite = \"PATH\" } }` or `{ database = { postgres = \"env:DATABASE_URL\" } }`",
-            ));
+            return Some(
+                BuildError::new("one of `sqlite` and `postgres` says which database it is")
+                    .with_hint("write `{ database = { sqlite = \"PATH\" } }` or `{ database = { postgres = \"env:DATABASE_URL\" } }`"),
+            );
         }
         if self.authority.is_some() && self.postgres.is_none() {
             return Some(BuildError::new("`authority` has no effect on a file").with_hint("remove it"));
@@ -110,5 +111,6 @@ pub(crate) fn build(config: Config) -> Result<impl McpServer, BuildError> {
 
 /// A statement that was ended because it took too long.
 fn too_long() -> ToolError {
-    ToolError::new("it took longer than one call may, and was ended").with_hint("narrow it with WHERE or LIMIT; explain shows where the time goes")
+    ToolError::new("it took longer than one call may, and was ended")
+        .with_hint("narrow it with WHERE or LIMIT; explain shows where the time goes")
 }

@@ -44,7 +44,9 @@ impl Tool for DescribeTable {
         let relation = match (found.next(), found.next()) {
             (Some(relation), None) => relation,
             (None, _) => return Err(ToolError::argument("table", "there is no such table").with_hint("list_tables names them")),
-            (Some(_), Some(_)) => return Err(ToolError::argument("table", "several schemas have one of this name").with_hint("say which: `schema`")),
+            (Some(_), Some(_)) => {
+                return Err(ToolError::argument("table", "several schemas have one of this name").with_hint("say which: `schema`"));
+            }
         };
         let mut description = database.engine.describe(relation, job)?;
         description.columns.retain(|column| database.shows(&column.name));

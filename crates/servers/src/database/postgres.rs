@@ -114,7 +114,13 @@ impl Work<'_> {
     }
 
     /// The rows of a statement whose columns are all text, step by step: no more come than the page takes.
-    async fn rows(&self, statement: &Statement, columns: Vec<ResultColumn>, kinds: &[value::Kind], ask: &Ask<'_>) -> Result<Page, ToolError> {
+    async fn rows(
+        &self,
+        statement: &Statement,
+        columns: Vec<ResultColumn>,
+        kinds: &[value::Kind],
+        ask: &Ask<'_>,
+    ) -> Result<Page, ToolError> {
         let longest = longest_value(columns.len(), self.limits);
         // Characters of up to four bytes.
         let step = (STEP_BYTES / (longest * columns.len().max(1) * 4)).clamp(1, STEP_ROWS).min(self.limits.rows() + 1);

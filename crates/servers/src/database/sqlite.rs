@@ -55,7 +55,8 @@ impl Sqlite {
     }
 
     fn connect(&self, mode: OpenFlags) -> rusqlite::Result<Connection> {
-        let connection = Connection::open_with_flags(&self.path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE)?;
+        let connection =
+            Connection::open_with_flags(&self.path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE)?;
         for (limit, most) in BOUNDS {
             connection.set_limit(limit, most)?;
         }
@@ -163,7 +164,8 @@ impl Engine for Sqlite {
 }
 
 fn columns(statement: &Statement<'_>) -> Vec<ResultColumn> {
-    let column = |column: rusqlite::Column<'_>| ResultColumn { name: column.name().to_owned(), data_type: column.decl_type().map(str::to_owned) };
+    let column =
+        |column: rusqlite::Column<'_>| ResultColumn { name: column.name().to_owned(), data_type: column.decl_type().map(str::to_owned) };
     statement.columns().map(column).collect()
 }
 

@@ -23,10 +23,9 @@ impl Session {
     pub(super) async fn open(address: &SecretReference, tls: &Tls, limits: Limits) -> Result<Self, ToolError> {
         let secret = resolve(address).map_err(|error| ToolError::new(error.to_string()).with_hint(error.hint()))?;
         // Its own error could quote the password.
-        let mut config: Config = secret
-            .expose()
-            .parse()
-            .map_err(|_| ToolError::new(format!("`{address}` holds no address of a database")).with_hint("postgres://USER:PASSWORD@HOST/DATABASE"))?;
+        let mut config: Config = secret.expose().parse().map_err(|_| {
+            ToolError::new(format!("`{address}` holds no address of a database")).with_hint("postgres://USER:PASSWORD@HOST/DATABASE")
+        })?;
         // Without TLS a database in between could answer, and read the password's proof.
         if config.get_ssl_mode() == SslMode::Prefer && !config.get_hosts().iter().all(is_here) {
             config.ssl_mode(SslMode::Require);
@@ -84,7 +83,9 @@ pub(super) async fn powers(transaction: &Transaction<'_>, write: bool) -> Result
             .with_hint("CREATE ROLE agent LOGIN PASSWORD '…'; GRANT SELECT ON the tables TO agent; and use that"));
     }
     if is(1)? == write || !is(2)? {
-        return Err(ToolError::new("the session is not as it was asked to be").with_hint("a proxy between that drops settings cannot be used"));
+        return Err(
+            ToolError::new("the session is not as it was asked to be").with_hint("a proxy between that drops settings cannot be used")
+        );
     }
     let powers = [
         (is(3)?, "make temporary tables (REVOKE TEMP ON DATABASE … FROM PUBLIC)"),

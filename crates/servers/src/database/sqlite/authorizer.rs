@@ -24,7 +24,9 @@ struct Allowed {
 
 /// Asks about everything that is prepared from now on.
 pub(super) fn install(connection: &mut Connection, ask: &Ask<'_>, change: bool) -> rusqlite::Result<()> {
-    let of_kind = |kind| ask.allowed.relations.iter().filter(move |relation| relation.kind == kind).map(|relation| relation.name.to_ascii_lowercase());
+    let of_kind = |kind| {
+        ask.allowed.relations.iter().filter(move |relation| relation.kind == kind).map(|relation| relation.name.to_ascii_lowercase())
+    };
     // A name that is a table's of the file stays that table's, also where the statement gives it to something else.
     let real: BTreeSet<String> = catalogue::relations(connection)?.into_iter().map(|relation| relation.name.to_ascii_lowercase()).collect();
     let is_free = |name: &&String| !real.contains(*name) && !name.starts_with("sqlite_") && !name.starts_with("pragma_");
@@ -36,7 +38,8 @@ pub(super) fn install(connection: &mut Connection, ask: &Ask<'_>, change: bool) 
         functions: ask.allowed.functions.clone(),
         change,
     };
-    connection.authorizer(Some(move |context: AuthContext<'_>| if allowed.admits(&context) { Authorization::Allow } else { Authorization::Deny }))
+    connection
+        .authorizer(Some(move |context: AuthContext<'_>| if allowed.admits(&context) { Authorization::Allow } else { Authorization::Deny }))
 }
 
 /// Asks no more.

@@ -6,8 +6,9 @@ use super::super::engine::{Column, Description, ForeignKey, Relation, RelationKi
 
 /// The tables and views, without SQLite's own.
 pub(super) fn relations(connection: &Connection) -> rusqlite::Result<Vec<Relation>> {
-    let mut statement = connection
-        .prepare("SELECT name, type = 'view' FROM main.sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")?;
+    let mut statement = connection.prepare(
+        "SELECT name, type = 'view' FROM main.sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )?;
     let rows = statement.query_map((), |row| {
         let kind = if row.get(1)? { RelationKind::View } else { RelationKind::Table };
         Ok(Relation { schema: "main".to_owned(), name: row.get(0)?, kind })
