@@ -16,7 +16,7 @@ pub(crate) fn install(repository: &Repository) -> Outcome {
     PYTHON_ENVIRONMENTS.iter().try_for_each(|name| python(repository, name))
 }
 
-/// Node with npm, Python's venv module, a browser, and what microVMs are run and looked at with, from Debian's packages where they are
+/// Node with npm, Python's venv module, a browser, PostgreSQL, and what microVMs are run and looked at with, from Debian's packages where they are
 /// missing and we may install them.
 fn system_packages(repository: &Repository) -> Outcome {
     let wanted = [
@@ -27,6 +27,7 @@ fn system_packages(repository: &Repository) -> Outcome {
         ("qemu-system-x86", step::answers("qemu-system-x86_64", &["--version"])),
         ("erofs-utils", step::answers("fsck.erofs", &["-V"])),
         ("cpio", step::answers("cpio", &["--version"])),
+        ("postgresql", step::answers("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"])),
     ];
     let missing: Vec<&str> = wanted.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
     if missing.is_empty() {

@@ -56,7 +56,7 @@ fn row(server: &ServerPlan) -> Row {
         Source::Remote(remote) => ("remote", remote.public_url(), None, None),
         Source::BuiltIn(built_in) => {
             let access = if built_in.writes() { "to write" } else { "to read" };
-            ("builtin", format!("{} {} {access}", built_in.name(), built_in.root().display()), None, None)
+            ("builtin", format!("{} {} {access}", built_in.name(), built_in.target()), None, None)
         }
     };
     Row { name: server.name.clone(), kind, target, sandbox, network, disabled: false }

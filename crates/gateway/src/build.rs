@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use sallyport_policy::Policy;
+use sallyport_policy::{InvalidPolicy, Policy};
 use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
 use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
@@ -15,6 +15,7 @@ use sallyport_telemetry::{Audit, Metrics};
 use crate::catalogue::Catalogue;
 use crate::decide;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
+use crate::limits::CallLimits;
 use crate::news::{News, Relay};
 use crate::packages;
 use crate::plan::{Plan, ServerPlan, Start};
@@ -67,7 +68,7 @@ impl Gateway {
     /// # Errors
     /// Keys that cannot be read, a policy that does not hold together.
     pub fn build(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
-        let (trust, policy) = (trust::build(&plan, &surroundings, &BTreeMap::new())?, decide::policy_of(&plan)?);
+        let (trust, policy, limits) = (trust::build(&plan, &surroundings, &BTreeMap::new())?, decide::policy_of(&plan)?, limits(&plan)?);
         let questions = Questions::new()
             .map_err(|_| BuildError { faults: vec![Fault { message: "this system has no random numbers".into(), hint: None }] })?;
         let run_id = run_id();
@@ -76,7 +77,7 @@ impl Gateway {
             let adopter =
                 Adopter { inner: inner.clone(), news: news.clone(), tasks: tasks.clone(), metrics: metrics.clone(), surroundings };
             let servers = adopter.servers(&plan, &BTreeMap::new());
-            let parts = parts(plan, trust, policy, servers, &metrics, generation(&run_id, 0));
+            let parts = parts(plan, trust, (policy, limits), servers, &metrics, generation(&run_id, 0));
             Inner {
                 parts: ArcSwap::from_pointee(parts),
                 news,
@@ -126,10 +127,11 @@ impl Gateway {
     /// As [`build`](Self::build); the configuration in force then stays in force.
     pub async fn reload(&self, plan: Plan, grace: Duration) -> Result<Changes, BuildError> {
         let before = self.0.parts.load_full();
-        let (trust, policy) = (trust::build(&plan, &self.0.adopter.surroundings, &before.issuers)?, decide::policy_of(&plan)?);
+        let trust = trust::build(&plan, &self.0.adopter.surroundings, &before.issuers)?;
+        let (policy, limits) = (decide::policy_of(&plan)?, limits(&plan)?);
         let servers = self.0.adopter.servers(&plan, &before.servers);
         let changes = changes(&before, &plan, &servers);
-        self.0.replace(parts(plan, trust, policy, servers, &self.0.metrics, String::new()));
+        self.0.replace(parts(plan, trust, (policy, limits.continuing(&before.limits)), servers, &self.0.metrics, String::new()));
         self.start();
         let now = self.0.parts.load_full();
         let left = before.servers.values().filter(|old| !now.servers.values().any(|new| Arc::ptr_eq(&new.upstream, &old.upstream)));
@@ -209,7 +211,14 @@ impl Adopter {
     }
 }
 
-fn parts(plan: Plan, trust: Trust, policy: Policy, servers: BTreeMap<Arc<str>, Server>, metrics: &Metrics, generation: String) -> Parts {
+fn parts(
+    plan: Plan,
+    trust: Trust,
+    (policy, limits): (Policy, CallLimits),
+    servers: BTreeMap<Arc<str>, Server>,
+    metrics: &Metrics,
+    generation: String,
+) -> Parts {
     let members = members(&servers);
     decide::learn(&policy, &members);
     let catalogue = Catalogue::new(generation, members, &plan.toolsets);
@@ -218,11 +227,17 @@ fn parts(plan: Plan, trust: Trust, policy: Policy, servers: BTreeMap<Arc<str>, S
         identity: trust.identity,
         issuers: trust.issuers,
         policy,
+        limits,
         servers,
         catalogue: ArcSwap::from_pointee(catalogue),
         identity_of_gateway: ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION")),
         unresolved: metrics.server(""),
     }
+}
+
+fn limits(plan: &Plan) -> Result<CallLimits, BuildError> {
+    let told = |rule: InvalidPolicy| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) };
+    CallLimits::build(&plan.limits).map_err(|invalid| BuildError { faults: invalid.into_iter().map(told).collect() })
 }
 
 fn changes(before: &Parts, now: &Plan, servers: &BTreeMap<Arc<str>, Server>) -> Changes {

@@ -1,9 +1,12 @@
 //! What every failure looks like to a client. The complete list: no other file makes a wire answer out of a failure.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use sallyport_protocol::revisions::error_for;
-use sallyport_protocol::{Answer, Era, ErrorObject, Failure, FailureKind, FailureSource, Method, RawJson, RawObject, Retry, Revision};
+use sallyport_protocol::{
+    Answer, Era, ErrorObject, Failure, FailureKind, FailureSource, Limited, Method, RawJson, RawObject, Retry, Revision,
+};
 
 /// Where a tool's result says for machines what went wrong.
 const META_KEY: &str = "dev.sallyport/failure";
@@ -33,6 +36,7 @@ fn is_for_the_model(failure: &Failure) -> bool {
         FailureKind::Denied
             | FailureKind::Unreachable
             | FailureKind::LimitExceeded(_)
+            | FailureKind::Limited(_)
             | FailureKind::TimedOut(_)
             | FailureKind::Malformed
             | FailureKind::TooLarge
@@ -70,6 +74,7 @@ fn status_and_code(kind: &FailureKind, era: Era) -> (u16, i64) {
         FailureKind::CannotCross => (200, ErrorObject::INVALID_REQUEST),
         FailureKind::Unreachable
         | FailureKind::LimitExceeded(_)
+        | FailureKind::Limited(_)
         | FailureKind::TimedOut(_)
         | FailureKind::Cancelled
         | FailureKind::Malformed
@@ -128,9 +133,24 @@ fn describe(failure: &Failure) -> Option<RawObject> {
         }
         FailureKind::InsufficientScope(scope) => told.set("scope", RawJson::string(scope)),
         FailureKind::LimitExceeded(key) => told.set("limit", RawJson::string(key)),
+        FailureKind::Limited(limited) => set_limit(&mut told, limited)?,
         _ => {}
     }
     Some(told)
+}
+
+/// Which limit, where it stands, and when to try again: whole seconds, never too early.
+fn set_limit(told: &mut RawObject, limited: &Limited) -> Option<()> {
+    told.set("limit", RawJson::string(&limited.limit));
+    told.set("most", RawJson::encode(&limited.most).ok()?);
+    told.set("used", RawJson::encode(&limited.used).ok()?);
+    told.set("retry_after", RawJson::encode(&whole_seconds(limited.retry_after)).ok()?);
+    Some(())
+}
+
+/// So many seconds, and at least one.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1)
 }
 
 fn tool_result(failure: &Failure, era: Era) -> RawObject {
@@ -169,7 +189,6 @@ mod reference;
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
-    use std::time::Duration;
 
     fn error(failure: &Failure, era: Era) -> (u16, i64) {
         match answer(failure, Some(Method::ResourcesRead), era) {

@@ -18,6 +18,7 @@ use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 
 use crate::build::Adopter;
 use crate::catalogue::{Catalogue, Member};
+use crate::limits::CallLimits;
 use crate::news::News;
 use crate::plan::Plan;
 use crate::questions::Questions;
@@ -60,6 +61,7 @@ pub(crate) struct Parts {
     /// The issuers that are trusted, by name: what is known of them stays when the configuration changes.
     pub(crate) issuers: BTreeMap<String, RemoteIssuer>,
     pub(crate) policy: Policy,
+    pub(crate) limits: CallLimits,
     pub(crate) servers: BTreeMap<Arc<str>, Server>,
     pub(crate) catalogue: ArcSwap<Catalogue>,
     /// What the gateway says it is.

@@ -12,6 +12,7 @@ mod decide;
 pub mod egress;
 mod failure;
 mod gateway;
+mod limits;
 mod news;
 pub mod packages;
 pub mod pages;

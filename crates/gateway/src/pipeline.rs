@@ -11,6 +11,7 @@ use crate::catalogue::view::{Kind, ListRequest};
 use crate::catalogue::{extensions, uris};
 use crate::decide::circumstances;
 use crate::gateway::{Inner, Parts, Server};
+use crate::limits;
 use crate::subscriptions::{Step, Turn};
 use crate::tasks::{self, Line};
 use crate::trail::Trail;
@@ -62,6 +63,11 @@ impl Inner {
         let permitted = parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await;
         let permitted = permitted.map_err(|denied| refused(parts, incoming, trail, &denied, &target))?;
         trail.permitted(permitted.decision());
+        let held = match method {
+            Method::ToolsCall => Some(parts.limits.hold(&principal, upstream.name(), &target, metrics)?),
+            _ => None,
+        };
+        let weight = given.as_ref().map_or(0, |given| given.as_bytes().len());
         let turn = match self.turn_to_subscribe(method, upstream.name(), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),
             ControlFlow::Continue(turn) => turn,
@@ -72,6 +78,9 @@ impl Inner {
         let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish, peer: incoming.peer };
         let reply = self.questions.exchange(&line, permitted, context).await;
         trail.answered();
+        if let (Some(held), Ok(reply)) = (&held, &reply) {
+            limits::spend(held, weight, &reply.result);
+        }
         if reply.is_ok() || method == Method::ResourcesUnsubscribe {
             turn.into_iter().for_each(Turn::told);
         }

@@ -45,6 +45,8 @@ pub struct Plan {
     pub identity: IdentityPlan,
     /// What holds for every server. `Policy::build` of it and the servers' `rules` succeeds.
     pub policy: sallyport_policy::Config,
+    /// What calls may come to. `Limits::build` of it succeeds.
+    pub limits: Vec<sallyport_policy::LimitRule>,
     /// The named selections, served at `/toolsets/NAME/mcp`.
     pub toolsets: BTreeMap<String, ToolsetPlan>,
     /// The servers that are not disabled, by name.

@@ -61,6 +61,8 @@ pub enum FailureKind {
     Unreachable,
     /// The upstream was ended because it went beyond the limit of this name, which is for the operator to set.
     LimitExceeded(&'static str),
+    /// The caller's calls are beyond what they may come to now.
+    Limited(Limited),
     /// The upstream did not answer within this limit.
     TimedOut(Duration),
     /// The client wanted it no longer.
@@ -75,6 +77,19 @@ pub enum FailureKind {
     CannotCross,
     /// A fault of ours.
     Internal,
+}
+
+/// Where a limit on calls stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// Its place in the configuration.
+    pub limit: Cow<'static, str>,
+    /// How much there may be of what it counts.
+    pub most: u64,
+    /// How much there is.
+    pub used: u64,
+    /// When to try again.
+    pub retry_after: Duration,
 }
 
 /// Who failed.
@@ -165,6 +180,7 @@ impl Failure {
             FailureKind::InsufficientScope(_) => "insufficient_scope",
             FailureKind::Unreachable => "unreachable",
             FailureKind::LimitExceeded(_) => "limit_exceeded",
+            FailureKind::Limited(_) => "limited",
             FailureKind::TimedOut(_) => "timed_out",
             FailureKind::Cancelled => "cancelled",
             FailureKind::Malformed => "malformed",

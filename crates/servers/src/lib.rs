@@ -13,6 +13,7 @@ mod tool;
 use std::path::{Path, PathBuf};
 
 use sallyport_protocol::McpServer;
+use sallyport_secrets::SecretReference;
 
 pub use build_error::BuildError;
 
@@ -24,22 +25,59 @@ sallyport_registry::registry! {
         filesystem => Filesystem,
         /// One git repository.
         git => Git,
+        /// One database.
+        database => Database,
     }
 }
 
 impl BuiltInConfig {
-    /// The folder that the server is confined to.
+    /// The folder or file that the server is confined to, and the key that names it; a server elsewhere has none.
     #[must_use]
-    pub fn root(&self) -> &Path {
+    pub fn place(&self) -> Option<(&'static str, &Path)> {
         match self {
-            Self::Filesystem(filesystem::Config { root, .. }) | Self::Git(git::Config { root, .. }) => root,
+            Self::Filesystem(filesystem::Config { root, .. }) | Self::Git(git::Config { root, .. }) => Some(("root", root)),
+            Self::Database(config) => Some(("sqlite", config.sqlite.as_deref()?)),
         }
     }
 
-    /// Puts another folder in its place: the same one as an absolute path, once it is known what it is relative to.
-    pub fn set_root(&mut self, folder: PathBuf) {
+    /// Puts the whole configuration's folder before every relative path; `absolute` gives the path that a written one means.
+    pub fn anchor(&mut self, folder: &Path, place: Option<PathBuf>) {
+        match (self, place) {
+            (Self::Filesystem(filesystem::Config { root, .. }) | Self::Git(git::Config { root, .. }), Some(place)) => *root = place,
+            (Self::Filesystem(_) | Self::Git(_), None) => {}
+            (Self::Database(config), place) => {
+                config.sqlite = place;
+                config.postgres = config.postgres.take().map(|reference| reference.within(folder));
+                config.authority = config.authority.take().map(|path| folder.join(path));
+            }
+        }
+    }
+
+    /// What is wrong with what is written, as far as it can be told without looking at the disk or the network.
+    #[must_use]
+    pub fn problem(&self) -> Option<BuildError> {
         match self {
-            Self::Filesystem(filesystem::Config { root, .. }) | Self::Git(git::Config { root, .. }) => *root = folder,
+            Self::Filesystem(_) | Self::Git(_) => None,
+            Self::Database(config) => config.problem(),
+        }
+    }
+
+    /// The secret that the server needs.
+    #[must_use]
+    pub fn secret(&self) -> Option<&SecretReference> {
+        match self {
+            Self::Filesystem(_) | Self::Git(_) => None,
+            Self::Database(config) => config.postgres.as_ref(),
+        }
+    }
+
+    /// What the server gives access to, for people.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match (self.place(), self.secret()) {
+            (Some((_, place)), _) => place.display().to_string(),
+            (None, Some(secret)) => secret.to_string(),
+            (None, None) => String::new(),
         }
     }
 
@@ -48,7 +86,7 @@ impl BuiltInConfig {
     pub fn protect(&mut self, file: PathBuf) {
         match self {
             Self::Filesystem(filesystem::Config { protected, .. }) => protected.push(file),
-            Self::Git(_) => {}
+            Self::Git(_) | Self::Database(_) => {}
         }
     }
 
@@ -57,6 +95,7 @@ impl BuiltInConfig {
     pub const fn writes(&self) -> bool {
         match self {
             Self::Filesystem(filesystem::Config { write, .. }) | Self::Git(git::Config { write, .. }) => *write,
+            Self::Database(config) => config.write,
         }
     }
 }

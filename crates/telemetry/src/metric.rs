@@ -7,7 +7,8 @@ mod handle;
 mod name;
 
 pub use handle::{
-    BreakerState, ConnectionOutcome, DoorMetrics, InFlight, OpenStream, RecordsLost, ServerMetrics, StandbyState, UpstreamState,
+    BreakerState, ConnectionOutcome, DoorMetrics, InFlight, OpenStream, ReachedLimit, RecordsLost, ServerMetrics, StandbyState,
+    UpstreamState,
 };
 pub use name::{Kind, Label, MetricName};
 
@@ -48,6 +49,7 @@ pub struct Metrics {
     upstream_states: Family<Labels, Gauge>,
     breaker_states: Family<Labels, Gauge>,
     restarts: Family<Labels, Counter>,
+    limited: Family<Labels, Counter>,
     connections: Family<Labels, Counter>,
     standby: Family<Labels, Gauge>,
     wakes: Family<Labels, Histogram>,
@@ -77,6 +79,7 @@ impl Metrics {
             },
             upstream_states: register(&mut registry, MetricName::UpstreamState, Family::default()),
             breaker_states: register(&mut registry, MetricName::BreakerState, Family::default()),
+            limited: register(&mut registry, MetricName::CallsLimited, Family::default()),
             restarts: register(&mut registry, MetricName::ChildRestarts, Family::default()),
             connections: register(&mut registry, MetricName::Connections, Family::default()),
             standby: register(&mut registry, MetricName::Standby, Family::default()),
@@ -95,6 +98,7 @@ impl Metrics {
             duration: self.durations.get_or_create_owned(&labels),
             overhead: self.overheads.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
+            limited: ReachedLimit::ALL.map(|limit| self.limited.get_or_create_owned(&and(&labels, "limit", limit.as_str()))),
             restarts: self.restarts.get_or_create_owned(&labels),
             connections: ConnectionOutcome::ALL
                 .map(|outcome| self.connections.get_or_create_owned(&and(&labels, "outcome", outcome.as_str()))),
@@ -113,6 +117,9 @@ impl Metrics {
         }
         for outcome in ConnectionOutcome::ALL {
             self.connections.remove(&and(&labels, "outcome", outcome.as_str()));
+        }
+        for limit in ReachedLimit::ALL {
+            self.limited.remove(&and(&labels, "limit", limit.as_str()));
         }
         for state in UpstreamState::ALL {
             self.upstream_states.remove(&and(&labels, "state", state.as_str()));

@@ -3,10 +3,12 @@
 
 pub mod fixture;
 mod npm_registry;
+mod postgres;
 mod scripted_front;
 mod scripted_server;
 pub mod wire_client;
 
 pub use npm_registry::NpmRegistry;
+pub use postgres::Postgres;
 pub use scripted_front::ScriptedFront;
 pub use scripted_server::{ScriptedServer, object};

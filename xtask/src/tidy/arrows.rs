@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("guest", &[]),
     ("sandbox", &["address", "guest", "registry", "telemetry"]),
     ("transport", &["protocol", "telemetry"]),
-    ("servers", &["protocol", "registry"]),
+    ("servers", &["policy", "protocol", "registry", "secrets"]),
     (
         "gateway",
         &["address", "identity", "policy", "protocol", "registry", "sandbox", "secrets", "servers", "store", "telemetry", "transport"],

@@ -166,7 +166,7 @@ fn described(source: &Source) -> &'static str {
         Source::Stdio(stdio) if stdio.network == Network::None => "a program in the sandbox, without network",
         Source::Stdio(_) => "a program in the sandbox, which reaches only the hosts that `network` names",
         Source::Remote(_) => "elsewhere, over HTTP",
-        Source::BuiltIn(_) => "built in, confined to its folder",
+        Source::BuiltIn(_) => "built in, confined to what it names",
     }
 }
 

@@ -81,8 +81,8 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, servers: &[std::sync::Arc<Ups
 /// What a server runs in, and whether that is less than it could be.
 fn boundary(plan: &ServerPlan) -> (&'static str, bool) {
     match &plan.source {
-        Source::BuiltIn(built_in) if built_in.writes() => ("built in, confined to its folder, writes", false),
-        Source::BuiltIn(_) => ("built in, confined to its folder", false),
+        Source::BuiltIn(built_in) if built_in.writes() => ("built in, confined to what it names, writes", false),
+        Source::BuiltIn(_) => ("built in, confined to what it names", false),
         Source::Remote(_) => ("elsewhere", false),
         Source::Stdio(stdio) if stdio.sandbox.is_none() => ("NO SANDBOX", true),
         Source::Stdio(stdio) => match stdio.network {

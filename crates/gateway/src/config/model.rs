@@ -54,6 +54,9 @@ pub struct Config {
     /// What holds for every server.
     pub policy: sallyport_policy::Config,
 
+    /// What calls may come to: how often, how many at once, how much in a time, for each caller.
+    pub limits: Vec<sallyport_policy::LimitRule>,
+
     /// Named selections of tools, each served at `/toolsets/NAME/mcp`.
     pub toolsets: BTreeMap<String, ToolsetConfig>,
 
@@ -168,7 +171,8 @@ pub struct ServerConfig {
     /// The endpoint of a server elsewhere, `http://` or `https://`. `${env:NAME}` is replaced when the file is read.
     pub url: Option<String>,
 
-    /// A server inside the gateway, with its settings: `{ filesystem = { root = "." } }` or `{ git = { root = "." } }`.
+    /// A server inside the gateway, with its settings: `{ filesystem = { root = "." } }`, `{ git = { root = "." } }` or
+    /// `{ database = { sqlite = "data.db" } }`.
     pub builtin: Option<BuiltInConfig>,
 
     /// Lets scripts of packages run, and programs be built, while what `command` names is installed: in a sandbox that reaches nothing but

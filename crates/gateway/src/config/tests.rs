@@ -459,7 +459,7 @@ fn without_a_file_this_folder_is_served_to_read() {
     let plan = load(&invocation).unwrap();
     assert_eq!(plan.servers.keys().collect::<Vec<_>>(), ["filesystem"]);
     let Source::BuiltIn(files) = &plan.servers["filesystem"].source else { panic!("not built in") };
-    assert_eq!((files.root(), files.writes()), (project.folder.path(), false));
+    assert_eq!((files.place(), files.writes()), (Some(("root", project.folder.path())), false));
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod toolset;
 use std::collections::BTreeMap;
 
 use globset::Glob;
-use sallyport_policy::Policy;
+use sallyport_policy::{Limits, Policy};
 
 use crate::config::Variables;
 use crate::config::diagnostic::{Diagnostic, Report, join};
@@ -62,6 +62,7 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
         public_url,
         identity,
         policy: config.policy,
+        limits: config.limits,
         toolsets,
         servers,
         disabled,
@@ -104,7 +105,8 @@ fn check_names(table: &str, names: &[String], report: &mut Report) {
 /// Asks the policy itself whether it can be built from this.
 fn check_policy(config: &Config, report: &mut Report) {
     let rules = config.servers.iter().map(|(name, server)| (name.clone(), server::rules(server))).collect();
-    for invalid in Policy::build(&config.policy, &rules).err().unwrap_or_default() {
+    let invalid = Policy::build(&config.policy, &rules).err().into_iter().chain(Limits::build(&config.limits).err());
+    for invalid in invalid.flatten() {
         report.error(Diagnostic::new(invalid.place, invalid.message).hint(invalid.hint));
     }
 }

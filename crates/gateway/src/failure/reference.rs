@@ -1,7 +1,6 @@
 //! Generates `docs/reference/errors.md` from the failures themselves.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use super::*;
 
@@ -28,6 +27,10 @@ fn kinds() -> Vec<(FailureKind, &'static str)> {
         ),
         (FailureKind::Unreachable, "The server is not there: not started, crashed, or it refused the connection."),
         (FailureKind::LimitExceeded("memory_mb"), "The server was ended because it went beyond one of its `limits`; `limit` names it."),
+        (
+            FailureKind::Limited(Limited { limit: "limits[0].rate".into(), most: 1, used: 1, retry_after: Duration::ZERO }),
+            "The caller's calls are beyond one of `[[limits]]`: `limit` names it, `used` of `most` are used, `retry_after` are the seconds to wait.",
+        ),
         (FailureKind::TimedOut(Duration::ZERO), "No answer within the limit; `limitMs` names it."),
         (FailureKind::Cancelled, "The client took the request back."),
         (FailureKind::Malformed, "The server's answer is none; the text says what is wrong with it."),

@@ -4,6 +4,7 @@
 //! read more either.
 
 mod columns;
+mod depth;
 mod reading;
 mod scope;
 mod statement;
@@ -103,8 +104,7 @@ impl SqlGuard {
         // As written: a quoted name of a query matches it to the letter, another one after it was folded as the database does.
         let table = |name: &String| name.split('.').map(|part| rule.dialect.fold(part, true)).collect();
         let tables: BTreeSet<Vec<String>> = rule.tables.iter().map(table).collect();
-        let columns: Option<BTreeSet<String>> =
-            rule.columns.is_some().then(|| columns.map(|name| rule.dialect.fold(name, true)).collect());
+        let columns: Option<BTreeSet<String>> = rule.columns.is_some().then(|| columns.map(|name| rule.dialect.fold(name, true)).collect());
         // A table's own name among the columns would stand for its whole row.
         if let Some(name) = tables.iter().filter_map(|table| table.last()).find(|name| columns.iter().flatten().any(|own| own == *name)) {
             return Err(format!("{name:?} is a table and a column: where it stands for the row cannot be told"));
@@ -148,6 +148,10 @@ impl SqlGuard {
 /// # Errors
 /// Why it cannot be understood.
 pub(super) fn apart(text: &str, dialect: Dialect) -> Result<Value, &'static str> {
+    depth::with_room(|| apart_here(text, dialect)).unwrap_or(Err(reading::TOO_DEEP))
+}
+
+fn apart_here(text: &str, dialect: Dialect) -> Result<Value, &'static str> {
     let statement = reading::parse(text, dialect)?;
     let (kind, name) = match &statement {
         Statement::Query(_) => (Kind::Query, "select"),

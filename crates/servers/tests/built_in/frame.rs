@@ -18,11 +18,11 @@ fn a_configuration_is_tagged_by_key_and_read_only_by_default() {
     let mut files = config(json!({ "filesystem": {} })).unwrap();
     assert!(!files.writes());
     assert_eq!(files.name(), "filesystem");
-    assert_eq!(files.root(), Path::new("."));
-    files.set_root("/project".into());
-    assert_eq!(files.root(), Path::new("/project"));
+    assert_eq!(files.place(), Some(("root", Path::new("."))));
+    files.anchor(Path::new("/"), Some("/project".into()));
+    assert_eq!(files.place(), Some(("root", Path::new("/project"))));
     let absolute = config(json!({ "filesystem": { "root": "/srv", "write": true } })).unwrap();
-    assert_eq!((absolute.root(), absolute.writes()), (Path::new("/srv"), true));
+    assert_eq!((absolute.place(), absolute.writes()), (Some(("root", Path::new("/srv"))), true));
     assert!(config(json!({ "filesystem": { "rooot": "." } })).unwrap_err().to_string().contains("rooot"));
     assert!(config(json!({ "files": {} })).unwrap_err().to_string().contains("`filesystem`"));
 }

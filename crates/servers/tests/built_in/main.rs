@@ -3,6 +3,9 @@
 
 mod caller;
 mod confinement;
+mod database;
+mod database_confinement;
+mod database_postgres;
 mod filesystem;
 mod frame;
 mod git;

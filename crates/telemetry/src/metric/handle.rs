@@ -17,6 +17,8 @@ pub struct ServerMetrics {
     pub(super) overhead: Histogram,
     pub(super) in_flight: Gauge,
     pub(super) restarts: Counter,
+    /// In the order of [`ReachedLimit::ALL`].
+    pub(super) limited: [Counter; 3],
     /// In the order of [`ConnectionOutcome::ALL`].
     pub(super) connections: [Counter; 4],
     /// In the order of [`UpstreamState::ALL`].
@@ -41,6 +43,11 @@ impl ServerMetrics {
         self.calls[outcome as usize].inc();
         self.duration.observe(total.as_secs_f64());
         self.overhead.observe(total.saturating_sub(upstream).as_secs_f64());
+    }
+
+    /// A call was refused because of a limit.
+    pub fn call_limited(&self, limit: ReachedLimit) {
+        self.limited[limit as usize].inc();
     }
 
     /// The server's process was started again after it had ended on its own.
@@ -151,6 +158,32 @@ impl ConnectionOutcome {
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::NameRefused => "name_refused",
+        }
+    }
+}
+
+/// Which part of a limit on calls was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReachedLimit {
+    /// Calls in a time.
+    Rate,
+    /// Calls at once.
+    AtOnce,
+    /// What is spent in a time.
+    Budget,
+}
+
+impl ReachedLimit {
+    /// Every part.
+    pub const ALL: [Self; 3] = [Self::Rate, Self::AtOnce, Self::Budget];
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::AtOnce => "at_once",
+            Self::Budget => "budget",
         }
     }
 }

@@ -71,6 +71,8 @@ metrics! {
     Overhead = Histogram "sallyport_overhead_seconds" [SERVER];
     /// Requests that have not ended yet
     CallsInFlight = Gauge "sallyport_calls_in_flight" [SERVER];
+    /// Calls of tools that were refused because their callers' calls are beyond one of `[[limits]]`
+    CallsLimited = Counter "sallyport_limited_calls_total" [SERVER, Label { name: "limit", values: "`rate`, `at_once`, `budget`" }];
     /// Calls that wait, between two requests of their clients, for the answer to what their servers asked
     ParkedCalls = Gauge "sallyport_parked_calls" [];
     /// Sessions of HTTP clients whose revision has a handshake

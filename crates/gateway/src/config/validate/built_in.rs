@@ -1,38 +1,62 @@
 //! A server inside the gateway.
 
+use std::path::{Path, PathBuf};
+
 use sallyport_servers::BuiltInConfig;
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::validate::Context;
 
-/// Checks the built-in server at `path`, and makes its root absolute.
+/// Checks the built-in server at `path`, and makes its paths absolute.
 pub(super) fn check(path: &str, written: &BuiltInConfig, context: &Context<'_>, report: &mut Report) -> Option<BuiltInConfig> {
     let path = join(&join(path, "builtin"), written.name());
-    let root_path = join(&path, "root");
-    let Some(root) = written.root().to_str() else {
-        report.error(Diagnostic::new(root_path, "the path is not UTF-8"));
+    if let Some(problem) = written.problem() {
+        let diagnostic = Diagnostic::new(&path, problem.message);
+        report.error(problem.hint.into_iter().fold(diagnostic, Diagnostic::hint));
+        return None;
+    }
+    let place = match written.place() {
+        Some((key, place)) => Some(absolute(&join(&path, key), place, context, report)?),
+        None => None,
+    };
+    let mut built_in = written.clone();
+    if let Some(secret) = built_in.secret() {
+        context.warn_if_unset(&path, secret, report);
+    }
+    if let Some(root) = place.as_deref().filter(|_| !matches!(written, BuiltInConfig::Database(_))) {
+        warn_of_reach(&path, root, written, context, report);
+    }
+    built_in.anchor(&context.origin.folder, place);
+    if let Some(file) = &context.origin.file {
+        built_in.protect(file.clone());
+    }
+    Some(built_in)
+}
+
+/// The path that is written at the key `path`.
+fn absolute(path: &str, written: &Path, context: &Context<'_>, report: &mut Report) -> Option<PathBuf> {
+    let Some(text) = written.to_str() else {
+        report.error(Diagnostic::new(path, "the path is not UTF-8"));
         return None;
     };
-    let root = report.take(context.path(&root_path, root))?;
-    if context.is_home(&root) {
+    report.take(context.path(path, text))
+}
+
+/// Warns of folders that hold more than a project.
+fn warn_of_reach(path: &str, root: &Path, written: &BuiltInConfig, context: &Context<'_>, report: &mut Report) {
+    if context.is_home(root) {
         report.warn(
-            Diagnostic::new(&root_path, format!("callers may read all of {}: keys and passwords lie there too", root.display()))
+            Diagnostic::new(join(path, "root"), format!("callers may read all of {}: keys and passwords lie there too", root.display()))
                 .hint("name a project's folder, or start Sallyport in one"),
         );
     }
     if matches!(written, BuiltInConfig::Git(_))
         && written.writes()
-        && context.origin.file.as_ref().is_some_and(|file| file.starts_with(&root))
+        && context.origin.file.as_ref().is_some_and(|file| file.starts_with(root))
     {
         report.warn(
-            Diagnostic::new(join(&path, "write"), format!("callers may write {}, where this configuration lies", root.display()))
+            Diagnostic::new(join(path, "write"), format!("callers may write {}, where this configuration lies", root.display()))
                 .hint("a checkout could change the rules: keep the configuration elsewhere"),
         );
     }
-    let mut built_in = written.clone();
-    built_in.set_root(root);
-    if let Some(file) = &context.origin.file {
-        built_in.protect(file.clone());
-    }
-    Some(built_in)
 }

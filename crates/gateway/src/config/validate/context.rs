@@ -72,7 +72,8 @@ impl Context<'_> {
         Some(Template::new(anchored.collect()))
     }
 
-    fn warn_if_unset(&self, path: &str, reference: &sallyport_secrets::SecretReference, report: &mut Report) {
+    /// Warns of a reference to a variable that is not set.
+    pub(crate) fn warn_if_unset(&self, path: &str, reference: &sallyport_secrets::SecretReference, report: &mut Report) {
         let written = reference.to_string();
         let Some(name) = written.strip_prefix("env:") else { return };
         if (self.variables)(name).is_none() {

@@ -16,8 +16,8 @@ pub(super) struct Columns {
     pub(super) aliases: BTreeSet<String>,
     /// Why there may be more of them than are named.
     pub(super) untold: Option<&'static str>,
-    /// Where `ORDER BY` means a result by its name: databases look there before they look for a column.
-    results: BTreeSet<*const Expr>,
+    /// The places in memory where `ORDER BY` means a result by its name: databases look there before they look for a column.
+    results: BTreeSet<usize>,
 }
 
 impl Columns {
@@ -36,7 +36,7 @@ impl Columns {
         };
         let results: BTreeSet<String> = select.projection.iter().filter_map(name).collect();
         let is_result = |expression: &&Expr| matches!(expression, Expr::Identifier(name) if results.contains(&fold(name)));
-        self.results.extend(order.iter().map(|order| &order.expr).filter(is_result).map(std::ptr::from_ref));
+        self.results.extend(order.iter().map(|order| &order.expr).filter(is_result).map(place));
     }
 
     /// Looks at what no expression of `select` shows.
@@ -83,7 +83,7 @@ impl Columns {
     /// Looks at one expression, not at those in it.
     pub(super) fn of_expression(&mut self, expression: &Expr, fold: impl Fn(&Ident) -> String) {
         match expression {
-            Expr::Identifier(_) if self.results.contains(&std::ptr::from_ref(expression)) => {}
+            Expr::Identifier(_) if self.results.contains(&place(expression)) => {}
             Expr::Identifier(name) => {
                 self.named.insert(fold(name));
             }
@@ -94,6 +94,10 @@ impl Columns {
             _ => {}
         }
     }
+}
+
+fn place(expression: &Expr) -> usize {
+    std::ptr::from_ref(expression).addr()
 }
 
 fn has_row(function: &Function) -> bool {
@@ -109,7 +113,9 @@ pub(super) fn is_plain(data_type: &DataType) -> bool {
     use DataType as Type;
     match data_type {
         Type::Array(ArrayElemTypeDef::SquareBracket(inner, _)) => is_plain(inner),
-        Type::Character(_) | Type::Char(_) | Type::CharacterVarying(_) | Type::CharVarying(_) | Type::Varchar(_) | Type::Nvarchar(_) => true,
+        Type::Character(_) | Type::Char(_) | Type::CharacterVarying(_) | Type::CharVarying(_) | Type::Varchar(_) | Type::Nvarchar(_) => {
+            true
+        }
         Type::Text | Type::String(_) | Type::Uuid | Type::Blob(_) | Type::Bytea | Type::Binary(_) | Type::Varbinary(_) => true,
         Type::Numeric(_) | Type::Decimal(_) | Type::Dec(_) | Type::Float(_) | Type::Real | Type::Double(_) | Type::DoublePrecision => true,
         Type::Float4 | Type::Float8 | Type::TinyInt(_) | Type::Int2(_) | Type::SmallInt(_) | Type::MediumInt(_) | Type::Int(_) => true,

@@ -7,11 +7,13 @@ use sqlparser::ast::{
     BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor, TableObject,
     TypedString, Visit, Visitor,
 };
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::{Dialect, Kind};
 use super::columns::{self, Columns};
 use super::scope::Scopes;
+use super::{Dialect, Kind, depth};
 
 /// Longest query in bytes: more than a person writes, little enough that understanding it takes a millisecond.
 const LONGEST: usize = 64 * 1024;
@@ -31,7 +33,8 @@ pub(super) struct Reading {
 impl Reading {
     /// Whether another reading found the same.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        (&self.tables, &self.functions, &self.named) == (&other.tables, &other.functions, &other.named) && self.columns.is_like(&other.columns)
+        (&self.tables, &self.functions, &self.named) == (&other.tables, &other.functions, &other.named)
+            && self.columns.is_like(&other.columns)
     }
 }
 
@@ -50,10 +53,28 @@ impl Reading {
 /// Why a text is no query whose reading is known.
 pub(super) type Refusal = &'static str;
 
+/// A query that there is no room for.
+pub(super) const TOO_DEEP: Refusal = "a query that is too deep";
+
 /// Understands a query.
 pub(super) fn of(text: &str, dialect: Dialect) -> Result<Reading, Refusal> {
-    let statement = parse(text, dialect)?;
-    understand(&statement, dialect, Kind::Query).map(|(reading, _)| reading)
+    let read = || {
+        let statement = parse(text, dialect)?;
+        understand(&statement, dialect, Kind::Query).map(|(reading, _)| reading)
+    };
+    depth::with_room(read).unwrap_or(Err(TOO_DEEP))
+}
+
+/// Whether a token can be a step down in the tree: lists are as wide as they like.
+fn is_step(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => word.keyword != Keyword::NoKeyword,
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::Whitespace(_) | Token::Comma | Token::Period => {
+            false
+        }
+        Token::LParen | Token::RParen | Token::SemiColon | Token::EOF => false, // the parser counts them itself
+        _ => true,
+    }
 }
 
 /// The one statement of a text.
@@ -70,11 +91,13 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Statement, Refusal> 
         return Err("a query with a name that is not written as it is understood");
     }
     let parser = dialect.parser();
-    let statements = Parser::new(&*parser)
-        .with_recursion_limit(DEEPEST)
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_statements())
-        .map_err(|_| "no query that can be understood")?;
+    let unknown = "no query that can be understood";
+    let tokens = Tokenizer::new(&*parser, text).tokenize_with_location().map_err(|_| unknown)?;
+    if tokens.iter().filter(|token| is_step(&token.token)).count() > depth::MOST_STEPS {
+        return Err(TOO_DEEP);
+    }
+    let parsed = Parser::new(&*parser).with_recursion_limit(DEEPEST).with_tokens_with_locations(tokens).parse_statements();
+    let statements = parsed.map_err(|_| unknown)?;
     let mut statements = statements.into_iter();
     match (statements.next(), statements.next()) {
         (Some(statement), None) => Ok(statement),

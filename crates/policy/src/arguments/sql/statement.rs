@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement, VisitMut, VisitorMut};
 
 use super::reading::{self, Places, Reading};
-use super::{Dialect, SqlGuard};
+use super::{Dialect, SqlGuard, depth};
 
 /// What a statement is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,10 @@ impl SqlGuard {
     /// # Errors
     /// What is wrong with it, to be read after its name: `is …`, `reads the table …`.
     pub fn admit(&self, text: &str, kind: Kind, schema: Option<&str>) -> Result<SqlStatement, String> {
+        depth::with_room(|| self.admit_here(text, kind, schema)).unwrap_or_else(|| Err(format!("is {}", reading::TOO_DEEP)))
+    }
+
+    fn admit_here(&self, text: &str, kind: Kind, schema: Option<&str>) -> Result<SqlStatement, String> {
         let refused = |why| format!("is {why}");
         let mut statement = reading::parse(text, self.dialect).map_err(refused)?;
         let (_, unqualified) = reading::understand(&statement, self.dialect, kind).map_err(refused)?;

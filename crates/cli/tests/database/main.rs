@@ -1,0 +1,79 @@
+//! An agent that may only read two tables, through the real program: its rules, the built-in server behind them, and a real database.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking and says why")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod limits;
+#[path = "../faults/session.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+mod session;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use harness::gateway::Project;
+use sallyport_testkit::Postgres;
+use serde_json::json;
+use session::Session;
+
+const SHOP: &str = "
+    CREATE TABLE orders (id int PRIMARY KEY, item text, total float);
+    CREATE TABLE items (name text PRIMARY KEY, price float);
+    CREATE TABLE secrets (token text);
+    INSERT INTO items VALUES ('tea', 2.5); INSERT INTO orders VALUES (1, 'tea', 5); INSERT INTO secrets VALUES ('hunter2');";
+
+/// The rules stand before a server that could read more: what they refuse, they refuse.
+fn rules(dialect: &str) -> String {
+    format!(
+        "allow = [\"query\", \"list_tables\", \"describe_table\"]\n\
+         [[servers.shop.arguments]]\ntools = [\"query\"]\nargument = \"sql\"\n\
+         sql = {{ dialect = \"{dialect}\", tables = [\"orders\", \"items\"] }}\n"
+    )
+}
+
+fn reads_two_tables_and_nothing_else(project: &Project) {
+    let gateway = project.up();
+    let mut agent = Session::open(gateway.port, "/servers/shop/mcp");
+    assert_eq!(agent.tools().len(), 3, "{:?}", agent.tools());
+    let mut query = |sql: &str| agent.call("query", &json!({ "sql": sql }));
+
+    let joined = query("SELECT o.id, i.price FROM orders o JOIN items i ON i.name = o.item");
+    assert!(!joined.is_error() && joined.words().contains("[[1,2.5]]"), "{}", joined.words());
+    for sql in [
+        "SELECT * FROM secrets",
+        "SELECT (SELECT token FROM secrets)",
+        "WITH orders AS (SELECT * FROM secrets) SELECT * FROM orders",
+        "DELETE FROM orders",
+        "SELECT 1; DELETE FROM orders",
+        "DROP TABLE orders",
+    ] {
+        let refused = query(sql);
+        assert!(refused.is_error() && refused.words().contains("denied by `servers.shop.arguments[0]`"), "{sql}: {}", refused.words());
+        assert!(!refused.words().contains("hunter2"), "{sql}");
+    }
+    // Nothing is as deep as to end the gateway.
+    for deep in [format!("SELECT {}1", "1+".repeat(20_000)), format!("SELECT {}1{}", "(SELECT ".repeat(45), ")".repeat(45))] {
+        assert!(query(&deep).is_error());
+    }
+    assert!(agent.call("execute", &json!({ "sql": "DELETE FROM orders" })).is_error());
+    assert!(!agent.call("query", &json!({ "sql": "SELECT count(*) FROM orders" })).is_error(), "{}", gateway.log());
+}
+
+#[test]
+fn an_agent_reads_two_tables_of_a_file() {
+    let project = Project::new(&format!("[servers.shop]\nbuiltin = {{ database = {{ sqlite = \"shop.db\" }} }}\n{}", rules("sqlite")));
+    rusqlite::Connection::open(project.path("shop.db")).unwrap().execute_batch(SHOP).unwrap();
+    reads_two_tables_and_nothing_else(&project);
+}
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn an_agent_reads_two_tables_of_a_server() {
+    let postgres = Postgres::start();
+    let _nothing = postgres.sql(&format!("{SHOP} CREATE ROLE agent LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO agent"));
+    let server = "[servers.shop]\nbuiltin = { database = { postgres = \"file:address\" } }\n";
+    let project = Project::new(&format!("{server}{}", rules("postgresql")));
+    fs::write(project.path("address"), postgres.url("agent")).unwrap();
+    fs::set_permissions(project.path("address"), fs::Permissions::from_mode(0o600)).unwrap();
+    reads_two_tables_and_nothing_else(&project);
+}

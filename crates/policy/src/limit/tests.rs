@@ -1,0 +1,162 @@
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn limits(rules: Value) -> Limits {
+    Limits::build(&serde_json::from_value::<Vec<LimitRule>>(rules).unwrap()).unwrap()
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn call<'a>(principal: &'a Principal, tool: &'a str) -> Metered<'a> {
+    Metered { tenant: "", principal, server: "shop", tool }
+}
+
+#[test]
+fn a_rate_gives_its_calls_back_one_by_one() {
+    let limits = limits(json!([{ "rate": { "calls": 3, "seconds": 30 } }]));
+    let (alice, bob) = (Principal::key("alice"), Principal::key("bob"));
+    for _ in 0..3 {
+        assert!(limits.take(&call(&alice, "query"), seconds(100)).is_ok());
+    }
+    let exceeded = limits.take(&call(&alice, "query"), seconds(101)).unwrap_err();
+    assert_eq!((exceeded.kind, exceeded.retry_after, exceeded.most), (LimitKind::Rate, seconds(9), 3));
+    assert_eq!(exceeded.to_string(), "beyond `limits[0].rate`: 3 calls of 3");
+    assert!(limits.take(&call(&alice, "other"), seconds(101)).is_ok(), "each tool has its own");
+    assert!(limits.take(&call(&bob, "query"), seconds(101)).is_ok(), "and so has each caller");
+    assert!(limits.take(&Metered { tenant: "b", ..call(&alice, "query") }, seconds(101)).is_ok(), "and each tenant");
+    assert!(limits.take(&call(&alice, "query"), seconds(110)).is_ok());
+    assert_eq!(limits.take(&call(&alice, "query"), seconds(110)).unwrap_err().retry_after, seconds(10));
+}
+
+#[test]
+fn calls_at_once_end_when_they_are_dropped() {
+    let limits = limits(json!([{ "at_once": 2, "across": "tenant" }]));
+    let (alice, bob) = (Principal::key("alice"), Principal::key("bob"));
+    let first = limits.take(&call(&alice, "query"), seconds(0)).unwrap();
+    let second = limits.take(&call(&bob, "other"), seconds(0)).unwrap();
+    assert_eq!(limits.take(&call(&bob, "query"), seconds(1)).unwrap_err().kind, LimitKind::AtOnce);
+    drop(first);
+    assert!(limits.take(&call(&bob, "query"), seconds(1)).is_ok());
+    drop(second);
+}
+
+#[test]
+fn a_budget_begins_with_the_first_call_and_counts_what_is_declared() {
+    let limits =
+        limits(json!([{ "across": "principal", "tools": ["s*"], "budget": { "seconds": 60, "cost": 10, "costs": { "search": 4 } } }]));
+    let alice = Principal::key("alice");
+    assert!(limits.take(&call(&alice, "search"), seconds(5)).is_ok());
+    assert!(limits.take(&call(&alice, "search"), seconds(6)).is_ok());
+    let exceeded = limits.take(&call(&alice, "search"), seconds(7)).unwrap_err();
+    assert_eq!((exceeded.used, exceeded.most, exceeded.retry_after), (8, 10, seconds(58)));
+    assert_eq!(exceeded.place.as_str(), "limits[0].budget.cost");
+    assert!(limits.take(&call(&alice, "see"), seconds(8)).is_ok(), "a cheaper one still goes");
+    assert!(limits.take(&call(&alice, "query"), seconds(8)).is_ok(), "no tool of this limit");
+    assert!(limits.take(&call(&alice, "search"), seconds(65)).is_ok());
+}
+
+#[test]
+fn bytes_are_counted_when_they_are_known() {
+    let limits = limits(json!([{ "budget": { "seconds": 60, "bytes": 100 } }]));
+    let alice = Principal::key("alice");
+    for _ in 0..2 {
+        let held = limits.take(&call(&alice, "query"), seconds(0)).unwrap();
+        assert!(held.counts_bytes());
+        held.spend(60);
+    }
+    assert_eq!(limits.take(&call(&alice, "query"), seconds(0)).unwrap_err().used, 120);
+}
+
+#[test]
+fn a_call_counts_everywhere_or_nowhere() {
+    let limits = limits(json!([{ "at_once": 5 }, { "rate": { "calls": 1, "seconds": 10 } }, { "principals": ["key:b*"], "at_once": 1 }]));
+    let alice = Principal::key("alice");
+    let held = limits.take(&call(&alice, "query"), seconds(0)).unwrap();
+    for _ in 0..20 {
+        assert_eq!(limits.take(&call(&alice, "query"), seconds(1)).unwrap_err().place.as_str(), "limits[1].rate");
+    }
+    drop(held);
+    let counts = locked(&limits.counts);
+    assert!(counts.by_key.values().all(|count| count.is_at_rest(seconds(10))) && counts.by_key.len() == 2);
+}
+
+#[test]
+fn a_new_configuration_forgives_nothing_that_stays() {
+    let stays = json!({ "rate": { "calls": 1, "seconds": 10 } });
+    let before = limits(json!([stays]));
+    let alice = Principal::key("alice");
+    assert!(before.take(&call(&alice, "query"), seconds(0)).is_ok());
+    let after = limits(json!([{ "at_once": 9 }, stays])).continuing(&before);
+    assert_eq!(after.take(&call(&alice, "query"), seconds(1)).unwrap_err().place.as_str(), "limits[1].rate");
+}
+
+#[test]
+fn only_counts_that_say_nothing_are_forgotten() {
+    let limits = limits(json!([{ "across": "principal", "rate": { "calls": 1, "seconds": 100 } }]));
+    let who = |number: usize| Principal::key(&number.to_string());
+    for number in 0..MOST_COUNTS {
+        assert!(limits.take(&call(&who(number), "query"), seconds(u64::from(number >= MOST_COUNTS / 2) * 50)).is_ok());
+    }
+    let newcomer = who(MOST_COUNTS);
+    assert!(limits.take(&call(&newcomer, "query"), seconds(60)).is_err(), "all of them say something");
+    assert!(limits.take(&call(&newcomer, "query"), seconds(110)).is_ok(), "half of them do not any more");
+    assert!(limits.take(&call(&who(MOST_COUNTS - 1), "query"), seconds(110)).is_err(), "and nothing is forgiven");
+}
+
+#[test]
+fn slips_are_told_with_their_places() {
+    let rules: Vec<LimitRule> = serde_json::from_value(json!([
+        {},
+        { "rate": { "calls": 0, "seconds": 1 } },
+        { "rate": { "calls": 1, "seconds": 0 } },
+        { "at_once": 0 },
+        { "budget": { "seconds": 1 } },
+        { "budget": { "seconds": 99_999_999, "calls": 1 } },
+        { "budget": { "seconds": 1, "calls": 1, "costs": { "x": 2 } } },
+        { "at_once": 1, "tools": ["["], "principals": [], "server": "{" },
+    ]))
+    .unwrap();
+    let places: Vec<String> = Limits::build(&rules).unwrap_err().into_iter().map(|error| error.place).collect();
+    let expected = [
+        "limits[0]",
+        "limits[1]",
+        "limits[2].rate.seconds",
+        "limits[3]",
+        "limits[4].budget",
+        "limits[5].budget.seconds",
+        "limits[6].budget.costs",
+        "limits[7].server",
+        "limits[7].principals",
+        "limits[7].tools[0]",
+    ];
+    assert_eq!(places, expected);
+}
+
+proptest! {
+    /// In any time of the rate's length there are at most twice its calls, and over a long time no more than it gives; whoever waits as long
+    /// as they are told to goes on.
+    #[test]
+    fn a_rate_holds_whenever_calls_come(calls in 1u32..20, length in 1u32..100, waits in prop::collection::vec(0u64..20_000, 1..200)) {
+        let limits = limits(json!([{ "rate": { "calls": calls, "seconds": length } }]));
+        let alice = Principal::key("alice");
+        let (mut now, mut passed) = (Duration::ZERO, 0u32);
+        for wait in waits {
+            now += Duration::from_millis(wait);
+            match limits.take(&call(&alice, "query"), now) {
+                Ok(_) => passed += 1,
+                Err(exceeded) => prop_assert!(limits.take(&call(&alice, "query"), now + exceeded.retry_after).is_ok()),
+            }
+            if let Err(exceeded) = limits.take(&call(&alice, "other"), now) {
+                prop_assert!(!exceeded.retry_after.is_zero());
+            }
+        }
+        let given = u64::from(calls) + u64::try_from(now.as_nanos()).unwrap() * u64::from(calls) / (u64::from(length) * 1_000_000_000) + 1;
+        prop_assert!(u64::from(passed) <= given, "{passed} of {given}");
+    }
+}
