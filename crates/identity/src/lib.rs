@@ -7,6 +7,7 @@
 mod authenticate;
 pub mod fetch;
 mod key;
+pub mod resource_server;
 
 pub use authenticate::{Identity, Unauthenticated};
 pub use key::InvalidKey;
