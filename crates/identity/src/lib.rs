@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod authenticate;
+pub mod authorization_server;
 pub mod fetch;
 mod key;
 pub mod resource_server;
