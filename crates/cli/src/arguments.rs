@@ -139,6 +139,10 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
     /// Make what `sandbox = "microvm"` needs
     Microvm(MicrovmArguments),
+    /// Give out keys to callers, and take them back
+    ///
+    /// They lie in your own store, as digests alone, and are taken by gateways of yours with `identity.api_keys = true`.
+    Key(KeyArguments),
     /// Try, show and use the boundary that servers run in
     Sandbox(SandboxArguments),
     /// Write a completion script for a shell
@@ -393,6 +397,74 @@ pub(crate) struct UpdateArguments {
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArguments {
+    #[command(subcommand)]
+    pub(crate) command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print it, this once
+    Add(AddKeyArguments),
+    /// List the keys that were given out
+    List(ListKeysArguments),
+    /// Make a new key in place of one, which is taken for a while yet
+    Rotate(RotateKeyArguments),
+    /// Take a key back
+    Revoke(RevokeKeyArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddKeyArguments {
+    /// Whose it is: what policy and audit records call the caller is `key:NAME`
+    pub(crate) name: String,
+
+    /// What it is good for, several times where it is more than one: SERVER, SERVER:read, SERVER:TOOL, mcp, mcp:read [default:
+    /// whatever policy allows]
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+
+    /// A group that its holder is in
+    #[arg(long = "group", value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+
+    /// For how many days it is good: one that nobody renews is one that nobody would miss
+    #[arg(long, value_name = "DAYS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=3650))]
+    pub(crate) days: u64,
+
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListKeysArguments {
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateKeyArguments {
+    /// Whose key it is
+    pub(crate) name: String,
+
+    /// For how long the old key is taken yet, so that its holder has time to change it
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    pub(crate) overlap: Duration,
+
+    /// Print the new key as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeKeyArguments {
+    /// Whose key it is, or the id of one that `list` shows
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

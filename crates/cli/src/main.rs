@@ -11,6 +11,7 @@ mod completions;
 mod connect;
 mod doctor;
 mod import;
+mod key;
 mod learn;
 mod list;
 mod logs;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&global, &arguments),
         Command::Connect(arguments) => connect::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
+        Command::Key(arguments) => key::run(&global, &arguments.command),
         Command::Sandbox(arguments) => sandbox::run(&global, &arguments.command),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
         #[cfg(target_os = "linux")]

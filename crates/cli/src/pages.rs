@@ -2,33 +2,38 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use sallyport_gateway::Gateway;
+use sallyport_gateway::{Gateway, METADATA};
 use sallyport_gateway::upstream::Freshness;
 use sallyport_protocol::{Failure, Front, Incoming};
 use sallyport_telemetry::metric;
 
 /// Answers a request whose path is none of MCP's. Only who may send a request over MCP is told the servers' names: those who watch a
 /// gateway that has keys need one of their own.
-pub(crate) fn answer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Response<Bytes> {
+pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: Incoming) -> Response<Bytes> {
+    let gateway = &gateway;
     match request.uri().path() {
         // The process runs and answers.
         "/healthz" => text(StatusCode::OK, "ok\n".into()),
-        "/readyz" => ready(gateway, incoming),
+        "/readyz" => ready(gateway, &incoming).await,
         "/metrics" => {
-            if let Err(failure) = gateway.admit(incoming) {
+            if let Err(failure) = gateway.admit(&incoming).decided().await {
                 return unauthorized(&failure);
             }
             let mut response = text(StatusCode::OK, gateway.metrics());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metric::CONTENT_TYPE));
             response
         }
+        path if path.starts_with(METADATA) => match gateway.resource_metadata(path) {
+            Some(document) => json(document),
+            None => text(StatusCode::NOT_FOUND, "not found: there is no such resource, or no tokens are taken here\n".into()),
+        },
         _ => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
     }
 }
 
 /// Ready once every server that is started with the gateway has said what it offers, or that it cannot be reached: from then on lists
 /// do not change for want of patience.
-fn ready(gateway: &Gateway, incoming: &Incoming) -> Response<Bytes> {
+async fn ready(gateway: &Gateway, incoming: &Incoming) -> Response<Bytes> {
     let upstreams = gateway.upstreams();
     let is_pending = |upstream: &&std::sync::Arc<sallyport_gateway::upstream::Upstream>| {
         upstream.plan().start == sallyport_gateway::plan::Start::Eager && upstream.listing().freshness == Freshness::Pending
@@ -37,14 +42,21 @@ fn ready(gateway: &Gateway, incoming: &Incoming) -> Response<Bytes> {
     if pending.is_empty() {
         return text(StatusCode::OK, "ready\n".into());
     }
-    let told = if gateway.admit(incoming).is_ok() { format!("starting: {}\n", pending.join(", ")) } else { "starting\n".into() };
+    let told = if gateway.admit(incoming).decided().await.is_ok() { format!("starting: {}\n", pending.join(", ")) } else { "starting\n".into() };
     text(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 
 fn unauthorized(failure: &Failure) -> Response<Bytes> {
     let hint = failure.hint.as_deref().unwrap_or_default();
     let mut response = text(StatusCode::UNAUTHORIZED, format!("not let in: {hint}\n"));
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    let challenge = failure.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.unwrap_or_else(|| HeaderValue::from_static("Bearer")));
+    response
+}
+
+fn json(document: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(document));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

@@ -1,6 +1,5 @@
 //! `sallyport up`: the gateway with its HTTP endpoint, until it is told to end.
 
-use std::future::ready;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -94,7 +93,7 @@ fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
     let figures = gateway.door_metrics();
     let gateway = gateway.clone();
     http::Options {
-        other: Arc::new(move |request, incoming| Box::pin(ready(pages::answer(&gateway, &request, &incoming)))),
+        other: Arc::new(move |request, incoming| Box::pin(pages::answer(gateway.clone(), request, incoming))),
         figures,
         ..options
     }

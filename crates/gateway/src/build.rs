@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use sallyport_identity::Identity;
 use sallyport_policy::Policy;
 use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
 use sallyport_telemetry::metric::DoorMetrics;
@@ -20,6 +19,7 @@ use crate::packages;
 use crate::plan::{Plan, ServerPlan, Start};
 use crate::questions::Questions;
 use crate::tasks::Tasks;
+use crate::trust::{self, Trust};
 use crate::upstream::{Surroundings, Upstream, own_rules};
 
 /// Why a configuration that is valid in itself could not be put in force.
@@ -66,7 +66,7 @@ impl Gateway {
     /// # Errors
     /// Keys that cannot be read, a policy that does not hold together.
     pub fn build(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
-        let (identity, policy) = (identity(&plan)?, policy(&plan)?);
+        let (trust, policy) = (trust::build(&plan, &surroundings, &BTreeMap::new())?, policy(&plan)?);
         let questions = Questions::new()
             .map_err(|_| BuildError { faults: vec![Fault { message: "this system has no random numbers".into(), hint: None }] })?;
         let run_id = run_id();
@@ -75,7 +75,7 @@ impl Gateway {
             let adopter =
                 Adopter { inner: inner.clone(), news: news.clone(), tasks: tasks.clone(), metrics: metrics.clone(), surroundings };
             let servers = adopter.servers(&plan, &BTreeMap::new());
-            let parts = parts(plan, identity, policy, servers, &metrics, generation(&run_id, 0));
+            let parts = parts(plan, trust, policy, servers, &metrics, generation(&run_id, 0));
             Inner {
                 parts: ArcSwap::from_pointee(parts),
                 news,
@@ -124,11 +124,11 @@ impl Gateway {
     /// # Errors
     /// As [`build`](Self::build); the configuration in force then stays in force.
     pub async fn reload(&self, plan: Plan, grace: Duration) -> Result<Changes, BuildError> {
-        let (identity, policy) = (identity(&plan)?, policy(&plan)?);
         let before = self.0.parts.load_full();
+        let (trust, policy) = (trust::build(&plan, &self.0.adopter.surroundings, &before.issuers)?, policy(&plan)?);
         let servers = self.0.adopter.servers(&plan, &before.servers);
         let changes = changes(&before, &plan, &servers);
-        self.0.replace(parts(plan, identity, policy, servers, &self.0.metrics, String::new()));
+        self.0.replace(parts(plan, trust, policy, servers, &self.0.metrics, String::new()));
         self.start();
         let now = self.0.parts.load_full();
         let left = before.servers.values().filter(|old| !now.servers.values().any(|new| Arc::ptr_eq(&new.upstream, &old.upstream)));
@@ -210,7 +210,7 @@ impl Adopter {
 
 fn parts(
     plan: Plan,
-    identity: Identity,
+    trust: Trust,
     policy: Policy,
     servers: BTreeMap<Arc<str>, Server>,
     metrics: &Metrics,
@@ -219,31 +219,14 @@ fn parts(
     let catalogue = Catalogue::new(generation, members(&servers), &plan.toolsets);
     Parts {
         plan: Arc::new(plan),
-        identity,
+        identity: trust.identity,
+        issuers: trust.issuers,
         policy,
         servers,
         catalogue: ArcSwap::from_pointee(catalogue),
         identity_of_gateway: ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION")),
         unresolved: metrics.server(""),
     }
-}
-
-/// The keys, each known by the reference it stands at in the configuration.
-fn identity(plan: &Plan) -> Result<Identity, BuildError> {
-    let mut faults = Vec::new();
-    let mut keys = Vec::new();
-    for reference in &plan.keys {
-        match sallyport_secrets::resolve(reference) {
-            Ok(secret) => keys.push((reference.to_string(), secret)),
-            Err(error) => faults.push(Fault { message: error.to_string(), hint: Some(error.hint()) }),
-        }
-    }
-    if !faults.is_empty() {
-        return Err(BuildError { faults });
-    }
-    Identity::new(keys).map_err(|invalid| BuildError {
-        faults: invalid.into_iter().map(|key| Fault { message: key.to_string(), hint: Some(key.hint().to_string()) }).collect(),
-    })
 }
 
 fn policy(plan: &Plan) -> Result<Policy, BuildError> {

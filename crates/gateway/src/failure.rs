@@ -63,6 +63,8 @@ fn status_and_code(kind: &FailureKind, era: Era) -> (u16, i64) {
         FailureKind::Http(status) => (*status, ErrorObject::INVALID_REQUEST),
         FailureKind::Unauthenticated => (401, ErrorObject::INVALID_REQUEST),
         FailureKind::Denied => (200, ErrorObject::INVALID_PARAMS),
+        // The client, not the model, gets a token that is good for more (authorization, "scope challenge handling").
+        FailureKind::InsufficientScope(_) => (403, ErrorObject::INVALID_REQUEST),
         FailureKind::TooLarge => (413, ErrorObject::INVALID_REQUEST),
         FailureKind::Overloaded => (503, ErrorObject::INTERNAL),
         FailureKind::CannotCross => (200, ErrorObject::INVALID_REQUEST),
@@ -120,10 +122,11 @@ fn describe(failure: &Failure) -> Option<RawObject> {
         Retry::Never => "never",
     };
     told.set("retry", RawJson::string(retry));
-    match failure.kind {
+    match &failure.kind {
         FailureKind::TimedOut(limit) => {
             told.set("limitMs", RawJson::encode(&u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)).ok()?);
         }
+        FailureKind::InsufficientScope(scope) => told.set("scope", RawJson::string(scope)),
         FailureKind::LimitExceeded(key) => told.set("limit", RawJson::string(key)),
         _ => {}
     }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use sallyport_identity::Identity;
+use sallyport_identity::resource_server::remote_issuer::RemoteIssuer;
+use sallyport_identity::resource_server::{TokenFault, Verified};
+use sallyport_identity::{Authentication, Identity, Unauthenticated};
 use sallyport_policy::{Policy, Principal};
 use sallyport_protocol::{
-    Answer, BoxFuture, CallerId, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming, Listener, Method,
-    RawJson, Reply, Request, Retry, ServerIdentity,
+    Admission, Answer, BoxFuture, Caller, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming, Listener, Method,
+    RawJson, Recognised, Reply, Request, Retry, ServerIdentity,
 };
 use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 
@@ -55,6 +57,8 @@ pub(crate) struct Inner {
 pub(crate) struct Parts {
     pub(crate) plan: Arc<Plan>,
     pub(crate) identity: Identity,
+    /// The issuers that are trusted, by name: what is known of them stays when the configuration changes.
+    pub(crate) issuers: BTreeMap<String, RemoteIssuer>,
     pub(crate) policy: Policy,
     pub(crate) servers: BTreeMap<Arc<str>, Server>,
     pub(crate) catalogue: ArcSwap<Catalogue>,
@@ -84,11 +88,50 @@ impl std::fmt::Debug for Server {
 }
 
 impl Parts {
-    /// Who sends a request.
-    pub(crate) fn authenticate(&self, incoming: &Incoming) -> Result<Principal, Failure> {
-        self.identity
-            .authenticate(incoming.credential.as_deref(), incoming.peer)
-            .map_err(|refusal| Failure::client(FailureKind::Unauthenticated, refusal.as_str()).with_hint(refusal.hint()))
+    /// Who sends a request. The door has found that out, for tokens a moment ago: then it is not done again.
+    pub(crate) async fn authenticate(&self, incoming: &Incoming, method: Method) -> Result<Principal, Failure> {
+        // Who has gone may still have its subscriptions ended, however old its token is by now.
+        let is_believed = |known: &Arc<Verified>| known.is_fresh() || method == Method::ResourcesUnsubscribe;
+        if let Some(known) = recognised(incoming).filter(is_believed) {
+            return Ok(known.principal.clone());
+        }
+        let known = match self.identity.authenticate(incoming) {
+            Authentication::Known(known) => known,
+            Authentication::Asks(asks) => asks.await,
+        };
+        known.map(|known| known.principal.clone()).map_err(|refusal| self.refuse(refusal, &incoming.endpoint))
+    }
+
+    /// Lets a caller in that was recognised, if there is such an endpoint.
+    fn let_in(&self, known: Result<Arc<Verified>, Unauthenticated>, endpoint: &Endpoint) -> Result<Caller, Failure> {
+        let known = known.map_err(|refusal| self.refuse(refusal, endpoint))?;
+        self.catalogue.load().view(endpoint)?;
+        Ok(Caller { id: known.caller.clone(), recognised: Recognised(known) })
+    }
+
+    fn refuse(&self, refusal: Unauthenticated, endpoint: &Endpoint) -> Failure {
+        let (kind, fault) = match refusal {
+            Unauthenticated::Token(TokenFault::Unavailable) => {
+                return Failure::client(FailureKind::Http(503), refusal.to_string()).with_hint(refusal.hint());
+            }
+            Unauthenticated::Token(fault) => (FailureKind::Unauthenticated, Some(fault)),
+            _ => (FailureKind::Unauthenticated, None),
+        };
+        let failure = Failure::client(kind, refusal.as_str()).with_hint(refusal.hint());
+        match self.identity.resource_server() {
+            Some(server) => failure.with_challenge(server.challenge(endpoint, fault)),
+            None => failure,
+        }
+    }
+
+    /// Refuses what a caller's token is not good for, with where it gets one that is.
+    pub(crate) fn ask_for_scope(&self, endpoint: &Endpoint, what: String, scope: &str) -> Failure {
+        let kind = FailureKind::InsufficientScope(scope.to_owned());
+        let failure = Failure::new(kind, FailureSource::Gateway, Retry::Never, what).with_hint("get a token that is good for it too");
+        match self.identity.resource_server() {
+            Some(server) => failure.with_challenge(server.step_up(endpoint, scope)),
+            None => failure,
+        }
     }
 
     /// The server of that name.
@@ -166,12 +209,21 @@ pub(crate) fn members(servers: &BTreeMap<Arc<str>, Server>) -> Vec<Member> {
     servers.values().map(|Server { upstream, .. }| Member::new(upstream.plan(), upstream.name(), upstream.listing())).collect()
 }
 
+/// Who the door has recognised.
+fn recognised(incoming: &Incoming) -> Option<Arc<Verified>> {
+    Arc::clone(&incoming.recognised.as_ref()?.0).downcast().ok()
+}
+
 impl Front for Gateway {
-    fn admit(&self, incoming: &Incoming) -> Result<CallerId, Failure> {
+    fn admit(&self, incoming: &Incoming) -> Admission {
         let parts = self.0.parts.load();
-        let principal = parts.authenticate(incoming)?;
-        parts.catalogue.load().view(&incoming.endpoint)?;
-        Ok(CallerId(principal.id().into()))
+        match parts.identity.authenticate(incoming) {
+            Authentication::Known(known) => Admission::Known(parts.let_in(known, &incoming.endpoint)),
+            Authentication::Asks(asks) => {
+                let (parts, endpoint) = (Arc::clone(&parts), incoming.endpoint.clone());
+                Admission::Asks(Box::pin(async move { parts.let_in(asks.await, &endpoint) }))
+            }
+        }
     }
 
     fn discover(&self, incoming: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {
@@ -188,8 +240,8 @@ impl Front for Gateway {
 
     fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
         // Who is not known listens to nothing: the door has admitted them, so this is the configuration's doing, at this very moment.
-        if let Ok(principal) = self.0.parts.load().authenticate(incoming) {
-            self.0.news.listen(&incoming.endpoint, &principal, listener);
+        if let Some(known) = recognised(incoming) {
+            self.0.news.listen(&incoming.endpoint, &known.principal, listener);
         }
     }
 

@@ -20,8 +20,11 @@ mod skills;
 mod subscriptions;
 mod tasks;
 mod trail;
+mod trust;
 pub mod upstream;
 
 pub use build::{BuildError, Changes, Fault};
 pub use catalogue::Refusal;
 pub use gateway::Gateway;
+/// Where the metadata of protected resources lies (RFC 9728 §3).
+pub use sallyport_identity::resource_server::resource::METADATA;

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sallyport_policy::{Arguments, Denied, Principal};
+use sallyport_policy::{Arguments, Denied, Principal, Reason};
 use sallyport_protocol::{
     Context, Endpoint, Failure, FailureKind, FailureSource, Incoming, Method, RawObject, Reply, Request, Retry, Revision,
 };
@@ -36,7 +36,7 @@ impl Inner {
         context: Context,
         trail: &mut Trail,
     ) -> Result<Reply, Failure> {
-        let principal = parts.authenticate(incoming)?;
+        let principal = parts.authenticate(incoming, request.method).await?;
         trail.authenticated(&principal);
         if let Some(kind) = Kind::listed_by(request.method) {
             return self.list(parts, kind, &request, &principal, &incoming.endpoint, &context).await;
@@ -59,7 +59,7 @@ impl Inner {
         let given = target.arguments(&routed.request);
         let resource =
             target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
-        let permitted = parts.policy.decide(&principal, action, &resource, routed).map_err(|denied| refused(trail, &denied, &target))?;
+        let permitted = parts.policy.decide(&principal, action, &resource, routed).map_err(|denied| refused(parts, incoming, trail, &denied, &target))?;
         trail.permitted(permitted.decision());
         let turn = match self.turn_to_subscribe(method, upstream.name(), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),
@@ -135,9 +135,13 @@ fn exposed(mut outcome: Result<Reply, Failure>, method: Method, label: Option<&s
     outcome
 }
 
-fn refused(trail: &mut Trail, denied: &Denied<Routed>, target: &Target) -> Failure {
+fn refused(parts: &Parts, incoming: &Incoming, trail: &mut Trail, denied: &Denied<Routed>, target: &Target) -> Failure {
     trail.denied(&denied.decision);
     let (what, server) = (denied.value.request.method.as_str(), &denied.value.server);
+    if let (Reason::Scope, Some(scope)) = (denied.decision.reason, &denied.decision.detail) {
+        let told = format!("`{what}` of {:?} at server `{server}` needs a token with the scope `{scope}`", target.own);
+        return parts.ask_for_scope(&incoming.endpoint, told, scope);
+    }
     Failure::new(
         FailureKind::Denied,
         FailureSource::Gateway,

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::Glob;
+use sallyport_identity::resource_server::Terms;
+use sallyport_identity::resource_server::resource::PublicUrl;
 use sallyport_sandbox::{Limits, Network, Selection, SystemCalls};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
@@ -37,6 +39,10 @@ pub struct Plan {
     pub allowed_origins: Vec<String>,
     /// `Host` values that are accepted, besides the listen address and the names of loopback; lower case, with or without port.
     pub allowed_hosts: Vec<String>,
+    /// Under which address callers know the gateway; there where `identity` has issuers.
+    pub public_url: Option<PublicUrl>,
+    /// Whose word is taken for who calls, besides `keys`.
+    pub identity: IdentityPlan,
     /// What holds for every server. `Policy::build` of it and the servers' `rules` succeeds.
     pub policy: sallyport_policy::Config,
     /// The named selections, served at `/toolsets/NAME/mcp`.
@@ -84,6 +90,24 @@ pub struct TlsPlan {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
+}
+
+/// Whose word is taken for who calls.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IdentityPlan {
+    /// The keys in the store are taken.
+    pub api_keys: bool,
+    /// The authorization servers whose tokens are taken. No two are the same, and one at most is asked about tokens.
+    pub issuers: Vec<IssuerPlan>,
+}
+
+/// An authorization server whose tokens are taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IssuerPlan {
+    /// Who it is, and how its tokens are read.
+    pub terms: Terms,
+    /// As whom it is asked about tokens: name and password.
+    pub introspection: Option<(String, SecretReference)>,
 }
 
 /// A named selection of tools, renamed and re-described where it says so.

@@ -1,26 +1,39 @@
 //! From what a caller shows to who it is.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sallyport_policy::Principal;
-use sallyport_protocol::{CallerToken, Peer};
+use sallyport_protocol::{BoxFuture, CallerToken, Endpoint, Incoming, Peer};
 use sallyport_secrets::Secret;
 
 use crate::key::{InvalidKey, Key, Problem};
+use crate::resource_server::{ResourceServer, TokenFault, Verified};
 
 /// Everyone who may call.
 #[derive(Debug)]
 pub struct Identity {
     keys: Vec<Key>,
-    local_user: Principal,
+    local_user: Arc<Verified>,
+    resource_server: Option<Arc<ResourceServer>>,
+}
+
+/// Who a caller is: known at once, as nearly always, or after somebody was asked.
+#[expect(missing_debug_implementations, reason = "a future shows nothing")]
+pub enum Authentication {
+    /// Known.
+    Known(Result<Arc<Verified>, Unauthenticated>),
+    /// To be waited for.
+    Asks(BoxFuture<'static, Result<Arc<Verified>, Unauthenticated>>),
 }
 
 impl Identity {
-    /// Accepts the holders of these named keys. Only digests are kept; the keys themselves are overwritten here.
+    /// Accepts the holders of these named keys, and the tokens that `resource_server` takes. Only digests of keys are kept; the keys
+    /// themselves are overwritten here.
     ///
     /// # Errors
     /// Every key that is weak, could not be sent in a header, or is there twice.
-    pub fn new(keys: Vec<(String, Secret)>) -> Result<Self, Vec<InvalidKey>> {
+    pub fn new(keys: Vec<(String, Secret)>, resource_server: Option<Arc<ResourceServer>>) -> Result<Self, Vec<InvalidKey>> {
         let mut accepted: Vec<Key> = Vec::with_capacity(keys.len());
         let mut errors = Vec::new();
         for (name, secret) in keys {
@@ -32,44 +45,63 @@ impl Identity {
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(Self { keys: accepted, local_user: Principal::local_user() }) } else { Err(errors) }
+        let local_user = Verified::everywhere(Principal::local_user());
+        if errors.is_empty() { Ok(Self { keys: accepted, local_user, resource_server }) } else { Err(errors) }
     }
 
-    /// Whether callers over the network need a key.
+    /// Whether callers over the network have to show something.
     #[must_use]
-    pub fn needs_key(&self) -> bool {
-        !self.keys.is_empty()
+    pub fn needs_credential(&self) -> bool {
+        !self.keys.is_empty() || self.resource_server.is_some()
+    }
+
+    /// What takes tokens, where some are taken.
+    #[must_use]
+    pub fn resource_server(&self) -> Option<&Arc<ResourceServer>> {
+        self.resource_server.as_ref()
     }
 
     /// Who this caller is.
     ///
     /// * Over stdio it is the local user: whoever launches the gateway has the rights of its user, reads its
     ///   configuration and has no place to show a key.
-    /// * With keys configured, every request has to show one of them, from wherever it comes.
-    /// * Without keys, loopback is the local user, and nobody else gets in.
+    /// * With keys or issuers configured, every request has to show a key or a token, from wherever it comes.
+    /// * Without, loopback is the local user, and nobody else gets in.
     ///
-    /// # Errors
-    /// When the caller is nobody of these.
-    pub fn authenticate(&self, credential: Option<&CallerToken>, peer: Peer) -> Result<Principal, Unauthenticated> {
-        match (peer, credential) {
-            (Peer::Stdio, _) => Ok(self.local_user.clone()),
-            (Peer::Loopback, _) if self.keys.is_empty() => Ok(self.local_user.clone()),
-            (Peer::Remote(_), _) if self.keys.is_empty() => Err(Unauthenticated::NotLocal),
+    /// Nobody is waited for, and nothing is put into a box, where the caller is known already.
+    #[must_use]
+    pub fn authenticate(&self, incoming: &Incoming) -> Authentication {
+        Authentication::Known(match (incoming.peer, &incoming.credential) {
+            (Peer::Stdio, _) => Ok(Arc::clone(&self.local_user)),
+            (Peer::Loopback, _) if !self.needs_credential() => Ok(Arc::clone(&self.local_user)),
+            (Peer::Remote(_), _) if !self.needs_credential() => Err(Unauthenticated::NotLocal),
             (_, None) => Err(Unauthenticated::NoKey),
-            (_, Some(token)) => self.holder(token).cloned().ok_or(Unauthenticated::UnknownKey),
-        }
+            (_, Some(token)) => return self.holder(token, &incoming.endpoint),
+        })
     }
 
-    /// The principal whose key it is. Every key is compared in full, so that time tells nothing.
-    fn holder(&self, token: &CallerToken) -> Option<&Principal> {
+    fn holder(&self, token: &Arc<CallerToken>, endpoint: &Endpoint) -> Authentication {
         let digest = token.digest();
+        if let Some(holder) = self.holder_of_key(&digest) {
+            return Authentication::Known(Ok(holder));
+        }
+        let Some(server) = &self.resource_server else { return Authentication::Known(Err(Unauthenticated::UnknownKey)) };
+        if let Some(verified) = server.known(&digest) {
+            return Authentication::Known(verified.at(endpoint).map_err(Unauthenticated::Token));
+        }
+        let (server, token, endpoint) = (Arc::clone(server), Arc::clone(token), endpoint.clone());
+        Authentication::Asks(Box::pin(async move { server.verify(&token, digest, &endpoint).await.map_err(Unauthenticated::Token) }))
+    }
+
+    /// The holder of the configured key with this digest. Every key is compared in full, so that time tells nothing.
+    fn holder_of_key(&self, digest: &[u8; 32]) -> Option<Arc<Verified>> {
         let mut found = None;
         for key in &self.keys {
-            if equal(&key.digest, &digest) {
-                found = Some(&key.principal);
+            if equal(&key.digest, digest) {
+                found = Some(&key.holder);
             }
         }
-        found
+        found.cloned()
     }
 }
 
@@ -79,7 +111,7 @@ fn equal(one: &[u8; 32], other: &[u8; 32]) -> bool {
 }
 
 fn conflict(accepted: &[Key], new: &Key) -> Option<Problem> {
-    if accepted.iter().any(|key| key.principal == new.principal) {
+    if accepted.iter().any(|key| key.holder.principal == new.holder.principal) {
         return Some(Problem::SameName);
     }
     accepted.iter().any(|key| key.digest == new.digest).then_some(Problem::SameKey)
@@ -94,6 +126,8 @@ pub enum Unauthenticated {
     UnknownKey,
     /// No keys are configured, which serves this machine alone.
     NotLocal,
+    /// Its token is not taken.
+    Token(TokenFault),
 }
 
 impl Unauthenticated {
@@ -104,6 +138,7 @@ impl Unauthenticated {
             Self::NoKey => "no_key",
             Self::UnknownKey => "unknown_key",
             Self::NotLocal => "not_local",
+            Self::Token(fault) => fault.as_str(),
         }
     }
 
@@ -114,6 +149,9 @@ impl Unauthenticated {
             Self::NoKey => "send the header `Authorization: Bearer KEY`",
             Self::UnknownKey => "ask whoever runs the gateway for a key",
             Self::NotLocal => "whoever runs the gateway has to configure `keys`",
+            Self::Token(TokenFault::Unavailable) => "try again; whoever runs the gateway finds in its log what went wrong",
+            Self::Token(TokenFault::OtherResource) => "ask for a token with the `resource` that the metadata of this endpoint names",
+            Self::Token(_) => "get a new token where the metadata of this endpoint says, and for its `resource`",
         }
     }
 }
@@ -121,6 +159,7 @@ impl Unauthenticated {
 impl fmt::Display for Unauthenticated {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
+            Self::Token(fault) => return fault.fmt(formatter),
             Self::NoKey => "the request has no bearer key",
             Self::UnknownKey => "the bearer key is not known",
             Self::NotLocal => "the gateway serves only its own machine",

@@ -17,6 +17,7 @@ mod discovery;
 mod grants;
 mod keys;
 mod log_in;
+mod own_keys;
 mod pages;
 mod parameters;
 mod problem;
@@ -30,6 +31,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use sallyport_policy::Scopes;
@@ -41,13 +43,10 @@ use self::clients::Clients;
 use self::clients::document::Documents;
 use self::problem::Problem;
 use crate::fetch::Fetcher;
-use crate::resource_server::key_source::KeySource;
+use crate::resource_server::key_source::{KeySet, KeySource};
 
 pub use self::clients::ConfiguredClient;
 pub use self::keys::Algorithm;
-
-/// How often what has ended is forgotten, and keys are looked after.
-const TEND_EVERY: Duration = Duration::from_secs(60);
 
 /// Tells of a path below the public URL (`/servers/git/mcp`) whether it is an endpoint, and what a token for it is good for where its
 /// client asks for nothing (OAuth 2.1 §1.4.1 lets the server choose).
@@ -97,6 +96,8 @@ pub(crate) struct Server {
     client_keys: ClientKeys,
     fetcher: Fetcher,
     clock: Clock,
+    /// The public keys, for verifying without a question to the store.
+    known: ArcSwap<KeySet>,
 }
 
 impl fmt::Debug for Server {
@@ -128,24 +129,16 @@ impl AuthorizationServer {
         let clients = Clients::new(settings.clients.clone(), Documents::new(fetcher.clone()));
         let base = url.path().trim_end_matches('/').to_owned();
         let (is_https, client_keys) = (url.scheme() == "https", ClientKeys::default());
-        Some(Self(Arc::new(Server { base, is_https, settings, store, clients, client_keys, fetcher, clock })))
+        Some(Self(Arc::new(Server { base, is_https, settings, store, clients, client_keys, fetcher, clock, known: ArcSwap::default() })))
     }
 
-    /// Makes what the first request needs: a key to sign with.
+    /// Looks after the keys, and forgets what has ended. Called before the first request, and then every minute.
     ///
     /// # Errors
-    /// Why it cannot be made; the log says more.
-    pub async fn prepare(&self) -> Result<(), String> {
+    /// Why it cannot be done; the log says more.
+    pub async fn tend(&self) -> Result<(), String> {
         accounts::warm_up();
         self.0.tend().await.map_err(|problem| problem.description)
-    }
-
-    /// Looks after keys, and forgets what has ended, for as long as it is awaited.
-    pub async fn tend(&self) {
-        loop {
-            tokio::time::sleep(TEND_EVERY).await;
-            let _ = self.0.tend().await; // the log has it; the next minute tries again
-        }
     }
 
     /// Answers a request, if its path is one of the server's. `from` is whom it came from, where that is known.
@@ -157,23 +150,6 @@ impl AuthorizationServer {
             true => pages::problem(&self.0, &problem),
             false => problem.response(),
         }))
-    }
-
-    /// Whether a token of this server was revoked, by its `jti` or with its grant (`sid`).
-    ///
-    /// # Errors
-    /// Where the store cannot be read: then nobody knows, and the token is not to be taken.
-    pub async fn is_revoked(&self, jti: &str, grant: &str) -> Result<bool, sallyport_store::StoreError> {
-        let (jti, grant) = (jti.to_owned(), grant.to_owned());
-        self.0.store.read(move |tables| sallyport_store::token_grant::is_revoked(tables, &jti, &grant)).await
-    }
-
-    /// The keys that its tokens are verified with: a JSON Web Key Set.
-    ///
-    /// # Errors
-    /// Why it cannot be had; the log says more.
-    pub async fn key_set(&self) -> Result<serde_json::Value, String> {
-        keys::published(&self.0.store, (self.0.clock)()).await.map_err(|problem| problem.description)
     }
 }
 
@@ -270,7 +246,8 @@ impl Server {
     async fn tend(&self) -> Result<(), Problem> {
         let now = (self.clock)();
         sallyport_store::sweep(&self.store, now).await?;
-        keys::tend(&self.store, self.settings.algorithm, self.longest_access_life(), now).await
+        keys::tend(&self.store, self.settings.algorithm, self.longest_access_life(), now).await?;
+        self.learn_keys().await
     }
 
     fn issuer(&self) -> &str {

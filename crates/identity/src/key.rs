@@ -1,10 +1,13 @@
 //! Bearer keys as the gateway keeps them: a name and a digest.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sallyport_policy::Principal;
 use sallyport_secrets::Secret;
 use sha2::{Digest, Sha256};
+
+use crate::resource_server::Verified;
 
 /// Fewest bytes of a key. 16 random bytes cannot be guessed over a network; 16 characters are the least that can hold
 /// nearly as much.
@@ -16,7 +19,7 @@ const LONGEST: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) digest: [u8; 32],
-    pub(crate) principal: Principal,
+    pub(crate) holder: Arc<Verified>,
 }
 
 impl Key {
@@ -32,7 +35,7 @@ impl Key {
         if !bytes.iter().all(u8::is_ascii_graphic) {
             return Err(invalid(Problem::NotAHeaderValue));
         }
-        Ok(Self { digest: Sha256::digest(bytes).into(), principal: Principal::key(name) })
+        Ok(Self { digest: Sha256::digest(bytes).into(), holder: Verified::everywhere(Principal::key(name)) })
     }
 }
 

@@ -1,14 +1,14 @@
 //! Establishes who calls.
 //!
-//! Today by bearer key: [`Identity`] holds the digests of the configured keys and turns what a caller showed into a
-//! [`Principal`](sallyport_policy::Principal), or refuses it.
+//! [`Identity`] turns what a caller showed (a key, a token) into a [`Principal`](sallyport_policy::Principal), or refuses it.
 #![forbid(unsafe_code)]
 
+pub mod api_keys;
 mod authenticate;
 pub mod authorization_server;
 pub mod fetch;
 mod key;
 pub mod resource_server;
 
-pub use authenticate::{Identity, Unauthenticated};
+pub use authenticate::{Authentication, Identity, Unauthenticated};
 pub use key::InvalidKey;

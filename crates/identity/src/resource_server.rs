@@ -1,5 +1,270 @@
 //! The gateway as a resource server (OAuth 2.1 §1.1): whose tokens it takes, and what they have to say.
+//!
+//! A token is taken where a trusted issuer vouches for it (by exactly its name), it names the very endpoint that it is shown at, and its
+//! time is now. What was found out is kept for a minute under the token's digest, so that the next request costs one look-up.
 
+mod cache;
+mod challenge;
+mod claims;
+pub mod introspection;
 pub(crate) mod jws;
 pub mod key;
 pub mod key_source;
+pub mod remote_issuer;
+pub mod resource;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use sallyport_policy::Principal;
+use sallyport_protocol::{CallerId, CallerToken, Endpoint};
+use serde_json::{Map, Value};
+
+use cache::Cache;
+pub use claims::Terms;
+use introspection::{Introspection, Unanswered};
+use jws::Compact;
+use key_source::KeySource;
+use resource::{PublicUrl, Resources};
+
+use crate::api_keys::ApiKeys;
+
+/// Longest token in bytes. Those of Entra with 200 groups have 12 KiB; a request's whole head may have 32.
+const LONGEST: usize = 16 * 1024;
+/// For how long a verified token is believed without asking again: that long a revocation may go unnoticed.
+const BELIEVED: Duration = Duration::from_secs(60);
+
+/// Takes tokens of the issuers that it trusts.
+#[derive(Debug)]
+pub struct ResourceServer {
+    /// Known where there are issuers.
+    public: Option<PublicUrl>,
+    issuers: Vec<TrustedIssuer>,
+    api_keys: Option<ApiKeys>,
+    cache: Cache,
+}
+
+/// An authorization server whose tokens are taken.
+#[derive(Debug)]
+pub struct TrustedIssuer {
+    /// Who it is, and how its tokens are read.
+    pub terms: Terms,
+    /// Its keys.
+    pub keys: Arc<dyn KeySource>,
+    /// How tokens are asked about that cannot be read.
+    pub introspection: Option<Introspection>,
+}
+
+/// A caller that was recognised, with the endpoints and the time that this is good for.
+#[derive(Debug)]
+pub struct Verified {
+    /// Who it is.
+    pub principal: Principal,
+    /// The same for the doors.
+    pub caller: CallerId,
+    resources: Resources,
+    /// `None` where it is told anew at every request: that costs no more than to remember it.
+    until: Option<Instant>,
+}
+
+impl Verified {
+    /// A caller that may come to every endpoint for as long as the configuration stays.
+    pub(crate) fn everywhere(principal: Principal) -> Arc<Self> {
+        Self::until(principal, Resources::All, None)
+    }
+
+    /// Somebody who may come to `resources`, to be asked about again after `believed`.
+    pub(crate) fn new(principal: Principal, resources: Resources, believed: Duration) -> Arc<Self> {
+        Self::until(principal, resources, Some(Instant::now() + believed))
+    }
+
+    fn until(principal: Principal, resources: Resources, until: Option<Instant>) -> Arc<Self> {
+        Arc::new(Self { caller: CallerId(principal.full_id()), principal, resources, until })
+    }
+
+    /// Whether it was verified so short a time ago that it is believed.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Itself, where it may come to `endpoint`.
+    pub(crate) fn at(self: Arc<Self>, endpoint: &Endpoint) -> Result<Arc<Self>, TokenFault> {
+        if self.resources.cover(endpoint) { Ok(self) } else { Err(TokenFault::OtherResource) }
+    }
+}
+
+impl ResourceServer {
+    /// One at `public` that trusts these. At most one of them is asked about tokens that cannot be read.
+    #[must_use]
+    pub fn new(public: Option<PublicUrl>, issuers: Vec<TrustedIssuer>, api_keys: Option<ApiKeys>) -> Self {
+        Self { public, issuers, api_keys, cache: Cache::default() }
+    }
+
+    /// Where it is; said where it takes tokens of issuers.
+    #[must_use]
+    pub fn public(&self) -> Option<&PublicUrl> {
+        self.public.as_ref()
+    }
+
+    /// The names of the issuers whose tokens it takes.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.issuers.iter().map(|issuer| issuer.terms.issuer.as_str())
+    }
+
+    /// Whether there is an issuer whose tokens are bounded by scopes.
+    #[must_use]
+    pub fn asks_for_scopes(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.terms.scoped)
+    }
+
+    /// What is known of a token without waiting.
+    pub(crate) fn known(&self, digest: &[u8; 32]) -> Option<Arc<Verified>> {
+        self.cache.get(digest)
+    }
+
+    /// Forgets what is known of the token with this SHA-256: it was revoked.
+    pub fn forget(&self, digest: &[u8; 32]) {
+        self.cache.remove(digest);
+    }
+
+    /// Finds out whose a token is, and whether it is good for `endpoint`.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub async fn verify(&self, token: &CallerToken, digest: [u8; 32], endpoint: &Endpoint) -> Result<Arc<Verified>, TokenFault> {
+        let text = token.for_its_issuer().ok_or(TokenFault::Malformed)?;
+        if text.len() > LONGEST {
+            return Err(TokenFault::TooLarge);
+        }
+        let verified = match (Compact::parse(text), &self.api_keys) {
+            (Some(compact), _) => self.signed(&compact).await?,
+            (None, Some(api_keys)) if ApiKeys::is_meant_by(text) => api_keys.holder(digest).await?,
+            (None, _) => self.opaque(text).await?,
+        };
+        self.cache.insert(digest, Arc::clone(&verified));
+        verified.at(endpoint)
+    }
+
+    async fn signed(&self, compact: &Compact<'_>) -> Result<Arc<Verified>, TokenFault> {
+        let claimed = compact.claimed_issuer().ok_or(TokenFault::Malformed)?;
+        let issuer = self.issuers.iter().find(|issuer| issuer.terms.issuer == claimed).ok_or(TokenFault::UnknownIssuer)?;
+        let algorithm = compact.algorithm().filter(|algorithm| issuer.terms.algorithms.contains(algorithm));
+        let algorithm = algorithm.ok_or(TokenFault::Algorithm)?;
+        if !issuer.terms.takes_type(compact.header.typ.as_deref()) {
+            return Err(TokenFault::Type);
+        }
+        let id = compact.header.kid.as_deref();
+        let key = match issuer.keys.find(id, algorithm) {
+            Some(key) => key,
+            None => {
+                issuer.keys.refresh().await;
+                issuer.keys.find(id, algorithm).ok_or(TokenFault::UnknownKey)?
+            }
+        };
+        let claims = compact.verify(&key).ok_or(TokenFault::Signature)?;
+        if !claims.contains_key("exp") {
+            return Err(TokenFault::Claims);
+        }
+        if issuer.keys.is_revoked(&claims).await {
+            return Err(TokenFault::Inactive);
+        }
+        self.accept(issuer, &claims)
+    }
+
+    async fn opaque(&self, token: &str) -> Result<Arc<Verified>, TokenFault> {
+        let asked = self.issuers.iter().find_map(|issuer| issuer.introspection.as_ref().map(|introspection| (issuer, introspection)));
+        let (issuer, introspection) = asked.ok_or(TokenFault::Unknown)?;
+        let claims = introspection.ask(token).await.map_err(|Unanswered| TokenFault::Unavailable)?.ok_or(TokenFault::Inactive)?;
+        self.accept(issuer, &claims)
+    }
+
+    fn accept(&self, issuer: &TrustedIssuer, claims: &Map<String, Value>) -> Result<Arc<Verified>, TokenFault> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let public = self.public.as_ref().ok_or(TokenFault::OtherResource)?;
+        let accepted = issuer.terms.accept(claims, public, now)?;
+        Ok(Verified::new(accepted.principal, accepted.resources, accepted.left.min(BELIEVED)))
+    }
+}
+
+/// Why a token is not taken. Every text may be shown to who showed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFault {
+    /// It has no form that a token can have.
+    Malformed,
+    /// It is longer than 16 KiB.
+    TooLarge,
+    /// Nobody here knows it.
+    Unknown,
+    /// Its issuer is not trusted.
+    UnknownIssuer,
+    /// It is signed in a way that its issuer's tokens are not to be, or not at all.
+    Algorithm,
+    /// It is no access token.
+    Type,
+    /// Its issuer has no such key.
+    UnknownKey,
+    /// Its signature is false.
+    Signature,
+    /// It lacks a claim, or one says what it cannot.
+    Claims,
+    /// It has expired.
+    Expired,
+    /// Its time has not come.
+    NotYet,
+    /// Its issuer says that it is not valid, or not any more.
+    Inactive,
+    /// It is for another resource.
+    OtherResource,
+    /// Its issuer cannot be asked about it now.
+    Unavailable,
+}
+
+impl TokenFault {
+    /// The name in audit records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed_token",
+            Self::TooLarge => "token_too_large",
+            Self::Unknown => "unknown_key",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::Algorithm => "token_algorithm",
+            Self::Type => "token_type",
+            Self::UnknownKey => "token_key",
+            Self::Signature => "token_signature",
+            Self::Claims => "token_claims",
+            Self::Expired => "token_expired",
+            Self::NotYet => "token_not_yet",
+            Self::Inactive => "token_inactive",
+            Self::OtherResource => "token_for_other_resource",
+            Self::Unavailable => "issuer_unavailable",
+        }
+    }
+}
+
+impl fmt::Display for TokenFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Malformed => "the bearer token is malformed",
+            Self::TooLarge => "the bearer token is larger than 16 KiB",
+            Self::Unknown => "the bearer key is not known",
+            Self::UnknownIssuer => "the token's issuer is not trusted here",
+            Self::Algorithm => "the token is not signed as its issuer's tokens are",
+            Self::Type => "the token is no access token",
+            Self::UnknownKey => "the token is signed with a key that its issuer does not have",
+            Self::Signature => "the token's signature is false",
+            Self::Claims => "a claim of the token is missing or cannot be so",
+            Self::Expired => "the token has expired",
+            Self::NotYet => "the token is not valid yet",
+            Self::Inactive => "the token is not valid, or not any more",
+            Self::OtherResource => "the token is for another resource",
+            Self::Unavailable => "the token's issuer cannot be asked about it now",
+        })
+    }
+}
+
+impl std::error::Error for TokenFault {}

@@ -58,10 +58,17 @@ impl Policy {
 
     /// The engine's answer; an engine without an answer denies.
     fn evaluate(&self, principal: &Principal, action: Action, resource: &Resource<'_>) -> Decision {
-        self.engine.evaluate(principal, action, resource).unwrap_or_else(|failure| {
+        let decision = self.engine.evaluate(principal, action, resource).unwrap_or_else(|failure| {
             (self.on_failure)(&failure);
             Decision::new(Effect::Deny, Reason::EngineFailed, Place::new(self.engine.name()))
-        })
+        });
+        // Last, so that nobody gets a token for more only to be denied all the same.
+        match principal.scopes().filter(|_| decision.is_allow()).and_then(|scopes| scopes.missing(resource)) {
+            None => decision,
+            Some(missing) => {
+                Decision { detail: Some(missing.into()), ..Decision::new(Effect::Deny, Reason::Scope, Place::new("scope")) }
+            }
+        }
     }
 }
 

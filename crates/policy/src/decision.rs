@@ -59,6 +59,8 @@ pub enum Reason {
     Argument,
     /// No rule speaks of it; the default decides.
     Default,
+    /// The token that was shown is not good for it; the detail is the scope that it lacks.
+    Scope,
     /// The engine could not decide.
     EngineFailed,
 }
@@ -107,6 +109,7 @@ impl Decision {
             ),
             Reason::Default if !self.is_allow() => "add a rule for the server, or set `policy.default = \"allow\"`".into(),
             Reason::Argument => format!("`{place}` says what is allowed"),
+            Reason::Scope => "get a token that is good for it too".into(),
             Reason::EngineFailed => "the gateway's log says what went wrong".into(),
             Reason::AllowListed | Reason::ReadOnly | Reason::Default => String::new(),
         }
@@ -124,6 +127,7 @@ impl fmt::Display for Reason {
             Self::NotListed => "it is not on the allow list",
             Self::Argument => "an argument is not as it has to be",
             Self::Default => "no rule speaks of it",
+            Self::Scope => "the token is not good for it",
             Self::EngineFailed => "the policy engine failed",
         })
     }

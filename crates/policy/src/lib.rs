@@ -26,4 +26,4 @@ pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};
 pub use engine::{EngineFailure, PolicyEngine};
 pub use principal::{Principal, PrincipalKind};
 pub use resource::{Resource, ResourceKind};
-pub use scope::Scopes;
+pub use scope::{SCOPE_OF_ALL, Scopes};

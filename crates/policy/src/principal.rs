@@ -6,10 +6,13 @@ use std::sync::Arc;
 use crate::Scopes;
 
 /// Whoever a request was authenticated as. Cloning is cheap.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// Two are equal where they are the same caller: the next token of one may be good for other scopes, and what the caller has begun
+/// stays its own.
+#[derive(Clone, Debug)]
 pub struct Principal(Arc<Facts>);
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 struct Facts {
     id: Arc<str>,
     kind: PrincipalKind,
@@ -101,6 +104,15 @@ impl Principal {
         &self.0.id
     }
 
+    /// Unique among the principals of all tenants.
+    #[must_use]
+    pub fn full_id(&self) -> Arc<str> {
+        match self.tenant() {
+            "" => Arc::clone(&self.0.id),
+            tenant => format!("{tenant}/{}", self.id()).into(),
+        }
+    }
+
     /// How the principal was established.
     #[must_use]
     pub fn kind(&self) -> &PrincipalKind {
@@ -129,6 +141,20 @@ impl Principal {
     #[must_use]
     pub fn is_local_user(&self) -> bool {
         self.0.kind == PrincipalKind::LocalUser
+    }
+}
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.tenant == other.0.tenant && self.0.id == other.0.id
+    }
+}
+
+impl Eq for Principal {}
+
+impl std::hash::Hash for Principal {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (&self.0.tenant, &self.0.id).hash(state);
     }
 }
 

@@ -1,12 +1,37 @@
-//! What a token is good for (OAuth 2.1 §1.4.1): `server:tool`, or part of it.
+//! What a token is good for (OAuth 2.1 §1.4.1), from everything to one tool. What stands above another implies it:
+//!
+//! | scope | is good for |
+//! | --- | --- |
+//! | `mcp` | everything |
+//! | `mcp:read` | at every server, what changes nothing |
+//! | `SERVER`, `SERVER:*` | everything of one server |
+//! | `SERVER:read` | of one server, what changes nothing: resources, prompts, and tools that are believed to only read |
+//! | `SERVER:TOOL` | one tool; never the tool called `read`, whose scope would be another's |
 
 use std::fmt;
 use std::sync::Arc;
+
+use crate::{Resource, ResourceKind};
 
 /// Most scopes of one token: far above what a person consents to, low enough that one look at each costs nothing.
 const MOST: usize = 64;
 /// Longest scope in bytes: a server's name (32) and a tool's (128) with room for a prefix.
 const LONGEST: usize = 200;
+
+/// The scope of everything; no server may have this name where tokens have scopes.
+pub const SCOPE_OF_ALL: &str = "mcp";
+/// The part of a scope that means what changes nothing.
+const READ: &str = "read";
+
+/// Whether `part` of a scope names this very tool.
+fn names(resource: &Resource<'_>, part: &str) -> bool {
+    resource.kind == ResourceKind::Tool && resource.name == part
+}
+
+/// Whether a tool's name can stand in a scope (RFC 6749 §3.3).
+fn is_scope_part(name: &str) -> bool {
+    (1..=LONGEST - 64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+}
 
 /// The scopes of a token, sorted, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,6 +66,27 @@ impl Scopes {
         self.0.binary_search_by(|own| (**own).cmp(scope)).is_ok()
     }
 
+    /// The least scope that is missing for `resource`; `None` where these are enough.
+    #[must_use]
+    pub fn missing(&self, resource: &Resource<'_>) -> Option<String> {
+        let (server, reads) = (resource.server, resource.changes_nothing());
+        let is_enough = |scope: &str| match scope.split_once(':') {
+            None => scope == SCOPE_OF_ALL || scope == server,
+            Some((SCOPE_OF_ALL, READ)) => reads,
+            Some((own, part)) if own == server => part == "*" || (part == READ && reads) || (part != READ && names(resource, part)),
+            Some(_) => false,
+        };
+        if self.iter().any(is_enough) {
+            return None;
+        }
+        let has_own = resource.kind == ResourceKind::Tool && resource.name != READ && resource.name != "*" && is_scope_part(resource.name);
+        Some(match (has_own, reads) {
+            (true, _) => format!("{server}:{}", resource.name),
+            (false, true) => format!("{server}:{READ}"),
+            (false, false) => server.to_owned(),
+        })
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -66,6 +112,29 @@ mod tests {
         assert_eq!(scopes.to_string(), "files:* git:log");
         assert!(scopes.has("git:log") && !scopes.has("git"));
         assert!(Scopes::parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_broad_scope_implies_the_narrow_ones() {
+        let missing = |scopes: &str, resource: &Resource<'_>| Scopes::parse(scopes).unwrap().missing(resource);
+        let (write, reading) = (Resource::tool("files", "write", None, true), Resource::tool("files", "list", Some(true), true));
+        let claims = Resource::tool("files", "list", Some(true), false);
+        let misnamed = Resource::tool("files", "read", None, true);
+        for scopes in ["mcp", "files", "files:*", "other files:write", "files:write"] {
+            assert_eq!(missing(scopes, &write), None, "{scopes}");
+        }
+        for scopes in ["", "mcp:read", "files:read", "files:list", "other", "file", "files:writ", "mcp:write", "FILES", "files:write:x"] {
+            assert_eq!(missing(scopes, &write).as_deref(), Some("files:write"), "{scopes}");
+        }
+        for scopes in ["mcp", "mcp:read", "files:read", "files:list"] {
+            assert_eq!(missing(scopes, &reading), None, "{scopes}");
+            assert_eq!(missing(scopes, &Resource::resource("files", "file:///a")).is_some(), scopes == "files:list");
+        }
+        assert_eq!(missing("files:read", &claims).as_deref(), Some("files:list"), "its server is not believed");
+        assert_eq!(missing("files:read", &misnamed).as_deref(), Some("files"), "a tool of this name is not what only reads");
+        assert_eq!(missing("", &Resource::prompt("files", "p")).as_deref(), Some("files:read"));
+        assert_eq!(missing("files:read files:vendor/do", &Resource::method("files", "vendor/do")).as_deref(), Some("files"));
+        assert_eq!(missing("", &Resource::tool("files", "two words", None, true)).as_deref(), Some("files"));
     }
 
     #[test]

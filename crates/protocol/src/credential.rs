@@ -1,7 +1,7 @@
 //! What a caller shows, and from where it calls.
 //!
 //! A caller's token is meant for this gateway alone (MCP authorization, "token passthrough" is forbidden):
-//! [`CallerToken`] can be compared through its digest and used for nothing else, so that sending it on does not compile.
+//! [`CallerToken`] can be compared through its digest, and be read by what verifies it, and used for nothing else.
 
 use core::net::IpAddr;
 
@@ -19,6 +19,13 @@ impl CallerToken {
     /// Keeps what followed `Bearer ` in the request. The front door has already bounded its length.
     pub fn new(token: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(token.into()))
+    }
+
+    /// The token itself, for finding out what its issuer says of it; `None` where it is no text. Only the resource server in the identity
+    /// crate may ask for it (`cargo xtask tidy` sees to that).
+    #[must_use]
+    pub fn for_its_issuer(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
     }
 
     /// The token's SHA-256: enough to recognise it, useless to whom it is sent.

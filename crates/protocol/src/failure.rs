@@ -22,6 +22,8 @@ pub struct Failure {
     pub internal: Option<String>,
     /// What to do about it.
     pub hint: Option<Cow<'static, str>>,
+    /// What `WWW-Authenticate` says over HTTP: how the client would be let in (RFC 6750 §3). In a box, since nearly none has it.
+    pub challenge: Option<Box<str>>,
 }
 
 /// What went wrong.
@@ -53,6 +55,8 @@ pub enum FailureKind {
     Unauthenticated,
     /// Policy said no.
     Denied,
+    /// The caller's token is not good for this: the scope that it lacks.
+    InsufficientScope(String),
     /// The upstream cannot be reached: not started, crashed, refused the connection.
     Unreachable,
     /// The upstream was ended because it went beyond the limit of this name, which is for the operator to set.
@@ -99,7 +103,7 @@ impl Failure {
     /// A failure with no more than a public text.
     #[must_use]
     pub fn new(kind: FailureKind, source: FailureSource, retry: Retry, public: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, source, retry, public: public.into(), internal: None, hint: None }
+        Self { kind, source, retry, public: public.into(), internal: None, hint: None, challenge: None }
     }
 
     /// The client's fault: it will fail again.
@@ -134,6 +138,13 @@ impl Failure {
         self
     }
 
+    /// Adds what `WWW-Authenticate` says over HTTP.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: impl Into<Box<str>>) -> Self {
+        self.challenge = Some(challenge.into());
+        self
+    }
+
     /// A short name of the kind, for logs, metrics and audit records.
     #[must_use]
     pub fn label(&self) -> &'static str {
@@ -151,6 +162,7 @@ impl Failure {
             FailureKind::Http(_) => "http",
             FailureKind::Unauthenticated => "unauthenticated",
             FailureKind::Denied => "denied",
+            FailureKind::InsufficientScope(_) => "insufficient_scope",
             FailureKind::Unreachable => "unreachable",
             FailureKind::LimitExceeded(_) => "limit_exceeded",
             FailureKind::TimedOut(_) => "timed_out",

@@ -28,4 +28,6 @@ pub use method::Method;
 pub use raw::{RawJson, RawObject};
 pub use request::{LogLevel, Meta, Request};
 pub use revision::{Era, Revision};
-pub use server::{Answer, Asker, BoxFuture, CallerId, Client, Context, Endpoint, Front, Incoming, McpServer, Reply};
+pub use server::{
+    Admission, Answer, Asker, BoxFuture, Caller, CallerId, Client, Context, Endpoint, Front, Incoming, McpServer, Recognised, Reply,
+};

@@ -1,5 +1,6 @@
 //! The interfaces of everything that answers, and of the door before it.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -122,6 +123,46 @@ pub struct Incoming {
     pub credential: Option<Arc<CallerToken>>,
     /// From where it came.
     pub peer: Peer,
+    /// What the front found out about the caller when it let it in.
+    pub recognised: Option<Recognised>,
+}
+
+/// What a front found out about a caller when it let it in, to be handed back to it with the caller's request. It means nothing to
+/// anybody else.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "what is in it means something to the front alone")]
+pub struct Recognised(pub Arc<dyn Any + Send + Sync>);
+
+/// A caller that may come in.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "what is in it means something to the front alone")]
+pub struct Caller {
+    /// Who it is, as far as a door must know it.
+    pub id: CallerId,
+    /// To be put into [`Incoming::recognised`].
+    pub recognised: Recognised,
+}
+
+/// Whether a caller may come in: known at once, as nearly always, or after the front has asked somebody.
+#[expect(missing_debug_implementations, reason = "a future shows nothing")]
+pub enum Admission {
+    /// Known.
+    Known(Result<Caller, Failure>),
+    /// To be waited for.
+    Asks(BoxFuture<'static, Result<Caller, Failure>>),
+}
+
+impl Admission {
+    /// Waits where that is needed.
+    ///
+    /// # Errors
+    /// Why the caller may not come in.
+    pub async fn decided(self) -> Result<Caller, Failure> {
+        match self {
+            Self::Known(known) => known,
+            Self::Asks(asks) => asks.await,
+        }
+    }
 }
 
 impl fmt::Debug for Incoming {
@@ -138,9 +179,8 @@ pub struct CallerId(pub Arc<str>);
 pub trait Front: Send + Sync + 'static {
     /// Says whether a caller may come to an endpoint at all. Asked on every HTTP request, before its body is read.
     ///
-    /// # Errors
-    /// `Unauthenticated`, or `Http(404)` where there is no such endpoint.
-    fn admit(&self, incoming: &Incoming) -> Result<CallerId, Failure>;
+    /// Where it may not: `Unauthenticated`, or `Http(404)` where there is no such endpoint.
+    fn admit(&self, incoming: &Incoming) -> Admission;
 
     /// What an endpoint says of itself: for `initialize` and `server/discover`.
     fn discover(&self, incoming: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>>;

@@ -7,6 +7,7 @@
 //! Nothing here knows the time: who keeps something with an end passes the moment in, so that tests and fleets have one clock.
 #![forbid(unsafe_code)]
 
+pub mod api_key;
 pub mod authorization;
 pub mod client;
 pub mod device;

@@ -11,6 +11,7 @@ pub(crate) struct Migration {
 
 /// Every thing that is kept, with the changes that its tables went through.
 const KEPT: &[&[Migration]] = &[
+    crate::api_key::MIGRATIONS,
     crate::user::MIGRATIONS,
     crate::login::MIGRATIONS,
     crate::signing_key::MIGRATIONS,

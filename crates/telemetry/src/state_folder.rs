@@ -68,6 +68,12 @@ impl Folders {
         self.state.join("servers").join(format!("{server}.log"))
     }
 
+    /// What must outlive a process: keys, users, grants.
+    #[must_use]
+    pub fn store_file(&self) -> PathBuf {
+        self.state.join("store.db")
+    }
+
     /// One file for each running gateway.
     #[must_use]
     pub fn run_folder(&self) -> PathBuf {

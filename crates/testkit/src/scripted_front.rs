@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sallyport_protocol::{
-    Answer, BoxFuture, CallerId, CallerToken, Context, Discovery, Endpoint, Era, ErrorObject, Failure, FailureKind, Front, Incoming,
-    Listener, McpServer, Method, RawJson, RawObject, Reply, Request,
+    Admission, Answer, BoxFuture, Caller, CallerId, CallerToken, Context, Discovery, Endpoint, Era, ErrorObject, Failure, FailureKind, Front, Incoming,
+    Listener, McpServer, Method, RawJson, RawObject, Recognised, Reply, Request,
 };
 
 /// A [`Front`] before one server. It has the endpoint of everything and `/servers/scripted`.
@@ -42,8 +42,8 @@ impl ScriptedFront {
     }
 }
 
-impl Front for ScriptedFront {
-    fn admit(&self, incoming: &Incoming) -> Result<CallerId, Failure> {
+impl ScriptedFront {
+    fn caller(&self, incoming: &Incoming) -> Result<CallerId, Failure> {
         if !matches!(&incoming.endpoint, Endpoint::All) && !matches!(&incoming.endpoint, Endpoint::Server(name) if &**name == "scripted") {
             return Err(Failure::client(FailureKind::NotFound, "there is no such endpoint"));
         }
@@ -55,6 +55,12 @@ impl Front for ScriptedFront {
         known
             .map(|(_, caller)| caller.clone())
             .ok_or_else(|| Failure::client(FailureKind::Unauthenticated, "no key, or one that is not known"))
+    }
+}
+
+impl Front for ScriptedFront {
+    fn admit(&self, incoming: &Incoming) -> Admission {
+        Admission::Known(self.caller(incoming).map(|id| Caller { id, recognised: Recognised(Arc::new(())) }))
     }
 
     fn discover(&self, _: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {

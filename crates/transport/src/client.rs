@@ -36,6 +36,14 @@ use channel::Channel;
 use shared::{Shared, TaskGuard};
 use streamable_http::StreamableHttp;
 
+/// TLS that trusts what the system trusts, for what the gateway asks other servers for besides MCP.
+///
+/// # Errors
+/// Where no TLS can be had.
+pub fn system_tls() -> Result<Arc<rustls::ClientConfig>, String> {
+    tls::config(&[])
+}
+
 /// How long a server may take for each answer while a connection is opened. Python servers start in 3 to 4.5 s.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a TCP connection and its TLS handshake may take.

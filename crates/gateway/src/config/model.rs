@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sallyport_identity::resource_server::key::Algorithm;
 use sallyport_policy::ArgumentRule;
 use sallyport_sandbox::{Isolation, Limits, Selection, SystemCalls};
 use sallyport_secrets::SecretReference;
@@ -38,6 +39,14 @@ pub struct Config {
     /// because a name that an attacker points at this machine (DNS rebinding) must not open the gateway.
     pub allowed_hosts: Vec<String>,
 
+    /// Under which address callers know the gateway: `https://HOST` with its port if it is not the usual one, or `http://` on loopback.
+    /// Tokens have to be for an endpoint below it, and their issuers are told it. Needed with `identity.issuers`; never taken from a
+    /// request, because whoever sends one chooses its `Host`.
+    pub public_url: Option<String>,
+
+    /// Whose word is taken for who calls, besides `keys`.
+    pub identity: IdentityConfig,
+
     /// The least boundary of every program: `none`, `landlock`, `os`, `gvisor` or `microvm`, in this order; containers and WebAssembly
     /// count as `os`. A server may say otherwise. Default: `os`, because what namespaces keep out of sight cannot be attacked.
     pub min_isolation: Option<Isolation>,
@@ -51,6 +60,74 @@ pub struct Config {
     /// The servers behind the gateway, by name: a letter or digit, then at most 31 letters, digits, `-` or `_`, without `__`,
     /// which separates server and tool in a tool's exposed name.
     pub servers: BTreeMap<String, ServerConfig>,
+}
+
+/// Whose word is taken for who calls. With anything in it, every request over HTTP has to show a key or a token, also on loopback.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentityConfig {
+    /// Takes the keys that `sallyport key add` gives out. Default: `false`, because a gateway that nobody has told of keys serves its own
+    /// machine alone.
+    pub api_keys: bool,
+
+    /// Authorization servers whose access tokens are taken, each by a name of yours.
+    pub issuers: BTreeMap<String, IssuerConfig>,
+}
+
+/// An authorization server whose access tokens are taken. It is found by its metadata (RFC 8414, OpenID Connect Discovery).
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerConfig {
+    /// Its name, a URL: exactly what its tokens (`iss`) and its metadata (`issuer`) say, to the last slash.
+    pub issuer: String,
+
+    /// What it calls an endpoint (`aud`) that it does not call by its address, and the endpoint's path:
+    /// `{ "api://sallyport" = "/mcp" }`. Default: none; an audience has to be the address of the endpoint itself, so that a token for
+    /// one is refused at its neighbour.
+    #[serde(default)]
+    pub audiences: BTreeMap<String, String>,
+
+    /// How it signs: `RS256`, `ES256`, `EdDSA`. Default: any of the three, each with a key that is made for it.
+    #[serde(default)]
+    pub algorithms: Option<Vec<Algorithm>>,
+
+    /// What its access tokens call themselves (`typ`); `JWT` stands for no name too. Default: `["at+jwt"]` (RFC 9068), because an ID token
+    /// is for somebody else. Keycloak and Entra need `["JWT"]`.
+    #[serde(default)]
+    pub types: Option<Vec<String>>,
+
+    /// Whether its tokens are good only for the scopes in them (`SERVER`, `SERVER:read`, `SERVER:TOOL`, `mcp`, `mcp:read`). Default:
+    /// `true`; `false` for one that cannot be taught them, whose callers policy alone then bounds.
+    #[serde(default)]
+    pub scoped: Option<bool>,
+
+    /// The claim with the scopes, a text or a list. Default: `scope` (RFC 9068); Entra and Okta say `scp`.
+    #[serde(default)]
+    pub scopes_claim: Option<String>,
+
+    /// The claim with the groups, a list. Default: `groups`.
+    #[serde(default)]
+    pub groups_claim: Option<String>,
+
+    /// The claim with the tenant; a token without it is then refused. Default: none, there are no tenants.
+    #[serde(default)]
+    pub tenant_claim: Option<String>,
+
+    /// Asks it about tokens that only it can read (RFC 7662). One issuer at most can have this, because such a token does not say whose
+    /// it is. Default: they are refused.
+    #[serde(default)]
+    pub introspection: Option<IntrospectionConfig>,
+}
+
+/// As whom an issuer is asked about tokens.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IntrospectionConfig {
+    /// The gateway's name there.
+    pub client_id: String,
+
+    /// Its password there, a reference (`env:NAME`, `file:PATH`).
+    pub client_secret: SecretReference,
 }
 
 /// Certificate and key of the endpoint.

@@ -4,6 +4,7 @@ mod built_in;
 mod context;
 mod deny_write;
 mod endpoint;
+mod identity;
 mod isolation;
 mod limits;
 mod remote;
@@ -32,6 +33,7 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
     let mut report = Report::default();
     let context = Context { origin: &origin, variables, min_isolation: config.min_isolation };
     let endpoint = endpoint::check(&config, &context, &mut report);
+    let (public_url, identity) = identity::check(&config, &context, &mut report);
     let names: Vec<String> = config.servers.keys().cloned().collect();
     check_names("servers", &names, &mut report);
     check_policy(&config, &mut report);
@@ -57,6 +59,8 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
         behind_proxy: config.behind_proxy,
         allowed_origins: endpoint.allowed_origins,
         allowed_hosts: endpoint.allowed_hosts,
+        public_url,
+        identity,
         policy: config.policy,
         toolsets,
         servers,

@@ -27,7 +27,7 @@ pub(crate) struct Line {
 impl Line {
     /// Who calls, as doors and questions know them.
     pub(crate) fn caller(&self) -> CallerId {
-        CallerId(self.principal.id().into())
+        CallerId(self.principal.full_id())
     }
 
     /// Asks policy about a further request of the same use: it may be another policy by now.

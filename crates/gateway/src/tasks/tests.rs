@@ -116,7 +116,7 @@ impl Program {
     }
 
     fn incoming(&self) -> Incoming {
-        Incoming { endpoint: self.endpoint.clone(), credential: None, peer: From::Stdio }
+        Incoming { endpoint: self.endpoint.clone(), credential: None, peer: From::Stdio, recognised: None }
     }
 
     async fn ask(&self, method: Method, params: &str) -> Result<RawObject, Failure> {

@@ -75,7 +75,7 @@ impl Bench {
         let store = Store::open(&folder.path().join("store.db")).unwrap();
         let clock = Arc::new(AtomicI64::new(1_800_000_000));
         let server = server(settings, &store, &clock);
-        server.prepare().await.unwrap();
+        server.tend().await.unwrap();
         accounts::add(&store, "alice", PASSWORD, false, &["staff".to_owned()], 1).await.unwrap();
         Self { server, store, clock, folder }
     }
@@ -112,6 +112,11 @@ impl Bench {
     async fn refresh(&self, token: &Value) -> (StatusCode, Value) {
         self.token(&[("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", token.as_str().unwrap())]).await
     }
+}
+
+/// Whether the gateway still takes a token that was given out.
+async fn is_taken(server: &AuthorizationServer, token: &Value) -> bool {
+    !server.is_revoked(claims(token).as_object().unwrap()).await
 }
 
 fn server(settings: Settings, store: &Store, clock: &Arc<AtomicI64>) -> AuthorizationServer {

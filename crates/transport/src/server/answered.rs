@@ -15,12 +15,14 @@ pub(crate) struct Answered {
     pub(crate) is_error: bool,
     /// The client has cancelled the request, so that nothing needs to be sent where a message can be left out.
     pub(crate) cancelled: bool,
+    /// What `WWW-Authenticate` says, where it is to say more than its scheme.
+    pub(crate) challenge: Option<Box<str>>,
 }
 
 impl Answered {
     /// An answer that is no error.
     pub(crate) fn new(status: StatusCode, message: Parts) -> Self {
-        Self { status, message, is_error: false, cancelled: false }
+        Self { status, message, is_error: false, cancelled: false, challenge: None }
     }
 
     /// An answer that says no, whatever status was chosen for it: at least 400.

@@ -72,7 +72,7 @@ impl Door {
             }
             (Answer::Error { status, error }, id) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Answered { cancelled, ..error_answer(status, error, id) }
+                Answered { cancelled, challenge: failure.challenge.clone(), ..error_answer(status, error, id) }
             }
         }
     }

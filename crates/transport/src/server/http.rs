@@ -12,7 +12,9 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming as IncomingBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use sallyport_protocol::{BoxFuture, CallerId, CallerToken, Endpoint, Era, Failure, Front, Incoming, Peer, ServerIdentity};
+use sallyport_protocol::{
+    Admission, BoxFuture, Caller, CallerId, CallerToken, Endpoint, Era, Failure, FailureKind, Front, Incoming, Peer, ServerIdentity,
+};
 use sallyport_telemetry::metric::DoorMetrics;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -246,24 +248,10 @@ impl HttpDoor {
         }
     }
 
-    /// Asks the front whether this caller may come to this endpoint, before anything of the body is read.
-    fn admit(
-        &self,
-        endpoint: Endpoint,
-        connection: &Arc<Connection>,
-        request: Request<IncomingBody>,
-    ) -> Result<Admitted, Response<ResponseBody>> {
-        let incoming = self.incoming(endpoint, connection, request.headers());
-        match self.door.front.admit(&incoming) {
-            Ok(caller) => Ok(Admitted { incoming, caller, request, connection: Arc::clone(connection) }),
-            Err(failure) => Err(self.refuse(&failure, request.headers())),
-        }
-    }
-
     /// Who wants to come to an endpoint, as far as they say.
-    fn incoming(&self, endpoint: Endpoint, connection: &Connection, headers: &HeaderMap) -> Incoming {
+    fn incoming(&self, endpoint: Endpoint, connection: &Connection, headers: &HeaderMap) -> Result<Incoming, Failure> {
         let peer = if self.options.behind_proxy { Peer::Remote(connection.peer.ip()) } else { Peer::from_address(connection.peer.ip()) };
-        Incoming { endpoint, credential: bearer(headers).map(Arc::new), peer }
+        Ok(Incoming { endpoint, credential: bearer(headers)?.map(Arc::new), peer, recognised: None })
     }
 
     /// Refuses a request whose message was not read.
@@ -279,8 +267,36 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infa
 enum Routed {
     Answered(Response<ResponseBody>),
     Other(Request<IncomingBody>, Incoming),
+    /// The front has to ask somebody first.
+    Waits(BoxFuture<'static, Result<Caller, Failure>>, Box<Waiting>),
     Mcp(Admitted),
     Messages(Admitted),
+}
+
+/// A request before a door of MCP, of which nothing but the head was read.
+struct Waiting {
+    route: Route,
+    incoming: Incoming,
+    request: Request<IncomingBody>,
+    connection: Arc<Connection>,
+}
+
+impl Waiting {
+    /// Goes on with what the front says of the caller.
+    fn admit(self, door: &Arc<HttpDoor>, admission: Result<Caller, Failure>) -> Routed {
+        let Self { route, mut incoming, request, connection } = self;
+        let caller = match admission {
+            Ok(caller) => caller,
+            Err(failure) => return Routed::Answered(door.refuse(&failure, request.headers())),
+        };
+        incoming.recognised = Some(caller.recognised);
+        let admitted = Admitted { incoming, caller: caller.id, request, connection };
+        match route {
+            Route::Sse(_) => Routed::Answered(http_sse::open(door, &admitted)),
+            Route::Messages(_) => Routed::Messages(admitted),
+            Route::Mcp(_) | Route::Other => Routed::Mcp(admitted),
+        }
+    }
 }
 
 /// Answers a request. What needs no waiting is done before the future is made, which so does not hold the room for it.
@@ -294,7 +310,12 @@ fn answer(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<I
     let routed = preflight(&request).map_or_else(|| route(door, connection, request), Routed::Answered);
     let (door, connection) = (Arc::clone(door), Arc::clone(connection));
     Box::pin(async move {
+        let routed = match routed {
+            Routed::Waits(asks, waiting) => waiting.admit(&door, asks.await),
+            routed => routed,
+        };
         let mut response = match routed {
+            Routed::Waits(..) => bare(StatusCode::SERVICE_UNAVAILABLE), // it waited just now
             Routed::Answered(response) => response,
             Routed::Other(request, incoming) => other(&door, &connection, request, incoming).await,
             Routed::Mcp(admitted) => streamable_http::answer(&door, admitted).await,
@@ -308,17 +329,21 @@ fn answer(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<I
 fn route(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Routed {
     let route = Route::of(request.uri().path());
     let endpoint = match &route {
-        Route::Other => {
-            let incoming = door.incoming(Endpoint::All, connection, request.headers());
-            return Routed::Other(request, incoming);
-        }
+        Route::Other => Endpoint::All,
         Route::Mcp(endpoint) | Route::Sse(endpoint) | Route::Messages(endpoint) => endpoint.clone(),
     };
-    match (route, door.admit(endpoint, connection, request)) {
-        (_, Err(response)) => Routed::Answered(response),
-        (Route::Mcp(_), Ok(admitted)) => Routed::Mcp(admitted),
-        (Route::Sse(_), Ok(admitted)) => Routed::Answered(http_sse::open(door, &admitted)),
-        (_, Ok(admitted)) => Routed::Messages(admitted),
+    let incoming = match door.incoming(endpoint, connection, request.headers()) {
+        Ok(incoming) => incoming,
+        Err(failure) => return Routed::Answered(door.refuse(&failure, request.headers())),
+    };
+    if route == Route::Other {
+        return Routed::Other(request, incoming);
+    }
+    let admission = door.door.front.admit(&incoming);
+    let waiting = Waiting { route, incoming, request, connection: Arc::clone(connection) };
+    match admission {
+        Admission::Known(known) => waiting.admit(door, known),
+        Admission::Asks(asks) => Routed::Waits(asks, Box::new(waiting)),
     }
 }
 
@@ -334,11 +359,23 @@ async fn other(door: &HttpDoor, connection: &Connection, request: Request<Incomi
     }
 }
 
-/// The bearer token of a request. Its length is bounded with the head's.
-fn bearer(headers: &HeaderMap) -> Option<CallerToken> {
-    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| CallerToken::new(token.trim_ascii()))
+/// The bearer token of a request. Its length is bounded with the head's; it is taken from nowhere but this header (RFC 6750 §2.1).
+///
+/// # Errors
+/// 400 where there are two, of which others could read the other one, or where it is none.
+fn bearer(headers: &HeaderMap) -> Result<Option<CallerToken>, Failure> {
+    let malformed = |what: &'static str| {
+        Err(Failure::client(FailureKind::Http(400), what).with_challenge("Bearer error=\"invalid_request\""))
+    };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    let (first, None) = (values.next(), values.next()) else { return malformed("header `Authorization` is there twice") };
+    let Some((scheme, token)) = first.and_then(|value| value.split_at_checked("Bearer ".len())) else { return Ok(None) };
+    let token = token.trim_ascii();
+    match scheme.eq_ignore_ascii_case(b"Bearer ") {
+        true if token.is_empty() || token.contains(&b' ') => malformed("header `Authorization` holds no bearer token"),
+        true => Ok(Some(CallerToken::new(token))),
+        false => Ok(None),
+    }
 }
 
 /// An answer as one JSON message.
@@ -347,14 +384,13 @@ pub(crate) fn respond(answered: Answered) -> Response<ResponseBody> {
     *response.status_mut() = answered.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    match answered.status {
-        StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
-        }
-        _ => {}
+    if let Some(challenge) = answered.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    } else if answered.status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if answered.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
     }
     response
 }

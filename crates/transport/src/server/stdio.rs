@@ -71,8 +71,8 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let incoming = Incoming { endpoint: options.endpoint, credential: None, peer: Peer::Stdio };
-    let caller = front.admit(&incoming)?;
+    let incoming = Incoming { endpoint: options.endpoint, credential: None, peer: Peer::Stdio, recognised: None };
+    let caller = front.admit(&incoming).decided().await?.id;
     let door = Door::new(front, options.identity, Sessions::new(SessionBounds::default(), DoorMetrics::default()));
     let (session, _) = door
         .sessions

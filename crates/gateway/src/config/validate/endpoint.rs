@@ -58,10 +58,10 @@ fn check_reach(config: &Config, listen: SocketAddr, report: &mut Report) {
     if listen.ip().is_loopback() {
         return;
     }
-    if config.keys.is_empty() {
+    if config.keys.is_empty() && config.identity.issuers.is_empty() && !config.identity.api_keys {
         report.error(
             Diagnostic::new("keys", format!("the gateway would listen on {listen}, beyond this machine, without asking for a key"))
-                .hint("set `keys = [\"env:SALLYPORT_KEY\"]`, or listen on 127.0.0.1"),
+                .hint("set `keys = [\"env:SALLYPORT_KEY\"]` or `identity.issuers`, or listen on 127.0.0.1"),
         );
     }
     if config.tls.is_none() && !config.behind_proxy {

@@ -1,0 +1,124 @@
+//! Whose word is taken for who calls.
+
+use std::collections::BTreeMap;
+
+use sallyport_identity::fetch::{Reach, check as check_address};
+use sallyport_identity::resource_server::Terms;
+use sallyport_identity::resource_server::resource::{PublicUrl, endpoint_of};
+use sallyport_policy::SCOPE_OF_ALL;
+use sallyport_protocol::Endpoint;
+use url::Url;
+
+use crate::config::diagnostic::{Diagnostic, Report, join};
+use crate::config::model::{Config, IssuerConfig};
+use crate::config::validate::{Context, is_name};
+use crate::plan::{IdentityPlan, IssuerPlan};
+
+/// Checks `public_url` and `identity`.
+pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report) -> (Option<PublicUrl>, IdentityPlan) {
+    let public = config.public_url.as_deref().map(|text| {
+        PublicUrl::parse(text).map_err(|why| {
+            Diagnostic::new("public_url", format!("`{}` cannot be the gateway's address: {why}", text.escape_debug()))
+                .hint("write it as callers do, without a path: `https://mcp.example.com`")
+        })
+    });
+    let public = public.and_then(|public| report.take(public));
+    let identity = &config.identity;
+    if !identity.issuers.is_empty() {
+        check_surroundings(config, report);
+    }
+    let mut issuers: Vec<IssuerPlan> = Vec::new();
+    for (name, issuer) in &identity.issuers {
+        let path = join("identity.issuers", name);
+        if !is_name(name) {
+            report.error(Diagnostic::new(&path, format!("`{}` cannot be a name here", name.escape_debug())).hint(
+                "a letter or digit, then at most 31 letters, digits, `-` or `_`",
+            ));
+        }
+        if let Some(plan) = check_issuer(&path, issuer, context, report) {
+            check_against(&path, &plan, &issuers, report);
+            issuers.push(plan);
+        }
+    }
+    (public, IdentityPlan { api_keys: identity.api_keys, issuers })
+}
+
+/// What has to be so wherever tokens are taken.
+fn check_surroundings(config: &Config, report: &mut Report) {
+    if config.public_url.is_none() {
+        report.error(
+            Diagnostic::new("public_url", "the gateway takes tokens and does not know its own address, which they have to be for")
+                .hint("set `public_url = \"https://mcp.example.com\"`, as callers write it"),
+        );
+    }
+    if config.servers.contains_key(SCOPE_OF_ALL) {
+        report.error(
+            Diagnostic::new(join("servers", SCOPE_OF_ALL), "a token for this server alone would be one for everything: `mcp` is the scope of all")
+                .hint("give the server another name"),
+        );
+    }
+}
+
+/// No two may be taken for each other.
+fn check_against(path: &str, plan: &IssuerPlan, others: &[IssuerPlan], report: &mut Report) {
+    if others.iter().any(|other| other.terms.issuer == plan.terms.issuer) {
+        let message = format!("the issuer {} is there already", plan.terms.issuer);
+        report.error(Diagnostic::new(join(path, "issuer"), message).hint("name each issuer once"));
+    }
+    if plan.introspection.is_some() && others.iter().any(|other| other.introspection.is_some()) {
+        report.error(
+            Diagnostic::new(join(path, "introspection"), "another issuer is asked about tokens already")
+                .hint("such a token does not say whose it is: let the others issue signed ones (RFC 9068)"),
+        );
+    }
+}
+
+fn check_issuer(path: &str, issuer: &IssuerConfig, context: &Context<'_>, report: &mut Report) -> Option<IssuerPlan> {
+    let name = report.take(issuer_name(path, &issuer.issuer))?;
+    let usual = Terms::new(name);
+    let audiences = audiences(path, issuer, report);
+    for (key, list) in [("algorithms", issuer.algorithms.as_ref().map(Vec::len)), ("types", issuer.types.as_ref().map(Vec::len))] {
+        if list == Some(0) {
+            let message = "with an empty list no token would be taken";
+            report.error(Diagnostic::new(join(path, key), message).hint("name what is taken, or leave the key out"));
+        }
+    }
+    let terms = Terms {
+        audiences,
+        algorithms: issuer.algorithms.clone().unwrap_or(usual.algorithms),
+        types: issuer.types.clone().unwrap_or(usual.types),
+        scoped: issuer.scoped.unwrap_or(usual.scoped),
+        scopes_claim: issuer.scopes_claim.clone().unwrap_or(usual.scopes_claim),
+        groups_claim: issuer.groups_claim.clone().unwrap_or(usual.groups_claim),
+        tenant_claim: issuer.tenant_claim.clone(),
+        issuer: usual.issuer,
+    };
+    let asked = issuer.introspection.as_ref();
+    let introspection = asked.map(|asked| (asked.client_id.clone(), asked.client_secret.clone().within(&context.origin.folder)));
+    Some(IssuerPlan { terms, introspection })
+}
+
+/// The name as it is written: it is compared byte for byte.
+fn issuer_name(path: &str, text: &str) -> Result<String, Diagnostic> {
+    let wrong = |why: String| {
+        Diagnostic::new(join(path, "issuer"), format!("`{}` cannot be an issuer: {why}", text.escape_debug()))
+            .hint("write the `issuer` of its metadata, such as `https://login.example.com/realms/main`")
+    };
+    let url = Url::parse(text).map_err(|_| wrong("it is no URL".into()))?;
+    check_address(&url, Reach::Configured).map_err(|error| wrong(error.to_string()))?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it has a query or a fragment".into())); // RFC 8414 §2
+    }
+    Ok(text.to_owned())
+}
+
+fn audiences(path: &str, issuer: &IssuerConfig, report: &mut Report) -> BTreeMap<String, Endpoint> {
+    let read = |(audience, endpoint): (&String, &String)| {
+        let found = endpoint_of(endpoint).ok_or_else(|| {
+            Diagnostic::new(join(&join(path, "audiences"), audience), format!("`{}` is no endpoint", endpoint.escape_debug()))
+                .hint("write the endpoint's path: `/mcp`, `/servers/NAME/mcp` or `/toolsets/NAME/mcp`")
+        });
+        report.take(found).map(|endpoint| (audience.clone(), endpoint))
+    };
+    issuer.audiences.iter().filter_map(read).collect()
+}

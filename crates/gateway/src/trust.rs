@@ -1,0 +1,110 @@
+//! Whose word is taken for who calls: from the configuration to what recognises callers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sallyport_identity::Identity;
+use sallyport_identity::api_keys::ApiKeys;
+use sallyport_identity::fetch::Fetcher;
+use sallyport_identity::resource_server::introspection::Introspection;
+use sallyport_identity::resource_server::remote_issuer::RemoteIssuer;
+use sallyport_identity::resource_server::resource::{METADATA, endpoint_of, metadata};
+use sallyport_identity::resource_server::{ResourceServer, TrustedIssuer};
+use sallyport_protocol::Endpoint;
+use sallyport_secrets::{Secret, SecretReference};
+use sallyport_store::Store;
+use sallyport_telemetry::state_folder::private_folder;
+
+use crate::build::{BuildError, Fault};
+use crate::gateway::Gateway;
+use crate::plan::{IssuerPlan, Plan};
+use crate::upstream::Surroundings;
+
+/// What recognises callers, and the issuers behind it by name.
+pub(crate) struct Trust {
+    pub(crate) identity: Identity,
+    pub(crate) issuers: BTreeMap<String, RemoteIssuer>,
+}
+
+/// Makes what a configuration says. What is known of the issuers of `before` stays known.
+pub(crate) fn build(plan: &Plan, surroundings: &Surroundings, before: &BTreeMap<String, RemoteIssuer>) -> Result<Trust, BuildError> {
+    let keys = secrets(plan.keys.iter())?;
+    let issuers = issuers(plan, before)?;
+    let takes_more = plan.identity.api_keys || !plan.identity.issuers.is_empty();
+    let server = takes_more.then(|| resource_server(plan, surroundings, &issuers)).transpose()?.map(Arc::new);
+    let identity = Identity::new(keys, server).map_err(|invalid| BuildError {
+        faults: invalid.into_iter().map(|key| Fault { message: key.to_string(), hint: Some(key.hint().to_string()) }).collect(),
+    })?;
+    Ok(Trust { identity, issuers })
+}
+
+/// What references stand for, each with its own name.
+fn secrets<'a>(references: impl Iterator<Item = &'a SecretReference>) -> Result<Vec<(String, Secret)>, BuildError> {
+    let (mut secrets, mut faults) = (Vec::new(), Vec::new());
+    for reference in references {
+        match sallyport_secrets::resolve(reference) {
+            Ok(secret) => secrets.push((reference.to_string(), secret)),
+            Err(error) => faults.push(Fault { message: error.to_string(), hint: Some(error.hint()) }),
+        }
+    }
+    if faults.is_empty() { Ok(secrets) } else { Err(BuildError { faults }) }
+}
+
+fn issuers(plan: &Plan, before: &BTreeMap<String, RemoteIssuer>) -> Result<BTreeMap<String, RemoteIssuer>, BuildError> {
+    if plan.identity.issuers.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let tls = sallyport_transport::client::system_tls().map_err(|why| unusable(&why, None))?;
+    let fetcher = Fetcher::new(&tls).map_err(|error| unusable(&error, None))?;
+    let issuer = |issuer: &IssuerPlan| {
+        let name = issuer.terms.issuer.clone();
+        let known = before.get(&name).cloned().unwrap_or_else(|| RemoteIssuer::new(name.clone(), fetcher.clone()));
+        (name, known)
+    };
+    Ok(plan.identity.issuers.iter().map(issuer).collect())
+}
+
+fn resource_server(
+    plan: &Plan,
+    surroundings: &Surroundings,
+    remote: &BTreeMap<String, RemoteIssuer>,
+) -> Result<ResourceServer, BuildError> {
+    let mut issuers = Vec::new();
+    for issuer in &plan.identity.issuers {
+        let Some(remote) = remote.get(&issuer.terms.issuer) else { continue };
+        let introspection = issuer.introspection.as_ref().map(|(id, reference)| introspection(remote, id, reference)).transpose()?;
+        issuers.push(TrustedIssuer { terms: issuer.terms.clone(), keys: Arc::new(remote.clone()), introspection });
+    }
+    let api_keys = plan.identity.api_keys.then(|| open_store(surroundings)).transpose()?.map(ApiKeys::new);
+    Ok(ResourceServer::new(plan.public_url.clone(), issuers, api_keys))
+}
+
+fn introspection(issuer: &RemoteIssuer, id: &str, reference: &SecretReference) -> Result<Introspection, BuildError> {
+    let secrets = secrets(std::iter::once(reference))?;
+    let made = secrets.first().and_then(|(_, secret)| Introspection::new(issuer.clone(), id, secret));
+    made.ok_or_else(|| unusable(&format!("`{reference}` does not fit into a header"), None))
+}
+
+fn open_store(surroundings: &Surroundings) -> Result<Store, BuildError> {
+    private_folder(&surroundings.folders.state).map_err(|error| unusable(&error, Some(error.hint())))?;
+    Store::open(&surroundings.folders.store_file()).map_err(|error| unusable(&error, error.hint().map(str::to_owned)))
+}
+
+fn unusable(what: &dyn std::fmt::Display, hint: Option<String>) -> BuildError {
+    BuildError { faults: vec![Fault { message: what.to_string(), hint }] }
+}
+
+impl Gateway {
+    /// The document at `path`, where that is one of protected resources (RFC 9728) and tokens are taken. Without a path behind it, it is
+    /// of the endpoint of everything.
+    #[must_use]
+    pub fn resource_metadata(&self, path: &str) -> Option<String> {
+        let endpoint = match path.strip_prefix(METADATA)? {
+            "" | "/" => Endpoint::All,
+            path => endpoint_of(path)?,
+        };
+        let parts = self.0.parts.load();
+        let server = parts.identity.resource_server().filter(|server| server.issuers().next().is_some())?;
+        Some(metadata(server.public()?, &endpoint, server.issuers(), server.asks_for_scopes()).to_string())
+    }
+}

@@ -1,0 +1,35 @@
+//! Tokens that were verified a moment ago, by their SHA-256.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Verified;
+
+/// Most tokens: some 300 bytes each, so 3 MiB; and more callers than that within a minute have more than one gateway.
+const MOST: usize = 10_000;
+
+/// Bounded in number and by each token's own time. Nothing is awaited while its lock is held.
+#[derive(Debug, Default)]
+pub(super) struct Cache(Mutex<HashMap<[u8; 32], Arc<Verified>>>);
+
+impl Cache {
+    pub(super) fn get(&self, digest: &[u8; 32]) -> Option<Arc<Verified>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()?;
+        known.is_fresh().then_some(known)
+    }
+
+    pub(super) fn insert(&self, digest: [u8; 32], verified: Arc<Verified>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST {
+            known.retain(|_, verified| verified.is_fresh());
+        }
+        if known.len() >= MOST {
+            known.clear(); // each costs one verification again, which is cheaper than to know which was used last
+        }
+        known.insert(digest, verified);
+    }
+
+    pub(super) fn remove(&self, digest: &[u8; 32]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+}

@@ -1,0 +1,71 @@
+//! Asks an issuer about tokens that only it can read (RFC 7662).
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use sallyport_secrets::Secret;
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+
+use super::remote_issuer::RemoteIssuer;
+use crate::fetch::Reach;
+
+/// Questions to one issuer at once: a flood of made-up tokens here is not to become one there.
+const AT_ONCE: usize = 16;
+
+/// The right to ask an issuer about tokens.
+pub struct Introspection {
+    issuer: RemoteIssuer,
+    /// `Authorization` of the gateway itself.
+    credentials: HeaderValue,
+    asking: Semaphore,
+}
+
+/// The issuer did not answer, or not as it has to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unanswered;
+
+impl Introspection {
+    /// Asks `issuer` as its client `id` with the password `secret` (RFC 6749 §2.3.1). `None` where they fit into no header.
+    #[must_use]
+    pub fn new(issuer: RemoteIssuer, id: &str, secret: &Secret) -> Option<Self> {
+        let form = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pair = zeroizing(format!("{}:{}", form(id), form(secret.expose())));
+        let mut credentials = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair.as_bytes()))).ok()?;
+        credentials.set_sensitive(true);
+        Some(Self { issuer, credentials, asking: Semaphore::new(AT_ONCE) })
+    }
+
+    /// What the issuer says of a token; `None` where it says that it is not valid.
+    pub(super) async fn ask(&self, token: &str) -> Result<Option<Map<String, Value>>, Unanswered> {
+        let endpoint = self.issuer.introspection_endpoint().await.ok_or(Unanswered)?;
+        let _asking = self.asking.acquire().await.map_err(|_| Unanswered)?;
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, self.credentials.clone())]);
+        let form = [("token", token), ("token_type_hint", "access_token")];
+        let answer = self.issuer.fetcher().post_form(&endpoint, Reach::Configured, headers, &form).await;
+        let told = answer.ok().filter(|answer| answer.status == StatusCode::OK);
+        let Some(mut claims) = told.and_then(|answer| serde_json::from_slice::<Map<String, Value>>(&answer.body).ok()) else {
+            tracing::warn!(issuer = self.issuer.name(), "the issuer does not answer what it is asked about tokens");
+            return Err(Unanswered);
+        };
+        if claims.get("active") != Some(&Value::Bool(true)) {
+            return Ok(None);
+        }
+        // It may leave out who it is: it was asked itself.
+        claims.entry("iss").or_insert_with(|| self.issuer.name().into());
+        Ok(Some(claims))
+    }
+}
+
+/// A text that is overwritten when it is dropped.
+fn zeroizing(text: String) -> zeroize::Zeroizing<String> {
+    zeroize::Zeroizing::new(text)
+}
+
+impl fmt::Debug for Introspection {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Introspection").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}

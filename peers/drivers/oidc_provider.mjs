@@ -1,0 +1,68 @@
+// A certified authorization server (npm `oidc-provider`) on loopback, for tests.
+//
+// usage: oidc_provider.mjs '{"port": 1234, "folder": "/where/keys/lie", "resources": {"https://…": "jwt"}, "algorithms": ["RS256"]}'
+//
+// Its keys lie in FOLDER/keys.json, made where there are none: a test rotates them by putting others there and starting it anew. The
+// client `agent` gets tokens in its own name (client_credentials) for any of the resources, as JWT or opaque, as it is written there; the
+// client `gateway` may ask about tokens. Prints `ready` once it listens.
+import { createRequire } from "node:module";
+import { createServer } from "node:http";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const settings = JSON.parse(process.argv[2]);
+const require = createRequire(join(settings.modules, "x.js"));
+const load = (name) => import(pathToFileURL(require.resolve(name)).href);
+const { default: Provider } = await load("oidc-provider");
+const jose = await load("jose");
+
+const file = join(settings.folder, "keys.json");
+if (!existsSync(file)) {
+  const keys = [];
+  for (const alg of settings.algorithms) {
+    const options = alg === "EdDSA" ? { extractable: true, crv: "Ed25519" } : { extractable: true };
+    const { privateKey } = await jose.generateKeyPair(alg, options);
+    keys.push({ ...(await jose.exportJWK(privateKey)), kid: `${alg}-${Date.now()}`, alg, use: "sig" });
+  }
+  writeFileSync(file, JSON.stringify({ keys }));
+}
+
+const issuer = `http://127.0.0.1:${settings.port}`;
+const secret = "a-secret-of-at-least-32-characters-for-tests";
+const client = (client_id, grant_types) => ({
+  client_id,
+  client_secret: secret,
+  grant_types,
+  redirect_uris: [],
+  response_types: [],
+  token_endpoint_auth_method: "client_secret_basic",
+});
+const server = (resource) => {
+  const [format, alg] = settings.resources[resource].split(":");
+  return {
+    scope: settings.scopes,
+    audience: resource,
+    accessTokenFormat: format,
+    accessTokenTTL: settings.ttl ?? 300,
+    ...(format === "jwt" ? { jwt: { sign: { alg: alg ?? settings.algorithms[0] } } } : {}),
+  };
+};
+const provider = new Provider(issuer, {
+  jwks: JSON.parse(readFileSync(file, "utf8")),
+  clients: [client("agent", ["client_credentials"]), client("gateway", [])],
+  features: {
+    devInteractions: { enabled: false },
+    clientCredentials: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: () => true },
+    revocation: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo: (ctx, resource) => {
+        if (!(resource in settings.resources)) throw new Error(`no resource ${resource}`);
+        return server(resource);
+      },
+    },
+  },
+});
+createServer(provider.callback()).listen(settings.port, "127.0.0.1", () => console.log("ready"));
