@@ -1,17 +1,25 @@
 //! The pages for machines beside MCP: `/healthz`, `/readyz`, `/metrics`.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use sallyport_gateway::{Gateway, METADATA};
 use sallyport_gateway::upstream::Freshness;
-use sallyport_protocol::{Failure, Front, Incoming};
+use sallyport_protocol::{Failure, Front, Incoming, Peer};
 use sallyport_telemetry::metric;
 
 /// Answers a request whose path is none of MCP's. Only who may send a request over MCP is told the servers' names: those who watch a
 /// gateway that has keys need one of their own.
 pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: Incoming) -> Response<Bytes> {
     let gateway = &gateway;
-    match request.uri().path() {
+    let path = request.uri().path().to_owned();
+    if let Some(server) = gateway.authorization_server() {
+        if let Some(response) = server.answer(request, whom(gateway, incoming.peer)).await {
+            return response;
+        }
+    }
+    match path.as_str() {
         // The process runs and answers.
         "/healthz" => text(StatusCode::OK, "ok\n".into()),
         "/readyz" => ready(gateway, &incoming).await,
@@ -28,6 +36,15 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
             None => text(StatusCode::NOT_FOUND, "not found: there is no such resource, or no tokens are taken here\n".into()),
         },
         _ => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
+    }
+}
+
+/// Whom a request came from, as far as that is known: a proxy speaks for everybody.
+fn whom(gateway: &Gateway, peer: Peer) -> Option<IpAddr> {
+    match peer {
+        Peer::Remote(address) => (!gateway.plan().behind_proxy).then_some(address),
+        Peer::Loopback => Some(Ipv4Addr::LOCALHOST.into()),
+        Peer::Stdio => None,
     }
 }
 

@@ -221,6 +221,7 @@ fn parts(
         plan: Arc::new(plan),
         identity: trust.identity,
         issuers: trust.issuers,
+        authorization_server: trust.server,
         policy,
         servers,
         catalogue: ArcSwap::from_pointee(catalogue),

@@ -45,8 +45,10 @@ use self::problem::Problem;
 use crate::fetch::Fetcher;
 use crate::resource_server::key_source::{KeySet, KeySource};
 
+pub use self::accounts::LONGEST_TOKEN as LONGEST_ACCESS_LIFE;
 pub use self::clients::ConfiguredClient;
-pub use self::keys::Algorithm;
+pub use self::redirect::check as check_redirect;
+pub use self::keys::SigningAlgorithm;
 
 /// Tells of a path below the public URL (`/servers/git/mcp`) whether it is an endpoint, and what a token for it is good for where its
 /// client asks for nothing (OAuth 2.1 §1.4.1 lets the server choose).
@@ -58,7 +60,7 @@ pub struct Settings {
     /// The gateway's public URL, without a slash at its end: the `issuer`, and what all its addresses begin with.
     pub issuer: String,
     /// How tokens are signed.
-    pub algorithm: Algorithm,
+    pub algorithm: SigningAlgorithm,
     /// For how long an access token is good: at most a day.
     pub access_life: Duration,
     /// The same for single endpoints, by path (`/servers/git/mcp`).

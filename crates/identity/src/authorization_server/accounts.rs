@@ -19,8 +19,8 @@ const LONGEST: usize = 1_024;
 const LONGEST_NAME: usize = 64;
 /// Passwords hashed at once: each takes a core for some 30 ms, and 19 MiB.
 static HASHING: Semaphore = Semaphore::const_new(2);
-/// How long a token that was given before its user was disabled may still live: a day, as [`super::Settings::access_life`] allows.
-pub(super) const LONGEST_TOKEN: i64 = 24 * 60 * 60;
+/// For how many seconds an access token lives at most, and so for how long it is known that one was revoked: a day.
+pub const LONGEST_TOKEN: i64 = 24 * 60 * 60;
 
 /// Who has logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]

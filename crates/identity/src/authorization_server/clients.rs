@@ -61,7 +61,7 @@ pub(super) enum Keys {
 }
 
 /// A client that the configuration names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfiguredClient {
     /// Its `client_id`.
     pub id: String,

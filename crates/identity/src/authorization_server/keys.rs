@@ -20,8 +20,8 @@ const AHEAD: i64 = DAY;
 pub(super) const CACHED: i64 = 60 * 60;
 
 /// How tokens are signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum Algorithm {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+pub enum SigningAlgorithm {
     /// Ed25519: the quickest to sign and verify, and the same signature each time.
     #[default]
     #[serde(rename = "EdDSA")]
@@ -31,7 +31,7 @@ pub enum Algorithm {
     Es256,
 }
 
-impl Algorithm {
+impl SigningAlgorithm {
     /// Its name in JOSE.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -48,11 +48,11 @@ enum Pair {
 }
 
 impl Pair {
-    fn make(algorithm: Algorithm) -> Result<Vec<u8>, Problem> {
+    fn make(algorithm: SigningAlgorithm) -> Result<Vec<u8>, Problem> {
         let random = SystemRandom::new();
         let made = match algorithm {
-            Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
-            Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random),
+            SigningAlgorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
+            SigningAlgorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random),
         };
         made.map(|pkcs8| pkcs8.as_ref().to_vec()).map_err(|_| Problem::internal("no signing key can be made"))
     }
@@ -85,7 +85,7 @@ impl Pair {
 }
 
 /// Makes the keys that are needed now, and forgets those that are not needed any more. `overlap` is the life of the longest token.
-pub(super) async fn tend(store: &Store, algorithm: Algorithm, overlap: i64, now: i64) -> Result<(), Problem> {
+pub(super) async fn tend(store: &Store, algorithm: SigningAlgorithm, overlap: i64, now: i64) -> Result<(), Problem> {
     let pkcs8 = Pair::make(algorithm)?; // made at the ready: two processes that come at once keep one of theirs
     let id = encode(Sha256::digest(Pair::read(algorithm.as_str(), &pkcs8)?.public()).first_chunk::<12>().unwrap_or(&[0; 12]));
     let change = store.write(move |tables| {
@@ -126,7 +126,7 @@ fn public_key(key: &SigningKey) -> Result<Value, Problem> {
 }
 
 /// Signs `claims` as a token of this type (`typ`).
-pub(super) async fn sign(store: &Store, algorithm: Algorithm, kind: &str, claims: &Value, now: i64) -> Result<String, Problem> {
+pub(super) async fn sign(store: &Store, algorithm: SigningAlgorithm, kind: &str, claims: &Value, now: i64) -> Result<String, Problem> {
     let keys: Result<Vec<SigningKey>, StoreError> = store.read(move |tables| signing_key::list(tables, now)).await;
     let signs = |key: &&SigningKey| key.algorithm == algorithm.as_str() && key.signs_from <= now && now < key.signs_until;
     let keys = keys?;
@@ -163,9 +163,9 @@ mod tests {
         let mut signers = std::collections::BTreeSet::new();
         for hour in 0..(70 * 24) {
             let now = start + hour * CACHED;
-            tend(&store, Algorithm::EdDsa, overlap, now).await.unwrap();
+            tend(&store, SigningAlgorithm::EdDsa, overlap, now).await.unwrap();
             let before = kids(&published(&store, now).await.unwrap());
-            let token = sign(&store, Algorithm::EdDsa, "at+jwt", &json!({}), now).await.unwrap();
+            let token = sign(&store, SigningAlgorithm::EdDsa, "at+jwt", &json!({}), now).await.unwrap();
             signers.insert(kid_of(&token));
             if let Some(earlier) = seen.last() {
                 let earlier: &Vec<String> = earlier;
@@ -182,7 +182,7 @@ mod tests {
     async fn both_algorithms_sign_what_the_published_key_verifies() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db")).unwrap();
-        for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+        for algorithm in [SigningAlgorithm::EdDsa, SigningAlgorithm::Es256] {
             tend(&store, algorithm, 900, 1).await.unwrap();
             let token = sign(&store, algorithm, "at+jwt", &json!({ "a": 1 }), 1).await.unwrap();
             let (message, signature) = token.rsplit_once('.').unwrap();
@@ -190,8 +190,8 @@ mod tests {
             let key = published["keys"].as_array().unwrap().iter().find(|key| key["alg"] == algorithm.as_str()).unwrap();
             let part = |name: &str| decode(key[name].as_str().unwrap()).unwrap();
             let verified = match algorithm {
-                Algorithm::EdDsa => UnparsedPublicKey::new(&ED25519, part("x")).verify(message.as_bytes(), &decode(signature).unwrap()),
-                Algorithm::Es256 => {
+                SigningAlgorithm::EdDsa => UnparsedPublicKey::new(&ED25519, part("x")).verify(message.as_bytes(), &decode(signature).unwrap()),
+                SigningAlgorithm::Es256 => {
                     let point = [vec![4], part("x"), part("y")].concat();
                     UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message.as_bytes(), &decode(signature).unwrap())
                 }
@@ -205,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         let (one, other) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
-        let (first, second) = tokio::join!(tend(&one, Algorithm::EdDsa, 900, 1), tend(&other, Algorithm::EdDsa, 900, 1));
+        let (first, second) = tokio::join!(tend(&one, SigningAlgorithm::EdDsa, 900, 1), tend(&other, SigningAlgorithm::EdDsa, 900, 1));
         assert!(first.is_ok() && second.is_ok());
         assert_eq!(kids(&published(&one, 1).await.unwrap()).len(), 1);
     }

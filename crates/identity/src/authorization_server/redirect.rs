@@ -15,7 +15,7 @@ const REFUSED: [&str; 16] = [
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn check(text: &str) -> Result<(), &'static str> {
+pub fn check(text: &str) -> Result<(), &'static str> {
     if text.len() > LONGEST || !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'`' | b'*')) {
         return Err("it is too long, or has characters that an address does not have");
     }

@@ -50,7 +50,7 @@ fn settings() -> Settings {
     });
     Settings {
         issuer: ISSUER.to_owned(),
-        algorithm: Algorithm::EdDsa,
+        algorithm: SigningAlgorithm::EdDsa,
         access_life: Duration::from_secs(900),
         access_lives: [("/servers/files/mcp".to_owned(), Duration::from_secs(60))].into(),
         refresh_life: Duration::from_secs(30 * 24 * 3600),
