@@ -695,7 +695,7 @@ pub(crate) enum UserCommand {
     /// Add somebody; the password is asked for, or read from stdin
     Add(AddUserArguments),
     /// List everybody
-    List(ListArguments),
+    List(ListKept),
     /// Give somebody another password, and log them out everywhere
     Passwd(NamedUser),
     /// Let nobody in by this name for now, and end what clients have in it
@@ -721,6 +721,13 @@ pub(crate) struct AddUserArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ListKept {
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct NamedUser {
     /// The name
     pub(crate) name: String,
@@ -735,7 +742,7 @@ pub(crate) struct TokenArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// List what clients were granted
-    List(ListArguments),
+    List(ListKept),
     /// End a grant: its refresh token at once, its access tokens within a minute
     Revoke(RevokeTokenArguments),
 }

@@ -9,6 +9,7 @@ mod clients;
 mod compare;
 mod endpoint;
 #[path = "../harness/mod.rs"]
+mod login;
 mod harness;
 mod servers;
 #[path = "../faults/session.rs"]
