@@ -65,4 +65,8 @@ const provider = new Provider(issuer, {
     },
   },
 });
-createServer(provider.callback()).listen(settings.port, "127.0.0.1", () => console.log("ready"));
+createServer(provider.callback()).listen(settings.port, "127.0.0.1", () => {
+  console.log("ready");
+  // Nobody reads on, and a notice to a closed pipe would end the process.
+  console.info = console.warn = () => {};
+});

@@ -12,6 +12,7 @@ mod processes;
 mod purity;
 mod secret;
 mod source;
+mod token;
 mod unsafety;
 
 use std::fmt;
@@ -64,6 +65,7 @@ fn findings(repository: &Repository) -> Outcome<Vec<Finding>> {
         findings.extend(purity::check(&file));
         findings.extend(unsafety::check(&file));
         findings.extend(processes::check(&file));
+        findings.extend(token::check(&file));
         findings.extend(secret::check(&file));
         findings.extend(failures::check(&file));
     }

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use sallyport_gateway::{Gateway, METADATA};
+use sallyport_gateway::Gateway;
+use sallyport_gateway::pages::Page;
 use sallyport_gateway::upstream::Freshness;
 use sallyport_protocol::{Failure, Front, Incoming, Peer};
 use sallyport_telemetry::metric;
@@ -19,11 +20,10 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
             return response;
         }
     }
-    match path.as_str() {
-        // The process runs and answers.
-        "/healthz" => text(StatusCode::OK, "ok\n".into()),
-        "/readyz" => ready(gateway, &incoming).await,
-        "/metrics" => {
+    match Page::at(&path) {
+        Some(Page::Health) => text(StatusCode::OK, "ok\n".into()),
+        Some(Page::Ready) => ready(gateway, &incoming).await,
+        Some(Page::Metrics) => {
             if let Err(failure) = gateway.admit(&incoming).decided().await {
                 return unauthorized(&failure);
             }
@@ -31,11 +31,11 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metric::CONTENT_TYPE));
             response
         }
-        path if path.starts_with(METADATA) => match gateway.resource_metadata(path) {
+        Some(Page::ResourceMetadata) => match gateway.resource_metadata(&path) {
             Some(document) => json(document),
             None => text(StatusCode::NOT_FOUND, "not found: there is no such resource, or no tokens are taken here\n".into()),
         },
-        _ => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
+        None => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
     }
 }
 
@@ -59,7 +59,8 @@ async fn ready(gateway: &Gateway, incoming: &Incoming) -> Response<Bytes> {
     if pending.is_empty() {
         return text(StatusCode::OK, "ready\n".into());
     }
-    let told = if gateway.admit(incoming).decided().await.is_ok() { format!("starting: {}\n", pending.join(", ")) } else { "starting\n".into() };
+    let told =
+        if gateway.admit(incoming).decided().await.is_ok() { format!("starting: {}\n", pending.join(", ")) } else { "starting\n".into() };
     text(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 

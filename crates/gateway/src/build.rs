@@ -208,14 +208,7 @@ impl Adopter {
     }
 }
 
-fn parts(
-    plan: Plan,
-    trust: Trust,
-    policy: Policy,
-    servers: BTreeMap<Arc<str>, Server>,
-    metrics: &Metrics,
-    generation: String,
-) -> Parts {
+fn parts(plan: Plan, trust: Trust, policy: Policy, servers: BTreeMap<Arc<str>, Server>, metrics: &Metrics, generation: String) -> Parts {
     let catalogue = Catalogue::new(generation, members(&servers), &plan.toolsets);
     Parts {
         plan: Arc::new(plan),

@@ -50,6 +50,8 @@ fn record<'a>(method: &'a str, server: &'a str, target: &'a str, outcome: teleme
         id: RecordId::next(),
         trace_id: None,
         principal: None,
+        issuer: None,
+        tenant: None,
         client: None,
         revision: None,
         endpoint: "sandbox".into(),

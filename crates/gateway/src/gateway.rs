@@ -12,8 +12,8 @@ use sallyport_identity::resource_server::{TokenFault, Verified};
 use sallyport_identity::{Authentication, Identity, Unauthenticated};
 use sallyport_policy::{Policy, Principal};
 use sallyport_protocol::{
-    Admission, Answer, BoxFuture, Caller, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming, Listener, Method,
-    RawJson, Recognised, Reply, Request, Retry, ServerIdentity,
+    Admission, Answer, BoxFuture, Caller, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming,
+    Listener, Method, RawJson, Recognised, Reply, Request, Retry, ServerIdentity,
 };
 use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 

@@ -13,6 +13,7 @@ mod failure;
 mod gateway;
 mod news;
 pub mod packages;
+pub mod pages;
 mod pipeline;
 pub mod plan;
 mod questions;
@@ -26,5 +27,3 @@ pub mod upstream;
 pub use build::{BuildError, Changes, Fault};
 pub use catalogue::Refusal;
 pub use gateway::Gateway;
-/// Where the metadata of protected resources lies (RFC 9728 §3).
-pub use sallyport_identity::resource_server::resource::METADATA;

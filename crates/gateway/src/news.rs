@@ -12,8 +12,12 @@ use crate::tasks::Tasks;
 
 const TASK_STATUS: &str = "notifications/tasks/status";
 
-/// The listeners of each endpoint and of each caller. There are as many endpoints and callers as the configuration names:
-/// [`crate::Gateway`] admits no other.
+/// From so many callers on those are forgotten who have left, each time that another comes. Those who listen are bounded by the
+/// connections that there may be.
+const CALLERS: usize = 1024;
+
+/// The listeners of each endpoint and of each caller. There are as many endpoints as the configuration names: [`crate::Gateway`] admits
+/// no other.
 #[derive(Debug, Default)]
 pub(crate) struct News {
     by_endpoint: Mutex<HashMap<Endpoint, Arc<Listeners>>>,
@@ -25,8 +29,11 @@ impl News {
     pub(crate) fn listen(&self, endpoint: &Endpoint, caller: &Principal, listener: &Arc<dyn Listener>) {
         let at_endpoint = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner).entry(endpoint.clone()).or_default().clone();
         at_endpoint.add(listener);
-        let of_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner).entry(caller.clone()).or_default().clone();
-        of_caller.add(listener);
+        let mut by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_caller.len() >= CALLERS && !by_caller.contains_key(caller) {
+            by_caller.retain(|_, listeners| !listeners.is_empty());
+        }
+        by_caller.entry(caller.clone()).or_default().add(listener);
     }
 
     /// Tells an event to the listeners of an endpoint.

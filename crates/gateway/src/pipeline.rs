@@ -59,7 +59,10 @@ impl Inner {
         let given = target.arguments(&routed.request);
         let resource =
             target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
-        let permitted = parts.policy.decide(&principal, action, &resource, routed).map_err(|denied| refused(parts, incoming, trail, &denied, &target))?;
+        let permitted = parts
+            .policy
+            .decide(&principal, action, &resource, routed)
+            .map_err(|denied| refused(parts, incoming, trail, &denied, &target))?;
         trail.permitted(permitted.decision());
         let turn = match self.turn_to_subscribe(method, upstream.name(), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),

@@ -111,6 +111,8 @@ impl Trail {
             id: RecordId::next(),
             trace_id: self.trace_id,
             principal: self.principal.as_ref().map(|principal| principal.id().into()),
+            issuer: self.principal.as_ref().and_then(Principal::issuer).map(Into::into),
+            tenant: self.principal.as_ref().map(Principal::tenant).filter(|tenant| !tenant.is_empty()).map(Into::into),
             client: self.client.as_deref().map(Into::into),
             revision: Some(self.revision.as_str().into()),
             endpoint: if self.peer == Peer::Stdio { "stdio".into() } else { self.endpoint.to_string().into() },

@@ -65,9 +65,7 @@ impl Policy {
         // Last, so that nobody gets a token for more only to be denied all the same.
         match principal.scopes().filter(|_| decision.is_allow()).and_then(|scopes| scopes.missing(resource)) {
             None => decision,
-            Some(missing) => {
-                Decision { detail: Some(missing.into()), ..Decision::new(Effect::Deny, Reason::Scope, Place::new("scope")) }
-            }
+            Some(missing) => Decision { detail: Some(missing.into()), ..Decision::new(Effect::Deny, Reason::Scope, Place::new("scope")) },
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::Scopes;
 /// Whoever a request was authenticated as. Cloning is cheap.
 ///
 /// Two are equal where they are the same caller: the next token of one may be good for other scopes, and what the caller has begun
-/// stays its own.
+/// stays its own. What is kept for what somebody may do has to ask [`may_the_same`](Self::may_the_same) too.
 #[derive(Clone, Debug)]
 pub struct Principal(Arc<Facts>);
 
@@ -119,6 +119,15 @@ impl Principal {
         &self.0.kind
     }
 
+    /// Who vouches for it, where that is somebody else than the gateway.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        match self.kind() {
+            PrincipalKind::User { issuer, .. } | PrincipalKind::Client { issuer, .. } => Some(issuer),
+            PrincipalKind::LocalUser | PrincipalKind::Key(_) => None,
+        }
+    }
+
     /// Whose it is; empty where there are no tenants.
     #[must_use]
     pub fn tenant(&self) -> &str {
@@ -135,6 +144,12 @@ impl Principal {
     #[must_use]
     pub fn scopes(&self) -> Option<&Scopes> {
         self.0.scopes.as_ref()
+    }
+
+    /// Whether both are the same caller with the same groups and scopes, so that the same is decided of both.
+    #[must_use]
+    pub fn may_the_same(&self, other: &Self) -> bool {
+        self == other && self.0.kind == other.0.kind && self.0.groups == other.0.groups && self.0.scopes == other.0.scopes
     }
 
     /// Whether this is the one person at this machine.

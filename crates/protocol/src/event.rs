@@ -53,6 +53,12 @@ impl Listeners {
         }
     }
 
+    /// Whether nobody listens any more.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().iter().all(|known| known.strong_count() == 0)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<dyn Listener>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -97,7 +97,8 @@ impl Store {
                     }
                 }
             }
-            let sql = "INSERT INTO api_key (id, name, digest, scopes, member_of, tenant, made, ends) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            let sql =
+                "INSERT INTO api_key (id, name, digest, scopes, member_of, tenant, made, ends) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
             let groups = key.groups.join("\n");
             tables.execute(sql, params![key.id, name, digest, key.scopes, groups, tenant, now, key.ends.map(number)])?;
             Ok(true)

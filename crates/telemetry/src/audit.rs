@@ -30,9 +30,16 @@ pub struct AuditRecord<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub trace_id: Option<TraceId>,
-    /// Who called: `local` (the one person at this machine) or `key:NAME`. Missing if the caller was not let in.
+    /// Who called: `local` (the one person at this machine), `key:NAME`, `user:SUBJECT@ISSUER` or `client:NAME@ISSUER`. Missing if the
+    /// caller was not let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<Text<'a>>,
+    /// The authorization server that vouches for the caller, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Text<'a>>,
+    /// Whose tenant the caller is of. Missing where there are no tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Text<'a>>,
     /// The client program, as it names itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Text<'a>>,

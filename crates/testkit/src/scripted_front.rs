@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sallyport_protocol::{
-    Admission, Answer, BoxFuture, Caller, CallerId, CallerToken, Context, Discovery, Endpoint, Era, ErrorObject, Failure, FailureKind, Front, Incoming,
-    Listener, McpServer, Method, RawJson, RawObject, Recognised, Reply, Request,
+    Admission, Answer, BoxFuture, Caller, CallerId, CallerToken, Context, Discovery, Endpoint, Era, ErrorObject, Failure, FailureKind,
+    Front, Incoming, Listener, McpServer, Method, RawJson, RawObject, Recognised, Reply, Request,
 };
 
 /// A [`Front`] before one server. It has the endpoint of everything and `/servers/scripted`.

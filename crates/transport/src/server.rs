@@ -31,4 +31,5 @@ mod task_news;
 mod workers;
 
 pub use guard::Hosts;
+pub use route::DOORS;
 pub use workers::{Turns, Workers};

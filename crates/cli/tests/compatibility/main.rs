@@ -9,8 +9,8 @@ mod clients;
 mod compare;
 mod endpoint;
 #[path = "../harness/mod.rs"]
-mod login;
 mod harness;
+mod login;
 mod servers;
 #[path = "../faults/session.rs"]
 mod session;

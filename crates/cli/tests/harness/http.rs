@@ -12,6 +12,7 @@ pub(crate) struct Connection(BufReader<TcpStream>);
 /// An answer, read to its end.
 #[derive(Debug)]
 pub(crate) struct Response {
+    pub(crate) status: u16,
     /// Names in lower case.
     headers: Vec<(String, String)>,
     pub(crate) body: String,
@@ -53,12 +54,12 @@ impl Connection {
     }
 
     fn read_response(&mut self) -> Response {
-        let _status = self.read_line();
+        let status = self.read_line().split(' ').nth(1).and_then(|code| code.parse().ok()).expect("an answer begins with its status");
         let lines = std::iter::from_fn(|| Some(self.read_line()).filter(|line| !line.is_empty()));
         let headers: Vec<(String, String)> = lines
             .filter_map(|line| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())))
             .collect();
-        let mut response = Response { headers, body: String::new() };
+        let mut response = Response { status, headers, body: String::new() };
         let length = response.header("content-length").map(|text| text.parse().expect("a length is a number"));
         response.body = match (length, response.header("transfer-encoding")) {
             (Some(length), _) => self.read_bytes(length),

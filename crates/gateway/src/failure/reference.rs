@@ -22,7 +22,10 @@ fn kinds() -> Vec<(FailureKind, &'static str)> {
         (FailureKind::Http(405), "Only HTTP was wrong: 404 no such endpoint, 405 method, 406 accept, 415 content type, and so on."),
         (FailureKind::Unauthenticated, "The key or token is missing or not taken; over HTTP `WWW-Authenticate` says where one is had."),
         (FailureKind::Denied, "Policy says no; the text names the rule."),
-        (FailureKind::InsufficientScope("files:read".into()), "The token is not good for this; `scope` names what it lacks, and over HTTP `WWW-Authenticate` too."),
+        (
+            FailureKind::InsufficientScope("files:read".into()),
+            "The token is not good for this; `scope` names what it lacks, and over HTTP `WWW-Authenticate` too.",
+        ),
         (FailureKind::Unreachable, "The server is not there: not started, crashed, or it refused the connection."),
         (FailureKind::LimitExceeded("memory_mb"), "The server was ended because it went beyond one of its `limits`; `limit` names it."),
         (FailureKind::TimedOut(Duration::ZERO), "No answer within the limit; `limitMs` names it."),

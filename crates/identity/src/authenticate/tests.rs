@@ -9,18 +9,21 @@ const BOB: &str = "bob-bob-bob-bob-bob-bob";
 const REMOTE: Peer = Peer::Remote(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 
 fn identity(keys: &[(&str, &str)]) -> Result<Identity, Vec<InvalidKey>> {
-    Identity::new(keys.iter().map(|(name, key)| ((*name).to_owned(), Secret::new((*key).to_owned()))).collect())
+    Identity::new(keys.iter().map(|(name, key)| ((*name).to_owned(), Secret::new((*key).to_owned()))).collect(), None)
 }
 
 fn who(identity: &Identity, key: Option<&str>, peer: Peer) -> Result<String, Unauthenticated> {
-    let token = key.map(CallerToken::new);
-    identity.authenticate(token.as_ref(), peer).map(|principal| principal.id().to_owned())
+    let credential = key.map(|key| Arc::new(CallerToken::new(key)));
+    match identity.authenticate(&Incoming { endpoint: Endpoint::All, credential, peer, recognised: None }) {
+        Authentication::Known(known) => known.map(|known| known.principal.id().to_owned()),
+        Authentication::Asks(_) => panic!("nobody has to be asked about a key"),
+    }
 }
 
 #[test]
 fn without_keys_this_machine_is_the_local_user_and_nobody_else_gets_in() {
     let open = identity(&[]).unwrap();
-    assert!(!open.needs_key());
+    assert!(!open.needs_credential());
     for key in [None, Some(ALICE)] {
         assert_eq!(who(&open, key, Peer::Stdio).unwrap(), "local");
         assert_eq!(who(&open, key, Peer::Loopback).unwrap(), "local");
@@ -31,7 +34,7 @@ fn without_keys_this_machine_is_the_local_user_and_nobody_else_gets_in() {
 #[test]
 fn with_keys_every_connection_needs_one() {
     let closed = identity(&[("alice", ALICE), ("bob", BOB)]).unwrap();
-    assert!(closed.needs_key());
+    assert!(closed.needs_credential());
     for peer in [Peer::Loopback, REMOTE] {
         assert_eq!(who(&closed, Some(ALICE), peer).unwrap(), "key:alice");
         assert_eq!(who(&closed, Some(BOB), peer).unwrap(), "key:bob");

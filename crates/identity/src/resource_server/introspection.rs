@@ -45,11 +45,15 @@ impl Introspection {
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, self.credentials.clone())]);
         let form = [("token", token), ("token_type_hint", "access_token")];
         let answer = self.issuer.fetcher().post_form(&endpoint, Reach::Configured, headers, &form).await;
-        let told = answer.ok().filter(|answer| answer.status == StatusCode::OK);
-        let Some(mut claims) = told.and_then(|answer| serde_json::from_slice::<Map<String, Value>>(&answer.body).ok()) else {
-            tracing::warn!(issuer = self.issuer.name(), "the issuer does not answer what it is asked about tokens");
-            return Err(Unanswered);
+        let told = match answer {
+            Err(error) => Err(error.to_string()),
+            Ok(answer) if answer.status != StatusCode::OK => Err(format!("{endpoint} answers {}", answer.status)),
+            Ok(answer) => serde_json::from_slice::<Map<String, Value>>(&answer.body).map_err(|error| format!("{endpoint}: {error}")),
         };
+        let mut claims = told.map_err(|why| {
+            tracing::warn!(issuer = self.issuer.name(), "the issuer does not answer what it is asked about tokens: {why}");
+            Unanswered
+        })?;
         if claims.get("active") != Some(&Value::Bool(true)) {
             return Ok(None);
         }

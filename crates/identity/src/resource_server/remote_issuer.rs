@@ -22,6 +22,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
 const BETWEEN_FIRST_LOOKS: Duration = Duration::from_secs(2);
 /// After that long the keys are looked at again without need, so that one that was withdrawn is not good for ever.
 const OLD: Duration = Duration::from_secs(600);
+/// For how long the callers wait for a look at all: metadata may lie in three places, and each has its own patience.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// Most keys of a set: issuers have two to ten.
 const MOST_KEYS: usize = 100;
 
@@ -107,9 +109,11 @@ impl KeySource for RemoteIssuer {
             if looked.is_some_and(|at| at.elapsed() < pause) {
                 return;
             }
-            let found = self.0.look().await;
-            // The first look is none for a key that nobody knew: with the next one a rotation is noticed at once.
-            *looked = (!first || found.is_err()).then(Instant::now);
+            *looked = Some(Instant::now()); // also where nobody waits any more for what comes of it
+            let found = tokio::time::timeout(LONGEST_LOOK, self.0.look()).await.unwrap_or_else(|_| Err("it takes too long".into()));
+            if first && found.is_ok() {
+                *looked = None; // that was no look for a key that nobody knew: with the next one a rotation is noticed at once
+            }
             match found {
                 Ok(known) => self.0.known.store(Arc::new(known)),
                 Err(why) => tracing::warn!(issuer = self.0.name, "the issuer's keys cannot be had, those known are kept: {why}"),

@@ -364,9 +364,8 @@ async fn other(door: &HttpDoor, connection: &Connection, request: Request<Incomi
 /// # Errors
 /// 400 where there are two, of which others could read the other one, or where it is none.
 fn bearer(headers: &HeaderMap) -> Result<Option<CallerToken>, Failure> {
-    let malformed = |what: &'static str| {
-        Err(Failure::client(FailureKind::Http(400), what).with_challenge("Bearer error=\"invalid_request\""))
-    };
+    let malformed =
+        |what: &'static str| Err(Failure::client(FailureKind::Http(400), what).with_challenge("Bearer error=\"invalid_request\""));
     let mut values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let (first, None) = (values.next(), values.next()) else { return malformed("header `Authorization` is there twice") };
     let Some((scheme, token)) = first.and_then(|value| value.split_at_checked("Bearer ".len())) else { return Ok(None) };

@@ -5,6 +5,12 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use sallyport_protocol::Endpoint;
 
+/// The doors of every endpoint, by the last part of their paths: Streamable HTTP, and the two of HTTP+SSE.
+pub const DOORS: [&str; 3] = [MCP, SSE, MESSAGES];
+const MCP: &str = "mcp";
+const SSE: &str = "sse";
+const MESSAGES: &str = "messages";
+
 /// Which door a path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -23,9 +29,9 @@ impl Route {
     pub(crate) fn of(path: &str) -> Self {
         let Some((endpoint, door)) = split(path) else { return Self::Other };
         match door {
-            "mcp" => Self::Mcp(endpoint),
-            "sse" => Self::Sse(endpoint),
-            "messages" => Self::Messages(endpoint),
+            MCP => Self::Mcp(endpoint),
+            SSE => Self::Sse(endpoint),
+            MESSAGES => Self::Messages(endpoint),
             _ => Self::Other,
         }
     }
@@ -45,7 +51,7 @@ fn split(path: &str) -> Option<(Endpoint, &str)> {
 
 /// Where a client of HTTP+SSE at this path posts its messages: beside it.
 pub(crate) fn messages_beside(path: &str) -> String {
-    format!("{}messages", path.strip_suffix("sse").unwrap_or("/"))
+    format!("{}{MESSAGES}", path.strip_suffix(SSE).unwrap_or("/"))
 }
 
 #[cfg(test)]

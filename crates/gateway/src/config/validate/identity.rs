@@ -31,9 +31,10 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
     for (name, issuer) in &identity.issuers {
         let path = join("identity.issuers", name);
         if !is_name(name) {
-            report.error(Diagnostic::new(&path, format!("`{}` cannot be a name here", name.escape_debug())).hint(
-                "a letter or digit, then at most 31 letters, digits, `-` or `_`",
-            ));
+            report.error(
+                Diagnostic::new(&path, format!("`{}` cannot be a name here", name.escape_debug()))
+                    .hint("a letter or digit, then at most 31 letters, digits, `-` or `_`"),
+            );
         }
         if let Some(plan) = check_issuer(&path, issuer, context, report) {
             check_against(&path, &plan, &issuers, report);
@@ -65,8 +66,11 @@ fn check_surroundings(config: &Config, report: &mut Report) {
     }
     if config.servers.contains_key(SCOPE_OF_ALL) {
         report.error(
-            Diagnostic::new(join("servers", SCOPE_OF_ALL), "a token for this server alone would be one for everything: `mcp` is the scope of all")
-                .hint("give the server another name"),
+            Diagnostic::new(
+                join("servers", SCOPE_OF_ALL),
+                "a token for this server alone would be one for everything: `mcp` is the scope of all",
+            )
+            .hint("give the server another name"),
         );
     }
 }
