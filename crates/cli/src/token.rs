@@ -54,7 +54,9 @@ fn revoke(store: &Store, arguments: &RevokeTokenArguments) -> Result<(), Failure
     let refused_until = seconds_now() + LONGEST_ACCESS_LIFE;
     let (id, user) = (arguments.id.clone(), arguments.user.clone());
     let change = store.write(move |tables| match (id, user) {
-        (Some(id), _) => token_grant::find(tables, &id, 0)?.map_or(Ok(0), |_| token_grant::revoke(tables, &id, refused_until).map(usize::from)),
+        (Some(id), _) => {
+            token_grant::find(tables, &id, 0)?.map_or(Ok(0), |_| token_grant::revoke(tables, &id, refused_until).map(usize::from))
+        }
         (None, Some(user)) => token_grant::revoke_user(tables, &user, refused_until),
         (None, None) => Ok(0),
     });

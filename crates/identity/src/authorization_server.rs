@@ -47,8 +47,8 @@ use crate::resource_server::key_source::{KeySet, KeySource};
 
 pub use self::accounts::LONGEST_TOKEN as LONGEST_ACCESS_LIFE;
 pub use self::clients::ConfiguredClient;
-pub use self::redirect::check as check_redirect;
 pub use self::keys::SigningAlgorithm;
+pub use self::redirect::check as check_redirect;
 
 /// Tells of a path below the public URL (`/servers/git/mcp`) whether it is an endpoint, and what a token for it is good for where its
 /// client asks for nothing (OAuth 2.1 §1.4.1 lets the server choose).

@@ -108,7 +108,8 @@ pub fn add_code(
 /// # Errors
 /// Where the store cannot be written.
 pub fn take_code(tables: &Transaction<'_>, code: &[u8; 32], now: i64) -> Result<Code, rusqlite::Error> {
-    let taken = "UPDATE authorization_code SET is_used = 1 WHERE code = ?1 AND is_used = 0 AND ends > ?2 RETURNING authorization, token_grant";
+    let taken =
+        "UPDATE authorization_code SET is_used = 1 WHERE code = ?1 AND is_used = 0 AND ends > ?2 RETURNING authorization, token_grant";
     let good = tables.query_row(taken, (code, now), |row| Ok(Code::Good { authorization: row.get(0)?, grant: row.get(1)? })).optional()?;
     if let Some(good) = good {
         return Ok(good);

@@ -65,7 +65,8 @@ pub fn find(tables: &Transaction<'_>, user_code: &str, now: i64) -> Result<Optio
 /// # Errors
 /// Where the store cannot be written.
 pub fn decide(tables: &Transaction<'_>, user_code: &str, user: Option<&str>, now: i64) -> Result<bool, rusqlite::Error> {
-    let decided = "UPDATE device SET user = ?2, is_denied = ?2 IS NULL WHERE user_code = ?1 AND user IS NULL AND is_denied = 0 AND ends > ?3";
+    let decided =
+        "UPDATE device SET user = ?2, is_denied = ?2 IS NULL WHERE user_code = ?1 AND user IS NULL AND is_denied = 0 AND ends > ?3";
     Ok(tables.execute(decided, (user_code, user, now))? == 1)
 }
 

@@ -59,18 +59,22 @@ pub fn remove_user(tables: &Transaction<'_>, user: &str) -> Result<(), rusqlite:
 /// # Errors
 /// Where the store cannot be written.
 pub fn take_try(tables: &Transaction<'_>, who: &[u8; 32], free: i64, now: i64) -> Result<Result<(), i64>, rusqlite::Error> {
-    let found: Option<(i64, i64)> = tables
-        .query_row("SELECT failures, last FROM login_try WHERE who = ?1", (who,), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let found: Option<(i64, i64)> =
+        tables.query_row("SELECT failures, last FROM login_try WHERE who = ?1", (who,), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let failures = found.map_or(0, |(failures, _)| failures);
     if let Some((failures, last)) = found {
-        let wait = if failures < free { 0 } else { 1_i64.checked_shl(u32::try_from(failures - free + 1).unwrap_or(63).min(20)).unwrap_or(i64::MAX) };
+        let wait = if failures < free {
+            0
+        } else {
+            1_i64.checked_shl(u32::try_from(failures - free + 1).unwrap_or(63).min(20)).unwrap_or(i64::MAX)
+        };
         let ready = last + wait.min(LONGEST_WAIT);
         if ready > now {
             return Ok(Err(ready - now));
         }
     }
-    let counted = "INSERT INTO login_try VALUES (?1, ?2, ?3) ON CONFLICT (who) DO UPDATE SET failures = excluded.failures, last = excluded.last";
+    let counted =
+        "INSERT INTO login_try VALUES (?1, ?2, ?3) ON CONFLICT (who) DO UPDATE SET failures = excluded.failures, last = excluded.last";
     tables.execute(counted, (who, failures + 1, now))?;
     Ok(Ok(()))
 }

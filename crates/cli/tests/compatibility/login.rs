@@ -18,7 +18,8 @@ fn gateway(more: &str) -> (Project, Gateway) {
         "public_url = \"http://127.0.0.1:{port}\"\n[identity.server]\n{more}\n[servers.files]\nbuiltin = {{ filesystem = {{}} }}\n"
     ));
     std::fs::write(project.path("secret"), "a secret of the suite alone").expect("the project is writable");
-    let mut adding = project.sallyport().args(["user", "add", "alice", "--admin"]).stdin(Stdio::piped()).spawn().expect("the program starts");
+    let mut adding =
+        project.sallyport().args(["user", "add", "alice", "--admin"]).stdin(Stdio::piped()).spawn().expect("the program starts");
     writeln!(adding.stdin.take().expect("it was piped"), "{PASSWORD}").expect("it reads the password");
     assert!(adding.wait().expect("the child is ours").success());
     let gateway = project.up_at(port);

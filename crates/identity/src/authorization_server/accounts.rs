@@ -92,7 +92,8 @@ impl From<StoreError> for AccountError {
 /// Where the name, a group or the password cannot be one, or the name was given before.
 pub async fn add(store: &Store, name: &str, password: &str, is_admin: bool, groups: &[String], now: i64) -> Result<(), AccountError> {
     let is_part = |text: &str, more: &str| {
-        text.len() <= LONGEST_NAME && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.as_bytes().contains(&byte))
+        text.len() <= LONGEST_NAME
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.as_bytes().contains(&byte))
     };
     if !is_part(name, ".-_@") || !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
         return Err(AccountError::Name);

@@ -7,11 +7,8 @@ use serde::Serialize;
 
 /// What every answer carries: nothing of a login is to stay in a cache, be guessed at by a browser, or be named to other sites. Not
 /// `no-referrer`, with which browsers send forms with `Origin: null`.
-const ALWAYS: [(HeaderName, &str); 3] = [
-    (header::CACHE_CONTROL, "no-store"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "same-origin"),
-];
+const ALWAYS: [(HeaderName, &str); 3] =
+    [(header::CACHE_CONTROL, "no-store"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff"), (header::REFERRER_POLICY, "same-origin")];
 
 /// An answer for programs.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Bytes> {
@@ -39,8 +36,7 @@ pub(super) fn style() -> Response<Bytes> {
 pub(super) fn page(status: StatusCode, html: String, form_target: Option<&str>) -> Response<Bytes> {
     let mut response = with_type(status, html.into(), "text/html; charset=utf-8");
     let targets = form_target.map_or_else(String::new, |target| format!(" {target}"));
-    let policy =
-        format!("default-src 'none'; style-src 'self'; form-action 'self'{targets}; base-uri 'none'; frame-ancestors 'none'");
+    let policy = format!("default-src 'none'; style-src 'self'; form-action 'self'{targets}; base-uri 'none'; frame-ancestors 'none'");
     let headers = response.headers_mut();
     let closed = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy).unwrap_or(closed));

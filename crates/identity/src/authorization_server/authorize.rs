@@ -123,7 +123,9 @@ impl Server {
 }
 
 fn gone() -> Problem {
-    Problem::invalid_request("this login has ended, was begun in another browser, or was answered already: begin it again where you came from")
+    Problem::invalid_request(
+        "this login has ended, was begun in another browser, or was answered already: begin it again where you came from",
+    )
 }
 
 fn parse(text: &str) -> Result<AuthorizationRequest, Problem> {
@@ -159,9 +161,13 @@ fn code_challenge(parameters: &Parameters) -> Result<String, Problem> {
 /// What a token is to be good for: what was asked, else the endpoint's default, of that what the client may have.
 pub(super) fn asked_scopes(asked: Option<&str>, default: &Scopes, client: &Client) -> Result<Scopes, Problem> {
     let invalid = |what: &str| Problem::new("invalid_scope", what);
-    let asked = asked.map(|text| Scopes::parse(text).ok_or_else(|| invalid("`scope` has characters that none may have, or too many scopes")));
+    let asked =
+        asked.map(|text| Scopes::parse(text).ok_or_else(|| invalid("`scope` has characters that none may have, or too many scopes")));
     // Refreshing is part of every grant, and nothing that a token is good for.
-    let asked = asked.transpose()?.map(|scopes| without(&scopes, &["offline_access", "openid", "profile", "email"])).filter(|scopes| !scopes.is_empty());
+    let asked = asked
+        .transpose()?
+        .map(|scopes| without(&scopes, &["offline_access", "openid", "profile", "email"]))
+        .filter(|scopes| !scopes.is_empty());
     let granted = client.within(asked.unwrap_or_else(|| default.clone()));
     if granted.is_empty() { Err(invalid("the client may have none of these scopes")) } else { Ok(granted) }
 }

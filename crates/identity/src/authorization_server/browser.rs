@@ -47,13 +47,19 @@ impl Browser {
 
     /// What a form about `subject` carries, and nobody else can know.
     pub(super) fn form_token(&self, subject: &str) -> String {
-        unguessable::encode(&Sha256::new().chain_update("form\0").chain_update(&self.cookie).chain_update("\0").chain_update(subject).finalize())
+        unguessable::encode(
+            &Sha256::new().chain_update("form\0").chain_update(&self.cookie).chain_update("\0").chain_update(subject).finalize(),
+        )
     }
 
     /// Says whether a form about `subject` came from a page that this browser was shown.
     pub(super) fn check_form(&self, subject: &str, token: Option<&str>) -> Result<(), Problem> {
         let is_own = token.is_some_and(|token| unguessable::equal(token.as_bytes(), self.form_token(subject).as_bytes()));
-        if is_own { Ok(()) } else { Err(Problem::new("access_denied", "the form did not come from the page that you were shown: go back to it and try again")) }
+        if is_own {
+            Ok(())
+        } else {
+            Err(Problem::new("access_denied", "the form did not come from the page that you were shown: go back to it and try again"))
+        }
     }
 
     /// Tells the browser its cookie, if it does not know it.

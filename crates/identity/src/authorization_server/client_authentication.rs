@@ -48,7 +48,10 @@ impl Server {
         }
         let (id, secret) = match &basic {
             Some((id, secret)) => (id.as_str(), Some(secret.as_str())),
-            None => (form.get("client_id").ok_or_else(|| Problem::invalid_client("the client does not say who it is"))?, form.get("client_secret")),
+            None => (
+                form.get("client_id").ok_or_else(|| Problem::invalid_client("the client does not say who it is"))?,
+                form.get("client_secret"),
+            ),
         };
         if form.get("client_id").is_some_and(|named| named != id) {
             return Err(Problem::invalid_request("`client_id` is not the client that shows who it is"));
@@ -74,13 +77,18 @@ impl Server {
         }
         let client = self.clients.find(&self.store, &id, now).await?;
         let Authentication::Keys(keys) = &client.authentication else { return Err(refused("the client has no keys here")) };
-        let claims = self.verified(&assertion, keys, client.kind, now).await?.ok_or_else(|| refused("no key of the client fits its signature"))?;
+        let claims =
+            self.verified(&assertion, keys, client.kind, now).await?.ok_or_else(|| refused("no key of the client fits its signature"))?;
         if claims.get("sub").and_then(Value::as_str) != Some(&id) {
             return Err(refused("its `sub` is another than its `iss`"));
         }
         let audiences = [self.issuer().to_owned(), self.url("token")];
         check_times(&claims, &audiences, now).map_err(refused)?;
-        if self.is_first_use("assertion", &id, &claims, now).await? { Ok(client) } else { Err(refused("it was used before, or has no `jti`")) }
+        if self.is_first_use("assertion", &id, &claims, now).await? {
+            Ok(client)
+        } else {
+            Err(refused("it was used before, or has no `jti`"))
+        }
     }
 
     /// What a token says that one of these keys has signed.
@@ -173,6 +181,8 @@ fn basic(asked: &Asked) -> Result<Option<(String, String)>, Problem> {
     }
     let pair = STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(refused)?;
     let (id, secret) = pair.split_once(':').ok_or_else(refused)?;
-    let decoded = |text: &str| url::form_urlencoded::parse(text.replace('&', "%26").replace('=', "%3D").as_bytes()).next().map(|(name, _)| name.into_owned());
+    let decoded = |text: &str| {
+        url::form_urlencoded::parse(text.replace('&', "%26").replace('=', "%3D").as_bytes()).next().map(|(name, _)| name.into_owned())
+    };
     Ok(Some((decoded(id).ok_or_else(refused)?, decoded(secret).unwrap_or_default())))
 }

@@ -142,7 +142,8 @@ impl Clients {
         let asked = id.to_owned();
         let found = store.read(move |tables| client::find(tables, &asked, now)).await?;
         let found = found.ok_or_else(|| Problem::invalid_client("the client is not known here: register it again"))?;
-        let metadata: Metadata = serde_json::from_str(&found.document).map_err(|_| Problem::internal("a registered client cannot be read"))?;
+        let metadata: Metadata =
+            serde_json::from_str(&found.document).map_err(|_| Problem::internal("a registered client cannot be read"))?;
         let mut client = metadata.client(found.id, Kind::Registered).map_err(|what| Problem::internal(&what))?;
         if let Some(secret) = found.secret {
             client.authentication = Authentication::Secret(secret);

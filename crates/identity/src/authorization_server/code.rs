@@ -32,7 +32,12 @@ struct Agreed {
 
 impl Server {
     /// Sends the browser to the client with a code, and with `iss` (RFC 9207 §2).
-    pub(super) async fn hand_out_code(&self, person: &Person, request: &AuthorizationRequest, now: i64) -> Result<Response<Bytes>, Problem> {
+    pub(super) async fn hand_out_code(
+        &self,
+        person: &Person,
+        request: &AuthorizationRequest,
+        now: i64,
+    ) -> Result<Response<Bytes>, Problem> {
         let (code, grant) = (unguessable::text()?, unguessable::id()?);
         let agreed = Agreed { request: request.clone(), user: person.name.clone() };
         let agreed = serde_json::to_string(&agreed).map_err(|error| Problem::internal(&error.to_string()))?;
@@ -123,7 +128,8 @@ fn check(client: &Client, form: &Parameters, request: &AuthorizationRequest) -> 
         return Err(Problem::invalid_grant("`redirect_uri` is another than in the authorization request"));
     }
     let verifier = form.need("code_verifier")?;
-    let has_form = (43..=128).contains(&verifier.len()) && verifier.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+    let has_form =
+        (43..=128).contains(&verifier.len()) && verifier.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
     let challenge = unguessable::encode(&Sha256::digest(verifier));
     if !has_form || !unguessable::equal(challenge.as_bytes(), request.code_challenge.as_bytes()) {
         return Err(Problem::invalid_grant("`code_verifier` does not fit the code challenge"));

@@ -131,7 +131,8 @@ impl Server {
             Err(wait) => format!("There were too many tries. The next one can come in {wait} seconds."),
             Ok(None) => "No program waits with that code. Look at it again: it is good for ten minutes.".to_owned(),
             Ok(Some(request)) => {
-                let request: AuthorizationRequest = serde_json::from_str(&request).map_err(|error| Problem::internal(&error.to_string()))?;
+                let request: AuthorizationRequest =
+                    serde_json::from_str(&request).map_err(|error| Problem::internal(&error.to_string()))?;
                 return Ok(pages::device_consent(self, browser, person, code, &shown(code), &request));
             }
         };

@@ -57,7 +57,8 @@ impl Server {
         if scopes.is_empty() {
             return Err(Problem::new("invalid_scope", "the client may have none of these scopes"));
         }
-        let act = actors(&client.id, held.get("act")).ok_or_else(|| Problem::invalid_request("the subject token was exchanged too often"))?;
+        let act =
+            actors(&client.id, held.get("act")).ok_or_else(|| Problem::invalid_request("the subject token was exchanged too often"))?;
         let groups: Vec<String> = strings(held.get("groups"));
         let claims = Claims {
             subject: text("sub"),
@@ -80,7 +81,8 @@ impl Server {
         let token = Compact::parse(form.need("assertion")?).ok_or_else(|| refused("it is no signed token"))?;
         let issuer = token.claimed_issuer().ok_or_else(|| refused("it has no `iss`"))?;
         let keys = self.settings.providers.get(&issuer).ok_or_else(|| refused("its `iss` is none that is trusted here"))?;
-        let claims = verified(&token, keys).await.ok_or_else(|| refused("no key of its issuer fits its signature, or its `typ` is another"))?;
+        let claims =
+            verified(&token, keys).await.ok_or_else(|| refused("no key of its issuer fits its signature, or its `typ` is another"))?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
         check_times(&claims, &[self.issuer().to_owned()], now).map_err(refused)?;
         if text("client_id") != client.id {

@@ -190,7 +190,9 @@ mod tests {
             let key = published["keys"].as_array().unwrap().iter().find(|key| key["alg"] == algorithm.as_str()).unwrap();
             let part = |name: &str| decode(key[name].as_str().unwrap()).unwrap();
             let verified = match algorithm {
-                SigningAlgorithm::EdDsa => UnparsedPublicKey::new(&ED25519, part("x")).verify(message.as_bytes(), &decode(signature).unwrap()),
+                SigningAlgorithm::EdDsa => {
+                    UnparsedPublicKey::new(&ED25519, part("x")).verify(message.as_bytes(), &decode(signature).unwrap())
+                }
                 SigningAlgorithm::Es256 => {
                     let point = [vec![4], part("x"), part("y")].concat();
                     UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message.as_bytes(), &decode(signature).unwrap())

@@ -129,7 +129,10 @@ fn meaning(scope: &str) -> String {
 fn other_person(server: &Server, browser: &Browser, person: &Person, request: &str) -> String {
     let fields = hidden(&[("request", request), ("form_token", &browser.form_token("logout"))]);
     let words = format!("You are {}. ", escaped(&person.name));
-    format!("<div class=\"small\">{}</div>", form(&server.url("logout"), &format!("{fields}{words}<button class=\"link\">Not you?</button>")))
+    format!(
+        "<div class=\"small\">{}</div>",
+        form(&server.url("logout"), &format!("{fields}{words}<button class=\"link\">Not you?</button>"))
+    )
 }
 
 fn form(action: &str, fields: &str) -> String {

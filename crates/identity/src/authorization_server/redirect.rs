@@ -7,8 +7,22 @@ const LONGEST: usize = 2_048;
 
 /// Schemes of addresses that a browser treats as code, files or something else than a program to hand the answer to.
 const REFUSED: [&str; 16] = [
-    "javascript", "data", "vbscript", "file", "filesystem", "blob", "about", "ws", "wss", "ftp", "mailto", "tel", "view-source", "intent",
-    "chrome", "jar",
+    "javascript",
+    "data",
+    "vbscript",
+    "file",
+    "filesystem",
+    "blob",
+    "about",
+    "ws",
+    "wss",
+    "ftp",
+    "mailto",
+    "tel",
+    "view-source",
+    "intent",
+    "chrome",
+    "jar",
 ];
 
 /// Says whether a client may register this address: https, http on this machine's loopback, or a scheme of the client's own.
@@ -16,7 +30,9 @@ const REFUSED: [&str; 16] = [
 /// # Errors
 /// What is wrong with it.
 pub fn check(text: &str) -> Result<(), &'static str> {
-    if text.len() > LONGEST || !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'`' | b'*')) {
+    if text.len() > LONGEST
+        || !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'`' | b'*'))
+    {
         return Err("it is too long, or has characters that an address does not have");
     }
     let url = Url::parse(text).map_err(|_| "it is no absolute address")?;
@@ -152,8 +168,19 @@ mod tests {
     #[test]
     fn what_is_no_place_for_an_answer_cannot_be_registered() {
         for text in [
-            "javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "http://app.example.com/", "https://u@h/", "https://u:p@h/",
-            "https://h/#f", "/relative", "https://h/a b", "https://h/\u{e4}", "http://10.0.0.1/", "https://h/\"onload=x", "https://@h/",
+            "javascript:alert(1)",
+            "JavaScript:alert(1)",
+            "data:text/html,x",
+            "http://app.example.com/",
+            "https://u@h/",
+            "https://u:p@h/",
+            "https://h/#f",
+            "/relative",
+            "https://h/a b",
+            "https://h/\u{e4}",
+            "http://10.0.0.1/",
+            "https://h/\"onload=x",
+            "https://@h/",
         ] {
             assert!(check(text).is_err(), "{text}");
         }

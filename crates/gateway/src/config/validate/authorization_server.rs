@@ -40,7 +40,10 @@ pub(super) fn check(config: &AuthorizationServerConfig, context: &Context<'_>, r
         let is_address = Url::parse(provider).is_ok_and(|url| check_address(&url, Reach::Configured).is_ok());
         if !is_address {
             let path = format!("{PATH}.providers[{index}]");
-            report.error(Diagnostic::new(path, format!("`{}` cannot be an issuer", provider.escape_debug())).hint("write the `issuer` of its metadata"));
+            report.error(
+                Diagnostic::new(path, format!("`{}` cannot be an issuer", provider.escape_debug()))
+                    .hint("write the `issuer` of its metadata"),
+            );
         }
     }
     AuthorizationServerPlan {
@@ -56,7 +59,8 @@ pub(super) fn check(config: &AuthorizationServerConfig, context: &Context<'_>, r
 
 fn life(path: &str, text: &str, report: &mut Report) -> Option<Duration> {
     let parsed = duration::parse(text).map_err(|problem| {
-        Diagnostic::new(path, format!("the duration cannot be used: {problem}")).hint("write a number and `s`, `m` or `h`, such as `15m`; at most a day")
+        Diagnostic::new(path, format!("the duration cannot be used: {problem}"))
+            .hint("write a number and `s`, `m` or `h`, such as `15m`; at most a day")
     });
     let long_enough = parsed.and_then(|life| {
         let too_short = || Diagnostic::new(path, "a token would end before it can be used").hint("give it at least `1s`; `15m` is usual");
@@ -86,11 +90,19 @@ fn check_client(id: &str, client: &ClientConfig, context: &Context<'_>, report: 
     let mut wrong = |key: &str, message: String, hint: &str| report.error(Diagnostic::new(join(&path, key), message).hint(hint));
     let is_id = (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if !is_id || id.starts_with("registered-") {
-        wrong("", format!("`{}` cannot be a client's id", id.escape_debug()), "1 to 64 letters, digits, `-`, `_` or `.`, not beginning with `registered-`");
+        wrong(
+            "",
+            format!("`{}` cannot be a client's id", id.escape_debug()),
+            "1 to 64 letters, digits, `-`, `_` or `.`, not beginning with `registered-`",
+        );
     }
     for uri in &client.redirect_uris {
         if let Err(why) = check_redirect(uri) {
-            wrong("redirect_uris", format!("`{}` cannot be used: {why}", uri.escape_debug()), "https, http on loopback, or a scheme of the client's own");
+            wrong(
+                "redirect_uris",
+                format!("`{}` cannot be used: {why}", uri.escape_debug()),
+                "https, http on loopback, or a scheme of the client's own",
+            );
         }
     }
     if client.secret.is_some() && client.keys.is_some() {
@@ -103,7 +115,8 @@ fn check_client(id: &str, client: &ClientConfig, context: &Context<'_>, report: 
     }
     let grants = grants(client);
     let is_public = client.secret.is_none() && client.keys.is_none();
-    let needs_proof = |grant: &ClientGrant| matches!(grant, ClientGrant::ClientCredentials | ClientGrant::TokenExchange | ClientGrant::JwtBearer);
+    let needs_proof =
+        |grant: &ClientGrant| matches!(grant, ClientGrant::ClientCredentials | ClientGrant::TokenExchange | ClientGrant::JwtBearer);
     if is_public && grants.iter().any(needs_proof) {
         wrong("grants", "anybody could say that they are this client".to_owned(), "give it a `secret` or `keys`");
     }
@@ -112,7 +125,11 @@ fn check_client(id: &str, client: &ClientConfig, context: &Context<'_>, report: 
     }
     let scopes = client.scopes.as_ref().map(|scopes| Scopes::parse(&scopes.join(" ")));
     if scopes == Some(None) {
-        wrong("scopes", "a scope has a character that none may have, or there are too many".to_owned(), "scopes are `SERVER`, `SERVER:TOOL`, `mcp` or `mcp:read`");
+        wrong(
+            "scopes",
+            "a scope has a character that none may have, or there are too many".to_owned(),
+            "scopes are `SERVER`, `SERVER:TOOL`, `mcp` or `mcp:read`",
+        );
     }
     if report.errors.len() > before {
         return None;

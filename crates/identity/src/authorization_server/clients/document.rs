@@ -48,9 +48,13 @@ impl Documents {
         let fetched = self.fetcher.get(&url, Reach::Public).await;
         let answer = fetched.map_err(|error| Problem::invalid_client(format!("the client's document cannot be had: {error}")))?;
         if answer.status != StatusCode::OK {
-            return Err(Problem::invalid_client(format!("the client's document cannot be had: its server answers {}", answer.status.as_u16())));
+            return Err(Problem::invalid_client(format!(
+                "the client's document cannot be had: its server answers {}",
+                answer.status.as_u16()
+            )));
         }
-        let client = read(id, &answer.body).map_err(|what| Problem::invalid_client(format!("the client's document cannot be used: {what}")))?;
+        let client =
+            read(id, &answer.body).map_err(|what| Problem::invalid_client(format!("the client's document cannot be used: {what}")))?;
         self.remember(id, &client, now + believed(&answer.headers), now);
         Ok(client)
     }
@@ -129,11 +133,27 @@ mod tests {
     fn an_address_is_public_plain_and_has_a_path() {
         assert!(address("https://app.example.com/oauth/client.json").is_ok());
         for id in [
-            "http://app.example.com/c", "https://app.example.com/", "https://app.example.com", "https://app.example.com/a/../c",
-            "https://app.example.com/a/..%2ec", "https://app.example.com/%2e%2e/c", "https://app.example.com/c#f", "https://u@app.example.com/c",
-            "https://u:p@app.example.com/c", "https://127.0.0.1/c", "https://[::1]/c", "https://169.254.169.254/latest", "https://10.1.2.3/c",
-            "https://2130706433/c", "https://0x7f.1/c", "https://APP.example.com/c", "https://app.example.com:443/c", "https://app.example.com/.",
-            "https://[::ffff:127.0.0.1]/c", "https://app.example.com\\@127.0.0.1/c", "https://app.example.com/a%2fb",
+            "http://app.example.com/c",
+            "https://app.example.com/",
+            "https://app.example.com",
+            "https://app.example.com/a/../c",
+            "https://app.example.com/a/..%2ec",
+            "https://app.example.com/%2e%2e/c",
+            "https://app.example.com/c#f",
+            "https://u@app.example.com/c",
+            "https://u:p@app.example.com/c",
+            "https://127.0.0.1/c",
+            "https://[::1]/c",
+            "https://169.254.169.254/latest",
+            "https://10.1.2.3/c",
+            "https://2130706433/c",
+            "https://0x7f.1/c",
+            "https://APP.example.com/c",
+            "https://app.example.com:443/c",
+            "https://app.example.com/.",
+            "https://[::ffff:127.0.0.1]/c",
+            "https://app.example.com\\@127.0.0.1/c",
+            "https://app.example.com/a%2fb",
         ] {
             assert!(address(id).is_err(), "{id}");
         }
@@ -147,7 +167,11 @@ mod tests {
         assert_eq!((client.name.as_str(), client.host().as_deref()), ("App", Some("app.example.com")));
         assert!(client.may_redirect_to("http://localhost:5123/cb"));
         assert!(read("https://app.example.com/other", document("").as_bytes()).is_err());
-        for more in [",\"client_secret\":\"x\"", ",\"token_endpoint_auth_method\":\"client_secret_post\"", ",\"grant_types\":[\"client_credentials\"]"] {
+        for more in [
+            ",\"client_secret\":\"x\"",
+            ",\"token_endpoint_auth_method\":\"client_secret_post\"",
+            ",\"grant_types\":[\"client_credentials\"]",
+        ] {
             assert!(read(id, document(more).as_bytes()).is_err(), "{more}");
         }
         assert!(read(id, &vec![b' '; LARGEST + 1]).is_err() && read(id, b"<html>").is_err());

@@ -62,7 +62,8 @@ impl Metadata {
         }
         let name = self.client_name.as_deref().map_or_else(|| id.clone(), shown);
         let authentication = self.authentication()?;
-        let scopes = self.scope.as_deref().map(|scope| Scopes::parse(scope).ok_or("`scope` has characters that none may have")).transpose()?;
+        let scopes =
+            self.scope.as_deref().map(|scope| Scopes::parse(scope).ok_or("`scope` has characters that none may have")).transpose()?;
         // What a client that nobody vouches for says of its scopes binds nobody: the consent page does.
         let scopes = scopes.filter(|_| kind == Kind::Configured);
         Ok(Client { id, name, kind, redirects: self.redirect_uris, authentication, grants, scopes })
@@ -80,7 +81,10 @@ impl Metadata {
         for uri in &self.redirect_uris {
             redirect::check(uri).map_err(|what| format!("the redirect URI {} cannot be used: {what}", uri.escape_debug()))?;
             if is_web && redirect::is_local(uri) {
-                return Err(format!("the redirect URI {} is none of a web application: `application_type` has to be `native`", uri.escape_debug()));
+                return Err(format!(
+                    "the redirect URI {} is none of a web application: `application_type` has to be `native`",
+                    uri.escape_debug()
+                ));
             }
         }
         Ok(())
@@ -92,7 +96,8 @@ impl Metadata {
         let Some(asked) = &self.grant_types else { return Ok([CODE, REFRESH].map(str::to_owned).into()) };
         // Whom nobody vouches for acts for people who agreed, and never in its own name.
         let open = [CODE, REFRESH, DEVICE];
-        let granted: Vec<String> = asked.iter().filter(|grant| kind == Kind::Configured || open.contains(&grant.as_str())).cloned().collect();
+        let granted: Vec<String> =
+            asked.iter().filter(|grant| kind == Kind::Configured || open.contains(&grant.as_str())).cloned().collect();
         if granted.is_empty() { Err(format!("none of its `grant_types` is offered here: {}", open.join(", "))) } else { Ok(granted) }
     }
 
@@ -119,7 +124,9 @@ impl Metadata {
 
 /// A name as it can be shown: on one line, without characters that make it look like another.
 fn shown(name: &str) -> String {
-    let is_plain = |letter: &char| !letter.is_control() && !matches!(*letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let is_plain = |letter: &char| {
+        !letter.is_control() && !matches!(*letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
     let name: String = name.chars().filter(is_plain).take(LONGEST_NAME).collect();
     let name = name.trim();
     if name.is_empty() { "a program without a name".to_owned() } else { name.to_owned() }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::super::problem::Problem;
 use super::super::{answer, unguessable};
-use super::metadata::{CODE, Metadata, REFRESH};
 use super::Kind;
+use super::metadata::{CODE, Metadata, REFRESH};
 
 /// For how many seconds a client that got no token is kept: nobody takes longer over a login.
 const UNUSED: i64 = 24 * 60 * 60;
@@ -21,7 +21,8 @@ pub(in super::super) async fn register(store: &Store, request: &Request<Bytes>, 
         let error = if what.contains("redirect") { "invalid_redirect_uri" } else { "invalid_client_metadata" };
         Problem::new(error, what)
     };
-    let mut metadata: Metadata = serde_json::from_slice(request.body()).map_err(|error| refused(format!("the body is no client's metadata: {error}")))?;
+    let mut metadata: Metadata =
+        serde_json::from_slice(request.body()).map_err(|error| refused(format!("the body is no client's metadata: {error}")))?;
     metadata.client_id = None;
     metadata.client_secret = None;
     metadata.grant_types.get_or_insert_with(|| [CODE, REFRESH].map(str::to_owned).into());
@@ -32,7 +33,8 @@ pub(in super::super) async fn register(store: &Store, request: &Request<Bytes>, 
     metadata.grant_types = Some(checked.grants);
     let secret = if metadata.wants_secret() { Some(unguessable::text()?) } else { None };
     let document = serde_json::to_string(&metadata).map_err(|error| Problem::internal(&error.to_string()))?;
-    let kept = client::Client { id: id.clone(), document, secret: secret.as_deref().map(unguessable::digest), since: now, ends: now + UNUSED };
+    let kept =
+        client::Client { id: id.clone(), document, secret: secret.as_deref().map(unguessable::digest), since: now, ends: now + UNUSED };
     if !store.write(move |tables| client::add(tables, &kept)).await? {
         let full = Problem::new("temporarily_unavailable", "too many clients have registered here");
         return Err(Problem { status: StatusCode::SERVICE_UNAVAILABLE, ..full });

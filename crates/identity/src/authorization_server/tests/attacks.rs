@@ -80,7 +80,8 @@ async fn a_refresh_token_is_its_clients_and_cannot_be_made() {
     }
     let (_, others) = bench.token(&[("grant_type", "refresh_token"), ("client_id", "other"), ("refresh_token", good)]).await;
     assert_eq!(others["error"], "invalid_grant");
-    let elsewhere = [("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", good), ("resource", "https://gate.example.com/mcp")];
+    let elsewhere =
+        [("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", good), ("resource", "https://gate.example.com/mcp")];
     assert_eq!(bench.token(&elsewhere).await.1["error"], "invalid_target");
     assert_eq!(bench.refresh(&tokens["refresh_token"]).await.0, StatusCode::OK, "nothing of that did harm");
 }
@@ -170,7 +171,9 @@ async fn nobody_agrees_for_another() {
     // From another browser: with no cookie, with its own, with a changed one.
     let mut mallory = bench.browser();
     let good = [("request", request.as_str()), ("form_token", token.as_str()), ("decision", "allow")];
-    for cookie in [None, other_cookie(&bench).await, alice.cookie.as_ref().map(|cookie| format!("{}A", cookie.trim_end_matches(|_: char| true)))] {
+    for cookie in
+        [None, other_cookie(&bench).await, alice.cookie.as_ref().map(|cookie| format!("{}A", cookie.trim_end_matches(|_: char| true)))]
+    {
         mallory.cookie = cookie;
         assert_eq!(mallory.post("/oauth/consent", &good).await.location, "");
         assert_eq!(mallory.get(&format!("/oauth/consent?request={request}")).await.location, "");
@@ -265,7 +268,11 @@ async fn what_a_client_calls_itself_is_text() {
     let document = "{\"client_name\":\"<script>alert(1)</script>\\\"'&\\u202e\",\"redirect_uris\":[\"https://a.example/cb\"]}";
     let id = bench.register(document).await;
     let page = bench.browser().log_in(&authorize(&[("client_id", &id), ("redirect_uri", "https://a.example/cb"), ("state", "<b>")])).await;
-    assert!(page.html.contains("&lt;script&gt;alert(1)") && !page.html.contains("<script") && !page.html.contains('\u{202e}'), "{}", page.html);
+    assert!(
+        page.html.contains("&lt;script&gt;alert(1)") && !page.html.contains("<script") && !page.html.contains('\u{202e}'),
+        "{}",
+        page.html
+    );
     assert!(page.html.contains("nobody has checked this name"));
 }
 
@@ -364,8 +371,11 @@ async fn a_client_proves_who_it_is() {
         use base64::Engine as _;
         format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
     };
-    for (pair, status) in [("robot:robot%27s+secret", StatusCode::OK), ("robot:", StatusCode::UNAUTHORIZED), ("app:x", StatusCode::UNAUTHORIZED)] {
-        let request = Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded").header("authorization", basic(pair));
+    for (pair, status) in
+        [("robot:robot%27s+secret", StatusCode::OK), ("robot:", StatusCode::UNAUTHORIZED), ("app:x", StatusCode::UNAUTHORIZED)]
+    {
+        let request =
+            Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded").header("authorization", basic(pair));
         let response = bench.server.answer(request.body("grant_type=client_credentials".into()).unwrap(), None).await.unwrap();
         assert_eq!(response.status(), status, "{pair}");
     }
@@ -392,7 +402,10 @@ async fn registering_is_bounded_and_what_nobody_uses_is_forgotten() {
     for _ in 0..1_000 {
         bench.register("{\"redirect_uris\":[\"https://a.example/\"]}").await;
     }
-    assert_eq!(bench.browser().get(&authorize(&[("client_id", &first), ("redirect_uri", "https://a.example/")])).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        bench.browser().get(&authorize(&[("client_id", &first), ("redirect_uri", "https://a.example/")])).await.status,
+        StatusCode::BAD_REQUEST
+    );
     bench.wait(25 * 3600);
     bench.server.0.tend().await.unwrap();
     let left: i64 = bench.store.read(|tables| tables.query_row("SELECT count(*) FROM client", (), |row| row.get(0))).await.unwrap();
@@ -410,7 +423,18 @@ async fn everything_that_has_an_end_is_swept() {
     post_at(&bench.server, "/oauth/device_authorization", &[("client_id", "app")]).await;
     bench.wait(200 * 24 * 3600);
     bench.server.0.tend().await.unwrap();
-    for table in ["login", "login_try", "client", "authorization_request", "authorization_code", "consent", "token_grant", "revoked", "used_once", "device"] {
+    for table in [
+        "login",
+        "login_try",
+        "client",
+        "authorization_request",
+        "authorization_code",
+        "consent",
+        "token_grant",
+        "revoked",
+        "used_once",
+        "device",
+    ] {
         let count = format!("SELECT count(*) FROM {table}");
         let left: i64 = bench.store.read(move |tables| tables.query_row(&count, (), |row| row.get(0))).await.unwrap();
         assert_eq!(left, 0, "{table}");

@@ -47,7 +47,12 @@ async fn who_agreed_before_is_not_asked_again_unless_there_is_more_or_it_is_on_t
     let again = browser.arrive(&authorize(&[("scope", "git:log")])).await;
     let sent = browser.get(&again.location).await;
     assert!(sent.location.starts_with(CALLBACK), "{}", sent.html);
-    for more in [&[("scope", "git:log git:push")][..], &[("resource", "https://gate.example.com/mcp")], &[("client_id", "other")], &[("prompt", "consent")]] {
+    for more in [
+        &[("scope", "git:log git:push")][..],
+        &[("resource", "https://gate.example.com/mcp")],
+        &[("client_id", "other")],
+        &[("prompt", "consent")],
+    ] {
         let again = browser.arrive(&authorize(&[&[("scope", "git:log")], more].concat())).await;
         assert!(browser.get(&again.location).await.html.contains("Allow"), "{more:?}");
     }
@@ -80,7 +85,11 @@ async fn a_refresh_token_is_used_once_and_an_answer_that_was_lost_is_given_again
     assert_eq!(status, StatusCode::OK, "{second}");
     assert_ne!(first["refresh_token"], second["refresh_token"]);
     bench.wait(29);
-    let (status, again) = token_at(&bench.twin(), &[("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", first["refresh_token"].as_str().unwrap())]).await;
+    let (status, again) = token_at(
+        &bench.twin(),
+        &[("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", first["refresh_token"].as_str().unwrap())],
+    )
+    .await;
     assert_eq!((status, &again["refresh_token"]), (StatusCode::OK, &second["refresh_token"]), "the same, so that no second branch lives");
     assert_eq!(bench.refresh(&second["refresh_token"]).await.0, StatusCode::OK);
 }
@@ -93,7 +102,9 @@ async fn refreshing_may_narrow_and_never_widen() {
     let with = |scope: &'static str, token: &Value| {
         let token = token["refresh_token"].as_str().unwrap().to_owned();
         let server = bench.server.clone();
-        async move { token_at(&server, &[("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", &token), ("scope", scope)]).await }
+        async move {
+            token_at(&server, &[("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", &token), ("scope", scope)]).await
+        }
     };
     let (_, second) = with("git:log", &first).await;
     assert_eq!(claims(&second["access_token"])["scope"], "git:log");
@@ -127,8 +138,15 @@ async fn a_client_gets_a_token_in_its_own_name_and_exchanges_one_in_anothers() {
     let (status, exchanged) = bench.token(&exchange("git:log")).await;
     assert_eq!(status, StatusCode::OK, "{exchanged}");
     let claims = claims(&exchanged["access_token"]);
-    assert_eq!((claims["sub"].as_str(), claims["act"]["sub"].as_str(), claims["scope"].as_str()), (Some("alice"), Some("robot"), Some("git:log")));
-    assert_eq!((claims["aud"].as_str(), exchanged["expires_in"].as_i64()), (Some("https://gate.example.com/mcp"), Some(300)), "no longer than the first");
+    assert_eq!(
+        (claims["sub"].as_str(), claims["act"]["sub"].as_str(), claims["scope"].as_str()),
+        (Some("alice"), Some("robot"), Some("git:log"))
+    );
+    assert_eq!(
+        (claims["aud"].as_str(), exchanged["expires_in"].as_i64()),
+        (Some("https://gate.example.com/mcp"), Some(300)),
+        "no longer than the first"
+    );
     assert_eq!(bench.token(&exchange("files")).await.1["error"], "invalid_scope");
     let revoked = [("client_id", "app"), ("token", alices["refresh_token"].as_str().unwrap())];
     assert_eq!(post_at(&bench.server, "/oauth/revoke", &revoked).await.0, StatusCode::OK);
@@ -139,7 +157,12 @@ async fn a_client_gets_a_token_in_its_own_name_and_exchanges_one_in_anothers() {
 #[tokio::test]
 async fn a_program_without_a_browser_gets_its_token_once_its_code_was_typed() {
     let bench = Bench::new().await;
-    let (status, begun) = post_at(&bench.server, "/oauth/device_authorization", &[("client_id", "app"), ("resource", "https://gate.example.com/servers/git/mcp")]).await;
+    let (status, begun) = post_at(
+        &bench.server,
+        "/oauth/device_authorization",
+        &[("client_id", "app"), ("resource", "https://gate.example.com/servers/git/mcp")],
+    )
+    .await;
     assert_eq!(status, StatusCode::OK, "{begun}");
     let poll = [("grant_type", clients::metadata::DEVICE), ("client_id", "app"), ("device_code", begun["device_code"].as_str().unwrap())];
     assert_eq!(bench.token(&poll).await.1["error"], "authorization_pending");
@@ -165,11 +188,9 @@ async fn a_program_without_a_browser_gets_its_token_once_its_code_was_typed() {
 async fn metadata_is_where_each_reader_looks() {
     let bench = Bench::with(Settings { issuer: "https://gate.example.com/base".to_owned(), ..settings() }).await;
     let mut browser = bench.browser();
-    for path in [
-        "/.well-known/oauth-authorization-server/base",
-        "/.well-known/openid-configuration/base",
-        "/base/.well-known/openid-configuration",
-    ] {
+    for path in
+        ["/.well-known/oauth-authorization-server/base", "/.well-known/openid-configuration/base", "/base/.well-known/openid-configuration"]
+    {
         let document: Value = serde_json::from_str(&browser.get(path).await.html).unwrap();
         assert_eq!(document["issuer"], "https://gate.example.com/base", "{path}");
         assert_eq!(document["code_challenge_methods_supported"], serde_json::json!(["S256"]));
