@@ -23,7 +23,7 @@ async function logIn(address, name, password) {
     await page.getByLabel("Name").fill(name);
     await page.getByLabel("Password").fill("not " + password);
     await page.getByRole("button", { name: "Log in" }).click();
-    const refused = await page.getByRole("alert").innerText();
+    const wrong = await page.getByRole("alert").innerText();
     await page.getByLabel("Name").fill(name);
     await page.getByLabel("Password").fill(password);
     await page.getByRole("button", { name: "Log in" }).click();
@@ -31,7 +31,7 @@ async function logIn(address, name, password) {
     const colour = await page.getByRole("button", { name: "Allow" }).evaluate((button) => getComputedStyle(button).backgroundColor);
     await page.getByRole("button", { name: "Allow" }).click();
     await page.waitForURL(/[?&](code|error)=/, { timeout: 20_000 });
-    return { refused, consent, colour, complaints: complaints.filter((text) => !text.includes("422")) };
+    return { wrong, consent, colour, complaints: complaints.filter((text) => !text.includes("422")) };
   } finally {
     await browser.close();
   }
@@ -92,7 +92,8 @@ async function sdk([url, name, password]) {
 async function suite([issuer, resource, name, password, port]) {
   const folder = mkdtempSync(join(tmpdir(), "suite-"));
   const program = join(process.env.SALLYPORT_PEERS, "npm/node_modules/@modelcontextprotocol/conformance/dist/index.js");
-  const options = ["authorization", "--url", issuer, "--client-id", "suite", "--client-secret", "a secret of the suite alone"];
+  // A client without a secret: where a server takes those too, the suite shows none even if it has one.
+  const options = ["authorization", "--url", issuer, "--client-id", "suite"];
   const child = spawn(process.execPath, [program, ...options, "--resource", resource, "-p", port, "-o", folder]);
   let said = "";
   let driven;

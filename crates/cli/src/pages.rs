@@ -15,10 +15,10 @@ use sallyport_telemetry::metric;
 pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: Incoming) -> Response<Bytes> {
     let gateway = &gateway;
     let path = request.uri().path().to_owned();
-    if let Some(server) = gateway.authorization_server() {
-        if let Some(response) = server.answer(request, whom(gateway, incoming.peer)).await {
-            return response;
-        }
+    if let Some(server) = gateway.authorization_server()
+        && let Some(response) = server.answer(request, whom(gateway, incoming.peer)).await
+    {
+        return response;
     }
     match Page::at(&path) {
         Some(Page::Health) => text(StatusCode::OK, "ok\n".into()),

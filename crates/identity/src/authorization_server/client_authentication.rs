@@ -147,7 +147,7 @@ pub(super) fn check_times(claims: &Map<String, Value>, audiences: &[String], now
     if !is_for_us {
         return Err("its `aud` is not this server alone");
     }
-    let moment = |name: &str| claims.get(name).and_then(Value::as_f64).map(|seconds| seconds as i64);
+    let moment = |name: &str| claims.get(name).and_then(Value::as_i64);
     let ends = moment("exp").ok_or("it has no `exp`")?;
     if ends <= now {
         return Err("it has ended");

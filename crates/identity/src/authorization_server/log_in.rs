@@ -96,10 +96,10 @@ impl Server {
         let of_address = asked.from.map(|address| unguessable::digest(&format!("address\0{}", network(address))));
         let now = asked.now;
         let taken = self.store.write(move |tables| {
-            if let Some(of_address) = &of_address {
-                if let Err(wait) = login::take_try(tables, of_address, FREE_FOR_ADDRESS, now)? {
-                    return Ok(Err(wait));
-                }
+            if let Some(of_address) = &of_address
+                && let Err(wait) = login::take_try(tables, of_address, FREE_FOR_ADDRESS, now)?
+            {
+                return Ok(Err(wait));
             }
             login::take_try(tables, &of_name, FREE_FOR_NAME, now)
         });

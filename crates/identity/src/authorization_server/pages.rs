@@ -31,7 +31,7 @@ pub(super) fn log_in(server: &Server, request: &str, form_token: &str, told: Opt
 pub(super) fn consent(server: &Server, id: &str, browser: &Browser, person: &Person, request: &AuthorizationRequest) -> Response<Bytes> {
     let mut body = asks(person, request);
     let receiver = redirect::receiver(&request.redirect);
-    let _ = write!(body, "<dt>The answer goes to</dt><dd>{}</dd></dl>\n", escaped(&receiver)); // a text takes everything
+    let _ = writeln!(body, "<dt>The answer goes to</dt><dd>{}</dd></dl>", escaped(&receiver)); // a text takes everything
     if redirect::is_local(&request.redirect) {
         body.push_str(
             "<p class=\"warning\">The answer goes to a program on the machine where this browser runs. Allow it only if you have just \
@@ -70,7 +70,7 @@ pub(super) fn device_consent(
     request: &AuthorizationRequest,
 ) -> Response<Bytes> {
     let mut body = asks(person, request);
-    let _ = write!(body, "<dt>Its code</dt><dd>{}</dd></dl>\n", escaped(shown)); // a text takes everything
+    let _ = writeln!(body, "<dt>Its code</dt><dd>{}</dd></dl>", escaped(shown)); // a text takes everything
     body.push_str(
         "<p class=\"warning\">Whoever showed you this code will act in your name. Allow it only if it is on a screen in front of you, and \
          you started logging in there yourself. Nobody who sends you a code means well.</p>\n",

@@ -81,9 +81,9 @@ pub(super) fn receiver(text: &str) -> String {
 /// What a page whose form is answered by a redirection there has to allow (`form-action`).
 pub(super) fn form_target(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
-    match url.scheme() {
-        "https" | "http" => Some(url.origin().ascii_serialization()),
-        scheme => Some(format!("{scheme}:")),
+    match (url.scheme(), url.host()) {
+        ("https" | "http", Some(Host::Domain(_) | Host::Ipv4(_))) => Some(url.origin().ascii_serialization()),
+        (scheme, _) => Some(format!("{scheme}:")), // the grammar of policies knows no IPv6 address either
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) struct Claims<'a> {
 /// What became of a refresh token.
 enum Refreshed {
     /// Good: the grant as it is now.
-    Good(TokenGrant),
+    Good(Box<TokenGrant>),
     /// It was used before, too long ago.
     Reused,
     Unknown,
@@ -95,10 +95,10 @@ impl Server {
             let Some(grant) = token_grant::find(tables, &id, now)? else { return Ok(Refreshed::Unknown) };
             if generation == grant.generation {
                 token_grant::advance(tables, &grant, now, idle_until)?;
-                return Ok(Refreshed::Good(TokenGrant { generation: generation + 1, ..grant }));
+                return Ok(Refreshed::Good(Box::new(TokenGrant { generation: generation + 1, ..grant })));
             }
             if generation + 1 == grant.generation && now - grant.used <= REPLAY_GRACE {
-                return Ok(Refreshed::Good(grant));
+                return Ok(Refreshed::Good(Box::new(grant)));
             }
             token_grant::revoke(tables, &grant.id, now + LONGEST_TOKEN)?;
             Ok(Refreshed::Reused)
@@ -145,7 +145,8 @@ impl Server {
     /// A signed access token (RFC 9068), for one endpoint.
     pub(super) async fn access_token(&self, claims: &Claims<'_>, now: i64) -> Result<Tokens, Problem> {
         let path = claims.resource.strip_prefix(self.issuer()).unwrap_or_default();
-        let ends = claims.no_later_than.map_or(now + self.access_life(path), |latest| latest.min(now + self.access_life(path)));
+        let own = now + self.access_life(path);
+        let ends = claims.no_later_than.map_or(own, |latest| latest.min(own));
         let mut body = json!({
             "iss": self.issuer(),
             "sub": claims.subject,

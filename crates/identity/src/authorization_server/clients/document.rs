@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use http::{HeaderMap, StatusCode, header};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::super::problem::Problem;
@@ -22,10 +23,14 @@ const SHORTEST_BELIEVED: i64 = 5 * 60;
 /// For how many seconds a document is believed at most: a client that changes its addresses waits no longer.
 const LONGEST_BELIEVED: i64 = 24 * 60 * 60;
 
+/// Documents fetched at once: anybody may have us ask anybody, and is not to make a flood of it.
+const AT_ONCE: usize = 8;
+
 /// Clients' documents, fetched from public addresses alone.
 pub(in super::super) struct Documents {
     fetcher: Fetcher,
     remembered: Mutex<HashMap<String, (Client, i64)>>,
+    turns: Semaphore,
 }
 
 impl std::fmt::Debug for Documents {
@@ -36,7 +41,7 @@ impl std::fmt::Debug for Documents {
 
 impl Documents {
     pub(in super::super) fn new(fetcher: Fetcher) -> Self {
-        Self { fetcher, remembered: Mutex::default() }
+        Self { fetcher, remembered: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
     }
 
     /// The client that the document at `id` describes.
@@ -45,6 +50,8 @@ impl Documents {
         if let Some(client) = self.known(id, now) {
             return Ok(client);
         }
+        let busy = |_| Problem::new("temporarily_unavailable", "too many clients' documents are being fetched: try again in a moment");
+        let _turn = self.turns.try_acquire().map_err(busy)?;
         let fetched = self.fetcher.get(&url, Reach::Public).await;
         let answer = fetched.map_err(|error| Problem::invalid_client(format!("the client's document cannot be had: {error}")))?;
         if answer.status != StatusCode::OK {
