@@ -148,6 +148,14 @@ pub(crate) enum Command {
     /// Say what the policy allows, and why
     #[command(after_help = POLICY_EXAMPLES)]
     Policy(PolicyArguments),
+    /// Add, list and change the people who log in at this gateway
+    ///
+    /// They lie in your own store, their passwords as argon2id hashes alone, and log in at gateways of yours with `[identity.server]` in
+    /// their configuration.
+    #[command(after_help = USER_EXAMPLES)]
+    User(UserArguments),
+    /// List what clients may do in people's names, and take it back
+    Token(TokenArguments),
     /// Write a completion script for a shell
     Completions(CompletionsArguments),
 }
@@ -774,6 +782,86 @@ pub(crate) struct RunArguments {
     /// The back-end; without one, that of a server whose configuration names none
     #[arg(long, value_name = "NAME")]
     pub(crate) backend: Option<String>,
+}
+
+const USER_EXAMPLES: &str = "\
+Examples:
+  sallyport user add alice --admin       asks for a password
+  pass show alice | sallyport user add alice
+  sallyport user disable alice           logs her out everywhere, at once";
+
+#[derive(Debug, Args)]
+pub(crate) struct UserArguments {
+    #[command(subcommand)]
+    pub(crate) command: UserCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add somebody; the password is asked for, or read from stdin
+    Add(AddUserArguments),
+    /// List everybody
+    List(ListKept),
+    /// Give somebody another password, and log them out everywhere
+    Passwd(NamedUser),
+    /// Let nobody in by this name for now, and end what clients have in it
+    Disable(NamedUser),
+    /// Let somebody in again
+    Enable(NamedUser),
+    /// Let nobody in by this name any more; nobody else gets it either
+    Remove(NamedUser),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddUserArguments {
+    /// The name: what is typed at the login, and whom tokens name
+    pub(crate) name: String,
+
+    /// May steer the gateway: is in the group `admin`
+    #[arg(long)]
+    pub(crate) admin: bool,
+
+    /// A group, which policies can name; may be given again
+    #[arg(long = "group", value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListKept {
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NamedUser {
+    /// The name
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArguments {
+    #[command(subcommand)]
+    pub(crate) command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// List what clients were granted
+    List(ListKept),
+    /// End a grant: its refresh token at once, its access tokens within a minute
+    Revoke(RevokeTokenArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeTokenArguments {
+    /// The grant's id, as `sallyport token list` shows it
+    #[arg(required_unless_present = "user")]
+    pub(crate) id: Option<String>,
+
+    /// End every grant of this person
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    pub(crate) user: Option<String>,
 }
 
 #[derive(Debug, Args)]

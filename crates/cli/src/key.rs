@@ -53,7 +53,7 @@ pub(crate) fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> 
 }
 
 /// The store that gateways of this user look into.
-fn open() -> Result<Store, Failure> {
+pub(crate) fn open() -> Result<Store, Failure> {
     let folders = start::folders()?;
     private_folder(&folders.state).map_err(|error| Failure::new(error.to_string()).hint(error.hint()))?;
     Store::open(&folders.store_file()).map_err(|error| kept(&error))
@@ -178,7 +178,7 @@ fn none(name: &str) -> Failure {
     Failure::new(format!("there is no good key `{name}`")).hint("`sallyport key list` shows those that there are")
 }
 
-fn kept(error: &sallyport_store::StoreError) -> Failure {
+pub(crate) fn kept(error: &sallyport_store::StoreError) -> Failure {
     let failure = Failure::new(error.to_string());
     match error.hint() {
         Some(hint) => failure.hint(hint),
@@ -186,10 +186,10 @@ fn kept(error: &sallyport_store::StoreError) -> Failure {
     }
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn moment(seconds: u64) -> String {
+pub(crate) fn moment(seconds: u64) -> String {
     Timestamp::from(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }

@@ -30,9 +30,11 @@ mod secret_file;
 mod start;
 mod starting;
 mod stdio;
+mod token;
 mod tools;
 mod up;
 mod update;
+mod user;
 mod view;
 
 use std::process::ExitCode;
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         Command::Microvm(arguments) => microvm::run(&arguments),
         #[cfg(not(target_os = "linux"))]
         Command::Microvm(_) => Err(output::Failure::new("microVMs are made on linux")),
+        Command::User(arguments) => user::run(&arguments.command),
+        Command::Token(arguments) => token::run(&arguments.command),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match done {

@@ -1,19 +1,26 @@
 //! The pages for machines beside MCP: `/healthz`, `/readyz`, `/metrics`.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::pages::Page;
 use sallyport_gateway::upstream::Freshness;
-use sallyport_protocol::{Failure, Front, Incoming};
+use sallyport_protocol::{Failure, Front, Incoming, Peer};
 use sallyport_telemetry::metric;
 
 /// Answers a request whose path is none of MCP's. Only who may send a request over MCP is told the servers' names: those who watch a
 /// gateway that has keys need one of their own.
 pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: Incoming) -> Response<Bytes> {
     let gateway = &gateway;
-    let path = request.uri().path();
-    match Page::at(path) {
+    let path = request.uri().path().to_owned();
+    if let Some(server) = gateway.authorization_server()
+        && let Some(response) = server.answer(request, whom(gateway, incoming.peer)).await
+    {
+        return response;
+    }
+    match Page::at(&path) {
         Some(Page::Health) => text(StatusCode::OK, "ok\n".into()),
         Some(Page::Ready) => ready(gateway, &incoming).await,
         Some(Page::Metrics) => {
@@ -24,11 +31,20 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metric::CONTENT_TYPE));
             response
         }
-        Some(Page::ResourceMetadata) => match gateway.resource_metadata(path) {
+        Some(Page::ResourceMetadata) => match gateway.resource_metadata(&path) {
             Some(document) => json(document),
             None => text(StatusCode::NOT_FOUND, "not found: there is no such resource, or no tokens are taken here\n".into()),
         },
         None => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
+    }
+}
+
+/// Whom a request came from, as far as that is known: a proxy speaks for everybody.
+fn whom(gateway: &Gateway, peer: Peer) -> Option<IpAddr> {
+    match peer {
+        Peer::Remote(address) => (!gateway.plan().behind_proxy).then_some(address),
+        Peer::Loopback => Some(Ipv4Addr::LOCALHOST.into()),
+        Peer::Stdio => None,
     }
 }
 

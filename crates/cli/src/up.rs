@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use owo_colors::OwoColorize;
 use sallyport_gateway::Gateway;
@@ -41,7 +42,9 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     let (stop, stopping) = watch::channel(false);
     let door =
         tokio::spawn(http::serve(listener, Arc::new(opened.gateway.clone()), with_pages(options, &opened.gateway), told(stopping.clone())));
+    tend_now(&opened.gateway).await?;
     opened.gateway.start();
+    let tending = tokio::spawn(tend(opened.gateway.clone()));
     let reloading = tokio::spawn(reload::watch(opened.gateway.clone(), invocation));
     if shows_view {
         view::run(&opened, &url, stop.clone(), stopping.clone());
@@ -51,6 +54,7 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     until_told_to_end(stopping).await;
     let _ = stop.send(true); // the view may have said so itself
     reloading.abort();
+    tending.abort();
     if let Some(note) = note {
         note.withdraw();
     }
@@ -66,6 +70,25 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     };
     drop(workers); // after the servers: some of their tasks may live there
     ended
+}
+
+/// How often the authorization server forgets what has ended, and looks after its keys.
+const TEND_EVERY: Duration = Duration::from_secs(60);
+
+/// Looks after the authorization server, where there is one, for as long as it is awaited.
+async fn tend(gateway: Gateway) {
+    loop {
+        tokio::time::sleep(TEND_EVERY).await;
+        let _ = tend_now(&gateway).await; // the log has it; the next minute tries again
+    }
+}
+
+/// Without keys nobody could log in: the first time, that is told at once.
+async fn tend_now(gateway: &Gateway) -> Result<(), Failure> {
+    match gateway.authorization_server() {
+        Some(server) => server.tend().await.map_err(Failure::new),
+        None => Ok(()),
+    }
 }
 
 pub(crate) async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
@@ -85,7 +108,13 @@ pub(crate) fn options(plan: &Plan) -> Result<http::Options, Failure> {
     let tls = tls.map_err(|error| {
         Failure::new(error.to_string()).hint("`tls` needs two PEM files: `certificate` (the chain, leaf first) and `key`")
     })?;
-    let hosts = Hosts { names: plan.allowed_hosts.clone(), origins: plan.allowed_origins.clone() };
+    let mut hosts = Hosts { names: plan.allowed_hosts.clone(), origins: plan.allowed_origins.clone() };
+    if let Some(public) = &plan.public_url {
+        // By this address callers know us, and the pages of the login are of this origin.
+        let public = public.to_string();
+        hosts.names.extend(url::Url::parse(&public).ok().and_then(|url| url.host_str().map(str::to_owned)));
+        hosts.origins.push(public);
+    }
     Ok(http::Options { hosts, tls, behind_proxy: plan.behind_proxy, ..http::Options::new(start::identity()) })
 }
 

@@ -226,6 +226,7 @@ fn parts(
         plan: Arc::new(plan),
         identity: trust.identity,
         issuers: trust.issuers,
+        authorization_server: trust.server,
         policy,
         limits,
         servers,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
+use sallyport_identity::authorization_server::AuthorizationServer;
 use sallyport_identity::resource_server::remote_issuer::RemoteIssuer;
 use sallyport_identity::resource_server::{TokenFault, Verified};
 use sallyport_identity::{Authentication, Identity, Unauthenticated};
@@ -60,6 +61,8 @@ pub(crate) struct Parts {
     pub(crate) identity: Identity,
     /// The issuers that are trusted, by name: what is known of them stays when the configuration changes.
     pub(crate) issuers: BTreeMap<String, RemoteIssuer>,
+    /// The authorization server inside the gateway.
+    pub(crate) authorization_server: Option<AuthorizationServer>,
     pub(crate) policy: Policy,
     pub(crate) limits: CallLimits,
     pub(crate) servers: BTreeMap<Arc<str>, Server>,

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::Glob;
+use sallyport_identity::authorization_server::{ConfiguredClient, SigningAlgorithm};
 use sallyport_identity::resource_server::Terms;
 use sallyport_identity::resource_server::resource::PublicUrl;
 use sallyport_sandbox::{Limits, Network, Selection, SystemCalls};
@@ -109,6 +110,36 @@ pub struct IdentityPlan {
     pub api_keys: bool,
     /// The authorization servers whose tokens are taken. No two are the same, and one at most is asked about tokens.
     pub issuers: Vec<IssuerPlan>,
+    /// The authorization server inside the gateway; there is a public URL then.
+    pub server: Option<AuthorizationServerPlan>,
+}
+
+/// The authorization server inside the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthorizationServerPlan {
+    /// How tokens are signed.
+    pub algorithm: SigningAlgorithm,
+    /// For how long an access token is good.
+    pub access_life: Duration,
+    /// The same for single endpoints, by path.
+    pub access_lives: BTreeMap<String, Duration>,
+    /// For how long a refresh token is good that nobody uses.
+    pub refresh_life: Duration,
+    /// Clients may register themselves.
+    pub registration: bool,
+    /// The clients that are named.
+    pub clients: Vec<ClientPlan>,
+    /// The identity providers whose word for a person is taken.
+    pub providers: Vec<String>,
+}
+
+/// A client of the authorization server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientPlan {
+    /// All of it but its secret.
+    pub client: ConfiguredClient,
+    /// Where its secret is.
+    pub secret: Option<SecretReference>,
 }
 
 /// An authorization server whose tokens are taken.

@@ -1,19 +1,23 @@
 //! Whose word is taken for who calls: from the configuration to what recognises callers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sallyport_identity::Identity;
 use sallyport_identity::api_keys::ApiKeys;
+use sallyport_identity::authorization_server::{AuthorizationServer, ConfiguredClient, Resources, Settings};
 use sallyport_identity::fetch::Fetcher;
 use sallyport_identity::resource_server::introspection::Introspection;
+use sallyport_identity::resource_server::key_source::KeySource;
 use sallyport_identity::resource_server::remote_issuer::RemoteIssuer;
-use sallyport_identity::resource_server::resource::{METADATA, endpoint_of, metadata};
-use sallyport_identity::resource_server::{ResourceServer, TrustedIssuer};
+use sallyport_identity::resource_server::resource::{METADATA, endpoint_of, metadata, usual_scope};
+use sallyport_identity::resource_server::{ResourceServer, Terms, TrustedIssuer};
+use sallyport_policy::Scopes;
 use sallyport_protocol::Endpoint;
 use sallyport_secrets::{Secret, SecretReference};
 use sallyport_store::Store;
 use sallyport_telemetry::state_folder::private_folder;
+use sha2::{Digest as _, Sha256};
 
 use crate::build::{BuildError, Fault};
 use crate::gateway::Gateway;
@@ -24,18 +28,21 @@ use crate::upstream::Surroundings;
 pub(crate) struct Trust {
     pub(crate) identity: Identity,
     pub(crate) issuers: BTreeMap<String, RemoteIssuer>,
+    /// The authorization server inside the gateway.
+    pub(crate) server: Option<AuthorizationServer>,
 }
 
 /// Makes what a configuration says. What is known of the issuers of `before` stays known.
 pub(crate) fn build(plan: &Plan, surroundings: &Surroundings, before: &BTreeMap<String, RemoteIssuer>) -> Result<Trust, BuildError> {
     let keys = secrets(plan.keys.iter())?;
     let issuers = issuers(plan, before)?;
-    let takes_more = plan.identity.api_keys || !plan.identity.issuers.is_empty();
-    let server = takes_more.then(|| resource_server(plan, surroundings, &issuers)).transpose()?.map(Arc::new);
+    let own = own_server(plan, surroundings)?;
+    let takes_more = plan.identity.api_keys || !plan.identity.issuers.is_empty() || own.is_some();
+    let server = takes_more.then(|| resource_server(plan, surroundings, &issuers, own.as_ref())).transpose()?.map(Arc::new);
     let identity = Identity::new(keys, server).map_err(|invalid| BuildError {
         faults: invalid.into_iter().map(|key| Fault { message: key.to_string(), hint: Some(key.hint().to_string()) }).collect(),
     })?;
-    Ok(Trust { identity, issuers })
+    Ok(Trust { identity, issuers, server: own })
 }
 
 /// What references stand for, each with its own name.
@@ -68,8 +75,12 @@ fn resource_server(
     plan: &Plan,
     surroundings: &Surroundings,
     remote: &BTreeMap<String, RemoteIssuer>,
+    own: Option<&AuthorizationServer>,
 ) -> Result<ResourceServer, BuildError> {
     let mut issuers = Vec::new();
+    if let (Some(own), Some(public)) = (own, &plan.public_url) {
+        issuers.push(TrustedIssuer { terms: Terms::new(public.to_string()), keys: Arc::new(own.clone()), introspection: None });
+    }
     for issuer in &plan.identity.issuers {
         let Some(remote) = remote.get(&issuer.terms.issuer) else { continue };
         let introspection = issuer.introspection.as_ref().map(|(id, reference)| introspection(remote, id, reference)).transpose()?;
@@ -77,6 +88,50 @@ fn resource_server(
     }
     let api_keys = plan.identity.api_keys.then(|| open_store(surroundings)).transpose()?.map(ApiKeys::new);
     Ok(ResourceServer::new(plan.public_url.clone(), issuers, api_keys))
+}
+
+/// The authorization server inside the gateway, where there is to be one.
+fn own_server(plan: &Plan, surroundings: &Surroundings) -> Result<Option<AuthorizationServer>, BuildError> {
+    let (Some(server), Some(public)) = (&plan.identity.server, &plan.public_url) else { return Ok(None) };
+    let tls = sallyport_transport::client::system_tls().map_err(|why| unusable(&why, None))?;
+    let fetcher = Fetcher::new(&tls).map_err(|error| unusable(&error, None))?;
+    let clients = server.clients.iter().map(|client| {
+        let secret = secrets(client.secret.iter())?.pop();
+        let secret = secret.map(|(_, secret)| Sha256::digest(secret.expose()).into());
+        Ok(ConfiguredClient { secret, ..client.client.clone() })
+    });
+    let providers = server.providers.iter().map(|name| {
+        let provider: Arc<dyn KeySource> = Arc::new(RemoteIssuer::new(name.clone(), fetcher.clone()));
+        (name.clone(), provider)
+    });
+    let settings = Settings {
+        issuer: public.to_string(),
+        algorithm: server.algorithm,
+        access_life: server.access_life,
+        access_lives: server.access_lives.clone(),
+        refresh_life: server.refresh_life,
+        registration: server.registration,
+        clients: clients.collect::<Result<_, BuildError>>()?,
+        resources: endpoints(plan),
+        providers: providers.collect(),
+    };
+    let made = AuthorizationServer::new(settings, open_store(surroundings)?, fetcher);
+    made.map(Some).ok_or_else(|| unusable(&"the public URL is no URL", None))
+}
+
+/// The endpoints of a configuration, each with the scope that a client gets there that asks for none.
+fn endpoints(plan: &Plan) -> Resources {
+    let servers: BTreeSet<String> = plan.servers.keys().cloned().collect();
+    let toolsets: BTreeSet<String> = plan.toolsets.keys().cloned().collect();
+    Arc::new(move |path| {
+        let endpoint = endpoint_of(path)?;
+        let is_there = match &endpoint {
+            Endpoint::All => true,
+            Endpoint::Server(name) => servers.contains(&**name),
+            Endpoint::Toolset(name) => toolsets.contains(&**name),
+        };
+        is_there.then(|| Scopes::parse(usual_scope(&endpoint)))?
+    })
 }
 
 fn introspection(issuer: &RemoteIssuer, id: &str, reference: &SecretReference) -> Result<Introspection, BuildError> {
@@ -95,6 +150,12 @@ fn unusable(what: &dyn std::fmt::Display, hint: Option<String>) -> BuildError {
 }
 
 impl Gateway {
+    /// The authorization server inside the gateway, where there is one.
+    #[must_use]
+    pub fn authorization_server(&self) -> Option<AuthorizationServer> {
+        self.0.parts.load().authorization_server.clone()
+    }
+
     /// The document at `path`, where that is one of protected resources (RFC 9728) and tokens are taken. Without a path behind it, it is
     /// of the endpoint of everything.
     #[must_use]

@@ -5,6 +5,7 @@
 
 pub mod api_keys;
 mod authenticate;
+pub mod authorization_server;
 pub mod fetch;
 mod key;
 pub mod resource_server;

@@ -7,7 +7,7 @@ mod cache;
 mod challenge;
 mod claims;
 pub mod introspection;
-mod jws;
+pub(crate) mod jws;
 pub mod key;
 pub mod key_source;
 pub mod remote_issuer;
@@ -169,6 +169,9 @@ impl ResourceServer {
         let claims = compact.verify(&key).ok_or(TokenFault::Signature)?;
         if !claims.contains_key("exp") {
             return Err(TokenFault::Claims);
+        }
+        if issuer.keys.is_revoked(&claims).await {
+            return Err(TokenFault::Inactive);
         }
         self.accept(issuer, &claims)
     }

@@ -8,9 +8,31 @@
 #![forbid(unsafe_code)]
 
 pub mod api_key;
+pub mod authorization;
+pub mod client;
+pub mod device;
 mod error;
+pub mod login;
 mod migration;
+pub mod signing_key;
 mod store;
+pub mod token_grant;
+pub mod user;
 
 pub use error::StoreError;
 pub use store::Store;
+
+/// Forgets everything of logins that has ended by `now`, in seconds since 1970.
+///
+/// # Errors
+/// Where the store cannot be written.
+pub async fn sweep(store: &Store, now: i64) -> Result<(), StoreError> {
+    let sweep = store.write(move |tables| {
+        login::sweep(tables, now)?;
+        client::sweep(tables, now)?;
+        authorization::sweep(tables, now)?;
+        token_grant::sweep(tables, now)?;
+        device::sweep(tables, now)
+    });
+    sweep.await
+}

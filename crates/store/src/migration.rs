@@ -10,7 +10,16 @@ pub(crate) struct Migration {
 }
 
 /// Every thing that is kept, with the changes that its tables went through.
-const KEPT: &[&[Migration]] = &[crate::api_key::MIGRATIONS];
+const KEPT: &[&[Migration]] = &[
+    crate::api_key::MIGRATIONS,
+    crate::user::MIGRATIONS,
+    crate::login::MIGRATIONS,
+    crate::signing_key::MIGRATIONS,
+    crate::client::MIGRATIONS,
+    crate::authorization::MIGRATIONS,
+    crate::token_grant::MIGRATIONS,
+    crate::device::MIGRATIONS,
+];
 
 /// Brings the tables up to date.
 ///

@@ -10,6 +10,7 @@ mod compare;
 mod endpoint;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod login;
 mod servers;
 #[path = "../faults/session.rs"]
 mod session;

@@ -120,7 +120,11 @@ impl Project {
 
     /// Starts the HTTP endpoint and waits until it is ready.
     pub(crate) fn up(&self) -> Gateway {
-        let port = loopback::free_port();
+        self.up_at(loopback::free_port())
+    }
+
+    /// The same at a port that the configuration had to know.
+    pub(crate) fn up_at(&self, port: u16) -> Gateway {
         let log = fs::File::create(self.path("gateway.log")).expect("the project is writable");
         let twin = log.try_clone().expect("a file can be opened twice");
         let child = self

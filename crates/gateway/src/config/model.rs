@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sallyport_identity::authorization_server::SigningAlgorithm;
 use sallyport_identity::resource_server::key::Algorithm;
 use sallyport_policy::ArgumentRule;
 use sallyport_sandbox::{Isolation, Limits, Selection, SystemCalls};
@@ -75,6 +76,96 @@ pub struct IdentityConfig {
 
     /// Authorization servers whose access tokens are taken, each by a name of yours.
     pub issuers: BTreeMap<String, IssuerConfig>,
+
+    /// An authorization server inside the gateway, for people whom `sallyport user add` has added. Needs `public_url`. Default: none; who
+    /// has one already names it in `issuers`.
+    pub server: Option<AuthorizationServerConfig>,
+}
+
+/// An authorization server inside the gateway. With nothing in it, `[identity.server]` is enough.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthorizationServerConfig {
+    /// How tokens are signed: `EdDSA` or `ES256`. Default: `EdDSA`, which is the quickest; `ES256` for readers that know nothing newer.
+    pub algorithm: SigningAlgorithm,
+
+    /// For how long an access token is good. Default: `15m`: clients refresh it by themselves, and a stolen one is soon worth nothing.
+    pub access_token_life: Option<String>,
+
+    /// The same for single endpoints, by path: `{ "/servers/payments/mcp" = "2m" }`. Default: none.
+    pub access_token_lives: BTreeMap<String, String>,
+
+    /// For how many days a refresh token is good that nobody uses, 1 to 90. Default: `30`, a holiday with room to spare.
+    pub refresh_token_days: Option<u8>,
+
+    /// Lets clients register themselves (RFC 7591). Default: `true`, because many know no other way; people are told that nobody has
+    /// checked such a client's name.
+    pub registration: Option<bool>,
+
+    /// Clients that you name yourself, by their `client_id`.
+    pub clients: BTreeMap<String, ClientConfig>,
+
+    /// Identity providers whose word for a person is taken (ID-JAG, `urn:ietf:params:oauth:grant-profile:id-jag`): their `issuer`, to the
+    /// last slash. Default: none.
+    pub providers: Vec<String>,
+}
+
+/// A client of the authorization server.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientConfig {
+    /// What people read when they are asked. Default: its id.
+    pub name: Option<String>,
+
+    /// Its secret, a reference (`env:NAME` or `file:PATH`). Default: none, for programs on people's own machines, which can keep none.
+    pub secret: Option<SecretReference>,
+
+    /// In place of a secret: its public keys, as a JSON Web Key Set, or the address of one. It then signs its requests
+    /// (`private_key_jwt`).
+    pub keys: Option<String>,
+
+    /// Where answers may be sent to: exactly these, but for the port of addresses on loopback.
+    pub redirect_uris: Vec<String>,
+
+    /// What it may do: `authorization_code`, `refresh_token`, `client_credentials`, `device_code`, `token_exchange`, `jwt_bearer`. Default:
+    /// the first two where it has `redirect_uris`, else `client_credentials`.
+    pub grants: Option<Vec<ClientGrant>>,
+
+    /// Beyond these scopes it gets none. Default: no bound of its own.
+    pub scopes: Option<Vec<String>>,
+}
+
+/// A way to a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientGrant {
+    /// A person logs in and agrees.
+    AuthorizationCode,
+    /// A token is renewed.
+    RefreshToken,
+    /// The client acts in its own name.
+    ClientCredentials,
+    /// A person types a code that a program without a browser shows.
+    DeviceCode,
+    /// A token of ours becomes one for another endpoint.
+    TokenExchange,
+    /// An identity provider's word becomes a token.
+    JwtBearer,
+}
+
+impl ClientGrant {
+    /// Its name in OAuth.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+            Self::DeviceCode => "urn:ietf:params:oauth:grant-type:device_code",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        }
+    }
 }
 
 /// An authorization server whose access tokens are taken. It is found by its metadata (RFC 8414, OpenID Connect Discovery).

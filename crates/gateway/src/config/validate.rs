@@ -1,5 +1,6 @@
 //! From what a configuration says to what a gateway is built from. No IO; every error is found, not only the first.
 
+mod authorization_server;
 mod built_in;
 mod context;
 mod deny_write;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use sallyport_protocol::BoxFuture;
+use serde_json::{Map, Value};
 
 use super::key::{Algorithm, VerifyingKey};
 
@@ -18,6 +19,12 @@ pub trait KeySource: fmt::Debug + Send + Sync {
 
     /// Looks for newer keys, unless that was done a moment ago. What is known stays known where nobody answers.
     fn refresh(&self) -> BoxFuture<'_, ()>;
+
+    /// Whether a token that one of the keys has verified was taken back since. Only the embedded authorization server knows, without asking
+    /// anybody; tokens of others are short-lived instead.
+    fn is_revoked<'a>(&'a self, _claims: &'a Map<String, Value>) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(false))
+    }
 }
 
 /// Keys that are known, by whatever way they came.

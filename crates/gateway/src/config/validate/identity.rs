@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::{Config, IssuerConfig};
-use crate::config::validate::{Context, is_name};
+use crate::config::validate::{Context, authorization_server, is_name};
 use crate::plan::{IdentityPlan, IssuerPlan};
 
 /// Checks `public_url` and `identity`.
@@ -24,7 +24,7 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
     });
     let public = public.and_then(|public| report.take(public));
     let identity = &config.identity;
-    if !identity.issuers.is_empty() {
+    if !identity.issuers.is_empty() || identity.server.is_some() {
         check_surroundings(config, report);
     }
     let mut issuers: Vec<IssuerPlan> = Vec::new();
@@ -41,7 +41,19 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
             issuers.push(plan);
         }
     }
-    (public, IdentityPlan { api_keys: identity.api_keys, issuers })
+    let server = identity.server.as_ref().map(|server| authorization_server::check(server, context, report));
+    if let Some(public) = public.as_ref().filter(|_| server.is_some()) {
+        check_own_name(&public.to_string(), &issuers, report);
+    }
+    (public, IdentityPlan { api_keys: identity.api_keys, issuers, server })
+}
+
+/// The server inside the gateway is an issuer as well, by the gateway's own address.
+fn check_own_name(public: &str, issuers: &[IssuerPlan], report: &mut Report) {
+    if issuers.iter().any(|issuer| issuer.terms.issuer == public) {
+        let message = format!("{public} is the gateway itself, whose authorization server is trusted without being named");
+        report.error(Diagnostic::new("identity.issuers", message).hint("take it out"));
+    }
 }
 
 /// What has to be so wherever tokens are taken.

@@ -1,0 +1,83 @@
+//! `sallyport token`: what clients may do in people's names.
+
+use owo_colors::OwoColorize;
+use sallyport_identity::authorization_server::LONGEST_ACCESS_LIFE;
+use sallyport_store::Store;
+use sallyport_store::token_grant::{self, TokenGrant};
+use serde::Serialize;
+
+use crate::arguments::{RevokeTokenArguments, TokenCommand};
+use crate::key::{kept, moment, open};
+use crate::output::{self, Failure};
+use crate::start;
+use crate::user::seconds_now;
+
+/// A grant, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    id: String,
+    user: String,
+    client: String,
+    client_name: String,
+    resource: String,
+    scopes: String,
+    since: String,
+    last_refreshed: String,
+    ends: String,
+}
+
+pub(crate) fn run(command: &TokenCommand) -> Result<(), Failure> {
+    let store = open()?;
+    match command {
+        TokenCommand::List(arguments) => list(&store, arguments.json),
+        TokenCommand::Revoke(arguments) => revoke(&store, arguments),
+    }
+}
+
+fn list(store: &Store, as_json: bool) -> Result<(), Failure> {
+    let now = seconds_now();
+    let grants = start::runtime()?.block_on(store.read(move |tables| token_grant::list(tables, now))).map_err(|error| kept(&error))?;
+    let grants: Vec<Shown> = grants.into_iter().map(shown).collect();
+    if as_json {
+        return output::json(&grants);
+    }
+    if grants.is_empty() {
+        output::note("no client may do anything in anybody's name");
+    }
+    grants.iter().try_for_each(|grant| {
+        let Shown { id, user, client_name, resource, scopes, ends, .. } = grant;
+        output::line(format!("{}  {}  {client_name:?}  {resource}  {scopes}  until {ends}", id.dimmed(), user.bold()))
+    })
+}
+
+fn revoke(store: &Store, arguments: &RevokeTokenArguments) -> Result<(), Failure> {
+    let refused_until = seconds_now() + LONGEST_ACCESS_LIFE;
+    let (id, user) = (arguments.id.clone(), arguments.user.clone());
+    let change = store.write(move |tables| match (id, user) {
+        (Some(id), _) => {
+            token_grant::find(tables, &id, 0)?.map_or(Ok(0), |_| token_grant::revoke(tables, &id, refused_until).map(usize::from))
+        }
+        (None, Some(user)) => token_grant::revoke_user(tables, &user, refused_until),
+        (None, None) => Ok(0),
+    });
+    match start::runtime()?.block_on(change).map_err(|error| kept(&error))? {
+        0 => Err(Failure::new("there is no such grant").hint("`sallyport token list` shows those that there are")),
+        1 => output::line("revoked: its access tokens are refused within a minute"),
+        many => output::line(format!("revoked {many} grants: their access tokens are refused within a minute")),
+    }
+}
+
+fn shown(grant: TokenGrant) -> Shown {
+    let at = |seconds: i64| moment(u64::try_from(seconds).unwrap_or_default());
+    Shown {
+        since: at(grant.since),
+        last_refreshed: at(grant.used),
+        ends: at(grant.idle_until.min(grant.ends)),
+        id: grant.id,
+        user: grant.user,
+        client: grant.client,
+        client_name: grant.client_name,
+        resource: grant.resource,
+        scopes: grant.scopes,
+    }
+}

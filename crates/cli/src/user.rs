@@ -1,0 +1,120 @@
+//! `sallyport user`: the people who log in at this gateway.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use owo_colors::OwoColorize;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use sallyport_identity::authorization_server::accounts::{self, AccountError};
+use sallyport_secrets::Secret;
+use sallyport_store::Store;
+use sallyport_store::user::{Standing, User};
+use serde::Serialize;
+
+use crate::arguments::{AddUserArguments, UserCommand};
+use crate::key::{kept, moment, now, open};
+use crate::output::{self, Failure};
+use crate::start;
+
+/// A user, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    name: String,
+    admin: bool,
+    groups: Vec<String>,
+    standing: &'static str,
+    since: String,
+}
+
+pub(crate) fn run(command: &UserCommand) -> Result<(), Failure> {
+    let store = open()?;
+    let change = |name: &str, standing: Standing, told: &str| {
+        start::runtime()?.block_on(accounts::set_standing(&store, name, standing, seconds_now())).map_err(|error| failed(&error))?;
+        output::line(format!("{told} `{name}`"))
+    };
+    match command {
+        UserCommand::Add(arguments) => add(&store, arguments),
+        UserCommand::List(arguments) => list(&store, arguments.json),
+        UserCommand::Passwd(arguments) => set_password(&store, &arguments.name),
+        UserCommand::Disable(arguments) => change(&arguments.name, Standing::Disabled, "disabled"),
+        UserCommand::Enable(arguments) => change(&arguments.name, Standing::Active, "enabled"),
+        UserCommand::Remove(arguments) => change(&arguments.name, Standing::Removed, "removed"),
+    }
+}
+
+fn add(store: &Store, arguments: &AddUserArguments) -> Result<(), Failure> {
+    let AddUserArguments { name, admin, groups } = arguments;
+    let password = password()?;
+    let adding = accounts::add(store, name, password.expose(), *admin, groups, seconds_now());
+    start::runtime()?.block_on(adding).map_err(|error| failed(&error))?;
+    output::line(format!("added `{name}`{}", if *admin { ", who may steer the gateway" } else { "" }))
+}
+
+fn set_password(store: &Store, name: &str) -> Result<(), Failure> {
+    let password = password()?;
+    start::runtime()?.block_on(accounts::set_password(store, name, password.expose(), seconds_now())).map_err(|error| failed(&error))?;
+    output::line(format!("`{name}` has another password, and is logged out everywhere"))
+}
+
+fn list(store: &Store, as_json: bool) -> Result<(), Failure> {
+    let users = start::runtime()?.block_on(accounts::list(store)).map_err(|error| kept(&error))?;
+    let users: Vec<Shown> = users.into_iter().map(shown).collect();
+    if as_json {
+        return output::json(&users);
+    }
+    if users.is_empty() {
+        output::note("there is nobody: `sallyport user add NAME --admin` adds the first");
+    }
+    let width = users.iter().map(|user| user.name.len()).max().unwrap_or_default();
+    users.iter().try_for_each(|user| {
+        let admin = if user.admin { "admin" } else { "" };
+        output::line(format!("{:width$}  {}  {admin:5}  since {}  {}", user.name.bold(), user.standing, user.since, user.groups.join(" ")))
+    })
+}
+
+fn shown(user: User) -> Shown {
+    let since = moment(u64::try_from(user.since).unwrap_or_default());
+    Shown { name: user.name, admin: user.is_admin, groups: user.groups, standing: user.standing.as_str(), since }
+}
+
+/// The password: typed twice on a terminal, which does not show it, else one line of stdin.
+fn password() -> Result<Secret, Failure> {
+    let unread = |error: io::Error| Failure::new(format!("the password cannot be read: {error}"));
+    if !io::stdin().is_terminal() {
+        return Ok(Secret::new(line().map_err(unread)?));
+    }
+    let (first, second) = (typed("Password: ").map_err(unread)?, typed("Again: ").map_err(unread)?);
+    if first.expose() == second.expose() { Ok(first) } else { Err(Failure::new("the two passwords differ")) }
+}
+
+fn typed(prompt: &str) -> io::Result<Secret> {
+    let stdin = io::stdin();
+    let before = tcgetattr(&stdin)?;
+    let mut silent: Termios = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    let mut stderr = io::stderr();
+    write!(stderr, "{prompt}")?;
+    stderr.flush()?;
+    tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
+    let read = line();
+    tcsetattr(&stdin, OptionalActions::Flush, &before)?;
+    writeln!(stderr)?;
+    read.map(Secret::new)
+}
+
+fn line() -> io::Result<String> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+pub(crate) fn seconds_now() -> i64 {
+    i64::try_from(now()).unwrap_or(i64::MAX)
+}
+
+fn failed(error: &AccountError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

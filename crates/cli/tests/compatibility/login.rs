@@ -1,0 +1,75 @@
+//! People log in at the gateway's own authorization server: with the SDKs' OAuth clients, with a real browser, and with the conformance
+//! suite's `authorization` mode.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::gateway::{Gateway, Project};
+use crate::harness::{loopback, peers};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A gateway with an authorization server, and alice, who may log in there.
+fn gateway(more: &str) -> (Project, Gateway) {
+    let port = loopback::free_port();
+    let project = Project::new(&format!(
+        "public_url = \"http://127.0.0.1:{port}\"\n[policy]\ndefault = \"allow\"\n[identity.server]\n{more}\n[servers.files]\nbuiltin = {{ filesystem = {{}} }}\n"
+    ));
+    let mut adding =
+        project.sallyport().args(["user", "add", "alice", "--admin"]).stdin(Stdio::piped()).spawn().expect("the program starts");
+    writeln!(adding.stdin.take().expect("it was piped"), "{PASSWORD}").expect("it reads the password");
+    assert!(adding.wait().expect("the child is ours").success());
+    let gateway = project.up_at(port);
+    (project, gateway)
+}
+
+fn said(program: &str, arguments: &[&str], gateway: &Gateway) -> Value {
+    let run = Command::new(program).args(arguments).env("SALLYPORT_PEERS", peers::folder()).output().expect("the driver starts");
+    let errors = String::from_utf8_lossy(&run.stderr);
+    serde_json::from_slice(&run.stdout).unwrap_or_else(|error| panic!("{error}: {errors}\n{}", gateway.log()))
+}
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn typescripts_client_logs_in_through_a_real_browser() {
+    let (_project, gateway) = gateway("");
+    let url = gateway.url("/servers/files/mcp");
+    let seen = said(&peers::node(), &[&peers::driver("login.mjs"), "sdk", &url, "alice", PASSWORD], &gateway);
+    assert_eq!(seen["refused"], "UnauthorizedError", "{seen}");
+    assert_eq!(seen["wrong"], "That name and password do not belong together.", "{seen}");
+    for told in ["TypeScript's SDK", "nobody has checked this name", "alice", &url, "127.0.0.1:"] {
+        assert!(seen["consent"].as_str().is_some_and(|text| text.contains(told)), "{told} in {seen}");
+    }
+    assert_eq!(seen["complaints"].as_array().map(Vec::len), Some(0), "{seen}");
+    assert_ne!(seen["colour"], "rgba(0, 0, 0, 0)", "the page has its style: {seen}");
+    assert_eq!(seen["iss"], gateway.url(""));
+    assert!(seen["tools"].as_array().is_some_and(|tools| tools.contains(&"read_file".into())), "{seen}");
+    assert_eq!((&seen["again"], &seen["rotated"]), (&seen["tools"], &true.into()), "it refreshed: {seen}");
+}
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn pythons_client_logs_in() {
+    let (_project, gateway) = gateway("");
+    let url = gateway.url("/servers/files/mcp");
+    let seen = said(&peers::pypi_mcp_2("python"), &[&peers::driver("login.py"), &url, "alice", PASSWORD], &gateway);
+    assert!(seen["tools"].as_array().is_some_and(|tools| tools.contains(&"read_file".into())), "{seen}");
+    assert_eq!((&seen["iss"], &seen["scope"], &seen["refreshes"]), (&gateway.url("").into(), &"files".into(), &true.into()));
+}
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn the_conformance_suite_logs_in() {
+    let back = loopback::free_port();
+    let (_project, gateway) =
+        gateway(&format!("[identity.server.clients.suite]\nredirect_uris = [\"http://127.0.0.1:{back}/callback\"]\n"));
+    let (issuer, resource) = (gateway.url(""), gateway.url("/mcp"));
+    let driver = peers::driver("login.mjs");
+    let seen = said(&peers::node(), &[&driver, "suite", &issuer, &resource, "alice", PASSWORD, &back.to_string()], &gateway);
+    let checks = seen["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    // Where something is missing the suite leaves out what it cannot do, and has nothing to complain of.
+    assert!(checks.len() >= 3, "{seen}\n{}", gateway.log());
+    assert!(checks.iter().all(|check| check["status"] == "SUCCESS"), "{seen}\n{}", gateway.log());
+}

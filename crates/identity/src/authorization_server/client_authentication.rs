@@ -1,0 +1,188 @@
+//! How clients show who they are (OAuth 2.1 §2.4, RFC 7523 §2.2).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header;
+use sallyport_store::token_grant;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::clients::{Authentication, Client, Clients, Keys, Kind};
+use super::parameters::Parameters;
+use super::problem::Problem;
+use super::{Asked, Server, unguessable};
+use crate::fetch::Reach;
+use crate::resource_server::jws::Compact;
+use crate::resource_server::key::{Jwk, VerifyingKey};
+use crate::resource_server::key_source::KeySet;
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// For how many seconds an assertion may be good: it is made for one request, and its id is remembered for as long.
+const LONGEST_ASSERTION: i64 = 60 * 60;
+/// By how many seconds another's clock may be ahead.
+pub(super) const SKEW: i64 = 60;
+/// For how many seconds fetched keys are kept; a key that is not among them is looked for again after [`SOONEST`].
+const KEPT: i64 = 10 * 60;
+const SOONEST: i64 = 30;
+/// Clients whose keys are kept.
+const MOST: usize = 64;
+
+/// Keys that clients publish, as they were last fetched.
+#[derive(Debug, Default)]
+pub(super) struct ClientKeys(Mutex<HashMap<String, (Arc<KeySet>, i64)>>);
+
+impl Server {
+    /// The client that asks, once it has shown that it is the one. A public client shows nothing but its name.
+    pub(super) async fn authenticated(&self, asked: &Asked, form: &Parameters) -> Result<Client, Problem> {
+        let basic = basic(asked)?;
+        let ways = [basic.is_some(), form.get("client_secret").is_some(), form.get("client_assertion").is_some()];
+        if ways.iter().filter(|way| **way).count() > 1 {
+            return Err(Problem::invalid_request("the client shows who it is in more than one way"));
+        }
+        if form.get("client_assertion").is_some() {
+            return self.by_assertion(form, asked.now).await;
+        }
+        let (id, secret) = match &basic {
+            Some((id, secret)) => (id.as_str(), Some(secret.as_str())),
+            None => (
+                form.get("client_id").ok_or_else(|| Problem::invalid_client("the client does not say who it is"))?,
+                form.get("client_secret"),
+            ),
+        };
+        if form.get("client_id").is_some_and(|named| named != id) {
+            return Err(Problem::invalid_request("`client_id` is not the client that shows who it is"));
+        }
+        let client = self.clients.find(&self.store, id, asked.now).await?;
+        match (&client.authentication, secret) {
+            (Authentication::None, None) => Ok(client),
+            (Authentication::Secret(expected), Some(shown)) if Clients::is_secret(expected, shown) => Ok(client),
+            _ => Err(Problem::invalid_client("the client has not shown that it is the one")),
+        }
+    }
+
+    /// The client whose key has signed the assertion.
+    async fn by_assertion(&self, form: &Parameters, now: i64) -> Result<Client, Problem> {
+        let refused = |what: &str| Problem::invalid_client(format!("the client's assertion is not good: {what}"));
+        if form.get("client_assertion_type") != Some(ASSERTION_TYPE) {
+            return Err(refused("`client_assertion_type` is another than `jwt-bearer`"));
+        }
+        let assertion = Compact::parse(form.need("client_assertion")?).ok_or_else(|| refused("it is no signed token"))?;
+        let id = assertion.claimed_issuer().ok_or_else(|| refused("it has no `iss`"))?;
+        if form.get("client_id").is_some_and(|named| named != id) {
+            return Err(refused("`client_id` is another than its `iss`"));
+        }
+        let client = self.clients.find(&self.store, &id, now).await?;
+        let Authentication::Keys(keys) = &client.authentication else { return Err(refused("the client has no keys here")) };
+        let claims =
+            self.verified(&assertion, keys, client.kind, now).await?.ok_or_else(|| refused("no key of the client fits its signature"))?;
+        if claims.get("sub").and_then(Value::as_str) != Some(&id) {
+            return Err(refused("its `sub` is another than its `iss`"));
+        }
+        let audiences = [self.issuer().to_owned(), self.url("token")];
+        check_times(&claims, &audiences, now).map_err(refused)?;
+        if self.is_first_use("assertion", &id, &claims, now).await? {
+            Ok(client)
+        } else {
+            Err(refused("it was used before, or has no `jti`"))
+        }
+    }
+
+    /// What a token says that one of these keys has signed.
+    async fn verified(&self, token: &Compact<'_>, keys: &Keys, kind: Kind, now: i64) -> Result<Option<Map<String, Value>>, Problem> {
+        let Some(algorithm) = token.algorithm() else { return Ok(None) };
+        let find = |set: &KeySet| set.find(token.header.kid.as_deref(), algorithm);
+        let found = match keys {
+            Keys::Set(text) => find(&read(text.as_bytes())?),
+            Keys::At(address) => {
+                let known = self.client_keys(address, kind, KEPT, now).await?;
+                match find(&known) {
+                    Some(key) => Some(key),
+                    None => find(&*self.client_keys(address, kind, SOONEST, now).await?),
+                }
+            }
+        };
+        Ok(found.and_then(|key| token.verify(&key)))
+    }
+
+    /// The keys at an address, no older than so many seconds.
+    async fn client_keys(&self, address: &str, kind: Kind, oldest: i64, now: i64) -> Result<Arc<KeySet>, Problem> {
+        let known = self.client_keys.0.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned();
+        if let Some((keys, _)) = known.filter(|(_, since)| *since + oldest > now) {
+            return Ok(keys);
+        }
+        let reach = if kind == Kind::Configured { Reach::Configured } else { Reach::Public };
+        let refused = |what: String| Problem::invalid_client(format!("the client's keys cannot be had: {what}"));
+        let url = Url::parse(address).map_err(|error| refused(error.to_string()))?;
+        let answer = self.fetcher.get(&url, reach).await.map_err(|error| refused(error.to_string()))?;
+        let keys = Arc::new(read(&answer.body)?);
+        let mut all = self.client_keys.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (_, since)| *since + KEPT > now);
+        if all.len() < MOST {
+            all.insert(address.to_owned(), (keys.clone(), now));
+        }
+        Ok(keys)
+    }
+
+    /// Whether a token with this `jti` is seen for the first time from this issuer.
+    pub(super) async fn is_first_use(&self, what: &str, issuer: &str, claims: &Map<String, Value>, now: i64) -> Result<bool, Problem> {
+        let Some(jti) = claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty()) else { return Ok(false) };
+        let key = unguessable::digest(&format!("{what}\0{issuer}\0{jti}"));
+        let ends = now + LONGEST_ASSERTION + SKEW;
+        Ok(self.store.write(move |tables| token_grant::first_use(tables, &key, ends)).await?)
+    }
+}
+
+/// Whether a token that was made for one request is for us, and for now.
+pub(super) fn check_times(claims: &Map<String, Value>, audiences: &[String], now: i64) -> Result<(), &'static str> {
+    let is_ours = |value: &Value| value.as_str().is_some_and(|text| audiences.iter().any(|own| own == text));
+    let is_for_us = match claims.get("aud") {
+        Some(Value::Array(all)) => all.len() == 1 && all.iter().all(is_ours), // for one more, and that one could show it here
+        Some(one) => is_ours(one),
+        None => false,
+    };
+    if !is_for_us {
+        return Err("its `aud` is not this server alone");
+    }
+    let moment = |name: &str| claims.get(name).and_then(Value::as_i64);
+    let ends = moment("exp").ok_or("it has no `exp`")?;
+    if ends <= now {
+        return Err("it has ended");
+    }
+    if ends > now + LONGEST_ASSERTION {
+        return Err("it is good for longer than an hour");
+    }
+    if ["iat", "nbf"].iter().filter_map(|name| moment(name)).any(|begins| begins > now + SKEW) {
+        return Err("it is not good yet");
+    }
+    Ok(())
+}
+
+fn read(text: &[u8]) -> Result<KeySet, Problem> {
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<Value>,
+    }
+    let set: Set = serde_json::from_slice(text).map_err(|_| Problem::invalid_client("the client's keys are no JSON Web Key Set"))?;
+    let keys = set.keys.into_iter().filter_map(|key| VerifyingKey::from_jwk(&serde_json::from_value::<Jwk>(key).ok()?));
+    Ok(KeySet::new(keys.take(32).collect()))
+}
+
+/// Name and secret of HTTP's basic authentication; each is encoded as in a form (RFC 6749 §2.3.1).
+fn basic(asked: &Asked) -> Result<Option<(String, String)>, Problem> {
+    let Some(value) = asked.request.headers().get(header::AUTHORIZATION) else { return Ok(None) };
+    let refused = || Problem::invalid_client("the header `Authorization` is no basic authentication");
+    let (scheme, encoded) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(refused)?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(refused());
+    }
+    let pair = STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(refused)?;
+    let (id, secret) = pair.split_once(':').ok_or_else(refused)?;
+    let decoded = |text: &str| {
+        url::form_urlencoded::parse(text.replace('&', "%26").replace('=', "%3D").as_bytes()).next().map(|(name, _)| name.into_owned())
+    };
+    Ok(Some((decoded(id).ok_or_else(refused)?, decoded(secret).unwrap_or_default())))
+}

@@ -1,0 +1,134 @@
+//! The login page.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::Response;
+use sallyport_store::{authorization, login};
+
+use super::accounts::{self, Person};
+use super::browser::Browser;
+use super::parameters::Parameters;
+use super::problem::Problem;
+use super::{Asked, Server, answer, pages, unguessable};
+
+/// Wrong passwords for one name before the next try has to wait: people mistype, and try their other passwords.
+const FREE_FOR_NAME: i64 = 5;
+/// The same from one address: a household, or an office behind one router.
+const FREE_FOR_ADDRESS: i64 = 30;
+
+/// What stands in place of an authorization request's id when somebody logs in to type a device's code.
+pub(super) const FOR_DEVICE: &str = "device";
+
+impl Server {
+    /// Shows the form, unless somebody is logged in here.
+    pub(super) async fn log_in_page(&self, asked: &Asked) -> Result<Response<Bytes>, Problem> {
+        let parameters = Parameters::of_query(&asked.request)?;
+        let id = parameters.need("request")?;
+        let browser = Browser::known_or_new(self, asked)?;
+        let mut target = None;
+        let is_forced = if id == FOR_DEVICE {
+            false
+        } else {
+            let request = self.pending(id, Some(&browser), asked.now).await?;
+            target = super::redirect::form_target(&request.redirect);
+            let logged_in = self.person_at(&browser, asked.now).await?;
+            request.prompt.as_deref().is_some_and(|prompt| prompt.split(' ').any(|word| word == "login"))
+                && logged_in.is_none_or(|(_, since)| since < request.since)
+        };
+        if !is_forced && self.person_at(&browser, asked.now).await?.is_some() {
+            return Ok(answer::see_other(&self.after_login(id)));
+        }
+        let mut response = pages::log_in(self, id, &browser.form_token(id), None, target.as_deref());
+        browser.introduce(self, &mut response);
+        Ok(response)
+    }
+
+    /// Takes the form.
+    pub(super) async fn log_in(&self, asked: &Asked) -> Result<Response<Bytes>, Problem> {
+        let form = Parameters::of_form(&asked.request)?;
+        let id = form.need("request")?;
+        let browser = Browser::known(self, asked).ok_or_else(no_cookie)?;
+        browser.check_form(id, form.get("form_token"))?;
+        let target = match id {
+            FOR_DEVICE => None,
+            _ => super::redirect::form_target(&self.pending(id, Some(&browser), asked.now).await?.redirect),
+        };
+        let again = |told: &str| Ok(pages::log_in(self, id, &browser.form_token(id), Some(told), target.as_deref()));
+        // A name may be typed with the capital letter that telephones begin with.
+        let name = form.get("name").unwrap_or_default().trim().to_lowercase();
+        let tried = self.try_password(&name, form.get("password").unwrap_or_default(), asked).await;
+        let person = match tried {
+            Ok(Some(person)) => person,
+            Ok(None) => return again("That name and password do not belong together."),
+            Err(problem) if problem.error == "slow_down" => return again(&problem.description),
+            Err(problem) => return Err(problem),
+        };
+        let new = self.welcome(&person, &browser, asked.now).await?;
+        if id != FOR_DEVICE {
+            let (key, from, to) = (unguessable::digest(id), browser.digest(), new.digest());
+            self.store.write(move |tables| authorization::move_request(tables, &key, &from, &to)).await?;
+        }
+        tracing::info!(user = %person.name, "somebody logged in");
+        let mut response = answer::see_other(&self.after_login(id));
+        new.introduce(self, &mut response);
+        Ok(response)
+    }
+
+    /// Logs out the browser that asks.
+    pub(super) async fn log_out(&self, asked: &Asked) -> Result<Response<Bytes>, Problem> {
+        let form = Parameters::of_form(&asked.request)?;
+        let browser = Browser::known(self, asked).ok_or_else(no_cookie)?;
+        browser.check_form("logout", form.get("form_token"))?;
+        let cookie = browser.digest();
+        self.store.write(move |tables| login::remove(tables, &cookie)).await?;
+        let id = form.get("request").filter(|id| unguessable::decode(id).is_some()).unwrap_or(FOR_DEVICE);
+        Ok(answer::see_other(&format!("{}?request={id}", self.url("login"))))
+    }
+
+    fn after_login(&self, id: &str) -> String {
+        if id == FOR_DEVICE { self.url("device") } else { format!("{}?request={id}", self.url("consent")) }
+    }
+
+    /// Compares, if this name and this address may try now. Each try is counted before it is known how it ends.
+    async fn try_password(&self, name: &str, password: &str, asked: &Asked) -> Result<Option<Person>, Problem> {
+        let of_name = unguessable::digest(&format!("name\0{name}"));
+        let of_address = asked.from.map(|address| unguessable::digest(&format!("address\0{}", network(address))));
+        let now = asked.now;
+        let taken = self.store.write(move |tables| {
+            if let Some(of_address) = &of_address
+                && let Err(wait) = login::take_try(tables, of_address, FREE_FOR_ADDRESS, now)?
+            {
+                return Ok(Err(wait));
+            }
+            login::take_try(tables, &of_name, FREE_FOR_NAME, now)
+        });
+        if let Err(wait) = taken.await? {
+            let told = format!("There were too many tries. The next one can come in {wait} seconds.");
+            return Err(Problem { retry_after: Some(wait), ..Problem::new("slow_down", told) });
+        }
+        let person = accounts::log_in(&self.store, name, password).await.map_err(|error| Problem::internal(&error.to_string()))?;
+        if person.is_some() {
+            let forget = self.store.write(move |tables| {
+                of_address.iter().try_for_each(|of_address| login::forget_tries(tables, of_address))?;
+                login::forget_tries(tables, &of_name)
+            });
+            forget.await?;
+        } else {
+            tracing::warn!("somebody gave a wrong name or password");
+        }
+        Ok(person)
+    }
+}
+
+pub(super) fn no_cookie() -> Problem {
+    Problem::new("access_denied", "your browser sent no cookie: allow cookies for this page, and begin again where you came from")
+}
+
+/// Whose tries are counted together: one address, or with IPv6 the network that one subscriber gets.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("{:x?}", address.segments().first_chunk::<4>()),
+    }
+}

@@ -1,0 +1,102 @@
+//! Logins of programs without a browser that are under way (RFC 8628).
+
+use rusqlite::{OptionalExtension as _, Transaction};
+
+use crate::migration::Migration;
+
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    name: "device",
+    sql: "CREATE TABLE device (
+        code BLOB PRIMARY KEY, user_code TEXT NOT NULL UNIQUE, client TEXT NOT NULL, request TEXT NOT NULL, user TEXT, is_denied INTEGER NOT NULL,
+        polled INTEGER NOT NULL, ends INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID",
+}];
+
+/// Most at once: anybody may begin one, and a person types the code within minutes.
+const MOST: i64 = 1_000;
+
+/// What has become of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// Nobody has typed its code.
+    Pending,
+    /// It asks more often than it may.
+    TooSoon,
+    /// This user agreed to this request.
+    Approved {
+        /// The user's name.
+        user: String,
+        /// What was asked for.
+        request: String,
+    },
+    /// Somebody refused.
+    Denied,
+    /// There is none, or it has ended.
+    Unknown,
+}
+
+/// Keeps one. `false` where there are too many, or its user code is taken.
+///
+/// # Errors
+/// Where the store cannot be written.
+pub fn add(
+    tables: &Transaction<'_>,
+    code: &[u8; 32],
+    user_code: &str,
+    (client, request): (&str, &str),
+    ends: i64,
+) -> Result<bool, rusqlite::Error> {
+    let count: i64 = tables.query_row("SELECT count(*) FROM device", (), |row| row.get(0))?;
+    let added = "INSERT OR IGNORE INTO device VALUES (?1, ?2, ?3, ?4, NULL, 0, 0, ?5)";
+    Ok(count < MOST && tables.execute(added, (code, user_code, client, request, ends))? == 1)
+}
+
+/// What the holder of a user code wants, if nobody has decided.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn find(tables: &Transaction<'_>, user_code: &str, now: i64) -> Result<Option<String>, rusqlite::Error> {
+    let found = "SELECT request FROM device WHERE user_code = ?1 AND user IS NULL AND is_denied = 0 AND ends > ?2";
+    tables.query_row(found, (user_code, now), |row| row.get(0)).optional()
+}
+
+/// Decides about one: for a user, or against it. `false` where somebody has, or it has ended.
+///
+/// # Errors
+/// Where the store cannot be written.
+pub fn decide(tables: &Transaction<'_>, user_code: &str, user: Option<&str>, now: i64) -> Result<bool, rusqlite::Error> {
+    let decided =
+        "UPDATE device SET user = ?2, is_denied = ?2 IS NULL WHERE user_code = ?1 AND user IS NULL AND is_denied = 0 AND ends > ?3";
+    Ok(tables.execute(decided, (user_code, user, now))? == 1)
+}
+
+/// What has become of the one with this code and client; nobody learns of a decision twice. `interval` seconds have to lie between
+/// two questions.
+///
+/// # Errors
+/// Where the store cannot be written.
+pub fn poll(tables: &Transaction<'_>, code: &[u8; 32], client: &str, interval: i64, now: i64) -> Result<Device, rusqlite::Error> {
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let found = "SELECT user, is_denied, polled, request FROM device WHERE code = ?1 AND client = ?2 AND ends > ?3";
+    let found: Option<(Option<String>, bool, i64, String)> = tables.query_row(found, (code, client, now), read).optional()?;
+    let Some((user, is_denied, polled, request)) = found else { return Ok(Device::Unknown) };
+    if user.is_some() || is_denied {
+        tables.execute("DELETE FROM device WHERE code = ?1", (code,))?;
+    } else {
+        tables.execute("UPDATE device SET polled = ?2 WHERE code = ?1", (code, now))?;
+    }
+    Ok(match user {
+        Some(user) => Device::Approved { user, request },
+        None if is_denied => Device::Denied,
+        None if now < polled + interval => Device::TooSoon,
+        None => Device::Pending,
+    })
+}
+
+/// Forgets what has ended.
+///
+/// # Errors
+/// Where the store cannot be written.
+pub fn sweep(tables: &Transaction<'_>, now: i64) -> Result<(), rusqlite::Error> {
+    tables.execute("DELETE FROM device WHERE ends <= ?1", (now,)).map(drop)
+}
