@@ -8,8 +8,10 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod grant;
 mod migration;
 mod store;
 
 pub use error::StoreError;
+pub use grant::{GrantId, KeptGrant, client_bound};
 pub use store::Store;

@@ -10,7 +10,7 @@ pub(crate) struct Migration {
 }
 
 /// Every thing that is kept, with the changes that its tables went through.
-const KEPT: &[&[Migration]] = &[];
+const KEPT: &[&[Migration]] = &[crate::grant::MIGRATIONS];
 
 /// Brings the tables up to date.
 ///
