@@ -17,6 +17,7 @@ use crate::catalogue::Catalogue;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
 use crate::news::{News, Relay};
 use crate::packages;
+use crate::persons::Persons;
 use crate::plan::{Plan, ServerPlan, Start};
 use crate::questions::Questions;
 use crate::tasks::Tasks;
@@ -145,7 +146,10 @@ impl Gateway {
     pub async fn stop(&self, grace: Duration) {
         self.0.questions.abandon(|_| true);
         self.0.tasks.abandon(|_| true);
-        join_all(self.upstreams().iter().map(|upstream| upstream.stop(grace))).await;
+        let own = self.0.parts.load().persons.all();
+        let own = own.iter().flat_map(|parts| parts.servers.values()).filter(|server| server.upstream.plan().is_personal());
+        let own: Vec<Arc<Upstream>> = own.map(|server| server.upstream.clone()).collect();
+        join_all(self.upstreams().iter().chain(&own).map(|upstream| upstream.stop(grace))).await;
     }
 
     /// Where the HTTP front door counts what it has open, for [`metrics`](Self::metrics).
@@ -173,6 +177,14 @@ pub(crate) struct Adopter {
 }
 
 impl Adopter {
+    pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
+        self.surroundings.clone()
+    }
+
+    pub(crate) fn inner(&self) -> Weak<Inner> {
+        self.inner.clone()
+    }
+
     /// The servers of a configuration; those of `before` that are configured as they were go on, unless the file that was kept
     /// from them was replaced (the new one is not), or their package is locked to another version.
     fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
@@ -219,12 +231,14 @@ fn parts(
     let catalogue = Catalogue::new(generation, members(&servers), &plan.toolsets);
     Parts {
         plan: Arc::new(plan),
-        identity,
-        policy,
+        identity: Arc::new(identity),
+        policy: Arc::new(policy),
         servers,
         catalogue: ArcSwap::from_pointee(catalogue),
         identity_of_gateway: ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION")),
         unresolved: metrics.server(""),
+        persons: Persons::default(),
+        person: None,
     }
 }
 

@@ -6,6 +6,10 @@ use sallyport_protocol::revisions::error_for;
 use sallyport_protocol::{Answer, Era, ErrorObject, Failure, FailureKind, FailureSource, Method, RawJson, RawObject, Retry, Revision};
 
 /// Where a tool's result says for machines what went wrong.
+mod consent;
+
+pub(crate) use consent::consent_needed;
+
 const META_KEY: &str = "dev.sallyport/failure";
 
 /// The answer to a request that failed.

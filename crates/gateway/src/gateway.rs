@@ -15,8 +15,10 @@ use sallyport_protocol::{
 use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 
 use crate::build::Adopter;
+use crate::catalogue::view::Kind;
 use crate::catalogue::{Catalogue, Member};
 use crate::news::News;
+use crate::persons::Persons;
 use crate::plan::Plan;
 use crate::questions::Questions;
 use crate::subscriptions::Subscriptions;
@@ -54,14 +56,18 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) plan: Arc<Plan>,
-    pub(crate) identity: Identity,
-    pub(crate) policy: Policy,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) servers: BTreeMap<Arc<str>, Server>,
     pub(crate) catalogue: ArcSwap<Catalogue>,
     /// What the gateway says it is.
     pub(crate) identity_of_gateway: ServerIdentity,
     /// The figures of requests that reached no server.
     pub(crate) unresolved: ServerMetrics,
+    /// What principals see that have connections of their own.
+    pub(crate) persons: Persons,
+    /// Whose parts these are, where they are one principal's.
+    pub(crate) person: Option<Arc<str>>,
 }
 
 /// One server and what listens to it.
@@ -125,12 +131,21 @@ fn waited_for(endpoint: &Endpoint) -> Endpoint {
 impl Inner {
     /// Puts the catalogue together again and tells what changed. Called whenever a server's lists or state changed.
     pub(crate) fn rebuild(&self) {
+        let parts = self.parts.load();
+        let changes = self.rebuild_of(&parts);
+        parts.persons.all().iter().for_each(|own| drop(self.rebuild_of(own))); // what changed for all is told to all
+        self.news.tell_changes(&changes);
+    }
+
+    /// Puts the catalogue of `parts` together again, and says what changed.
+    pub(crate) fn rebuild_of(&self, parts: &Parts) -> Vec<(Endpoint, Kind)> {
         let mut made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
         *made += 1;
-        let parts = self.parts.load();
         let catalogue = Catalogue::new(generation(&self.run_id, *made), members(&parts.servers), &parts.plan.toolsets);
         let before = parts.catalogue.swap(Arc::new(catalogue));
-        self.tell_difference(&before, &parts.catalogue.load());
+        let now = parts.catalogue.load();
+        warn_of_refusals(&before, &now);
+        now.changes_since(&before)
     }
 
     /// Puts another configuration in force and tells what changed.
@@ -140,20 +155,24 @@ impl Inner {
             self.parts.swap(Arc::new(parts))
         };
         let now = self.parts.load_full();
-        self.subscriptions.retain(|server| now.servers.contains_key(server));
+        self.subscriptions.retain(|scope| scope.split('\n').next().is_some_and(|server| now.servers.contains_key(server)));
         self.tasks.retain(|server| now.servers.contains_key(server));
         self.rebuild();
         self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());
     }
 
     fn tell_difference(&self, before: &Catalogue, now: &Catalogue) {
-        for refusal in now.refusals().iter().filter(|refusal| !before.refusals().contains(refusal)) {
-            tracing::warn!(
-                name = refusal.exposed, server = %refusal.refused.0, tool = refusal.refused.1, holder = %refusal.holder.0,
-                holder_tool = refusal.holder.1, "a name is taken, or looks like one that is: not offered"
-            );
-        }
+        warn_of_refusals(before, now);
         self.news.tell_changes(&now.changes_since(before));
+    }
+}
+
+fn warn_of_refusals(before: &Catalogue, now: &Catalogue) {
+    for refusal in now.refusals().iter().filter(|refusal| !before.refusals().contains(refusal)) {
+        tracing::warn!(
+            name = refusal.exposed, server = %refusal.refused.0, tool = refusal.refused.1, holder = %refusal.holder.0,
+            holder_tool = refusal.holder.1, "a name is taken, or looks like one that is: not offered"
+        );
     }
 }
 
@@ -166,6 +185,17 @@ pub(crate) fn members(servers: &BTreeMap<Arc<str>, Server>) -> Vec<Member> {
     servers.values().map(|Server { upstream, .. }| Member::new(upstream.plan(), upstream.name(), upstream.listing())).collect()
 }
 
+impl Gateway {
+    /// What a caller sees of the configuration in force; everybody's part, where the caller is not known.
+    fn seen(&self, incoming: &Incoming) -> Arc<Parts> {
+        let parts = self.0.parts.load_full();
+        match parts.authenticate(incoming) {
+            Ok(principal) => self.0.seen_by(&parts, &principal, incoming.credential.as_ref()),
+            Err(_) => parts,
+        }
+    }
+}
+
 impl Front for Gateway {
     fn admit(&self, incoming: &Incoming) -> Result<CallerId, Failure> {
         let parts = self.0.parts.load();
@@ -175,7 +205,7 @@ impl Front for Gateway {
     }
 
     fn discover(&self, incoming: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {
-        let (parts, endpoint) = (self.0.parts.load_full(), incoming.endpoint.clone());
+        let (parts, endpoint) = (self.seen(incoming), incoming.endpoint.clone());
         Box::pin(async move {
             parts.wait_for_listings(&endpoint).await;
             Ok(about::discovery(&parts, &endpoint))
@@ -194,7 +224,7 @@ impl Front for Gateway {
     }
 
     fn input_schema(&self, incoming: &Incoming, tool: &str) -> Option<RawJson> {
-        let parts = self.0.parts.load();
+        let parts = self.seen(incoming);
         let catalogue = parts.catalogue.load();
         catalogue.view(&incoming.endpoint).ok()?.tools.get(tool)?.header_schema.clone()
     }

@@ -38,6 +38,7 @@ impl Inner {
     ) -> Result<Reply, Failure> {
         let principal = parts.authenticate(incoming)?;
         trail.authenticated(&principal);
+        let parts = &self.seen_by(parts, &principal, incoming.credential.as_ref());
         if let Some(kind) = Kind::listed_by(request.method) {
             return self.list(parts, kind, &request, &principal, &incoming.endpoint, &context).await;
         }
@@ -61,7 +62,7 @@ impl Inner {
             target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
         let permitted = parts.policy.decide(&principal, action, &resource, routed).map_err(|denied| refused(trail, &denied, &target))?;
         trail.permitted(permitted.decision());
-        let turn = match self.turn_to_subscribe(method, upstream.name(), &target.own).await? {
+        let turn = match self.turn_to_subscribe(method, &parts.subscribed_at(upstream.name()), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),
             ControlFlow::Continue(turn) => turn,
         };

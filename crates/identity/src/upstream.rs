@@ -42,7 +42,7 @@ pub use client::RegisteredConfig;
 pub use discovery::{DiscoveryError, Place};
 pub use login::{Begun, LoginError, Logins};
 pub use minted::{Around, Minted};
-pub use per_user::{Owner, PerUser};
+pub use per_user::{Config as PerUserConfig, Owner, PerUser};
 pub use subject::Subject;
 pub use token::TokenError;
 pub use vault::{Vault, VaultError};

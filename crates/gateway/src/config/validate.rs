@@ -2,6 +2,7 @@
 
 mod built_in;
 mod context;
+mod credential;
 mod deny_write;
 mod endpoint;
 mod isolation;

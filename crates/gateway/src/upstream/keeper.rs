@@ -138,7 +138,7 @@ impl Keeper {
         if self.life.is_child() {
             self.life.metrics.child_restarted();
         }
-        let wait = self.health.ended(link.since.elapsed());
+        let wait = if outage.at_once { Duration::ZERO } else { self.health.ended(link.since.elapsed()) };
         if !wait.is_zero() {
             self.fail(outage, wait);
             hold.close(CLEAR_WITHIN).await;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sallyport_protocol::BoxFuture;
@@ -88,6 +89,8 @@ pub struct PerUser {
     server: String,
     around: Around,
     logins: Logins,
+    /// What the server said when it refused a request for want of a token.
+    challenge: std::sync::Mutex<Challenge>,
     /// The token in use. Held while it is renewed, so that this process renews it once.
     held: Mutex<Option<Held>>,
 }
@@ -102,7 +105,7 @@ impl PerUser {
     #[must_use]
     pub fn new(config: Config, server: &str, url: &Url, owner: Owner, around: Around, logins: Logins) -> Self {
         let place = Place::new(url.clone(), config.issuer.clone());
-        Self { config, place, owner, server: server.to_owned(), around, logins, held: Mutex::default() }
+        Self { config, place, owner, server: server.to_owned(), around, logins, challenge: std::sync::Mutex::default(), held: Mutex::default() }
     }
 
     /// Whether there is a grant.
@@ -113,15 +116,17 @@ impl PerUser {
         Ok(self.kept().await?.is_some())
     }
 
-    /// Begins a login that gives what the server asked for last.
-    ///
-    /// # Errors
-    /// `Consent` with its id; something else where it cannot begin.
-    pub async fn ask(&self, challenge: Challenge) -> Unavailable {
+    /// Begins a login that gives what the server asked for last: `Consent` with its id, or why it cannot begin.
+    pub async fn ask(&self) -> Unavailable {
+        let challenge = self.last_challenge().clone();
         match self.wanted(challenge, Vec::new()).await {
             Ok(id) => Unavailable::Consent(id),
             Err(error) => Unavailable::Failed(error),
         }
+    }
+
+    fn last_challenge(&self) -> MutexGuard<'_, Challenge> {
+        self.challenge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn wanted(&self, challenge: Challenge, before: Vec<String>) -> Result<String, TokenError> {
@@ -299,6 +304,7 @@ impl TokenSource for PerUser {
                 }
             }
             *held = None;
+            self.last_challenge().clone_from(&challenge);
             Err(Unavailable::Consent(self.wanted(challenge, Vec::new()).await?))
         })
     }
