@@ -144,7 +144,11 @@ impl Keeper {
             hold.close(CLEAR_WITHIN).await;
             return self.pause(wait).await;
         }
-        tracing::warn!(server = %self.life.name, "ended: {}", outage.for_the_log());
+        if outage.at_once {
+            tracing::info!(server = %self.life.name, "connecting again: {}", outage.why);
+        } else {
+            tracing::warn!(server = %self.life.name, "ended: {}", outage.for_the_log());
+        }
         self.life.set_freshness(Freshness::Stale { why: format!("the server went away ({}) and is started again", outage.why) });
         self.life.set_doing("starting again");
         hold.close(CLEAR_WITHIN).await;

@@ -286,6 +286,11 @@ impl TokenSource for PerUser {
         Box::pin(async move {
             let mut held = self.held.lock().await;
             let kept = self.kept().await?;
+            let sent_is_old = |sent: &Token| kept.as_ref().is_some_and(|(_, sealed)| !sent.is(&sealed.access));
+            if sent.as_ref().is_some_and(sent_is_old) {
+                *held = None; // it was granted or renewed anew in the meantime
+                return Ok(());
+            }
             if challenge.wants_more_scopes() {
                 let before = kept.map(|(_, sealed)| sealed.requested).unwrap_or_default();
                 let wanted = challenge.scopes.clone().unwrap_or_default();
@@ -302,6 +307,7 @@ impl TokenSource for PerUser {
                 if is_same && self.current(&mut held, sent.as_ref()).await?.is_some() {
                     return Ok(());
                 }
+                self.forget().await?; // of no use any more: the server refuses it, and nothing renews it
             }
             *held = None;
             self.last_challenge().clone_from(&challenge);

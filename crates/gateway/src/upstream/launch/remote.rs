@@ -13,7 +13,7 @@ use sallyport_transport::client::{Connection, Kind, Options, Target};
 use tokio::sync::OnceCell;
 
 use self::bearer::Bearer;
-use self::consent::{Consent, Granted, Waiting};
+use self::consent::{Consent, Granted, Waiting, WhileGranted};
 use super::options;
 use super::values::filled_in;
 use crate::plan::{RemotePlan, RemoteTransport, ServerPlan};
@@ -100,9 +100,9 @@ impl ToRemote {
                 let consent = Consent::new(&self.name, source, self.way_out.clone());
                 Ok(Reached { server: consent.clone(), hold: Box::new(Waiting(consent)), reconnects: false })
             }
-            (opened, Tokens::PerUser(_)) => {
-                let connection = self.opened(opened)?;
-                Ok(reached(Arc::new(Granted(connection.clone())), connection))
+            (opened, Tokens::PerUser(source)) => {
+                let granted = Granted::new(self.opened(opened)?, source);
+                Ok(Reached { server: granted.clone(), hold: Box::new(WhileGranted(granted)), reconnects: true })
             }
             (opened, Tokens::Minted(_)) => {
                 let connection = self.opened(opened)?;

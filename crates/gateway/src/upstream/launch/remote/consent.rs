@@ -106,27 +106,77 @@ impl Hold for Waiting {
 }
 
 /// A connection to a server that access was granted to. It answers the tool that asked for it.
-pub(super) struct Granted(pub(super) Arc<Connection>);
+pub(super) struct Granted {
+    connection: Arc<Connection>,
+    source: Arc<PerUser>,
+    lost: Notify,
+}
+
+impl Granted {
+    pub(super) fn new(connection: Arc<Connection>, source: Arc<PerUser>) -> Arc<Self> {
+        Arc::new(Self { connection, source, lost: Notify::new() })
+    }
+
+    async fn answer(&self, request: Request, context: Context) -> Result<Reply, Failure> {
+        let is_own = request.method == Method::ToolsCall && request.params.get_str("name").as_deref() == Some(TOOL);
+        let request = if is_own { Request::new(Method::ToolsList, RawObject::new()) } else { request };
+        let answer = self.connection.handle(request, context).await;
+        match answer {
+            Err(failure) if super::wants_consent(&failure) => {
+                // More scopes are granted beside what there is. A grant that is gone takes the connection with it.
+                if !self.source.is_granted().await.unwrap_or(true) {
+                    self.lost.notify_one();
+                }
+                Err(failure)
+            }
+            Ok(_) if is_own => Ok(self.already()),
+            answer => answer,
+        }
+    }
+
+    /// The answer to the tool that asked for access.
+    fn already(&self) -> Reply {
+        let revision = self.connection.discovery().revision;
+        let mut result = RawObject::new();
+        if revision == Revision::LATEST {
+            result.set("resultType", RawJson::from_static("\"complete\""));
+        }
+        let text = r#"[{"type":"text","text":"Access is granted; the server's own tools are listed now."}]"#;
+        result.set("content", RawJson::from_static(text));
+        Reply { result, revision }
+    }
+}
 
 impl McpServer for Granted {
     fn discovery(&self) -> Arc<Discovery> {
-        self.0.discovery()
+        self.connection.discovery()
     }
 
     fn handle<'a>(&'a self, request: Request, context: Context) -> BoxFuture<'a, Result<Reply, Failure>> {
-        if request.method == Method::ToolsCall && request.params.get_str("name").as_deref() == Some(TOOL) {
-            let revision = self.0.discovery().revision;
-            let mut result = RawObject::new();
-            if revision == Revision::LATEST {
-                result.set("resultType", RawJson::from_static("\"complete\""));
-            }
-            result.set("content", RawJson::from_static(r#"[{"type":"text","text":"Access is granted; the server's own tools are listed now."}]"#));
-            return Box::pin(std::future::ready(Ok(Reply { result, revision })));
-        }
-        self.0.handle(request, context)
+        Box::pin(self.answer(request, context))
     }
 
     fn listeners(&self) -> &Listeners {
-        self.0.listeners()
+        self.connection.listeners()
+    }
+}
+
+/// The hold on a connection that ends with the grant.
+pub(super) struct WhileGranted(pub(super) Arc<Granted>);
+
+impl Hold for WhileGranted {
+    fn ended(&self) -> BoxFuture<'_, Outage> {
+        Box::pin(async {
+            tokio::select! {
+                closed = self.0.connection.closed() => Outage::new(closed.why),
+                () = self.0.lost.notified() => Outage { at_once: true, ..Outage::new("access is not granted any more") },
+            }
+        })
+    }
+
+    fn close(&self, grace: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _ = tokio::time::timeout(grace, self.0.connection.close()).await; // a server that is gone cannot be told
+        })
     }
 }
