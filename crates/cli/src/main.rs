@@ -33,6 +33,7 @@ mod stdio;
 mod tools;
 mod up;
 mod update;
+mod vault;
 mod view;
 
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Add(arguments) => add::run(&global, &arguments),
         Command::Remove(arguments) => remove::run(&global, &arguments),
         Command::List(arguments) => list::run(&global, &arguments),
+        Command::Vault(command) => vault::run(&command),
         Command::Learn(arguments) => learn::run(&global, &arguments),
         Command::Update(arguments) => update::run(&global, &arguments),
         Command::Rollback(arguments) => update::roll_back(&global, &arguments),

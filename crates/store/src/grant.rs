@@ -106,12 +106,12 @@ impl Store {
         .await
     }
 
-    /// Forgets the grants of a user (`None`: of all) for a server (`None`: for all), and says how many there were.
+    /// Forgets the grants of a user (`None`: of all; a user without a tenant: of that id in any) for a server (`None`: for all), and says how many there were.
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub async fn forget_upstream_grants(&self, owner: Option<(String, String)>, resource: Option<String>) -> Result<usize, StoreError> {
-        let (tenant, principal) = owner.map_or((None, None), |(tenant, principal)| (Some(tenant), Some(principal)));
+    pub async fn forget_upstream_grants(&self, owner: Option<(Option<String>, String)>, resource: Option<String>) -> Result<usize, StoreError> {
+        let (tenant, principal) = owner.map_or((None, None), |(tenant, principal)| (tenant, Some(principal)));
         self.write(move |tables| {
             tables.execute(
                 "DELETE FROM upstream_grant WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR principal = ?2)
@@ -309,7 +309,7 @@ mod tests {
         for (tenant, principal, resource) in [("", "bob", "r"), ("t", "alice", "r"), ("", "alice", "s")] {
             assert!(store.upstream_grant(tenant, principal, resource).await.unwrap().is_none());
         }
-        assert_eq!(store.forget_upstream_grants(Some((String::new(), "alice".into())), None).await.unwrap(), 2);
+        assert_eq!(store.forget_upstream_grants(Some((Some(String::new()), "alice".into())), None).await.unwrap(), 2);
     }
 
     #[tokio::test]

@@ -210,7 +210,7 @@ impl Logins {
         }
         let tokens = tokens?;
         let Owner { tenant, principal } = under.wanted.owner.clone();
-        let (owner, resource) = ((tenant.clone(), principal.clone()), url.to_string());
+        let (owner, resource) = ((Some(tenant.clone()), principal.clone()), url.to_string());
         let id = GrantId { tenant, principal, resource: resource.clone(), issuer: under.issuer.clone() };
         let sealed = Sealed {
             access: tokens.access,

@@ -156,7 +156,7 @@ impl PerUser {
     }
 
     async fn forget(&self) -> Result<(), TokenError> {
-        let owner = (self.owner.tenant.clone(), self.owner.principal.clone());
+        let owner = (Some(self.owner.tenant.clone()), self.owner.principal.clone());
         let forgotten = self.vault().store.forget_upstream_grants(Some(owner), Some(self.resource().to_owned())).await;
         forgotten.map(|_| ()).map_err(of_vault)
     }
@@ -321,3 +321,6 @@ impl fmt::Debug for PerUser {
         out.debug_struct("PerUser").field("server", &self.server).field("owner", &self.owner).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
