@@ -110,7 +110,8 @@ fn refused(error: &LoginError) -> Response<Bytes> {
         LoginError::Failed(_) => StatusCode::BAD_GATEWAY,
         _ => StatusCode::BAD_REQUEST,
     };
-    let text = format!("<h1>Access was not granted</h1><p>{}.</p><p>Make the call again for another link.</p>", escaped(&error.to_string()));
+    let text =
+        format!("<h1>Access was not granted</h1><p>{}.</p><p>Make the call again for another link.</p>", escaped(&error.to_string()));
     page(status, &text)
 }
 

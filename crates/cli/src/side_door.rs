@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use sallyport_gateway::Gateway;
 use sallyport_protocol::{
-    Answer, BoxFuture, CallerId, Context, Discovery, Era, Failure, FailureKind, Front, Incoming, Listener, Method, Peer, Reply,
-    Request,
+    Answer, BoxFuture, CallerId, Context, Discovery, Era, Failure, FailureKind, Front, Incoming, Listener, Method, Peer, Reply, Request,
 };
 use sallyport_transport::server::http;
 use tokio::net::TcpListener;

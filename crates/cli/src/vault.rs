@@ -61,7 +61,11 @@ fn list(grants: Vec<sallyport_store::KeptGrant>, arguments: &VaultArguments) -> 
 }
 
 fn counted(grants: usize, what: &str, json: bool) -> Result<(), Failure> {
-    if json { output::json(&Count { grants }) } else { output::line(format!("{grants} {}: {what}", if grants == 1 { "grant" } else { "grants" })) }
+    if json {
+        output::json(&Count { grants })
+    } else {
+        output::line(format!("{grants} {}: {what}", if grants == 1 { "grant" } else { "grants" }))
+    }
 }
 
 fn of_vault(error: impl Into<VaultError>) -> Failure {

@@ -34,9 +34,9 @@ mod retry;
 mod shape;
 mod standby;
 mod subscribed;
-pub mod way_out;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod way_out;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,10 +55,10 @@ pub use life::OnChange;
 pub use listing::{Entry, Freshness, Listing};
 
 use crate::plan::ServerPlan;
-use sallyport_identity::upstream::{Owner, Subject};
-pub use way_out::WayOut;
 use keeper::Keeper;
 use life::{Life, Order};
+use sallyport_identity::upstream::{Owner, Subject};
+pub use way_out::WayOut;
 
 /// How long an orderly end takes at the longest: twice what closing a child takes when it must be killed.
 const STOP_WITHIN: Duration = Duration::from_secs(15);

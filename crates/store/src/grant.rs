@@ -110,7 +110,11 @@ impl Store {
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub async fn forget_upstream_grants(&self, owner: Option<(Option<String>, String)>, resource: Option<String>) -> Result<usize, StoreError> {
+    pub async fn forget_upstream_grants(
+        &self,
+        owner: Option<(Option<String>, String)>,
+        resource: Option<String>,
+    ) -> Result<usize, StoreError> {
         let (tenant, principal) = owner.map_or((None, None), |(tenant, principal)| (tenant, Some(principal)));
         self.write(move |tables| {
             tables.execute(
@@ -239,10 +243,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the store cannot be written, or `anew` gives nothing for one of them.
-    pub async fn reseal_upstream(
-        &self,
-        anew: impl Fn(&str, &[u8]) -> Option<Vec<u8>> + Send + 'static,
-    ) -> Result<usize, StoreError> {
+    pub async fn reseal_upstream(&self, anew: impl Fn(&str, &[u8]) -> Option<Vec<u8>> + Send + 'static) -> Result<usize, StoreError> {
         let failed = || rusqlite::Error::ToSqlConversionFailure("something kept cannot be opened with the keys that there are".into());
         self.write(move |tables| {
             tables.execute("DELETE FROM upstream_login", ())?;

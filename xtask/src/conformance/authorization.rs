@@ -37,7 +37,11 @@ pub(super) fn credential(scenario: &str, context: &Value, folder: &Path) -> Outc
             text("issuer")?
         ),
         "client-credentials-basic" => {
-            format!("{{ client_credentials = {{ client = {{ id = {:?}, secret = {:?} }} }} }}", text("client_id")?, secret("client_secret")?)
+            format!(
+                "{{ client_credentials = {{ client = {{ id = {:?}, secret = {:?} }} }} }}",
+                text("client_id")?,
+                secret("client_secret")?
+            )
         }
         "client-credentials-jwt" => {
             format!("{{ client_credentials = {{ client = {{ id = {:?}, key = {:?} }} }} }}", text("client_id")?, secret("private_key_pem")?)

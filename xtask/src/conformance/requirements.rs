@@ -103,7 +103,9 @@ not_scored:
             (vec!["ping".to_owned(), "tools-list".to_owned()], vec!["tasks-lifecycle".to_owned()])
         );
         let client = Requirements::parse(text, Role::Client);
-        assert_eq!((client.required, client.unscored),
-            (vec!["initialize".to_owned(), "auth/basic-cimd".to_owned()], vec!["auth/dpop".to_owned()]));
+        assert_eq!(
+            (client.required, client.unscored),
+            (vec!["initialize".to_owned(), "auth/basic-cimd".to_owned()], vec!["auth/dpop".to_owned()])
+        );
     }
 }

@@ -17,7 +17,6 @@ pub(crate) fn consent_needed(server: &str, id: &str, link: &str) -> Failure {
     data.set("elicitations", RawJson::of_array(&[asked.to_json()]));
     // Without the link: this is what logs hold, and the link is for its user alone.
     let text = format!("access to server `{server}` has to be granted first");
-    let error =
-        ErrorObject { data: Some(data.to_json()), ..ErrorObject::new(ErrorObject::URL_ELICITATION_REQUIRED, text.clone()) };
+    let error = ErrorObject { data: Some(data.to_json()), ..ErrorObject::new(ErrorObject::URL_ELICITATION_REQUIRED, text.clone()) };
     Failure::upstream(server, FailureKind::Upstream(error), Retry::Safe, text).with_hint("open the address, then make the call again")
 }

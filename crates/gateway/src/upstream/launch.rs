@@ -17,9 +17,9 @@ use sallyport_transport::client::Options;
 
 use crate::catalogue::extensions;
 use crate::plan::{ServerPlan, Source};
-use crate::upstream::{Person, Surroundings};
 use crate::upstream::health::Outage;
 use crate::upstream::reach::{Doing, Hold, Reach, Reached};
+use crate::upstream::{Person, Surroundings};
 
 /// The way to the server that `plan` describes.
 ///

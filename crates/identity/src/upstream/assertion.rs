@@ -58,8 +58,7 @@ impl SigningKey {
     /// The statement of `client`, for `audience` alone, at `now` (seconds since 1970).
     pub(crate) fn assertion(&self, client: &str, audience: &str, now: u64) -> Option<String> {
         let header = json!({ "alg": self.algorithm(), "typ": "JWT" });
-        let claims =
-            json!({ "iss": client, "sub": client, "aud": audience, "iat": now, "exp": now + HOLDS, "jti": unguessable()? });
+        let claims = json!({ "iss": client, "sub": client, "aud": audience, "iat": now, "exp": now + HOLDS, "jti": unguessable()? });
         let text = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
         let signature = self.sign(text.as_bytes())?;
         Some(format!("{text}.{}", BASE64.encode(signature)))

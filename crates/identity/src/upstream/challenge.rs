@@ -118,7 +118,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_empty_challenge() {
-        for header in ["", "Bearer", "Basic realm=x", "=,=", "Bearer =", "Bearer scope=\"\"", "Bearer resource_metadata=\"no url\"", "\"", "Bearer scope=\"\\"] {
+        for header in [
+            "",
+            "Bearer",
+            "Basic realm=x",
+            "=,=",
+            "Bearer =",
+            "Bearer scope=\"\"",
+            "Bearer resource_metadata=\"no url\"",
+            "\"",
+            "Bearer scope=\"\\",
+        ] {
             assert_eq!(Challenge::read([header]), Challenge::default(), "{header}");
         }
         let long = format!("Bearer scope=\"{}\"", "a ".repeat(LONGEST));

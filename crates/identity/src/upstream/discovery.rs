@@ -153,10 +153,8 @@ fn well_known(issuer: &Url) -> Vec<Url> {
         url.set_fragment(None);
         url
     };
-    let mut places = vec![
-        at(format!("/.well-known/oauth-authorization-server{path}")),
-        at(format!("/.well-known/openid-configuration{path}")),
-    ];
+    let mut places =
+        vec![at(format!("/.well-known/oauth-authorization-server{path}")), at(format!("/.well-known/openid-configuration{path}"))];
     if !path.is_empty() {
         places.push(at(format!("{path}/.well-known/openid-configuration")));
     }
@@ -260,10 +258,18 @@ mod tests {
     #[test]
     fn a_resource_is_the_server_or_what_holds_it() {
         let place = place("https://mcp.example.com/a/mcp");
-        for resource in ["https://mcp.example.com/a/mcp", "https://MCP.example.com/a/mcp/", "https://mcp.example.com", "https://mcp.example.com/a"] {
+        for resource in
+            ["https://mcp.example.com/a/mcp", "https://MCP.example.com/a/mcp/", "https://mcp.example.com", "https://mcp.example.com/a"]
+        {
             assert!(place.is_within(resource), "{resource}");
         }
-        for resource in ["https://mcp.example.com/a/m", "https://other.example.com/a/mcp", "http://mcp.example.com/a/mcp", "x", "https://mcp.example.com/a/mcp#f"] {
+        for resource in [
+            "https://mcp.example.com/a/m",
+            "https://other.example.com/a/mcp",
+            "http://mcp.example.com/a/mcp",
+            "x",
+            "https://mcp.example.com/a/mcp#f",
+        ] {
             assert!(!place.is_within(resource), "{resource}");
         }
     }

@@ -80,7 +80,12 @@ impl Mint for Exchange {
     }
 
     /// The server is not asked whom to exchange with: a caller's token would go wherever it says.
-    fn discover<'a>(&'a self, around: &'a Around, place: &'a Place, challenge: &'a Challenge) -> BoxFuture<'a, Result<Discovered, TokenError>> {
+    fn discover<'a>(
+        &'a self,
+        around: &'a Around,
+        place: &'a Place,
+        challenge: &'a Challenge,
+    ) -> BoxFuture<'a, Result<Discovered, TokenError>> {
         Box::pin(async move {
             let server = server_metadata(&around.fetcher, place, &named(&self.config.issuer)).await?;
             let resource = self.config.resource.clone().unwrap_or_else(|| place.url().as_str().to_owned());

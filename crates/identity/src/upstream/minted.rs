@@ -33,7 +33,12 @@ pub(crate) trait Mint: Send + Sync {
     }
 
     /// Where tokens come from.
-    fn discover<'a>(&'a self, around: &'a Around, place: &'a Place, challenge: &'a Challenge) -> BoxFuture<'a, Result<Discovered, TokenError>> {
+    fn discover<'a>(
+        &'a self,
+        around: &'a Around,
+        place: &'a Place,
+        challenge: &'a Challenge,
+    ) -> BoxFuture<'a, Result<Discovered, TokenError>> {
         Box::pin(async move { Ok(discover(&around.fetcher, place, challenge).await?) })
     }
 

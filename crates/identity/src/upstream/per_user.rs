@@ -105,7 +105,16 @@ impl PerUser {
     #[must_use]
     pub fn new(config: Config, server: &str, url: &Url, owner: Owner, around: Around, logins: Logins) -> Self {
         let place = Place::new(url.clone(), config.issuer.clone());
-        Self { config, place, owner, server: server.to_owned(), around, logins, challenge: std::sync::Mutex::default(), held: Mutex::default() }
+        Self {
+            config,
+            place,
+            owner,
+            server: server.to_owned(),
+            around,
+            logins,
+            challenge: std::sync::Mutex::default(),
+            held: Mutex::default(),
+        }
     }
 
     /// Whether there is a grant.
@@ -218,11 +227,8 @@ impl PerUser {
             (None, Some(registered)) => registered.resolve()?,
             (None, None) => return Ok(None), // the configuration named a client once, and does not any more
         };
-        let form = vec![
-            ("grant_type", "refresh_token".to_owned()),
-            ("refresh_token", refresh.clone()),
-            ("resource", sealed.audience.clone()),
-        ];
+        let form =
+            vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh.clone()), ("resource", sealed.audience.clone())];
         let asking =
             Asking { fetcher: &self.around.fetcher, place: &self.place, server: &server, client: &client, clock: self.around.clock };
         asking.tokens(form).await.map(Some)
@@ -240,14 +246,7 @@ impl PerUser {
 }
 
 /// Seals a grant and writes it.
-pub(crate) async fn keep(
-    vault: &Vault,
-    id: GrantId,
-    generation: i64,
-    sealed: &Sealed,
-    expires: u64,
-    now: u64,
-) -> Result<(), TokenError> {
+pub(crate) async fn keep(vault: &Vault, id: GrantId, generation: i64, sealed: &Sealed, expires: u64, now: u64) -> Result<(), TokenError> {
     let text = zeroize::Zeroizing::new(serde_json::to_vec(sealed).unwrap_or_default());
     let sealed = vault.seal(&id.bound(), &text).map_err(of_vault)?;
     let kept = KeptGrant { id, generation, sealed, expires: seconds(expires), updated: seconds(now) };

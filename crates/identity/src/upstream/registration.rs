@@ -23,12 +23,7 @@ struct Registered {
 }
 
 /// Registers the gateway, with `redirect` as the address where people come back to.
-pub(crate) async fn register(
-    fetcher: &Fetcher,
-    place: &Place,
-    server: &ServerMetadata,
-    redirect: &Url,
-) -> Result<KeptClient, TokenError> {
+pub(crate) async fn register(fetcher: &Fetcher, place: &Place, server: &ServerMetadata, redirect: &Url) -> Result<KeptClient, TokenError> {
     let Some(endpoint) = &server.registration_endpoint else {
         let text = format!("the authorization server {:?} wants clients to be registered beforehand", server.issuer);
         return Err(TokenError::Unusable(text));

@@ -74,9 +74,10 @@ impl<'a> Asking<'a> {
         if !granted.token_type.eq_ignore_ascii_case("bearer") {
             return Err(TokenError::Nonsense("a token that is no bearer token"));
         }
-        let life = granted.expires_in.filter(|seconds| *seconds >= 0.0).map_or(UNSAID, |seconds| {
-            Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST)
-        });
+        let life = granted
+            .expires_in
+            .filter(|seconds| *seconds >= 0.0)
+            .map_or(UNSAID, |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST));
         Ok(Tokens {
             access: granted.access_token,
             refresh: granted.refresh_token.filter(|token| token.len() <= MAX_BYTES),
@@ -105,8 +106,7 @@ impl<'a> Asking<'a> {
             let refused: Refused = serde_json::from_slice(&answer.body).unwrap_or_default();
             return Err(TokenError::of_refusal(answer.status.as_u16(), &refused));
         }
-        let granted: Granted =
-            serde_json::from_slice(&answer.body).map_err(|_| TokenError::Nonsense("an answer that holds no token"))?;
+        let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| TokenError::Nonsense("an answer that holds no token"))?;
         let fits = |token: &str| (1..=MAX_BYTES).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
         if fits(&granted.access_token) { Ok(granted) } else { Err(TokenError::Nonsense("a token that cannot be sent")) }
     }

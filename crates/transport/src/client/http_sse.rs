@@ -10,9 +10,9 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::channel::{Channel, Out};
+use super::credentials::Sender;
 use super::events::EventStream;
 use super::fault::Fault;
-use super::credentials::Sender;
 use super::request::{bare, client, headers, path, post};
 use super::shared::{Shared, TaskGuard, Tasks};
 use super::{Options, Target};

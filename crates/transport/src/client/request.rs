@@ -9,8 +9,8 @@ use sallyport_protocol::{Failure, FailureKind, Retry};
 use url::Url;
 
 use super::Target;
-use super::fault::Fault;
 use super::credentials::Sender;
+use super::fault::Fault;
 use super::http1::{Body, HttpClient};
 use super::shared::Shared;
 

@@ -14,9 +14,9 @@ use tokio::time::timeout;
 
 use self::answer::Miss;
 use self::session::Session;
+use super::credentials::Sender;
 use super::fault::Fault;
 use super::flight::{Purpose, Ticket};
-use super::credentials::Sender;
 use super::http1::Exchange;
 use super::local::{self, Logging, Way};
 use super::news::Subscriptions;

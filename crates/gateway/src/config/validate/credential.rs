@@ -9,13 +9,7 @@ use crate::config::model::ServerConfig;
 use crate::config::validate::Context;
 
 /// Checks the `credential` of the server at `path`, which is reached at `url`.
-pub(super) fn check(
-    path: &str,
-    config: &ServerConfig,
-    url: &Url,
-    context: &Context<'_>,
-    report: &mut Report,
-) -> Option<CredentialConfig> {
+pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Context<'_>, report: &mut Report) -> Option<CredentialConfig> {
     let credential = config.credential.clone()?.within(&context.origin.folder);
     let path = join(path, "credential");
     if url.scheme() == "http" && !is_loopback(url) {
@@ -66,7 +60,8 @@ pub(super) fn check(
 fn client(path: &str, found: &RegisteredConfig, needs_proof: bool, report: &mut Report) {
     let path = join(path, "client");
     if found.id.is_empty() {
-        report.error(Diagnostic::new(join(&path, "id"), "the client has no id").hint("write the one that the authorization server gave it"));
+        report
+            .error(Diagnostic::new(join(&path, "id"), "the client has no id").hint("write the one that the authorization server gave it"));
     }
     match (&found.secret, &found.key) {
         (Some(_), Some(_)) => {

@@ -74,12 +74,8 @@ fn process(folder: &Path, issuer: &str, principal: &str) -> PerUser {
 
 /// Keeps alice's grant, its access token `access-0` good for so many seconds.
 async fn granted(of: &PerUser, issuer: &str, lasts: u64) {
-    let id = GrantId {
-        tenant: String::new(),
-        principal: "alice".to_owned(),
-        resource: of.resource().to_owned(),
-        issuer: issuer.to_owned(),
-    };
+    let id =
+        GrantId { tenant: String::new(), principal: "alice".to_owned(), resource: of.resource().to_owned(), issuer: issuer.to_owned() };
     let client = KeptClient { id: "us".to_owned(), secret: None, method: Some("none".to_owned()) };
     let sealed = Sealed {
         access: "access-0".to_owned(),
