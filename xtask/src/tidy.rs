@@ -12,6 +12,7 @@ mod processes;
 mod purity;
 mod secret;
 mod source;
+mod subject;
 mod token;
 mod unsafety;
 
@@ -68,6 +69,7 @@ fn findings(repository: &Repository) -> Outcome<Vec<Finding>> {
         findings.extend(token::check(&file));
         findings.extend(secret::check(&file));
         findings.extend(failures::check(&file));
+        findings.extend(subject::check(&file));
     }
     findings.extend(dependencies::check(repository)?);
     findings.sort();

@@ -156,6 +156,9 @@ pub(crate) enum Command {
     User(UserArguments),
     /// List what clients may do in people's names, and take it back
     Token(TokenArguments),
+    /// What users granted the gateway at servers elsewhere
+    #[command(subcommand)]
+    Vault(VaultCommand),
     /// Write a completion script for a shell
     Completions(CompletionsArguments),
 }
@@ -473,6 +476,40 @@ pub(crate) struct RemoveArguments {
 #[derive(Debug, Args)]
 pub(crate) struct ListArguments {
     /// Print the servers as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VaultCommand {
+    /// List who granted what; no token is shown
+    List(VaultArguments),
+    /// Forget grants: the next call asks for access again
+    Forget(ForgetArguments),
+    /// Make another key, and seal every grant anew with it
+    Rotate(VaultArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VaultArguments {
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = true)]
+pub(crate) struct ForgetArguments {
+    /// Only what this user granted, as `list` shows them
+    #[arg(long, group = "which", value_name = "ID")]
+    pub(crate) user: Option<String>,
+    /// Only what was granted for this server: its URL, as `list` shows it
+    #[arg(long, group = "which", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Everything
+    #[arg(long, group = "which", conflicts_with_all = ["user", "server"])]
+    pub(crate) all: bool,
+    /// Print the outcome as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

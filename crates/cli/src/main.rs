@@ -9,6 +9,7 @@ mod check;
 mod client_files;
 mod completions;
 mod connect;
+mod connect_pages;
 mod doctor;
 mod import;
 mod key;
@@ -27,6 +28,7 @@ mod remove;
 mod running;
 mod sandbox;
 mod secret_file;
+mod side_door;
 mod start;
 mod starting;
 mod stdio;
@@ -35,6 +37,7 @@ mod tools;
 mod up;
 mod update;
 mod user;
+mod vault;
 mod view;
 
 use std::process::ExitCode;
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Add(arguments) => add::run(&global, &arguments),
         Command::Remove(arguments) => remove::run(&global, &arguments),
         Command::List(arguments) => list::run(&global, &arguments),
+        Command::Vault(command) => vault::run(&command),
         Command::Learn(arguments) => learn::run(&global, &arguments),
         Command::Update(arguments) => update::run(&global, &arguments),
         Command::Rollback(arguments) => update::roll_back(&global, &arguments),

@@ -91,7 +91,7 @@ impl Reach {
         match running(&plan)? {
             Some(gateway) => {
                 let (url, headers) = (gateway.endpoint()?, gateway.headers()?);
-                let target = Target { url, kind: Kind::StreamableHttp, headers, trust: gateway.certificate };
+                let target = Target { url, kind: Kind::StreamableHttp, headers, trust: gateway.certificate, credentials: None };
                 let connection = Connection::to_url(target, Options::new("sallyport", start::identity())).await;
                 Ok(Self::Running(connection.map_err(|failure| told(&failure))?))
             }

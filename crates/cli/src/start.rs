@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_gateway::plan::Plan;
-use sallyport_gateway::upstream::Surroundings;
+use sallyport_gateway::upstream::{Surroundings, WayOut};
 use sallyport_gateway::{BuildError, Gateway, egress};
 use sallyport_protocol::ServerIdentity;
 use sallyport_sandbox::Host;
@@ -58,6 +58,7 @@ impl Opened {
             folders: folders.clone(),
             identity: identity(),
             metrics: metrics.clone(),
+            way_out: Arc::new(WayOut::new(&folders)),
         };
         let gateway = Gateway::build(plan, audit.clone(), metrics, Arc::new(surroundings)).map_err(|error| unusable(&error))?;
         Ok(Self { gateway, audit, folders })
@@ -78,7 +79,13 @@ impl Opened {
 pub(crate) fn surroundings() -> Result<Arc<Surroundings>, Failure> {
     let folders = folders()?;
     start_log(&folders, Stderr::Off)?;
-    Ok(Arc::new(Surroundings { host: Host::this_binary(), folders, identity: identity(), metrics: Arc::new(Metrics::new()) }))
+    Ok(Arc::new(surroundings_of(folders)))
+}
+
+/// The same, in these folders.
+pub(crate) fn surroundings_of(folders: Folders) -> Surroundings {
+    let way_out = Arc::new(WayOut::new(&folders));
+    Surroundings { host: Host::this_binary(), folders, identity: identity(), metrics: Arc::new(Metrics::new()), way_out }
 }
 
 /// Who we say we are.

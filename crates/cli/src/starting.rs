@@ -71,9 +71,7 @@ url = "http://127.0.0.1:9/mcp"
         let invocation = Invocation { file: None, listen: None, folder: folder.to_owned(), variables: Arc::new(|_| None) };
         let plan = config::read(CONFIGURATION, Origin { file: None, folder: folder.to_owned() }, &invocation).unwrap();
         let folders = Folders { state: folder.join("s"), cache: folder.join("c"), config: folder.join("g") };
-        let surroundings =
-            Surroundings { host: Host::this_binary(), folders, identity: crate::start::identity(), metrics: Arc::new(Metrics::new()) };
-        let surroundings = Arc::new(surroundings);
+        let surroundings = Arc::new(crate::start::surroundings_of(folders));
         plan.servers.values().map(|server| Upstream::new(server.clone(), surroundings.clone())).collect()
     }
 

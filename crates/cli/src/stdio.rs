@@ -10,6 +10,7 @@ use sallyport_transport::server::stdio;
 use crate::arguments::{Global, StdioArguments};
 use crate::output::{self, Failure};
 use crate::reach;
+use crate::side_door;
 use crate::start::{self, Opened};
 use crate::up;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(global: &Global, arguments: &StdioArguments) -> Result<(), Fai
 }
 
 async fn serve(opened: Opened) -> Result<(), Failure> {
+    side_door::open(&opened.gateway).await;
     opened.gateway.start();
     let options = stdio::Options::new(start::identity());
     let front = Arc::new(opened.gateway.clone());

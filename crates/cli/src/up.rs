@@ -19,7 +19,7 @@ use crate::arguments::{Global, UpArguments};
 use crate::output::{self, Failure};
 use crate::running::{self, Note};
 use crate::start::{self, Opened};
-use crate::{connect, pages, reload, view};
+use crate::{connect, connect_pages, pages, reload, view};
 
 pub(crate) fn run(global: &Global, arguments: &UpArguments) -> Result<(), Failure> {
     let invocation = global.invocation()?;
@@ -38,6 +38,8 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     let opened = Opened::open(plan, if shows_view { Stderr::Off } else { Stderr::Auto })?;
     let plan = opened.gateway.plan();
     let url = url(&plan, address);
+    let known_as = plan.public_url.as_ref().map_or_else(|| url.clone(), ToString::to_string);
+    known_as.parse().into_iter().for_each(|base| opened.gateway.way_out().reached_at(base));
     let note = leave_note(&opened, &plan, &url);
     let (stop, stopping) = watch::channel(false);
     let door =
@@ -122,7 +124,15 @@ fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
     let figures = gateway.door_metrics();
     let gateway = gateway.clone();
     http::Options {
-        other: Arc::new(move |request, incoming| Box::pin(pages::answer(gateway.clone(), request, incoming))),
+        other: Arc::new(move |request, incoming| {
+            let gateway = gateway.clone();
+            Box::pin(async move {
+                match connect_pages::answer(&gateway, &request, &incoming).await {
+                    Some(page) => page,
+                    None => pages::answer(gateway, request, incoming).await,
+                }
+            })
+        }),
         figures,
         ..options
     }

@@ -18,6 +18,7 @@ use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
 use crate::limits::CallLimits;
 use crate::news::{News, Relay};
 use crate::packages;
+use crate::persons::Persons;
 use crate::plan::{Plan, ServerPlan, Start};
 use crate::questions::Questions;
 use crate::tasks::Tasks;
@@ -148,7 +149,10 @@ impl Gateway {
     pub async fn stop(&self, grace: Duration) {
         self.0.questions.abandon(|_| true);
         self.0.tasks.abandon(|_| true);
-        join_all(self.upstreams().iter().map(|upstream| upstream.stop(grace))).await;
+        let own = self.0.parts.load().persons.all();
+        let own = own.iter().flat_map(|parts| parts.servers.values()).filter(|server| server.upstream.plan().is_personal());
+        let own: Vec<Arc<Upstream>> = own.map(|server| server.upstream.clone()).collect();
+        join_all(self.upstreams().iter().chain(&own).map(|upstream| upstream.stop(grace))).await;
     }
 
     /// Where the HTTP front door counts what it has open, for [`metrics`](Self::metrics).
@@ -176,6 +180,14 @@ pub(crate) struct Adopter {
 }
 
 impl Adopter {
+    pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
+        self.surroundings.clone()
+    }
+
+    pub(crate) fn inner(&self) -> Weak<Inner> {
+        self.inner.clone()
+    }
+
     /// The servers of a configuration; those of `before` that are configured as they were go on, unless the file that was kept
     /// from them was replaced (the new one is not), or their package is locked to another version.
     fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
@@ -224,15 +236,17 @@ fn parts(
     let catalogue = Catalogue::new(generation, members, &plan.toolsets);
     Parts {
         plan: Arc::new(plan),
-        identity: trust.identity,
+        identity: Arc::new(trust.identity),
         issuers: trust.issuers,
         authorization_server: trust.server,
-        policy,
-        limits,
+        policy: Arc::new(policy),
+        limits: Arc::new(limits),
         servers,
         catalogue: ArcSwap::from_pointee(catalogue),
         identity_of_gateway: ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION")),
         unresolved: metrics.server(""),
+        persons: Persons::default(),
+        person: None,
     }
 }
 

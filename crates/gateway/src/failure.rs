@@ -9,6 +9,10 @@ use sallyport_protocol::{
 };
 
 /// Where a tool's result says for machines what went wrong.
+mod consent;
+
+pub(crate) use consent::consent_needed;
+
 const META_KEY: &str = "dev.sallyport/failure";
 
 /// The answer to a request that failed.

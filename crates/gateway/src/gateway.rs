@@ -18,9 +18,11 @@ use sallyport_protocol::{
 use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 
 use crate::build::Adopter;
+use crate::catalogue::view::Kind;
 use crate::catalogue::{Catalogue, Member};
 use crate::limits::CallLimits;
 use crate::news::News;
+use crate::persons::Persons;
 use crate::plan::Plan;
 use crate::questions::Questions;
 use crate::subscriptions::Subscriptions;
@@ -58,19 +60,23 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) plan: Arc<Plan>,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<Identity>,
     /// The issuers that are trusted, by name: what is known of them stays when the configuration changes.
     pub(crate) issuers: BTreeMap<String, RemoteIssuer>,
     /// The authorization server inside the gateway.
     pub(crate) authorization_server: Option<AuthorizationServer>,
-    pub(crate) policy: Policy,
-    pub(crate) limits: CallLimits,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) limits: Arc<CallLimits>,
     pub(crate) servers: BTreeMap<Arc<str>, Server>,
     pub(crate) catalogue: ArcSwap<Catalogue>,
     /// What the gateway says it is.
     pub(crate) identity_of_gateway: ServerIdentity,
     /// The figures of requests that reached no server.
     pub(crate) unresolved: ServerMetrics,
+    /// What principals see that have connections of their own.
+    pub(crate) persons: Persons,
+    /// Whose parts these are, where they are one principal's.
+    pub(crate) person: Option<Arc<str>>,
 }
 
 /// One server and what listens to it.
@@ -173,14 +179,23 @@ fn waited_for(endpoint: &Endpoint) -> Endpoint {
 impl Inner {
     /// Puts the catalogue together again and tells what changed. Called whenever a server's lists or state changed.
     pub(crate) fn rebuild(&self) {
+        let parts = self.parts.load();
+        let changes = self.rebuild_of(&parts);
+        parts.persons.all().iter().for_each(|own| drop(self.rebuild_of(own))); // what changed for all is told to all
+        self.news.tell_changes(&changes);
+    }
+
+    /// Puts the catalogue of `parts` together again, and says what changed.
+    pub(crate) fn rebuild_of(&self, parts: &Parts) -> Vec<(Endpoint, Kind)> {
         let mut made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
         *made += 1;
-        let parts = self.parts.load();
         let members = members(&parts.servers);
         decide::learn(&parts.policy, &members);
         let catalogue = Catalogue::new(generation(&self.run_id, *made), members, &parts.plan.toolsets);
         let before = parts.catalogue.swap(Arc::new(catalogue));
-        self.tell_difference(&before, &parts.catalogue.load());
+        let now = parts.catalogue.load();
+        warn_of_refusals(&before, &now);
+        now.changes_since(&before)
     }
 
     /// Puts another configuration in force and tells what changed.
@@ -190,20 +205,24 @@ impl Inner {
             self.parts.swap(Arc::new(parts))
         };
         let now = self.parts.load_full();
-        self.subscriptions.retain(|server| now.servers.contains_key(server));
+        self.subscriptions.retain(|scope| scope.split('\n').next().is_some_and(|server| now.servers.contains_key(server)));
         self.tasks.retain(|server| now.servers.contains_key(server));
         self.rebuild();
         self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());
     }
 
     fn tell_difference(&self, before: &Catalogue, now: &Catalogue) {
-        for refusal in now.refusals().iter().filter(|refusal| !before.refusals().contains(refusal)) {
-            tracing::warn!(
-                name = refusal.exposed, server = %refusal.refused.0, tool = refusal.refused.1, holder = %refusal.holder.0,
-                holder_tool = refusal.holder.1, "a name is taken, or looks like one that is: not offered"
-            );
-        }
+        warn_of_refusals(before, now);
         self.news.tell_changes(&now.changes_since(before));
+    }
+}
+
+fn warn_of_refusals(before: &Catalogue, now: &Catalogue) {
+    for refusal in now.refusals().iter().filter(|refusal| !before.refusals().contains(refusal)) {
+        tracing::warn!(
+            name = refusal.exposed, server = %refusal.refused.0, tool = refusal.refused.1, holder = %refusal.holder.0,
+            holder_tool = refusal.holder.1, "a name is taken, or looks like one that is: not offered"
+        );
     }
 }
 
@@ -221,6 +240,25 @@ fn recognised(incoming: &Incoming) -> Option<Arc<Verified>> {
     Arc::clone(&incoming.recognised.as_ref()?.0).downcast().ok()
 }
 
+impl Gateway {
+    /// Who calls, where nobody has to be asked for that: the door has asked already.
+    fn known(&self, incoming: &Incoming) -> Option<Arc<Verified>> {
+        recognised(incoming).or_else(|| match self.0.parts.load().identity.authenticate(incoming) {
+            Authentication::Known(known) => known.ok(),
+            Authentication::Asks(_) => None,
+        })
+    }
+
+    /// What a caller sees of the configuration in force; everybody's part, where the caller is not known.
+    fn seen(&self, incoming: &Incoming) -> Arc<Parts> {
+        let parts = self.0.parts.load_full();
+        match self.known(incoming) {
+            Some(known) => self.0.seen_by(&parts, &known.principal, incoming.credential.as_ref()),
+            None => parts,
+        }
+    }
+}
+
 impl Front for Gateway {
     fn admit(&self, incoming: &Incoming) -> Admission {
         let parts = self.0.parts.load();
@@ -234,7 +272,7 @@ impl Front for Gateway {
     }
 
     fn discover(&self, incoming: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {
-        let (parts, endpoint) = (self.0.parts.load_full(), incoming.endpoint.clone());
+        let (parts, endpoint) = (self.seen(incoming), incoming.endpoint.clone());
         Box::pin(async move {
             parts.wait_for_listings(&endpoint).await;
             Ok(about::discovery(&parts, &endpoint))
@@ -247,17 +285,13 @@ impl Front for Gateway {
 
     fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
         // Who is not known listens to nothing: the door has admitted them, so this is the configuration's doing, at this very moment.
-        let known = recognised(incoming).or_else(|| match self.0.parts.load().identity.authenticate(incoming) {
-            Authentication::Known(known) => known.ok(),
-            Authentication::Asks(_) => None,
-        });
-        if let Some(known) = known {
+        if let Some(known) = self.known(incoming) {
             self.0.news.listen(&incoming.endpoint, &known.principal, listener);
         }
     }
 
     fn input_schema(&self, incoming: &Incoming, tool: &str) -> Option<RawJson> {
-        let parts = self.0.parts.load();
+        let parts = self.seen(incoming);
         let catalogue = parts.catalogue.load();
         catalogue.view(&incoming.endpoint).ok()?.tools.get(tool)?.header_schema.clone()
     }

@@ -38,6 +38,7 @@ impl Inner {
     ) -> Result<Reply, Failure> {
         let principal = parts.authenticate(incoming, request.method).await?;
         trail.authenticated(&principal);
+        let parts = &self.seen_by(parts, &principal, incoming.credential.as_ref());
         if let Some(kind) = Kind::listed_by(request.method) {
             return self.list(parts, kind, &request, &principal, incoming, &context).await;
         }
@@ -68,7 +69,7 @@ impl Inner {
             _ => None,
         };
         let weight = given.as_ref().map_or(0, |given| given.as_bytes().len());
-        let turn = match self.turn_to_subscribe(method, upstream.name(), &target.own).await? {
+        let turn = match self.turn_to_subscribe(method, &parts.subscribed_at(upstream.name()), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),
             ControlFlow::Continue(turn) => turn,
         };

@@ -16,6 +16,7 @@ use globset::Glob;
 use sallyport_identity::authorization_server::{ConfiguredClient, SigningAlgorithm};
 use sallyport_identity::resource_server::Terms;
 use sallyport_identity::resource_server::resource::PublicUrl;
+use sallyport_identity::upstream::CredentialConfig;
 use sallyport_sandbox::{Limits, Network, Selection, SystemCalls};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
@@ -185,6 +186,14 @@ pub struct ServerPlan {
     pub rules: sallyport_policy::ServerRules,
 }
 
+impl ServerPlan {
+    /// Whether each principal has a connection of its own, since it goes there in its own name.
+    #[must_use]
+    pub fn is_personal(&self) -> bool {
+        matches!(&self.source, Source::Remote(RemotePlan { credential: Some(credential), .. }) if credential.is_personal())
+    }
+}
+
 /// How a server is reached.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "there is one for each server, made when the configuration is read")]
@@ -278,6 +287,8 @@ pub struct RemotePlan {
     pub transport: RemoteTransport,
     /// Headers sent with every request.
     pub headers: BTreeMap<String, Template>,
+    /// How the token is had that it wants.
+    pub credential: Option<CredentialConfig>,
 }
 
 impl RemotePlan {
@@ -397,6 +408,7 @@ mod tests {
             url: Url::parse("https://user:pass@mcp.example.com/mcp?key=hunter2&x=1").unwrap(),
             transport: RemoteTransport::Auto,
             headers: BTreeMap::new(),
+            credential: None,
         };
         assert_eq!(remote.public_url(), "https://mcp.example.com/mcp?key=…&x=…");
         assert!(!format!("{remote:?}").contains("hunter2"));

@@ -97,14 +97,20 @@ impl Questions {
         let is_first = request.params.get(REQUEST_STATE).is_none() && request.params.get(INPUT_RESPONSES).is_none();
         match (context.client.revision.era(), to.upstream.era()) {
             (Era::Legacy, Some(Era::Legacy)) => {
-                let revision = context.client.revision;
-                to.send(call, context).await.map_err(|failure| said_in_words(failure, revision))
+                let client = context.client.clone();
+                to.send(call, context).await.map_err(|failure| said_in_words(failure, &client))
             }
-            (Era::Legacy, _) => self.put_to_session(to, call, context).await,
+            (Era::Legacy, _) => {
+                let client = context.client.clone();
+                self.put_to_session(to, call, context).await.map_err(|failure| said_in_words(failure, &client))
+            }
             (Era::Modern, Some(Era::Modern)) if is_first => {
                 let bound = Bound { to, method: request.method, params: request.params.clone() };
-                let reply = to.send(call, context).await?;
-                self.seal(reply, &bound)
+                let client = context.client.clone();
+                match to.send(call, context).await {
+                    Ok(reply) => self.seal(reply, &bound),
+                    Err(failure) => self.ask_to_open(failure, &client, &bound),
+                }
             }
             (Era::Modern, _) if is_first => self.begin(to, call, Answers::new(), context).await,
             (Era::Modern, _) => Box::pin(self.continue_with(to, &call, context)).await,
@@ -122,8 +128,11 @@ impl Questions {
                 self.begin(to, to.permit(request).await?, early, context).await
             }
             Stage::First | Stage::Next => {
-                let reply = to.send(to.permit(request).await?, context).await?;
-                self.seal(reply, &bound)
+                let client = context.client.clone();
+                match to.send(to.permit(request).await?, context).await {
+                    Ok(reply) => self.seal(reply, &bound),
+                    Err(failure) => self.ask_to_open(failure, &client, &bound),
+                }
             }
         }
     }
@@ -223,24 +232,31 @@ impl Questions {
             _ => return Err(failure),
         };
         if questions.is_empty() || questions.iter().any(|(_, asked)| input::lacking(client, &asked.method, &asked.params).is_some()) {
-            return Err(failure);
+            return Err(in_words(failure, &questions));
         }
         let state = self.sealer.seal(&State::Again, &bound.binding(), parked::WAITS)?;
         Ok(asking(InputRequired { questions, state: Some(state) }))
     }
 }
 
-/// The error with which a server of 2025-11-25 asks for an address to be opened (-32042), in words, for a client that was there before.
-fn said_in_words(failure: Failure, client: Revision) -> Failure {
-    let error = match &failure.kind {
-        FailureKind::Upstream(error) if error.code == ErrorObject::URL_ELICITATION_REQUIRED && client < Revision::V2025_11_25 => error,
+/// The error with which a server of 2025-11-25 asks for an address to be opened (-32042), in words, for a client that cannot be asked so.
+fn said_in_words(failure: Failure, client: &Client) -> Failure {
+    let questions = match &failure.kind {
+        FailureKind::Upstream(error) if error.code == ErrorObject::URL_ELICITATION_REQUIRED => addresses(error),
         _ => return failure,
     };
+    let lacks = |(_, asked): &(String, Question)| input::lacking(client, &asked.method, &asked.params).is_some();
+    let can_be_asked = client.revision >= Revision::V2025_11_25 && !questions.iter().any(lacks);
+    if can_be_asked { failure } else { in_words(failure, &questions) }
+}
+
+/// Addresses to open, for people and models to read.
+fn in_words(failure: Failure, questions: &[(String, Question)]) -> Failure {
     let said = |(_, question): &(String, Question)| {
         let said = |key| question.params.get_str(key).unwrap_or_default();
         format!("{} ({})", said("url"), said("message"))
     };
-    let asked: Vec<String> = addresses(error).iter().map(said).collect();
+    let asked: Vec<String> = questions.iter().map(said).collect();
     let text = format!("the server wants to be visited before it goes on, at {}", asked.join(", "));
     Failure { kind: FailureKind::CannotCross, public: text.into(), ..failure }.with_hint("open the address, then make the call again")
 }

@@ -13,6 +13,7 @@
 //! | `listing`, `fetch`, `refresh` | the four lists: what they are, how one is fetched, when |
 //! | `news`, `subscribed` | what a server says unasked, and was asked to say |
 //! | `standby` | how a program that nobody calls goes down, and comes back |
+//! | `way_out` | what credentials towards servers share |
 //! | `own_call` | requests on the gateway's own account |
 
 mod call;
@@ -35,6 +36,7 @@ mod standby;
 mod subscribed;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod way_out;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +57,8 @@ pub use listing::{Entry, Freshness, Listing};
 use crate::plan::ServerPlan;
 use keeper::Keeper;
 use life::{Life, Order};
+use sallyport_identity::upstream::{Owner, Subject};
+pub use way_out::WayOut;
 
 /// How long an orderly end takes at the longest: twice what closing a child takes when it must be killed.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -70,6 +74,16 @@ pub struct Surroundings {
     pub identity: ServerIdentity,
     /// Where figures go.
     pub metrics: Arc<Metrics>,
+    /// What credentials towards servers share.
+    pub way_out: Arc<WayOut>,
+}
+
+/// In whose name a server is called, where each principal goes there in its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    pub(crate) owner: Owner,
+    /// What the principal showed last.
+    pub(crate) subject: Subject,
 }
 
 /// A request on its way to a server, with that server's own names and URIs.
@@ -93,7 +107,13 @@ impl Upstream {
     /// A server as it is configured. Starts nothing.
     #[must_use]
     pub fn new(plan: ServerPlan, surroundings: Arc<Surroundings>) -> Arc<Self> {
-        let reach = launch::way_to(&plan, &surroundings);
+        let reach = launch::way_to(&plan, &surroundings, None);
+        Self::reached_by(plan, &surroundings.identity, &surroundings.metrics, reach, health::Pace::default())
+    }
+
+    /// The same, for one principal alone.
+    pub(crate) fn of_person(plan: ServerPlan, surroundings: &Arc<Surroundings>, person: Person) -> Arc<Self> {
+        let reach = launch::way_to(&plan, surroundings, Some(person));
         Self::reached_by(plan, &surroundings.identity, &surroundings.metrics, reach, health::Pace::default())
     }
 

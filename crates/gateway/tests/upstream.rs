@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use sallyport_gateway::plan::{RemotePlan, RemoteTransport, ServerPlan, Source, Start, StdioPlan, Template, Timeouts};
-use sallyport_gateway::upstream::{Entry, Freshness, Listing, Routed, Surroundings, Upstream, UpstreamState};
+use sallyport_gateway::upstream::{Entry, Freshness, Listing, Routed, Surroundings, Upstream, UpstreamState, WayOut};
 use sallyport_policy::{Action, Circumstances, Config, Effect, Permitted, Policy, Principal, Resource};
 use sallyport_protocol::{
     Asker, BoxFuture, Cancel, Client, Context, ErrorObject, Failure, FailureKind, Method, RawJson, RawObject, Reply, Request, Retry,
@@ -49,8 +49,9 @@ impl Fixture {
         let state = tempfile::tempdir().unwrap();
         let folder = |name: &str| state.path().join(name);
         let folders = Folders { state: folder("state"), cache: folder("cache"), config: folder("config") };
+        let way_out = Arc::new(WayOut::new(&folders));
         let surroundings =
-            Surroundings { host, folders, identity: ServerIdentity::new("sallyport", "0"), metrics: Arc::new(Metrics::new()) };
+            Surroundings { host, identity: ServerIdentity::new("sallyport", "0"), metrics: Arc::new(Metrics::new()), way_out, folders };
         let mut plan = plan(mode, timeouts);
         change(&mut plan);
         Self { upstream: Upstream::new(plan, Arc::new(surroundings)), state }
@@ -406,7 +407,7 @@ async fn a_remote_that_goes_and_comes_is_noticed_both_times() {
     let (address, serving) = remote::serve("127.0.0.1:0".parse().unwrap()).await;
     let far = Fixture::of("", PATIENT, |plan| {
         let url = format!("http://{address}/mcp").parse().unwrap();
-        plan.source = Source::Remote(RemotePlan { url, transport: RemoteTransport::Auto, headers: Default::default() });
+        plan.source = Source::Remote(RemotePlan { url, transport: RemoteTransport::Auto, headers: Default::default(), credential: None });
     });
     assert_eq!(far.upstream.listed(LONG).await.freshness, Freshness::Fresh);
     assert_eq!(far.text("echo").await, "far away");

@@ -1,4 +1,4 @@
-//! Establishes who calls.
+//! Establishes who calls, and gets the credentials of the next hop.
 //!
 //! [`Identity`] turns what a caller showed (a key, a token) into a [`Principal`](sallyport_policy::Principal), or refuses it.
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@ pub mod authorization_server;
 pub mod fetch;
 mod key;
 pub mod resource_server;
+pub mod upstream;
 
 pub use authenticate::{Authentication, Identity, Unauthenticated};
 pub use key::InvalidKey;

@@ -1,7 +1,8 @@
 //! What a caller shows, and from where it calls.
 //!
 //! A caller's token is meant for this gateway alone (MCP authorization, "token passthrough" is forbidden):
-//! [`CallerToken`] can be compared through its digest, and be read by what verifies it, and used for nothing else.
+//! [`CallerToken`] can be compared through its digest, be read by what verifies it, and, at an authorization server that the operator
+//! names, be exchanged for another token (RFC 8693). There is nothing else to be had from it, so that sending it on does not compile.
 
 use core::net::IpAddr;
 
@@ -10,7 +11,8 @@ use zeroize::Zeroizing;
 
 /// The bearer token with which a caller presented itself.
 ///
-/// It has no `Debug`, `Display`, `Serialize`, `Clone`, and no accessor: what comes out is the [digest](Self::digest).
+/// It has no `Debug`, `Display`, `Serialize`, `Clone`, and no accessor but the [digest](Self::digest), the one for
+/// [verifying](Self::for_its_issuer) it, and the one [door](Self::as_subject_token) for an exchange.
 /// The bytes are overwritten when it is dropped.
 #[expect(missing_debug_implementations, reason = "a token must not reach a log")]
 pub struct CallerToken(Zeroizing<Vec<u8>>);
@@ -32,6 +34,15 @@ impl CallerToken {
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         Sha256::digest(self.0.as_slice()).into()
+    }
+
+    /// The token as the `subject_token` of an exchange (RFC 8693), to be sent to the token endpoint of the authorization server that
+    /// the configuration names, and nowhere else; `None` where it is no text.
+    ///
+    /// The one door: `identity`'s `upstream/subject.rs` goes through it, and `cargo xtask tidy` refuses every other caller.
+    #[must_use]
+    pub fn as_subject_token(&self) -> Option<&str> {
+        core::str::from_utf8(&self.0).ok()
     }
 }
 

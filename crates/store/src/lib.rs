@@ -12,6 +12,7 @@ pub mod authorization;
 pub mod client;
 pub mod device;
 mod error;
+mod grant;
 pub mod login;
 mod migration;
 pub mod signing_key;
@@ -20,6 +21,7 @@ pub mod token_grant;
 pub mod user;
 
 pub use error::StoreError;
+pub use grant::{GrantId, KeptGrant, client_bound};
 pub use store::Store;
 
 /// Forgets everything of logins that has ended by `now`, in seconds since 1970.

@@ -19,6 +19,7 @@ const KEPT: &[&[Migration]] = &[
     crate::authorization::MIGRATIONS,
     crate::token_grant::MIGRATIONS,
     crate::device::MIGRATIONS,
+    crate::grant::MIGRATIONS,
 ];
 
 /// Brings the tables up to date.

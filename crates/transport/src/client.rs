@@ -14,6 +14,7 @@ use url::Url;
 
 mod capability;
 mod channel;
+mod credentials;
 mod era;
 mod events;
 pub(crate) mod fault;
@@ -34,6 +35,7 @@ mod tls;
 pub(crate) mod tool_headers;
 
 use channel::Channel;
+pub use credentials::{Credentials, Refusal};
 use shared::{Shared, TaskGuard};
 use streamable_http::StreamableHttp;
 
@@ -107,13 +109,15 @@ pub struct Target {
     /// Certificates to trust besides those that the system trusts: what they issued, under the name it was issued for, and the
     /// server that shows one of them itself, under any name.
     pub trust: Vec<CertificateDer<'static>>,
+    /// The credential, where it is another one from time to time: it takes the place of an `Authorization` in `headers`.
+    pub credentials: Option<Arc<dyn Credentials>>,
 }
 
 impl Target {
     /// A server at `url`, its transport unknown.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self { url, kind: Kind::Auto, headers: Vec::new(), trust: Vec::new() }
+        Self { url, kind: Kind::Auto, headers: Vec::new(), trust: Vec::new(), credentials: None }
     }
 }
 
@@ -134,6 +138,14 @@ pub enum Kind {
     StreamableHttp,
     /// HTTP+SSE (2024-11-05).
     Sse,
+}
+
+/// What TLS connections to servers are made with: what the system trusts is trusted.
+///
+/// # Errors
+/// Where there can be none.
+pub fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
+    tls::config(&[])
 }
 
 /// Why a connection is over.

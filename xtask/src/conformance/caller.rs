@@ -5,10 +5,14 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Map, Value, json};
 
+use super::browser;
 use crate::repository::Outcome;
 
 /// Rounds of questions before a call is given up: no scenario has more than two.
 const MOST_ROUNDS: usize = 8;
+
+/// The error with which a server of 2025-11-25 wants an address to be opened.
+const URL_ELICITATION_REQUIRED: i64 = -32042;
 
 /// The era a caller speaks, and with it the way it is asked questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,6 +43,8 @@ pub(crate) struct Caller {
     capabilities: Value,
     /// A tool that is called while the next question waits for its answer.
     meanwhile: Option<String>,
+    /// An address that the last refused request wants to be opened.
+    link: Option<String>,
 }
 
 impl Caller {
@@ -50,7 +56,7 @@ impl Caller {
             return Err("the gateway has no pipes".to_owned());
         };
         let output = BufReader::new(output).lines();
-        let mut caller = Self { gateway, input, output, era, last_id: 0, capabilities: Value::Null, meanwhile: None };
+        let mut caller = Self { gateway, input, output, era, last_id: 0, capabilities: Value::Null, meanwhile: None, link: None };
         caller.capabilities = match era {
             Era::Legacy => caller.shake_hands()?,
             Era::Modern => caller.request("server/discover", json!({}))?["capabilities"].take(),
@@ -72,7 +78,14 @@ impl Caller {
     pub(crate) fn request(&mut self, method: &str, params: Value) -> Outcome<Value> {
         let mut round = params.clone();
         for _ in 0..MOST_ROUNDS {
-            let result = self.exchange(method, &round)?;
+            let result = match self.exchange(method, &round) {
+                Err(refusal) if self.link.is_some() => {
+                    let link = self.link.take().unwrap_or_default();
+                    browser::grant(&link).map_err(|error| format!("{refusal}, and there: {error}"))?;
+                    continue; // as the person's client does once they have been there
+                }
+                other => other?,
+            };
             if result["resultType"] != "input_required" {
                 return Ok(result);
             }
@@ -120,7 +133,13 @@ impl Caller {
             } else if message["id"] == id {
                 return match message.get_mut("result") {
                     Some(result) => Ok(result.take()),
-                    None => Err(format!("{method}: {}", message["error"])),
+                    None => {
+                        let error = &message["error"];
+                        if error["code"] == URL_ELICITATION_REQUIRED {
+                            self.link = error["data"]["elicitations"][0]["url"].as_str().map(str::to_owned);
+                        }
+                        Err(format!("{method}: {error}"))
+                    }
                 };
             }
         }
@@ -155,6 +174,10 @@ impl Caller {
         if let Some(tool) = self.meanwhile.take() {
             self.request("tools/call", json!({ "name": tool, "arguments": {} }))?;
         }
+        if let Some(link) = question["url"].as_str() {
+            browser::grant(link)?;
+            return Ok(json!({ "action": "accept" }));
+        }
         let fields = question["requestedSchema"]["properties"].as_object().into_iter().flatten();
         let content: Map<String, Value> = fields.map(|(name, field)| (name.clone(), filled_in(field))).collect();
         Ok(json!({ "action": "accept", "content": content }))
@@ -170,9 +193,9 @@ impl Caller {
     }
 }
 
-/// What this client can do: fill in forms.
+/// What this client can do: fill in forms, and open addresses.
 fn own_capabilities() -> Value {
-    json!({ "elicitation": { "form": {} } })
+    json!({ "elicitation": { "form": {}, "url": {} } })
 }
 
 /// A field's default, else a yes.

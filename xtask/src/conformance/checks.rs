@@ -43,11 +43,20 @@ enum Status {
 impl Report {
     /// The reports on a role in the folder that the suite was told to write to.
     pub(crate) fn read_all(folder: &Path, role: Role) -> Outcome<Vec<Self>> {
+        let mut reports = Self::read_group(folder, "", role)?;
+        let group = folder.join("auth"); // these scenarios have a slash in their names
+        if group.is_dir() {
+            reports.extend(Self::read_group(&group, "auth/", role)?);
+        }
+        Ok(reports)
+    }
+
+    fn read_group(folder: &Path, group: &str, role: Role) -> Outcome<Vec<Self>> {
         let entries = fs::read_dir(folder).map_err(|error| format!("could not read {}: {error}", folder.display()))?;
         entries
             .filter_map(Result::ok)
             .filter_map(|entry| Some((scenario_of(entry.file_name().to_str()?, role)?, entry.path().join("checks.json"))))
-            .map(|(scenario, path)| Self::read(scenario, &path))
+            .map(|(scenario, path)| Self::read(format!("{group}{scenario}"), &path))
             .collect()
     }
 

@@ -71,6 +71,19 @@ pub(crate) struct Explanation {
     pub(crate) why: &'static str,
 }
 
+/// Scenarios of clients that do not pass, and why.
+pub(crate) const OF_A_CLIENT: &[Explanation] = &[
+    Explanation { scenario: "auth/dpop", behind: |_| true, why: NO_PROOFS },
+    Explanation { scenario: "auth/dpop-nonce", behind: |_| true, why: NO_PROOFS },
+    Explanation {
+        scenario: "auth/wif-jwt-bearer",
+        behind: |_| true,
+        why: "the gateway has no way to show a platform's own token; the extension is a draft",
+    },
+];
+
+const NO_PROOFS: &str = "the gateway sends bearer tokens alone; the extension is a draft, and its proof covers bodies as they are sent";
+
 /// Every scenario that does not pass, and why. One that passes after all is an error, so that this list cannot grow old.
 pub(crate) const EXPLANATIONS: &[Explanation] = &[
     Explanation {

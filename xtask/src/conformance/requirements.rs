@@ -34,8 +34,7 @@ pub(crate) struct Requirements {
 }
 
 impl Requirements {
-    /// Reads `requirements/<revision>.yaml` of the suite installed at `package`, without the scenarios on authorization, which
-    /// concern an OAuth client.
+    /// Reads `requirements/<revision>.yaml` of the suite installed at `package`.
     pub(crate) fn read(package: &Path, revision: &str, role: Role) -> Outcome<Self> {
         let path = package.join("requirements").join(revision).with_extension("yaml");
         let text = fs::read_to_string(&path).map_err(|error| format!("could not read {}: {error}", path.display()))?;
@@ -67,8 +66,6 @@ impl Requirements {
                 requirements.required.push(item.to_owned());
             }
         }
-        requirements.required.retain(|name| !name.starts_with("auth/"));
-        requirements.unscored.retain(|name| !name.starts_with("auth/"));
         requirements
     }
 }
@@ -106,6 +103,9 @@ not_scored:
             (vec!["ping".to_owned(), "tools-list".to_owned()], vec!["tasks-lifecycle".to_owned()])
         );
         let client = Requirements::parse(text, Role::Client);
-        assert_eq!((client.required, client.unscored), (vec!["initialize".to_owned()], vec![]));
+        assert_eq!(
+            (client.required, client.unscored),
+            (vec!["initialize".to_owned(), "auth/basic-cimd".to_owned()], vec!["auth/dpop".to_owned()])
+        );
     }
 }

@@ -63,7 +63,7 @@ impl Suite {
     /// Runs one scenario of a client. `client` is the command that the suite starts, with its mock server's URL behind it.
     pub(crate) fn run_client_scenario(&self, client: &str, revision: &str, scenario: &str, folder: &Path) -> Outcome<Vec<Report>> {
         let mut command = self.command(self.private_network);
-        command.args(["client", "--command", client, "--scenario", scenario, "--spec-version", revision]);
+        command.args(["client", "--command", client, "--scenario", scenario, "--spec-version", revision, "--force"]);
         run(&mut command, Role::Client, folder, |_| ())
     }
 

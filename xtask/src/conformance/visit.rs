@@ -9,6 +9,7 @@ use std::process::Command;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::authorization;
 use super::caller::{Caller, Era};
 use super::homes;
 use crate::repository::Outcome;
@@ -41,17 +42,21 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let scenario = env::var("MCP_CONFORMANCE_SCENARIO").map_err(|error| format!("MCP_CONFORMANCE_SCENARIO: {error}"))?;
     let context = env::var("MCP_CONFORMANCE_CONTEXT").map_or(Ok(Value::Null), |text| serde_json::from_str(&text));
     let context = context.map_err(|error| format!("MCP_CONFORMANCE_CONTEXT: {error}"))?;
-    let mut caller = Caller::start(&mut gateway(options, &options.folder)?, options.caller)?;
-    let played = play(&scenario, &mut caller, &context);
+    let credential = authorization::credential(&scenario, &context, &options.folder)?;
+    let mut caller = Caller::start(&mut gateway(options, &options.folder, &credential)?, options.caller)?;
+    let played = match scenario.strip_prefix("auth/") {
+        Some(scenario) => authorization::play(scenario, &mut caller),
+        None => play(&scenario, &mut caller, &context),
+    };
     caller.end()?;
     played
 }
 
 /// `sallyport stdio` with the mock server as its only server.
-fn gateway(options: &Options, folder: &Path) -> Outcome<Command> {
+fn gateway(options: &Options, folder: &Path, credential: &str) -> Outcome<Command> {
     let configuration = folder.join("sallyport.toml");
     let mut gateway = homes::command(&options.sallyport, folder)?;
-    fs::write(&configuration, format!("[servers.mock]\nurl = \"{}\"\n", options.url))
+    fs::write(&configuration, format!("[servers.mock]\nurl = \"{}\"\n{credential}", options.url))
         .map_err(|error| format!("could not write {}: {error}", configuration.display()))?;
     gateway.arg("--config").arg(configuration).args(["stdio", "--alone"]);
     Ok(gateway)
@@ -126,7 +131,7 @@ fn exposed<'tools>(tools: &'tools [Value], name: &str) -> Outcome<&'tools str> {
 
 impl Caller {
     /// Everything of a kind; nothing where the gateway does not offer it.
-    fn list(&mut self, kind: &str) -> Outcome<Vec<Value>> {
+    pub(super) fn list(&mut self, kind: &str) -> Outcome<Vec<Value>> {
         if !self.has(kind) {
             return Ok(Vec::new());
         }

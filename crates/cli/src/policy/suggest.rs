@@ -130,7 +130,8 @@ fn narrowed(declared: &ArgumentRule, tool: &str, values: &[Value]) -> Option<Arg
     if let Some(dialect) = dialect {
         let reads = texts("kind").iter().all(|kind| kind == "select");
         let list = |member| texts(member).into_iter().collect::<Vec<_>>();
-        rule.sql = reads.then(|| SqlRule { dialect, tables: list("tables"), functions: Some(list("functions")) });
+        let columns = Some(list("columns")).filter(|columns| !columns.iter().any(|column| column == "*"));
+        rule.sql = reads.then(|| SqlRule { dialect, tables: list("tables"), functions: Some(list("functions")), columns });
         rule.sql.as_ref()?;
     } else if declared.path.is_some() || declared.kind == Some(ArgumentKind::Path) {
         rule.path = Some(PathRule { below: folders(each()) });

@@ -8,9 +8,8 @@ use indicatif::ProgressBar;
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
 use sallyport_gateway::plan::{Plan, ServerPlan, Source};
-use sallyport_gateway::upstream::{Launched, Outage, Surroundings, launch_alone};
-use sallyport_sandbox::{Enforced, Host, Layers, Limits, Network, State};
-use sallyport_telemetry::Metrics;
+use sallyport_gateway::upstream::{Launched, Outage, launch_alone};
+use sallyport_sandbox::{Enforced, Layers, Limits, Network, State};
 use serde::Serialize;
 
 use crate::arguments::{Global, InspectArguments};
@@ -62,12 +61,7 @@ fn find<'p>(plan: &'p Plan, name: &str) -> Result<&'p ServerPlan, Failure> {
 
 /// Launches the program as for its first request, looks at it, and ends it.
 async fn inspect(server: &ServerPlan) -> Result<Inspection, Failure> {
-    let surroundings = Surroundings {
-        host: Host::this_binary(),
-        folders: start::folders()?,
-        identity: start::identity(),
-        metrics: Arc::new(Metrics::new()),
-    };
+    let surroundings = start::surroundings_of(start::folders()?);
     let line = ProgressBar::new_spinner(); // on stderr, and nothing at all where that is no terminal
     let doing = |now: std::borrow::Cow<'static, str>| line.set_message(now.into_owned());
     let launched = launch_alone(server, &Arc::new(surroundings), &doing).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sallyport_identity::authorization_server::SigningAlgorithm;
 use sallyport_identity::resource_server::key::Algorithm;
+use sallyport_identity::upstream::CredentialConfig;
 use sallyport_policy::ArgumentRule;
 use sallyport_sandbox::{Isolation, Limits, Selection, SystemCalls};
 use sallyport_secrets::SecretReference;
@@ -334,6 +335,10 @@ pub struct ServerConfig {
 
     /// HTTP headers sent to `url` with every request. Values as in `env`.
     pub headers: BTreeMap<String, Value>,
+
+    /// How the gateway gets the token that `url` wants, where it is no fixed one in `headers`: `{ client_credentials = { … } }`,
+    /// `{ per_user = {} }`, `{ exchange = { … } }` or `{ id_jag = { … } }`. Default: none, because most servers want none or a fixed key.
+    pub credential: Option<CredentialConfig>,
 
     /// When the server is started. Default: `eager`, so that its tools are in the first list.
     pub start: Start,

@@ -3,6 +3,7 @@
 mod authorization_server;
 mod built_in;
 mod context;
+mod credential;
 mod deny_write;
 mod endpoint;
 mod identity;

@@ -38,7 +38,8 @@ fn gateway() -> Gateway {
     std::fs::remove_dir_all(&folder).unwrap(); // an open file is written to all the same
     let folders = Folders { state: folder.join("s"), cache: folder.join("c"), config: folder.join("g") };
     let identity = ServerIdentity::new("sallyport", "0");
-    let surroundings = Surroundings { host: Host::this_binary(), folders, identity, metrics: metrics.clone() };
+    let way_out = Arc::new(crate::upstream::WayOut::new(&folders));
+    let surroundings = Surroundings { host: Host::this_binary(), folders, identity, metrics: metrics.clone(), way_out };
     Gateway::build(plan, audit, metrics, Arc::new(surroundings)).unwrap()
 }
 

@@ -76,6 +76,8 @@ pub struct Outage {
     pub hint: Option<String>,
     /// The last lines the server wrote to stderr. For the operator alone: a server may print what it was given.
     pub last_words: Vec<String>,
+    /// It is no outage, but the way to the server is another one now: it is gone at once.
+    pub at_once: bool,
     /// The key of `limits` that it went beyond, if that is why.
     pub limit: Option<&'static str>,
 }

@@ -138,13 +138,17 @@ impl Keeper {
         if self.life.is_child() {
             self.life.metrics.child_restarted();
         }
-        let wait = self.health.ended(link.since.elapsed());
+        let wait = if outage.at_once { Duration::ZERO } else { self.health.ended(link.since.elapsed()) };
         if !wait.is_zero() {
             self.fail(outage, wait);
             hold.close(CLEAR_WITHIN).await;
             return self.pause(wait).await;
         }
-        tracing::warn!(server = %self.life.name, "ended: {}", outage.for_the_log());
+        if outage.at_once {
+            tracing::info!(server = %self.life.name, "connecting again: {}", outage.why);
+        } else {
+            tracing::warn!(server = %self.life.name, "ended: {}", outage.for_the_log());
+        }
         self.life.set_freshness(Freshness::Stale { why: format!("the server went away ({}) and is started again", outage.why) });
         self.life.set_doing("starting again");
         hold.close(CLEAR_WITHIN).await;

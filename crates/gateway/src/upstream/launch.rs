@@ -17,15 +17,17 @@ use sallyport_transport::client::Options;
 
 use crate::catalogue::extensions;
 use crate::plan::{ServerPlan, Source};
-use crate::upstream::Surroundings;
 use crate::upstream::health::Outage;
 use crate::upstream::reach::{Doing, Hold, Reach, Reached};
+use crate::upstream::{Person, Surroundings};
 
 /// The way to the server that `plan` describes.
-pub(crate) fn way_to(plan: &ServerPlan, surroundings: &Arc<Surroundings>) -> Box<dyn Reach> {
+///
+/// `person` is in whose name it is gone, where that is somebody's.
+pub(crate) fn way_to(plan: &ServerPlan, surroundings: &Arc<Surroundings>, person: Option<Person>) -> Box<dyn Reach> {
     match &plan.source {
         Source::Stdio(stdio) => Box::new(child::ToChild::new(plan, stdio.clone(), surroundings.clone())),
-        Source::Remote(remote) => Box::new(remote::ToRemote::new(plan, remote.clone(), surroundings)),
+        Source::Remote(remote) => Box::new(remote::ToRemote::new(plan, remote.clone(), surroundings, person)),
         Source::BuiltIn(config) => Box::new(ToBuiltIn(config.clone())),
     }
 }

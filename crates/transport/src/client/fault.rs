@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Lost(String),
     /// The server wants a credential, or another one: the HTTP status.
     Unauthorized(u16),
+    /// There is no credential that the request could go with: why.
+    NoCredential(Box<Failure>),
     /// The server has too much to do and has done nothing: the HTTP status.
     Busy(u16),
     /// No answer within this time.
@@ -52,6 +54,7 @@ impl Fault {
                 fail(FailureKind::Unreachable, Retry::Never, format!("server `{server}` wants another credential (HTTP {status})"))
                     .with_hint("give the server its credential under `headers`")
             }
+            Self::NoCredential(failure) => *failure,
             Self::Busy(status) => fail(FailureKind::Overloaded, Retry::Safe, format!("server `{server}` is overloaded (HTTP {status})")),
             Self::TimedOut(limit) => fail(
                 FailureKind::TimedOut(limit),

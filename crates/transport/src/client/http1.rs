@@ -276,6 +276,11 @@ impl Exchange {
         self.head.headers.get(name)
     }
 
+    /// Every value of a header that is text.
+    pub(crate) fn all_of(&self, name: &http::HeaderName) -> Vec<String> {
+        self.head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
+    }
+
     /// The next piece of the body; `None` at its end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {

@@ -10,9 +10,9 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::channel::{Channel, Out};
+use super::credentials::Sender;
 use super::events::EventStream;
 use super::fault::Fault;
-use super::http1::HttpClient;
 use super::request::{bare, client, headers, path, post};
 use super::shared::{Shared, TaskGuard, Tasks};
 use super::{Options, Target};
@@ -43,7 +43,7 @@ pub(crate) async fn open(target: &Target, options: Options) -> Result<(Arc<Chann
 }
 
 /// Opens the stream and waits for the `endpoint` event, which must name a URI of the same origin.
-async fn open_stream(http: &Arc<HttpClient>, target: &Target, limit: usize) -> Result<(EventStream, Uri), Fault> {
+async fn open_stream(http: &Sender, target: &Target, limit: usize) -> Result<(EventStream, Uri), Fault> {
     let mut headers = headers(target);
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let exchange = http.send(bare(Method::GET, path(&target.url)?, headers)).await?;
@@ -90,7 +90,7 @@ async fn read_events(channel: Arc<Channel>, mut stream: EventStream) {
 /// Where messages are posted to.
 #[derive(Debug)]
 pub(crate) struct Posts {
-    http: Arc<HttpClient>,
+    http: Sender,
     endpoint: Uri,
     headers: HeaderMap,
 }

@@ -1,7 +1,5 @@
 //! Requests of HTTP, as every transport over it builds them.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -11,20 +9,22 @@ use sallyport_protocol::{Failure, FailureKind, Retry};
 use url::Url;
 
 use super::Target;
+use super::credentials::Sender;
 use super::fault::Fault;
 use super::http1::{Body, HttpClient};
 use super::shared::Shared;
 
-/// The client for a target's origin.
-pub(crate) fn client(shared: &Shared, target: &Target) -> Result<Arc<HttpClient>, Failure> {
-    HttpClient::new(&target.url, &target.trust, shared.options.connect_timeout).map_err(|why| {
+/// The way to a target's origin.
+pub(crate) fn client(shared: &Shared, target: &Target) -> Result<Sender, Failure> {
+    let client = HttpClient::new(&target.url, &target.trust, shared.options.connect_timeout).map_err(|why| {
         Failure::upstream(
             shared.server(),
             FailureKind::Unreachable,
             Retry::Never,
             format!("server `{}` cannot be reached: {why}", shared.server()),
         )
-    })
+    })?;
+    Ok(Sender { client, credentials: target.credentials.clone() })
 }
 
 /// What goes with every request to a target.

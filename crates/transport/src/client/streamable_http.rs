@@ -14,9 +14,10 @@ use tokio::time::timeout;
 
 use self::answer::Miss;
 use self::session::Session;
+use super::credentials::Sender;
 use super::fault::Fault;
 use super::flight::{Purpose, Ticket};
-use super::http1::{Exchange, HttpClient};
+use super::http1::Exchange;
 use super::local::{self, Logging, Way};
 use super::news::Subscriptions;
 use super::outgoing;
@@ -40,7 +41,7 @@ const MOST_PAGES: usize = 50;
 #[derive(Debug)]
 pub(crate) struct StreamableHttp {
     shared: Arc<Shared>,
-    client: Arc<HttpClient>,
+    client: Sender,
     path: Uri,
     /// What goes with every request, whatever the session.
     base: HeaderMap,

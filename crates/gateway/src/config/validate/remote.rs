@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
-use crate::config::validate::{Context, server};
+use crate::config::validate::{Context, credential, server};
 use crate::plan::{Part, RemotePlan, Template};
 
 /// Headers that carry the protocol itself: the gateway sets them.
@@ -40,7 +40,8 @@ pub(super) fn check(path: &str, written: &str, config: &ServerConfig, context: &
     if url.scheme() == "http" && !is_loopback(&url) {
         report.warn(Diagnostic::new(url_path, "what is sent to this server crosses the network in the clear").hint("use `https://`"));
     }
-    Some(RemotePlan { url, transport: config.transport, headers })
+    let credential = credential::check(path, config, &url, context, report);
+    Some(RemotePlan { url, transport: config.transport, headers, credential })
 }
 
 /// The endpoint, its variables replaced.
@@ -90,7 +91,7 @@ fn check_header(name: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
         Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sallyport_identity::upstream::CredentialConfig;
 use sallyport_policy::ServerRules;
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::duration;
 use crate::config::model::{ServerConfig, TimeoutsConfig};
 use crate::config::validate::{Context, built_in, patterns, remote, stdio};
-use crate::plan::{ServerPlan, Source, Timeouts};
+use crate::plan::{ServerPlan, Source, Start, Timeouts};
 
 /// How long starting or connecting may take: a Node server needs about a second, a busy machine several.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -34,10 +35,12 @@ pub(super) fn check(name: &str, config: ServerConfig, context: &Context<'_>, rep
     let timeouts = timeouts(&join(&path, "timeouts"), &config.timeouts, connect, report);
     let is_built_in = config.builtin.is_some();
     let source = source(&path, &config, context, report)?;
+    // Whoever calls is the one who connects: before that there is nobody in whose name it could be done.
+    let start = if config.credential.as_ref().is_some_and(CredentialConfig::is_personal) { Start::Lazy } else { config.start };
     Some(ServerPlan {
         name: name.to_owned(),
         source,
-        start: config.start,
+        start,
         shared: config.shared,
         questions: config.questions.unwrap_or(true),
         trust_annotations: config.trust_annotations || is_built_in,
@@ -99,8 +102,12 @@ fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 13] {
 }
 
 /// The keys that say something about a server elsewhere, and whether they are given.
-fn remote_keys(config: &ServerConfig) -> [(&'static str, bool); 2] {
-    [("headers", !config.headers.is_empty()), ("transport", config.transport != <_>::default())]
+fn remote_keys(config: &ServerConfig) -> [(&'static str, bool); 3] {
+    [
+        ("headers", !config.headers.is_empty()),
+        ("transport", config.transport != <_>::default()),
+        ("credential", config.credential.is_some()),
+    ]
 }
 
 /// A key without effect is an error: whoever wrote it believes that it protects something.

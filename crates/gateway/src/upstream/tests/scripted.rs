@@ -198,6 +198,7 @@ pub(crate) fn plan() -> ServerPlan {
             url: "http://127.0.0.1:1/mcp".parse().unwrap(),
             transport: RemoteTransport::Auto,
             headers: Default::default(),
+            credential: None,
         }),
         start: Start::Eager,
         shared: false,

@@ -163,7 +163,9 @@ impl StreamableHttp {
         let id = exchange.header(&SESSION_ID).cloned();
         let answer = self.answer(exchange, &before, &ticket.flight).await.map_err(Miss::into_fault);
         let answer = match answer {
-            Err(fault @ (Fault::Unauthorized(_) | Fault::Busy(_) | Fault::Lost(_) | Fault::NotSent(_))) => return Err(fault),
+            Err(fault @ (Fault::Unauthorized(_) | Fault::NoCredential(_) | Fault::Busy(_) | Fault::Lost(_) | Fault::NotSent(_))) => {
+                return Err(fault);
+            }
             answer => answer,
         };
         let handshake = era::judge_initialize(answer);

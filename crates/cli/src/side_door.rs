@@ -1,0 +1,68 @@
+//! A door for browsers alone, of a gateway that speaks MCP over stdio: on loopback, at a port of its own, for as long as it runs.
+
+use std::sync::Arc;
+
+use sallyport_gateway::Gateway;
+use sallyport_protocol::{
+    Admission, Answer, BoxFuture, Context, Discovery, Era, Failure, FailureKind, Front, Incoming, Listener, Method, Peer, Reply, Request,
+};
+use sallyport_transport::server::http;
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::{connect_pages, start, up};
+
+/// Opens the door where a server of the gateway needs one. A gateway that cannot have it works all the same, but for such servers.
+pub(crate) async fn open(gateway: &Gateway) {
+    if !gateway.plan().servers.keys().any(|name| gateway.granted_by_users(name).is_some()) {
+        return;
+    }
+    let listener = match TcpListener::bind(("127.0.0.1", 0)).await {
+        Ok(listener) => listener,
+        Err(error) => return tracing::warn!("no browser can reach this gateway to grant access to servers: {error}"),
+    };
+    let base = listener.local_addr().ok().and_then(|address| Url::parse(&format!("http://{address}")).ok());
+    base.into_iter().for_each(|base| gateway.way_out().reached_at(base));
+    let pages = gateway.clone();
+    let options = http::Options {
+        other: Arc::new(move |request, incoming| {
+            let gateway = pages.clone();
+            Box::pin(async move {
+                // Whoever launched the gateway is its one user, here as over stdio.
+                let incoming = Incoming { peer: if incoming.peer == Peer::Loopback { Peer::Stdio } else { incoming.peer }, ..incoming };
+                connect_pages::answer(&gateway, &request, &incoming).await.unwrap_or_default()
+            })
+        }),
+        ..http::Options::new(start::identity())
+    };
+    tokio::spawn(http::serve(listener, Arc::new(Nobody), options, up::told_by_signal()));
+}
+
+/// MCP is spoken over stdio, and nowhere else.
+struct Nobody;
+
+impl Nobody {
+    fn refusal() -> Failure {
+        Failure::client(FailureKind::Http(404), "MCP is not spoken here")
+    }
+}
+
+impl Front for Nobody {
+    fn admit(&self, _: &Incoming) -> Admission {
+        Admission::Known(Err(Self::refusal()))
+    }
+
+    fn discover(&self, _: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {
+        Box::pin(async { Err(Self::refusal()) })
+    }
+
+    fn serve(&self, _: Request, _: Incoming, _: Context) -> BoxFuture<'static, Result<Reply, Failure>> {
+        Box::pin(async { Err(Self::refusal()) })
+    }
+
+    fn watch(&self, _: &Incoming, _: &Arc<dyn Listener>) {}
+
+    fn answer(&self, failure: &Failure, method: Option<Method>, era: Era) -> Answer {
+        Gateway::answer_to(failure, method, era)
+    }
+}

@@ -1,0 +1,79 @@
+//! `sallyport vault`: what users granted the gateway at servers elsewhere.
+
+use sallyport_gateway::upstream::{Outage, way_out};
+use sallyport_identity::upstream::VaultError;
+use serde::Serialize;
+
+use crate::arguments::{ForgetArguments, VaultArguments, VaultCommand};
+use crate::output::{self, Failure};
+use crate::start;
+
+/// A grant, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Row {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    tenant: String,
+    user: String,
+    server: String,
+    issuer: String,
+    /// When the access token ends, in seconds since 1970; the grant lasts longer where the issuer renews.
+    expires: i64,
+    /// When it was granted or renewed last.
+    updated: i64,
+}
+
+/// How many grants a command was about.
+#[derive(Debug, Serialize)]
+struct Count {
+    grants: usize,
+}
+
+pub(crate) fn run(command: &VaultCommand) -> Result<(), Failure> {
+    let vault = way_out::vault(&start::folders()?.state).map_err(|outage| told(&outage))?;
+    let runtime = start::runtime()?;
+    match command {
+        VaultCommand::List(arguments) => list(runtime.block_on(vault.store().upstream_grants()).map_err(of_vault)?, arguments),
+        VaultCommand::Forget(ForgetArguments { user, server, json, .. }) => {
+            let owner = user.clone().map(|user| (None, user));
+            let grants = runtime.block_on(vault.store().forget_upstream_grants(owner, server.clone())).map_err(of_vault)?;
+            counted(grants, "forgotten", *json)
+        }
+        VaultCommand::Rotate(arguments) => {
+            let grants = runtime.block_on(vault.rotate()).map_err(of_vault)?;
+            counted(grants, "sealed with a new key", arguments.json)
+        }
+    }
+}
+
+fn list(grants: Vec<sallyport_store::KeptGrant>, arguments: &VaultArguments) -> Result<(), Failure> {
+    let row = |kept: sallyport_store::KeptGrant| {
+        let id = kept.id;
+        Row { tenant: id.tenant, user: id.principal, server: id.resource, issuer: id.issuer, expires: kept.expires, updated: kept.updated }
+    };
+    let rows: Vec<Row> = grants.into_iter().map(row).collect();
+    if arguments.json {
+        return output::json(&rows);
+    }
+    if rows.is_empty() {
+        output::note("nobody has granted anything");
+    }
+    rows.iter().try_for_each(|row| output::line(format!("{}  {}  (by {})", row.user, row.server, row.issuer)))
+}
+
+fn counted(grants: usize, what: &str, json: bool) -> Result<(), Failure> {
+    if json {
+        output::json(&Count { grants })
+    } else {
+        output::line(format!("{grants} {}: {what}", if grants == 1 { "grant" } else { "grants" }))
+    }
+}
+
+fn of_vault(error: impl Into<VaultError>) -> Failure {
+    let error = error.into();
+    let failure = Failure::new(error.to_string());
+    error.hint().into_iter().fold(failure, Failure::hint)
+}
+
+fn told(outage: &Outage) -> Failure {
+    outage.hint.clone().into_iter().fold(Failure::new(outage.why.clone()), Failure::hint)
+}

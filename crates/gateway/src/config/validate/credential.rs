@@ -1,0 +1,83 @@
+//! How the token of a server elsewhere is had.
+
+use sallyport_identity::upstream::{CredentialConfig, RegisteredConfig};
+use url::Url;
+
+use super::remote::is_loopback;
+use crate::config::diagnostic::{Diagnostic, Report, join};
+use crate::config::model::ServerConfig;
+use crate::config::validate::Context;
+
+/// Checks the `credential` of the server at `path`, which is reached at `url`.
+pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Context<'_>, report: &mut Report) -> Option<CredentialConfig> {
+    let credential = config.credential.clone()?.within(&context.origin.folder);
+    let path = join(path, "credential");
+    if url.scheme() == "http" && !is_loopback(url) {
+        let message = "a token would cross the network in the clear, for everybody on the way to use";
+        report.error(Diagnostic::new(&path, message).hint("use `https://` in `url`"));
+    }
+    if config.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization")) {
+        report.error(Diagnostic::new(&path, "`headers` has an `Authorization` too").hint("keep one of them"));
+    }
+    match &credential {
+        CredentialConfig::ClientCredentials(found) => {
+            let path = join(&path, "client_credentials");
+            client(&path, &found.client, true, report);
+            found.issuer.iter().for_each(|issuer| https(&join(&path, "issuer"), issuer, report));
+        }
+        CredentialConfig::Exchange(found) => {
+            let path = join(&path, "exchange");
+            client(&path, &found.client, false, report);
+            https(&join(&path, "issuer"), &found.issuer, report);
+        }
+        CredentialConfig::IdJag(found) => {
+            let path = join(&path, "id_jag");
+            client(&path, &found.client, true, report);
+            client(&join(&path, "provider"), &found.provider.client, false, report);
+            https(&join(&join(&path, "provider"), "issuer"), &found.provider.issuer, report);
+            found.issuer.iter().for_each(|issuer| https(&join(&path, "issuer"), issuer, report));
+        }
+        CredentialConfig::PerUser(found) => {
+            let path = join(&path, "per_user");
+            if let Some(registered) = &found.client {
+                client(&path, registered, false, report);
+                if found.issuer.is_none() {
+                    let message = "a client is known at one authorization server, and none is named";
+                    report.error(Diagnostic::new(join(&path, "client"), message).hint("name it: `issuer = \"https://…\"`"));
+                }
+            }
+            found.issuer.iter().for_each(|issuer| https(&join(&path, "issuer"), issuer, report));
+            let document = found.client_metadata_url.as_ref();
+            if document.is_some_and(|url| url.scheme() != "https" || url.path() == "/" || url.fragment().is_some()) {
+                let message = "the address of a metadata document is `https://`, with a path and without `#`";
+                report.error(Diagnostic::new(join(&path, "client_metadata_url"), message).hint("write `https://HOST/client.json`"));
+            }
+        }
+    }
+    Some(credential)
+}
+
+fn client(path: &str, found: &RegisteredConfig, needs_proof: bool, report: &mut Report) {
+    let path = join(path, "client");
+    if found.id.is_empty() {
+        report
+            .error(Diagnostic::new(join(&path, "id"), "the client has no id").hint("write the one that the authorization server gave it"));
+    }
+    match (&found.secret, &found.key) {
+        (Some(_), Some(_)) => {
+            report.error(Diagnostic::new(&path, "the client has both a `secret` and a `key`").hint("keep one of them"));
+        }
+        (None, None) if needs_proof => {
+            let hint = "add `secret = \"file:PATH\"`, or `key = \"file:PATH\"`";
+            report.error(Diagnostic::new(&path, "nothing shows that the client is who it says").hint(hint));
+        }
+        _ => {}
+    }
+}
+
+/// Secrets go to an issuer: over TLS, unless it is on this machine.
+fn https(path: &str, issuer: &Url, report: &mut Report) {
+    if issuer.scheme() != "https" && !(issuer.scheme() == "http" && is_loopback(issuer)) {
+        report.error(Diagnostic::new(path, "the name of an authorization server is an `https://` address").hint("write `https://HOST`"));
+    }
+}

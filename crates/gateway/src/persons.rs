@@ -1,0 +1,153 @@
+//! Servers that every principal has a connection of its own to, since each goes there in its own name.
+//!
+//! A principal sees [`Parts`] of its own then: the same as everybody's, with its own connections to such servers and the lists that it was
+//! given over them. So whatever takes `Parts` (lists, calls, subscriptions, tasks) is one principal's from there on, and nothing of
+//! another's is within reach.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use sallyport_identity::upstream::{Owner, Subject};
+use sallyport_policy::Principal;
+use sallyport_protocol::{CallerToken, Event, Listener};
+
+use crate::catalogue::{Catalogue, uris};
+use crate::gateway::{Inner, Parts, Server, generation, members};
+use crate::news::News;
+use crate::upstream::{Person, Upstream};
+
+/// Principals whose connections are kept open. Who has not called for the longest time makes room; the next call opens them again.
+const MOST: usize = 1000;
+
+/// The principals that have called lately.
+#[derive(Default)]
+pub(crate) struct Persons(Mutex<HashMap<Principal, Seen>>);
+
+struct Seen {
+    parts: Arc<Parts>,
+    subject: Subject,
+    last: Instant,
+}
+
+impl fmt::Debug for Persons {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Persons")
+    }
+}
+
+impl Persons {
+    /// Everybody's part, whoever called last first.
+    pub(crate) fn all(&self) -> Vec<Arc<Parts>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(|seen| seen.parts.clone()).collect()
+    }
+}
+
+impl Inner {
+    /// What `principal` sees of `parts`; `token` is what it showed.
+    pub(crate) fn seen_by(&self, parts: &Arc<Parts>, principal: &Principal, token: Option<&Arc<CallerToken>>) -> Arc<Parts> {
+        if !parts.servers.values().any(|server| server.upstream.plan().is_personal()) {
+            return parts.clone();
+        }
+        let mut persons = parts.persons.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if persons.len() >= MOST && !persons.contains_key(principal) {
+            let oldest = persons.iter().min_by_key(|(_, seen)| seen.last).map(|(principal, _)| principal.clone());
+            oldest.map(|oldest| persons.remove(&oldest));
+        }
+        let seen = persons.entry(principal.clone()).or_insert_with(|| self.meet(parts, principal));
+        seen.last = Instant::now();
+        seen.subject.show(token);
+        seen.parts.clone()
+    }
+
+    /// Makes the parts of a principal, and opens its connections.
+    fn meet(&self, parts: &Arc<Parts>, principal: &Principal) -> Seen {
+        let subject = Subject::default();
+        let owner = Owner { tenant: principal.tenant().to_owned(), principal: principal.id().to_owned() };
+        let person = Person { owner, subject: subject.clone() };
+        let own = Arc::new_cyclic(|own: &Weak<Parts>| {
+            let servers = self.own_servers(parts, principal, &person, own);
+            let catalogue = Catalogue::new(generation(&self.run_id, 0), members(&servers), &parts.plan.toolsets);
+            Parts {
+                plan: parts.plan.clone(),
+                identity: parts.identity.clone(),
+                issuers: parts.issuers.clone(),
+                authorization_server: parts.authorization_server.clone(),
+                policy: parts.policy.clone(),
+                limits: parts.limits.clone(),
+                servers,
+                catalogue: ArcSwap::from_pointee(catalogue),
+                identity_of_gateway: parts.identity_of_gateway.clone(),
+                unresolved: parts.unresolved.clone(),
+                persons: Persons::default(),
+                person: Some(principal.id().into()),
+            }
+        });
+        own.servers.values().filter(|server| server.upstream.plan().is_personal()).for_each(|server| server.upstream.start());
+        Seen { parts: own, subject, last: Instant::now() }
+    }
+
+    fn own_servers(&self, parts: &Parts, principal: &Principal, person: &Person, own: &Weak<Parts>) -> BTreeMap<Arc<str>, Server> {
+        let server = |server: &Server| {
+            if !server.upstream.plan().is_personal() {
+                return server.clone();
+            }
+            let upstream = Upstream::of_person(server.upstream.plan().clone(), &self.adopter.surroundings(), person.clone());
+            let relay: Arc<dyn Listener> =
+                Arc::new(Own { server: upstream.name().clone(), principal: principal.clone(), news: self.news.clone() });
+            upstream.listeners().add(&relay);
+            let (inner, own, principal) = (self.adopter.inner(), own.clone(), principal.clone());
+            upstream.on_change(Arc::new(move |_| {
+                if let (Some(inner), Some(own)) = (inner.upgrade(), own.upgrade()) {
+                    inner.rebuild_own(&own, &principal);
+                }
+            }));
+            Server { upstream, _relay: relay, ..server.clone() }
+        };
+        parts.servers.iter().map(|(name, found)| (name.clone(), server(found))).collect()
+    }
+
+    /// Puts a principal's catalogue together again and tells it what changed.
+    fn rebuild_own(&self, own: &Parts, principal: &Principal) {
+        for (_, kind) in self.rebuild_of(own) {
+            let event = match kind {
+                crate::catalogue::view::Kind::Tools => Event::ToolsChanged,
+                crate::catalogue::view::Kind::Prompts => Event::PromptsChanged,
+                _ => Event::ResourcesChanged,
+            };
+            self.news.tell_caller(principal, &event);
+        }
+    }
+}
+
+/// Hears a principal's own connection, and tells that principal alone.
+struct Own {
+    server: Arc<str>,
+    principal: Principal,
+    news: Arc<News>,
+}
+
+impl Listener for Own {
+    fn hear(&self, event: &Event) {
+        if let Event::ResourceUpdated { uri, params } = event {
+            let label = uris::label(&self.server);
+            let mut exposed = params.clone();
+            uris::expose_member(&mut exposed, "uri", &label);
+            // Under the name of the merged endpoints, and under that of the server's own: it has subscribed to one of them.
+            self.news.tell_caller(&self.principal, &Event::ResourceUpdated { uri: uris::expose(&label, uri), params: exposed });
+            self.news.tell_caller(&self.principal, event);
+        }
+    }
+}
+
+impl Parts {
+    /// Under what subscriptions at a server are counted: a principal's own connection has its own.
+    pub(crate) fn subscribed_at(&self, server: &Arc<str>) -> Arc<str> {
+        match (&self.person, self.servers.get(server)) {
+            (Some(person), Some(found)) if found.upstream.plan().is_personal() => format!("{server}\n{person}").into(),
+            _ => server.clone(),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What all credentials towards servers share: the client that asks for tokens, the vault, the gateway's own address.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use sallyport_identity::fetch::Fetcher;
+use sallyport_identity::upstream::{Around, Logins, Vault, now};
+use sallyport_store::Store;
+use sallyport_telemetry::Folders;
+use sallyport_telemetry::state_folder::private_folder;
+use sallyport_transport::client::tls_config;
+use url::Url;
+
+use crate::upstream::health::Outage;
+
+/// Made as it is needed: a gateway without such servers opens no store.
+pub struct WayOut {
+    folder: PathBuf,
+    around: Mutex<Option<Around>>,
+    logins: Mutex<Option<Logins>>,
+    base: OnceLock<Url>,
+}
+
+impl WayOut {
+    /// The way out of a gateway that keeps its state in these folders.
+    #[must_use]
+    pub fn new(folders: &Folders) -> Self {
+        Self { folder: folders.state.clone(), around: Mutex::default(), logins: Mutex::default(), base: OnceLock::new() }
+    }
+
+    /// Takes note of where browsers reach the gateway: scheme, host and port. The first word holds: an issuer knows it.
+    pub fn reached_at(&self, base: Url) {
+        let _ = self.base.set(base);
+    }
+
+    /// The page that a user is sent to for the login `id`; `None` where no browser reaches this gateway.
+    pub(crate) fn link(&self, id: &str) -> Option<String> {
+        self.base.get()?.join(&format!("/connect/{id}")).ok().map(String::from)
+    }
+
+    /// Where issuers send browsers back to.
+    #[must_use]
+    pub fn callback(&self) -> Option<Url> {
+        self.base.get()?.join("/connect/callback").ok()
+    }
+
+    pub(crate) fn around(&self) -> Result<Around, Outage> {
+        let mut made = self.around.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(around) = &*made {
+            return Ok(around.clone());
+        }
+        let fetcher = tls_config().and_then(|tls| Fetcher::new(&tls).map_err(|error| error.to_string()));
+        let around = Around { fetcher: fetcher.map_err(Outage::new)?, clock: now };
+        *made = Some(around.clone());
+        Ok(around)
+    }
+
+    /// Logins, and the vault that they end in.
+    ///
+    /// # Errors
+    /// Where the store cannot be opened.
+    pub fn logins(&self) -> Result<Logins, Outage> {
+        let around = self.around()?;
+        let mut made = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(logins) = &*made {
+            return Ok(logins.clone());
+        }
+        let logins = Logins::new(vault(&self.folder)?, around);
+        *made = Some(logins.clone());
+        Ok(logins)
+    }
+}
+
+/// The vault of a gateway whose state lies in `folder`.
+///
+/// # Errors
+/// Where the store cannot be opened.
+pub fn vault(folder: &std::path::Path) -> Result<Vault, Outage> {
+    private_folder(folder).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;
+    let store = Store::open(&folder.join("store.db"));
+    let store = store.map_err(|error| Outage { hint: error.hint().map(str::to_owned), ..Outage::new(error.to_string()) })?;
+    Ok(Vault::new(store, folder.join("vault.key")))
+}
+
+impl fmt::Debug for WayOut {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("WayOut").field("base", &self.base.get()).finish_non_exhaustive()
+    }
+}

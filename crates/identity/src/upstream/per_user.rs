@@ -1,0 +1,325 @@
+//! A user's own tokens for one server, out of the vault: kept in mind while they are good, renewed by one process at a time.
+//!
+//! Refresh tokens are good once at many issuers. So who renews holds the lease of the row, reads the row again once it has it (another
+//! process may have renewed), and writes what it got before anybody uses it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sallyport_protocol::BoxFuture;
+use sallyport_store::{GrantId, KeptGrant};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::assertion::unguessable;
+use super::challenge::Challenge;
+use super::client::{KeptClient, RegisteredConfig};
+use super::discovery::{Place, server_metadata};
+use super::login::{Logins, Wanted};
+use super::minted::Around;
+use super::token::{Asking, TokenError, Tokens};
+use super::vault::{Vault, VaultError};
+use super::{Token, TokenSource, Unavailable, joined, union};
+
+/// A token is renewed when so many seconds of its life are left: a call takes a while, and clocks differ.
+const AHEAD: u64 = 60;
+/// For how long, in seconds, one process may renew: three times as long as a request to an issuer may take.
+const LEASE: u64 = 30;
+/// How often it is looked whether another process is done.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// For how long that is waited for: until a lease of a process that died is over.
+const MOST_LOOKS: u32 = 350;
+
+/// The client that the gateway is at the issuer, where the operator says so. `{}` leaves everything to be found out.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The client that the operator registered, with the gateway's `/connect/callback` as its redirect URI. Needs `issuer`. Default:
+    /// none; the gateway introduces itself by `client_metadata_url`, or registers (RFC 7591).
+    pub client: Option<RegisteredConfig>,
+    /// Where a metadata document of the gateway lies (CIMD), `https://`: it is the client's id. It lists `/connect/callback`. Default:
+    /// none.
+    #[schemars(with = "Option<String>")]
+    pub client_metadata_url: Option<Url>,
+    /// The authorization server. Default: whichever the server names first.
+    #[schemars(with = "Option<String>")]
+    pub issuer: Option<Url>,
+    /// The scopes to ask for. Default: those that the server asks for, else those that it lists.
+    pub scopes: Option<Vec<String>>,
+}
+
+impl Config {
+    pub(crate) fn within(self, folder: &Path) -> Self {
+        Self { client: self.client.map(|client| client.within(folder)), ..self }
+    }
+}
+
+/// Whose tokens they are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// The user's tenant; empty where there are none.
+    pub tenant: String,
+    /// The user's id, unique in the tenant.
+    pub principal: String,
+}
+
+/// What is sealed of a grant.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Sealed {
+    pub(crate) access: String,
+    pub(crate) refresh: Option<String>,
+    /// What was asked for: the union over all times that more was wanted.
+    pub(crate) requested: Vec<String>,
+    pub(crate) granted: Option<Vec<String>>,
+    /// The `resource` that the tokens were asked for with.
+    pub(crate) audience: String,
+    /// Whom the tokens were given to; `None` where the configuration says it.
+    pub(crate) client: Option<KeptClient>,
+}
+
+/// One user's tokens for one server.
+pub struct PerUser {
+    pub(crate) config: Config,
+    pub(crate) place: Place,
+    pub(crate) owner: Owner,
+    server: String,
+    around: Around,
+    logins: Logins,
+    /// What the server said when it refused a request for want of a token.
+    challenge: std::sync::Mutex<Challenge>,
+    /// The token in use. Held while it is renewed, so that this process renews it once.
+    held: Mutex<Option<Held>>,
+}
+
+struct Held {
+    access: String,
+    renew_at: u64,
+}
+
+impl PerUser {
+    /// The tokens of `owner` for the server called `server` at `url`.
+    #[must_use]
+    pub fn new(config: Config, server: &str, url: &Url, owner: Owner, around: Around, logins: Logins) -> Self {
+        let place = Place::new(url.clone(), config.issuer.clone());
+        Self {
+            config,
+            place,
+            owner,
+            server: server.to_owned(),
+            around,
+            logins,
+            challenge: std::sync::Mutex::default(),
+            held: Mutex::default(),
+        }
+    }
+
+    /// Whether there is a grant.
+    ///
+    /// # Errors
+    /// Where the vault cannot be read.
+    pub async fn is_granted(&self) -> Result<bool, Unavailable> {
+        Ok(self.kept().await?.is_some())
+    }
+
+    /// Begins a login that gives what the server asked for last: `Consent` with its id, or why it cannot begin.
+    pub async fn ask(&self) -> Unavailable {
+        let challenge = self.last_challenge().clone();
+        match self.wanted(challenge, Vec::new()).await {
+            Ok(id) => Unavailable::Consent(id),
+            Err(error) => Unavailable::Failed(error),
+        }
+    }
+
+    fn last_challenge(&self) -> MutexGuard<'_, Challenge> {
+        self.challenge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn wanted(&self, challenge: Challenge, before: Vec<String>) -> Result<String, TokenError> {
+        let wanted = Wanted { server: self.server.clone(), owner: self.owner.clone(), challenge, before };
+        self.logins.want(&wanted).await
+    }
+
+    fn vault(&self) -> &Vault {
+        self.logins.vault()
+    }
+
+    fn resource(&self) -> &str {
+        self.place.url().as_str()
+    }
+
+    /// The row, and what is sealed in it. What cannot be opened is no grant: its key is gone, or somebody moved it.
+    async fn kept(&self) -> Result<Option<(KeptGrant, Sealed)>, TokenError> {
+        let Owner { tenant, principal } = &self.owner;
+        let row = self.vault().store.upstream_grant(tenant, principal, self.resource()).await.map_err(of_vault)?;
+        let Some(row) = row else { return Ok(None) };
+        let opened = self.vault().open(&row.id.bound(), &row.sealed).map_err(of_vault)?;
+        let sealed = opened.and_then(|text| serde_json::from_slice(&text).ok());
+        if sealed.is_none() {
+            tracing::warn!(server = self.server, "a kept grant cannot be opened with the keys that there are; it is asked for again");
+        }
+        Ok(sealed.map(|sealed| (row, sealed)))
+    }
+
+    async fn forget(&self) -> Result<(), TokenError> {
+        let owner = (Some(self.owner.tenant.clone()), self.owner.principal.clone());
+        let forgotten = self.vault().store.forget_upstream_grants(Some(owner), Some(self.resource().to_owned())).await;
+        forgotten.map(|_| ()).map_err(of_vault)
+    }
+
+    /// The good token of the vault. `worn` is one that the server refused, or `None` where time alone decides.
+    async fn current(&self, held: &mut Option<Held>, worn: Option<&Token>) -> Result<Option<Token>, TokenError> {
+        let Some(holder) = unguessable() else { return Err(TokenError::Own("this system has no random numbers".to_owned())) };
+        for _ in 0..MOST_LOOKS {
+            let Some((row, sealed)) = self.kept().await? else {
+                *held = None;
+                return Ok(None);
+            };
+            let now = (self.around.clock)();
+            let expires = u64::try_from(row.expires).unwrap_or_default();
+            let is_good = now.saturating_add(AHEAD) < expires && worn.is_none_or(|worn| !worn.is(&sealed.access));
+            if is_good || (worn.is_none() && now < expires && sealed.refresh.is_none()) {
+                return Ok(Some(hold(held, &sealed.access, expires)));
+            }
+            let until = now.saturating_add(LEASE);
+            let leased = self.vault().store.lease_upstream_grant(row.id.clone(), holder.clone(), seconds(now), seconds(until)).await;
+            if !leased.map_err(of_vault)? {
+                tokio::time::sleep(LOOK_EVERY).await; // another process renews it
+                continue;
+            }
+            let renewed = self.renew_leased(row.id.clone(), worn).await;
+            let released = self.vault().store.release_upstream_grant(row.id, holder.clone()).await;
+            released.map_err(of_vault)?;
+            if !renewed? {
+                *held = None;
+                return Ok(None);
+            }
+        }
+        Err(TokenError::Own("another process takes too long to renew the token".to_owned()))
+    }
+
+    /// Renews, with the lease. `false` where there is nothing (any more) to renew with.
+    async fn renew_leased(&self, id: GrantId, worn: Option<&Token>) -> Result<bool, TokenError> {
+        let Some((row, sealed)) = self.kept().await?.filter(|(row, _)| row.id == id) else { return Ok(true) }; // looked at again above
+        let now = (self.around.clock)();
+        if seconds(now.saturating_add(AHEAD)) < row.expires && worn.is_none_or(|worn| !worn.is(&sealed.access)) {
+            return Ok(true); // another process was faster
+        }
+        match self.refreshed(&row, &sealed).await {
+            Ok(Some(tokens)) => self.keep(row.id, row.generation, sealed, tokens).await.map(|()| true),
+            Ok(None) | Err(TokenError::GrantIsOver) => self.forget().await.map(|()| false),
+            Err(TokenError::UnknownClient) => {
+                self.vault().store.give_up_upstream_client(row.id.issuer, row.generation).await.map_err(of_vault)?;
+                self.forget().await.map(|()| false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn refreshed(&self, row: &KeptGrant, sealed: &Sealed) -> Result<Option<Tokens>, TokenError> {
+        let Some(refresh) = &sealed.refresh else { return Ok(None) };
+        let server = server_metadata(&self.around.fetcher, &self.place, &row.id.issuer).await?;
+        let client = match (&sealed.client, &self.config.client) {
+            (Some(kept), _) => kept.client(),
+            (None, Some(registered)) => registered.resolve()?,
+            (None, None) => return Ok(None), // the configuration named a client once, and does not any more
+        };
+        let form =
+            vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh.clone()), ("resource", sealed.audience.clone())];
+        let asking =
+            Asking { fetcher: &self.around.fetcher, place: &self.place, server: &server, client: &client, clock: self.around.clock };
+        asking.tokens(form).await.map(Some)
+    }
+
+    async fn keep(&self, id: GrantId, generation: i64, before: Sealed, tokens: Tokens) -> Result<(), TokenError> {
+        let sealed = Sealed {
+            access: tokens.access,
+            refresh: tokens.refresh.or(before.refresh), // an issuer that does not rotate says nothing
+            granted: tokens.scopes.or(before.granted),
+            ..before
+        };
+        keep(self.vault(), id, generation, &sealed, tokens.expires, (self.around.clock)()).await
+    }
+}
+
+/// Seals a grant and writes it.
+pub(crate) async fn keep(vault: &Vault, id: GrantId, generation: i64, sealed: &Sealed, expires: u64, now: u64) -> Result<(), TokenError> {
+    let text = zeroize::Zeroizing::new(serde_json::to_vec(sealed).unwrap_or_default());
+    let sealed = vault.seal(&id.bound(), &text).map_err(of_vault)?;
+    let kept = KeptGrant { id, generation, sealed, expires: seconds(expires), updated: seconds(now) };
+    vault.store.keep_upstream_grant(kept).await.map_err(of_vault)
+}
+
+fn hold(held: &mut Option<Held>, access: &str, expires: u64) -> Token {
+    *held = Some(Held { access: access.to_owned(), renew_at: expires.saturating_sub(AHEAD) });
+    Token::new(access)
+}
+
+pub(crate) fn seconds(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn of_vault(error: impl Into<VaultError>) -> TokenError {
+    let error = error.into();
+    TokenError::Own(match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    })
+}
+
+impl TokenSource for PerUser {
+    fn token(&self) -> BoxFuture<'_, Result<Option<Token>, Unavailable>> {
+        Box::pin(async move {
+            let mut held = self.held.lock().await;
+            if let Some(Held { access, .. }) = held.as_ref().filter(|held| (self.around.clock)() < held.renew_at) {
+                return Ok(Some(Token::new(access)));
+            }
+            Ok(self.current(&mut held, None).await?)
+        })
+    }
+
+    fn refused<'a>(&'a self, challenge: Challenge, sent: Option<Token>) -> BoxFuture<'a, Result<(), Unavailable>> {
+        Box::pin(async move {
+            let mut held = self.held.lock().await;
+            let kept = self.kept().await?;
+            let sent_is_old = |sent: &Token| kept.as_ref().is_some_and(|(_, sealed)| !sent.is(&sealed.access));
+            if sent.as_ref().is_some_and(sent_is_old) {
+                *held = None; // it was granted or renewed anew in the meantime
+                return Ok(());
+            }
+            if challenge.wants_more_scopes() {
+                let before = kept.map(|(_, sealed)| sealed.requested).unwrap_or_default();
+                let wanted = challenge.scopes.clone().unwrap_or_default();
+                if wanted.iter().all(|scope| before.contains(scope)) {
+                    let text = format!("the server refuses although it was given the scopes that it wants ({})", joined(&wanted));
+                    return Err(TokenError::Unusable(text).into());
+                }
+                let all = union(&before, &wanted);
+                return Err(Unavailable::Consent(self.wanted(challenge, all).await?));
+            }
+            if let Some((row, _)) = &kept {
+                let found = super::discovery::discover(&self.around.fetcher, &self.place, &challenge).await.map_err(TokenError::from)?;
+                let is_same = found.server.issuer == row.id.issuer;
+                if is_same && self.current(&mut held, sent.as_ref()).await?.is_some() {
+                    return Ok(());
+                }
+                self.forget().await?; // of no use any more: the server refuses it, and nothing renews it
+            }
+            *held = None;
+            self.last_challenge().clone_from(&challenge);
+            Err(Unavailable::Consent(self.wanted(challenge, Vec::new()).await?))
+        })
+    }
+}
+
+impl fmt::Debug for PerUser {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("PerUser").field("server", &self.server).field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+use sallyport_store::Store;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::fetch::Fetcher;
+
+/// An issuer whose refresh tokens are good once: `refresh-N` gives `access-N+1` and `refresh-N+1`, and any other is refused.
+async fn issuer() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let name = format!("http://{}", listener.local_addr().unwrap());
+    let (issuer, refreshed) = (name.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = refreshed.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (issuer, count) = (issuer.clone(), count.clone());
+            tokio::spawn(async move {
+                let mut asked = Vec::new();
+                while !is_whole(&asked) {
+                    if stream.read_buf(&mut asked).await.unwrap() == 0 {
+                        return;
+                    }
+                }
+                let asked = String::from_utf8_lossy(&asked).into_owned();
+                let (status, body) = answer(&asked, &issuer, &count);
+                let text = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+                stream.write_all(text.as_bytes()).await.unwrap();
+            });
+        }
+    });
+    (name, refreshed)
+}
+
+fn is_whole(asked: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(asked).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    body.len() >= length
+}
+
+fn answer(asked: &str, issuer: &str, count: &AtomicUsize) -> (u16, String) {
+    if asked.starts_with("GET ") {
+        let prm = format!(r#"{{"resource":"{issuer}/mcp","authorization_servers":["{issuer}"]}}"#);
+        let server = format!(
+            r#"{{"issuer":"{issuer}","authorization_endpoint":"{issuer}/a","token_endpoint":"{issuer}/t","code_challenge_methods_supported":["S256"]}}"#
+        );
+        return (200, if asked.contains("protected-resource") { prm } else { server });
+    }
+    let now = count.load(Ordering::SeqCst);
+    if !asked.contains(&format!("refresh_token=refresh-{now}&")) {
+        return (400, r#"{"error":"invalid_grant"}"#.to_owned());
+    }
+    let next = count.fetch_add(1, Ordering::SeqCst) + 1;
+    (200, format!(r#"{{"access_token":"access-{next}","token_type":"Bearer","expires_in":3600,"refresh_token":"refresh-{next}"}}"#))
+}
+
+/// One process of a gateway: a store of its own over the same file.
+fn process(folder: &Path, issuer: &str, principal: &str) -> PerUser {
+    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().unwrap();
+    let fetcher = Fetcher::new(&tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth()).unwrap();
+    let around = Around { fetcher, clock: crate::upstream::now };
+    let vault = Vault::new(Store::open(&folder.join("store.db")).unwrap(), folder.join("vault.key"));
+    let url = Url::parse(&format!("{issuer}/mcp")).unwrap();
+    let owner = Owner { tenant: String::new(), principal: principal.to_owned() };
+    PerUser::new(Config::default(), "tracker", &url, owner, around.clone(), Logins::new(vault, around))
+}
+
+/// Keeps alice's grant, its access token `access-0` good for so many seconds.
+async fn granted(of: &PerUser, issuer: &str, lasts: u64) {
+    let id =
+        GrantId { tenant: String::new(), principal: "alice".to_owned(), resource: of.resource().to_owned(), issuer: issuer.to_owned() };
+    let client = KeptClient { id: "us".to_owned(), secret: None, method: Some("none".to_owned()) };
+    let sealed = Sealed {
+        access: "access-0".to_owned(),
+        refresh: Some("refresh-0".to_owned()),
+        requested: vec!["read".to_owned()],
+        granted: None,
+        audience: of.resource().to_owned(),
+        client: Some(client),
+    };
+    let now = crate::upstream::now();
+    keep(of.vault(), id, 1, &sealed, now + lasts, now).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_renew_one_rotating_token_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, refreshed) = issuer().await;
+    let (one, other) = (process(folder.path(), &issuer, "alice"), process(folder.path(), &issuer, "alice"));
+    granted(&one, &issuer, 5).await;
+    let (first, second) = tokio::join!(one.token(), other.token());
+    assert!(first.unwrap().unwrap().is("access-1") && second.unwrap().unwrap().is("access-1"));
+    assert_eq!(refreshed.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_refused_before_its_time_is_renewed_once_and_then_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, refreshed) = issuer().await;
+    let alice = process(folder.path(), &issuer, "alice");
+    granted(&alice, &issuer, 3600).await;
+    let sent = alice.token().await.unwrap();
+    assert!(sent.as_ref().unwrap().is("access-0"));
+    alice.refused(Challenge::default(), sent).await.unwrap();
+    let sent = alice.token().await.unwrap();
+    assert!(sent.as_ref().unwrap().is("access-1"));
+    refreshed.store(7, Ordering::SeqCst); // what there is to renew with is good no more
+    assert!(matches!(alice.refused(Challenge::default(), sent).await, Err(Unavailable::Consent(_))));
+    assert!(!alice.is_granted().await.unwrap(), "what is refused and cannot be renewed is not kept");
+}
+
+#[tokio::test]
+async fn nobody_gets_the_token_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, _) = issuer().await;
+    let (alice, bob) = (process(folder.path(), &issuer, "alice"), process(folder.path(), &issuer, "bob"));
+    granted(&alice, &issuer, 3600).await;
+    assert!(alice.token().await.unwrap().is_some());
+    assert!(bob.token().await.unwrap().is_none());
+    // Not even a row that was moved under bob's name opens.
+    let row = alice.vault().store.upstream_grant("", "alice", alice.resource()).await.unwrap().unwrap();
+    let moved = KeptGrant { id: GrantId { principal: "bob".to_owned(), ..row.id.clone() }, ..row };
+    alice.vault().store.keep_upstream_grant(moved).await.unwrap();
+    assert!(bob.token().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn more_scopes_are_asked_for_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, _) = issuer().await;
+    let alice = process(folder.path(), &issuer, "alice");
+    granted(&alice, &issuer, 3600).await;
+    let wants = |scopes: &str| Challenge::read([format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"").as_str()]);
+    let sent = alice.token().await.unwrap();
+    let Err(Unavailable::Consent(id)) = alice.refused(wants("write"), sent.clone()).await else { panic!() };
+    assert_eq!(alice.logins.look(&id).await.unwrap().before, ["read", "write"]);
+    assert!(matches!(alice.refused(wants("read"), sent).await, Err(Unavailable::Failed(TokenError::Unusable(_)))), "it has them already");
+}
+
+#[tokio::test]
+async fn the_way_back_is_for_the_browser_that_began_and_for_the_issuer_that_was_asked() {
+    use crate::upstream::LoginError;
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, _) = issuer().await;
+    let alice = process(folder.path(), &issuer, "alice");
+    let document = Url::parse("https://us.example/client.json").unwrap();
+    let client = RegisteredConfig { id: "us".to_owned(), secret: None, key: None };
+    let config = Config { client: Some(client), client_metadata_url: Some(document), ..Config::default() };
+    let callback = Url::parse("http://127.0.0.1:1/connect/callback").unwrap();
+    let begin = async || {
+        let Unavailable::Consent(id) = alice.ask().await else { panic!() };
+        let begun = alice.logins.begin(&id, &config, alice.place.url(), &callback).await.unwrap();
+        assert!(matches!(alice.logins.begin(&id, &config, alice.place.url(), &callback).await, Err(LoginError::Unknown)), "used up");
+        let state = begun.to.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+        (begun.cookie, state)
+    };
+    let finish = async |cookie: Option<&str>, pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        alice.logins.finish(&pairs, cookie, |_| None).await.unwrap_err()
+    };
+    let (cookie, state) = begin().await;
+    assert!(matches!(finish(Some("another"), &[("state", &state), ("code", "c")]).await, LoginError::OtherBrowser));
+    assert!(matches!(finish(Some(&cookie), &[("state", &state), ("code", "c")]).await, LoginError::Unknown), "a state is good once");
+    let (cookie, state) = begin().await;
+    let mixed_up = [("state", state.as_str()), ("code", "c"), ("iss", "https://evil.example"), ("error", "x")];
+    assert!(matches!(finish(Some(&cookie), &mixed_up).await, LoginError::OtherIssuer));
+    let (cookie, state) = begin().await;
+    assert!(matches!(finish(Some(&cookie), &[("state", &state), ("state", "s"), ("code", "c")]).await, LoginError::Unknown));
+    assert!(matches!(finish(Some(&cookie), &[("state", &format!("{state}x")), ("code", "c")]).await, LoginError::Unknown));
+}
