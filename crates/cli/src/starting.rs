@@ -51,9 +51,8 @@ mod tests {
 
     use sallyport_gateway::config::{self, Invocation};
     use sallyport_gateway::plan::Origin;
-    use sallyport_gateway::upstream::{Freshness, Surroundings};
-    use sallyport_sandbox::Host;
-    use sallyport_telemetry::{Folders, Metrics};
+    use sallyport_gateway::upstream::Freshness;
+    use sallyport_telemetry::Folders;
 
     use super::*;
 

@@ -196,7 +196,6 @@ impl ServerPlan {
 
 /// How a server is reached.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each server, made when the configuration is read")]
 pub enum Source {
     /// A program that is started and spoken to over stdin and stdout.
     Stdio(StdioPlan),

@@ -37,7 +37,7 @@ impl ApiKeys {
     pub fn make() -> Option<(Secret, [u8; 32])> {
         let mut random = zeroize::Zeroizing::new([0; 32]);
         SystemRandom::new().fill(&mut *random).ok()?;
-        let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(&*random));
+        let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(*random));
         let digest = Sha256::digest(key.as_bytes()).into();
         Some((Secret::new(key), digest))
     }

@@ -21,7 +21,9 @@ mod resource;
 mod scope;
 
 pub use action::Action;
-pub use arguments::{ArgumentKind, ArgumentRule, Arguments, Dialect, Kinds, NumberRule, PathRule, SqlGuard, SqlRule, SqlStatement, StatementKind, UrlRule};
+pub use arguments::{
+    ArgumentKind, ArgumentRule, Arguments, Dialect, Kinds, NumberRule, PathRule, SqlGuard, SqlRule, SqlStatement, StatementKind, UrlRule,
+};
 pub use config::{Config, InvalidPolicy, Rule, ServerRules};
 pub use decide::{Explanation, Policy};
 pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};

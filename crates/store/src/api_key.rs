@@ -111,9 +111,8 @@ impl Store {
     /// # Errors
     /// Where the store cannot be read.
     pub async fn use_api_key(&self, digest: [u8; 32], now: u64) -> Result<Option<ApiKey>, StoreError> {
-        let found = self
-            .read(move |tables| tables.query_row("SELECT * FROM api_key WHERE digest = ?1", (digest,), |row| ApiKey::of(row)).optional())
-            .await?;
+        let found =
+            self.read(move |tables| tables.query_row("SELECT * FROM api_key WHERE digest = ?1", (digest,), ApiKey::of).optional()).await?;
         if let Some(key) = found.as_ref().filter(|key| key.is_good(now) && key.used.is_none_or(|used| used + USE_GRAIN <= now)) {
             let id = key.id.clone();
             self.write(move |tables| tables.execute("UPDATE api_key SET used = ?2 WHERE id = ?1", params![id, number(now)])).await?;
@@ -128,7 +127,7 @@ impl Store {
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         self.read(|tables| {
             let mut rows = tables.prepare("SELECT * FROM api_key ORDER BY made DESC, id")?;
-            rows.query_map((), |row| ApiKey::of(row))?.collect()
+            rows.query_map((), ApiKey::of)?.collect()
         })
         .await
     }

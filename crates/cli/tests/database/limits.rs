@@ -21,8 +21,8 @@ fn gateway(limits: &str) -> (Project, Gateway) {
     let text = format!("keys = [\"file:alice\", \"file:bobby\"]\n[policy]\ndefault = \"allow\"\n[servers.shop]\n{server}\n{limits}");
     let project = Project::new(&text);
     rusqlite::Connection::open(project.path("shop.db")).unwrap().execute_batch(crate::SHOP).unwrap();
-    for key in KEYS {
-        let file = project.path(&key[..5]);
+    for (name, key) in ["alice", "bobby"].into_iter().zip(KEYS) {
+        let file = project.path(name);
         fs::write(&file, key).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }

@@ -63,7 +63,13 @@ async fn a_start_that_takes_too_long_is_told_with_what_it_is_at() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_cannot_be_reached_leaves_the_lists_and_comes_back() {
-    let outage = Outage { why: "it exited with code 3".into(), hint: Some("look".into()), last_words: vec!["secret".into()], at_once: false, limit: None };
+    let outage = Outage {
+        why: "it exited with code 3".into(),
+        hint: Some("look".into()),
+        last_words: vec!["secret".into()],
+        at_once: false,
+        limit: None,
+    };
     let starts = Starts::of([Err(outage.clone()), Err(outage), Ok(Peer::calling(|_, _| fine()))]);
     let (upstream, starts) = upstream(plan(), starts);
     let told = Arc::new(AtomicUsize::new(0));

@@ -55,7 +55,7 @@ impl PublicUrl {
         let url = Url::parse(resource).ok()?;
         let is_ours = url.origin().ascii_serialization() == self.0 && url.username().is_empty() && url.password().is_none();
         let is_whole = url.query().is_none() && url.fragment().is_none();
-        (is_ours && is_whole).then(|| endpoint_of(url.path().strip_suffix('/').unwrap_or(url.path())))?
+        (is_ours && is_whole).then(|| endpoint_of(url.path().strip_suffix('/').unwrap_or_else(|| url.path())))?
     }
 }
 

@@ -80,13 +80,13 @@ struct Keys(Vec<(u32, Zeroizing<[u8; KEY]>)>);
 impl Keys {
     fn read_or_make(path: &Path) -> Result<Self, VaultError> {
         match Self::read(path) {
-            Err(VaultError::File { why, .. }) if why == std::io::ErrorKind::NotFound => {}
+            Err(VaultError::File { why: std::io::ErrorKind::NotFound, .. }) => {}
             read => return read,
         }
         let made = Self(vec![(1, fresh().ok_or(VaultError::NoRandomNumbers)?)]);
         match made.create(path) {
             Ok(()) => Ok(made),
-            Err(VaultError::File { why, .. }) if why == std::io::ErrorKind::AlreadyExists => Self::read(path), // another process was faster
+            Err(VaultError::File { why: std::io::ErrorKind::AlreadyExists, .. }) => Self::read(path), // another process was faster
             Err(error) => Err(error),
         }
     }

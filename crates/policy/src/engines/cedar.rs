@@ -24,9 +24,9 @@ mod text;
 
 /// The policies.
 pub use super::Sources as Config;
+use crate::{InvalidPolicy, Making};
 #[cfg(feature = "cedar")]
 pub use engine::Cedar;
-use crate::{InvalidPolicy, Making};
 
 /// Parses the policies and checks what can be checked before any tool is known.
 ///

@@ -6,9 +6,9 @@
 
 /// The policies.
 pub use super::Sources as Config;
+use crate::{InvalidPolicy, Making};
 #[cfg(feature = "rego")]
 pub use engine::Rego;
-use crate::{InvalidPolicy, Making};
 
 /// Compiles the policies.
 ///

@@ -20,8 +20,8 @@ use url::{Host, Url};
 
 use self::recent::{Key, Recent};
 use crate::{
-    Answer, Decision, Effect, EngineFailure, InvalidPolicy, Later, Making, Outcome, Outgoing, Place, PolicyEngine, Question, Reason, Verdict,
-    World,
+    Answer, Decision, Effect, EngineFailure, InvalidPolicy, Later, Making, Outcome, Outgoing, Place, PolicyEngine, Question, Reason,
+    Verdict, World,
 };
 
 /// Longest a decision may be used again: who took a right away waits no longer for it.
@@ -138,10 +138,7 @@ impl Remote {
     }
 
     fn unreadable(&self, why: &str) -> Verdict {
-        Verdict::Decided(Decision {
-            detail: Some(why.into()),
-            ..Decision::new(Effect::Deny, Reason::Argument, self.place.clone())
-        })
+        Verdict::Decided(Decision { detail: Some(why.into()), ..Decision::new(Effect::Deny, Reason::Argument, self.place.clone()) })
     }
 
     async fn ask(&self, path: &str, body: Vec<u8>) -> Result<Vec<u8>, EngineFailure> {

@@ -272,6 +272,7 @@ enum Routed {
 }
 
 /// Whether it is known already which door that is, as nearly always; else the front has to ask somebody who the caller is.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would be one more allocation of each request")]
 enum Way {
     Known(Routed),
     Waits(BoxFuture<'static, Result<Caller, Failure>>, Box<Waiting>),

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use cedar_policy::{ActionConstraint, Entities, Entity, EntityUid, PolicySet, RestrictedExpression, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{
+    ActionConstraint, Entities, Entity, EntityUid, PolicySet, RestrictedExpression, ValidationMode, ValidationWarning, Validator,
+};
 use serde_json::Value;
 
 use super::mentions::Mentions;
@@ -89,7 +91,8 @@ fn shape(server: &str, tool: &KnownTool<'_>, kinds: &Kinds) -> Shape {
     for (name, kind) in kinds.told(server, tool.name) {
         let is_required = members.get(name).is_some_and(|member| member.is_required);
         let apart = Shape::of_kind(kind);
-        let shape = if matches!(members.get(name), Some(Member { shape: Shape::List(_), .. })) { Shape::List(Box::new(apart)) } else { apart };
+        let shape =
+            if matches!(members.get(name), Some(Member { shape: Shape::List(_), .. })) { Shape::List(Box::new(apart)) } else { apart };
         members.insert(name.to_owned(), Member { shape, is_required });
     }
     Shape::Record(members)
@@ -117,7 +120,11 @@ fn check(policies: &[&Placed], server: &str, shapes: &BTreeMap<String, Shape>) -
     }
     let schema = schema(shapes, &others).map_err(|error| {
         let hint = "rules for arguments cannot mend this; ask who made the server".to_owned();
-        vec![InvalidPolicy { place: format!("servers.{server}"), message: format!("its tools have no schema that Cedar takes: {error}"), hint }]
+        vec![InvalidPolicy {
+            place: format!("servers.{server}"),
+            message: format!("its tools have no schema that Cedar takes: {error}"),
+            hint,
+        }]
     })?;
     errors.extend(ill_typed(policies, schema));
     if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -133,7 +140,10 @@ pub(super) fn ill_typed(policies: &[&Placed], schema: cedar_policy::Schema) -> V
             place: error.policy_id().to_string(),
             message: told(&error.to_string()),
             hint: miette::Diagnostic::help(error).map_or_else(
-                || "`context.args` has what the tool's schema and the rules for its arguments say; look for what is optional with `has`".to_owned(),
+                || {
+                    "`context.args` has what the tool's schema and the rules for its arguments say; look for what is optional with `has`"
+                        .to_owned()
+                },
                 |help| help.to_string(),
             ),
         })

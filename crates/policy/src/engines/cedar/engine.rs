@@ -60,7 +60,9 @@ impl Cedar {
         }
         Ok(Self {
             place: Place::new(&making.place),
-            is_lasting: !policies.iter().any(|policy| policy.mentions.has("now") || policy.mentions.has("address") || policy.mentions.has("loopback")),
+            is_lasting: !policies
+                .iter()
+                .any(|policy| policy.mentions.has("now") || policy.mentions.has("address") || policy.mentions.has("loopback")),
             policies,
             kinds: making.kinds.clone(),
             authorizer: Authorizer::new(),
@@ -71,9 +73,11 @@ impl Cedar {
     fn answer(&self, question: &Question<'_>) -> Outcome {
         let server = question.resource.server;
         let known = self.servers.read().unwrap_or_else(PoisonError::into_inner).get(server).cloned();
-        let known = known.ok_or_else(|| EngineFailure(format!("the tools of `{server}` are not known yet, so no policy can be checked against them")))?;
-        let compiled =
-            known.compiled.ok_or_else(|| EngineFailure(format!("a policy does not fit the tools of `{server}`: `{}` is closed", self.place)))?;
+        let known = known
+            .ok_or_else(|| EngineFailure(format!("the tools of `{server}` are not known yet, so no policy can be checked against them")))?;
+        let compiled = known
+            .compiled
+            .ok_or_else(|| EngineFailure(format!("a policy does not fit the tools of `{server}`: `{}` is closed", self.place)))?;
         if question.resource.kind == ResourceKind::Tool {
             let missing = || EngineFailure(format!("`{server}` does not list the tool that is called"));
             return self.asked(question, compiled.tools.get(question.resource.name).ok_or_else(missing)?);
@@ -203,7 +207,12 @@ fn misnaming(uid: &EntityUid, servers: &BTreeMap<String, ServerRules>) -> Option
             let hint = "actions are `SERVER/TOOL`, `call` for every tool, `read`, `subscribe`, `get`, `complete` and `method`";
             return invalid(format!("there is no action {id:?}, so the policy can never match"), hint.to_owned());
         }
-        _ => return invalid(format!("{uid} can be no resource, so the policy can never match"), "write `SERVER/NAME`, or `Server::\"SERVER\"`".to_owned()),
+        _ => {
+            return invalid(
+                format!("{uid} can be no resource, so the policy can never match"),
+                "write `SERVER/NAME`, or `Server::\"SERVER\"`".to_owned(),
+            );
+        }
     };
     if servers.contains_key(server) {
         return None;

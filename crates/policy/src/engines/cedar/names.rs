@@ -9,8 +9,13 @@ use crate::{Action, Question, Resource, ResourceKind};
 /// The group of all tools' actions.
 pub(super) const CALL: &str = "call";
 /// What is done with things that are no tools, and the types that it is done with.
-pub(super) const OTHER_ACTIONS: &[(&str, &[&str])] =
-    &[("read", &["Resource"]), ("subscribe", &["Resource"]), ("get", &["Prompt"]), ("complete", &["Prompt", "Resource"]), ("method", &["Method"])];
+pub(super) const OTHER_ACTIONS: &[(&str, &[&str])] = &[
+    ("read", &["Resource"]),
+    ("subscribe", &["Resource"]),
+    ("get", &["Prompt"]),
+    ("complete", &["Prompt", "Resource"]),
+    ("method", &["Method"]),
+];
 
 /// The types of resources.
 pub(super) fn type_name(kind: ResourceKind) -> &'static str {

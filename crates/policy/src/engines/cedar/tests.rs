@@ -67,7 +67,8 @@ fn shows(policy: &Policy, tool: &str) -> bool {
 
 #[test]
 fn arguments_have_the_types_of_the_tools_schema() {
-    let policy = policy(r#"
+    let policy = policy(
+        r#"
         permit (principal in Group::"dev", action == Action::"s/create_issue", resource in Server::"s")
         when { context.args.title like "bug*" && (if context.args has number then context.args.number < 10 else true) }
         unless { context.args has labels && context.args.labels.contains("secret") };
@@ -77,24 +78,41 @@ fn arguments_have_the_types_of_the_tools_schema() {
         when { context.args has price && context.args.price.greaterThan(decimal("9.99")) };
         forbid (principal, action == Action::"s/create_issue", resource)
         when { context.args has owner && context.args.owner.login != "me" || context.args has state && context.args.state == "closed" };
-    "#);
+    "#,
+    );
     let bug = |more: Value| {
         let mut arguments = json!({ "title": "bug 1" });
         arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         arguments
     };
     for allowed in [
-        json!({}), json!({ "number": 9, "labels": ["a"], "price": 9.5, "draft": null, "state": "open", "owner": { "login": "me" }, "any": [{}], "new": 1 }),
+        json!({}),
+        json!({ "number": 9, "labels": ["a"], "price": 9.5, "draft": null, "state": "open", "owner": { "login": "me" }, "any": [{}], "new": 1 }),
         json!({ "price": 9 }),
     ] {
-        assert!(allows(&policy, "create_issue", bug(allowed.clone())), "{allowed} {}", told(&policy, &dev(), "create_issue", &bug(allowed.clone()), noon()));
+        assert!(
+            allows(&policy, "create_issue", bug(allowed.clone())),
+            "{allowed} {}",
+            told(&policy, &dev(), "create_issue", &bug(allowed.clone()), noon())
+        );
     }
     for denied in [
-        json!({ "title": "x" }), json!({ "number": 10 }), json!({ "labels": ["secret"] }), json!({ "draft": true }), json!({ "price": 10.0 }),
-        json!({ "owner": { "login": "you" } }), json!({ "state": "closed" }),
+        json!({ "title": "x" }),
+        json!({ "number": 10 }),
+        json!({ "labels": ["secret"] }),
+        json!({ "draft": true }),
+        json!({ "price": 10.0 }),
+        json!({ "owner": { "login": "you" } }),
+        json!({ "state": "closed" }),
         // Not as the schema says, so nobody knows what they come to.
-        json!({ "number": "9" }), json!({ "number": 1e30 }), json!({ "labels": "secret" }), json!({ "price": 1.00001 }), json!({ "draft": "yes" }),
-        json!({ "owner": "me" }), json!({ "owner": {} }), json!({ "title": 1 }),
+        json!({ "number": "9" }),
+        json!({ "number": 1e30 }),
+        json!({ "labels": "secret" }),
+        json!({ "price": 1.00001 }),
+        json!({ "draft": "yes" }),
+        json!({ "owner": "me" }),
+        json!({ "owner": {} }),
+        json!({ "title": 1 }),
     ] {
         assert!(!allows(&policy, "create_issue", bug(denied.clone())), "{denied}");
     }
@@ -109,12 +127,14 @@ fn arguments_have_the_types_of_the_tools_schema() {
 
 #[test]
 fn queries_paths_and_addresses_are_told_by_what_they_mean() {
-    let policy = policy(r#"
+    let policy = policy(
+        r#"
         permit (principal, action in Action::"call", resource)
         when { context.args has sql && context.args.sql.kind == "select" && ["orders", "people"].containsAll(context.args.sql.tables) };
         permit (principal, action == Action::"s/read", resource) when { context.args has path && context.args.path.below.contains("/srv") };
         permit (principal, action == Action::"s/read", resource) when { context.args has url && context.args.url.domains.contains("example.com") };
-    "#);
+    "#,
+    );
     assert!(allows(&policy, "query", json!({ "sql": "SELECT * FROM Orders" })));
     for sql in ["SELECT * FROM secrets", "DELETE FROM orders", "SELECT 1; DROP TABLE orders", "nonsense"] {
         assert!(!allows(&policy, "query", json!({ "sql": sql })), "{sql}");
@@ -122,17 +142,22 @@ fn queries_paths_and_addresses_are_told_by_what_they_mean() {
     // What is taken apart cannot be given so.
     assert!(!allows(&policy, "query", json!({ "sql": { "kind": "select", "tables": [] } })));
     assert!(allows(&policy, "read", json!({ "path": "/srv/a" })) && !allows(&policy, "read", json!({ "path": "/srv/../etc" })));
-    assert!(allows(&policy, "read", json!({ "url": "https://a.example.com/" })) && !allows(&policy, "read", json!({ "url": "https://example.com.evil/" })));
+    assert!(
+        allows(&policy, "read", json!({ "url": "https://a.example.com/" }))
+            && !allows(&policy, "read", json!({ "url": "https://example.com.evil/" }))
+    );
     assert!(shows(&policy, "query") && shows(&policy, "read") && !shows(&policy, "ping"));
 }
 
 #[test]
 fn who_when_and_from_where_count_in_lists_and_calls() {
-    let policy = policy(r#"
+    let policy = policy(
+        r#"
         permit (principal, action, resource)
         when { principal.kind == "key" && principal has scopes && principal.scopes.contains("s:read") && resource.readOnly }
         when { context.loopback && context.now.toTime() >= duration("9h") && context.now.toTime() < duration("17h") };
-    "#);
+    "#,
+    );
     assert!(!policy.is_lasting());
     let ping = |principal: &Principal, moment| {
         let tool = Resource::tool("s", "ping", Some(true), true);
@@ -149,15 +174,18 @@ fn who_when_and_from_where_count_in_lists_and_calls() {
 
 #[test]
 fn prompts_and_resources_have_actions_of_their_own() {
-    let policy = policy(r#"
+    let policy = policy(
+        r#"
         permit (principal, action == Action::"read", resource == Resource::"s/file:///a");
         permit (principal, action in [Action::"get", Action::"complete"], resource is Prompt in Server::"s");
-    "#);
-    let decided = |action, resource: Resource<'_>| {
-        policy.explain(&dev(), action, &resource, noon()).now_or_never().unwrap().decision.is_allow()
-    };
+    "#,
+    );
+    let decided =
+        |action, resource: Resource<'_>| policy.explain(&dev(), action, &resource, noon()).now_or_never().unwrap().decision.is_allow();
     assert!(decided(Action::Read, Resource::resource("s", "file:///a")) && decided(Action::List, Resource::resource("s", "file:///a")));
-    assert!(!decided(Action::Read, Resource::resource("s", "file:///b")) && !decided(Action::Subscribe, Resource::resource("s", "file:///a")));
+    assert!(
+        !decided(Action::Read, Resource::resource("s", "file:///b")) && !decided(Action::Subscribe, Resource::resource("s", "file:///a"))
+    );
     assert!(decided(Action::Get, Resource::prompt("s", "p")) && decided(Action::Complete, Resource::prompt("s", "p")));
     assert!(!decided(Action::Get, Resource::prompt("other", "p")) && !decided(Action::Call, Resource::method("s", "x/y")));
 }
@@ -220,10 +248,12 @@ fn what_some_arguments_are_forbidden_is_shown_where_another_rule_allows_it() {
 
 #[test]
 fn a_forbid_that_errs_forbids() {
-    let policy = policy(r#"
+    let policy = policy(
+        r#"
         permit (principal, action, resource);
         forbid (principal, action == Action::"s/create_issue", resource) when { context.args has number && context.args.number * 9223372036854775807 > 5 };
-    "#);
+    "#,
+    );
     assert!(allows(&policy, "create_issue", json!({ "title": "x" })));
     assert_eq!(
         told(&policy, &dev(), "create_issue", &json!({ "title": "x", "number": 3 }), noon()),

@@ -5,8 +5,8 @@ use miette::Diagnostic;
 use std::str::FromStr;
 
 use super::mentions::Mentions;
-use crate::engines::Source;
 use crate::InvalidPolicy;
+use crate::engines::Source;
 
 /// One policy. Its id is its place, `FILE:LINE`.
 #[derive(Clone, Debug)]
@@ -81,7 +81,8 @@ fn lines(text: &str) -> Vec<usize> {
             b'(' | b'{' | b'[' => depth += 1,
             b')' | b'}' | b']' => depth = depth.saturating_sub(1),
             b'p' | b'f' if depth == 0 => {
-                let word: Vec<u8> = bytes.iter().skip(at).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').copied().collect();
+                let word: Vec<u8> =
+                    bytes.iter().skip(at).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').copied().collect();
                 let is_annotation = at.checked_sub(1).and_then(|before| bytes.get(before)) == Some(&b'@');
                 if !is_annotation && matches!(word.as_slice(), b"permit" | b"forbid") {
                     lines.push(line);

@@ -10,9 +10,7 @@ use regorus::{Engine, Value};
 
 use super::Config;
 use crate::engines::Source;
-use crate::{
-    Answer, Decision, Effect, EngineFailure, InvalidPolicy, Making, Outcome, Place, PolicyEngine, Question, Reason, Verdict,
-};
+use crate::{Answer, Decision, Effect, EngineFailure, InvalidPolicy, Making, Outcome, Place, PolicyEngine, Question, Reason, Verdict};
 
 /// Longest evaluation: a policy that takes longer would hold up every call. Measured: 0.13 ms for a hundred rules.
 const DEADLINE: Duration = Duration::from_millis(100);

@@ -51,7 +51,8 @@ fn rules_look_at_the_document() {
 
 #[test]
 fn every_member_of_the_document_is_there() {
-    let policy = build(r#"
+    let policy = build(
+        r#"
         package sallyport
         import rego.v1
         allow if {
@@ -62,7 +63,8 @@ fn every_member_of_the_document_is_there() {
             input.origin == {"loopback": false, "address": "192.0.2.7"}
             input.taint == []
         }
-    "#);
+    "#,
+    );
     assert!(told(&policy.unwrap(), &Principal::key("ci"), None).starts_with("allowed"));
 }
 
@@ -72,24 +74,33 @@ fn false_denies_undefined_says_nothing_and_anything_else_fails() {
     assert!(with("default allow := false").starts_with("denied by `policy.engines[0].rego: allow`"));
     assert!(with("allow if 1 == 2").ends_with("no rule speaks of it"));
     assert!(with("deny := true").starts_with("denied by `policy.engines[0].rego: deny`"));
-    for failing in ["allow := 1", "deny := \"x\"", "allow if to_number(input.server) == 1", "allow if input.server == input.server\nallow := 2 if true"] {
+    for failing in [
+        "allow := 1",
+        "deny := \"x\"",
+        "allow if to_number(input.server) == 1",
+        "allow if input.server == input.server\nallow := 2 if true",
+    ] {
         assert_eq!(with(failing), "denied by `rego`: the policy engine failed", "{failing}");
     }
 }
 
 #[test]
 fn what_never_ends_is_ended() {
-    let policy = build(r"
+    let policy = build(
+        r"
         package sallyport
         import rego.v1
         allow if { some a in numbers.range(1, 3000); some b in numbers.range(1, 3000); a * b == 0 }
-    ");
+    ",
+    );
     assert_eq!(told(&policy.unwrap(), &Principal::local_user(), None), "denied by `rego`: the policy engine failed");
 }
 
 #[test]
 fn what_is_no_rego_or_can_never_decide_is_refused() {
-    for (text, part) in [("package sallyport\nallow if {", "not Rego"), ("package other\nallow := true", "`allow` or `deny`"), ("", "not Rego")] {
+    for (text, part) in
+        [("package sallyport\nallow if {", "not Rego"), ("package other\nallow := true", "`allow` or `deny`"), ("", "not Rego")]
+    {
         let errors = build(text).map(drop).unwrap_err();
         assert!(errors[0].message.contains(part) && errors[0].place.starts_with("policy.engines[0].rego"), "{text}: {errors:?}");
     }

@@ -65,7 +65,10 @@ fn opa_is_asked_by_its_data_api() {
     answers(&point, r#"{"result":true,"decision_id":"x"}"#);
     assert!(told(&policy, r#"{"a":1}"#).starts_with("allowed by `policy.engines[0].remote`"));
     let (url, body) = point.asked.lock().unwrap().remove(0);
-    assert_eq!((url.as_str(), &body["input"]["args"], &body["input"]["action"]), ("http://127.0.0.1:1/x", &json!({ "a": 1 }), &json!("call")));
+    assert_eq!(
+        (url.as_str(), &body["input"]["args"], &body["input"]["action"]),
+        ("http://127.0.0.1:1/x", &json!({ "a": 1 }), &json!("call"))
+    );
     answers(&point, r#"{"result":false}"#);
     assert!(told(&policy, r#"{"a":2}"#).ends_with("a policy forbids it"));
 }
@@ -109,7 +112,8 @@ fn a_list_is_one_batch_of_authzen() {
     let policy = policy(&point, "authzen");
     let names: Vec<String> = (0..60).map(|number| format!("t{number}")).collect();
     let tools: Vec<Resource<'_>> = names.iter().map(|name| Resource::tool("s", name, None, false)).collect();
-    let decisions = |count: usize| json!({ "evaluations": (0..count).map(|at| json!({ "decision": at % 2 == 0 })).collect::<Vec<_>>() }).to_string();
+    let decisions =
+        |count: usize| json!({ "evaluations": (0..count).map(|at| json!({ "decision": at % 2 == 0 })).collect::<Vec<_>>() }).to_string();
     answers(&point, &decisions(50));
     answers(&point, &decisions(10));
     let allowed = policy.allows_each(&Principal::key("ci"), Circumstances::local(UNIX_EPOCH), &tools).now_or_never().unwrap();
