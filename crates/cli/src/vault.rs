@@ -29,7 +29,7 @@ struct Count {
 }
 
 pub(crate) fn run(command: &VaultCommand) -> Result<(), Failure> {
-    let vault = way_out::vault(&start::folders()?.state).map_err(|outage| told(&outage))?;
+    let vault = way_out::vault(&start::folders()?).map_err(|outage| told(&outage))?;
     let runtime = start::runtime()?;
     match command {
         VaultCommand::List(arguments) => list(runtime.block_on(vault.store().upstream_grants()).map_err(of_vault)?, arguments),

@@ -140,14 +140,6 @@ pub enum Kind {
     Sse,
 }
 
-/// What TLS connections to servers are made with: what the system trusts is trusted.
-///
-/// # Errors
-/// Where there can be none.
-pub fn tls_config() -> Result<Arc<rustls::ClientConfig>, String> {
-    tls::config(&[])
-}
-
 /// Why a connection is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {

@@ -1,7 +1,6 @@
 //! What all credentials towards servers share: the client that asks for tokens, the vault, the gateway's own address.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use sallyport_identity::fetch::Fetcher;
@@ -9,14 +8,14 @@ use sallyport_identity::upstream::{Around, Logins, Vault, now};
 use sallyport_store::Store;
 use sallyport_telemetry::Folders;
 use sallyport_telemetry::state_folder::private_folder;
-use sallyport_transport::client::tls_config;
+use sallyport_transport::client::system_tls;
 use url::Url;
 
 use crate::upstream::health::Outage;
 
 /// Made as it is needed: a gateway without such servers opens no store.
 pub struct WayOut {
-    folder: PathBuf,
+    folders: Folders,
     around: Mutex<Option<Around>>,
     logins: Mutex<Option<Logins>>,
     base: OnceLock<Url>,
@@ -26,7 +25,7 @@ impl WayOut {
     /// The way out of a gateway that keeps its state in these folders.
     #[must_use]
     pub fn new(folders: &Folders) -> Self {
-        Self { folder: folders.state.clone(), around: Mutex::default(), logins: Mutex::default(), base: OnceLock::new() }
+        Self { folders: folders.clone(), around: Mutex::default(), logins: Mutex::default(), base: OnceLock::new() }
     }
 
     /// Takes note of where browsers reach the gateway: scheme, host and port. The first word holds: an issuer knows it.
@@ -50,7 +49,7 @@ impl WayOut {
         if let Some(around) = &*made {
             return Ok(around.clone());
         }
-        let fetcher = tls_config().and_then(|tls| Fetcher::new(&tls).map_err(|error| error.to_string()));
+        let fetcher = system_tls().and_then(|tls| Fetcher::new(&tls).map_err(|error| error.to_string()));
         let around = Around { fetcher: fetcher.map_err(Outage::new)?, clock: now };
         *made = Some(around.clone());
         Ok(around)
@@ -66,21 +65,21 @@ impl WayOut {
         if let Some(logins) = &*made {
             return Ok(logins.clone());
         }
-        let logins = Logins::new(vault(&self.folder)?, around);
+        let logins = Logins::new(vault(&self.folders)?, around);
         *made = Some(logins.clone());
         Ok(logins)
     }
 }
 
-/// The vault of a gateway whose state lies in `folder`.
+/// The vault of a gateway that keeps its state in these folders.
 ///
 /// # Errors
 /// Where the store cannot be opened.
-pub fn vault(folder: &std::path::Path) -> Result<Vault, Outage> {
-    private_folder(folder).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;
-    let store = Store::open(&folder.join("store.db"));
+pub fn vault(folders: &Folders) -> Result<Vault, Outage> {
+    private_folder(&folders.state).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;
+    let store = Store::open(&folders.store_file());
     let store = store.map_err(|error| Outage { hint: error.hint().map(str::to_owned), ..Outage::new(error.to_string()) })?;
-    Ok(Vault::new(store, folder.join("vault.key")))
+    Ok(Vault::new(store, folders.state.join("vault.key")))
 }
 
 impl fmt::Debug for WayOut {
