@@ -498,16 +498,16 @@ pub(crate) struct VaultArguments {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = true)]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "server", "all"])))]
 pub(crate) struct ForgetArguments {
     /// Only what this user granted, as `list` shows them
-    #[arg(long, group = "which", value_name = "ID")]
+    #[arg(long, value_name = "ID")]
     pub(crate) user: Option<String>,
     /// Only what was granted for this server: its URL, as `list` shows it
-    #[arg(long, group = "which", value_name = "URL")]
+    #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Everything
-    #[arg(long, group = "which", conflicts_with_all = ["user", "server"])]
+    #[arg(long, conflicts_with_all = ["user", "server"])]
     pub(crate) all: bool,
     /// Print the outcome as JSON
     #[arg(long)]

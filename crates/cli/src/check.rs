@@ -3,7 +3,7 @@
 use owo_colors::OwoColorize;
 use sallyport_gateway::config::{self, Diagnostic};
 use sallyport_gateway::packages;
-use sallyport_gateway::plan::Plan;
+use sallyport_gateway::plan::{IdentityPlan, Plan};
 use serde::Serialize;
 
 use crate::arguments::{CheckArguments, Global};
@@ -77,7 +77,7 @@ fn default_decision(plan: &Plan) -> String {
     match plan.policy.default {
         Some(effect) => format!("{}, as the file says", effect.as_str()),
         None if !plan.policy.engines.is_empty() => "deny, unless an engine of `policy.engines` allows it".to_owned(),
-        None if plan.keys.is_empty() => "allow, because only you can call".to_owned(),
-        None => "deny to whoever comes with a key".to_owned(),
+        None if plan.keys.is_empty() && plan.identity == IdentityPlan::default() => "allow, because only you can call".to_owned(),
+        None => "deny to whoever comes with a key or a token".to_owned(),
     }
 }

@@ -82,8 +82,8 @@ async fn add(global: &Global, store: &Store, arguments: &AddKeyArguments) -> Res
     };
     let (secret, digest) = make()?;
     if !store.add_api_key(key.clone(), digest, None).await.map_err(|error| kept(&error))? {
-        return Err(Failure::new(format!("there is a key `{}` already", key.name))
-            .hint(format!("take `sallyport key rotate {}` for a new one, or another name", key.name)));
+        return Err(Failure::new(format!("there is, or was, a key `{}`", key.name))
+            .hint(format!("take `sallyport key rotate {}` for a new one of the same holder, or another name", key.name)));
     }
     // The configuration may be broken, or elsewhere: the key is there all the same.
     let takes = global.invocation().ok().and_then(|invocation| config::load(&invocation).ok()).map(|plan| plan.identity.api_keys);
@@ -96,7 +96,8 @@ async fn add(global: &Global, store: &Store, arguments: &AddKeyArguments) -> Res
 async fn rotate(store: &Store, arguments: &RotateKeyArguments) -> Result<(), Failure> {
     let now = now();
     let keys = store.api_keys().await.map_err(|error| kept(&error))?;
-    let old = keys.into_iter().find(|key| key.name == arguments.name && key.is_good(now)).ok_or_else(|| none(&arguments.name))?;
+    // The newest of them, also where it has ended: it is the same holder who gets the next.
+    let old = keys.into_iter().find(|key| key.name == arguments.name).ok_or_else(|| none(&arguments.name))?;
     let lived = old.ends.map(|ends| ends.saturating_sub(old.made));
     let key = ApiKey { id: id()?, made: now, ends: lived.map(|lived| now + lived), used: None, ..old };
     let (secret, digest) = make()?;

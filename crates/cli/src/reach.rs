@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use sallyport_gateway::Gateway;
-use sallyport_gateway::plan::Plan;
+use sallyport_gateway::plan::{IdentityPlan, Plan};
 use sallyport_protocol::{
     Asker, BoxFuture, Cancel, Client, Context, Endpoint, ErrorObject, Front, Incoming, McpServer, Method, Peer, RawJson, RawObject, Reply,
     Request, Revision, revisions,
@@ -61,8 +61,12 @@ impl RunningGateway {
     }
 }
 
-/// The gateway that serves this configuration, if one runs.
+/// The gateway that serves this configuration, if one runs and lets this user in: with a key of its configuration, or without any. One that
+/// takes nothing but what it gave out to others cannot be asked; this user has a gateway of its own instead.
 pub(crate) fn running(plan: &Plan) -> Result<Option<RunningGateway>, Failure> {
+    if plan.keys.is_empty() && plan.identity != IdentityPlan::default() {
+        return Ok(None);
+    }
     let Some(Running { url, .. }) = running::find(&start::folders()?.run_folder(), &plan.origin) else { return Ok(None) };
     let key = plan.keys.first().map(sallyport_secrets::resolve).transpose();
     let key = key.map_err(|error| Failure::new(error.to_string()).hint(error.hint()))?;

@@ -76,6 +76,11 @@ async fn reload(gateway: &Gateway, invocation: &Invocation) {
     match gateway.reload(plan, GRACE).await {
         Ok(changes) => {
             tracing::info!(added = ?changes.added, removed = ?changes.removed, restarted = ?changes.changed, "the configuration was reloaded");
+            if let Some(server) = gateway.authorization_server()
+                && let Err(error) = server.tend().await
+            {
+                tracing::error!("the authorization server is not ready: {error}");
+            }
             for key in changes.needs_restart {
                 tracing::warn!("`{key}` is another now: it takes effect when the gateway is started again");
             }

@@ -267,6 +267,7 @@ fn changes(before: &Parts, now: &Plan, servers: &BTreeMap<Arc<str>, Server>) -> 
         ("behind_proxy", plan.behind_proxy != now.behind_proxy),
         ("allowed_origins", plan.allowed_origins != now.allowed_origins),
         ("allowed_hosts", plan.allowed_hosts != now.allowed_hosts),
+        ("public_url", plan.public_url != now.public_url),
     ];
     Changes {
         added: names(servers, &|name, _| !before.servers.contains_key(name)),

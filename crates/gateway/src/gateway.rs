@@ -205,7 +205,8 @@ impl Inner {
             self.parts.swap(Arc::new(parts))
         };
         let now = self.parts.load_full();
-        self.subscriptions.retain(|scope| scope.split('\n').next().is_some_and(|server| now.servers.contains_key(server)));
+        // Principals' own connections are opened anew.
+        self.subscriptions.retain(|scope| !scope.contains('\n') && now.servers.contains_key(scope));
         self.tasks.retain(|server| now.servers.contains_key(server));
         self.rebuild();
         self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());

@@ -54,11 +54,17 @@ impl Inner {
         let mut persons = parts.persons.0.lock().unwrap_or_else(PoisonError::into_inner);
         if persons.len() >= MOST && !persons.contains_key(principal) {
             let oldest = persons.iter().min_by_key(|(_, seen)| seen.last).map(|(principal, _)| principal.clone());
-            oldest.map(|oldest| persons.remove(&oldest));
+            if let Some(oldest) = oldest {
+                persons.remove(&oldest);
+                // The next connection is another one, which nobody has subscribed at.
+                let gone = format!("\n{}", oldest.full_id());
+                self.subscriptions.retain(|scope| !scope.ends_with(&gone));
+            }
         }
         let seen = persons.entry(principal.clone()).or_insert_with(|| self.meet(parts, principal));
         seen.last = Instant::now();
-        seen.subject.show(token);
+        // A key is the gateway's own: only what somebody else issued can be exchanged there.
+        seen.subject.show(token.filter(|_| principal.issuer().is_some()));
         seen.parts.clone()
     }
 
@@ -82,7 +88,7 @@ impl Inner {
                 identity_of_gateway: parts.identity_of_gateway.clone(),
                 unresolved: parts.unresolved.clone(),
                 persons: Persons::default(),
-                person: Some(principal.id().into()),
+                person: Some(principal.full_id()),
             }
         });
         own.servers.values().filter(|server| server.upstream.plan().is_personal()).for_each(|server| server.upstream.start());

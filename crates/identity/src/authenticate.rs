@@ -147,7 +147,7 @@ impl Unauthenticated {
     pub fn hint(self) -> &'static str {
         match self {
             Self::NoKey => "send the header `Authorization: Bearer KEY`",
-            Self::UnknownKey => "ask whoever runs the gateway for a key",
+            Self::UnknownKey | Self::Token(TokenFault::Unknown) => "ask whoever runs the gateway for a key",
             Self::NotLocal => "whoever runs the gateway has to configure `keys`",
             Self::Token(TokenFault::Unavailable) => "try again; whoever runs the gateway finds in its log what went wrong",
             Self::Token(TokenFault::OtherResource) => "ask for a token with the `resource` that the metadata of this endpoint names",

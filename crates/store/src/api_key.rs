@@ -78,7 +78,7 @@ fn number(seconds: u64) -> i64 {
 
 impl Store {
     /// Keeps a new key, known by the SHA-256 `digest`. Where `replaces` is said, those of the same name and tenant end at that moment, if
-    /// they do not end before. `false`, and nothing is kept, where there is a good one of that name and none is to be replaced.
+    /// they do not end before. `false`, and nothing is kept, where there is or was one of that name and none is to be replaced.
     ///
     /// # Errors
     /// Where the store cannot be written.
@@ -91,8 +91,9 @@ impl Store {
                     tables.execute(sql, params![name, tenant, number(ends)])?;
                 }
                 None => {
-                    let sql = "SELECT 1 FROM api_key WHERE name = ?1 AND tenant = ?2 AND (ends IS NULL OR ends > ?3)";
-                    if tables.query_row(sql, params![name, tenant, now], |_| Ok(())).optional()?.is_some() {
+                    // Also of one that has ended: what was kept for its holder would be somebody else's.
+                    let sql = "SELECT 1 FROM api_key WHERE name = ?1 AND tenant = ?2";
+                    if tables.query_row(sql, params![name, tenant], |_| Ok(())).optional()?.is_some() {
                         return Ok(false);
                     }
                 }

@@ -1,6 +1,6 @@
 //! What users granted to the gateway at upstream servers, the clients that it is there, and the logins under way.
 //!
-//! Whatever opens a door is sealed before it comes here: a copy of the file gives nobody a token.
+//! Whatever opens a door is sealed before it comes here: a copy of the file gives nobody a token of another server.
 
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 

@@ -21,8 +21,13 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
 
 /// Grants of one user: more than clients that a person uses, and a bound to what a broken one can make.
 const OF_ONE_USER: i64 = 500;
-/// Ids that are to be seen only once, at a time: each is authenticated, and lives for some minutes.
+/// Ids that are to be seen only once, at a time: each is signed, and kept for an hour.
 const ONCE: i64 = 100_000;
+/// How many of them may be of clients that anybody can make: those that were configured always have room.
+const ONCE_OF_STRANGERS: i64 = 50_000;
+
+/// For how many seconds after its end a token may still be taken, by clocks that differ.
+const SKEW: i64 = 60;
 
 /// One family of tokens. Moments in seconds since 1970.
 #[derive(Clone, PartialEq, Eq)]
@@ -160,9 +165,10 @@ pub fn is_revoked(tables: &Transaction<'_>, jti: &str, grant: &str) -> Result<bo
 ///
 /// # Errors
 /// Where the store cannot be written.
-pub fn first_use(tables: &Transaction<'_>, id: &[u8; 32], ends: i64) -> Result<bool, rusqlite::Error> {
+pub fn first_use(tables: &Transaction<'_>, id: &[u8; 32], is_strangers: bool, ends: i64) -> Result<bool, rusqlite::Error> {
+    let most = if is_strangers { ONCE_OF_STRANGERS } else { ONCE };
     let count: i64 = tables.query_row("SELECT count(*) FROM used_once", (), |row| row.get(0))?;
-    Ok(count < ONCE && tables.execute("INSERT OR IGNORE INTO used_once VALUES (?1, ?2)", (id, ends))? == 1)
+    Ok(count < most && tables.execute("INSERT OR IGNORE INTO used_once VALUES (?1, ?2)", (id, ends))? == 1)
 }
 
 /// Forgets what has ended.
@@ -171,6 +177,6 @@ pub fn first_use(tables: &Transaction<'_>, id: &[u8; 32], ends: i64) -> Result<b
 /// Where the store cannot be written.
 pub fn sweep(tables: &Transaction<'_>, now: i64) -> Result<(), rusqlite::Error> {
     tables.execute("DELETE FROM token_grant WHERE idle_until <= ?1 OR ends <= ?1", (now,))?;
-    tables.execute("DELETE FROM revoked WHERE ends <= ?1", (now,))?;
+    tables.execute("DELETE FROM revoked WHERE ends <= ?1", (now - SKEW,))?;
     tables.execute("DELETE FROM used_once WHERE ends <= ?1", (now,)).map(drop)
 }

@@ -105,15 +105,23 @@ fn a_call_at_work_holds_its_place_until_it_ends_however_it_ends() {
     let gateway = &gateway;
     let busy = |key: &str| failure(&call(gateway, key, QUICK))["limit"] == "limits[0].at_once";
     std::thread::scope(|scope| {
-        let slow = scope.spawn(|| call(gateway, KEYS[0], ENDLESS));
+        // One of the calls below may hold the place when it comes.
+        let slow = scope.spawn(|| {
+            loop {
+                let answered = call(gateway, KEYS[0], ENDLESS);
+                if failure(&answered)["limit"] != "limits[0].at_once" {
+                    return answered;
+                }
+            }
+        });
         eventually("the first call holds its place", Duration::from_secs(4), || busy(KEYS[0]));
         assert!(!busy(KEYS[1]), "it is the caller's own");
         assert_eq!(slow.join().unwrap()["isError"], true, "it was ended by its time");
     });
     assert!(!busy(KEYS[0]));
     // Who hangs up gives the place back too.
-    let gone = hang(gateway, KEYS[0]);
-    eventually("the call is at work", Duration::from_secs(4), || busy(KEYS[0]));
+    let at_work = |_: &TcpStream| (0..25).any(|_| busy(KEYS[0]));
+    let gone = (0..20).map(|_| hang(gateway, KEYS[0])).find(at_work).expect("a call is at work");
     drop(gone);
     eventually("its place is free", Duration::from_secs(4), || !busy(KEYS[0]));
 }

@@ -168,7 +168,13 @@ pub(super) fn asked_scopes(asked: Option<&str>, default: &Scopes, client: &Clien
         .transpose()?
         .map(|scopes| without(&scopes, &["offline_access", "openid", "profile", "email"]))
         .filter(|scopes| !scopes.is_empty());
-    let granted = client.within(asked.unwrap_or_else(|| default.clone()));
+    let granted = match asked {
+        Some(asked) => client.within(asked),
+        // Who asks for nothing gets what it was configured for, where the endpoint's default is none of that.
+        None => {
+            Some(client.within(default.clone())).filter(|granted| !granted.is_empty()).or_else(|| client.scopes.clone()).unwrap_or_default()
+        }
+    };
     if granted.is_empty() { Err(invalid("the client may have none of these scopes")) } else { Ok(granted) }
 }
 

@@ -84,7 +84,7 @@ impl Server {
         }
         let audiences = [self.issuer().to_owned(), self.url("token")];
         check_times(&claims, &audiences, now).map_err(refused)?;
-        if self.is_first_use("assertion", &id, &claims, now).await? {
+        if self.is_first_use("assertion", &id, client.kind != Kind::Configured, &claims, now).await? {
             Ok(client)
         } else {
             Err(refused("it was used before, or has no `jti`"))
@@ -128,11 +128,18 @@ impl Server {
     }
 
     /// Whether a token with this `jti` is seen for the first time from this issuer.
-    pub(super) async fn is_first_use(&self, what: &str, issuer: &str, claims: &Map<String, Value>, now: i64) -> Result<bool, Problem> {
+    pub(super) async fn is_first_use(
+        &self,
+        what: &str,
+        issuer: &str,
+        is_strangers: bool,
+        claims: &Map<String, Value>,
+        now: i64,
+    ) -> Result<bool, Problem> {
         let Some(jti) = claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty()) else { return Ok(false) };
         let key = unguessable::digest(&format!("{what}\0{issuer}\0{jti}"));
         let ends = now + LONGEST_ASSERTION + SKEW;
-        Ok(self.store.write(move |tables| token_grant::first_use(tables, &key, ends)).await?)
+        Ok(self.store.write(move |tables| token_grant::first_use(tables, &key, is_strangers, ends)).await?)
     }
 }
 

@@ -52,6 +52,10 @@ impl Server {
         let held = self.own_claims(form.need("subject_token")?, now).await?;
         let held = held.ok_or_else(|| Problem::invalid_request("the subject token is none of this server's, has ended, or was revoked"))?;
         let text = |name: &str| held.get(name).and_then(Value::as_str).unwrap_or_default();
+        // Who reads a token takes it for a program's where both names are the same.
+        if (text("sub") == text("client_id")) != (text("sub") == client.id) {
+            return Err(Problem::invalid_request("the exchange would make a person of a program, or a program of a person"));
+        }
         let resource = self.resource(Some(form.need("resource")?))?;
         let scopes = client.within(Scopes::parse(&narrowed(form.get("scope"), text("scope"))?).unwrap_or_default()).to_string();
         if scopes.is_empty() {
@@ -98,7 +102,7 @@ impl Server {
         if scopes.is_empty() {
             return Err(Problem::new("invalid_scope", "nothing of what is asked for was granted"));
         }
-        if !self.is_first_use("id-jag", &issuer, &claims, now).await? {
+        if !self.is_first_use("id-jag", &issuer, false, &claims, now).await? {
             return Err(refused("it was used before, or has no `jti`"));
         }
         // Names of ours have no `|`: whom a provider calls `alice` is not our `alice`.

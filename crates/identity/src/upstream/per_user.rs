@@ -27,12 +27,12 @@ use super::{Token, TokenSource, Unavailable, joined, union};
 
 /// A token is renewed when so many seconds of its life are left: a call takes a while, and clocks differ.
 const AHEAD: u64 = 60;
-/// For how long, in seconds, one process may renew: three times as long as a request to an issuer may take.
-const LEASE: u64 = 30;
+/// For how long, in seconds, one process may renew: three documents and one request, each of which may take ten, and some.
+const LEASE: u64 = 60;
 /// How often it is looked whether another process is done.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// For how long that is waited for: until a lease of a process that died is over.
-const MOST_LOOKS: u32 = 350;
+const MOST_LOOKS: u32 = 650;
 
 /// The client that the gateway is at the issuer, where the operator says so. `{}` leaves everything to be found out.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -180,9 +180,10 @@ impl PerUser {
             };
             let now = (self.around.clock)();
             let expires = u64::try_from(row.expires).unwrap_or_default();
-            let is_good = now.saturating_add(AHEAD) < expires && worn.is_none_or(|worn| !worn.is(&sealed.access));
+            let ahead = ahead(u64::try_from(row.updated).unwrap_or_default(), expires);
+            let is_good = now.saturating_add(ahead) < expires && worn.is_none_or(|worn| !worn.is(&sealed.access));
             if is_good || (worn.is_none() && now < expires && sealed.refresh.is_none()) {
-                return Ok(Some(hold(held, &sealed.access, expires)));
+                return Ok(Some(hold(held, &sealed.access, expires, ahead)));
             }
             let until = now.saturating_add(LEASE);
             let leased = self.vault().store.lease_upstream_grant(row.id.clone(), holder.clone(), seconds(now), seconds(until)).await;
@@ -197,6 +198,14 @@ impl PerUser {
                 *held = None;
                 return Ok(None);
             }
+            // An issuer that gives the token again which its server refused has no better one.
+            if let (Some(worn), Some((_, sealed))) = (worn, self.kept().await?)
+                && worn.is(&sealed.access)
+            {
+                self.forget().await?;
+                *held = None;
+                return Ok(None);
+            }
         }
         Err(TokenError::Own("another process takes too long to renew the token".to_owned()))
     }
@@ -205,7 +214,8 @@ impl PerUser {
     async fn renew_leased(&self, id: GrantId, worn: Option<&Token>) -> Result<bool, TokenError> {
         let Some((row, sealed)) = self.kept().await?.filter(|(row, _)| row.id == id) else { return Ok(true) }; // looked at again above
         let now = (self.around.clock)();
-        if seconds(now.saturating_add(AHEAD)) < row.expires && worn.is_none_or(|worn| !worn.is(&sealed.access)) {
+        let ahead = ahead(u64::try_from(row.updated).unwrap_or_default(), u64::try_from(row.expires).unwrap_or_default());
+        if seconds(now.saturating_add(ahead)) < row.expires && worn.is_none_or(|worn| !worn.is(&sealed.access)) {
             return Ok(true); // another process was faster
         }
         match self.refreshed(&row, &sealed).await {
@@ -253,8 +263,13 @@ pub(crate) async fn keep(vault: &Vault, id: GrantId, generation: i64, sealed: &S
     vault.store.keep_upstream_grant(kept).await.map_err(of_vault)
 }
 
-fn hold(held: &mut Option<Held>, access: &str, expires: u64) -> Token {
-    *held = Some(Held { access: access.to_owned(), renew_at: expires.saturating_sub(AHEAD) });
+/// How long before its end, in seconds, a token is renewed that was had at `since`: one that lives for a minute is good for most of it.
+fn ahead(since: u64, expires: u64) -> u64 {
+    AHEAD.min(expires.saturating_sub(since) / 10)
+}
+
+fn hold(held: &mut Option<Held>, access: &str, expires: u64, ahead: u64) -> Token {
+    *held = Some(Held { access: access.to_owned(), renew_at: expires.saturating_sub(ahead) });
     Token::new(access)
 }
 

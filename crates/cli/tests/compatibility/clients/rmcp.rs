@@ -20,6 +20,8 @@ pub(crate) struct Rmcp {
 
 impl Rmcp {
     pub(crate) fn new() -> Self {
+        // Its HTTP client comes without a library of cryptography; whoever was first has chosen.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Self { runtime: runtime.expect("a runtime starts") }
     }

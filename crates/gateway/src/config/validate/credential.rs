@@ -23,6 +23,7 @@ pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Cont
         CredentialConfig::ClientCredentials(found) => {
             let path = join(&path, "client_credentials");
             client(&path, &found.client, true, report);
+            secret_of(&path, &found.client, found.issuer.as_ref(), url, report);
             found.issuer.iter().for_each(|issuer| https(&join(&path, "issuer"), issuer, report));
         }
         CredentialConfig::Exchange(found) => {
@@ -35,6 +36,7 @@ pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Cont
             client(&path, &found.client, true, report);
             client(&join(&path, "provider"), &found.provider.client, false, report);
             https(&join(&join(&path, "provider"), "issuer"), &found.provider.issuer, report);
+            secret_of(&path, &found.client, found.issuer.as_ref(), url, report);
             found.issuer.iter().for_each(|issuer| https(&join(&path, "issuer"), issuer, report));
         }
         CredentialConfig::PerUser(found) => {
@@ -55,6 +57,14 @@ pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Cont
         }
     }
     Some(credential)
+}
+
+/// A secret is shown to the authorization server; one that is not named is whichever a server elsewhere names.
+fn secret_of(path: &str, client: &RegisteredConfig, issuer: Option<&Url>, server: &Url, report: &mut Report) {
+    if client.secret.is_some() && issuer.is_none() && !is_loopback(server) {
+        let message = "the client's secret would go to whichever authorization server the server names";
+        report.error(Diagnostic::new(join(path, "issuer"), message).hint("name it: `issuer = \"https://…\"`"));
+    }
 }
 
 fn client(path: &str, found: &RegisteredConfig, needs_proof: bool, report: &mut Report) {
