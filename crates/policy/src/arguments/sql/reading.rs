@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor, TableObject,
-    TypedString, Visit, Visitor,
+    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor,
+    TableObject, TypedString, Visit, Visitor,
 };
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
@@ -118,9 +118,12 @@ pub(super) fn understand(statement: &Statement, dialect: Dialect, kind: Kind) ->
         table_functions: Vec::new(),
         unqualified: Places::new(),
         depth: 0,
+        rows: BTreeSet::from(["excluded".to_owned()]),
+        called: BTreeSet::new(),
+        qualified: Vec::new(),
     };
     match statement.visit(&mut reader) {
-        ControlFlow::Continue(()) => Ok((reader.reading, reader.unqualified)),
+        ControlFlow::Continue(()) => Ok(reader.finish()),
         ControlFlow::Break(refusal) => Err(refusal),
     }
 }
@@ -135,9 +138,57 @@ struct Reader {
     unqualified: Places,
     /// How many statements stand round this place.
     depth: usize,
+    /// What rows of tables are called by.
+    rows: BTreeSet<String>,
+    /// What results of functions in `FROM` are called by.
+    called: BTreeSet<String>,
+    /// Columns as they are written with what they are of.
+    qualified: Vec<(String, String)>,
 }
 
+/// Functions of PostgreSQL that take a row, whatever is in it: `o.to_json` calls one of them.
+const OF_ROWS: &[&str] = &[
+    "any_value",
+    "array_agg",
+    "count",
+    "format_type",
+    "hash_record",
+    "json_agg",
+    "json_build_array",
+    "json_build_object",
+    "jsonb_agg",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "num_nonnulls",
+    "num_nulls",
+    "pg_column_compression",
+    "pg_column_size",
+    "pg_typeof",
+    "quote_literal",
+    "quote_nullable",
+    "record_image_eq",
+    "record_out",
+    "record_send",
+    "row_to_json",
+    "to_json",
+    "to_jsonb",
+];
+
 impl Reader {
+    /// What was read, with the functions that are called without looking like it: where there is no such column, `x.f` is `f(x)` to
+    /// PostgreSQL. Only now it is known what each `x` is.
+    fn finish(mut self) -> (Reading, Places) {
+        if self.dialect == Dialect::PostgreSql {
+            for (of, name) in self.qualified {
+                let is_of_a_row = self.rows.contains(&of) && !self.called.contains(&of);
+                if !is_of_a_row || OF_ROWS.contains(&name.as_str()) {
+                    self.reading.functions.insert(name.to_ascii_lowercase());
+                }
+            }
+        }
+        (self.reading, self.unqualified)
+    }
+
     fn fold(&self, ident: &Ident) -> String {
         self.dialect.folding()(ident)
     }
@@ -150,6 +201,7 @@ impl Reader {
 
     fn table(&mut self, name: &ObjectName) -> Result<(), Refusal> {
         let parts = self.parts(name)?;
+        self.rows.extend(parts.last().cloned());
         let is_own = matches!(parts.as_slice(), [name] if self.scopes.names(name));
         if !is_own {
             if parts.len() == 1 {
@@ -167,8 +219,28 @@ impl Reader {
         Ok(())
     }
 
+    /// Remembers what a table, or what stands for one, is called by.
+    fn name(&mut self, factor: &TableFactor) {
+        let fold = self.dialect.folding();
+        match factor {
+            TableFactor::Table { alias: Some(alias), args: None, .. }
+            | TableFactor::Derived { alias: Some(alias), .. }
+            | TableFactor::NestedJoin { alias: Some(alias), .. } => drop(self.rows.insert(fold(&alias.name))),
+            TableFactor::Table { alias, name, args: Some(_), .. } | TableFactor::Function { alias, name, .. } => {
+                self.called.extend(alias.iter().map(|alias| fold(&alias.name)));
+                self.called.extend(name.0.last().and_then(ObjectNamePart::as_ident).map(fold));
+            }
+            TableFactor::UNNEST { alias, .. } => {
+                self.called.extend(alias.iter().map(|alias| fold(&alias.name)));
+                self.called.insert("unnest".to_owned());
+            }
+            _ => {}
+        }
+    }
+
     fn factor(&mut self, factor: &TableFactor) -> Result<(), Refusal> {
         self.reading.columns.of_factor(factor, self.dialect.folding());
+        self.name(factor);
         match factor {
             TableFactor::Table { name, args: Some(_), .. } => {
                 self.table_functions.push(name);
@@ -246,6 +318,19 @@ impl Visitor for Reader {
         self.reading.columns.of_expression(expression, self.dialect.folding());
         match expression {
             Expr::Function(Function { name, .. }) => or_break(self.function(name)),
+            Expr::CompoundIdentifier(parts) => {
+                let fold = self.dialect.folding();
+                if let [.., of, name] = parts.as_slice() {
+                    self.qualified.push((fold(of), fold(name)));
+                }
+                ControlFlow::Continue(())
+            }
+            // Of anything but a row it is the call of a function that is so called.
+            Expr::CompoundFieldAccess { access_chain, .. }
+                if self.dialect == Dialect::PostgreSql && access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(_))) =>
+            {
+                ControlFlow::Break("a query that takes a value apart")
+            }
             // A cast to a type of somebody's own making calls what was made for it, and `regclass` looks names up.
             Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) if !columns::is_plain(data_type) => {
                 ControlFlow::Break("a query with a type that is not known")

@@ -154,3 +154,35 @@ fn a_rule_with_a_pattern_is_a_slip() {
         assert!(SqlGuard::build(&rule).is_err(), "{name:?}");
     }
 }
+
+#[test]
+fn a_function_of_postgresql_is_found_where_it_looks_like_a_column() {
+    let tables = vec!["public.orders".to_owned(), "orders".to_owned()];
+    let rule = SqlRule { dialect: Dialect::PostgreSql, tables, functions: Some(vec!["abs".into(), "lower".into()]), columns: None };
+    let guard = SqlGuard::build(&rule).unwrap();
+    for query in [
+        "SELECT x.pg_sleep FROM abs(0.1) x",
+        "SELECT abs.pg_sleep FROM abs(0.1)",
+        "SELECT (0).lo_create",
+        "SELECT x.lo_create FROM abs(0) AS x",
+        "SELECT x.pg_sleep FROM abs(1) x, (SELECT 1 FROM orders x) y",
+        "SELECT 1 FROM orders ORDER BY (0.1).pg_sleep",
+        "SELECT x.pg_sleep FROM LATERAL abs(0.1) x",
+        "SELECT x.pg_sleep FROM UNNEST(ARRAY[0.1]) x",
+        "SELECT ('search_path').current_setting",
+        "SELECT (lower('work_mem')).current_setting",
+        "SELECT o.row_to_json FROM public.orders o",
+        "SELECT orders.to_jsonb FROM orders",
+        "SELECT unknown.pg_sleep FROM orders",
+    ] {
+        assert!(guard.refuses(query).is_some(), "{query}");
+    }
+    for query in [
+        "SELECT o.id, o.total FROM public.orders o",
+        "SELECT public.orders.id FROM public.orders",
+        "SELECT d.n FROM (SELECT 1 AS n) d",
+        "WITH w AS (SELECT id FROM orders) SELECT w.id FROM w",
+    ] {
+        assert_eq!(guard.refuses(query), None, "{query}");
+    }
+}
