@@ -131,6 +131,7 @@ impl Carrier {
         let entry = Known { to_room: Some(to_room), expected: expected.clone(), window: window.clone(), broken: broken.clone() };
         streams.insert(number, entry);
         let (streams, room, end, places) = (self.streams.clone(), self.room.clone(), self.end.clone(), self.places.clone());
+        let closed = window.clone();
         Ok(async move {
             // Never closed, so there is always a place at some time.
             let place = places.acquire_owned().await;
@@ -143,6 +144,7 @@ impl Carrier {
                     () = ended(end) => {}
                     () = broken.notified() => {}
                 }
+                closed.close(); // a guest that is gone gives no more room, and nobody is to wait for it
             };
             let relayed = relay::serve(inside, local, &room, over);
             let said = pass_on(number, read, &window, &teller, &is_refused);
@@ -165,6 +167,9 @@ impl Carrier {
         match record {
             Carried::Data(number, bytes) => {
                 let Some(stream) = streams.get(&number) else { return Ok(()) };
+                if bytes.is_empty() {
+                    return Err(nonsense("a guest sends nothing")); // which would cost it nothing, and us a place in a queue
+                }
                 let spent = stream.expected.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(bytes.len()));
                 spent.map_err(|_| nonsense("a guest sends more than it may"))?;
                 let to_room = stream.to_room.as_ref().ok_or_else(|| nonsense("a guest goes on behind its end"))?;
@@ -259,6 +264,7 @@ async fn take_in(
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let _told = teller.send(Carried::Taken(number, count)).await;
     }
+    drop(from); // nothing more is kept for it
     let _closed_anyhow = to.shutdown().await;
     std::future::pending::<()>().await;
 }

@@ -149,11 +149,13 @@ impl Engine for Sqlite {
         // Undone with the connection, whatever happens until the last line.
         connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| fault(&error, job))?;
         authorizer::install(&mut connection, ask, true).map_err(|error| fault(&error, job))?;
+        let before = connection.total_changes();
         let page = {
             let mut statement = connection.prepare(&ask.statement.text).map_err(|error| fault(&error, job))?;
             self.rows(&mut statement, ask, job)?
         };
-        let changed = connection.changes();
+        // With what foreign keys changed besides.
+        let changed = connection.total_changes() - before;
         if changed > self.limits.rows.into() || page.more {
             return Err(too_many(changed, self.limits.rows));
         }

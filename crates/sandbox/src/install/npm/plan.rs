@@ -193,7 +193,7 @@ mod tests {
         let plan = Plan::made_by_npm(text, Path::new("/p/x/y")).unwrap();
         let text = plan.to_text();
         assert!(!text.contains("npm.example") && !text.contains("MIT") && text.contains(r#""resolved": "file:/p/b.tgz""#), "{text}");
-        assert_eq!(plan.project(), r#"{"dependencies":{"b":"file:/p/b.tgz"},"private":true}"#);
+        assert_eq!(plan.project(), r#"{"private":true,"dependencies":{"b":"file:/p/b.tgz"}}"#);
         let names: Vec<_> = plan.artefacts().unwrap().into_iter().map(|artefact| artefact.name + " " + &artefact.version).collect();
         assert_eq!(names, ["@s/a 2.0.0", "a 1.2.0", "b 1.0.0"]);
     }
