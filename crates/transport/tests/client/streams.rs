@@ -71,7 +71,7 @@ async fn progress_logs_and_questions_of_a_call_reach_the_one_who_asked() {
         told,
         [
             r#"notifications/progress {"progress":1.0,"total":9}"#,
-            r#"notifications/message {"data":"loud","level":"error"}"#,
+            r#"notifications/message {"level":"error","data":"loud"}"#,
             r#"notifications/progress {"progress":2.5,"total":9}"#
         ]
     );
