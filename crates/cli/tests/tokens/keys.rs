@@ -45,7 +45,7 @@ fn a_key_opens_the_gateway_until_it_is_taken_back() {
     );
 
     let again = key(&project, &["add", "ci"]).unwrap_err();
-    assert!(again.contains("there is a key `ci` already"), "{again}");
+    assert!(again.contains("there is, or was, a key `ci`"), "{again}");
     let second = key(&project, &["rotate", "ci", "--json"]).unwrap();
     let second = second["key"].as_str().unwrap();
     assert_eq!((knock(first), knock(second)), (200, 200), "both are taken for a while");
@@ -61,6 +61,8 @@ fn a_key_opens_the_gateway_until_it_is_taken_back() {
     eventually("both keys are refused", Duration::from_secs(10), || knock(first) == 401 && knock(second) == 401);
     let none = key(&project, &["revoke", "ci"]).unwrap_err();
     assert!(none.contains("there is no good key `ci`"), "{none}");
+    let given_away = key(&project, &["add", "ci"]).unwrap_err();
+    assert!(given_away.contains("there is, or was, a key `ci`"), "what was kept for its holder is nobody else's: {given_away}");
 }
 
 #[test]
