@@ -1,5 +1,9 @@
 //! The command line: every subcommand with its options, and what `--help` says of them.
 
+mod identity;
+mod policy;
+mod sandbox;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +12,19 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sallyport_gateway::config::{Invocation, parse_duration};
 
 use crate::output::Failure;
+
+use identity::USER_EXAMPLES;
+pub(crate) use identity::{
+    AddKeyArguments, AddUserArguments, ForgetArguments, KeyArguments, KeyCommand, RevokeTokenArguments, RotateKeyArguments, TokenArguments,
+    TokenCommand, UserArguments, UserCommand, VaultArguments, VaultCommand,
+};
+use policy::POLICY_EXAMPLES;
+pub(crate) use policy::{
+    PolicyArguments, PolicyCheckArguments, PolicyCommand, PolicyExplainArguments, PolicySuggestArguments, PolicyTestArguments,
+};
+pub(crate) use sandbox::{
+    AttackArguments, InspectArguments, MicrovmArguments, MicrovmCommand, PrepareArguments, RunArguments, SandboxArguments, SandboxCommand,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -163,109 +180,6 @@ pub(crate) enum Command {
     Completions(CompletionsArguments),
 }
 
-const POLICY_EXAMPLES: &str = "\
-Examples:
-  sallyport policy check
-  sallyport policy explain key:env:CI_KEY db query --args '{\"sql\": \"SELECT * FROM orders\"}'
-  sallyport policy test policy-tests.toml
-  sallyport policy suggest db";
-
-#[derive(Debug, Args)]
-pub(crate) struct PolicyArguments {
-    #[command(subcommand)]
-    pub(crate) command: PolicyCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Tell which policies cannot be understood, do not fit the servers' tools, or can never match
-    ///
-    /// Servers are started where a policy has to be checked against what their tools take.
-    Check(PolicyCheckArguments),
-    /// Say why a call is allowed or denied, or, without --args, whether the tool is listed
-    Explain(PolicyExplainArguments),
-    /// Run files of cases: who may do what, and who may not
-    Test(PolicyTestArguments),
-    /// Propose rules that allow what the audit records show to be used, and nothing else
-    Suggest(PolicySuggestArguments),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PolicySuggestArguments {
-    /// Only of this server
-    pub(crate) server: Option<String>,
-
-    /// Print a policy in Cedar, for each principal, instead of rules for sallyport.toml
-    #[arg(long)]
-    pub(crate) cedar: bool,
-
-    /// The audit records, instead of the gateway's own
-    #[arg(long, value_name = "FILE")]
-    pub(crate) records: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PolicyCheckArguments {
-    /// Start no server: policies are not checked against what tools take
-    #[arg(long)]
-    pub(crate) offline: bool,
-
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PolicyExplainArguments {
-    /// Who: `local`, `key:NAME`, `user:SUBJECT@ISSUER` or `client:NAME@ISSUER`
-    pub(crate) principal: String,
-
-    /// The server's name in the configuration
-    pub(crate) server: String,
-
-    /// The tool's own name
-    pub(crate) tool: String,
-
-    /// The arguments of the call, as a JSON object
-    #[arg(long, value_name = "JSON")]
-    pub(crate) args: Option<String>,
-
-    /// A group that the principal is in
-    #[arg(long = "group", value_name = "GROUP")]
-    pub(crate) groups: Vec<String>,
-
-    /// What its token is good for, with spaces between
-    #[arg(long, value_name = "SCOPES")]
-    pub(crate) scopes: Option<String>,
-
-    /// Whose it is
-    #[arg(long, value_name = "TENANT")]
-    pub(crate) tenant: Option<String>,
-
-    /// Where the request comes from; this machine, if left out
-    #[arg(long, value_name = "IP")]
-    pub(crate) address: Option<std::net::IpAddr>,
-
-    /// Do not start the server to ask what its tools take
-    #[arg(long)]
-    pub(crate) offline: bool,
-
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PolicyTestArguments {
-    /// Files of cases, in TOML
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-
-    /// Print the results as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct UpArguments {
     /// Log lines instead of the live view
@@ -297,47 +211,6 @@ pub(crate) struct ToolsArguments {
     pub(crate) filter: Option<String>,
 
     /// Print the tools as JSON, with their schemas
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-const PREPARE_EXAMPLES: &str = "\
-Examples:
-  sallyport microvm prepare              with Debian's kernel for virtual machines, fetched by apt; needs no root
-  sallyport microvm prepare --kernel /boot/vmlinuz-6.12 --modules /lib/modules/6.12";
-
-#[derive(Debug, Args)]
-pub(crate) struct MicrovmArguments {
-    #[command(subcommand)]
-    pub(crate) command: MicrovmCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum MicrovmCommand {
-    /// Unpack a kernel and its drivers, once for all servers
-    #[command(after_help = PREPARE_EXAMPLES)]
-    Prepare(PrepareArguments),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PrepareArguments {
-    /// A folder into which a kernel's package was unpacked, with `boot` and `lib/modules` in it
-    #[arg(long, value_name = "FOLDER", conflicts_with = "kernel")]
-    pub(crate) from: Option<PathBuf>,
-
-    /// The kernel, an ELF file or a bzImage
-    #[arg(long, value_name = "FILE", requires = "modules")]
-    pub(crate) kernel: Option<PathBuf>,
-
-    /// The folder with the kernel's modules
-    #[arg(long, value_name = "FOLDER", requires = "kernel")]
-    pub(crate) modules: Option<PathBuf>,
-
-    /// Where to, instead of your own cache: a server names it as `sandbox = { microvm = { guest = "FOLDER" } }`
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) into: Option<PathBuf>,
-
-    /// Print what was prepared as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -480,40 +353,6 @@ pub(crate) struct ListArguments {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum VaultCommand {
-    /// List who granted what; no token is shown
-    List(VaultArguments),
-    /// Forget grants: the next call asks for access again
-    Forget(ForgetArguments),
-    /// Make another key, and seal every grant anew with it
-    Rotate(VaultArguments),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct VaultArguments {
-    /// Print the outcome as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("which").required(true).multiple(true).args(["user", "server", "all"])))]
-pub(crate) struct ForgetArguments {
-    /// Only what this user granted, as `list` shows them
-    #[arg(long, value_name = "ID")]
-    pub(crate) user: Option<String>,
-    /// Only what was granted for this server: its URL, as `list` shows it
-    #[arg(long, value_name = "URL")]
-    pub(crate) server: Option<String>,
-    /// Everything
-    #[arg(long, conflicts_with_all = ["user", "server"])]
-    pub(crate) all: bool,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 const UPDATE_EXAMPLES: &str = "\
 Examples:
   sallyport update --dry-run             show what all servers' newest versions would change
@@ -548,74 +387,6 @@ pub(crate) struct UpdateArguments {
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct KeyArguments {
-    #[command(subcommand)]
-    pub(crate) command: KeyCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Make a key and print it, this once
-    Add(AddKeyArguments),
-    /// List the keys that were given out
-    List(ListKeysArguments),
-    /// Make a new key in place of one, which is taken for a while yet
-    Rotate(RotateKeyArguments),
-    /// Take a key back
-    Revoke(RevokeKeyArguments),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AddKeyArguments {
-    /// Whose it is: what policy and audit records call the caller is `key:NAME`
-    pub(crate) name: String,
-
-    /// What it is good for, several times where it is more than one: SERVER, SERVER:read, SERVER:TOOL, mcp, mcp:read [default:
-    /// whatever policy allows]
-    #[arg(long = "scope", value_name = "SCOPE")]
-    pub(crate) scopes: Vec<String>,
-
-    /// A group that its holder is in
-    #[arg(long = "group", value_name = "GROUP")]
-    pub(crate) groups: Vec<String>,
-
-    /// For how many days it is good: one that nobody renews is one that nobody would miss
-    #[arg(long, value_name = "DAYS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=3650))]
-    pub(crate) days: u64,
-
-    /// Print it as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListKeysArguments {
-    /// Print them as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RotateKeyArguments {
-    /// Whose key it is
-    pub(crate) name: String,
-
-    /// For how long the old key is taken yet, so that its holder has time to change it
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
-    pub(crate) overlap: Duration,
-
-    /// Print the new key as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RevokeKeyArguments {
-    /// Whose key it is, or the id of one that `list` shows
-    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
@@ -744,161 +515,6 @@ pub(crate) struct DoctorArguments {
     /// Print the AppArmor profile that lets this binary make user namespaces, and nothing else (Ubuntu)
     #[arg(long, conflicts_with = "json")]
     pub(crate) apparmor_profile: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SandboxArguments {
-    #[command(subcommand)]
-    pub(crate) command: SandboxCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum SandboxCommand {
-    /// Let a hostile program try to get out of a sandbox on this machine, and tell what stopped it
-    ///
-    /// Some forty attacks, each by many attempts. One is stopped only if every attempt met an error and nothing outside has
-    /// changed. Nothing is harmed by an attack that gets through. Takes about ten seconds; the exit code is 1 if one is open.
-    Attack(AttackArguments),
-    /// Show the boundary of a server: what the configuration makes of it, and what the kernel enforces
-    ///
-    /// Launches the server's program in its sandbox, says nothing to it, and ends it again.
-    Inspect(InspectArguments),
-    /// Run a program in a sandbox, without a gateway
-    ///
-    /// Its stdin and stdout are this command's own; of stderr the last lines are shown when it ends. The exit code is the program's, or 128
-    /// and the number of the signal that ended it.
-    #[command(after_help = RUN_EXAMPLES)]
-    Run(RunArguments),
-}
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  sallyport sandbox run -- ls /
-  sallyport sandbox run --read . -- node server.js
-  sallyport sandbox run --write ./data --network api.github.com:443 -- ./server";
-
-#[derive(Debug, Args)]
-pub(crate) struct AttackArguments {
-    /// The back-end to attack, `os` or `none`; without one, that of a server whose configuration names none
-    #[arg(long, value_name = "NAME")]
-    pub(crate) backend: Option<String>,
-
-    /// Print the outcomes as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InspectArguments {
-    /// The server
-    pub(crate) name: String,
-
-    /// Print all of it as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RunArguments {
-    /// The program and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
-
-    /// A file or folder that it may read
-    #[arg(long, value_name = "PATH")]
-    pub(crate) read: Vec<PathBuf>,
-
-    /// A file or folder that it may read and write, but for what `deny_write` keeps by default
-    #[arg(long, value_name = "PATH")]
-    pub(crate) write: Vec<PathBuf>,
-
-    /// A host that it may connect to; without one it has no network
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(crate) network: Vec<String>,
-
-    /// The back-end; without one, that of a server whose configuration names none
-    #[arg(long, value_name = "NAME")]
-    pub(crate) backend: Option<String>,
-}
-
-const USER_EXAMPLES: &str = "\
-Examples:
-  sallyport user add alice --admin       asks for a password
-  pass show alice | sallyport user add alice
-  sallyport user disable alice           logs her out everywhere, at once";
-
-#[derive(Debug, Args)]
-pub(crate) struct UserArguments {
-    #[command(subcommand)]
-    pub(crate) command: UserCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum UserCommand {
-    /// Add somebody; the password is asked for, or read from stdin
-    Add(AddUserArguments),
-    /// List everybody
-    List(ListKept),
-    /// Give somebody another password, and log them out everywhere
-    Passwd(NamedUser),
-    /// Let nobody in by this name for now, and end what clients have in it
-    Disable(NamedUser),
-    /// Let somebody in again
-    Enable(NamedUser),
-    /// Let nobody in by this name any more; nobody else gets it either
-    Remove(NamedUser),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AddUserArguments {
-    /// The name: what is typed at the login, and whom tokens name
-    pub(crate) name: String,
-
-    /// May steer the gateway: is in the group `admin`
-    #[arg(long)]
-    pub(crate) admin: bool,
-
-    /// A group, which policies can name; may be given again
-    #[arg(long = "group", value_name = "GROUP")]
-    pub(crate) groups: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListKept {
-    /// Print them as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NamedUser {
-    /// The name
-    pub(crate) name: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TokenArguments {
-    #[command(subcommand)]
-    pub(crate) command: TokenCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TokenCommand {
-    /// List what clients were granted
-    List(ListKept),
-    /// End a grant: its refresh token at once, its access tokens within a minute
-    Revoke(RevokeTokenArguments),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RevokeTokenArguments {
-    /// The grant's id, as `sallyport token list` shows it
-    #[arg(required_unless_present = "user")]
-    pub(crate) id: Option<String>,
-
-    /// End every grant of this person
-    #[arg(long, value_name = "NAME", conflicts_with = "id")]
-    pub(crate) user: Option<String>,
 }
 
 #[derive(Debug, Args)]

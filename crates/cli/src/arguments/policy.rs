@@ -1,0 +1,108 @@
+//! What `sallyport policy` is told.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+pub(super) const POLICY_EXAMPLES: &str = "\
+Examples:
+  sallyport policy check
+  sallyport policy explain key:env:CI_KEY db query --args '{\"sql\": \"SELECT * FROM orders\"}'
+  sallyport policy test policy-tests.toml
+  sallyport policy suggest db";
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArguments {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Tell which policies cannot be understood, do not fit the servers' tools, or can never match
+    ///
+    /// Servers are started where a policy has to be checked against what their tools take.
+    Check(PolicyCheckArguments),
+    /// Say why a call is allowed or denied, or, without --args, whether the tool is listed
+    Explain(PolicyExplainArguments),
+    /// Run files of cases: who may do what, and who may not
+    Test(PolicyTestArguments),
+    /// Propose rules that allow what the audit records show to be used, and nothing else
+    Suggest(PolicySuggestArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicySuggestArguments {
+    /// Only of this server
+    pub(crate) server: Option<String>,
+
+    /// Print a policy in Cedar, for each principal, instead of rules for sallyport.toml
+    #[arg(long)]
+    pub(crate) cedar: bool,
+
+    /// The audit records, instead of the gateway's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) records: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCheckArguments {
+    /// Start no server: policies are not checked against what tools take
+    #[arg(long)]
+    pub(crate) offline: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyExplainArguments {
+    /// Who: `local`, `key:NAME`, `user:SUBJECT@ISSUER` or `client:NAME@ISSUER`
+    pub(crate) principal: String,
+
+    /// The server's name in the configuration
+    pub(crate) server: String,
+
+    /// The tool's own name
+    pub(crate) tool: String,
+
+    /// The arguments of the call, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub(crate) args: Option<String>,
+
+    /// A group that the principal is in
+    #[arg(long = "group", value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+
+    /// What its token is good for, with spaces between
+    #[arg(long, value_name = "SCOPES")]
+    pub(crate) scopes: Option<String>,
+
+    /// Whose it is
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+
+    /// Where the request comes from; this machine, if left out
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<std::net::IpAddr>,
+
+    /// Do not start the server to ask what its tools take
+    #[arg(long)]
+    pub(crate) offline: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyTestArguments {
+    /// Files of cases, in TOML
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
