@@ -42,10 +42,10 @@ impl CallLimits {
     }
 }
 
-/// Counts what a call and its answer weigh.
-pub(crate) fn spend(held: &Held, arguments: usize, result: &RawObject) {
+/// Counts what a call and its answer weigh; one that failed has only been sent.
+pub(crate) fn spend(held: &Held, arguments: usize, result: Option<&RawObject>) {
     if held.counts_bytes() {
-        let answer: usize = result.iter().map(|(key, value)| key.len() + value.as_bytes().len()).sum();
+        let answer: usize = result.into_iter().flat_map(RawObject::iter).map(|(key, value)| key.len() + value.as_bytes().len()).sum();
         held.spend((arguments + answer) as u64);
     }
 }

@@ -79,8 +79,8 @@ impl Inner {
         let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish, peer: incoming.peer };
         let reply = self.questions.exchange(&line, permitted, context).await;
         trail.answered();
-        if let (Some(held), Ok(reply)) = (&held, &reply) {
-            limits::spend(held, weight, &reply.result);
+        if let Some(held) = &held {
+            limits::spend(held, weight, reply.as_ref().ok().map(|reply| &reply.result));
         }
         if reply.is_ok() || method == Method::ResourcesUnsubscribe {
             turn.into_iter().for_each(Turn::told);
