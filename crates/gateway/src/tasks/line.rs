@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sallyport_policy::{Action, Decision, Denied, Permitted, Principal};
+use sallyport_policy::{Action, Arguments, Decision, Denied, Permitted, Principal};
 use sallyport_protocol::{
     CallerId, Context, Era, Failure, FailureKind, FailureSource, Meta, Method, Peer, RawJson, RawObject, Reply, Request, Retry,
 };
@@ -38,11 +38,15 @@ impl Line {
     /// # Errors
     /// `Denied`.
     pub(crate) async fn permit(&self, request: Request) -> Result<Permitted<Routed>, Failure> {
-        self.decide(Routed { server: self.upstream.name().clone(), request }).await.map_err(|denied| self.refused(&denied))
+        // A call that goes on is decided by its arguments, as it was when it began; what is asked about its task has none.
+        let given = if request.method == Method::ToolsCall { self.target.arguments(&request) } else { None };
+        let given = given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str()));
+        let routed = Routed { server: self.upstream.name().clone(), request };
+        self.decide(given, routed).await.map_err(|denied| self.refused(&denied))
     }
 
-    async fn decide<T>(&self, value: T) -> Result<Permitted<T>, Denied<T>> {
-        let resource = self.target.resource(self.upstream.name());
+    async fn decide<T>(&self, given: Arguments<'_>, value: T) -> Result<Permitted<T>, Denied<T>> {
+        let resource = self.target.resource(self.upstream.name()).with(given);
         self.parts.policy.decide(&self.principal, self.action, &resource, circumstances(self.peer), value).await
     }
 
@@ -56,7 +60,7 @@ impl Line {
     /// # Errors
     /// `Denied`.
     pub(crate) async fn may(&self, note: impl FnOnce(&Decision)) -> Result<(), Failure> {
-        match self.decide(()).await {
+        match self.decide(Arguments::Unknown, ()).await {
             Ok(permitted) => note(permitted.decision()),
             Err(denied) => {
                 note(&denied.decision);
