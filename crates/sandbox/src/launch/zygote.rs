@@ -32,6 +32,12 @@ pub(super) fn copy(binary: &Path, control: BorrowedFd<'_>) -> io::Result<OwnedFd
     ZYGOTES.with_borrow_mut(|zygotes| {
         if let Some(zygote) = zygotes.get(binary) {
             match zygote.copy(control) {
+                // It may have made a copy and not told yet, which would then be one of two at the same socket: this launch fails, and the
+                // socket that is closed with it ends the copy.
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    zygotes.remove(binary);
+                    return Err(error);
+                }
                 // Somebody has ended it, or a machine without memory: with the next one it may go better.
                 Err(error) => tracing::debug!(%error, "the zygote is made anew"),
                 copied => return copied,
