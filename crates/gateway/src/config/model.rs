@@ -19,7 +19,7 @@ use crate::plan::{RemoteTransport, Start};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The address of the HTTP endpoint, `IP:PORT` or `localhost:PORT`. Default: `127.0.0.1:7420`, because nobody but this
-    /// machine should reach a gateway that nobody has secured. Beyond loopback, `keys` and `tls` (or `behind_proxy`) are required.
+    /// machine should reach a gateway that nobody has secured. Beyond loopback, `keys` or `identity`, and `tls` (or `behind_proxy`), are required.
     pub listen: Option<String>,
 
     /// The bearer keys that open the endpoint, each a reference (`env:NAME` or `file:PATH`), never the key itself. Default: none,

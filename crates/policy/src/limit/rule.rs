@@ -23,7 +23,7 @@ const LONGEST: u32 = 31 * 86_400;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Limit")]
 pub struct LimitRule {
-    /// Globs over who calls: `local`, `key:NAME`. Default: everybody.
+    /// Globs over who calls: `local`, `key:NAME`, `user:SUBJECT@ISSUER`, `client:NAME@ISSUER`. Default: everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<Vec<String>>,
     /// Glob over server names. Default: every server.

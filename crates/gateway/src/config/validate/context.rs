@@ -65,21 +65,21 @@ impl Context<'_> {
             Part::Text(text) => Part::Text(text.clone()),
             Part::Secret(reference) => {
                 let reference = reference.clone().within(&self.origin.folder);
-                self.warn_if_unset(path, &reference, report);
+                self.warn_if_unset(path, &reference, "the server cannot start", report);
                 Part::Secret(reference)
             }
         });
         Some(Template::new(anchored.collect()))
     }
 
-    /// Warns of a reference to a variable that is not set.
-    pub(crate) fn warn_if_unset(&self, path: &str, reference: &sallyport_secrets::SecretReference, report: &mut Report) {
+    /// Warns of a reference to a variable that is not set; `consequence` says what does not work for so long.
+    pub(crate) fn warn_if_unset(&self, path: &str, reference: &sallyport_secrets::SecretReference, consequence: &str, report: &mut Report) {
         let written = reference.to_string();
         let Some(name) = written.strip_prefix("env:") else { return };
         if (self.variables)(name).is_none() {
             report.warn(
                 Diagnostic::new(path, format!("the environment variable `{name}` is not set"))
-                    .hint("the server cannot start until it is set where the gateway is started"),
+                    .hint(format!("{consequence} until it is set where the gateway is started")),
             );
         }
     }

@@ -35,6 +35,9 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
         let key = report.take(context.path("tls.key", &tls.key));
         Some(TlsPlan { certificate: certificate?, key: key? })
     });
+    for (index, key) in config.keys.iter().enumerate() {
+        context.warn_if_unset(&format!("keys[{index}]"), key, "the gateway cannot start", report);
+    }
     Endpoint {
         listen: listen.unwrap_or(DEFAULT_LISTEN),
         keys: config.keys.iter().map(|key| key.clone().within(&context.origin.folder)).collect(),
@@ -61,7 +64,7 @@ fn check_reach(config: &Config, listen: SocketAddr, report: &mut Report) {
     if config.keys.is_empty() && config.identity.issuers.is_empty() && config.identity.server.is_none() && !config.identity.api_keys {
         report.error(
             Diagnostic::new("keys", format!("the gateway would listen on {listen}, beyond this machine, without asking for a key"))
-                .hint("set `keys = [\"env:SALLYPORT_KEY\"]` or `identity.issuers`, or listen on 127.0.0.1"),
+                .hint("set `keys = [\"env:SALLYPORT_KEY\"]` or something in `identity`, or listen on 127.0.0.1"),
         );
     }
     if config.tls.is_none() && !config.behind_proxy {
