@@ -1,8 +1,9 @@
 //! Limits on calls, with a clock: the step of the pipeline after the decision.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use sallyport_policy::{Exceeded, Held, InvalidPolicy, LimitKind, LimitRule, Limits, Metered, Principal};
+use sallyport_policy::{Account, Exceeded, Held, InvalidPolicy, LimitKind, LimitRule, Limits, Metered, Principal};
 use sallyport_protocol::{Failure, FailureKind, FailureSource, Limited, RawObject, Retry};
 use sallyport_telemetry::metric::{ReachedLimit, ServerMetrics};
 
@@ -28,26 +29,66 @@ impl CallLimits {
         Self { limits: self.limits.continuing(&before.limits), began: before.began }
     }
 
-    /// Counts a call as long as what it gives lives, or says that it may not go on now.
-    pub(crate) fn hold(&self, principal: &Principal, server: &str, target: &Target, metrics: &ServerMetrics) -> Result<Held, Failure> {
+    /// Counts a call as long as what it gives lives, or says that it may not go on now. Gives nothing where no limit is about it.
+    pub(crate) fn hold(
+        &self,
+        principal: &Principal,
+        server: &str,
+        target: &Target,
+        metrics: &ServerMetrics,
+    ) -> Result<Option<Arc<Counted>>, Failure> {
         let call = Metered { tenant: principal.tenant(), principal, server, tool: &target.own };
-        self.limits.take(&call, self.began.elapsed()).map_err(|exceeded| {
+        let held = self.limits.take(&call, self.began.elapsed()).map_err(|exceeded| {
             metrics.call_limited(match exceeded.kind {
                 LimitKind::Rate => ReachedLimit::Rate,
                 LimitKind::AtOnce => ReachedLimit::AtOnce,
                 LimitKind::Budget => ReachedLimit::Budget,
             });
             refused(exceeded, server, target)
-        })
+        })?;
+        Ok(held.is_limited().then(|| Arc::new(Counted { held, began: self.began })))
     }
 }
 
-/// Counts what a call and its answer weigh; one that failed has only been sent.
-pub(crate) fn spend(held: &Held, arguments: usize, result: Option<&RawObject>) {
-    if held.counts_bytes() {
-        let answer: usize = result.into_iter().flat_map(RawObject::iter).map(|(key, value)| key.len() + value.as_bytes().len()).sum();
-        held.spend((arguments + answer) as u64);
+/// A call that limits count. It runs until everybody has let go of this: its request, whoever keeps it while it waits for its caller, the
+/// task that it became.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    held: Held,
+    began: Instant,
+}
+
+impl Counted {
+    /// Whether a limit counts how many such calls run at once.
+    pub(crate) fn counts_at_once(&self) -> bool {
+        self.held.counts_at_once()
     }
+
+    /// What the call's bytes are charged to, also when it runs no longer.
+    pub(crate) fn bill(&self) -> Bill {
+        Bill { account: self.held.account(), began: self.began }
+    }
+}
+
+/// What bytes are charged to.
+#[derive(Clone, Debug)]
+pub(crate) struct Bill {
+    account: Account,
+    began: Instant,
+}
+
+impl Bill {
+    /// Counts bytes; `weigh` is asked only where that means anything.
+    pub(crate) fn charge(&self, weigh: impl FnOnce() -> usize) {
+        if self.account.counts_bytes() {
+            self.account.spend(weigh() as u64, self.began.elapsed());
+        }
+    }
+}
+
+/// The bytes of a result.
+pub(crate) fn weight(result: &RawObject) -> usize {
+    result.iter().map(|(key, value)| key.len() + value.as_bytes().len()).sum()
 }
 
 fn refused(exceeded: Exceeded, server: &str, target: &Target) -> Failure {

@@ -11,7 +11,7 @@ use crate::catalogue::view::{Kind, ListRequest};
 use crate::catalogue::{extensions, uris};
 use crate::decide::circumstances;
 use crate::gateway::{Inner, Parts, Server};
-use crate::limits;
+use crate::limits::weight;
 use crate::subscriptions::{Step, Turn};
 use crate::tasks::{self, Line};
 use crate::trail::Trail;
@@ -64,11 +64,12 @@ impl Inner {
         let permitted = parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await;
         let permitted = permitted.map_err(|denied| refused(parts, incoming, trail, &denied, &target))?;
         trail.permitted(permitted.decision());
-        let held = match method {
-            Method::ToolsCall => Some(parts.limits.hold(&principal, upstream.name(), &target, metrics)?),
-            _ => None,
+        // Who brings the answer that a call waits for goes on with that call, and makes no other.
+        let counted = match (method, self.questions.continued(&principal, &permitted.value().request, upstream.name(), &context)) {
+            (Method::ToolsCall, None) => parts.limits.hold(&principal, upstream.name(), &target, metrics)?,
+            (_, continued) => continued,
         };
-        let weight = given.as_ref().map_or(0, |given| given.as_bytes().len());
+        let sent = given.as_ref().map_or(0, |given| given.as_bytes().len());
         let turn = match self.turn_to_subscribe(method, &parts.subscribed_at(upstream.name()), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),
             ControlFlow::Continue(turn) => turn,
@@ -76,16 +77,18 @@ impl Inner {
         trail.sending();
         let _in_flight = metrics.call_started();
         let client = context.client.clone();
-        let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish, peer: incoming.peer };
+        let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish, peer: incoming.peer, counted };
         let reply = self.questions.exchange(&line, permitted, context).await;
         trail.answered();
-        if let Some(held) = &held {
-            limits::spend(held, weight, reply.as_ref().ok().map(|reply| &reply.result));
-        }
         if reply.is_ok() || method == Method::ResourcesUnsubscribe {
             turn.into_iter().for_each(Turn::told);
         }
-        exposed(reply.and_then(|reply| self.tasks.hand_out(&line, &client, reply)), method, expose.as_deref())
+        let reply = reply.and_then(|reply| self.tasks.hand_out(&line, &client, reply));
+        if let Some(counted) = &line.counted {
+            // A call that failed has only been sent.
+            counted.bill().charge(|| sent + reply.as_ref().map_or(0, |reply| weight(&reply.result)));
+        }
+        exposed(reply, method, expose.as_deref())
     }
 
     /// A page of one of the four lists, of what this caller may see.

@@ -16,7 +16,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use sallyport_policy::Permitted;
+use std::sync::Arc;
+
+use sallyport_policy::{Permitted, Principal};
 use sallyport_protocol::input::{self, Answers, INPUT_RESPONSES, InputRequired, Question, REQUEST_STATE};
 use sallyport_protocol::revisions::question_for;
 use sallyport_protocol::{
@@ -24,6 +26,7 @@ use sallyport_protocol::{
     Revision,
 };
 
+use crate::limits::Counted;
 use crate::tasks::Line;
 use crate::upstream::Routed;
 use inbox::Inbox;
@@ -78,6 +81,16 @@ impl Questions {
     /// How many calls wait for answers.
     pub(crate) fn waiting(&self) -> usize {
         self.parked.waiting()
+    }
+
+    /// The parked call that a request goes on with, as limits count it: its server works on it all the while.
+    pub(crate) fn continued(&self, caller: &Principal, request: &Request, server: &str, context: &Context) -> Option<Arc<Counted>> {
+        let sealed = request.params.get(REQUEST_STATE).filter(|_| context.client.revision.era() == Era::Modern)?;
+        let binding = Binding::of(&caller.full_id(), server, request.method, &request.params);
+        match self.sealer.open(sealed, &binding) {
+            Ok(State::Parked { id, round }) => self.parked.counted(id, round),
+            _ => None,
+        }
     }
 
     /// Sends a permitted call and brings its answer, or what the client is asked first.
@@ -167,7 +180,7 @@ impl Questions {
         let line = to.clone();
         let inner = Context { client: context.client.clone(), asker: inbox.clone(), cancel: cancel.clone() };
         let work = Box::pin(async move { line.send(call, inner).await });
-        self.drive(Running { work, inbox, cancel }, None, &bound, context).await
+        self.drive(Running { work, inbox, cancel, counted: to.counted.clone() }, None, &bound, context).await
     }
 
     /// Goes on with a call that waited for these answers.

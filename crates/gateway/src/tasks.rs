@@ -19,6 +19,7 @@
 //! | `drive` | a task that is seen to its end for its client |
 //! | `follow` | what a legacy server asks while it works on a task |
 //! | `store` | the tasks that were handed out |
+//! | `running` | how long a task counts as a running call |
 //! | `serve`, `list` | requests about tasks |
 //!
 //! Tasks that are handed out are remembered in this process: after a restart of the gateway nobody has any.
@@ -28,6 +29,7 @@ mod follow;
 mod form;
 mod line;
 mod list;
+mod running;
 mod serve;
 mod store;
 pub(crate) mod support;
@@ -66,7 +68,7 @@ impl Tasks {
     ///
     /// # Errors
     /// `Internal` where the system has no random numbers for an id.
-    pub(crate) fn hand_out(&self, line: &Line, client: &Client, reply: Reply) -> Result<Reply, Failure> {
+    pub(crate) fn hand_out(&self, line: &Line, client: &Arc<Client>, reply: Reply) -> Result<Reply, Failure> {
         let takes = line.wish.takes;
         if takes == Takes::Result {
             return match form::made(&reply, line.wish.as_task) {
@@ -84,7 +86,7 @@ impl Tasks {
     }
 
     /// Hands out a task that a server has made.
-    fn hand_on(&self, line: &Line, client: &Client, mut reply: Reply, task: RawObject) -> Result<Reply, Failure> {
+    fn hand_on(&self, line: &Line, client: &Arc<Client>, mut reply: Reply, task: RawObject) -> Result<Reply, Failure> {
         let server = line.upstream.name();
         let Some(own) = form::id(&task).map(std::borrow::Cow::into_owned) else {
             return Err(malformed(line, "a task without a `taskId`"));
@@ -99,8 +101,11 @@ impl Tasks {
             described: task.clone(),
             own: own.clone(),
             kept: None,
+            counted: line.counted.clone(),
         };
         let known = self.store.add(new, is_passed.then_some(own.as_str()), mint)?;
+        known.note(&task);
+        running::watch(&known, line, client, &task);
         if is_passed && known.id == own {
             reply.result.remove("requestState"); // belongs to questions that came before the task
             return Ok(reply);
@@ -131,6 +136,7 @@ impl Tasks {
             described: form::to_core(&over),
             own: id.clone(),
             kept: Some(ending),
+            counted: line.counted.clone(),
         };
         self.store.add(new, Some(&id), mint)?;
         // A task begins at work, whatever it is by now (2025-11-25, task status lifecycle).
@@ -141,7 +147,9 @@ impl Tasks {
     pub(crate) fn heard(&self, server: &Arc<str>, mut params: RawObject) -> Option<(sallyport_policy::Principal, RawObject)> {
         let task = self.store.find_own(server, &params.get_str("taskId")?)?;
         params.set("taskId", RawJson::string(&task.id));
-        task.see(&form::described(&Reply { result: params.clone(), revision: Revision::LATEST_LEGACY }));
+        let described = form::described(&Reply { result: params.clone(), revision: Revision::LATEST_LEGACY });
+        task.note(&described);
+        task.see(&described);
         Some((task.owner.clone(), params))
     }
 

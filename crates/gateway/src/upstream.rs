@@ -27,7 +27,7 @@ mod life;
 mod link;
 mod listing;
 mod news;
-mod own_call;
+pub(crate) mod own_call;
 mod reach;
 mod refresh;
 mod retry;

@@ -77,10 +77,19 @@ pub struct Exceeded {
 /// A call within its limits. It counts as running until this is dropped.
 #[derive(Debug)]
 #[must_use = "the call counts as running only as long as this lives"]
-pub struct Held {
+pub struct Held(Account);
+
+/// What a call counts in: its bytes are charged there, which may become known when it runs no longer.
+#[derive(Clone, Debug)]
+pub struct Account(Option<Arc<Concerned>>);
+
+/// The limits that a call is concerned by.
+#[derive(Debug)]
+struct Concerned {
     counts: Arc<Mutex<Counts>>,
-    keys: Vec<Key>,
-    counts_bytes: bool,
+    /// Each count, with the time of its budget where that bounds bytes.
+    keys: Vec<(Key, Option<Duration>)>,
+    counts_at_once: bool,
 }
 
 impl Limits {
@@ -105,19 +114,22 @@ impl Limits {
     pub fn take(&self, call: &Metered<'_>, now: Duration) -> Result<Held, Exceeded> {
         let concerned: Vec<(&Compiled, Key)> =
             self.rules.iter().filter(|rule| rule.concerns(call)).map(|rule| (rule, rule.key(call))).collect();
-        let counts_bytes = concerned.iter().any(|(rule, _)| rule.counts_bytes());
-        if !concerned.is_empty() {
-            let mut counts = locked(&self.counts);
-            for (rule, key) in &concerned {
-                counts.count(key, now).ok_or_else(|| full(rule))?.check(rule, call.tool, now)?;
-            }
-            for (rule, key) in &concerned {
-                if let Some(count) = counts.by_key.get_mut(key) {
-                    count.take(rule, call.tool, now);
-                }
+        if concerned.is_empty() {
+            return Ok(Held(Account(None)));
+        }
+        let mut counts = locked(&self.counts);
+        for (rule, key) in &concerned {
+            counts.count(key, now).ok_or_else(|| full(rule))?.check(rule, call.tool, now)?;
+        }
+        for (rule, key) in &concerned {
+            if let Some(count) = counts.by_key.get_mut(key) {
+                count.take(rule, call.tool, now);
             }
         }
-        Ok(Held { counts: Arc::clone(&self.counts), keys: concerned.into_iter().map(|(_, key)| key).collect(), counts_bytes })
+        drop(counts);
+        let counts_at_once = concerned.iter().any(|(rule, _)| rule.at_once.is_some());
+        let keys = concerned.into_iter().map(|(rule, key)| (key, rule.window_of_bytes())).collect();
+        Ok(Held(Account(Some(Arc::new(Concerned { counts: Arc::clone(&self.counts), keys, counts_at_once })))))
     }
 }
 
@@ -142,18 +154,40 @@ impl Counts {
 }
 
 impl Held {
+    /// Whether any limit is about the call.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.0.0.is_some()
+    }
+
+    /// Whether a limit counts how many such calls run at once.
+    #[must_use]
+    pub fn counts_at_once(&self) -> bool {
+        self.0.0.as_ref().is_some_and(|concerned| concerned.counts_at_once)
+    }
+
+    /// Where its bytes are charged.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.0.clone()
+    }
+}
+
+impl Account {
     /// Whether [`spend`](Self::spend) would count anything.
     #[must_use]
     pub fn counts_bytes(&self) -> bool {
-        self.counts_bytes
+        self.0.as_ref().is_some_and(|concerned| concerned.keys.iter().any(|(_, window)| window.is_some()))
     }
 
-    /// Counts the bytes of the call and its answer, which are known only afterwards: a budget of bytes ends with the call that goes beyond it.
-    pub fn spend(&self, bytes: u64) {
-        let mut counts = locked(&self.counts);
-        for key in &self.keys {
-            if let Some(count) = counts.by_key.get_mut(key) {
-                count.spend(bytes);
+    /// Counts bytes of the call and its answer at the time `now`: they are known only afterwards, so that a budget of bytes ends with the
+    /// call that goes beyond it. Where the budget's time is over by then, they begin the next.
+    pub fn spend(&self, bytes: u64, now: Duration) {
+        let Some(concerned) = &self.0 else { return };
+        let mut counts = locked(&concerned.counts);
+        for (key, window) in &concerned.keys {
+            if let (Some(window), Some(count)) = (window, counts.count(key, now)) {
+                count.spend(bytes, *window, now);
             }
         }
     }
@@ -161,11 +195,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.keys.is_empty() {
-            return;
-        }
-        let mut counts = locked(&self.counts);
-        for key in &self.keys {
+        let Some(concerned) = &self.0.0 else { return };
+        let mut counts = locked(&concerned.counts);
+        for (key, _) in &concerned.keys {
             if let Some(count) = counts.by_key.get_mut(key) {
                 count.end();
             }

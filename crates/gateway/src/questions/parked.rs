@@ -12,6 +12,7 @@ use sallyport_protocol::{BoxFuture, CallerId, Cancel, Failure, FailureKind, Repl
 use tokio::task::AbortHandle;
 
 use super::inbox::Inbox;
+use crate::limits::Counted;
 
 /// How long a parked call waits for its client. People answer within minutes, and a server holds the call open so long.
 pub(crate) const WAITS: Duration = Duration::from_secs(10 * 60);
@@ -30,6 +31,8 @@ pub(crate) struct Running {
     pub(crate) inbox: Arc<Inbox>,
     /// Ends the work.
     pub(crate) cancel: Cancel,
+    /// What limits count; the work holds it too, to its end.
+    pub(crate) counted: Option<Arc<Counted>>,
 }
 
 impl Running {
@@ -134,6 +137,16 @@ impl Parked {
                 slot.state = state;
                 Err(refused("these answers were brought already"))
             }
+        }
+    }
+
+    /// What limits count of the call `id`, where it waits for its round `round`.
+    pub(crate) fn counted(&self, id: u64, round: u32) -> Option<Arc<Counted>> {
+        let table = self.table();
+        let slot = table.slots.get(&id).filter(|slot| slot.round == round)?;
+        match &slot.state {
+            State::Waiting(running) => running.counted.clone(),
+            State::UnderWay | State::Ended => None,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::questions::must_not_ask;
 const POLL: Duration = Duration::from_secs(1);
 /// The bounds of what it may want: no busier than this, and no answer lies there longer.
 const BRIEFEST_POLL: Duration = Duration::from_millis(50);
-const LONGEST_POLL: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_POLL: Duration = Duration::from_secs(60);
 /// Questions of one task at most, over its life.
 const MOST_ASKED: usize = 256;
 /// How long a server may take to note that a task is not wanted any more.
@@ -235,7 +235,7 @@ impl Drop for Claim<'_> {
 }
 
 /// How long to wait before a task is asked for again.
-fn interval(task: &RawObject) -> Duration {
+pub(super) fn interval(task: &RawObject) -> Duration {
     let wanted = task.get("pollIntervalMs").and_then(|interval| interval.decode::<u64>().ok());
     wanted.map_or(POLL, Duration::from_millis).clamp(BRIEFEST_POLL, LONGEST_POLL)
 }

@@ -12,6 +12,7 @@ use super::{drive, form};
 use crate::catalogue::resolve::Target;
 use crate::decide::circumstances;
 use crate::gateway::Parts;
+use crate::limits::Counted;
 use crate::upstream::{Routed, Upstream};
 
 /// The way of one request, and of those that it brings about, to their server: on whose behalf, and for the use of what.
@@ -25,6 +26,8 @@ pub(crate) struct Line {
     pub(crate) wish: Wish,
     /// From where the request came.
     pub(crate) peer: Peer,
+    /// What limits count of the call, for as long as somebody holds this line.
+    pub(crate) counted: Option<Arc<Counted>>,
 }
 
 impl Line {

@@ -20,6 +20,7 @@ use super::{Related, lost};
 use crate::catalogue::resolve::Call;
 use crate::catalogue::uris;
 use crate::gateway::{Inner, Parts};
+use crate::limits::weight;
 use crate::questions::must_not_ask;
 use crate::trail::Trail;
 use crate::upstream::Routed;
@@ -62,8 +63,12 @@ impl Inner {
         trail.sending();
         let _in_flight = parts.server(&task.server)?.metrics.call_started();
         let errand = Errand { line: &line, task: &task, label: expose.as_deref(), meta: request.meta.other.clone(), context: &context };
+        let method = request.method;
         let outcome = errand.run(request).await;
         trail.answered();
+        if let Ok(reply) = &outcome {
+            task.charge(|| weight_of_ending(method, &reply.result));
+        }
         outcome.inspect_err(|failure| {
             if matches!(failure.kind, FailureKind::NotFound) {
                 self.tasks.store.forget(&task);
@@ -119,7 +124,16 @@ pub(super) fn line(
         target,
         wish: Wish::default(),
         peer,
+        counted: None,
     })
+}
+
+/// The bytes of what a task ended with, where an answer about it tells that.
+fn weight_of_ending(method: Method, result: &RawObject) -> usize {
+    match method {
+        Method::TasksResult => weight(result),
+        _ => result.get("result").map_or(0, |ending| ending.as_bytes().len()),
+    }
 }
 
 /// One request about one task.
@@ -164,13 +178,16 @@ impl Errand<'_> {
         let sent = self.line.upstream.send(self.line.permit(request).await?, context).await;
         let mut reply = sent.map_err(|failure| self.lost_or(method, failure))?;
         if method == Method::TasksResult {
+            self.task.let_go();
             reply.result = form::related(reply.result, &self.task.id);
             self.expose(&mut reply.result);
             return Ok(reply);
         }
         if reply.result.get("taskId").is_some() {
             reply.result.set("taskId", RawJson::string(&self.task.id));
-            self.task.see(&form::described(&reply));
+            let described = form::described(&reply);
+            self.task.note(&described);
+            self.task.see(&described);
         }
         if reply.result.get("inputRequests").is_some() && !self.line.upstream.plan().questions {
             return Err(must_not_ask(&self.task.server));
@@ -189,6 +206,7 @@ impl Errand<'_> {
         let reply = asked.map_err(|failure| self.lost_or(Method::TasksGet, failure))?;
         let mut task = form::described(&reply);
         task.set("taskId", RawJson::string(&self.task.id));
+        self.task.note(&task);
         if self.task.is_cancelled() {
             form::set_status(&mut task, Status::Cancelled);
         }
@@ -215,6 +233,7 @@ impl Errand<'_> {
             meta: self.meta.clone(),
         };
         let ending = watch.run(None).await.map_err(|failure| self.lost_or(Method::TasksGet, failure))?;
+        self.task.let_go();
         let result = drive::ended(self.line, ending)?;
         self.as_result(result)
     }

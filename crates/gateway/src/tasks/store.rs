@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::drive::Asked;
 use super::follow::Follower;
-use super::form::Ending;
+use super::form::{Ending, Status};
 use crate::catalogue::resolve::Target;
+use crate::limits::{Bill, Counted};
 
 /// Tasks of one caller that are remembered: a program has a few under way. The oldest is forgotten first.
 const MOST_OF_CALLER: usize = 1_000;
@@ -39,6 +40,8 @@ pub(crate) struct Task {
     pub(crate) kept: Option<Ending>,
     /// The server's questions that were put to the caller.
     pub(crate) asked: Asked,
+    /// What its result is charged to.
+    bill: Option<Bill>,
     /// When it was handed out.
     since: Instant,
     state: Mutex<State>,
@@ -54,6 +57,8 @@ struct State {
     is_cancelled: bool,
     /// Hears what a legacy server asks.
     follower: Option<Arc<Follower>>,
+    /// What limits count, until its server has ended it.
+    counted: Option<Arc<Counted>>,
 }
 
 impl Task {
@@ -74,6 +79,31 @@ impl Task {
         let mut state = self.state();
         state.expiry = ttl.and_then(|ttl| self.since.checked_add(ttl)?.checked_add(GRACE));
         state.seen = seen;
+    }
+
+    /// Takes note of what its own server says that it is at: one that has ended runs no longer.
+    pub(crate) fn note(&self, task: &RawObject) {
+        if Status::of(task).is_some_and(Status::is_final) {
+            self.let_go();
+        }
+    }
+
+    /// It runs no longer.
+    pub(crate) fn let_go(&self) {
+        let counted = self.state().counted.take();
+        drop(counted); // outside of the lock
+    }
+
+    /// Whether it counts as a running call.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.state().counted.is_some()
+    }
+
+    /// Charges what is told of its result.
+    pub(crate) fn charge(&self, weigh: impl FnOnce() -> usize) {
+        if let Some(bill) = &self.bill {
+            bill.charge(weigh);
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -134,6 +164,8 @@ pub(crate) struct New {
     pub(crate) described: RawObject,
     pub(crate) own: String,
     pub(crate) kept: Option<Ending>,
+    /// What limits count of the call that it is.
+    pub(crate) counted: Option<Arc<Counted>>,
 }
 
 /// All tasks that were handed out.
@@ -168,11 +200,14 @@ impl Store {
             Some(id) => id.to_owned(),
             None => mint()?,
         };
-        let New { owner, server, target, form, mut described, own, kept } = new;
+        let New { owner, server, target, form, mut described, own, kept, counted } = new;
         described.set("taskId", sallyport_protocol::RawJson::string(&id));
-        let state = State { seen: RawObject::new(), expiry: None, is_cancelled: false, follower: None };
+        let bill = counted.as_ref().map(|counted| counted.bill());
+        // One that ended before it was handed out runs nowhere; of the others only that matters which is counted.
+        let counted = counted.filter(|counted| kept.is_none() && counted.counts_at_once());
+        let state = State { seen: RawObject::new(), expiry: None, is_cancelled: false, follower: None, counted };
         let (asked, since, state) = (Asked::default(), Instant::now(), Mutex::new(state));
-        let task = Task { id, own, server, target, form, owner, kept, asked, since, state };
+        let task = Task { id, own, server, target, form, owner, kept, asked, bill, since, state };
         task.see(&described);
         let task = Arc::new(task);
         known.insert(&task);
@@ -295,6 +330,7 @@ mod tests {
             described: object(&format!(r#"{{"taskId":"{own}","status":"working","ttlMs":null}}"#)),
             own: own.into(),
             kept: None,
+            counted: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //! Clients and servers of both eras in this process; time stands still but for the waits.
 
 mod legacy_server;
+mod limits;
 mod modern_server;
 
 use std::sync::{Arc, Mutex};
@@ -29,8 +30,13 @@ const TAKES_TASKS: &str = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}},
 
 /// A gateway of one server that is never reached: for its policy, which allows everything, and for who it says it is.
 fn gateway() -> Gateway {
+    limited("")
+}
+
+/// The same, with what stands below its server in the configuration.
+fn limited(limits: &str) -> Gateway {
     let folder = tempfile::tempdir().unwrap().keep();
-    let text = format!("[policy]\ndefault = \"allow\"\n[servers.{NAME}]\nurl = \"http://127.0.0.1:1/mcp\"\n");
+    let text = format!("[policy]\ndefault = \"allow\"\n[servers.{NAME}]\nurl = \"http://127.0.0.1:1/mcp\"\n{limits}");
     let invocation = Invocation { file: None, listen: None, folder: folder.clone(), variables: Arc::new(|_| None) };
     let plan = config::read(&text, Origin { file: None, folder: folder.clone() }, &invocation).unwrap();
     let metrics = Arc::new(Metrics::new());
@@ -58,6 +64,7 @@ pub(crate) fn line(parts: &Arc<Parts>, upstream: &Arc<Upstream>, principal: &Pri
         target: Target::named(TargetKind::Tool, "t"),
         wish: Wish::default(),
         peer: sallyport_protocol::Peer::Stdio,
+        counted: None,
     }
 }
 
@@ -67,7 +74,11 @@ pub(crate) async fn before(peer: &Arc<Peer>) -> Gateway {
 }
 
 async fn before_plan(peer: &Arc<Peer>, plan: ServerPlan) -> Gateway {
-    let (gateway, other) = (gateway(), gateway());
+    before_limited(peer, plan, "").await
+}
+
+async fn before_limited(peer: &Arc<Peer>, plan: ServerPlan, limits: &str) -> Gateway {
+    let (gateway, other) = (limited(limits), limited(limits));
     let upstream = upstream(plan, Starts::of([Ok(peer.clone())])).0;
     upstream.listed(LONG).await;
     let mut parts = Arc::into_inner(other.0.parts.swap(gateway.0.parts.load_full())).unwrap();

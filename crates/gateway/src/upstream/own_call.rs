@@ -57,7 +57,7 @@ pub(crate) async fn ask(server: &dyn McpServer, own: &Own, request: Request, lim
 }
 
 /// Whom a server meets that asks back during a request of the gateway's own.
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Asker for Nobody {
     fn notify(&self, _: &str, _: RawObject) {}

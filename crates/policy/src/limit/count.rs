@@ -90,7 +90,11 @@ impl Count {
         }
     }
 
-    pub(super) fn spend(&mut self, bytes: u64) {
+    pub(super) fn spend(&mut self, bytes: u64, window: Duration, now: Duration) {
+        if now >= self.over {
+            (self.calls, self.bytes, self.cost) = (0, 0, 0);
+            self.over = now + window;
+        }
         self.bytes = self.bytes.saturating_add(bytes);
     }
 

@@ -38,7 +38,8 @@ pub struct LimitRule {
     /// How many calls in how long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    /// How many calls at once.
+    /// How many calls at once. A call counts for as long as its server works on it: also while it waits for an answer of its caller, and
+    /// while it goes on as a task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_once: Option<u32>,
     /// What may be spent in how long.
@@ -128,8 +129,9 @@ impl Compiled {
             && self.principals.as_ref().is_none_or(|globs| globs.is_match(call.principal.id()))
     }
 
-    pub(super) fn counts_bytes(&self) -> bool {
-        self.budget.as_ref().is_some_and(|budget| budget.bytes.is_some())
+    /// The time of the budget, where that bounds bytes.
+    pub(super) fn window_of_bytes(&self) -> Option<Duration> {
+        self.budget.as_ref().filter(|budget| budget.bytes.is_some()).map(Budget::window)
     }
 
     pub(super) fn key(&self, call: &Metered<'_>) -> Key {

@@ -67,10 +67,21 @@ fn bytes_are_counted_when_they_are_known() {
     let alice = Principal::key("alice");
     for _ in 0..2 {
         let held = limits.take(&call(&alice, "query"), seconds(0)).unwrap();
-        assert!(held.counts_bytes());
-        held.spend(60);
+        assert!(held.account().counts_bytes());
+        held.account().spend(60, seconds(0));
     }
     assert_eq!(limits.take(&call(&alice, "query"), seconds(0)).unwrap_err().used, 120);
+}
+
+#[test]
+fn bytes_that_are_known_late_are_charged_to_the_time_that_is() {
+    let limits = limits(json!([{ "budget": { "seconds": 60, "bytes": 100 } }]));
+    let alice = Principal::key("alice");
+    let account = limits.take(&call(&alice, "query"), seconds(0)).unwrap().account();
+    account.spend(150, seconds(90));
+    let exceeded = limits.take(&call(&alice, "query"), seconds(91)).unwrap_err();
+    assert_eq!((exceeded.used, exceeded.retry_after), (150, seconds(59)), "the call is over, its task's result is not forgiven");
+    assert!(limits.take(&call(&alice, "query"), seconds(150)).is_ok());
 }
 
 #[test]
