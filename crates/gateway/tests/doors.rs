@@ -10,8 +10,12 @@ use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::{Origin, Plan};
 use sallyport_gateway::upstream::{Surroundings, WayOut};
 use sallyport_gateway::{Changes, Gateway};
+use sallyport_identity::api_keys::ApiKeys;
 use sallyport_protocol::ServerIdentity;
 use sallyport_sandbox::Host;
+use sallyport_store::Store;
+use sallyport_store::api_key::ApiKey;
+use sallyport_telemetry::state_folder::private_folder;
 use sallyport_telemetry::{Audit, AuditRecord, Folders, Metrics, Outcome, Tap};
 use sallyport_transport::server::{http, stdio};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -176,4 +180,69 @@ async fn a_server_from_which_the_configuration_is_kept_is_started_anew_when_that
     assert_eq!(changed, ["writer"]);
     assert!(!Arc::ptr_eq(&second[1], &third[1]));
     assert!(Arc::ptr_eq(&second[0], &third[0]), "it never saw the file");
+}
+
+/// Opens the stream of a session that is opened with `key`.
+async fn session_stream(address: std::net::SocketAddr, key: &str) -> BufReader<TcpStream> {
+    let head = format!("HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n");
+    let body = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+    let accept = "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
+    let mut greeting = TcpStream::connect(address).await.unwrap();
+    let text = format!("POST /mcp {head}{accept}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    greeting.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    greeting.read_to_string(&mut answer).await.unwrap();
+    let id = answer.lines().find_map(|line| line.strip_prefix("mcp-session-id: ")).unwrap_or_else(|| panic!("{answer}"));
+    let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+    let text = format!("GET /mcp {head}Accept: text/event-stream\r\nMcp-Session-Id: {id}\r\n\r\n");
+    stream.get_mut().write_all(text.as_bytes()).await.unwrap();
+    let mut first = String::new();
+    stream.read_line(&mut first).await.unwrap();
+    assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+    stream
+}
+
+/// Whether a stream of events ends in the next seconds.
+async fn ends(stream: &mut BufReader<TcpStream>) -> bool {
+    let end = async {
+        let mut line = String::new();
+        // The last chunk of a body is empty.
+        while line.trim_end() != "0" {
+            line.clear();
+            stream.read_line(&mut line).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), end).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_key_that_opened_it() {
+    let house = house();
+    let folders = Folders { state: house.folder.join("s"), cache: house.folder.join("c"), config: house.folder.join("g") };
+    private_folder(&folders.state).unwrap();
+    let store = Store::open(&folders.store_file()).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let mut keys = Vec::new();
+    for (name, ends) in [("expires", Some(now + 8)), ("revoked", None), ("stays", None)] {
+        let (secret, digest) = ApiKeys::make().unwrap();
+        let (id, name) = (name.to_owned(), name.to_owned());
+        let key = ApiKey { id, name, scopes: None, groups: Vec::new(), tenant: String::new(), made: now, ends, used: None };
+        assert!(store.add_api_key(key, digest, None).await.unwrap());
+        keys.push(secret.expose().to_owned());
+    }
+    let taking = format!("{CONFIGURATION}\n[identity]\napi_keys = true\n");
+    house.gateway.reload(plan(&house.folder, &taking), Duration::from_secs(1)).await.unwrap();
+    let address = house.listen().await;
+    let mut expires = session_stream(address, &keys[0]).await;
+    let mut revoked = session_stream(address, &keys[1]).await;
+    let mut stays = session_stream(address, &keys[2]).await;
+
+    store.revoke_api_key("revoked", now).await.unwrap();
+    assert!(ends(&mut expires).await && ends(&mut revoked).await);
+    let more = format!("{taking}\n[servers.more]\nbuiltin = {{ filesystem = {{ root = \".\" }} }}\n");
+    house.gateway.reload(plan(&house.folder, &more), Duration::from_secs(1)).await.unwrap();
+    let mut heard = String::new();
+    while !heard.contains("list_changed") {
+        assert!(stays.read_line(&mut heard).await.unwrap() > 0, "{heard}");
+    }
 }

@@ -1,6 +1,6 @@
 //! A front door's other side, in process: lets callers in by key and passes everything on to one server.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sallyport_protocol::{
     Admission, Answer, BoxFuture, Caller, CallerId, CallerToken, Context, Discovery, Endpoint, Era, ErrorObject, Failure, FailureKind,
@@ -10,13 +10,14 @@ use sallyport_protocol::{
 /// A [`Front`] before one server. It has the endpoint of everything and `/servers/scripted`.
 pub struct ScriptedFront {
     server: Arc<dyn McpServer>,
-    keys: Vec<([u8; 32], CallerId)>,
+    /// `None`: everybody comes in.
+    keys: Option<Mutex<Vec<([u8; 32], CallerId)>>>,
     input_schema: Option<RawJson>,
 }
 
 impl std::fmt::Debug for ScriptedFront {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("ScriptedFront").field("keys", &self.keys.len()).finish_non_exhaustive()
+        out.debug_struct("ScriptedFront").field("needs_key", &self.keys.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -24,14 +25,22 @@ impl ScriptedFront {
     /// Lets everybody in as one caller.
     #[must_use]
     pub fn open(server: Arc<dyn McpServer>) -> Self {
-        Self { server, keys: Vec::new(), input_schema: None }
+        Self { server, keys: None, input_schema: None }
     }
 
     /// Lets in those who show one of these keys, each as a caller of that name.
     #[must_use]
     pub fn with_keys(server: Arc<dyn McpServer>, keys: &[&str]) -> Self {
         let keys = keys.iter().map(|key| (CallerToken::new(*key).digest(), CallerId((*key).into()))).collect();
-        Self { server, keys, input_schema: None }
+        Self { server, keys: Some(Mutex::new(keys)), input_schema: None }
+    }
+
+    /// Takes a key back.
+    pub fn revoke(&self, key: &str) {
+        let digest = CallerToken::new(key).digest();
+        if let Some(keys) = &self.keys {
+            keys.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != digest);
+        }
     }
 
     /// Says that every tool has this input schema.
@@ -47,14 +56,11 @@ impl ScriptedFront {
         if !matches!(&incoming.endpoint, Endpoint::All) && !matches!(&incoming.endpoint, Endpoint::Server(name) if &**name == "scripted") {
             return Err(Failure::client(FailureKind::NotFound, "there is no such endpoint"));
         }
-        if self.keys.is_empty() {
-            return Ok(CallerId("everybody".into()));
-        }
+        let Some(keys) = &self.keys else { return Ok(CallerId("everybody".into())) };
         let digest = incoming.credential.as_ref().map(|token| token.digest());
-        let known = self.keys.iter().find(|(key, _)| Some(*key) == digest);
-        known
-            .map(|(_, caller)| caller.clone())
-            .ok_or_else(|| Failure::client(FailureKind::Unauthenticated, "no key, or one that is not known"))
+        let keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = keys.iter().find(|(key, _)| Some(*key) == digest).map(|(_, caller)| caller.clone());
+        known.ok_or_else(|| Failure::client(FailureKind::Unauthenticated, "no key, or one that is not known"))
     }
 }
 

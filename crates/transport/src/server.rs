@@ -25,6 +25,7 @@ pub(crate) mod outgoing;
 pub(crate) mod parts;
 mod route;
 mod session_streams;
+mod standing;
 mod streamable_http;
 mod subscription;
 mod task_news;

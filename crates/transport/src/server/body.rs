@@ -17,6 +17,7 @@ use super::connection::Busy;
 use super::outgoing::{Outgoing, Reader};
 use super::parts::Parts;
 use super::session_streams::{ResumableStream, SessionStream};
+use super::standing::Standing;
 use super::subscription::Listening;
 
 /// A silent stream says that it lives this often: proxies commonly cut what is silent for a minute.
@@ -44,7 +45,12 @@ impl ResponseBody {
     }
 
     pub(crate) fn events(source: Source) -> Self {
-        Self { kind: Kind::Events(Box::new(Events { source, silence: None, open: None })), busy: None }
+        Self { kind: Kind::Events(Box::new(Events { source, standing: None, silence: None, open: None })), busy: None }
+    }
+
+    /// A stream that stays open until it is closed, or until who opened it may not come in any more.
+    pub(crate) fn open(source: Source, standing: Arc<Standing>) -> Self {
+        Self { kind: Kind::Events(Box::new(Events { source, standing: Some(standing), silence: None, open: None })), busy: None }
     }
 
     pub(crate) fn keep_busy(mut self, busy: Busy) -> Self {
@@ -88,6 +94,8 @@ impl Body for ResponseBody {
 /// A stream of server-sent events.
 struct Events {
     source: Source,
+    /// By whose right it is open, where it does not end by itself.
+    standing: Option<Arc<Standing>>,
     /// Runs while nothing is said.
     silence: Option<Pin<Box<Sleep>>>,
     /// The stream counts as open.
@@ -96,6 +104,13 @@ struct Events {
 
 impl Events {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Parts>> {
+        if self.standing.as_ref().is_some_and(|standing| standing.is_over(cx)) {
+            self.standing = None;
+            match &self.source {
+                Source::Listening(listening) => listening.end(), // it has words for that
+                _ => return Poll::Ready(None),
+            }
+        }
         if let Poll::Ready(event) = self.source.poll_next(cx) {
             if let Some(silence) = &mut self.silence {
                 silence.as_mut().reset(Instant::now() + KEEP_ALIVE);

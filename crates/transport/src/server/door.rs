@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use http::StatusCode;
 use sallyport_protocol::revisions::reply_for;
 use sallyport_protocol::{
-    Answer, Asker, BoxFuture, Cancel, Client, Context, Era, ErrorObject, Failure, FailureKind, Front, Incoming, Message, Method, RawJson,
-    RawObject, Reply, Request, RequestId, Revision, ServerIdentity,
+    Answer, Asker, BoxFuture, CallerId, Cancel, Client, Context, Era, ErrorObject, Failure, FailureKind, Front, Incoming, Message, Method,
+    RawJson, RawObject, Reply, Request, RequestId, Revision, ServerIdentity,
 };
 use tokio::sync::{Notify, oneshot};
 
 use super::answered::Answered;
+use super::body::{ResponseBody, Source};
 use super::parts::Parts;
+use super::standing::{Standing, Standings};
 use super::subscription::Subscription;
 use crate::session::{Session, Sessions};
 
@@ -25,6 +27,8 @@ pub(crate) struct Door {
     pub(crate) sessions: Sessions,
     /// Streams of `subscriptions/listen` that are open.
     listening: Mutex<Vec<Weak<Subscription>>>,
+    /// By whose right streams are open.
+    pub(crate) standings: Arc<Standings>,
     tasks: Arc<Tasks>,
 }
 
@@ -37,7 +41,7 @@ struct Tasks {
 
 impl Door {
     pub(crate) fn new(front: Arc<dyn Front>, identity: ServerIdentity, sessions: Sessions) -> Arc<Self> {
-        Arc::new(Self { front, identity, sessions, listening: Mutex::default(), tasks: Arc::default() })
+        Arc::new(Self { front, identity, sessions, listening: Mutex::default(), standings: Arc::default(), tasks: Arc::default() })
     }
 
     /// Writes the answer to request `id` as a client of `revision` must see it.
@@ -106,6 +110,13 @@ impl Door {
             }
             ended.await;
         }
+    }
+
+    /// A stream that is open for as long as who opened it may come in.
+    pub(crate) fn hold_open(&self, source: Source, incoming: &Incoming, caller: &CallerId) -> ResponseBody {
+        let standing = Standing::of(incoming, caller);
+        self.standings.add(&standing);
+        ResponseBody::open(source, standing)
     }
 
     /// Lists a stream of `subscriptions/listen`, so that a drain closes it.

@@ -188,6 +188,7 @@ impl HttpDoor {
         for session in self.door.sessions.expire() {
             self.door.forget(&session);
         }
+        self.door.standings.second(&self.door.front);
     }
 
     fn take(self: &Arc<Self>, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {

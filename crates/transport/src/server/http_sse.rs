@@ -35,7 +35,7 @@ pub(crate) fn open(door: &Arc<HttpDoor>, admitted: &Admitted) -> Response<Respon
         shared.sessions.remove(&ended);
         shared.forget(&ended);
     });
-    stream(ResponseBody::events(Source::Session(opened)))
+    stream(door.door.hold_open(Source::Session(opened), incoming, caller))
 }
 
 /// Takes a message of such a session.

@@ -111,7 +111,9 @@ impl Exchange<'_> {
         match modern::begin(&self.door.door, &self.incoming, asked, outlet, Loss::Cancels) {
             modern::Begun::Answered(answered) => Begun::Answered(respond(answered)),
             modern::Begun::Call(call) => Begun::Runs(Running { session: None, work: Work::Call(call), outgoing, accepts }),
-            modern::Begun::Listen(listen) if accepts.events => Begun::Listen { incoming: self.incoming.clone(), listen },
+            modern::Begun::Listen(listen) if accepts.events => {
+                Begun::Listen { incoming: self.incoming.clone(), caller: self.caller.clone(), listen }
+            }
             modern::Begun::Listen(listen) => {
                 let failure = Failure::client(FailureKind::Http(406), "header `Accept` must list text/event-stream");
                 Begun::Answered(refuse_listen(&self.door.door, &failure, &listen.id))
@@ -183,7 +185,7 @@ impl Exchange<'_> {
             (Some(id), None) => self.resume(session, id).ok_or_else(nothing_to_resume)?,
             (Some(_), Some(_)) => return Err(nothing_to_resume()),
         };
-        Ok(Begun::Answered(stream(ResponseBody::events(source))))
+        Ok(Begun::Answered(stream(self.door.door.hold_open(source, &self.incoming, &self.caller))))
     }
 
     /// Resumes the stream that an event came on. Its id means something in this session alone.

@@ -178,6 +178,11 @@ impl Listening {
         Ok(Self { subscription, reader, _kept_up: kept_up })
     }
 
+    /// Ends the stream with its result, which is the last message.
+    pub(crate) fn end(&self) {
+        self.subscription.end();
+    }
+
     /// Whether the gateway ended the stream, and not the client.
     pub(crate) fn was_ended(&self) -> bool {
         self.subscription.outgoing.has_ended()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::{HeaderValue, Response};
-use sallyport_protocol::{Era, Failure, Incoming, Method, RequestId};
+use sallyport_protocol::{CallerId, Era, Failure, Incoming, Method, RequestId};
 
 use super::accepts::Accepts;
 use crate::headers;
@@ -36,6 +36,8 @@ pub(super) enum Begun {
     Listen {
         /// Who listens.
         incoming: Incoming,
+        /// The same, as the door knows them.
+        caller: CallerId,
         /// To what.
         listen: Box<modern::Listen>,
     },
@@ -48,7 +50,7 @@ impl Begun {
             Self::Answered(response) => response,
             Self::Runs(running) => running.finish(door, connection).await,
             Self::Handshake(handshake) => handshake.finish(door).await,
-            Self::Listen { incoming, listen } => open(door, incoming, *listen).await,
+            Self::Listen { incoming, caller, listen } => open(door, incoming, &caller, *listen).await,
         }
     }
 }
@@ -147,10 +149,10 @@ impl Drop for AbandonedSession<'_> {
 }
 
 /// Opens a stream of changes.
-async fn open(door: &Arc<Door>, incoming: Incoming, listen: modern::Listen) -> Response<ResponseBody> {
+async fn open(door: &Arc<Door>, incoming: Incoming, caller: &CallerId, listen: modern::Listen) -> Response<ResponseBody> {
     let id = listen.id.clone();
-    match Listening::open(door, incoming, listen).await {
-        Ok(listening) => stream(ResponseBody::events(Source::Listening(listening))),
+    match Listening::open(door, incoming.clone(), listen).await {
+        Ok(listening) => stream(door.hold_open(Source::Listening(listening), &incoming, caller)),
         Err(failure) => refuse_listen(door, &failure, &id),
     }
 }
