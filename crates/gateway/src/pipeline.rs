@@ -60,7 +60,9 @@ impl Inner {
         let given = target.arguments(&routed.request);
         let resource =
             target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
-        trail.understood(given.as_ref().and_then(|given| parts.policy.recorded(upstream.name(), &target.own, given.as_str())));
+        if let Some(given) = &given {
+            trail.understood(parts.policy.recorded(upstream.name(), &target.own, given.as_str()).await);
+        }
         let permitted = parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await;
         let permitted = permitted.map_err(|denied| refused(parts, incoming, trail, &denied, &target))?;
         trail.permitted(permitted.decision());

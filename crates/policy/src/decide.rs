@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::engine::Nowhere;
 use crate::engines::EngineConfig;
 use crate::engines::allowlist::Allowlist;
+use crate::question::understood;
 use crate::{
     Action, Circumstances, Config, Decision, Denied, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Permitted,
     Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
@@ -191,6 +192,7 @@ impl Policy {
     ) -> Explanation {
         let question = Question::new(principal, action, resource, circumstances, &self.kinds);
         let decision = self.evaluate(&question).await;
+        question.understand().await;
         let mut said = Vec::with_capacity(self.engines.len());
         for engine in &self.engines {
             said.push((engine.name(), engine.evaluate(&question).await_it().await));
@@ -201,11 +203,15 @@ impl Policy {
 
     /// What of a call's arguments may be written down, as far as rules declare what they are.
     #[must_use]
-    pub fn recorded(&self, server: &str, tool: &str, arguments: &str) -> Option<serde_json::Value> {
+    pub async fn recorded(&self, server: &str, tool: &str, arguments: &str) -> Option<serde_json::Value> {
         if !self.kinds.declares(server, tool) {
             return None; // as most tools: nothing is looked into
         }
-        let understood = self.kinds.understand(server, tool, arguments).ok()?;
+        let understood = match self.kinds.is_work(server, tool) {
+            true => understood(&self.kinds, server, tool, arguments).await,
+            false => self.kinds.understand(server, tool, arguments),
+        };
+        let understood = understood.ok()?;
         self.kinds.recorded(server, tool, &understood)
     }
 
@@ -223,6 +229,9 @@ impl Policy {
     async fn evaluate_engines(&self, question: &Question<'_>) -> Decision {
         let mut allowed = None;
         for engine in &self.engines {
+            if engine.reads_arguments() {
+                question.understand().await;
+            }
             let outcome = engine.evaluate(question).await_it().await;
             match self.or_failed(&**engine, Some(&outcome)) {
                 Verdict::Decided(decision) if decision.is_allow() => allowed = allowed.or(Some(decision)),

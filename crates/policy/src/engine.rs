@@ -38,6 +38,11 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it looks at [`Question::arguments`].
+    fn reads_arguments(&self) -> bool {
+        true
+    }
+
     /// Whether an answer for a list stays the same until the rules, the caller or the lists change.
     fn is_lasting(&self) -> bool {
         true

@@ -18,6 +18,7 @@ mod limit;
 mod principal;
 mod question;
 mod resource;
+mod rooms;
 mod scope;
 
 pub use action::Action;

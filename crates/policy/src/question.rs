@@ -1,12 +1,13 @@
 //! What policy is asked: everything that a decision may depend on.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
 use crate::arguments::Kinds;
+use crate::rooms::elsewhere;
 use crate::{Action, Arguments, Principal, PrincipalKind, Resource, ResourceKind};
 
 /// What is known of the moment of a request.
@@ -43,7 +44,7 @@ pub struct Question<'a> {
     pub resource: Resource<'a>,
     /// When and from where.
     pub circumstances: Circumstances,
-    kinds: &'a Kinds,
+    kinds: &'a Arc<Kinds>,
     /// The arguments as they are understood: worked out once, for all engines.
     understood: OnceLock<Result<Option<Value>, String>>,
 }
@@ -54,7 +55,7 @@ impl<'a> Question<'a> {
         action: Action,
         resource: &Resource<'a>,
         circumstances: Circumstances,
-        kinds: &'a Kinds,
+        kinds: &'a Arc<Kinds>,
     ) -> Self {
         Self { principal, action, resource: *resource, circumstances, kinds, understood: OnceLock::new() }
     }
@@ -76,6 +77,15 @@ impl<'a> Question<'a> {
             Arguments::Given(text) => self.kinds.understand(self.resource.server, self.resource.name, text).map(Some),
         };
         self.understood.get_or_init(read).as_ref().map(Option::as_ref).map_err(String::as_str)
+    }
+
+    /// Works the [arguments](Self::arguments) out elsewhere, where that takes more than a look.
+    pub(crate) async fn understand(&self) {
+        let Resource { server, name, arguments: Arguments::Given(text), .. } = self.resource else { return };
+        if self.understood.get().is_none() && self.kinds.is_work(server, name) {
+            let understood = understood(self.kinds, server, name, text).await.map(Some);
+            let _ = self.understood.set(understood); // whoever asked before knows the same
+        }
     }
 
     /// All of it as one JSON document: what Rego calls `input`.
@@ -117,7 +127,13 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Who, as a document: `id`, `kind`, `tenant`, `groups`, and `scopes` where its token has such bounds.
+/// The arguments of a call, worked out elsewhere.
+pub(crate) async fn understood(kinds: &Arc<Kinds>, server: &str, tool: &str, text: &str) -> Result<Value, String> {
+    let (kinds, server, tool, text) = (Arc::clone(kinds), server.to_owned(), tool.to_owned(), text.to_owned());
+    elsewhere(move || kinds.understand(&server, &tool, &text)).await.unwrap_or_else(|none| Err(none.to_string()))
+}
+
+/// Who, as a document: `id` (the full one, which no other tenant's principal has), `kind`, `tenant`, `groups`, and `scopes` where its token has such bounds.
 pub(crate) fn subject(principal: &Principal) -> Value {
     let groups: Vec<&str> = principal.groups().iter().map(|group| &**group).collect();
     let mut subject = json!({ "id": principal.id(), "kind": kind(principal), "tenant": principal.tenant(), "groups": groups });

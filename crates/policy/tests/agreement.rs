@@ -2,9 +2,12 @@
 #![cfg(all(feature = "cedar", feature = "rego"))]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, UNIX_EPOCH};
 
-use futures_util::FutureExt;
 use proptest::prelude::*;
 use sallyport_policy::{Action, Arguments, Circumstances, Config, KnownTool, Policy, Principal, Resource, ServerRules};
 use serde_json::{Value, json};
@@ -117,15 +120,32 @@ fn calls() -> impl Iterator<Item = Value> {
     (-2..5).flat_map(|a| [json!({ "a": a }), json!({ "a": a, "b": "x" }), json!({ "a": a, "b": "y" }), json!({ "a": a, "b": "z" })])
 }
 
+/// Waits here for what is worked out on another thread.
+fn settled<T>(future: impl Future<Output = T>) -> T {
+    struct Sleeper(Thread);
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let (waker, mut future) = (Waker::from(Arc::new(Sleeper(thread::current()))), pin!(future));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
 /// Of each tool, whether it is shown, and whether any call of it is allowed.
 fn shown_and_callable(policy: &Policy, who: &Principal, moment: Circumstances) -> Vec<(bool, bool)> {
     let tools = TOOLS.map(|name| Resource::tool("s", name, None, false));
-    let shown = policy.allows_each(who, moment, &tools).now_or_never().unwrap();
+    let shown = settled(policy.allows_each(who, moment, &tools));
     let is_callable = |tool: &Resource<'_>| {
         calls().any(|arguments| {
             let text = arguments.to_string();
             let called = tool.with(Arguments::Given(&text));
-            policy.decide(who, Action::Call, &called, moment, ()).now_or_never().unwrap().is_ok()
+            settled(policy.decide(who, Action::Call, &called, moment, ())).is_ok()
         })
     };
     shown.into_iter().zip(tools.iter().map(is_callable)).collect()

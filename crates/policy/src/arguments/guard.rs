@@ -59,6 +59,11 @@ impl ArgumentGuard {
         self.tools.is_match(tool)
     }
 
+    /// Whether to look at an argument takes more than a look.
+    pub(crate) fn is_work(&self) -> bool {
+        self.checks.iter().any(|check| matches!(check, Check::Sql(_) | Check::Kind(ArgumentKind::Sql(_))))
+    }
+
     /// What is wrong with a call's arguments, if anything.
     pub(crate) fn refuses(&self, arguments: &str) -> Option<String> {
         let Ok(object) = serde_json::from_str::<Object<'_>>(arguments) else {

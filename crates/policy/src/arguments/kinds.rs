@@ -57,6 +57,12 @@ impl Kinds {
         self.0.get(server).is_some_and(|declared| declared.iter().any(|declared| declared.tools.is_match(tool)))
     }
 
+    /// Whether to understand the arguments of that tool takes more than a look.
+    pub(crate) fn is_work(&self, server: &str, tool: &str) -> bool {
+        let declared = self.0.get(server).into_iter().flatten();
+        declared.filter(|declared| matches!(declared.kind, Some(ArgumentKind::Sql(_)))).any(|declared| declared.tools.is_match(tool))
+    }
+
     /// What the argument of a tool is declared to be; the outer `None` where nothing is said of it.
     pub(crate) fn kind(&self, server: &str, tool: &str, argument: &str) -> Option<Option<ArgumentKind>> {
         let mut declared = self.0.get(server)?.iter().filter(|declared| declared.argument == argument && declared.tools.is_match(tool));

@@ -10,6 +10,7 @@ mod scope;
 mod statement;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use sqlparser::ast::{Ident, Statement};
 use sqlparser::dialect::{self, Dialect as ParserDialect};
 
+use crate::rooms;
 use reading::Reading;
 pub use statement::{Kind, SqlStatement};
 
@@ -82,13 +84,13 @@ impl Dialect {
     }
 }
 
-/// A rule, ready to look at queries.
+/// A rule, ready to look at queries. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct SqlGuard {
     dialect: Dialect,
-    tables: BTreeSet<Vec<String>>,
-    functions: BTreeSet<String>,
-    columns: Option<BTreeSet<String>>,
+    tables: Arc<BTreeSet<Vec<String>>>,
+    functions: Arc<BTreeSet<String>>,
+    columns: Option<Arc<BTreeSet<String>>>,
 }
 
 impl SqlGuard {
@@ -113,7 +115,7 @@ impl SqlGuard {
             Some(functions) => functions.iter().map(|name| name.to_ascii_lowercase()).collect(),
             None => HARMLESS.iter().map(|name| (*name).to_owned()).collect(),
         };
-        Ok(Self { dialect: rule.dialect, tables, functions, columns })
+        Ok(Self { dialect: rule.dialect, tables: Arc::new(tables), functions: Arc::new(functions), columns: columns.map(Arc::new) })
     }
 
     /// What is wrong with `query`, if anything.
@@ -148,7 +150,8 @@ impl SqlGuard {
 /// # Errors
 /// Why it cannot be understood.
 pub(super) fn apart(text: &str, dialect: Dialect) -> Result<Value, &'static str> {
-    depth::with_room(|| apart_here(text, dialect)).unwrap_or(Err(reading::TOO_DEEP))
+    let text = text.to_owned();
+    rooms::with_room(move || apart_here(&text, dialect)).unwrap_or_else(|none| Err(reading::without_room(none)))
 }
 
 fn apart_here(text: &str, dialect: Dialect) -> Result<Value, &'static str> {

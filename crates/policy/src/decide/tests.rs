@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
-use futures_util::FutureExt;
+use crate::rooms::Settled as _;
 
 use super::*;
 use crate::Answer;
@@ -41,7 +41,7 @@ fn now() -> Circumstances {
 
 fn decide(policy: &Policy) -> Result<Permitted<&'static str>, Denied<&'static str>> {
     let tool = Resource::tool("files", "read", Some(true), true);
-    policy.decide(&Principal::local_user(), Action::Call, &tool, now(), "call").now_or_never().unwrap()
+    policy.decide(&Principal::local_user(), Action::Call, &tool, now(), "call").settled()
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn an_engine_that_fails_denies_and_is_reported() {
     assert_eq!(denied.value, "call");
     assert_eq!(denied.decision.to_string(), "denied by `says`: the policy engine failed");
     let tool = Resource::tool("files", "read", Some(true), true);
-    assert_eq!(policy.allows_each(&Principal::local_user(), now(), &[tool]).now_or_never().unwrap(), [false]);
+    assert_eq!(policy.allows_each(&Principal::local_user(), now(), &[tool]).settled(), [false]);
     assert_eq!(failures.load(Ordering::Relaxed), 2);
 }
 
@@ -83,7 +83,7 @@ fn deny_wins_errors_deny_and_silence_leaves_it_to_the_others() {
                 let mut policy = policy(said.to_vec());
                 policy.default = Some(Effect::Deny);
                 let tool = Resource::tool("files", "read", None, false);
-                let listed = policy.allows_each(&Principal::local_user(), now(), &[tool, tool]).now_or_never().unwrap();
+                let listed = policy.allows_each(&Principal::local_user(), now(), &[tool, tool]).settled();
                 assert_eq!((decide(&policy).is_ok(), listed), (expected, vec![expected, expected]), "{said:?}");
             }
         }

@@ -4,10 +4,12 @@
 //! look-up and two or three automata over the name, without allocation.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use crate::arguments::ArgumentGuard;
+use crate::rooms::elsewhere;
 use crate::{
     Answer, ArgumentRule, Arguments, Config, Decision, Effect, EngineFailure, InvalidPolicy, Place, PolicyEngine, Question, Reason,
     Resource, ResourceKind, ServerRules, Verdict,
@@ -34,7 +36,7 @@ struct CompiledRules {
     allow_place: Place,
     /// Where `read_only = true` stands.
     read_only: Option<Place>,
-    arguments: Vec<(Place, ArgumentGuard)>,
+    arguments: Vec<(Place, Arc<ArgumentGuard>)>,
 }
 
 impl Allowlist {
@@ -60,6 +62,11 @@ impl PolicyEngine for Allowlist {
         "allowlist"
     }
 
+    /// It looks at the text of those that there is a rule for.
+    fn reads_arguments(&self) -> bool {
+        false
+    }
+
     /// The action makes no difference here: what may be used may be seen, and the other way round. A server that the
     /// configuration did not have when the rules were compiled is a failure: nobody knows which rules are meant for it.
     fn evaluate<'a>(&'a self, question: &'a Question<'a>) -> Answer<'a> {
@@ -67,11 +74,20 @@ impl PolicyEngine for Allowlist {
         let Some(rules) = self.servers.get(resource.server) else {
             return Answer::Now(Err(EngineFailure(format!("server `{}` is not in the configuration", resource.server))));
         };
-        let decision = denied(rules, resource)
-            .or_else(|| refused(rules, resource))
-            .or_else(|| allowed(rules, resource))
-            .or_else(|| restricted(rules, resource));
-        Answer::Now(Ok(decision.map_or(Verdict::Silent, Verdict::Decided)))
+        let rest = |refused: Option<Decision>| {
+            let decision = refused.or_else(|| allowed(rules, resource)).or_else(|| restricted(rules, resource));
+            Ok(decision.map_or(Verdict::Silent, Verdict::Decided))
+        };
+        let (decision, guards) = (denied(rules, resource), guards_of(rules, resource));
+        match resource.arguments {
+            Arguments::Given(text) if decision.is_none() && guards.iter().any(|(_, guard)| guard.is_work()) => {
+                let (text, place) = (text.to_owned(), guards[0].0.clone());
+                let looked = elsewhere(move || refused(&guards, &text));
+                Answer::Later(Box::pin(async move { rest(looked.await.unwrap_or_else(|none| Some(unfit(place, none.to_string())))) }))
+            }
+            Arguments::Given(text) => Answer::Now(rest(decision.or_else(|| refused(&guards, text)))),
+            Arguments::Unknown => Answer::Now(rest(decision)),
+        }
     }
 }
 
@@ -83,13 +99,18 @@ fn denied(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> 
     Some(Decision::new(Effect::Deny, Reason::DenyListed, place))
 }
 
-/// A rule for its arguments is not met. Arguments are looked into only where a rule is about the tool.
-fn refused(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
-    let Arguments::Given(arguments) = resource.arguments else { return None };
-    let guards = rules.iter().flat_map(|rule| &rule.arguments).filter(|(_, guard)| guard.concerns(resource.name));
-    let mut refusals = guards.filter_map(|(place, guard)| Some((place.clone(), guard.refuses(arguments)?)));
-    let (place, detail) = refusals.next()?;
-    Some(Decision { detail: Some(detail.into()), ..Decision::new(Effect::Deny, Reason::Argument, place) })
+/// The rules for its arguments. Arguments are looked into only where there are some.
+fn guards_of(rules: &[CompiledRules], resource: &Resource<'_>) -> Vec<(Place, Arc<ArgumentGuard>)> {
+    rules.iter().flat_map(|rule| &rule.arguments).filter(|(_, guard)| guard.concerns(resource.name)).cloned().collect()
+}
+
+/// A rule for its arguments is not met.
+fn refused(guards: &[(Place, Arc<ArgumentGuard>)], arguments: &str) -> Option<Decision> {
+    guards.iter().find_map(|(place, guard)| Some(unfit(place.clone(), guard.refuses(arguments)?)))
+}
+
+fn unfit(place: Place, why: String) -> Decision {
+    Decision { detail: Some(why.into()), ..Decision::new(Effect::Deny, Reason::Argument, place) }
 }
 
 /// An `allow` list names it, or `read_only` lets it pass.
@@ -174,7 +195,7 @@ fn compile(rules: &ServerRules, place: &str, errors: &mut Vec<InvalidPolicy>) ->
     }
 }
 
-fn guards(rules: &[ArgumentRule], place: &str, errors: &mut Vec<InvalidPolicy>) -> Vec<(Place, ArgumentGuard)> {
+fn guards(rules: &[ArgumentRule], place: &str, errors: &mut Vec<InvalidPolicy>) -> Vec<(Place, Arc<ArgumentGuard>)> {
     if rules.len() > MOST_ENTRIES {
         errors.push(too_many(place, rules.len()));
         return Vec::new();
@@ -184,7 +205,7 @@ fn guards(rules: &[ArgumentRule], place: &str, errors: &mut Vec<InvalidPolicy>) 
         let place = format!("{place}[{index}]");
         let tools = glob_set(&rule.tools, &format!("{place}.tools"), errors);
         match ArgumentGuard::build(rule, tools) {
-            Ok(guard) => guards.push((Place::new(&place), guard)),
+            Ok(guard) => guards.push((Place::new(&place), Arc::new(guard))),
             Err(problems) => {
                 errors.extend(problems.into_iter().map(|(key, message)| {
                     InvalidPolicy {

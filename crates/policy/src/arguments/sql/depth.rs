@@ -1,24 +1,11 @@
-//! Room for statements that are deeper than they look.
+//! Statements that are deeper than they look.
 //!
 //! The parser bounds how deep parentheses go, but `1 + 1 + …` is as deep a tree as it is long, and every step down takes some kilobytes of
-//! the stack, to print it and to free it as well. A stack that is too small ends the whole process: one call would end the gateway.
-
-use std::thread;
-
-/// Bytes of stack: five times what the deepest statement that is looked at takes without optimisation (measured). Only what is used
-/// becomes memory.
-const STACK: usize = 128 * 1024 * 1024;
+//! the stack, to print it and to free it as well. A stack that is too small ends the whole process: one call would end the gateway. So
+//! statements are looked at where there is [room](crate::rooms).
 
 /// Most keywords and operators of one statement: each can be one step down. A person writes some dozens.
 pub(super) const MOST_STEPS: usize = 2000;
-
-/// Does `work` where there is room for it; `None` where it could not be done.
-pub(super) fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("sql".to_owned()).stack_size(STACK).spawn_scoped(scope, work).ok()?;
-        thread.join().ok()
-    })
-}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 use super::columns::{self, Columns};
 use super::scope::Scopes;
 use super::{Dialect, Kind, depth};
+use crate::rooms::{self, NoRoom};
 
 /// Longest query in bytes: more than a person writes, little enough that understanding it takes a millisecond.
 const LONGEST: usize = 64 * 1024;
@@ -54,15 +55,24 @@ impl Reading {
 pub(super) type Refusal = &'static str;
 
 /// A query that there is no room for.
-pub(super) const TOO_DEEP: Refusal = "a query that is too deep";
+const TOO_DEEP: Refusal = "a query that is too deep";
+
+/// Why a query was not looked at.
+pub(super) fn without_room(none: NoRoom) -> Refusal {
+    match none {
+        NoRoom::Full => "a query that cannot be looked at now, since too many wait; try again",
+        NoRoom::Failed => TOO_DEEP,
+    }
+}
 
 /// Understands a query.
 pub(super) fn of(text: &str, dialect: Dialect) -> Result<Reading, Refusal> {
-    let read = || {
-        let statement = parse(text, dialect)?;
+    let text = text.to_owned();
+    let read = move || {
+        let statement = parse(&text, dialect)?;
         understand(&statement, dialect, Kind::Query).map(|(reading, _)| reading)
     };
-    depth::with_room(read).unwrap_or(Err(TOO_DEEP))
+    rooms::with_room(read).unwrap_or_else(|none| Err(without_room(none)))
 }
 
 /// Whether a token can be a step down in the tree: lists are as wide as they like.

@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement, VisitMut, VisitorMut};
 
 use super::reading::{self, Places, Reading};
-use super::{Dialect, SqlGuard, depth};
+use super::{Dialect, SqlGuard};
+use crate::rooms;
 
 /// What a statement is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,9 @@ impl SqlGuard {
     /// # Errors
     /// What is wrong with it, to be read after its name: `is …`, `reads the table …`.
     pub fn admit(&self, text: &str, kind: Kind, schema: Option<&str>) -> Result<SqlStatement, String> {
-        depth::with_room(|| self.admit_here(text, kind, schema)).unwrap_or_else(|| Err(format!("is {}", reading::TOO_DEEP)))
+        let (guard, text, schema) = (self.clone(), text.to_owned(), schema.map(str::to_owned));
+        let admitted = rooms::with_room(move || guard.admit_here(&text, kind, schema.as_deref()));
+        admitted.unwrap_or_else(|none| Err(format!("is {}", reading::without_room(none))))
     }
 
     fn admit_here(&self, text: &str, kind: Kind, schema: Option<&str>) -> Result<SqlStatement, String> {

@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use futures_util::FutureExt;
+use crate::rooms::Settled as _;
 use proptest::prelude::*;
 
 use super::*;
@@ -40,7 +40,7 @@ fn engine(default: Option<Effect>, rules: Vec<Rule>, own: &[(&str, ServerRules)]
 }
 
 fn decide(policy: &Policy, principal: &Principal, action: Action, resource: &Resource<'_>) -> Decision {
-    policy.explain(principal, action, resource, Circumstances::local(UNIX_EPOCH)).now_or_never().unwrap().decision
+    policy.explain(principal, action, resource, Circumstances::local(UNIX_EPOCH)).settled().decision
 }
 
 /// The decision on a tool that claims nothing, for the local user, in one line.
@@ -230,7 +230,7 @@ proptest! {
         let policy = Policy::build(&config, &servers(&[("a", own)])).unwrap();
         let principal = if local { Principal::local_user() } else { Principal::key("ci") };
         let tool = Resource::tool("a", &name, read_only, trusted);
-        let shown = policy.allows_each(&principal, Circumstances::local(UNIX_EPOCH), &[tool]).now_or_never().unwrap();
+        let shown = policy.allows_each(&principal, Circumstances::local(UNIX_EPOCH), &[tool]).settled();
         prop_assert_eq!(vec![decide(&policy, &principal, Action::Call, &tool).is_allow()], shown);
     }
 

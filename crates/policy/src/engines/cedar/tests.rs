@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use futures_util::FutureExt;
+use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use crate::{Action, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Policy, Principal, Resource, Scopes, ServerRules};
@@ -53,7 +53,7 @@ fn dev() -> Principal {
 fn told(policy: &Policy, principal: &Principal, tool: &str, arguments: &Value, moment: Circumstances) -> String {
     let text = arguments.to_string();
     let resource = Resource::tool("s", tool, Some(true), true).with(Arguments::Given(&text));
-    policy.explain(principal, Action::Call, &resource, moment).now_or_never().unwrap().decision.to_string()
+    policy.explain(principal, Action::Call, &resource, moment).settled().decision.to_string()
 }
 
 fn allows(policy: &Policy, tool: &str, arguments: Value) -> bool {
@@ -62,7 +62,7 @@ fn allows(policy: &Policy, tool: &str, arguments: Value) -> bool {
 
 fn shows(policy: &Policy, tool: &str) -> bool {
     let resource = Resource::tool("s", tool, Some(true), true);
-    policy.allows_each(&dev(), noon(), &[resource]).now_or_never().unwrap() == [true]
+    policy.allows_each(&dev(), noon(), &[resource]).settled() == [true]
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn who_when_and_from_where_count_in_lists_and_calls() {
     assert!(!policy.is_lasting());
     let ping = |principal: &Principal, moment| {
         let tool = Resource::tool("s", "ping", Some(true), true);
-        let shown = policy.allows_each(principal, moment, &[tool]).now_or_never().unwrap() == [true];
+        let shown = policy.allows_each(principal, moment, &[tool]).settled() == [true];
         let called = told(&policy, principal, "ping", &json!({}), moment).starts_with("allowed");
         assert_eq!(shown, called);
         called
@@ -180,8 +180,7 @@ fn prompts_and_resources_have_actions_of_their_own() {
         permit (principal, action in [Action::"get", Action::"complete"], resource is Prompt in Server::"s");
     "#,
     );
-    let decided =
-        |action, resource: Resource<'_>| policy.explain(&dev(), action, &resource, noon()).now_or_never().unwrap().decision.is_allow();
+    let decided = |action, resource: Resource<'_>| policy.explain(&dev(), action, &resource, noon()).settled().decision.is_allow();
     assert!(decided(Action::Read, Resource::resource("s", "file:///a")) && decided(Action::List, Resource::resource("s", "file:///a")));
     assert!(
         !decided(Action::Read, Resource::resource("s", "file:///b")) && !decided(Action::Subscribe, Resource::resource("s", "file:///a"))
@@ -265,5 +264,5 @@ fn a_forbid_that_errs_forbids() {
 fn an_argument_that_is_there_twice_is_no_argument() {
     let policy = policy(r#"permit (principal, action == Action::"s/create_issue", resource) when { context.args.title == "x" };"#);
     let resource = Resource::tool("s", "create_issue", None, false).with(Arguments::Given(r#"{"title":"y","title":"x"}"#));
-    assert!(!policy.explain(&dev(), Action::Call, &resource, noon()).now_or_never().unwrap().decision.is_allow());
+    assert!(!policy.explain(&dev(), Action::Call, &resource, noon()).settled().decision.is_allow());
 }

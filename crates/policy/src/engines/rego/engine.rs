@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
+use serde_json::Value as Json;
 
 use super::Config;
 use crate::engines::Source;
-use crate::{Answer, Decision, Effect, EngineFailure, InvalidPolicy, Making, Outcome, Place, PolicyEngine, Question, Reason, Verdict};
+use crate::rooms::{NoRoom, elsewhere};
+use crate::{
+    Answer, Decision, Effect, EngineFailure, InvalidPolicy, Later, Making, Outcome, Place, PolicyEngine, Question, Reason, Verdict,
+};
 
 /// Longest evaluation: a policy that takes longer would hold up every call. Measured: 0.13 ms for a hundred rules.
 const DEADLINE: Duration = Duration::from_millis(100);
@@ -78,17 +82,38 @@ impl Rego {
         compiled
     }
 
-    fn answer(&self, question: &Question<'_>) -> Outcome {
-        let document = match question.document() {
-            Ok(document) => document,
-            Err(why) => return Ok(Verdict::Decided(self.denied(Reason::Argument, Some(why.to_owned())))),
-        };
-        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// What a copy of the engine needs, to answer elsewhere.
+    fn asked(&self) -> Asked {
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Asked { engine, place: self.place.clone(), has_allow: self.has_allow, has_deny: self.has_deny }
+    }
+
+    /// A question as a document, or the answer to one that is none.
+    fn document(&self, question: &Question<'_>) -> Result<Json, Verdict> {
+        question.document().map_err(|why| {
+            let denied = Decision::new(Effect::Deny, Reason::Argument, self.place.clone());
+            Verdict::Decided(Decision { detail: Some(why.into()), ..denied })
+        })
+    }
+}
+
+/// A copy of the engine, for one or several questions.
+struct Asked {
+    engine: Engine,
+    place: Place,
+    has_allow: bool,
+    has_deny: bool,
+}
+
+impl Asked {
+    fn answer(&self, document: Json) -> Outcome {
+        let mut engine = self.engine.clone();
         engine.set_input(Value::from(document));
         if self.has_deny
             && let Some(detail) = denial(&rule(&mut engine, DENY)?)?
         {
-            return Ok(Verdict::Decided(self.denied(Reason::Forbidden, detail)));
+            let denied = Decision::new(Effect::Deny, Reason::Forbidden, self.at("deny"));
+            return Ok(Verdict::Decided(Decision { detail: detail.map(Into::into), ..denied }));
         }
         Ok(match if self.has_allow { rule(&mut engine, ALLOW)? } else { Value::Undefined } {
             Value::Bool(true) => Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, self.at("allow"))),
@@ -98,13 +123,19 @@ impl Rego {
         })
     }
 
-    fn denied(&self, reason: Reason, detail: Option<String>) -> Decision {
-        let place = if reason == Reason::Forbidden { self.at("deny") } else { self.place.clone() };
-        Decision { detail: detail.map(Into::into), ..Decision::new(Effect::Deny, reason, place) }
-    }
-
     fn at(&self, rule: &str) -> Place {
         Place::new(&format!("{}: {rule}", self.place))
+    }
+}
+
+/// Denies where nothing was evaluated. That too many wait is no failure of the policies.
+fn without_room(none: NoRoom, place: Place) -> Outcome {
+    match none {
+        NoRoom::Full => {
+            let denied = Decision::new(Effect::Deny, Reason::EngineFailed, place);
+            Ok(Verdict::Decided(Decision { detail: Some(none.to_string().into()), ..denied }))
+        }
+        NoRoom::Failed => Err(EngineFailure(format!("Rego: {none}"))),
     }
 }
 
@@ -138,7 +169,23 @@ impl PolicyEngine for Rego {
     }
 
     fn evaluate<'a>(&'a self, question: &'a Question<'a>) -> Answer<'a> {
-        Answer::Now(self.answer(question))
+        match self.document(question) {
+            Ok(document) => {
+                let (asked, place) = (self.asked(), self.place.clone());
+                let answered = elsewhere(move || asked.answer(document));
+                Answer::Later(Box::pin(async move { answered.await.unwrap_or_else(|none| without_room(none, place)) }))
+            }
+            Err(verdict) => Answer::Now(Ok(verdict)),
+        }
+    }
+
+    /// A whole list is one piece of work.
+    fn evaluate_all<'a>(&'a self, questions: &'a [&'a Question<'a>]) -> Later<'a, Vec<Outcome>> {
+        let documents: Vec<Result<Json, Verdict>> = questions.iter().map(|question| self.document(question)).collect();
+        let (asked, place, count) = (self.asked(), self.place.clone(), documents.len());
+        let answered =
+            elsewhere(move || documents.into_iter().map(|document| document.map_or_else(Ok, |document| asked.answer(document))).collect());
+        Box::pin(async move { answered.await.unwrap_or_else(|none| vec![without_room(none, place); count]) })
     }
 
     /// Rules may look at the time and the address.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use futures_util::FutureExt;
+use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use crate::{Action, Arguments, Circumstances, Config, InvalidPolicy, Policy, Principal, Resource, ServerRules};
@@ -18,7 +18,14 @@ fn told(policy: &Policy, who: &Principal, arguments: Option<Value>) -> String {
     let text = arguments.map(|arguments| arguments.to_string());
     let resource = Resource::tool("s", "query", Some(true), true).with(text.as_deref().map_or(Arguments::Unknown, Arguments::Given));
     let moment = Circumstances { time: UNIX_EPOCH + Duration::from_secs(60), address: Some([192, 0, 2, 7].into()) };
-    policy.explain(who, Action::Call, &resource, moment).now_or_never().unwrap().decision.to_string()
+    policy.explain(who, Action::Call, &resource, moment).settled().decision.to_string()
+}
+
+#[test]
+fn a_name_in_one_tenant_is_nobodys_in_another() {
+    let policy = build("package sallyport\nallow if input.principal.id == \"key:ci\"").unwrap();
+    assert!(told(&policy, &Principal::key("ci"), None).starts_with("allowed"));
+    assert!(told(&policy, &Principal::key("ci").of_tenant("b"), None).starts_with("denied"));
 }
 
 const DOCUMENTED: &str = r#"

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
-use futures_util::FutureExt;
+use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -48,7 +48,7 @@ fn build(point: &Arc<Point>, remote: Value) -> Result<Policy, Vec<InvalidPolicy>
 fn told(policy: &Policy, arguments: &str) -> String {
     let tool = Resource::tool("s", "t", None, false).with(Arguments::Given(arguments));
     let moment = Circumstances::local(UNIX_EPOCH);
-    match policy.decide(&Principal::key("ci"), Action::Call, &tool, moment, ()).now_or_never().unwrap() {
+    match policy.decide(&Principal::key("ci"), Action::Call, &tool, moment, ()).settled() {
         Ok(permitted) => permitted.decision().to_string(),
         Err(denied) => denied.decision.to_string(),
     }
@@ -116,7 +116,7 @@ fn a_list_is_one_batch_of_authzen() {
         |count: usize| json!({ "evaluations": (0..count).map(|at| json!({ "decision": at % 2 == 0 })).collect::<Vec<_>>() }).to_string();
     answers(&point, &decisions(50));
     answers(&point, &decisions(10));
-    let allowed = policy.allows_each(&Principal::key("ci"), Circumstances::local(UNIX_EPOCH), &tools).now_or_never().unwrap();
+    let allowed = policy.allows_each(&Principal::key("ci"), Circumstances::local(UNIX_EPOCH), &tools).settled();
     assert_eq!(allowed, (0..60).map(|at| at % 2 == 0).collect::<Vec<_>>());
     let asked = point.asked.lock().unwrap();
     assert_eq!((asked.len(), asked[0].0.as_str()), (2, "http://127.0.0.1:1/x/access/v1/evaluations"));
@@ -128,7 +128,7 @@ fn a_list_is_one_batch_of_authzen() {
     point.milliseconds.store(5000, Ordering::Relaxed);
     answers(&point, &decisions(3));
     answers(&point, &decisions(10));
-    let allowed = policy.allows_each(&Principal::key("ci"), Circumstances::local(UNIX_EPOCH), &tools).now_or_never().unwrap();
+    let allowed = policy.allows_each(&Principal::key("ci"), Circumstances::local(UNIX_EPOCH), &tools).settled();
     assert_eq!(allowed.iter().filter(|allowed| **allowed).count(), 5);
 }
 
