@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sallyport_policy::{Circumstances, InvalidPolicy, KnownTool, Later, Outgoing, Policy, World};
+use sallyport_policy::{Circumstances, InvalidPolicy, KnownTool, Later, Outgoing, Policy, TrialFault, World};
 use sallyport_protocol::Peer;
 use sallyport_secrets::SecretReference;
 use sallyport_transport::client::post::JsonClient;
@@ -14,6 +14,7 @@ use url::Url;
 use crate::build::{BuildError, Fault};
 use crate::catalogue::Member;
 use crate::plan::Plan;
+use crate::seldom::Seldom;
 
 /// The moment of a request that came from `peer`.
 pub(crate) fn circumstances(peer: Peer) -> Circumstances {
@@ -34,6 +35,14 @@ pub fn policy_of(plan: &Plan) -> Result<Policy, BuildError> {
     let fault = |rule: InvalidPolicy| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) };
     let policy = Policy::build_in(&plan.policy, &rules, &world)
         .map_err(|invalid| BuildError { faults: invalid.into_iter().map(fault).collect() })?;
+    let (failed, missed) = (Seldom::default(), Seldom::default());
+    let told = move |fault: &TrialFault<'_>| match fault {
+        TrialFault::Failed(failure) => failed.tell(|others| tracing::warn!(others, "`policy.shadow` has no answer: {failure}")),
+        TrialFault::Missed(calls) => {
+            missed.tell(|_| tracing::warn!(calls, "`policy.shadow` was not asked about all calls: too many at once, or too long"))
+        }
+    };
+    let policy = policy.tried_beside(|trial| drop(tokio::spawn(trial)), told);
     Ok(policy.observed(|failure| tracing::error!("policy denies, since an engine failed: {failure}")).compared(|difference| {
         let (question, tried) = (difference.question, difference.tried);
         tracing::warn!(

@@ -21,6 +21,7 @@ mod persons;
 mod pipeline;
 pub mod plan;
 mod questions;
+mod seldom;
 mod skills;
 mod subscriptions;
 mod tasks;

@@ -1,10 +1,12 @@
 //! The one place where permits are made.
 
+mod shadow;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::engine::Nowhere;
+use crate::engine::{Later, Nowhere};
 use crate::engines::EngineConfig;
 use crate::engines::allowlist::Allowlist;
 use crate::question::understood;
@@ -13,17 +15,19 @@ use crate::{
     Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
 };
 
+use shadow::Shadow;
+pub use shadow::TrialFault;
+
 /// The policy in force.
 pub struct Policy {
     /// All are asked: one that denies or fails denies, and what one allows is allowed.
     engines: Vec<Box<dyn PolicyEngine>>,
     /// The same with the engines that are being tried, where there are any.
-    shadow: Option<Box<Self>>,
+    shadow: Option<Arc<Shadow>>,
     /// What holds where no engine speaks.
     default: Option<Effect>,
     kinds: Arc<Kinds>,
     on_failure: Box<dyn Fn(&EngineFailure) + Send + Sync>,
-    on_difference: Box<dyn Fn(&Difference<'_>) + Send + Sync>,
 }
 
 /// A decision that the policy which is being tried would have made in another way.
@@ -85,7 +89,7 @@ impl Policy {
         };
         let mut policy = with(&config.engines, "engines");
         if !config.shadow.is_empty() {
-            policy.shadow = Some(Box::new(with(&config.shadow, "shadow")));
+            policy.shadow = Some(Arc::new(Shadow::new(with(&config.shadow, "shadow"))));
         }
         if errors.is_empty() { Ok(policy) } else { Err(errors) }
     }
@@ -97,7 +101,7 @@ impl Policy {
     }
 
     fn of(engines: Vec<Box<dyn PolicyEngine>>, kinds: Arc<Kinds>) -> Self {
-        Self { engines, shadow: None, default: None, kinds, on_failure: Box::new(|_| {}), on_difference: Box::new(|_| {}) }
+        Self { engines, shadow: None, default: None, kinds, on_failure: Box::new(|_| {}) }
     }
 
     /// The same policy, telling `observer` of every failure of its engines (this crate writes no log itself).
@@ -110,7 +114,19 @@ impl Policy {
     /// The same policy, telling `observer` of every call that the policy which is being tried would have decided in another way.
     #[must_use]
     pub fn compared(mut self, observer: impl Fn(&Difference<'_>) + Send + Sync + 'static) -> Self {
-        self.on_difference = Box::new(observer);
+        self.shadow = self.shadow.and_then(Arc::into_inner).map(|shadow| Arc::new(shadow.compared(observer)));
+        self
+    }
+
+    /// The same policy, whose trials `run` takes up, so that no call waits for them; `observer` hears what goes wrong with them. A bounded
+    /// number is under way at once; calls beyond that are not tried.
+    #[must_use]
+    pub fn tried_beside(
+        mut self,
+        run: impl Fn(Later<'static, ()>) + Send + Sync + 'static,
+        observer: impl Fn(&TrialFault<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.shadow = self.shadow.and_then(Arc::into_inner).map(|shadow| Arc::new(shadow.beside(run, observer)));
         self
     }
 
@@ -119,14 +135,14 @@ impl Policy {
     /// # Errors
     /// The rules that cannot hold with it; their engines deny the use of that server until they are right.
     pub fn learn(&self, server: &str, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
-        let of_shadow = self.shadow.iter().flat_map(|shadow| shadow.learn(server, tools));
+        let of_shadow = self.shadow.iter().flat_map(|shadow| shadow.policy.learn(server, tools));
         self.engines.iter().flat_map(|engine| engine.learn(server, tools)).chain(of_shadow).collect()
     }
 
     /// Whether an engine has to [`learn`](Self::learn) what a server offers before it can decide.
     #[must_use]
     pub fn needs_tools(&self) -> bool {
-        self.engines.iter().any(|engine| engine.needs_tools()) || self.shadow.as_ref().is_some_and(|shadow| shadow.needs_tools())
+        self.engines.iter().any(|engine| engine.needs_tools()) || self.shadow.as_ref().is_some_and(|shadow| shadow.policy.needs_tools())
     }
 
     /// Whether what a caller may see in lists stays the same until the policy, the caller or the lists change.
@@ -150,10 +166,7 @@ impl Policy {
         let question = Question::new(principal, action, resource, circumstances, &self.kinds);
         let decision = self.evaluate(&question).await;
         if let Some(shadow) = &self.shadow {
-            let tried = shadow.evaluate(&question).await;
-            if tried.effect != decision.effect {
-                (self.on_difference)(&Difference { question: &question, decided: &decision, tried: &tried });
-            }
+            shadow.try_out(&question, &decision).await;
         }
         match decision.effect {
             Effect::Allow => Ok(Permitted::new(value, decision)),

@@ -26,7 +26,7 @@ pub use arguments::{
     ArgumentKind, ArgumentRule, Arguments, Dialect, Kinds, NumberRule, PathRule, SqlGuard, SqlRule, SqlStatement, StatementKind, UrlRule,
 };
 pub use config::{Config, InvalidPolicy, Rule, ServerRules};
-pub use decide::{Explanation, Policy};
+pub use decide::{Explanation, Policy, TrialFault};
 pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};
 pub use engine::{Answer, EngineFailure, KnownTool, Later, Making, Outcome, Outgoing, PolicyEngine, Verdict, World};
 pub use limit::{Account, Across, Budget, Exceeded, Held, LimitKind, LimitRule, Limits, Metered, Rate};

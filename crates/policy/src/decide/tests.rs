@@ -94,14 +94,15 @@ fn deny_wins_errors_deny_and_silence_leaves_it_to_the_others() {
 fn a_policy_on_trial_decides_nothing_and_is_heard() {
     let heard = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&heard);
-    let mut policy = policy(vec![says(Effect::Allow)]).compared(move |difference| {
+    let observer = move |difference: &Difference<'_>| {
         assert_eq!((difference.decided.effect, difference.tried.effect), (Effect::Allow, Effect::Deny));
         counted.fetch_add(1, Ordering::Relaxed);
-    });
-    policy.shadow = Some(Box::new(self::policy(vec![says(Effect::Deny)])));
-    assert!(decide(&policy).is_ok());
-    policy.shadow = Some(Box::new(self::policy(vec![says(Effect::Allow)])));
-    assert!(decide(&policy).is_ok());
+    };
+    for effect in [Effect::Deny, Effect::Allow] {
+        let mut policy = policy(vec![says(Effect::Allow)]);
+        policy.shadow = Some(Arc::new(Shadow::new(self::policy(vec![says(effect)]))));
+        assert!(decide(&policy.compared(observer.clone())).is_ok());
+    }
     assert_eq!(heard.load(Ordering::Relaxed), 1);
 }
 
