@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::build::{BuildError, Fault};
 use crate::catalogue::Member;
+use crate::gateway::Parts;
 use crate::plan::Plan;
 use crate::seldom::Seldom;
 
@@ -55,14 +56,27 @@ pub fn policy_of(plan: &Plan) -> Result<Policy, BuildError> {
 
 /// Tells policy what the servers offer, as far as they have told it. What does not fit is told in the log, once for each state of a server.
 pub(crate) fn learn(policy: &Policy, members: &[Member]) {
+    tell(policy, members.iter(), None);
+}
+
+/// The same of what they offer to the principal whose parts these are: over its own connections, that is to nobody else.
+pub(crate) fn learn_of(parts: &Parts, members: &[Member]) {
+    let is_own = |name: &str| parts.servers.get(name).is_some_and(|server| server.upstream.plan().is_personal());
+    match &parts.person {
+        None => learn(&parts.policy, members),
+        Some(person) => tell(&parts.policy, members.iter().filter(|member| is_own(&member.name)), Some(person)),
+    }
+}
+
+fn tell<'a>(policy: &Policy, members: impl Iterator<Item = &'a Member>, principal: Option<&str>) {
     if !policy.needs_tools() {
         return;
     }
-    for Member { name, listing, .. } in members.iter().filter(|member| member.listing.freshness.is_shown()) {
+    for Member { name, listing, .. } in members.filter(|member| member.listing.freshness.is_shown()) {
         let tools = listing.tools.iter();
         let known =
             tools.map(|tool| KnownTool { name: &tool.name, input_schema: tool.raw.get("inputSchema").map(|schema| schema.as_str()) });
-        for InvalidPolicy { place, message, hint } in policy.learn(name, &known.collect::<Vec<_>>()) {
+        for InvalidPolicy { place, message, hint } in policy.learn_for(principal, name, &known.collect::<Vec<_>>()) {
             tracing::error!(server = %name, hint, "server `{name}` is closed, since a policy does not fit: {place}: {message}");
         }
     }

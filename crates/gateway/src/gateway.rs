@@ -190,7 +190,7 @@ impl Inner {
         let mut made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
         *made += 1;
         let members = members(&parts.servers);
-        decide::learn(&parts.policy, &members);
+        decide::learn_of(parts, &members);
         let catalogue = Catalogue::new(generation(&self.run_id, *made), members, &parts.plan.toolsets);
         let before = parts.catalogue.swap(Arc::new(catalogue));
         let now = parts.catalogue.load();

@@ -59,6 +59,7 @@ impl Inner {
                 // The next connection is another one, which nobody has subscribed at.
                 let gone = format!("\n{}", oldest.full_id());
                 self.subscriptions.retain(|scope| !scope.ends_with(&gone));
+                parts.policy.forget(&oldest.full_id());
             }
         }
         let seen = persons.entry(principal.clone()).or_insert_with(|| self.meet(parts, principal));

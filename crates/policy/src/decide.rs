@@ -135,8 +135,23 @@ impl Policy {
     /// # Errors
     /// The rules that cannot hold with it; their engines deny the use of that server until they are right.
     pub fn learn(&self, server: &str, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
-        let of_shadow = self.shadow.iter().flat_map(|shadow| shadow.policy.learn(server, tools));
-        self.engines.iter().flat_map(|engine| engine.learn(server, tools)).chain(of_shadow).collect()
+        self.learn_for(None, server, tools)
+    }
+
+    /// The same, of what it offers to the principal with this [`full_id`](Principal::full_id), over a connection of its own: nobody else is
+    /// decided by it.
+    ///
+    /// # Errors
+    /// As [`learn`](Self::learn).
+    pub fn learn_for(&self, principal: Option<&str>, server: &str, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
+        let of_shadow = self.shadow.iter().flat_map(|shadow| shadow.policy.learn_for(principal, server, tools));
+        self.engines.iter().flat_map(|engine| engine.learn(server, principal, tools)).chain(of_shadow).collect()
+    }
+
+    /// Forgets what servers offer to one principal alone.
+    pub fn forget(&self, principal: &str) {
+        self.engines.iter().for_each(|engine| engine.forget(principal));
+        self.shadow.iter().for_each(|shadow| shadow.policy.forget(principal));
     }
 
     /// Whether an engine has to [`learn`](Self::learn) what a server offers before it can decide.

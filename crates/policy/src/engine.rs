@@ -28,10 +28,14 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
         })
     }
 
-    /// Tells what a server offers by now. Says which rules cannot hold with it; the engine then denies the use of that server.
-    fn learn(&self, _server: &str, _tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
+    /// Tells what a server offers by now: to everybody, or to the one principal with this [`full_id`](crate::Principal::full_id) that has a
+    /// connection of its own. Says which rules cannot hold with it; the engine then denies the use of that server, to them.
+    fn learn(&self, _server: &str, _to: Option<&str>, _tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
         Vec::new()
     }
+
+    /// Forgets what servers offer to one principal: it has no connections of its own any more.
+    fn forget(&self, _principal: &str) {}
 
     /// Whether it has to [`learn`](Self::learn) what a server offers before it can decide.
     fn needs_tools(&self) -> bool {

@@ -14,8 +14,8 @@ use super::request::{Asked, NotAsked};
 use super::schema::schema;
 use super::text::{Placed, parse};
 use crate::{
-    Answer, Decision, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Place, PolicyEngine, Question, Reason,
-    ResourceKind, ServerRules, Verdict,
+    Answer, Decision, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Place, PolicyEngine, Principal, Question,
+    Reason, ResourceKind, ServerRules, Verdict,
 };
 
 /// Policies in Cedar.
@@ -25,15 +25,34 @@ pub struct Cedar {
     kinds: Arc<Kinds>,
     authorizer: Authorizer,
     /// By server. What is not there is not known yet.
-    servers: RwLock<HashMap<String, Known>>,
+    servers: RwLock<HashMap<String, Listings>>,
     is_lasting: bool,
 }
 
-/// What is known of a server.
+/// What a server offers, to everybody and to those who have connections of their own. Whoever tells of them forgets them again.
+#[derive(Default)]
+struct Listings {
+    common: Option<Known>,
+    own: HashMap<String, Known>,
+}
+
+impl Listings {
+    /// What one principal knows of the server.
+    fn seen_by(&self, principal: &Principal) -> Option<&Known> {
+        let own = if self.own.is_empty() { None } else { self.own.get(&*principal.full_id()) };
+        own.or(self.common.as_ref())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Known> {
+        self.common.iter().chain(self.own.values())
+    }
+}
+
+/// One list of tools of a server.
 #[derive(Clone)]
 struct Known {
-    /// Its tools when it was compiled, to see whether they are others.
-    tools: Vec<(String, Option<String>)>,
+    /// The tools when it was compiled, to see whether they are others.
+    tools: Arc<Vec<(String, Option<String>)>>,
     /// What it came to; `None` where a policy does not fit.
     compiled: Option<Arc<Compiled>>,
 }
@@ -72,7 +91,9 @@ impl Cedar {
 
     fn answer(&self, question: &Question<'_>) -> Outcome {
         let server = question.resource.server;
-        let known = self.servers.read().unwrap_or_else(PoisonError::into_inner).get(server).cloned();
+        let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
+        let known = servers.get(server).and_then(|listings| listings.seen_by(question.principal)).cloned();
+        drop(servers);
         let known = known
             .ok_or_else(|| EngineFailure(format!("the tools of `{server}` are not known yet, so no policy can be checked against them")))?;
         let compiled = known
@@ -155,19 +176,31 @@ impl PolicyEngine for Cedar {
         Answer::Now(self.answer(question))
     }
 
-    fn learn(&self, server: &str, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
+    fn learn(&self, server: &str, to: Option<&str>, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
         let now: Vec<_> = tools.iter().map(|tool| (tool.name.to_owned(), tool.input_schema.map(str::to_owned))).collect();
-        let is_known = |known: &Known| known.tools == now;
-        if self.servers.read().unwrap_or_else(PoisonError::into_inner).get(server).is_some_and(is_known) {
-            return Vec::new();
-        }
-        let (compiled, errors) = match compile(&self.policies, server, tools, &self.kinds) {
-            Ok(compiled) => (Some(Arc::new(compiled)), Vec::new()),
-            Err(errors) => (None, errors),
+        // Most principals are offered the same: that is compiled, kept and told of once.
+        let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
+        let same = servers.get(server).and_then(|listings| listings.all().find(|known| *known.tools == now)).cloned();
+        drop(servers);
+        let (known, errors) = match same {
+            Some(known) => (known, Vec::new()),
+            None => match compile(&self.policies, server, tools, &self.kinds) {
+                Ok(compiled) => (Known { tools: Arc::new(now), compiled: Some(Arc::new(compiled)) }, Vec::new()),
+                Err(errors) => (Known { tools: Arc::new(now), compiled: None }, errors),
+            },
         };
         let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
-        servers.insert(server.to_owned(), Known { tools: now, compiled });
+        let listings = servers.entry(server.to_owned()).or_default();
+        match to {
+            Some(principal) => _ = listings.own.insert(principal.to_owned(), known),
+            None => listings.common = Some(known),
+        }
         errors
+    }
+
+    fn forget(&self, principal: &str) {
+        let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
+        servers.values_mut().for_each(|listings| _ = listings.own.remove(principal));
     }
 
     fn needs_tools(&self) -> bool {

@@ -208,6 +208,25 @@ fn a_server_is_closed_until_its_tools_are_known_and_fit() {
 }
 
 #[test]
+fn what_one_is_offered_decides_for_nobody_else() {
+    let policy = build(r#"permit (principal, action == Action::"s/create_issue", resource) when { context.args.title == "x" };"#).unwrap();
+    let mallory = Principal::user("https://id.example.com", "mallory").of_tenant("b");
+    let title = json!({ "title": "x" });
+    let may = |who: &Principal| told(&policy, who, "create_issue", &title, noon()).starts_with("allowed");
+    assert_eq!(policy.learn_for(Some(&dev().full_id()), "s", &tools()), []);
+    assert!(may(&dev()) && !may(&mallory), "nobody has told what the other is offered");
+    let other = KnownTool { name: "create_issue", input_schema: Some(r#"{"type":"object"}"#) };
+    assert!(!policy.learn_for(Some(&mallory.full_id()), "s", &[other]).is_empty());
+    assert!(may(&dev()) && !may(&mallory), "a list of one's own closes the server to oneself");
+    assert_eq!(policy.learn_for(Some(&mallory.full_id()), "s", &tools()), []);
+    assert!(may(&mallory));
+    policy.forget(&mallory.full_id());
+    assert!(may(&dev()) && !may(&mallory));
+    assert_eq!(policy.learn("s", &tools()), []);
+    assert!(may(&mallory), "and what is offered to all is so to everybody");
+}
+
+#[test]
 fn what_can_never_match_is_refused_with_its_place() {
     for (text, line, part) in [
         ("permit (principal, action, resource)", 1, "not Cedar"),
