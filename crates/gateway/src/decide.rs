@@ -47,7 +47,7 @@ pub fn policy_of(plan: &Plan) -> Result<Policy, BuildError> {
     Ok(policy.observed(|failure| tracing::error!("policy denies, since an engine failed: {failure}")).compared(|difference| {
         let (question, tried) = (difference.question, difference.tried);
         tracing::warn!(
-            principal = question.principal.id(), action = question.action.as_str(), server = question.resource.server,
+            principal = %question.principal.full_id(), action = question.action.as_str(), server = question.resource.server,
             name = question.resource.name, decided = %difference.decided, tried = %tried,
             "`policy.shadow` would have decided in another way"
         );

@@ -133,10 +133,11 @@ pub(crate) async fn understood(kinds: &Arc<Kinds>, server: &str, tool: &str, tex
     elsewhere(move || kinds.understand(&server, &tool, &text)).await.unwrap_or_else(|none| Err(none.to_string()))
 }
 
-/// Who, as a document: `id` (the full one, which no other tenant's principal has), `kind`, `tenant`, `groups`, and `scopes` where its token has such bounds.
+/// Who, as a document: `id` (which no other tenant's principal has), `kind`, `tenant`, `groups`, and `scopes` where its token has such
+/// bounds.
 pub(crate) fn subject(principal: &Principal) -> Value {
     let groups: Vec<&str> = principal.groups().iter().map(|group| &**group).collect();
-    let mut subject = json!({ "id": principal.id(), "kind": kind(principal), "tenant": principal.tenant(), "groups": groups });
+    let mut subject = json!({ "id": &*principal.full_id(), "kind": kind(principal), "tenant": principal.tenant(), "groups": groups });
     if let (Some(scopes), Some(members)) = (principal.scopes(), subject.as_object_mut()) {
         members.insert("scopes".to_owned(), scopes.iter().collect());
     }

@@ -47,7 +47,7 @@ impl Asked {
             members.push(("args".to_owned(), arguments));
         }
         let context = Context::from_pairs(members).map_err(failed)?;
-        let user = uid("User", question.principal.id()).ok_or_else(|| failed("it has no name for the principal"))?;
+        let user = uid("User", &question.principal.full_id()).ok_or_else(|| failed("it has no name for the principal"))?;
         let request = Request::new(user.clone(), slice.action.clone(), slice.resource.clone(), context, None).map_err(failed)?;
         let thing = entity(&question.resource, slice.resource.clone()).ok_or_else(|| failed("it has no name for the resource"))?;
         let entities = slice.entities.clone().add_entities([principal(question.principal, user)?, thing], None).map_err(failed)?;
@@ -101,7 +101,7 @@ fn circumstances(question: &Question<'_>, slice: &Slice) -> Vec<(String, Restric
 fn principal(principal: &Principal, user: EntityUid) -> Result<Entity, NotAsked> {
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
     let mut attributes = HashMap::from([
-        ("id".to_owned(), text(principal.id())),
+        ("id".to_owned(), text(&principal.full_id())),
         ("kind".to_owned(), text(kind(principal))),
         ("tenant".to_owned(), text(principal.tenant())),
     ]);

@@ -208,6 +208,19 @@ fn a_server_is_closed_until_its_tools_are_known_and_fit() {
 }
 
 #[test]
+fn a_name_in_one_tenant_is_nobodys_in_another() {
+    let policy = policy(
+        r#"
+        permit (principal == User::"a/key:ci", action, resource);
+        permit (principal, action, resource) when { principal.id == "key:ci" };
+    "#,
+    );
+    let may = |who: &Principal| told(&policy, who, "ping", &json!({}), noon()).starts_with("allowed");
+    assert!(may(&Principal::key("ci")) && may(&Principal::key("ci").of_tenant("a")));
+    assert!(!may(&Principal::key("ci").of_tenant("b")) && !may(&Principal::key("a/key:ci")));
+}
+
+#[test]
 fn what_one_is_offered_decides_for_nobody_else() {
     let policy = build(r#"permit (principal, action == Action::"s/create_issue", resource) when { context.args.title == "x" };"#).unwrap();
     let mallory = Principal::user("https://id.example.com", "mallory").of_tenant("b");

@@ -113,7 +113,7 @@ fn caller(remote: &Remote, question: &Question<'_>) -> Value {
         let roles = if groups.as_array().is_some_and(|groups| !groups.is_empty()) { groups } else { json!([kind]) };
         members.insert(name.clone(), roles);
     }
-    json!({ "type": "user", "id": question.principal.id(), "properties": properties })
+    json!({ "type": "user", "id": &*question.principal.full_id(), "properties": properties })
 }
 
 fn resource(question: &Question<'_>, document: &Value) -> Value {
