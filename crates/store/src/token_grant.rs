@@ -7,9 +7,10 @@ use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use crate::migration::Migration;
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    name: "token_grant",
-    sql: "CREATE TABLE token_grant (
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "token_grant",
+        sql: "CREATE TABLE token_grant (
             id TEXT PRIMARY KEY, user TEXT NOT NULL, client TEXT NOT NULL, client_name TEXT NOT NULL, resource TEXT NOT NULL,
             scopes TEXT NOT NULL, secret BLOB NOT NULL, generation INTEGER NOT NULL, since INTEGER NOT NULL, used INTEGER NOT NULL,
             idle_until INTEGER NOT NULL, ends INTEGER NOT NULL
@@ -17,7 +18,13 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
         CREATE INDEX token_grant_of_user ON token_grant (user, since);
         CREATE TABLE revoked (id TEXT PRIMARY KEY, ends INTEGER NOT NULL) STRICT, WITHOUT ROWID;
         CREATE TABLE used_once (id BLOB PRIMARY KEY, ends INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-}];
+    },
+    Migration {
+        name: "token_grant: used_once by client",
+        sql: "ALTER TABLE used_once ADD COLUMN client TEXT NOT NULL DEFAULT '';
+        CREATE INDEX used_once_of_client ON used_once (client)",
+    },
+];
 
 /// Grants of one user: more than clients that a person uses, and a bound to what a broken one can make.
 const OF_ONE_USER: i64 = 500;
@@ -25,6 +32,9 @@ const OF_ONE_USER: i64 = 500;
 const ONCE: i64 = 100_000;
 /// How many of them may be of clients that anybody can make: those that were configured always have room.
 const ONCE_OF_STRANGERS: i64 = 50_000;
+
+/// How many of them of one such client: one for each token, which is good for a quarter of an hour.
+const ONCE_OF_ONE_STRANGER: i64 = 1_000;
 
 /// For how many seconds after its end a token may still be taken, by clocks that differ.
 const SKEW: i64 = 60;
@@ -161,14 +171,19 @@ pub fn is_revoked(tables: &Transaction<'_>, jti: &str, grant: &str) -> Result<bo
     tables.query_row("SELECT EXISTS (SELECT 1 FROM revoked WHERE id IN (?1, ?2))", (jti, grant), |row| row.get(0))
 }
 
-/// Whether an id is seen for the first time. Where there are too many nothing is taken for new.
+/// Whether an id of `client` is seen for the first time. Where there are too many nothing is taken for new; `is_stranger` says that anybody
+/// can make such a client, which then has less room.
 ///
 /// # Errors
 /// Where the store cannot be written.
-pub fn first_use(tables: &Transaction<'_>, id: &[u8; 32], is_strangers: bool, ends: i64) -> Result<bool, rusqlite::Error> {
-    let most = if is_strangers { ONCE_OF_STRANGERS } else { ONCE };
+pub fn first_use(tables: &Transaction<'_>, id: &[u8; 32], client: &str, is_stranger: bool, ends: i64) -> Result<bool, rusqlite::Error> {
+    let most = if is_stranger { ONCE_OF_STRANGERS } else { ONCE };
     let count: i64 = tables.query_row("SELECT count(*) FROM used_once", (), |row| row.get(0))?;
-    Ok(count < most && tables.execute("INSERT OR IGNORE INTO used_once VALUES (?1, ?2)", (id, ends))? == 1)
+    let own = "SELECT count(*) FROM used_once WHERE client = ?1";
+    if count >= most || (is_stranger && tables.query_row(own, (client,), |row| row.get::<_, i64>(0))? >= ONCE_OF_ONE_STRANGER) {
+        return Ok(false);
+    }
+    Ok(tables.execute("INSERT OR IGNORE INTO used_once (id, client, ends) VALUES (?1, ?2, ?3)", (id, client, ends))? == 1)
 }
 
 /// Forgets what has ended.
@@ -179,4 +194,36 @@ pub fn sweep(tables: &Transaction<'_>, now: i64) -> Result<(), rusqlite::Error> 
     tables.execute("DELETE FROM token_grant WHERE idle_until <= ?1 OR ends <= ?1", (now,))?;
     tables.execute("DELETE FROM revoked WHERE ends <= ?1", (now - SKEW,))?;
     tables.execute("DELETE FROM used_once WHERE ends <= ?1", (now,)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn one_stranger_leaves_room_to_the_others() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let tables = connection.transaction().unwrap();
+        crate::migration::migrate(&tables).unwrap().unwrap();
+        let mut number = 0_u64;
+        let mut uses = |client: &str, is_stranger| {
+            number += 1;
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            first_use(&tables, &id, client, is_stranger, 10).unwrap()
+        };
+        for _ in 0..ONCE_OF_ONE_STRANGER {
+            assert!(uses("greedy", true));
+        }
+        assert!(!uses("greedy", true));
+        assert!(uses("other", true));
+        for _ in 0..=ONCE_OF_ONE_STRANGER {
+            assert!(uses("configured", false));
+        }
+        sweep(&tables, 10).unwrap();
+        assert!(uses("greedy", true), "when their time is over there is room again");
+    }
 }

@@ -132,14 +132,15 @@ impl Server {
         &self,
         what: &str,
         issuer: &str,
-        is_strangers: bool,
+        is_stranger: bool,
         claims: &Map<String, Value>,
         now: i64,
     ) -> Result<bool, Problem> {
         let Some(jti) = claims.get("jti").and_then(Value::as_str).filter(|jti| !jti.is_empty()) else { return Ok(false) };
         let key = unguessable::digest(&format!("{what}\0{issuer}\0{jti}"));
         let ends = now + LONGEST_ASSERTION + SKEW;
-        Ok(self.store.write(move |tables| token_grant::first_use(tables, &key, is_strangers, ends)).await?)
+        let issuer = issuer.to_owned();
+        Ok(self.store.write(move |tables| token_grant::first_use(tables, &key, &issuer, is_stranger, ends)).await?)
     }
 }
 
