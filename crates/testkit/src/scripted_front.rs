@@ -7,11 +7,14 @@ use sallyport_protocol::{
     Front, Incoming, Listener, McpServer, Method, RawJson, RawObject, Recognised, Reply, Request,
 };
 
+/// The SHA-256 of a key, and whose it is.
+type Holder = ([u8; 32], CallerId);
+
 /// A [`Front`] before one server. It has the endpoint of everything and `/servers/scripted`.
 pub struct ScriptedFront {
     server: Arc<dyn McpServer>,
     /// `None`: everybody comes in.
-    keys: Option<Mutex<Vec<([u8; 32], CallerId)>>>,
+    keys: Option<Mutex<Vec<Holder>>>,
     input_schema: Option<RawJson>,
 }
 

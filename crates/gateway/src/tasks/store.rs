@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::drive::Asked;
 use super::follow::Follower;
-use super::form::{Ending, Status};
+use super::form::Ending;
+use super::running::Place;
 use crate::catalogue::resolve::Target;
 use crate::limits::{Bill, Counted};
 
@@ -42,6 +43,8 @@ pub(crate) struct Task {
     pub(crate) asked: Asked,
     /// What its result is charged to.
     bill: Option<Bill>,
+    /// Its place among the calls at once, where a limit counts them.
+    pub(crate) place: Option<Arc<Place>>,
     /// When it was handed out.
     since: Instant,
     state: Mutex<State>,
@@ -57,8 +60,6 @@ struct State {
     is_cancelled: bool,
     /// Hears what a legacy server asks.
     follower: Option<Arc<Follower>>,
-    /// What limits count, until its server has ended it.
-    counted: Option<Arc<Counted>>,
 }
 
 impl Task {
@@ -83,20 +84,12 @@ impl Task {
 
     /// Takes note of what its own server says that it is at: one that has ended runs no longer.
     pub(crate) fn note(&self, task: &RawObject) {
-        if Status::of(task).is_some_and(Status::is_final) {
-            self.let_go();
-        }
+        self.place.iter().for_each(|place| place.note(task));
     }
 
     /// It runs no longer.
     pub(crate) fn let_go(&self) {
-        let counted = self.state().counted.take();
-        drop(counted); // outside of the lock
-    }
-
-    /// Whether it counts as a running call.
-    pub(crate) fn is_counted(&self) -> bool {
-        self.state().counted.is_some()
+        self.place.iter().for_each(|place| place.let_go());
     }
 
     /// Charges what is told of its result.
@@ -204,10 +197,10 @@ impl Store {
         described.set("taskId", sallyport_protocol::RawJson::string(&id));
         let bill = counted.as_ref().map(|counted| counted.bill());
         // One that ended before it was handed out runs nowhere; of the others only that matters which is counted.
-        let counted = counted.filter(|counted| kept.is_none() && counted.counts_at_once());
-        let state = State { seen: RawObject::new(), expiry: None, is_cancelled: false, follower: None, counted };
+        let place = Place::of(counted.as_ref().filter(|_| kept.is_none()));
+        let state = State { seen: RawObject::new(), expiry: None, is_cancelled: false, follower: None };
         let (asked, since, state) = (Asked::default(), Instant::now(), Mutex::new(state));
-        let task = Task { id, own, server, target, form, owner, kept, asked, bill, since, state };
+        let task = Task { id, own, server, target, form, owner, kept, asked, bill, place, since, state };
         task.see(&described);
         let task = Arc::new(task);
         known.insert(&task);
@@ -254,7 +247,10 @@ impl Store {
 
     /// Forgets the tasks of servers that are gone.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
-        self.all(|server| !is_there(server)).iter().for_each(|task| self.forget(task));
+        for task in self.all(|server| !is_there(server)) {
+            task.let_go(); // with its server
+            self.forget(&task);
+        }
     }
 }
 

@@ -117,6 +117,21 @@ async fn a_task_counts_until_its_server_has_ended_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_was_pushed_out_counts_all_the_same() {
+    let (is_over, is_known) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+    let gateway = before_limited(&at_work(is_over.clone(), is_known), plan(), AT_ONCE).await;
+    let client = Program::new(&gateway, Revision::LATEST, TAKES_TASKS);
+    client.ask(Method::ToolsCall, &call("first")).await.unwrap();
+    let store = &gateway.0.tasks.store;
+    store.all(|_| true).iter().for_each(|task| store.forget(task));
+    tokio::time::sleep(Duration::from_secs(60 * 60)).await;
+    assert_eq!(limit(client.ask(Method::ToolsCall, &call("next")).await), "limits[0].at_once");
+    is_over.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    client.ask(Method::ToolsCall, &call("next")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_of_which_nothing_is_heard_does_not_count_for_ever() {
     let (is_over, is_known) = (Arc::default(), Arc::new(AtomicBool::new(false)));
     let gateway = before_limited(&at_work(is_over, is_known), plan(), AT_ONCE).await;
