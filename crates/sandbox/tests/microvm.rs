@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
-use sallyport_sandbox::{EnvText, Exit, Host, Instance, Layer, Profile, Program, Running, Selection, State, microvm};
+use sallyport_sandbox::{EnvText, Exceeded, Exit, Host, Instance, Layer, Limits, Profile, Program, Running, Selection, State, microvm};
 use support::servers::{http, swallows};
 use support::{Caller, Folder, callers, is_root, launcher, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -211,13 +211,17 @@ fn a_machine_reaches_what_is_allowed_through_the_gateway_and_nothing_else() {
 }
 
 async fn start(command: &[&str]) -> (Instance<Running>, u32) {
+    start_with(&Profile::default(), command).await
+}
+
+async fn start_with(profile: &Profile, command: &[&str]) -> (Instance<Running>, u32) {
     let selection: Selection = serde_json::from_value(serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest() } })).unwrap();
     let machines = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("machines");
     let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher")).with_machines(machines);
     let mut program = Program::new("test", command[0]);
     program.args = command[1..].iter().map(|word| (*word).to_owned()).collect();
     let begun = Instant::now();
-    let instance = selection.build(&host).unwrap().launch(&Profile::default(), &program).await.unwrap_or_else(|error| panic!("{error}"));
+    let instance = selection.build(&host).unwrap().launch(profile, &program).await.unwrap_or_else(|error| panic!("{error}"));
     let monitor = instance.pid();
     eprintln!("started after {:?}, {} ticks of CPU", begun.elapsed(), cpu(monitor));
     (instance, monitor)
@@ -383,6 +387,20 @@ async fn a_program_that_floods_everything_is_bounded_and_ends_when_it_is_asked_t
     let begun = Instant::now();
     instance.stop(Duration::from_secs(20)).await;
     assert!(begun.elapsed() < Duration::from_secs(25));
+}
+
+#[tokio::test]
+async fn what_a_machine_writes_is_counted_on_both_streams() {
+    let profile = Profile { limits: Limits { output_mb: 1, ..Limits::default() }, ..Profile::default() };
+    for stream in ["1", "2"] {
+        let (instance, _) = start_with(&profile, &["/bin/sh", "-c", &format!("exec yes >&{stream}")]).await;
+        let (_stdin, mut stdout) = instance.take_io().unwrap();
+        let mut nowhere = tokio::io::sink();
+        let all = tokio::io::copy(&mut stdout, &mut nowhere);
+        tokio::time::timeout(Duration::from_secs(120), all).await.expect("it is ended").unwrap();
+        instance.wait().await;
+        assert_eq!(instance.exceeded(), Some(Exceeded::Output(1)), "{stream}");
+    }
 }
 
 #[test]

@@ -163,10 +163,10 @@ impl Ready {
             layers.in_force(Layer::Network, "only what is allowed, through the gateway");
         }
         let log = Log::new(program.log.clone(), u64::from(profile.limits.stderr_mb) << 20, tail.clone());
-        let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0 };
-        watched.watch(port, monitor.wait(), wishes.clone(), log);
         let ender = monitor.process().clone();
         let meter = Meter::new(profile.limits.output_mb, move || ender.kill());
+        let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0, meter: meter.clone() };
+        watched.watch(port, monitor.wait(), wishes.clone(), log);
         let stdout = Counted::new(stdout, Some(meter.clone()));
         let machine = Machine { monitor, wishes, memory, tail, meter };
         Ok(Instance::new(Arc::new(machine), layers, end.1, (Box::new(stdin), Box::new(stdout))))
@@ -204,13 +204,14 @@ struct Watched {
     taken: Arc<AtomicU64>,
     monitor: Arc<dyn crate::instance::Process>,
     end: watch::Sender<Option<Exit>>,
+    meter: Arc<Meter>,
 }
 
 impl Watched {
     fn watch(self, port: UnixStream, ended: impl Future<Output = Exit> + Send + 'static, wishes: Arc<Wishes>, log: Log) {
         let (read, write) = port.into_split();
         let (errors, kept) = tokio::io::duplex(STDERR_BUFFER);
-        let drain = tokio::spawn(stderr_log::drain(kept, log));
+        let drain = tokio::spawn(stderr_log::drain(Counted::new(kept, Some(self.meter.clone())), log));
         let say = tokio::spawn(async move { wishes.say(write).await });
         tokio::spawn(async move {
             let told = self.hear(read, errors).await;
