@@ -46,7 +46,7 @@ impl Terrain {
 
     /// Whether destinations can be named.
     pub(super) fn has_way_out(self) -> bool {
-        matches!(self, Self::Mapped | Self::Container)
+        matches!(self, Self::Mapped | Self::Container | Self::Machine)
     }
 
     /// Whether anything of the host can be written.
