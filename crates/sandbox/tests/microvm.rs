@@ -30,7 +30,7 @@ fn guest() -> PathBuf {
     let guest = std::path::absolute(peers.join("microvm")).unwrap();
     let lock = fs::File::create(peers.join("microvm.lock")).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
-    if microvm::prepared(&guest).is_err() {
+    if !microvm::prepared(&guest).is_ok_and(|prepared| prepared.writes) {
         microvm::prepare(&microvm::Source::Package, &guest, &|doing| eprintln!("{doing}")).unwrap();
     }
     guest
@@ -207,6 +207,108 @@ fn a_machine_reaches_what_is_allowed_through_the_gateway_and_nothing_else() {
         }
         assert!(lines.contains(&format!("{} Direct", allowed[0])) && lines.contains("sent=1000000"), "{lines}");
         assert!(lines.contains("name evil.test refused") && lines.contains(&format!("{inner} Direct refused")), "{lines}");
+    }
+}
+
+/// What the program of the next test does in two folders that it may write.
+const WRITES: &str = r##"
+import mmap, os, sqlite3, subprocess, sys
+root, other = sys.argv[1], sys.argv[2]
+def attempt(what, of):
+    try: found = of()
+    except OSError as error: found = error.strerror
+    print(f"{what}: {found}", flush=True)
+def write(path, text="from inside\n"):
+    with open(path, "w") as file: file.write(text)
+    return open(path).read().strip()
+def mapped():
+    with open(f"{root}/mapped", "w+b") as file:
+        file.truncate(4096)
+        with mmap.mmap(file.fileno(), 4096) as map: map[:6] = b"mapped"
+def database():
+    with sqlite3.connect(f"{root}/data.db") as base:
+        base.execute("PRAGMA journal_mode=WAL"); base.execute("CREATE TABLE t(x)"); base.execute("INSERT INTO t VALUES (7)")
+    return base.execute("SELECT x FROM t").fetchone()[0]
+def run():
+    write(f"{root}/program", "#!/bin/sh\n"); os.chmod(f"{root}/program", 0o755)
+    subprocess.run([f"{root}/program"], check=True)
+attempt("there", lambda: open(f"{root}/visible").read().strip())
+attempt("new", lambda: write(f"{root}/sub/new"))
+attempt("other", lambda: write(f"{other}/new"))
+attempt("moved", lambda: os.rename(f"{root}/sub/new", f"{root}/moved"))
+attempt("mapped", mapped)
+attempt("database", database)
+attempt("run", run)
+attempt("hook", lambda: write(f"{root}/.git/hooks/pre-commit"))
+attempt("settings", lambda: write(f"{root}/.envrc"))
+attempt("kept", lambda: write(f"{root}/kept/file"))
+attempt("above", lambda: write(f"{root}/../outside"))
+attempt("outside by a link", lambda: write(f"{root}/link/file"))
+attempt("owner", lambda: os.stat(f"{root}/moved").st_uid)
+input()
+attempt("changed meanwhile", lambda: open(f"{root}/visible").read().strip())
+"##;
+
+#[test]
+fn a_program_in_a_machine_writes_the_folders_that_it_may_and_nothing_else_in_them() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let cache = folder.folder("cache");
+        for name in ["root", "root/sub", "root/.git", "root/.git/hooks", "root/kept", "other, with a comma", "hidden"] {
+            folder.folder(name);
+        }
+        let [root, other, kept] = ["root", "other, with a comma", "root/kept"].map(|name| folder.path(name).display().to_string());
+        folder.file("root/visible", "as it was\n");
+        std::os::unix::fs::symlink(folder.path("hidden"), folder.path("root/link")).unwrap();
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": own_guest(&folder) } }).to_string();
+        let options = [
+            "--sandbox",
+            &sandbox,
+            "--write",
+            &root,
+            "--write",
+            &other,
+            "--read",
+            &kept,
+            "--deny-write",
+            ".git/hooks",
+            "--deny-write",
+            ".envrc",
+        ];
+        let command = ["/usr/bin/python3", "-c", WRITES, &root, &other];
+        let mut gateway = launcher(*caller, &options, &command).env("XDG_CACHE_HOME", &cache).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdout = std::io::BufReader::new(gateway.stdout.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("owner: ") && std::io::BufRead::read_line(&mut stdout, &mut said).unwrap() > 0 {}
+        fs::write(folder.path("root/visible"), "as it is now\n").unwrap();
+        gateway.stdin.take().unwrap().write_all(b"\n").unwrap();
+        stdout.read_to_string(&mut said).unwrap();
+        let stderr = text(&gateway.wait_with_output().unwrap().stderr);
+        let lines: Vec<&str> = said.lines().collect();
+        let expected = [
+            "there: as it was",
+            "new: from inside",
+            "other: from inside",
+            "moved: None",
+            "mapped: None",
+            "database: 7",
+            "run: Permission denied",
+            "hook: Read-only file system",
+            "settings: Is a directory", // what covers the name
+            "kept: Read-only file system",
+            "above: Read-only file system",
+            "outside by a link: No such file or directory",
+            "owner: 1000",
+            "changed meanwhile: as it is now",
+        ];
+        assert_eq!(lines, expected, "{caller:?}: {stderr}");
+        let read = |name: &str| fs::read(folder.path(name)).unwrap();
+        assert_eq!((read("root/moved"), read("other, with a comma/new")), (b"from inside\n".to_vec(), b"from inside\n".to_vec()));
+        assert!(read("root/mapped").starts_with(b"mapped") && read("root/data.db").starts_with(b"SQLite format 3"));
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder.path("root/moved")).unwrap()), folder.owner());
+        for planted in ["root/.envrc", "root/.git/hooks/pre-commit", "root/kept/file", "outside", "hidden/file"] {
+            assert!(!folder.path(planted).exists(), "{planted}");
+        }
     }
 }
 
@@ -413,7 +515,15 @@ fn what_a_machine_cannot_give_is_refused() {
         text(&output.stderr)
     };
     assert!(refused(&["--sandbox", "microvm"]).contains("hint: run `sallyport microvm prepare`"));
-    assert!(refused(&["--sandbox", "microvm", "--write", root.to_str().unwrap()]).contains("changes none"));
+    let file = folder.file("file", "");
+    assert!(refused(&["--sandbox", "microvm", "--write", file.to_str().unwrap()]).contains("is a file, and `write` gives folders there"));
+    // A kernel that was prepared before there was a way to write, or has none.
+    let old = folder.folder("old");
+    let record = fs::read_to_string(guest().join("guest.json")).unwrap().replace("\"writes\": true", "\"writes\": false");
+    fs::write(old.join("guest.json"), record).unwrap();
+    let sandbox = serde_json::json!({ "microvm": { "guest": old } }).to_string();
+    let why = refused(&["--sandbox", &sandbox, "--write", root.to_str().unwrap()]);
+    assert!(why.contains("it has no 9p") && why.contains("hint: run `sallyport microvm prepare` again"), "{why}");
     assert!(refused(&["--sandbox", "microvm", "--network", "host"]).contains("never has the host's network"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"memory_mb": 1}}"#]).contains("out of bounds"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"pool": 9}}"#]).contains("out of bounds"));

@@ -313,7 +313,7 @@ impl<'a> Ring<'a> {
             log: arena.path("hostile.log"),
             profile: Profile {
                 read: vec![arena.path("readable"), self.binary.clone()],
-                write: if self.terrain.can_write() { vec![arena.path("writable")] } else { Vec::new() },
+                write: vec![arena.path("writable")],
                 deny_write: self.terrain.deny_write(),
                 network,
                 limits: if stage == Stage::Small { small() } else { Limits::default() },
@@ -395,7 +395,7 @@ impl<'a> Ring<'a> {
         let heart = self.arena.path("writable").join(HEART);
         let beats = || fs::metadata(&heart).map_or(0, |found| found.len());
         sleep(A_FEW_BEATS).await;
-        if self.terrain.can_write() && beats() == 0 {
+        if beats() == 0 {
             findings.open.push("nobody was left behind, so nothing is known".to_owned());
         }
         let process = PathBuf::from(format!("/proc/{}", hostile.instance.pid()));

@@ -130,7 +130,6 @@ const ANY: &[&str] = &[""];
 const OWN_MACHINE: &str = "the kernel and the processes that it reaches are those of the machine of its own";
 const OWN_NETWORK: &str = "it may listen in the network of its own, into which nobody comes";
 const NO_WAY_OUT: &str = "no destination can be named";
-const NOTHING_WRITTEN: &str = "nothing of the host can be written";
 const MEMORY: &str = "what runs that way has no more rights than what wrote it; runtimes with a JIT do as much";
 const NO_MACHINE: &str = "there is no virtual machine";
 const NOT_CLONED: &str = "nothing is cloned";
@@ -296,7 +295,7 @@ pub const ROWS: &[Row] = &[
         "swap a folder for a link to the user's files while the gateway reads through it",
         "the gateway's file code",
         QUIET,
-        &[none("microvm", NOTHING_WRITTEN)],
+        &[],
     ),
     row(
         32,
@@ -304,7 +303,7 @@ pub const ROWS: &[Row] = &[
         "write git hooks and settings, editor and agent settings, .envrc; also in the place of moved folders",
         "deny-write list",
         QUIET,
-        &[none("microvm", NOTHING_WRITTEN)],
+        &[],
     ),
     row(33, "outliving the sandbox", "leave a daemon behind", "pid namespace, parent-death signal", QUIET, &[]),
     row(34, "refusing to end", "ignore SIGTERM and the end of stdin, and stop", "kill of the pid namespace's init", QUIET, &[]),

@@ -1,5 +1,6 @@
 //! Machines that have booted, kept as files, and the copies that go on from there. A template is saved before anything of a program is in it:
-//! no argument, no environment, no secret. It is the same for all programs whose machines have as much memory.
+//! no argument, no environment, no secret. It is the same for all programs whose machines have as much memory and as
+//! many folders to write.
 //!
 //! Each copy has the memory as a file of its own, as a machine that boots has: a monitor that was broken into changes nobody else's machine,
 //! and the memory can be given back without swap. Where the file system can share blocks until one side writes, that costs nothing. What else
@@ -15,8 +16,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
-    FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, copy_file_range, fcntl_add_seals, flock, ioctl_ficlone, memfd_create, open,
-    seek,
+    FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, copy_file_range, fcntl_add_seals, flock, ioctl_ficlone, memfd_create,
+    open, seek,
 };
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -34,7 +35,7 @@ use crate::profile::Profile;
 /// Changes whenever a machine that was saved before would not go on.
 const FORMAT: u32 = 1;
 
-/// One for each size of memory that is in use; some thirty megabytes each.
+/// One for each size of memory and number of folders to write that is in use; some thirty megabytes each.
 const MOST: usize = 4;
 /// Those that nobody has used for longer are taken away; they are made anew in seconds.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -91,9 +92,14 @@ fn digest(shape: &Shape) -> String {
     let stamp = |path: &Path| fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok()));
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let monitor = std::env::split_paths(&paths).find_map(|folder| stamp(&folder.join(PROGRAM)));
-    let Shape { guest, memory_mb, .. } = shape;
+    let Shape { guest, memory_mb, folders, .. } = shape;
+    let folders = folders.len();
     let (kernel, line) = (stamp(&guest.kernel), qemu::COMMAND_LINE);
-    let all = format!("{FORMAT} {boot} {monitor:?} {memory_mb} {line} {} {kernel:?} {}", guest.kernel.display(), guest.initramfs.display());
+    let all = format!(
+        "{FORMAT} {boot} {monitor:?} {memory_mb} {folders} {line} {} {kernel:?} {}",
+        guest.kernel.display(),
+        guest.initramfs.display()
+    );
     hexadecimal(Sha256::digest(all).get(..8).unwrap_or_default())
 }
 
