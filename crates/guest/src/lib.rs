@@ -22,6 +22,12 @@ pub const CONTROL_PORT: &str = "ctl.0";
 /// The name of the port for the program's stdin and stdout.
 pub const STDIO_PORT: &str = "mcp.0";
 
+/// The name under which the guest finds the folder of this number among those that the program may write.
+#[must_use]
+pub fn folder_tag(number: usize) -> String {
+    format!("write{number}")
+}
+
 /// Bytes before the rest of each record.
 pub const HEADER: usize = 5;
 
@@ -32,7 +38,7 @@ pub const LONGEST: usize = 2 * 1024 * 1024;
 pub const LONGEST_OF_GUEST: usize = 16 * 1024;
 
 /// Changes whenever a record changes: an init of another version is not spoken to.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What the gateway says.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,6 +90,10 @@ pub struct Start {
     pub file_mb: u32,
     /// Writable private memory of one process, in MiB.
     pub memory_mb: u32,
+    /// Folders of the host that it may write, each at its own path.
+    pub write: Vec<Vec<u8>>,
+    /// What it writes there may be executed.
+    pub exec_in_write: bool,
     /// What the program's connections go to; without it there is no network.
     pub way_out: Option<WayOut>,
 }
@@ -202,7 +212,8 @@ impl Start {
             writer = writer.bytes(name).bytes(value);
         }
         let numbers = [self.tmp_mb, self.shm_mb, self.processes, self.open_files, self.file_mb, self.memory_mb];
-        let writer = numbers.into_iter().fold(writer, Writer::u32);
+        let writer = numbers.into_iter().fold(writer, Writer::u32).u32(self.exec_in_write.into()).count(self.write.len());
+        let writer = self.write.iter().fold(writer, |writer, folder| writer.bytes(folder));
         let Some(WayOut { names, ports, blocks }) = &self.way_out else { return writer.count(0).done() };
         let mut writer = writer.count(1).u32(names.to_bits()).count(ports.len());
         for port in ports {
@@ -228,6 +239,12 @@ impl Start {
             open_files: rest.u32()?,
             file_mb: rest.u32()?,
             memory_mb: rest.u32()?,
+            exec_in_write: match rest.u32()? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
+            write: rest.many(Reader::bytes)?,
             way_out: match rest.u32()? {
                 0 => None,
                 1 => Some(WayOut::decode(rest)?),
@@ -294,6 +311,8 @@ mod tests {
             open_files: 4,
             file_mb: 5,
             memory_mb: 6,
+            write: vec![b"/home/me/project".to_vec()],
+            exec_in_write: true,
             way_out: None,
         }
     }

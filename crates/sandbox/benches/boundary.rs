@@ -251,51 +251,46 @@ enum Then {
     RehearseAndGiveBack,
 }
 
-/// Memory given back, in each of three ways, and the wakes after it. Without swap only pages of files can be.
+/// Memory given back, in each of three ways, and the wakes after it. Without swap only pages of files can be. A program for each: what one way
+/// fetches from files stays in the kernel's cache, from where the next one would map it again.
 async fn reclaimed(server: &Server) {
     println!("  swap: {}", swap());
+    reclaimed_and(Then::Nothing, server, "memory given back: wake to answer").await;
+    reclaimed_and(Then::Rehearse, server, "the same rehearsed: wake to answer").await;
+    reclaimed_and(Then::RehearseAndGiveBack, server, "the same rehearsed, given back: wake to answer").await;
+}
+
+async fn reclaimed_and(then: Then, server: &Server, what: &str) {
     let mut started = Started::inside(server).await;
     let mut instance = started.instance();
     started.ask(server.call).await;
-    let ways = [
-        (Then::Nothing, "memory given back: wake to answer"),
-        (Then::Rehearse, "the same rehearsed: wake to answer"),
-        (Then::RehearseAndGiveBack, "the same rehearsed, given back: wake to answer"),
-    ];
-    let mut figures = ways.map(|_| (Times::default(), Vec::new()));
+    let (mut times, mut awake, mut resident) = (Times::default(), None, Vec::new());
     for _ in 0..RECLAIMS {
-        for ((then, _), (times, resident)) in ways.iter().zip(&mut figures) {
-            let mut asleep = instance.standby().unwrap();
-            let given = match asleep.memory().give_back(|| true) {
-                Ok(given) => given,
-                Err(error) => return println!("memory cannot be given back here: {error}"),
-            };
-            if *then != Then::Nothing {
-                let awake = asleep.wake();
-                started.ask(server.call).await;
-                asleep = awake.standby().unwrap();
-            }
-            if *then == Then::RehearseAndGiveBack {
-                asleep.memory().give_rehearsed_back(0, || true).unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            resident.push((given.before, asleep.memory().give_back(|| false).unwrap().before));
-            let begun = Instant::now();
-            instance = asleep.wake();
+        let mut asleep = instance.standby().unwrap();
+        match asleep.memory().give_back(|| true) {
+            // What it had before it first gave anything back: it grows in the course of this, as programs do.
+            Ok(given) => awake.get_or_insert(given.before),
+            Err(error) => return println!("memory cannot be given back here: {error}"),
+        };
+        if then != Then::Nothing {
+            let awake = asleep.wake();
             started.ask(server.call).await;
-            times.wall.push(begun.elapsed());
+            asleep = awake.standby().unwrap();
         }
+        if then == Then::RehearseAndGiveBack {
+            asleep.memory().give_rehearsed_back(0, || true).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        resident.push(asleep.memory().give_back(|| false).unwrap().before);
+        let begun = Instant::now();
+        instance = asleep.wake();
+        started.ask(server.call).await;
+        times.wall.push(begun.elapsed());
     }
-    // What it had before it first gave anything back.
-    let awake = figures[0].1[0].0;
-    for ((_, what), (times, resident)) in ways.iter().zip(figures) {
-        // It grows in the course of this, as programs do.
-        times.print(what);
-        let mut asleep: Vec<u64> = resident.iter().map(|(_, asleep)| *asleep).collect();
-        asleep.sort_unstable();
-        let asleep = asleep[asleep.len() / 2];
-        println!("  resident, MiB: {} awake, {} asleep, {} % given back", awake >> 20, asleep >> 20, 100 - asleep * 100 / awake);
-    }
+    times.print(what);
+    resident.sort_unstable();
+    let (awake, asleep) = (awake.unwrap_or_default(), resident[resident.len() / 2]);
+    println!("  resident, MiB: {} awake, {} asleep, {} % given back", awake >> 20, asleep >> 20, 100 - asleep * 100 / awake);
     instance.kill();
     instance.wait().await;
 }

@@ -17,6 +17,9 @@ const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{}}
 const STARTS: usize = 3;
 const FROM_POOL: usize = 5;
 const WAKES: usize = 100;
+/// Before wakes are measured: V8 compiles what it is asked for often, which takes several of a call's times on an emulated processor.
+const CALLS_BEFORE: usize = 150;
+const PAUSE: Duration = Duration::from_millis(5);
 const RECLAIMS: usize = 15;
 
 #[tokio::main(flavor = "current_thread")]
@@ -24,7 +27,7 @@ async fn main() {
     enter_if_asked();
     let peers = PathBuf::from(std::env::var_os("SALLYPORT_PEERS").expect("`cargo xtask bench` sets SALLYPORT_PEERS"));
     let guest = peers.join("microvm");
-    if microvm::prepared(&guest).is_err() {
+    if !microvm::prepared(&guest).is_ok_and(|prepared| prepared.writes) {
         microvm::prepare(&microvm::Source::Package, &guest, &|_| {}).unwrap();
     }
     // Not below /tmp: a machine's memory is to leave this one's.
@@ -191,17 +194,25 @@ fn stopped() -> Vec<u32> {
 
 async fn wakes(server: &Server, guest: &Path, machines: &Path) {
     let Started { mut stdin, mut answers, mut instance } = server.launch(guest, machines, 0).await;
-    ask(&mut stdin, &mut answers, server.call).await;
+    for _ in 0..CALLS_BEFORE {
+        ask(&mut stdin, &mut answers, server.call).await;
+    }
     let id = instance.pid();
-    let (mut paused, mut without, mut with) = (Times::default(), Times::default(), Times::default());
+    let (mut awake, mut paused, mut without, mut with) = (Times::default(), Times::default(), Times::default(), Times::default());
     for _ in 0..WAKES {
+        // Beside it the same call after the same pause: what a wake adds to it.
+        tokio::time::sleep(PAUSE).await;
+        let (begun, before) = (Instant::now(), ticks(id));
+        ask(&mut stdin, &mut answers, server.call).await;
+        awake.add(begun, ticks(id) - before);
         let asleep = instance.standby().unwrap();
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(PAUSE).await;
         let (begun, before) = (Instant::now(), ticks(id));
         instance = asleep.wake();
         ask(&mut stdin, &mut answers, server.call).await;
         paused.add(begun, ticks(id) - before);
     }
+    awake.print(&format!("{}: call after a pause", server.name));
     paused.print(&format!("{}: paused, wake to answer", server.name));
     let mut resident = (0, 0);
     for _ in 0..RECLAIMS {

@@ -12,6 +12,7 @@ mod accelerator;
 mod clock;
 mod control;
 mod disk;
+mod folders;
 mod image;
 mod initramfs;
 mod kernel;

@@ -218,6 +218,8 @@ pub struct Program {
     pub log: Option<PathBuf>,
     /// Names of devices in `/dev` beside those that every program has. For the monitor of a machine alone.
     pub(crate) devices: Vec<&'static str>,
+    /// A folder of its own to write, to which `deny_write` does not apply. For the same.
+    pub(crate) room: Option<PathBuf>,
 }
 
 impl Program {
@@ -231,6 +233,7 @@ impl Program {
             cwd: None,
             log: None,
             devices: Vec::new(),
+            room: None,
         }
     }
 }

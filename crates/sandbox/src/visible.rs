@@ -59,6 +59,9 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
     }
     add_roots(&mut builder, profile)?;
     let absent = deny::add(&mut builder, profile);
+    if let Some(room) = &program.room {
+        builder.add_root(room, Access::Write).map_err(|cause| Error::io("the room of a program cannot be shown", &cause))?;
+    }
 
     let path = locate(program)?;
     let needs = needs::of(&path, program, &search_path(program));

@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
-use sallyport_sandbox::{EnvText, Exit, Host, Instance, Layer, Profile, Program, Running, Selection, State, microvm};
+use sallyport_sandbox::{EnvText, Exceeded, Exit, Host, Instance, Layer, Limits, Profile, Program, Running, Selection, State, microvm};
 use support::servers::{http, swallows};
 use support::{Caller, Folder, callers, is_root, launcher, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -30,7 +30,7 @@ fn guest() -> PathBuf {
     let guest = std::path::absolute(peers.join("microvm")).unwrap();
     let lock = fs::File::create(peers.join("microvm.lock")).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
-    if microvm::prepared(&guest).is_err() {
+    if !microvm::prepared(&guest).is_ok_and(|prepared| prepared.writes) {
         microvm::prepare(&microvm::Source::Package, &guest, &|doing| eprintln!("{doing}")).unwrap();
     }
     guest
@@ -210,14 +210,120 @@ fn a_machine_reaches_what_is_allowed_through_the_gateway_and_nothing_else() {
     }
 }
 
+/// What the program of the next test does in two folders that it may write.
+const WRITES: &str = r##"
+import mmap, os, sqlite3, subprocess, sys
+root, other = sys.argv[1], sys.argv[2]
+def attempt(what, of):
+    try: found = of()
+    except OSError as error: found = error.strerror
+    print(f"{what}: {found}", flush=True)
+def write(path, text="from inside\n"):
+    with open(path, "w") as file: file.write(text)
+    return open(path).read().strip()
+def mapped():
+    with open(f"{root}/mapped", "w+b") as file:
+        file.truncate(4096)
+        with mmap.mmap(file.fileno(), 4096) as map: map[:6] = b"mapped"
+def database():
+    with sqlite3.connect(f"{root}/data.db") as base:
+        base.execute("PRAGMA journal_mode=WAL"); base.execute("CREATE TABLE t(x)"); base.execute("INSERT INTO t VALUES (7)")
+    return base.execute("SELECT x FROM t").fetchone()[0]
+def run():
+    write(f"{root}/program", "#!/bin/sh\n"); os.chmod(f"{root}/program", 0o755)
+    subprocess.run([f"{root}/program"], check=True)
+attempt("there", lambda: open(f"{root}/visible").read().strip())
+attempt("new", lambda: write(f"{root}/sub/new"))
+attempt("other", lambda: write(f"{other}/new"))
+attempt("moved", lambda: os.rename(f"{root}/sub/new", f"{root}/moved"))
+attempt("mapped", mapped)
+attempt("database", database)
+attempt("run", run)
+attempt("hook", lambda: write(f"{root}/.git/hooks/pre-commit"))
+attempt("settings", lambda: write(f"{root}/.envrc"))
+attempt("kept", lambda: write(f"{root}/kept/file"))
+attempt("above", lambda: write(f"{root}/../outside"))
+attempt("outside by a link", lambda: write(f"{root}/link/file"))
+attempt("owner", lambda: os.stat(f"{root}/moved").st_uid)
+input()
+attempt("changed meanwhile", lambda: open(f"{root}/visible").read().strip())
+"##;
+
+#[test]
+fn a_program_in_a_machine_writes_the_folders_that_it_may_and_nothing_else_in_them() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let cache = folder.folder("cache");
+        for name in ["root", "root/sub", "root/.git", "root/.git/hooks", "root/kept", "other, with a comma", "hidden"] {
+            folder.folder(name);
+        }
+        let [root, other, kept] = ["root", "other, with a comma", "root/kept"].map(|name| folder.path(name).display().to_string());
+        folder.file("root/visible", "as it was\n");
+        std::os::unix::fs::symlink(folder.path("hidden"), folder.path("root/link")).unwrap();
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": own_guest(&folder) } }).to_string();
+        let options = [
+            "--sandbox",
+            &sandbox,
+            "--write",
+            &root,
+            "--write",
+            &other,
+            "--read",
+            &kept,
+            "--deny-write",
+            ".git/hooks",
+            "--deny-write",
+            ".envrc",
+        ];
+        let command = ["/usr/bin/python3", "-c", WRITES, &root, &other];
+        let mut gateway = launcher(*caller, &options, &command).env("XDG_CACHE_HOME", &cache).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdout = std::io::BufReader::new(gateway.stdout.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("owner: ") && std::io::BufRead::read_line(&mut stdout, &mut said).unwrap() > 0 {}
+        fs::write(folder.path("root/visible"), "as it is now\n").unwrap();
+        gateway.stdin.take().unwrap().write_all(b"\n").unwrap();
+        stdout.read_to_string(&mut said).unwrap();
+        let stderr = text(&gateway.wait_with_output().unwrap().stderr);
+        let lines: Vec<&str> = said.lines().collect();
+        let expected = [
+            "there: as it was",
+            "new: from inside",
+            "other: from inside",
+            "moved: None",
+            "mapped: None",
+            "database: 7",
+            "run: Permission denied",
+            "hook: Read-only file system",
+            "settings: Is a directory", // what covers the name
+            "kept: Read-only file system",
+            "above: Read-only file system",
+            "outside by a link: No such file or directory",
+            "owner: 1000",
+            "changed meanwhile: as it is now",
+        ];
+        assert_eq!(lines, expected, "{caller:?}: {stderr}");
+        let read = |name: &str| fs::read(folder.path(name)).unwrap();
+        assert_eq!((read("root/moved"), read("other, with a comma/new")), (b"from inside\n".to_vec(), b"from inside\n".to_vec()));
+        assert!(read("root/mapped").starts_with(b"mapped") && read("root/data.db").starts_with(b"SQLite format 3"));
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder.path("root/moved")).unwrap()), folder.owner());
+        for planted in ["root/.envrc", "root/.git/hooks/pre-commit", "root/kept/file", "outside", "hidden/file"] {
+            assert!(!folder.path(planted).exists(), "{planted}");
+        }
+    }
+}
+
 async fn start(command: &[&str]) -> (Instance<Running>, u32) {
+    start_with(&Profile::default(), command).await
+}
+
+async fn start_with(profile: &Profile, command: &[&str]) -> (Instance<Running>, u32) {
     let selection: Selection = serde_json::from_value(serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest() } })).unwrap();
     let machines = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("machines");
     let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher")).with_machines(machines);
     let mut program = Program::new("test", command[0]);
     program.args = command[1..].iter().map(|word| (*word).to_owned()).collect();
     let begun = Instant::now();
-    let instance = selection.build(&host).unwrap().launch(&Profile::default(), &program).await.unwrap_or_else(|error| panic!("{error}"));
+    let instance = selection.build(&host).unwrap().launch(profile, &program).await.unwrap_or_else(|error| panic!("{error}"));
     let monitor = instance.pid();
     eprintln!("started after {:?}, {} ticks of CPU", begun.elapsed(), cpu(monitor));
     (instance, monitor)
@@ -385,6 +491,20 @@ async fn a_program_that_floods_everything_is_bounded_and_ends_when_it_is_asked_t
     assert!(begun.elapsed() < Duration::from_secs(25));
 }
 
+#[tokio::test]
+async fn what_a_machine_writes_is_counted_on_both_streams() {
+    let profile = Profile { limits: Limits { output_mb: 1, ..Limits::default() }, ..Profile::default() };
+    for stream in ["1", "2"] {
+        let (instance, _) = start_with(&profile, &["/bin/sh", "-c", &format!("exec yes >&{stream}")]).await;
+        let (_stdin, mut stdout) = instance.take_io().unwrap();
+        let mut nowhere = tokio::io::sink();
+        let all = tokio::io::copy(&mut stdout, &mut nowhere);
+        tokio::time::timeout(Duration::from_secs(120), all).await.expect("it is ended").unwrap();
+        instance.wait().await;
+        assert_eq!(instance.exceeded(), Some(Exceeded::Output(1)), "{stream}");
+    }
+}
+
 #[test]
 fn what_a_machine_cannot_give_is_refused() {
     let folder = Folder::of(Caller::Itself);
@@ -395,7 +515,15 @@ fn what_a_machine_cannot_give_is_refused() {
         text(&output.stderr)
     };
     assert!(refused(&["--sandbox", "microvm"]).contains("hint: run `sallyport microvm prepare`"));
-    assert!(refused(&["--sandbox", "microvm", "--write", root.to_str().unwrap()]).contains("changes none"));
+    let file = folder.file("file", "");
+    assert!(refused(&["--sandbox", "microvm", "--write", file.to_str().unwrap()]).contains("is a file, and `write` gives folders there"));
+    // A kernel that was prepared before there was a way to write, or has none.
+    let old = folder.folder("old");
+    let record = fs::read_to_string(guest().join("guest.json")).unwrap().replace("\"writes\": true", "\"writes\": false");
+    fs::write(old.join("guest.json"), record).unwrap();
+    let sandbox = serde_json::json!({ "microvm": { "guest": old } }).to_string();
+    let why = refused(&["--sandbox", &sandbox, "--write", root.to_str().unwrap()]);
+    assert!(why.contains("it has no 9p") && why.contains("hint: run `sallyport microvm prepare` again"), "{why}");
     assert!(refused(&["--sandbox", "microvm", "--network", "host"]).contains("never has the host's network"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"memory_mb": 1}}"#]).contains("out of bounds"));
     assert!(refused(&["--sandbox", r#"{"microvm": {"pool": 9}}"#]).contains("out of bounds"));

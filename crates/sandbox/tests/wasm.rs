@@ -269,14 +269,30 @@ async fn a_program_of_preview_2_runs_too() {
     assert_eq!(runs(&Profile::default(), &program, "").await.1, Exit::Code(1));
 }
 
+/// A program that writes 4 KiB at a time without end to this descriptor.
+fn flood(folder: &Path, descriptor: u8) -> PathBuf {
+    let file = folder.join("flood.wasm");
+    let text = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 8) "\00\10\00\00\00\10\00\00")
+        (func (export "_start") (loop $ever (drop (call $write (i32.const TO) (i32.const 8) (i32.const 1) (i32.const 0))) (br $ever))))"#;
+    std::fs::write(&file, wat::parse_str(text.replace("TO", &descriptor.to_string())).unwrap()).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn who_writes_to_stderr_without_end_is_ended_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = flood(folder.path(), 2);
+    let profile = Profile { limits: Limits { output_mb: 1, ..Limits::default() }, ..Profile::default() };
+    let instance = backend().launch(&profile, &program(&file)).await.unwrap();
+    let ended = tokio::time::timeout(LONG, instance.wait()).await.expect("it never ends");
+    assert_eq!((ended, instance.exceeded()), (Exit::Signal(9), Some(Exceeded::Output(1))));
+}
+
 #[tokio::test]
 async fn who_writes_without_end_is_ended() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("flood.wasm");
-    let flood = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 1) (data (i32.const 8) "\00\10\00\00\00\10\00\00")
-        (func (export "_start") (loop $ever (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0))) (br $ever))))"#;
-    std::fs::write(&file, wat::parse_str(flood).unwrap()).unwrap();
+    let file = flood(folder.path(), 1);
     let profile = Profile { limits: Limits { output_mb: 1, ..Limits::default() }, ..Profile::default() };
     let instance = backend().launch(&profile, &program(&file)).await.unwrap();
     let (_stdin, mut stdout) = instance.take_io().unwrap();

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 const PREPARE_EXAMPLES: &str = "\
 Examples:
-  sallyport microvm prepare              with Debian's kernel for virtual machines, fetched by apt; needs no root
+  sallyport microvm prepare              with Debian's kernel, fetched by apt; needs no root
   sallyport microvm prepare --kernel /boot/vmlinuz-6.12 --modules /lib/modules/6.12";
 
 #[derive(Debug, Args)]

@@ -1,7 +1,9 @@
 //! Where `cargo xtask peers` put the public clients and servers.
 
 use std::env;
+use std::fs::{self, File};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// The folder of all peers: `$SALLYPORT_PEERS`, else `.peers` at the top of the repository.
 pub(crate) fn folder() -> PathBuf {
@@ -31,6 +33,20 @@ pub(crate) fn pypi_mcp_1(program: &str) -> String {
 /// A program of the Python environment with mcp 2.x.
 pub(crate) fn pypi_mcp_2(program: &str) -> String {
     text(&folder().join("pypi-mcp-2/bin").join(program))
+}
+
+/// The kernel of machines, where the tests of the sandbox keep theirs, too: with drivers to write. Prepared as a user would, if it is not there.
+pub(crate) fn guest() -> PathBuf {
+    let guest = folder().join("microvm");
+    let lock = File::create(folder().join("microvm.lock")).expect("the folder of peers is writable");
+    lock.lock().expect("nobody else takes a lock for ever");
+    let prepared = fs::read_to_string(guest.join("guest.json")).unwrap_or_default();
+    if !prepared.contains("\"writes\": true") {
+        let run = Command::new(env!("CARGO_BIN_EXE_sallyport")).args(["microvm", "prepare", "--into"]).arg(&guest).output();
+        let output = run.expect("the binary can be started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    guest
 }
 
 /// One of this repository's driver programs.

@@ -122,7 +122,7 @@ fn every_attack_on_the_other_back_ends_does_too() {
 #[test]
 #[ignore = "needs QEMU and the peers that `cargo xtask peers` installs"]
 fn every_attack_from_inside_a_machine_does_too() {
-    let prepared = harness::peers::folder().join("microvm");
+    let prepared = harness::peers::guest();
     for as_user in callers() {
         let home = home_with_a_key(*as_user);
         let guest = home.path().join(".cache/sallyport/microvm/guest");

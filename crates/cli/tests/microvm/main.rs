@@ -23,18 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(280);
 
 const FILESYSTEM: &str = "@modelcontextprotocol/server-filesystem/dist/index.js";
 
-/// Where the tests of the sandbox keep their kernel, too; prepared as a user would, if it is not there.
-fn guest(project: &Project) -> PathBuf {
-    let guest = peers::folder().join("microvm");
-    let lock = fs::File::create(peers::folder().join("microvm.lock")).unwrap();
-    lock.lock().unwrap();
-    if !guest.join("guest.json").exists() {
-        let prepared = project.sallyport().args(["microvm", "prepare", "--into"]).arg(&guest).output().unwrap();
-        assert!(prepared.status.success(), "{}", String::from_utf8_lossy(&prepared.stderr));
-    }
-    guest
-}
-
 /// The program of the crate `testkit`, which lies beside the gateway's.
 fn fixture() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_sallyport")).with_file_name("sallyport-fixture");
@@ -62,7 +50,7 @@ fn servers_run_sleep_wake_and_die_with_their_gateway() {
     let files = project.path("files");
     fs::create_dir(&files).unwrap();
     fs::write(files.join("notes.txt"), "from the host\n").unwrap();
-    let sandbox = format!("sandbox = {{ microvm = {{ memory_mb = 256, guest = {:?} }} }}", guest(&project));
+    let sandbox = format!("sandbox = {{ microvm = {{ memory_mb = 256, guest = {:?} }} }}", peers::guest());
     let rest = format!(
         "{sandbox}\nstandby = {{ freeze_after = \"1s\", reclaim_after = \"3s\" }}\ntimeouts = {{ connect = \"5m\", list = \"60s\" }}\n"
     );
@@ -70,7 +58,7 @@ fn servers_run_sleep_wake_and_die_with_their_gateway() {
     // A gateway with nothing else is ready when all its servers are, or not at all.
     let (mut gateway, begun) = (project.up(), Instant::now());
     project.configure(&format!(
-        "[servers.files]\ncommand = [{:?}, {:?}, {files:?}]\nread = [{files:?}]\n{rest}\n[servers.small]\ncommand = [{fixture:?}, \"stdio\", \
+        "[servers.files]\ncommand = [{:?}, {:?}, {files:?}]\nwrite = [{files:?}]\n{rest}\n[servers.small]\ncommand = [{fixture:?}, \"stdio\", \
          \"--revision\", \"2025-11-25\"]\nread = [{:?}]\n{rest}\n",
         peers::node(),
         peers::npm(FILESYSTEM),
@@ -85,6 +73,11 @@ fn servers_run_sleep_wake_and_die_with_their_gateway() {
     let read = session.call("files__read_text_file", &notes);
     assert_eq!(read.words(), "from the host\n", "{}", gateway.log());
     assert!(session.call("files__read_text_file", &json!({ "path": "/root/.bashrc" })).is_error());
+    let mut write = |name: &str| session.call("files__write_file", &json!({ "path": files.join(name), "content": "from the machine\n" }));
+    let written = write("new.txt");
+    assert!(!written.is_error(), "{}", written.words());
+    assert_eq!(fs::read_to_string(files.join("new.txt")).unwrap(), "from the machine\n");
+    assert!(write(".envrc").is_error() && write(".git/hooks/pre-commit").is_error());
 
     for rung in ["frozen", "reclaimed"] {
         let is_root = rustix::process::geteuid().is_root();

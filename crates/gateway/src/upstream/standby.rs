@@ -85,7 +85,7 @@ impl Descent<'_> {
         match self.in_sleep(|memory, goes_on| memory.give_back(goes_on)).await {
             Some(Ok(GivenBack { before, after })) => {
                 tracing::info!(%server, before, after, "gave memory back, bytes resident");
-                self.sleeper.rehearse(&self.life.own, self.life.plan.timeouts.list).await;
+                self.rehearse(before, after).await;
                 // More than half is not worth the name. What is fetched anew all at once costs a wake some milliseconds.
                 if let Some(Ok(Some(given))) = self.in_sleep(move |memory, goes_on| memory.give_rehearsed_back(before / 2, goes_on)).await {
                     tracing::info!(%server, before = given.before, after = given.after, "gave back what the rehearsal had fetched");
@@ -97,6 +97,19 @@ impl Descent<'_> {
                 self.plan.reclaim_after = None; // nothing that would change
             }
             None => {} // woken meanwhile, or the gateway is ending
+        }
+    }
+
+    /// Has the program answer once, so that what a request needs is in memory. Of programs that collect their garbage just then nearly all is,
+    /// for nothing; once more it is seldom.
+    async fn rehearse(&self, before: u64, after: u64) {
+        let rehearsal = || self.sleeper.rehearse(&self.life.own, self.life.plan.timeouts.list);
+        rehearsal().await;
+        let is_small = |resident: u64| resident < before / 5;
+        // Without swap it is never that small, and once more would be the same.
+        let Some(Ok(now)) = self.in_sleep(|memory, _| memory.give_back(|| false)).await.filter(|_| is_small(after)) else { return };
+        if !is_small(now.after) && self.in_sleep(|memory, goes_on| memory.give_back(goes_on)).await.is_some_and(|given| given.is_ok()) {
+            rehearsal().await;
         }
     }
 

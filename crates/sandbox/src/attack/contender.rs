@@ -1,5 +1,6 @@
 //! A program in a sandbox that takes orders, and what it answers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,8 +40,11 @@ pub(super) struct Contender {
 }
 
 /// What came of an order.
+#[derive(Default)]
 pub(super) struct Carried {
     pub(super) attempts: Vec<Attempt>,
+    /// Random numbers, by where they are from.
+    pub(super) drawn: BTreeMap<String, String>,
     /// Why the order was not carried out to its end.
     pub(super) broken: Option<String>,
 }
@@ -59,13 +63,14 @@ impl Contender {
 
     /// Gives an order and hears what comes of it.
     pub(super) async fn carry_out(&mut self, order: &Order) -> Carried {
-        let mut attempts = Vec::new();
-        let heard = timeout(ROW_LIMIT, self.hear(order, &mut attempts)).await;
-        let broken = heard.unwrap_or_else(|_| Some(format!("it did not come to an end within {ROW_LIMIT:?}")));
-        Carried { attempts, broken }
+        let mut carried = Carried::default();
+        let heard = timeout(ROW_LIMIT, self.hear(order, &mut carried)).await;
+        carried.broken = heard.unwrap_or_else(|_| Some(format!("it did not come to an end within {ROW_LIMIT:?}")));
+        carried
     }
 
-    async fn hear(&mut self, order: &Order, attempts: &mut Vec<Attempt>) -> Option<String> {
+    /// Why it was not carried out to its end.
+    async fn hear(&mut self, order: &Order, carried: &mut Carried) -> Option<String> {
         if self.give(order).await.is_err() {
             return Some(self.last_words().await);
         }
@@ -77,7 +82,10 @@ impl Contender {
             };
             self.said.push_str(&line);
             match serde_json::from_str(&line) {
-                Ok(Answer::Attempt(attempt)) => attempts.push(attempt),
+                Ok(Answer::Attempt(attempt)) => carried.attempts.push(attempt),
+                Ok(Answer::Drawn { from, number }) => {
+                    carried.drawn.insert(from, number);
+                }
                 Ok(Answer::Done) => return None,
                 Err(error) => return Some(format!("it said something else: {error}")),
             }

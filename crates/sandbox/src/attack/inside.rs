@@ -12,6 +12,7 @@ mod network;
 mod privileges;
 mod processes;
 mod project;
+mod random;
 
 use std::io::{self, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -107,6 +108,10 @@ fn carry_out(order: Order, left_behind: &mut Vec<PathBuf>) {
         }
         Order::Settle(neighbour) => {
             left_behind.extend(settle(&neighbour));
+            say(&Answer::Done);
+        }
+        Order::Draw => {
+            random::draw();
             say(&Answer::Done);
         }
         Order::Ping => say(&Answer::Done),

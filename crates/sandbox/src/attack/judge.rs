@@ -17,6 +17,8 @@ use super::{Gateway, Outcome, ROWS, Row, Verdict};
 use crate::backend::{Backend, Host, Selection};
 use crate::enforced::Enforced;
 use crate::error::Error;
+use crate::instance::{Instance, Running};
+use crate::layer::{Layer, State};
 use crate::profile::{DENY_WRITE, Limits, Network, Profile};
 
 /// Variables that the hostile program is given.
@@ -150,6 +152,14 @@ pub(super) fn log_is_too_long(arena: &Arena) -> Option<String> {
     (kept >= FLOOD_BYTES as u64).then(|| format!("{kept} bytes of log"))
 }
 
+/// Whether a machine was copied, in the back-end's words.
+fn how_it_began(instance: &Instance<Running>) -> Option<String> {
+    match instance.in_force().get(Layer::Machine) {
+        Some(State::InForce(how)) => Some(how.clone()),
+        _ => None,
+    }
+}
+
 impl<'a> Ring<'a> {
     async fn new(
         arena: &'a Arena,
@@ -176,6 +186,10 @@ impl<'a> Ring<'a> {
         if row.number == 32 && !self.terrain.can_deny() {
             self.must_refuse_a_list(&mut findings).await?;
         }
+        if row.number == 38 {
+            self.must_differ(&mut findings).await?;
+            return Ok(findings.verdict(row, self.backend.name()));
+        }
         let terrain = self.terrain;
         let is_there = |stage: &&Stage| **stage != Stage::Connected || terrain.has_way_out();
         for stage in row.stages.iter().filter(is_there).filter(|_| row.number != 32 || terrain.can_deny()) {
@@ -194,6 +208,33 @@ impl<'a> Ring<'a> {
                 started.instance.kill();
                 started.instance.wait().await;
                 findings.open.push("a folder to write with such names in it is given".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Two machines one after the other, the same in everything, are asked for random numbers before anything else.
+    async fn must_differ(&self, findings: &mut Findings) -> Result<(), Error> {
+        let mut drawn = Vec::new();
+        for which in ["one", "the other"] {
+            let mut clone = Contender::start(&self.hostile_kind(Stage::Quiet)?).await?;
+            let carried = clone.carry_out(&Order::Draw).await;
+            if let Some(why) = carried.broken {
+                findings.open.push(format!("{which} did not draw to the end: {why}"));
+            }
+            findings.stopped.extend(how_it_began(&clone.instance).map(|how| format!("{which}: {how}")));
+            clone.instance.kill();
+            clone.instance.wait().await;
+            drawn.push(carried.drawn);
+        }
+        let [one, other] = drawn.as_slice() else { return Ok(()) };
+        if one.is_empty() || !one.keys().eq(other.keys()) {
+            findings.open.push("not all was drawn, so nothing is known".to_owned());
+        }
+        for (from, number) in one {
+            match other.get(from) {
+                Some(same) if same == number => findings.open.push(format!("{from}: both drew {number}")),
+                _ => findings.stopped.push(format!("{from}: another one")),
             }
         }
         Ok(())
@@ -272,7 +313,7 @@ impl<'a> Ring<'a> {
             log: arena.path("hostile.log"),
             profile: Profile {
                 read: vec![arena.path("readable"), self.binary.clone()],
-                write: if self.terrain.can_write() { vec![arena.path("writable")] } else { Vec::new() },
+                write: vec![arena.path("writable")],
                 deny_write: self.terrain.deny_write(),
                 network,
                 limits: if stage == Stage::Small { small() } else { Limits::default() },
@@ -354,7 +395,7 @@ impl<'a> Ring<'a> {
         let heart = self.arena.path("writable").join(HEART);
         let beats = || fs::metadata(&heart).map_or(0, |found| found.len());
         sleep(A_FEW_BEATS).await;
-        if self.terrain.can_write() && beats() == 0 {
+        if beats() == 0 {
             findings.open.push("nobody was left behind, so nothing is known".to_owned());
         }
         let process = PathBuf::from(format!("/proc/{}", hostile.instance.pid()));

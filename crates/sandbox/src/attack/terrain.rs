@@ -21,7 +21,7 @@ pub(super) enum Terrain {
     Landlock,
     /// A container, with the ids of the host.
     Container,
-    /// A machine, which keeps what it writes to itself.
+    /// A machine, with a kernel of its own.
     Machine,
     /// An engine in the gateway's own process.
     Module,
@@ -46,12 +46,7 @@ impl Terrain {
 
     /// Whether destinations can be named.
     pub(super) fn has_way_out(self) -> bool {
-        matches!(self, Self::Mapped | Self::Container)
-    }
-
-    /// Whether anything of the host can be written.
-    pub(super) fn can_write(self) -> bool {
-        self != Self::Machine
+        matches!(self, Self::Mapped | Self::Container | Self::Machine)
     }
 
     /// Whether each server has a `/tmp` and sockets of its own, where it can leave something behind.

@@ -17,6 +17,8 @@ pub(super) enum Order {
     },
     /// Be the other server: leave things behind that nobody else must find.
     Settle(Neighbour),
+    /// Say what nobody else can know: random numbers, each from another place.
+    Draw,
     /// Say that you are there.
     Ping,
 }
@@ -62,6 +64,11 @@ pub(super) struct Neighbour {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Attempt(Attempt),
+    /// A random number, and where it is from.
+    Drawn {
+        from: String,
+        number: String,
+    },
     /// The order is carried out.
     Done,
 }

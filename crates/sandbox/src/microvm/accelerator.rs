@@ -91,7 +91,7 @@ fn about(guest: &Guest) -> String {
 async fn proof(host: &Host, guest: &Guest) -> Result<(), String> {
     let told = |error: Error| error.to_string();
     let room = Room::new(&run_in(&host.machines().map_err(told)?), PROOF_MEMORY_MB).map_err(told)?;
-    let shape = Shape { guest: guest.clone(), memory_mb: PROOF_MEMORY_MB, accelerator: Accelerator::Kvm };
+    let shape = Shape { guest: guest.clone(), memory_mb: PROOF_MEMORY_MB, accelerator: Accelerator::Kvm, folders: Vec::new() };
     let boot = async {
         let mut connected = Connected::new(host, &shape, Begins::Booting, room, &Profile::default(), "kvm").await?;
         connected.booted().await

@@ -17,6 +17,7 @@ const ELF: &[u8] = b"\x7fELF";
 const MAGIC: (usize, &[u8]) = (0x202 - 4, b"HdrS");
 const LZ4_LEGACY: &[u8] = &[0x02, 0x21, 0x4c, 0x18];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const XZ: &[u8] = b"\xfd7zXZ\0";
 /// What each block of LZ4's legacy frame holds at most when it is unpacked.
 const LZ4_BLOCK: usize = 8 * 1024 * 1024;
 
@@ -34,11 +35,12 @@ pub(super) fn unpack(file: &Path) -> Result<Vec<u8>, Error> {
         payload(&image).ok_or_else(|| Error::new(format!("{} is neither an ELF file nor a bzImage for x86-64", file.display())))?;
     let kernel = match payload {
         _ if payload.starts_with(LZ4_LEGACY) => lz4(payload.get(LZ4_LEGACY.len()..).unwrap_or_default()),
-        _ if payload.starts_with(ZSTD) => zstd(payload)?,
+        _ if payload.starts_with(ZSTD) => unpacked_by("zstd", &["--memory=512MB"], payload)?,
+        _ if payload.starts_with(XZ) => unpacked_by("xz", &["--single-stream"], payload)?,
         _ => None,
     };
     kernel.filter(|kernel| kernel.starts_with(ELF)).ok_or_else(|| {
-        Error::new(format!("kernel {} is packed in a way that is not known here (known: LZ4, zstd)", file.display()))
+        Error::new(format!("kernel {} is packed in a way that is not known here (known: LZ4, xz, zstd)", file.display()))
             .with_hint("unpack it to an ELF file, with the kernel's scripts/extract-vmlinux, and give that")
     })
 }
@@ -73,21 +75,24 @@ fn lz4(mut rest: &[u8]) -> Option<Vec<u8>> {
     Some(kernel)
 }
 
-/// By the program `zstd`: kernels packed so come from distributions that have it.
-fn zstd(payload: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+/// By a program: kernels packed so come from distributions that have it.
+fn unpacked_by(program: &str, options: &[&str], payload: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     let absent = |cause: std::io::Error| {
-        failed("the kernel cannot be unpacked with zstd", &cause).with_hint("install it, for example `apt-get install zstd`")
+        let package = if program == "xz" { "xz-utils" } else { program };
+        failed(format_args!("the kernel cannot be unpacked with {program}"), &cause)
+            .with_hint(format!("install it, for example `apt-get install {package}`"))
     };
-    let mut zstd = Command::new("zstd")
-        .args(["--decompress", "--stdout", "--quiet", "--memory=512MB"])
+    let mut unpacker = Command::new(program)
+        .args(["--decompress", "--stdout", "--quiet"])
+        .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(absent)?;
-    let (stdin, packed) = (zstd.stdin.take(), payload.to_vec());
+    let (stdin, packed) = (unpacker.stdin.take(), payload.to_vec());
     let feed = std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&packed)));
-    let output = zstd.wait_with_output().map_err(absent)?;
+    let output = unpacker.wait_with_output().map_err(absent)?;
     // What it did not take shows in what it gave.
     let _fed = feed.join();
     Ok(Some(output.stdout).filter(|kernel| output.status.success() && kernel.len() <= LARGEST))
@@ -127,6 +132,16 @@ mod tests {
         assert_eq!(unpacked(&kernel).unwrap(), kernel, "an ELF file as it is");
         payload.truncate(payload.len() - 3);
         assert!(unpacked(&image(&payload)).is_err());
+    }
+
+    #[test]
+    fn a_kernel_packed_with_xz_is_unpacked() {
+        let kernel = [ELF, &[7; 100_000]].concat();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), &kernel).unwrap();
+        let packed = Command::new("xz").args(["--compress", "--stdout", "--check=crc32"]).arg(file.path()).output().unwrap().stdout;
+        assert_eq!(unpacked(&image(&packed)).unwrap(), kernel);
+        assert!(unpacked(&image(&packed[..packed.len() - 4])).is_err());
     }
 
     #[test]

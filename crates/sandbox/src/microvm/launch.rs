@@ -20,7 +20,7 @@ use super::prepare::{KERNEL, Prepared, failed, hexadecimal, prepared};
 use super::process::Machine;
 use super::ready::{Ready, apart, ready, told_with_last_words};
 use super::vmm::Shape;
-use super::{accelerator, embedded_init, pool, prepared_in, stdio};
+use super::{accelerator, embedded_init, folders, pool, prepared_in, stdio};
 use crate::backend::Host;
 use crate::backends::microvm::Config;
 use crate::egress::{self, synthetic};
@@ -43,7 +43,10 @@ const STDERR_BUFFER: usize = 64 * 1024;
 
 /// Starts `program` in a machine of its own, with what `profile` shows.
 pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, program: &Program) -> Result<Instance<Running>, Error> {
-    can_be_met(profile, &program.name)?;
+    if profile.network == Network::Host {
+        return Err(Error::new(format!("server {} cannot run in a microVM: it never has the host's network", program.name))
+            .with_hint("name the hosts that it needs in `network`; `*` is any name"));
+    }
     let order = Order { host: host.clone(), config: config.clone(), profile: profile.clone(), program: program.clone() };
     if config.pool == 0 { start(&order).await } else { pool::launch(order).await }
 }
@@ -52,12 +55,14 @@ pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, prog
 pub(super) async fn start(order: &Order) -> Result<Instance<Running>, Error> {
     let Order { host, config, profile, program } = order;
     let (wanted, place) = (config.clone(), host.machines()?);
-    let guest = apart(move || Guest::prepared(&wanted, &place)).await?;
+    let folders = folders::of(profile, &program.name)?;
+    let needs_drivers = !folders.is_empty();
+    let guest = apart(move || Guest::prepared(&wanted, &place, needs_drivers)).await?;
     let (accelerator, told) = accelerator::choose(host, config.accel, &guest).await?;
-    let shape = Shape { guest, memory_mb: config.memory_mb, accelerator };
+    let shape = Shape { guest, memory_mb: config.memory_mb, accelerator, folders: folders.clone() };
     let wanted = (profile.clone(), program.clone());
     // The machine waits for its disk only when it reads from it.
-    let laid = apart(move || Laid::out(&wanted.0, &wanted.1));
+    let laid = apart(move || Laid::out(&wanted.0, &wanted.1, folders));
     let (laid, ready) = tokio::try_join!(laid, ready(host, &shape, profile, &program.name))?;
     ready.start(host, &told, laid, profile, program).await
 }
@@ -71,9 +76,16 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    fn prepared(config: &Config, machines: &Path) -> Result<Self, Error> {
+    fn prepared(config: &Config, machines: &Path, writes: bool) -> Result<Self, Error> {
         let folder = config.guest.clone().unwrap_or_else(|| prepared_in(machines));
         let prepared = prepared(&folder)?;
+        if writes && !prepared.writes {
+            return Err(Error::new(format!(
+                "the prepared kernel {} cannot write to folders of this machine: it has no 9p",
+                prepared.kernel
+            ))
+            .with_hint("run `sallyport microvm prepare` again, or take the server's folders out of `write`"));
+        }
         // The monitor finds it only at the path that it is shown at.
         let folder = folder.canonicalize().map_err(|cause| failed(format_args!("{} cannot be read", folder.display()), &cause))?;
         Ok(Self { initramfs: initramfs(&folder, &prepared)?, kernel: folder.join(KERNEL) })
@@ -84,31 +96,18 @@ impl Guest {
 struct Laid {
     target: Target,
     image: Image,
+    /// Not on it: the monitor serves them.
+    folders: Vec<PathBuf>,
 }
 
 impl Laid {
-    fn out(profile: &Profile, program: &Program) -> Result<Self, Error> {
-        let (mut view, target, absent) = visible::resolve(profile, program)?;
-        // It writes nothing to the host, so that nothing has to be covered there.
-        view.trees.retain(|tree| !absent.contains(&tree.path));
+    fn out(profile: &Profile, program: &Program, folders: Vec<PathBuf>) -> Result<Self, Error> {
+        // What is not there and must not come to be is covered where the folders are served.
+        let (mut view, target, _covered_for_the_monitor) = visible::resolve(profile, program)?;
+        folders::leave_out(&mut view, &folders);
         let image = Image::of(&view, &policy::Network::of(&profile.network))?;
-        Ok(Self { target, image })
+        Ok(Self { target, image, folders })
     }
-}
-
-/// What a machine cannot give is refused: a program that runs with less than was asked for would fail in ways that nobody understands.
-fn can_be_met(profile: &Profile, name: &str) -> Result<(), Error> {
-    let refused = |what: &str, hint: &str| Err(Error::new(format!("server {name} cannot run in a microVM: {what}")).with_hint(hint));
-    if profile.network == Network::Host {
-        return refused("a microVM never has the host's network", "name the hosts that it needs in `network`; `*` is any name");
-    }
-    if !profile.write.is_empty() {
-        return refused(
-            "it sees the host's files as they were when it started, and changes none, but `write` names some",
-            "use sandbox = \"os\" for it, or name them in `read`",
-        );
-    }
-    Ok(())
 }
 
 /// The archive with our init and the drivers, beside what was prepared; named by what is in it, and made where it is missing.
@@ -145,10 +144,10 @@ impl Ready {
         profile: &Profile,
         program: &Program,
     ) -> Result<Instance<Running>, Error> {
-        let (Laid { target, image }, Self { monitor, control, stdio, egress, disk, memory, kernel, is_clone }) = (laid, self);
+        let (Laid { target, image, folders }, Self { monitor, control, stdio, egress, disk, memory, kernel, is_clone }) = (laid, self);
         // If the monitor has ended, nobody reads it.
         let _unread = disk.send(image);
-        let port = match control.start(&program.name, start_record(target, profile)).await {
+        let port = match control.start(&program.name, start_record(target, profile, &folders)).await {
             Ok(port) => port,
             Err(error) => return Err(told_with_last_words(error, &monitor).await),
         };
@@ -163,17 +162,17 @@ impl Ready {
             layers.in_force(Layer::Network, "only what is allowed, through the gateway");
         }
         let log = Log::new(program.log.clone(), u64::from(profile.limits.stderr_mb) << 20, tail.clone());
-        let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0 };
-        watched.watch(port, monitor.wait(), wishes.clone(), log);
         let ender = monitor.process().clone();
         let meter = Meter::new(profile.limits.output_mb, move || ender.kill());
+        let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0, meter: meter.clone() };
+        watched.watch(port, monitor.wait(), wishes.clone(), log);
         let stdout = Counted::new(stdout, Some(meter.clone()));
         let machine = Machine { monitor, wishes, memory, tail, meter };
         Ok(Instance::new(Arc::new(machine), layers, end.1, (Box::new(stdin), Box::new(stdout))))
     }
 }
 
-fn start_record(target: Target, profile: &Profile) -> sallyport_guest::Start {
+fn start_record(target: Target, profile: &Profile, folders: &[PathBuf]) -> sallyport_guest::Start {
     let Limits { memory_mb, tmp_mb, shm_mb, processes, open_files, file_mb, .. } = profile.limits;
     let env = target.env.iter().map(|(name, value)| (name.clone().into_bytes(), value.expose().as_bytes().to_vec()));
     sallyport_guest::Start {
@@ -188,6 +187,8 @@ fn start_record(target: Target, profile: &Profile) -> sallyport_guest::Start {
         open_files,
         file_mb,
         memory_mb,
+        write: folders.iter().map(|folder| folder.as_os_str().as_bytes().to_vec()).collect(),
+        exec_in_write: profile.exec_in_write,
         way_out: taken_inside(&profile.network),
     }
 }
@@ -204,13 +205,14 @@ struct Watched {
     taken: Arc<AtomicU64>,
     monitor: Arc<dyn crate::instance::Process>,
     end: watch::Sender<Option<Exit>>,
+    meter: Arc<Meter>,
 }
 
 impl Watched {
     fn watch(self, port: UnixStream, ended: impl Future<Output = Exit> + Send + 'static, wishes: Arc<Wishes>, log: Log) {
         let (read, write) = port.into_split();
         let (errors, kept) = tokio::io::duplex(STDERR_BUFFER);
-        let drain = tokio::spawn(stderr_log::drain(kept, log));
+        let drain = tokio::spawn(stderr_log::drain(Counted::new(kept, Some(self.meter.clone())), log));
         let say = tokio::spawn(async move { wishes.say(write).await });
         tokio::spawn(async move {
             let told = self.hear(read, errors).await;

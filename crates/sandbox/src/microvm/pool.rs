@@ -25,6 +25,9 @@ const KEPT: Duration = Duration::from_secs(15 * 60);
 /// After the last machine of a program has ended: a server that fails is launched anew within this.
 const LINGERS: Duration = Duration::from_secs(60);
 
+/// Before another one is made, which takes all of a processor for a second: who was handed out answers its first request meanwhile.
+const SETTLES: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether a program has come to rest, and how long: Node starts in a dozen seconds on an emulated processor.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const REST_LIMIT: Duration = Duration::from_secs(60);
@@ -128,6 +131,7 @@ async fn keep_full(order: Order, taken: Arc<Notify>) {
             let _one_was_taken_or_is_old = timeout(KEPT / 10, taken.notified()).await;
             continue;
         }
+        sleep(SETTLES).await;
         match resting(&order).await {
             Ok(instance) => put(&order, instance),
             Err(error) => {

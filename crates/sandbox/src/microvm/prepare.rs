@@ -14,11 +14,17 @@ use sha2::{Digest, Sha256};
 use super::kernel;
 use crate::error::Error;
 
-/// The package whose newest version brings Debian's kernel for virtual machines: small, with every driver that is needed.
-const PACKAGE: &str = "linux-image-cloud-amd64";
+/// The package whose newest version brings Debian's kernel, with every driver that is needed. That for virtual machines, which is smaller, has no
+/// 9p.
+const PACKAGE: &str = "linux-image-amd64";
 
 /// The drivers, in the order in which they need each other, and whether a kernel may have them built in.
 const MODULES: &[&str] = &["virtio_ring", "virtio", "virtio_mmio", "virtio_console", "virtio_blk", "crc32c-intel", "libcrc32c", "erofs"];
+
+/// What more it takes to write to folders of the host, in the order in which they need each other. The first two are part of others in some
+/// kernels.
+const WRITING: &[&str] = &["netfs", "fscache", "9pnet", "9pnet_virtio", "9p"];
+const NEEDED_TO_WRITE: &[&str] = &["9pnet", "9pnet_virtio", "9p"];
 
 /// Where the kernel comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +51,9 @@ pub struct Prepared {
     pub kernel_sha256: String,
     /// The drivers in their order; what the kernel has built in is not among them.
     pub modules: Vec<String>,
+    /// Whether a program may write to folders of the host: the kernel has 9p.
+    #[serde(default)]
+    pub writes: bool,
     /// The command line with which it is started.
     pub command_line: String,
 }
@@ -74,7 +83,9 @@ pub fn prepare(source: &Source, folder: &Path, progress: &dyn Fn(&str)) -> Resul
     };
     write(KERNEL, &kernel)?;
     let mut names = Vec::new();
-    for name in MODULES {
+    let writes = NEEDED_TO_WRITE.iter().all(|name| find(&modules, name, 0).is_some() || is_built_in(&modules, name));
+    let writing = WRITING.iter().filter(|name| writes && find(&modules, name, 0).is_some());
+    for name in MODULES.iter().chain(writing) {
         if let Some(module) = module(&modules, name)? {
             write(&format!("{name}.ko"), &module)?;
             names.push((*name).to_owned());
@@ -84,6 +95,7 @@ pub fn prepare(source: &Source, folder: &Path, progress: &dyn Fn(&str)) -> Resul
         kernel: release(&image),
         kernel_sha256: hexadecimal(&Sha256::digest(&kernel)),
         modules: names,
+        writes,
         command_line: super::qemu::COMMAND_LINE.to_owned(),
     };
     write(RECORD, &serde_json::to_vec_pretty(&prepared).map_err(|error| Error::new(error.to_string()))?)?;
@@ -213,14 +225,12 @@ fn release(kernel: &Path) -> String {
 fn module(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let unreadable = |path: &Path, cause: &io::Error| failed(format_args!("module {} cannot be read", path.display()), cause);
     let Some(path) = find(folder, name, 0) else {
-        let built_in = fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
-        let is_named = |line: &str| line.rsplit('/').next() == Some(&format!("{name}.ko"));
         // The processor's own way to a checksum is faster, no more.
-        if built_in.lines().any(is_named) || name == "crc32c-intel" || (name == "libcrc32c" && !needs_libcrc32c(folder)) {
+        if is_built_in(folder, name) || name == "crc32c-intel" || (name == "libcrc32c" && !needs_libcrc32c(folder)) {
             return Ok(None);
         }
         return Err(Error::new(format!("the kernel has no driver {name} in {}", folder.display()))
-            .with_hint("use a kernel with virtio-mmio, virtio-console, virtio-blk and erofs, as Debian's cloud kernel has them"));
+            .with_hint("use a kernel with virtio-mmio, virtio-console, virtio-blk and erofs, as Debian's kernels have them"));
     };
     let packed = fs::read(&path).map_err(|cause| unreadable(&path, &cause))?;
     let program = match path.extension().and_then(OsStr::to_str) {
@@ -237,6 +247,11 @@ fn module(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
         true => Ok(Some(output.stdout)),
         false => Err(Error::new(format!("{program} could not unpack {}", path.display()))),
     }
+}
+
+fn is_built_in(folder: &Path, name: &str) -> bool {
+    let built_in = fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
+    built_in.lines().any(|line| line.rsplit('/').next() == Some(&format!("{name}.ko")))
 }
 
 /// Kernels from 6.16 on have no such module any more.

@@ -1,8 +1,9 @@
-//! QEMU's `microvm` machine: no PCI, no firmware to speak of, five virtio devices.
+//! QEMU's `microvm` machine: no PCI, no firmware to speak of, two virtio devices, and one for each folder to write.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use super::qmp::Qmp;
 use super::vmm::{Accelerator, Begins, CONTROL_SOCKET, DISK_SOCKET, EGRESS_SOCKET, MEMORY, STDIO_SOCKET, STEER_SOCKET, Shape, Vmm};
@@ -39,7 +40,7 @@ pub(super) struct Qemu;
 
 impl Vmm for Qemu {
     fn command(&self, shape: &Shape, begins: Begins) -> (&'static str, Vec<String>) {
-        let Shape { guest, memory_mb, accelerator } = shape;
+        let Shape { guest, memory_mb, accelerator, folders } = shape;
         let (accelerator, processor, line) = match accelerator {
             Accelerator::Kvm => ("kvm".to_owned(), "host", COMMAND_LINE.to_owned()),
             Accelerator::Emulation { khz } => {
@@ -73,6 +74,14 @@ impl Vmm for Qemu {
         for (name, socket) in PORTS {
             pairs.push(("-chardev", format!("socket,id={socket},path={socket}")));
             pairs.push(("-device", format!("virtserialport,chardev={socket},name={name}")));
+        }
+        for (number, folder) in folders.iter().enumerate() {
+            // Of a machine to be saved nobody uses it: its own folder stands for those of its copies.
+            let folder = if begins == Begins::ToBeSaved { Path::new(".") } else { folder };
+            let tag = sallyport_guest::folder_tag(number);
+            let served = folder.to_string_lossy().replace(',', ",,");
+            pairs.push(("-fsdev", format!("local,id={tag},security_model=none,multidevs=remap,path={served}")));
+            pairs.push(("-device", format!("virtio-9p-device,fsdev={tag},mount_tag={tag}")));
         }
         let mut args: Vec<String> = ["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned).to_vec();
         args.extend(pairs.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));

@@ -14,7 +14,7 @@ use super::prepare::failed;
 use super::qemu::{PROGRAM, Qemu};
 use super::room::Room;
 use super::vmm::{Accelerator, Begins, Shape, Vmm};
-use super::{disk, run_in, template};
+use super::{disk, folders, run_in, template};
 use crate::backend::Host;
 use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
@@ -83,7 +83,7 @@ pub(super) struct Connected {
 impl Connected {
     pub(super) async fn new(host: &Host, shape: &Shape, begins: Begins, room: Room, profile: &Profile, name: &str) -> Result<Self, Error> {
         let program = monitor(&Qemu, shape, begins, &room, name);
-        let monitor = crate::launch::launch(host, &program, Some(&around(shape, &room, profile))).await.map_err(without_monitor)?;
+        let monitor = crate::launch::launch(host, &program, Some(&around(shape, profile))).await.map_err(without_monitor)?;
         match unless_ended(&monitor, sockets(&room, begins)).await {
             Ok((disk, control, stdio, egress, steer)) => {
                 let memory = room.memory.try_clone().map_err(|cause| failed("the machine's memory cannot be kept", &cause))?;
@@ -173,23 +173,27 @@ async fn unless_ended<T>(monitor: &Instance<Running>, work: impl Future<Output =
 fn monitor(vmm: &dyn Vmm, shape: &Shape, begins: Begins, room: &Room, name: &str) -> Program {
     let (command, args) = vmm.command(shape, begins);
     let devices = if shape.accelerator == Accelerator::Kvm { vec!["kvm"] } else { Vec::new() };
-    Program { args, cwd: Some(room.path().to_path_buf()), devices, ..Program::new(name, command) }
+    let room = room.path().to_path_buf();
+    Program { args, cwd: Some(room.clone()), devices, room: Some(room), ..Program::new(name, command) }
 }
 
-/// What the monitor may see and use: the kernel, and the folder of this one machine. The machine's own memory is a file.
-fn around(shape: &Shape, room: &Room, profile: &Profile) -> Profile {
+/// What the monitor may see and use: the kernel, the folder of this one machine, and what it serves to be written. The machine's own memory is a
+/// file.
+fn around(shape: &Shape, profile: &Profile) -> Profile {
+    let workers = if shape.folders.is_empty() { 0 } else { folders::WORKERS };
     let limits = Limits {
         // The machine's own, and the monitor's: its heap, and what it translates to.
         memory_mb: shape.memory_mb.saturating_add(1024),
-        processes: 32, // a thread for the processor, some for the disk
-        open_files: 256,
-        file_mb: shape.memory_mb.saturating_add(1),
+        processes: 32 + workers, // a thread for the processor, some for the disk
+        open_files: 256 + profile.limits.open_files,
+        file_mb: profile.limits.file_mb.max(shape.memory_mb.saturating_add(1)),
         tmp_mb: 1,
         shm_mb: 1,
         ..profile.limits.clone()
     };
-    let read = vec![shape.guest.kernel.clone(), shape.guest.initramfs.clone()];
-    Profile { read, write: vec![room.path().to_path_buf()], network: Network::None, limits, ..Profile::default() }
+    let read = [vec![shape.guest.kernel.clone(), shape.guest.initramfs.clone()], folders::kept(profile, &shape.folders)].concat();
+    let (write, deny_write) = (profile.write.clone(), profile.deny_write.clone());
+    Profile { read, write, deny_write, network: Network::None, limits, ..Profile::default() }
 }
 
 /// The most usual reason has a cure of its own.

@@ -1,19 +1,24 @@
 //! Machines that have booted, kept as files, and the copies that go on from there. A template is saved before anything of a program is in it:
-//! no argument, no environment, no secret. It is the same for all programs whose machines have as much memory.
+//! no argument, no environment, no secret. It is the same for all programs whose machines have as much memory and as
+//! many folders to write.
 //!
 //! Each copy has the memory as a file of its own, as a machine that boots has: a monitor that was broken into changes nobody else's machine,
-//! and the memory can be given back without swap. Where the file system can share blocks until one side writes, that costs nothing.
+//! and the memory can be given back without swap. Where the file system can share blocks until one side writes, that costs nothing. What else
+//! there is of a machine each copy gets as a sealed one: its monitor runs as the user to whom the template belongs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, SeekFrom, copy_file_range, flock, ioctl_ficlone, open, seek};
+use rustix::fs::{
+    FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, copy_file_range, fcntl_add_seals, flock, ioctl_ficlone, memfd_create,
+    open, seek,
+};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -30,7 +35,7 @@ use crate::profile::Profile;
 /// Changes whenever a machine that was saved before would not go on.
 const FORMAT: u32 = 1;
 
-/// One for each size of memory that is in use; some thirty megabytes each.
+/// One for each size of memory and number of folders to write that is in use; some thirty megabytes each.
 const MOST: usize = 4;
 /// Those that nobody has used for longer are taken away; they are made anew in seconds.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -73,9 +78,10 @@ async fn copied(host: &Host, shape: &Shape, digest: &str, profile: &Profile, nam
     let room = move || {
         let room = Room::new(&run_in(&machines), memory_mb)?;
         copy(&memory, &room.memory).map_err(|cause| failed("the memory of a microVM cannot be copied", &cause))?;
-        Ok(room)
+        Ok((room, sealed(&state).map_err(|cause| failed("the state of a microVM cannot be copied", &cause))?))
     };
-    let mut connected = Connected::new(host, shape, Begins::Saved, apart(room).await?, profile, name).await?;
+    let (room, state) = apart(room).await?;
+    let mut connected = Connected::new(host, shape, Begins::Saved, room, profile, name).await?;
     connected.steer(move |steer| Qemu.restore(steer, &state)).await?;
     Ok(connected.ready(kernel, true))
 }
@@ -86,16 +92,20 @@ fn digest(shape: &Shape) -> String {
     let stamp = |path: &Path| fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok()));
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let monitor = std::env::split_paths(&paths).find_map(|folder| stamp(&folder.join(PROGRAM)));
-    let Shape { guest, memory_mb, .. } = shape;
+    let Shape { guest, memory_mb, folders, .. } = shape;
+    let folders = folders.len();
     let (kernel, line) = (stamp(&guest.kernel), qemu::COMMAND_LINE);
-    let all = format!("{FORMAT} {boot} {monitor:?} {memory_mb} {line} {} {kernel:?} {}", guest.kernel.display(), guest.initramfs.display());
+    let all = format!(
+        "{FORMAT} {boot} {monitor:?} {memory_mb} {folders} {line} {} {kernel:?} {}",
+        guest.kernel.display(),
+        guest.initramfs.display()
+    );
     hexadecimal(Sha256::digest(all).get(..8).unwrap_or_default())
 }
 
 /// The files of one.
 struct Template {
     memory: File,
-    /// Opened for one copy: its offset is shared with the monitor.
     state: File,
     kernel: String,
 }
@@ -231,6 +241,15 @@ fn copy(from: &File, to: &File) -> io::Result<()> {
     })
 }
 
+/// A copy that nobody can change, whoever opens it again. One for each monitor, which shares its offset.
+fn sealed(mut state: &File) -> io::Result<File> {
+    let mut copy = File::from(memfd_create("state", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    io::copy(&mut state, &mut copy)?;
+    fcntl_add_seals(&copy, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    copy.rewind()?;
+    Ok(copy)
+}
+
 /// What of a file is no hole.
 fn each_piece(file: &File, size: u64, mut piece: impl FnMut(u64, u64) -> io::Result<()>) -> io::Result<()> {
     let mut at = 0;
@@ -249,6 +268,7 @@ fn each_piece(file: &File, size: u64, mut piece: impl FnMut(u64, u64) -> io::Res
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
@@ -276,6 +296,24 @@ mod tests {
                 assert_eq!(there, bytes);
             }
         }
+    }
+
+    #[test]
+    fn a_monitor_cannot_change_what_the_next_one_starts_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(STATE);
+        fs::write(&path, "the state").unwrap();
+        let given = sealed(&File::open(&path).unwrap()).unwrap();
+        assert_eq!(io::read_to_string(&given).unwrap(), "the state");
+        // Whoever has a descriptor opens the file behind it anew, with the rights of its owner.
+        let again = OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{}", given.as_raw_fd())).unwrap();
+        for open in [&given, &again] {
+            assert_eq!(open.write_at(b"x", 0).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            assert_eq!(open.set_len(0).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
+        assert!(fcntl_add_seals(&again, SealFlags::empty()).is_err(), "nor can it be unsealed");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "the state");
+        assert_ne!(given.metadata().unwrap().ino(), fs::metadata(&path).unwrap().ino());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use super::launch::Guest;
 
@@ -12,6 +13,8 @@ pub(super) struct Shape {
     /// Memory in MiB; backed by the file [`MEMORY`].
     pub(super) memory_mb: u32,
     pub(super) accelerator: Accelerator,
+    /// Folders that the monitor serves to the guest, to be written.
+    pub(super) folders: Vec<PathBuf>,
 }
 
 /// The file that holds a machine's memory.

@@ -25,12 +25,12 @@ use tools::Tools;
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// Starts the server of a component. Nothing of the component runs before it is called.
-pub(super) fn start(config: &Config, component: Component, room: Room, program: &Program) -> Result<Instance<Running>, Error> {
+pub(super) fn start(config: &Config, component: Component, mut room: Room, program: &Program) -> Result<Instance<Running>, Error> {
     if !program.args.is_empty() {
         return Err(Error::new(format!("server {} is a component, which takes no arguments", program.name))
             .with_hint("leave only the file in `command`"));
     }
-    let (layers, process) = (room.layers(), Server::new(&room));
+    let (layers, process) = (room.layers(), Server::new(&mut room));
     let tools = Tools::of(component, room, usize::from(config.calls)).map_err(|why| super::unusable(&program.name, &why))?;
     let (ours, theirs) = duplex(PIPE_BYTES);
     let (tell, end) = watch::channel(None);

@@ -20,12 +20,14 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(room: &Room) -> Arc<Self> {
+    /// The server of a room, which counts what guests say in there.
+    pub(super) fn new(room: &mut Room) -> Arc<Self> {
         let killed = watch::Sender::new(false);
         let end = killed.clone();
         let meter = Meter::new(room.output_mb(), move || {
             end.send_replace(true);
         });
+        room.count_by(meter.clone());
         Arc::new(Self { killed, tail: room.tail(), meter })
     }
 

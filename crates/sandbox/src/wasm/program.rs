@@ -71,13 +71,13 @@ fn with_stdio(room: &Room, (stdin, stdout): Stdio) -> Result<wasmtime_wasi::Wasi
     Ok(context)
 }
 
-fn start<G>(room: Room, guest: G, name: &str) -> std::result::Result<Instance<Running>, Error>
+fn start<G>(mut room: Room, guest: G, name: &str) -> std::result::Result<Instance<Running>, Error>
 where
     G: AsyncFnOnce(&Room, Stdio) -> Result<()> + Send + 'static,
 {
     let (stdin, guests_stdin) = duplex(PIPE_BYTES);
     let (stdout, guests_stdout) = duplex(PIPE_BYTES);
-    let (layers, server) = (room.layers(), Server::new(&room));
+    let (layers, server) = (room.layers(), Server::new(&mut room));
     let stdout = Counted::new(stdout, server.meter());
     let run = move || async move {
         let ended = guest(&room, (guests_stdin, guests_stdout)).await;

@@ -17,6 +17,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use super::memory::{Budget, Share};
 use crate::error::Error;
 use crate::layer::{Layer, Layers};
+use crate::output::{Count, Meter};
 use crate::profile::{EnvText, Network, Profile, Program};
 use crate::stderr_log::{Log, Tail};
 use crate::visible;
@@ -61,7 +62,7 @@ impl Room {
             args,
             budget: Budget::new(usize::try_from(profile.limits.memory_mb).unwrap_or(usize::MAX).saturating_mul(1024 * 1024)),
             output_mb: profile.limits.output_mb,
-            stderr: Stderr { log: Arc::new(Mutex::new(log)), tail },
+            stderr: Stderr { log: Arc::new(Mutex::new(log)), tail, meter: None },
         })
     }
 
@@ -103,6 +104,11 @@ impl Room {
 
     pub(super) fn output_mb(&self) -> u32 {
         self.output_mb
+    }
+
+    /// From now on `meter` hears of all that guests write to the log.
+    pub(super) fn count_by(&mut self, meter: Arc<Meter>) {
+        self.stderr.meter = Some(meter);
     }
 
     pub(super) fn tail(&self) -> Tail {
@@ -195,6 +201,7 @@ impl WasiView for Guest<Wasi> {
 struct Stderr {
     log: Arc<Mutex<Log>>,
     tail: Tail,
+    meter: Option<Arc<Meter>>,
 }
 
 impl Stderr {
@@ -217,6 +224,9 @@ impl StdoutStream for Stderr {
 
 impl AsyncWrite for Stderr {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(meter) = &self.meter {
+            meter.wrote(bytes.len());
+        }
         self.write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

@@ -181,16 +181,10 @@ fn check_installation(path: &str, program: &str, arguments: &[Template], config:
     }
 }
 
-/// A machine sees the host's files and changes none, and never has the host's network: told here, and not only when it is started.
+/// A machine never has the host's network: told here, and not only when it is started.
 fn refuse_beyond_a_machine(path: &str, config: &ServerConfig, report: &mut Report) {
     if !config.sandbox.is_machine() {
         return;
-    }
-    if !config.write.is_empty() {
-        let message = "a program in a microVM sees the host's files as they were when it started, and changes none";
-        report.error(
-            Diagnostic::new(join(path, "write"), message).hint("name the folders in `read`, or use `sandbox = \"os\"` for this server"),
-        );
     }
     if config.network.iter().any(|text| text == HOST_NETWORK) {
         report.error(

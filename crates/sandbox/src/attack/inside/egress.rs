@@ -1,13 +1,10 @@
 //! The way out: names that carry data, names that lead elsewhere, and the proxy.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
 
-use super::network::{fetch, talk};
+use super::network::{PATIENCE, fetch, talk};
 use super::{Attack, Stopped, Tried};
 use crate::egress::{PROXY_PORT, synthetic};
-
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The only name that may be connected to.
 const REACHED: &str = "reached.test";

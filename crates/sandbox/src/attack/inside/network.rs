@@ -11,8 +11,8 @@ use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with}
 use super::processes::connect_abstract;
 use super::{Attack, Stopped, Tried};
 
-/// Long enough for whoever is on this machine or near it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Long enough for whoever is on this machine or near it, and for a program on an emulated processor.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn loopback(attack: &Attack<'_>) {
     let port = attack.given.forbidden_port;

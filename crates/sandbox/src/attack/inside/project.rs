@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
 
 use super::{Attack, Stopped, Tried, raw, report_fault};
 
@@ -27,11 +27,18 @@ pub(super) fn race(attack: &Attack<'_>) {
         raw::start(|| {
             let start = Instant::now();
             while start.elapsed() < RACE {
-                let _lost_at_most = renameat_with(CWD, &swapped, CWD, &other, RenameFlags::EXCHANGE);
+                let exchanged = renameat_with(CWD, &swapped, CWD, &other, RenameFlags::EXCHANGE);
+                // Not every file system can: then there is nothing at the path for a moment.
+                let _lost_at_most = exchanged.or_else(|_| swap(&swapped, &other));
             }
         })?;
         Err(Stopped::by("the gateway never followed it"))
     });
+}
+
+fn swap(one: &Path, other: &Path) -> rustix::io::Result<()> {
+    let aside = one.with_extension("aside");
+    rename(one, &aside).and_then(|()| rename(other, one)).and_then(|()| rename(&aside, other))
 }
 
 pub(super) fn plant(attack: &Attack<'_>) {

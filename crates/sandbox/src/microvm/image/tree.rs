@@ -60,6 +60,11 @@ impl Tree {
             tree.put(link, FileType::Symlink, 0o777, target.as_os_str().as_bytes().to_vec())?;
         }
         for shown in &view.trees {
+            // A folder to write is served by the monitor: here it is empty.
+            if shown.access == Access::Write {
+                tree.folder(&shown.path)?;
+                continue;
+            }
             let mut walk = Walk { tree: &mut tree, shown: &shown.path, owner: None, is_system: shown.access == Access::System };
             walk.take_the_top()?;
         }
