@@ -30,7 +30,6 @@ pub struct Cedar {
 }
 
 /// What is known of a server.
-#[derive(Clone)]
 struct Known {
     /// Its tools when it was compiled, to see whether they are others.
     tools: Vec<(String, Option<String>)>,
@@ -72,11 +71,11 @@ impl Cedar {
 
     fn answer(&self, question: &Question<'_>) -> Outcome {
         let server = question.resource.server;
-        let known = self.servers.read().unwrap_or_else(PoisonError::into_inner).get(server).cloned();
+        // What was compiled alone is taken along: the tools themselves are many, and only looked at when they change.
+        let known = self.servers.read().unwrap_or_else(PoisonError::into_inner).get(server).map(|known| known.compiled.clone());
         let known = known
             .ok_or_else(|| EngineFailure(format!("the tools of `{server}` are not known yet, so no policy can be checked against them")))?;
         let compiled = known
-            .compiled
             .ok_or_else(|| EngineFailure(format!("a policy does not fit the tools of `{server}`: `{}` is closed", self.place)))?;
         if question.resource.kind == ResourceKind::Tool {
             let missing = || EngineFailure(format!("`{server}` does not list the tool that is called"));
@@ -186,14 +185,13 @@ impl fmt::Debug for Cedar {
 }
 
 fn names_no_tool(policy: &Placed) -> bool {
-    policy.actions().is_none_or(|actions| actions.iter().all(|action| !action.id().unescaped().contains('/')))
+    policy.head.actions.as_ref().is_none_or(|actions| actions.iter().all(|action| !action.id().unescaped().contains('/')))
 }
 
 /// Names in a head that nothing can have, whatever the tools are.
 fn misnamed(policy: &Placed, servers: &BTreeMap<String, ServerRules>) -> Vec<InvalidPolicy> {
-    let resource = policy.resource().1;
-    let named = policy.actions().unwrap_or_default().into_iter().chain(resource);
-    named.filter_map(|uid| Some(InvalidPolicy { place: policy.place(), ..misnaming(&uid, servers)? })).collect()
+    let named = policy.head.actions.iter().flatten().chain(&policy.head.resource);
+    named.filter_map(|uid| Some(InvalidPolicy { place: policy.place(), ..misnaming(uid, servers)? })).collect()
 }
 
 fn misnaming(uid: &EntityUid, servers: &BTreeMap<String, ServerRules>) -> Option<InvalidPolicy> {
