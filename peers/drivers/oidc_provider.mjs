@@ -4,8 +4,7 @@
 //
 // Its keys lie in FOLDER/keys.json, made where there are none: a test rotates them by putting others there and starting it anew. The
 // client `agent` gets tokens in its own name (client_credentials) for any of the resources, as JWT or opaque, as it is written there; the
-// client `gateway` may ask about tokens, and exchange (RFC 8693) the token of whoever called it at one of `gateways` for one for any
-// resource, or for an identity assertion (ID-JAG) that names the client which `known_as` says it is elsewhere. Prints `ready` once it listens.
+// client `gateway` may ask about tokens. Prints `ready` once it listens.
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -38,7 +37,7 @@ const secret = "a-secret-of-at-least-32-characters-for-tests";
 const client = (client_id, grant_types) => ({
   client_id,
   client_secret: secret,
-  grant_types,
+  grant_types: client_id === "gateway" ? [...grant_types, EXCHANGE] : grant_types,
   redirect_uris: [],
   response_types: [],
   token_endpoint_auth_method: "client_secret_basic",
@@ -53,11 +52,9 @@ const server = (resource) => {
     ...(format === "jwt" ? { jwt: { sign: { alg: alg ?? settings.algorithms[0] } } } : {}),
   };
 };
-const jwks = JSON.parse(readFileSync(file, "utf8"));
 const provider = new Provider(issuer, {
-  jwks,
-  clients: [client("agent", ["client_credentials"]), client("gateway", [EXCHANGE])],
-  extraTokenClaims: (ctx, token) => (token.gty === "token_exchange" ? { act: { sub: token.clientId } } : undefined),
+  jwks: JSON.parse(readFileSync(file, "utf8")),
+  clients: [client("agent", ["client_credentials"]), client("gateway", [])],
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
@@ -73,16 +70,20 @@ const provider = new Provider(issuer, {
   },
 });
 
-/** The claims of a token of ours that was shown to one of the gateways, as RFC 8693 wants the subject's token to be good. */
+// The client `gateway` exchanges (RFC 8693) the token that somebody showed at one of `gateways`: for one for any of the resources, or for an
+// identity assertion (ID-JAG) that names the client which `known_as` says it is elsewhere.
+const { keys } = JSON.parse(readFileSync(file, "utf8"));
+
+/** The claims of a token of ours that was shown to one of the gateways. */
 async function shown(token) {
-  const open = jwks.keys.map(({ d, p, q, dp, dq, qi, ...key }) => key);
+  const open = keys.map(({ d, p, q, dp, dq, qi, ...key }) => key);
   const wanted = { issuer, audience: settings.gateways ?? [], typ: "at+jwt" };
   return (await jose.jwtVerify(token, jose.createLocalJWKSet({ keys: open }), wanted)).payload;
 }
 
 /** An identity assertion for another authorization server (draft-ietf-oauth-identity-assertion-authz-grant). */
 async function assertion({ audience, resource, scope }, subject) {
-  const key = jwks.keys[0];
+  const [key] = keys;
   return new jose.SignJWT({ client_id: settings.known_as, resource, scope })
     .setProtectedHeader({ alg: key.alg, kid: key.kid, typ: "oauth-id-jag+jwt" })
     .setIssuer(issuer)

@@ -8,12 +8,12 @@ mod forged;
 mod harness;
 mod keys;
 mod matrix;
+mod onward;
 mod per_user;
 mod provider;
 mod relay;
 mod resources;
 mod routes;
-mod way_out;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -30,6 +30,7 @@ pub struct Cedar {
 }
 
 /// What is known of a server.
+#[derive(Clone)]
 struct Known {
     /// Its tools when it was compiled, to see whether they are others.
     tools: Vec<(String, Option<String>)>,
@@ -71,11 +72,11 @@ impl Cedar {
 
     fn answer(&self, question: &Question<'_>) -> Outcome {
         let server = question.resource.server;
-        // What was compiled alone is taken along: the tools themselves are many, and only looked at when they change.
-        let known = self.servers.read().unwrap_or_else(PoisonError::into_inner).get(server).map(|known| known.compiled.clone());
+        let known = self.servers.read().unwrap_or_else(PoisonError::into_inner).get(server).cloned();
         let known = known
             .ok_or_else(|| EngineFailure(format!("the tools of `{server}` are not known yet, so no policy can be checked against them")))?;
         let compiled = known
+            .compiled
             .ok_or_else(|| EngineFailure(format!("a policy does not fit the tools of `{server}`: `{}` is closed", self.place)))?;
         if question.resource.kind == ResourceKind::Tool {
             let missing = || EngineFailure(format!("`{server}` does not list the tool that is called"));

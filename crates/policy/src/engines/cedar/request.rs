@@ -48,7 +48,7 @@ impl Asked {
             members.push(("args".to_owned(), arguments));
         }
         let context = Context::from_pairs(members).map_err(failed)?;
-        let user = uid("User", question.principal.id()).ok_or_else(|| failed("it has no name for the principal"))?;
+        let user = uid("User", &question.principal.full_id()).ok_or_else(|| failed("it has no name for the principal"))?;
         let request = Request::new(user.clone(), slice.action.clone(), slice.resource.clone(), context, None).map_err(failed)?;
         let things = slice.entities(&question.resource).ok_or_else(|| failed("it has no name for the resource"))?;
         let entities = things.add_entities([principal(question.principal, user, &slice.mentions)?], None).map_err(failed)?;
@@ -102,7 +102,8 @@ fn circumstances(question: &Question<'_>, slice: &Slice) -> Vec<(String, Restric
 /// Who, with those attributes that policies look at.
 fn principal(principal: &Principal, user: EntityUid, looked_at: &Mentions) -> Result<Entity, NotAsked> {
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-    let told = [("id", principal.id()), ("kind", kind(principal)), ("tenant", principal.tenant())];
+    let id = principal.full_id();
+    let told = [("id", &*id), ("kind", kind(principal)), ("tenant", principal.tenant())];
     let told = told.into_iter().filter(|(name, _)| looked_at.has(name));
     let mut attributes: HashMap<String, RestrictedExpression> = told.map(|(name, value)| (name.to_owned(), text(value))).collect();
     if let Some(scopes) = principal.scopes().filter(|_| looked_at.has("scopes")) {

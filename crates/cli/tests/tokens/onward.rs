@@ -1,4 +1,4 @@
-//! From one gateway to another in each caller's name, and in the gateway's own: what the far one is shown is made out to it, and never
+//! From one gateway onward to another, in each caller's name and in the gateway's own: what the far one is shown is made out to it, and never
 //! what the caller showed.
 //!
 //! `oidc-provider` is who exchanges (RFC 8693) and who vouches (ID-JAG); the far gateway's own authorization server takes assertions and
