@@ -14,7 +14,7 @@ import { pathToFileURL } from "node:url";
 const settings = JSON.parse(process.argv[2]);
 const require = createRequire(join(settings.modules, "x.js"));
 const load = (name) => import(pathToFileURL(require.resolve(name)).href);
-const { default: Provider } = await load("oidc-provider");
+const { default: Provider, errors } = await load("oidc-provider");
 const jose = await load("jose");
 
 const file = join(settings.folder, "keys.json");
@@ -28,12 +28,16 @@ if (!existsSync(file)) {
   writeFileSync(file, JSON.stringify({ keys }));
 }
 
+const EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
+const ID_JAG = "urn:ietf:params:oauth:token-type:id-jag";
+
 const issuer = `http://127.0.0.1:${settings.port}`;
 const secret = "a-secret-of-at-least-32-characters-for-tests";
 const client = (client_id, grant_types) => ({
   client_id,
   client_secret: secret,
-  grant_types,
+  grant_types: client_id === "gateway" ? [...grant_types, EXCHANGE] : grant_types,
   redirect_uris: [],
   response_types: [],
   token_endpoint_auth_method: "client_secret_basic",
@@ -65,6 +69,54 @@ const provider = new Provider(issuer, {
     },
   },
 });
+
+// The client `gateway` exchanges (RFC 8693) the token that somebody showed at one of `gateways`: for one for any of the resources, or for an
+// identity assertion (ID-JAG) that names the client which `known_as` says it is elsewhere.
+const { keys } = JSON.parse(readFileSync(file, "utf8"));
+
+/** The claims of a token of ours that was shown to one of the gateways. */
+async function shown(token) {
+  const open = keys.map(({ d, p, q, dp, dq, qi, ...key }) => key);
+  const wanted = { issuer, audience: settings.gateways ?? [], typ: "at+jwt" };
+  return (await jose.jwtVerify(token, jose.createLocalJWKSet({ keys: open }), wanted)).payload;
+}
+
+/** An identity assertion for another authorization server (draft-ietf-oauth-identity-assertion-authz-grant). */
+async function assertion({ audience, resource, scope }, subject) {
+  const [key] = keys;
+  return new jose.SignJWT({ client_id: settings.known_as, resource, scope })
+    .setProtectedHeader({ alg: key.alg, kid: key.kid, typ: "oauth-id-jag+jwt" })
+    .setIssuer(issuer)
+    .setSubject(subject)
+    .setAudience(audience)
+    .setJti(crypto.randomUUID())
+    .setIssuedAt()
+    .setExpirationTime("2m")
+    .sign(await jose.importJWK(key, key.alg));
+}
+
+async function exchange(ctx) {
+  const { client, params } = ctx.oidc;
+  if (params.subject_token_type !== ACCESS_TOKEN) throw new errors.InvalidRequest("the subject is known by access tokens here");
+  const claims = await shown(params.subject_token).catch((error) => {
+    throw new errors.InvalidRequest(`the subject token is not good: ${error.message}`);
+  });
+  if (params.requested_token_type === ID_JAG) {
+    const access_token = await assertion(params, claims.sub);
+    ctx.body = { access_token, issued_token_type: ID_JAG, token_type: "N_A", expires_in: 120 };
+    return;
+  }
+  if (!(params.resource in settings.resources)) throw new errors.InvalidTarget(`no resource ${params.resource}`);
+  const resourceServer = new provider.ResourceServer(params.resource, server(params.resource));
+  const scope = (params.scope ?? "").split(" ").filter((name) => resourceServer.scopes.has(name)).join(" ");
+  const token = new provider.AccessToken({ client, accountId: claims.sub, gty: "token_exchange", scope });
+  token.resourceServer = resourceServer;
+  const access_token = await token.save();
+  ctx.body = { access_token, issued_token_type: ACCESS_TOKEN, token_type: "Bearer", expires_in: token.expiration, scope };
+}
+const exchanged = ["subject_token", "subject_token_type", "requested_token_type", "resource", "audience", "scope"];
+provider.registerGrantType(EXCHANGE, exchange, exchanged);
+
 createServer(provider.callback()).listen(settings.port, "127.0.0.1", () => {
   console.log("ready");
   // Nobody reads on, and a notice to a closed pipe would end the process.

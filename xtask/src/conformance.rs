@@ -5,6 +5,7 @@
 //! what is required passes.
 
 mod authorization;
+mod authorization_server;
 mod browser;
 mod caller;
 mod checks;
@@ -114,6 +115,11 @@ impl Run<'_> {
                 self.pairing(&name, &wanted, &mut score, |folder, progress| self.as_client(revision, caller, &wanted, folder, progress))?;
             }
         }
+        let wanted = authorization_server::wanted(self.options.scenario.as_deref());
+        self.pairing("authorization server", &wanted, &mut score, |folder, progress| {
+            let reports = authorization_server::run(&self.suite, &self.programs, folder, |scenario| progress.tell(scenario))?;
+            Ok(Verdict::of(&wanted, &reports, &[]))
+        })?;
         for upstream in UPSTREAMS {
             for revision in REVISIONS {
                 let wanted = self.wanted(revision, Role::Server)?;

@@ -156,13 +156,16 @@ struct PublicOnly;
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if found.is_empty() || !found.iter().all(|found| is_public(found.ip())) {
-                return Err(FetchError::NotAllowed("its host is not a public address").into());
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(Box::new(all_public(found)?.into_iter()) as Addrs)
         })
     }
+}
+
+/// The addresses of a name, which are then dialled without asking for them again.
+fn all_public(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, FetchError> {
+    let is_fit = !found.is_empty() && found.iter().all(|found| is_public(found.ip()));
+    if is_fit { Ok(found) } else { Err(FetchError::NotAllowed("its host is not a public address")) }
 }
 
 /// Why nothing usable came back.

@@ -149,7 +149,10 @@ impl Counts {
                 return None;
             }
         }
-        Some(self.by_key.entry(key.clone()).or_default())
+        if !self.by_key.contains_key(key) {
+            self.by_key.insert(key.clone(), Count::default()); // once a caller: the key is not copied for each call
+        }
+        self.by_key.get_mut(key)
     }
 }
 

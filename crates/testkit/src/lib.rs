@@ -1,6 +1,7 @@
 //! What the tests of the other crates share: scripted peers and an in-process client.
 #![forbid(unsafe_code)]
 
+pub mod browser;
 pub mod fixture;
 mod npm_registry;
 mod postgres;

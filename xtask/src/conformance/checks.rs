@@ -83,11 +83,14 @@ impl Check {
     }
 }
 
-/// The suite's folders are called `server-<scenario>-<time>` or `<scenario>-<time>`, the time being of this length.
+/// The suite's folders are called `<role>-<scenario>-<time>`, those of clients `<scenario>-<time>`, the time being of this length.
 fn scenario_of(folder: &str, role: Role) -> Option<String> {
     const TIME: usize = "-2026-01-01T00-00-00-000Z".len();
     let name = folder.get(..folder.len().checked_sub(TIME)?)?;
-    let name = if role == Role::Server { name.strip_prefix("server-")? } else { name };
+    let name = match role {
+        Role::Client => name,
+        _ => name.strip_prefix(role.name())?.strip_prefix('-')?,
+    };
     Some(name.to_owned())
 }
 
@@ -112,6 +115,8 @@ mod tests {
     fn a_folder_is_named_after_its_scenario() {
         assert_eq!(scenario_of("tools_call-2026-11-22T13-26-12-123Z", Role::Client).as_deref(), Some("tools_call"));
         assert_eq!(scenario_of("server-server-stateless-2026-11-22T13-26-12-123Z", Role::Server).as_deref(), Some("server-stateless"));
+        let grant = "authorization-server-authorization-code-grant-2026-11-22T13-26-12-123Z";
+        assert_eq!(scenario_of(grant, Role::AuthorizationServer).as_deref(), Some("authorization-code-grant"));
         assert_eq!(scenario_of("gateway", Role::Client), None);
     }
 }

@@ -60,6 +60,8 @@ const LEAST: &[(&str, usize)] = &[
     ("request-metadata", 5),
     ("sep-2322-client-request-state", 5),
     ("sse-retry", 3),
+    // as an authorization server
+    ("authorization-code-grant", 1),
 ];
 
 /// Why a scenario that is not scored does not pass.

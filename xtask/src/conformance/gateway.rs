@@ -68,23 +68,28 @@ impl Upstream {
 pub(crate) struct Gateway {
     port: u16,
     /// The gateway, and the fixture where it is no child of the gateway's. In the order in which they are ended.
-    _running: Vec<Running>,
+    running: Vec<Running>,
 }
 
 impl Gateway {
     /// Starts both, with their files and logs in `folder`, and waits until the gateway is ready.
     pub(crate) fn start(programs: &Programs, upstream: Upstream, folder: &Path) -> Outcome<Self> {
         let (server, fixture) = start_upstream(programs, upstream, folder)?;
-        let port = free_port()?;
-        let mut command = homes::command(&programs.sallyport, folder)?;
         let configuration = folder.join("sallyport.toml");
         fs::write(&configuration, format!("[servers.fixture]\n{server}"))
             .map_err(|error| format!("could not write {}: {error}", configuration.display()))?;
-        command.arg("--config").arg(configuration).args(["--listen", &format!("127.0.0.1:{port}"), "up", "--no-view"]);
-        let gateway = Running::start(&mut command, &folder.join("gateway.log"))?;
-        let gateway = Self { port, _running: std::iter::once(gateway).chain(fixture).collect() };
-        wait_until(&format!("the gateway is ready (see {})", folder.display()), PATIENCE, || is_ready(port))?;
+        let mut gateway = Self::of(programs, free_port()?, folder)?;
+        gateway.running.extend(fixture);
         Ok(gateway)
+    }
+
+    /// Starts the gateway that `sallyport.toml` in `folder` describes, and waits until it is ready.
+    pub(crate) fn of(programs: &Programs, port: u16, folder: &Path) -> Outcome<Self> {
+        let mut command = homes::command(&programs.sallyport, folder)?;
+        command.arg("--config").arg(folder.join("sallyport.toml")).args(["--listen", &format!("127.0.0.1:{port}"), "up", "--no-view"]);
+        let running = vec![Running::start(&mut command, &folder.join("gateway.log"))?];
+        wait_until(&format!("the gateway is ready (see {})", folder.display()), PATIENCE, || is_ready(port))?;
+        Ok(Self { port, running })
     }
 
     /// The fixture's own endpoint, where it has its own names. By name, since the suite tries forged hosts on local names only.
@@ -139,7 +144,7 @@ impl Drop for Running {
 }
 
 /// A port that is free now. Another process may take it first; the system hands ports out in turn, so that is rare.
-fn free_port() -> Outcome<u16> {
+pub(super) fn free_port() -> Outcome<u16> {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     address.map(|address| address.port()).map_err(|error| format!("loopback has no free port: {error}"))
 }

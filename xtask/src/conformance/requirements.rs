@@ -12,14 +12,17 @@ pub(crate) enum Role {
     Server,
     /// The gateway's upstream side, with the suite's mock server behind it.
     Client,
+    /// The gateway's own authorization server, with the suite as a client of it.
+    AuthorizationServer,
 }
 
 impl Role {
-    /// The suite's word for it: a subcommand, and a key in its lists.
+    /// The suite's word for it: a key in its lists, and what the folders of some reports begin with.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Server => "server",
             Self::Client => "client",
+            Self::AuthorizationServer => "authorization-server",
         }
     }
 }

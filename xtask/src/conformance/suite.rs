@@ -47,16 +47,17 @@ impl Suite {
 
     /// Runs against `url` what a revision requires of a server, and what it does not score; `tell` hears the name of each scenario
     /// before it runs.
-    pub(crate) fn run_server(&self, url: &str, revision: &str, folder: &Path, tell: impl FnMut(&str)) -> Outcome<Vec<Report>> {
+    pub(crate) fn run_server(&self, url: &str, revision: &str, folder: &Path, mut tell: impl FnMut(&str)) -> Outcome<Vec<Report>> {
         let mut command = self.command(false);
-        command.args(["server", "--url", url, "--requirements", revision]);
-        run(&mut command, Role::Server, folder, tell)
+        command.args(["server", "--url", url, "--requirements", revision, "--timeout", PATIENCE]);
+        run(&mut command, Role::Server, folder, |line| scenario_in(line).into_iter().for_each(&mut tell))
     }
 
     /// Runs one scenario against `url`.
     pub(crate) fn run_server_scenario(&self, url: &str, revision: &str, scenario: &str, folder: &Path) -> Outcome<Vec<Report>> {
         let mut command = self.command(false);
         command.args(["server", "--url", url, "--scenario", scenario, "--spec-version", revision, "--force"]);
+        command.args(["--timeout", PATIENCE]);
         run(&mut command, Role::Server, folder, |_| ())
     }
 
@@ -64,7 +65,24 @@ impl Suite {
     pub(crate) fn run_client_scenario(&self, client: &str, revision: &str, scenario: &str, folder: &Path) -> Outcome<Vec<Report>> {
         let mut command = self.command(self.private_network);
         command.args(["client", "--command", client, "--scenario", scenario, "--spec-version", revision, "--force"]);
+        command.args(["--timeout", PATIENCE]);
         run(&mut command, Role::Client, folder, |_| ())
+    }
+
+    /// Logs `client`, which has no secret, in at the authorization server `issuer`, for `resource` and by way of a port of the suite's own.
+    /// `hear` hears every line that it prints: one of them says where its user is to go.
+    pub(crate) fn run_authorization(
+        &self,
+        issuer: &str,
+        client: &str,
+        resource: &str,
+        back: u16,
+        folder: &Path,
+        hear: impl FnMut(&str),
+    ) -> Outcome<Vec<Report>> {
+        let mut command = self.command(false);
+        command.args(["authorization", "--url", issuer, "--client-id", client, "--resource", resource, "--port", &back.to_string()]);
+        run(&mut command, Role::AuthorizationServer, folder, hear)
     }
 
     fn command(&self, in_private_network: bool) -> Command {
@@ -80,20 +98,23 @@ impl Suite {
     }
 }
 
+/// The scenario that a line says is about to run.
+pub(super) fn scenario_in(line: &str) -> Option<&str> {
+    line.strip_prefix("=== Running scenario: ").map(|name| name.trim_end_matches([' ', '=']))
+}
+
 /// Runs the suite to its end. What it prints goes to `suite.log` in the folder. Whether all is well is read from its checks; where they
 /// say so and its exit code does not, it is not.
-fn run(command: &mut Command, role: Role, folder: &Path, mut tell: impl FnMut(&str)) -> Outcome<Vec<Report>> {
+fn run(command: &mut Command, role: Role, folder: &Path, mut hear: impl FnMut(&str)) -> Outcome<Vec<Report>> {
     let checks = folder.join("checks");
     fs::create_dir_all(&checks).map_err(|error| format!("could not make {}: {error}", checks.display()))?;
     let mut log = open_log(&folder.join("suite.log"))?;
     let errors = log.try_clone().map_err(|error| format!("could not copy a descriptor: {error}"))?;
-    command.args(["--timeout", PATIENCE, "--output-dir"]).arg(&checks);
+    command.arg("--output-dir").arg(&checks);
     let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn();
     let mut suite = started.map_err(|error| format!("could not start the suite: {error}"))?;
     for line in suite.stdout.take().map(BufReader::new).into_iter().flat_map(|output| output.lines()).map_while(Result::ok) {
-        if let Some(scenario) = line.strip_prefix("=== Running scenario: ") {
-            tell(scenario.trim_end_matches([' ', '=']));
-        }
+        hear(&line);
         writeln!(log, "{line}").map_err(|error| format!("could not write to the suite's log: {error}"))?;
     }
     let status = suite.wait().map_err(|error| format!("could not wait for the suite: {error}"))?;

@@ -8,7 +8,10 @@ mod forged;
 mod harness;
 mod keys;
 mod matrix;
+mod onward;
+mod per_user;
 mod provider;
+mod relay;
 mod resources;
 mod routes;
 

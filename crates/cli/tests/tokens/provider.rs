@@ -34,6 +34,7 @@ impl Provider {
             "port": port, "folder": folder.path(), "modules": peers::npm(""), "resources": resources,
             "algorithms": ["RS256", "ES256", "EdDSA"],
             "scopes": "mcp mcp:read files files:read files:write_file files:list_directory notes",
+            "gateways": [crate::resource("/mcp")], "known_as": "near",
         });
         let mut provider = Self { child: None, port, folder, settings };
         provider.begin();

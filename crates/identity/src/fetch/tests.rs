@@ -67,6 +67,24 @@ async fn what_a_peer_names_leads_to_public_addresses_alone() {
 }
 
 #[test]
+fn a_name_that_is_rebound_to_an_address_inside_is_not_asked() {
+    let found = |addresses: &[&str]| addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 0)).collect();
+    assert!(all_public(found(&["93.184.215.14", "2606:2800:21f:cb07::1"])).is_ok());
+    for addresses in [
+        &[][..],
+        &["127.0.0.1"],
+        &["93.184.215.14", "127.0.0.1"],
+        &["93.184.215.14", "::ffff:10.0.0.1"],
+        &["169.254.169.254"],
+        &["64:ff9b::7f00:1"],
+        &["fd00::1"],
+        &["0.0.0.0"],
+    ] {
+        assert!(all_public(found(addresses)).is_err(), "{addresses:?}");
+    }
+}
+
+#[test]
 fn plain_http_is_for_loopback_alone() {
     let allowed = |url: &str| check(&Url::parse(url).unwrap(), Reach::Configured).is_ok();
     assert!(allowed("http://127.0.0.1:8080/") && allowed("http://localhost/") && allowed("https://10.0.0.1/"));

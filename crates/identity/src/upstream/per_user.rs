@@ -3,6 +3,7 @@
 //! Refresh tokens are good once at many issuers. So who renews holds the lease of the row, reads the row again once it has it (another
 //! process may have renewed), and writes what it got before anybody uses it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
@@ -27,11 +28,14 @@ use super::{Token, TokenSource, Unavailable, joined, union};
 
 /// A token is renewed when so many seconds of its life are left: a call takes a while, and clocks differ.
 const AHEAD: u64 = 60;
-/// For how long, in seconds, one process may renew: three documents and one request, each of which may take ten, and some.
-const LEASE: u64 = 60;
+/// For how many seconds a lease holds. Who renews takes it again and again, so that one of a process that died is soon over: the issuer may
+/// have given the next tokens already, and takes the old refresh token again for a short while alone (30 s at our own).
+const LEASE: u64 = 10;
+/// How often a lease is taken again by who has it.
+const TAKE_AGAIN: Duration = Duration::from_secs(LEASE / 4);
 /// How often it is looked whether another process is done.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// For how long that is waited for: until a lease of a process that died is over.
+/// For how long that is waited for: three documents and one request, each of which may take ten seconds, and a lease that nobody gave back.
 const MOST_LOOKS: u32 = 650;
 
 /// The client that the gateway is at the issuer, where the operator says so. `{}` leaves everything to be found out.
@@ -191,7 +195,10 @@ impl PerUser {
                 tokio::time::sleep(LOOK_EVERY).await; // another process renews it
                 continue;
             }
-            let renewed = self.renew_leased(row.id.clone(), worn).await;
+            let renewed = tokio::select! {
+                renewed = self.renew_leased(row.id.clone(), worn) => renewed,
+                never = self.keep_lease(&row.id, &holder) => match never {},
+            };
             let released = self.vault().store.release_upstream_grant(row.id, holder.clone()).await;
             released.map_err(of_vault)?;
             if !renewed? {
@@ -208,6 +215,21 @@ impl PerUser {
             }
         }
         Err(TokenError::Own("another process takes too long to renew the token".to_owned()))
+    }
+
+    /// Takes the lease again before it is over, for as long as this is awaited. Where that fails the tokens are on their way all the same:
+    /// to let go of them now would be to lose them.
+    async fn keep_lease(&self, id: &GrantId, holder: &str) -> Infallible {
+        loop {
+            tokio::time::sleep(TAKE_AGAIN).await;
+            let now = (self.around.clock)();
+            let until = seconds(now.saturating_add(LEASE));
+            match self.vault().store.lease_upstream_grant(id.clone(), holder.to_owned(), seconds(now), until).await {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(server = self.server, "another process has begun to renew the same token"),
+                Err(error) => tracing::warn!(server = self.server, "the right to renew a token could not be taken again: {error}"),
+            }
+        }
     }
 
     /// Renews, with the lease. `false` where there is nothing (any more) to renew with.

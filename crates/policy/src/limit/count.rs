@@ -1,6 +1,5 @@
 //! What one limit counted of one caller.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::rule::{Budget, Compiled, Rate};
@@ -13,7 +12,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// Whose count it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    pub(super) limit: Arc<str>,
+    pub(super) limit: [u8; 32],
     pub(super) tenant: Box<str>,
     pub(super) principal: Option<Box<str>>,
     pub(super) tool: Option<(Box<str>, Box<str>)>,

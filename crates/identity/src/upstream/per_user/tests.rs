@@ -11,6 +11,9 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::fetch::Fetcher;
 
+/// In place of a number of refreshes: the issuer has forgotten its clients.
+const FORGOTTEN: usize = usize::MAX;
+
 /// An issuer whose refresh tokens are good once: `refresh-N` gives `access-N+1` and `refresh-N+1`, and any other is refused.
 async fn issuer() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -54,6 +57,9 @@ fn answer(asked: &str, issuer: &str, count: &AtomicUsize) -> (u16, String) {
         return (200, if asked.contains("protected-resource") { prm } else { server });
     }
     let now = count.load(Ordering::SeqCst);
+    if now == FORGOTTEN {
+        return (401, r#"{"error":"invalid_client"}"#.to_owned());
+    }
     if !asked.contains(&format!("refresh_token=refresh-{now}&")) {
         return (400, r#"{"error":"invalid_grant"}"#.to_owned());
     }
@@ -115,6 +121,21 @@ async fn a_token_that_is_refused_before_its_time_is_renewed_once_and_then_asked_
     refreshed.store(7, Ordering::SeqCst); // what there is to renew with is good no more
     assert!(matches!(alice.refused(Challenge::default(), sent).await, Err(Unavailable::Consent(_))));
     assert!(!alice.is_granted().await.unwrap(), "what is refused and cannot be renewed is not kept");
+}
+
+#[tokio::test]
+async fn a_client_that_its_issuer_has_forgotten_is_given_up_and_the_user_asked_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, refreshed) = issuer().await;
+    let alice = process(folder.path(), &issuer, "alice");
+    let store = &alice.vault().store;
+    store.keep_upstream_client(issuer.clone(), "redirect".to_owned(), vec![1]).await.unwrap();
+    granted(&alice, &issuer, 5).await;
+    refreshed.store(FORGOTTEN, Ordering::SeqCst);
+    assert!(alice.token().await.unwrap().is_none(), "the issuer's complaint is not the user's to hear");
+    assert!(!alice.is_granted().await.unwrap());
+    assert_eq!(store.upstream_client(&issuer, "redirect").await.unwrap(), Some((1, None)), "the next login registers");
+    assert!(matches!(alice.ask().await, Unavailable::Consent(_)));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The policies of one server, checked against its tools, and sorted by what they are about.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::OnceLock;
 
 use cedar_policy::{
     ActionConstraint, Entities, Entity, EntityUid, PolicySet, RestrictedExpression, ValidationMode, ValidationWarning, Validator,
@@ -21,7 +22,9 @@ pub(super) struct Slice {
     pub(super) action: EntityUid,
     pub(super) resource: EntityUid,
     /// The action, with the group that it is in.
-    pub(super) entities: Entities,
+    actions: Entities,
+    /// The same with the tool as it is when `readOnly` and `trusted` are so, each made at its first request.
+    things: [OnceLock<Option<Entities>>; 4],
     /// What the policies look at.
     pub(super) mentions: Mentions,
     /// The type of a tool's arguments.
@@ -57,6 +60,15 @@ pub(super) fn compile(policies: &[Placed], server: &str, tools: &[KnownTool<'_>]
     Ok(Compiled { tools, others })
 }
 
+impl Slice {
+    /// The action and `resource`, which is the one that the slice is for. `None` is never the case: nothing of it can be misnamed.
+    pub(super) fn entities(&self, resource: &Resource<'_>) -> Option<Entities> {
+        let state = 2 * usize::from(resource.changes_nothing()) + usize::from(resource.trusted);
+        let made = || self.actions.clone().add_entities([entity(resource, self.resource.clone())?], None).ok();
+        self.things.get(state)?.get_or_init(made).clone()
+    }
+}
+
 impl Compiled {
     /// The slice of something that is no tool.
     pub(super) fn other(&self, resource: &Resource<'_>, action: &'static str) -> Option<Slice> {
@@ -66,7 +78,8 @@ impl Compiled {
             policies: PolicySet::from_policies(policies.iter().map(|placed| placed.policy.clone())).ok()?,
             action: does,
             resource: thing,
-            entities: Entities::empty(),
+            actions: Entities::empty(),
+            things: Default::default(),
             mentions: mentions.clone(),
             arguments: None,
         })
@@ -74,7 +87,7 @@ impl Compiled {
 }
 
 /// The tool or other thing, as Cedar sees it.
-pub(super) fn entity(resource: &Resource<'_>, thing: EntityUid) -> Option<Entity> {
+fn entity(resource: &Resource<'_>, thing: EntityUid) -> Option<Entity> {
     let attributes = HashMap::from([
         ("server".to_owned(), RestrictedExpression::new_string(resource.server.to_owned())),
         ("name".to_owned(), RestrictedExpression::new_string(resource.name.to_owned())),
@@ -107,11 +120,11 @@ fn may_concern(policy: &Placed, server: &str) -> bool {
             _ => id.split_once('/').is_none_or(|(own, _)| own == server),
         }
     };
-    policy.actions().is_none_or(|actions| actions.iter().any(is_of)) && policy.resource().1.as_ref().is_none_or(is_of)
+    policy.head.actions.as_ref().is_none_or(|actions| actions.iter().any(is_of)) && policy.head.resource.as_ref().is_none_or(is_of)
 }
 
 fn check(policies: &[&Placed], server: &str, shapes: &BTreeMap<String, Shape>) -> Result<(), Vec<InvalidPolicy>> {
-    let named = policies.iter().flat_map(|policy| policy.actions().unwrap_or_default());
+    let named = policies.iter().flat_map(|policy| policy.head.actions.iter().flatten());
     let mut others: BTreeSet<String> = named.map(|action| action.id().unescaped().to_owned()).collect();
     others.retain(|name| name.split_once('/').is_some_and(|(own, _)| own != server));
     let mut errors = absent(policies, server, shapes);
@@ -172,8 +185,8 @@ fn names_one_action(policy: &Placed) -> bool {
 fn absent(policies: &[&Placed], server: &str, shapes: &BTreeMap<String, Shape>) -> Vec<InvalidPolicy> {
     let mut errors = Vec::new();
     for policy in policies {
-        let resource = policy.resource().1.filter(|uid| uid.type_name().to_string() == "Tool");
-        for named in policy.actions().unwrap_or_default().iter().chain(&resource) {
+        let resource = policy.head.resource.iter().filter(|uid| uid.type_name().to_string() == "Tool");
+        for named in policy.head.actions.iter().flatten().chain(resource) {
             let id = named.id().unescaped();
             if id.split_once('/').is_some_and(|(own, _)| own == server) && !shapes.contains_key(id) {
                 let names: Vec<&str> = shapes.keys().map(String::as_str).take(20).collect(); // enough to see a misspelling
@@ -197,7 +210,8 @@ fn slice(policies: &[&Placed], server: &str, name: &str, arguments: Option<Shape
         policies: PolicySet::from_policies(about.iter().map(|placed| placed.policy.clone())).ok()?,
         action,
         resource: tool,
-        entities: Entities::from_entities([doing], None).ok()?,
+        actions: Entities::from_entities([doing], None).ok()?,
+        things: Default::default(),
         mentions: about.iter().fold(Mentions::default(), |all, policy| all.and(&policy.mentions)),
         arguments,
     })
@@ -207,8 +221,8 @@ fn about_others(policies: &[&Placed], server: &str, kind: ResourceKind, action: 
     let (Some(action), Some(home)) = (uid("Action", action), uid("Server", server)) else { return Vec::new() };
     let own = |policy: &&&Placed| {
         // One that names a single thing is left to Cedar: URIs and prompts are not known beforehand.
-        let single = policy.resource().1.filter(|thing| thing.type_name().to_string() == type_name(kind));
-        let things: Vec<&EntityUid> = std::iter::once(&home).chain(&single).collect();
+        let single = policy.head.resource.iter().filter(|thing| thing.type_name().to_string() == type_name(kind));
+        let things: Vec<&EntityUid> = std::iter::once(&home).chain(single).collect();
         policy.concerns(&[&action], type_name(kind), &things)
     };
     policies.iter().filter(own).map(|policy| (*policy).clone()).collect()

@@ -219,14 +219,13 @@ impl fmt::Debug for Cedar {
 }
 
 fn names_no_tool(policy: &Placed) -> bool {
-    policy.actions().is_none_or(|actions| actions.iter().all(|action| !action.id().unescaped().contains('/')))
+    policy.head.actions.as_ref().is_none_or(|actions| actions.iter().all(|action| !action.id().unescaped().contains('/')))
 }
 
 /// Names in a head that nothing can have, whatever the tools are.
 fn misnamed(policy: &Placed, servers: &BTreeMap<String, ServerRules>) -> Vec<InvalidPolicy> {
-    let resource = policy.resource().1;
-    let named = policy.actions().unwrap_or_default().into_iter().chain(resource);
-    named.filter_map(|uid| Some(InvalidPolicy { place: policy.place(), ..misnaming(&uid, servers)? })).collect()
+    let named = policy.head.actions.iter().flatten().chain(&policy.head.resource);
+    named.filter_map(|uid| Some(InvalidPolicy { place: policy.place(), ..misnaming(uid, servers)? })).collect()
 }
 
 fn misnaming(uid: &EntityUid, servers: &BTreeMap<String, ServerRules>) -> Option<InvalidPolicy> {

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use cedar_policy::{Context, Entities, Entity, EntityUid, Request, RestrictedExpression};
 use serde_json::Value;
 
-use super::compiled::{Slice, entity};
+use super::compiled::Slice;
+use super::mentions::Mentions;
 use super::names::uid;
 use super::shape::Shape;
 use crate::question::kind;
@@ -49,8 +50,8 @@ impl Asked {
         let context = Context::from_pairs(members).map_err(failed)?;
         let user = uid("User", &question.principal.full_id()).ok_or_else(|| failed("it has no name for the principal"))?;
         let request = Request::new(user.clone(), slice.action.clone(), slice.resource.clone(), context, None).map_err(failed)?;
-        let thing = entity(&question.resource, slice.resource.clone()).ok_or_else(|| failed("it has no name for the resource"))?;
-        let entities = slice.entities.clone().add_entities([principal(question.principal, user)?, thing], None).map_err(failed)?;
+        let things = slice.entities(&question.resource).ok_or_else(|| failed("it has no name for the resource"))?;
+        let entities = things.add_entities([principal(question.principal, user, &slice.mentions)?], None).map_err(failed)?;
         Ok(Self { request, entities, bindings })
     }
 }
@@ -98,14 +99,14 @@ fn circumstances(question: &Question<'_>, slice: &Slice) -> Vec<(String, Restric
     members
 }
 
-fn principal(principal: &Principal, user: EntityUid) -> Result<Entity, NotAsked> {
+/// Who, with those attributes that policies look at.
+fn principal(principal: &Principal, user: EntityUid, looked_at: &Mentions) -> Result<Entity, NotAsked> {
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-    let mut attributes = HashMap::from([
-        ("id".to_owned(), text(&principal.full_id())),
-        ("kind".to_owned(), text(kind(principal))),
-        ("tenant".to_owned(), text(principal.tenant())),
-    ]);
-    if let Some(scopes) = principal.scopes() {
+    let id = principal.full_id();
+    let told = [("id", &*id), ("kind", kind(principal)), ("tenant", principal.tenant())];
+    let told = told.into_iter().filter(|(name, _)| looked_at.has(name));
+    let mut attributes: HashMap<String, RestrictedExpression> = told.map(|(name, value)| (name.to_owned(), text(value))).collect();
+    if let Some(scopes) = principal.scopes().filter(|_| looked_at.has("scopes")) {
         attributes.insert("scopes".to_owned(), RestrictedExpression::new_set(scopes.iter().map(text)));
     }
     let groups: HashSet<EntityUid> = principal.groups().iter().filter_map(|group| uid("Group", group)).collect();

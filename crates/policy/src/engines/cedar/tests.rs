@@ -126,6 +126,27 @@ fn arguments_have_the_types_of_the_tools_schema() {
 }
 
 #[test]
+fn a_tool_is_what_its_server_says_of_it_now_and_a_principal_is_who_it_is() {
+    let policy = policy(
+        r#"
+        permit (principal, action == Action::"s/ping", resource)
+        when { resource.readOnly && resource.trusted && principal.kind == "key" && principal.id like "key:c*" }
+        unless { principal has scopes && principal.scopes.contains("mcp") };
+    "#,
+    );
+    let asked = |principal: &Principal, read_only, trusted| {
+        let resource = Resource::tool("s", "ping", Some(read_only), trusted).with(Arguments::Given("{}"));
+        policy.explain(principal, Action::Call, &resource, noon()).now_or_never().unwrap().decision.is_allow()
+    };
+    // One after the other, so that what is remembered of one does not answer for the next.
+    for (read_only, trusted) in [(true, true), (false, true), (true, false), (false, false), (true, true)] {
+        assert_eq!(asked(&Principal::key("ci"), read_only, trusted), read_only && trusted, "{read_only} {trusted}");
+    }
+    assert!(!asked(&Principal::key("x"), true, true) && !asked(&Principal::local_user(), true, true));
+    assert!(!asked(&Principal::key("ci").limited_to(Scopes::parse("mcp").unwrap()), true, true));
+}
+
+#[test]
 fn queries_paths_and_addresses_are_told_by_what_they_mean() {
     let policy = policy(
         r#"

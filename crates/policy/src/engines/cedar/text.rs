@@ -12,7 +12,19 @@ use crate::engines::Source;
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     pub(super) policy: Policy,
+    pub(super) head: Head,
     pub(super) mentions: Mentions,
+}
+
+/// What a policy's head bounds it to. Asked of every policy for every tool, so it is taken out once.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    /// The actions that it names; `None` for any.
+    pub(super) actions: Option<Vec<EntityUid>>,
+    /// The type that the resource has to be of.
+    of_type: Option<String>,
+    /// What the resource has to be, or to be in.
+    pub(super) resource: Option<EntityUid>,
 }
 
 /// Parses a text.
@@ -43,7 +55,7 @@ pub(super) fn parse(source: &Source) -> Result<Vec<Placed>, Vec<InvalidPolicy>> 
         .enumerate()
         .map(|(index, policy)| {
             let id = place(source, lines.get(index).copied().unwrap_or(1));
-            Placed { mentions: Mentions::of(&policy), policy: policy.new_id(PolicyId::new(id)) }
+            Placed { head: Head::of(&policy), mentions: Mentions::of(&policy), policy: policy.new_id(PolicyId::new(id)) }
         })
         .collect())
 }
@@ -120,30 +132,28 @@ impl Placed {
         self.policy.id().to_string()
     }
 
-    /// The actions that its head names; `None` for any.
-    pub(super) fn actions(&self) -> Option<Vec<EntityUid>> {
-        match self.policy.action_constraint() {
+    /// Whether its head leaves room for this action (or a group that it is in), with a resource of that type that is, or is in, one of `things`.
+    pub(super) fn concerns(&self, actions: &[&EntityUid], of_type: &str, things: &[&EntityUid]) -> bool {
+        let Head { actions: named, of_type: wanted, resource } = &self.head;
+        let does = named.as_ref().is_none_or(|named| named.iter().any(|action| actions.contains(&action)));
+        does && wanted.as_ref().is_none_or(|wanted| wanted == of_type) && resource.as_ref().is_none_or(|thing| things.contains(&thing))
+    }
+}
+
+impl Head {
+    fn of(policy: &Policy) -> Self {
+        let actions = match policy.action_constraint() {
             ActionConstraint::Any => None,
             ActionConstraint::In(actions) => Some(actions),
             ActionConstraint::Eq(action) => Some(vec![action]),
-        }
-    }
-
-    /// The type and the thing that its head bounds the resource by.
-    pub(super) fn resource(&self) -> (Option<String>, Option<EntityUid>) {
-        match self.policy.resource_constraint() {
+        };
+        let (of_type, resource) = match policy.resource_constraint() {
             ResourceConstraint::Any => (None, None),
             ResourceConstraint::In(uid) | ResourceConstraint::Eq(uid) => (None, Some(uid)),
             ResourceConstraint::Is(name) => (Some(name.to_string()), None),
             ResourceConstraint::IsIn(name, uid) => (Some(name.to_string()), Some(uid)),
-        }
-    }
-
-    /// Whether its head leaves room for this action (or a group that it is in), with a resource of that type that is, or is in, one of `things`.
-    pub(super) fn concerns(&self, actions: &[&EntityUid], of_type: &str, things: &[&EntityUid]) -> bool {
-        let does = self.actions().is_none_or(|named| named.iter().any(|action| actions.contains(&action)));
-        let (wanted, thing) = self.resource();
-        does && wanted.is_none_or(|wanted| wanted == of_type) && thing.is_none_or(|thing| things.contains(&&thing))
+        };
+        Self { actions, of_type, resource }
     }
 }
 

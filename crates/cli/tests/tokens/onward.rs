@@ -1,0 +1,180 @@
+//! From one gateway onward to another, in each caller's name and in the gateway's own: what the far one is shown is made out to it, and never
+//! what the caller showed.
+//!
+//! `oidc-provider` is who exchanges (RFC 8693) and who vouches (ID-JAG); the far gateway's own authorization server takes assertions and
+//! signed clients.
+
+use std::fs;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::{Value, json};
+
+use crate::caller::Caller;
+use crate::harness::gateway::{Gateway, Project};
+use crate::harness::processes::eventually;
+use crate::provider::{Provider, SECRET};
+use crate::relay::{Relay, Sent};
+use crate::{KEY, PUBLIC, resource, write_private};
+
+/// A gateway with a file server, that takes tokens for itself alone; everything that is sent to it is seen.
+struct Far {
+    project: Project,
+    gateway: Gateway,
+    sent: Sent,
+}
+
+impl Far {
+    /// Behind `relay`, with this in its configuration.
+    fn behind(relay: Relay, identity: &str) -> Self {
+        let project = Project::new(&format!(
+            "public_url = \"http://127.0.0.1:{}\"\n{identity}\n[policy]\ndefault = \"allow\"\n\
+             [servers.files]\nbuiltin = {{ filesystem = {{}} }}\n",
+            relay.port
+        ));
+        write_private(&project, "secret", SECRET);
+        let gateway = project.up();
+        let sent = relay.lead_to(gateway.port);
+        Self { project, gateway, sent }
+    }
+
+    /// What it has recorded.
+    fn records(&self) -> String {
+        fs::read_to_string(self.project.state().join("sallyport/audit/audit.jsonl")).unwrap_or_default()
+    }
+
+    /// Waits until it has recorded a call of that principal.
+    fn was_called_by(&self, principal: &str) {
+        let said = format!("\"principal\":\"{principal}\"");
+        let is_it = |line: &str| line.contains(&said) && line.contains("\"tools/call\"");
+        eventually(&format!("a call by {principal}"), Duration::from_secs(10), || self.records().lines().any(is_it));
+    }
+}
+
+/// The address of the far gateway's file server.
+fn files_at(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/servers/files/mcp")
+}
+
+/// A gateway that callers of `issuer` come to, in front of the far one.
+fn near(issuer: &str, far: u16, credential: &str) -> (Project, Gateway) {
+    let project = Project::new(&format!(
+        "public_url = \"{PUBLIC}\"\nkeys = [\"file:key\"]\n[identity.issuers.op]\nissuer = \"{issuer}\"\n[policy]\ndefault = \"allow\"\n\
+         [servers.far]\nurl = \"{}\"\ncredential = {credential}\n",
+        files_at(far)
+    ));
+    write_private(&project, "secret", SECRET);
+    write_private(&project, "key", KEY);
+    let gateway = project.up();
+    (project, gateway)
+}
+
+/// What came of a call through the near gateway.
+fn called(gateway: &Gateway, token: &str) -> Value {
+    let caller = Caller::new(gateway.port, token);
+    let answer = caller.ask("/mcp", "tools/call", json!({ "name": "far__list_directory", "arguments": { "path": "." } }));
+    answer.message().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| panic!("{answer:?}\n{}", gateway.log()))
+}
+
+fn is_done(answer: &Value) -> bool {
+    answer["result"]["content"].is_array() && answer["result"]["isError"] != json!(true)
+}
+
+#[test]
+fn a_callers_token_is_exchanged_at_a_real_issuer_and_goes_no_further() {
+    let relay = Relay::new();
+    let port = relay.port;
+    let provider = Provider::start(&[(resource("/mcp"), "jwt:RS256"), (files_at(port), "jwt:EdDSA")]);
+    let issuer = provider.issuer();
+    let far = Far::behind(relay, &format!("[identity.issuers.op]\nissuer = \"{issuer}\""));
+    let client = "client = { id = \"gateway\", secret = \"file:secret\" }";
+    let (_project, gateway) = near(&issuer, port, &format!("{{ exchange = {{ issuer = \"{issuer}\", {client} }} }}"));
+    let token = provider.token(&resource("/mcp"), "mcp");
+    let answer = called(&gateway, &token);
+    assert!(is_done(&answer), "{answer}\n{}", gateway.log());
+    // The subject stays who called; the client is the gateway, which makes a person of it there.
+    far.was_called_by(&format!("user:agent@{issuer}"));
+    assert_eq!(Caller::new(far.gateway.port, &token).knock("/servers/files/mcp"), 401, "what the caller showed is worth nothing there");
+
+    let without = called(&gateway, KEY);
+    assert!(!is_done(&without) && without.to_string().contains("showed no token"), "a key is no token to exchange: {without}");
+    assert!(far.sent.text().contains("list_directory") && !far.sent.text().contains(&token), "it never left the gateway");
+    assert!(!gateway.log().contains(&token), "no log has the token");
+}
+
+#[test]
+fn an_exchange_that_is_refused_is_a_failed_call_and_not_the_callers_own_token() {
+    let relay = Relay::new();
+    let port = relay.port;
+    // The issuer has no such resource as the far gateway.
+    let provider = Provider::start(&[(resource("/mcp"), "jwt:RS256")]);
+    let issuer = provider.issuer();
+    let far = Far::behind(relay, &format!("[identity.issuers.op]\nissuer = \"{issuer}\""));
+    let client = "client = { id = \"gateway\", secret = \"file:secret\" }";
+    let (_project, gateway) = near(&issuer, port, &format!("{{ exchange = {{ issuer = \"{issuer}\", {client} }} }}"));
+    let token = provider.token(&resource("/mcp"), "mcp");
+    let answer = called(&gateway, &token);
+    assert!(!is_done(&answer), "{answer}");
+    assert!(!far.sent.text().is_empty() && !far.sent.text().contains(&token), "it was asked what it wants, and shown nothing");
+    assert!(!far.records().contains("tools/call"));
+}
+
+#[test]
+fn an_identity_assertion_becomes_a_token_of_the_far_gateways_own_server() {
+    let relay = Relay::new();
+    let port = relay.port;
+    let provider = Provider::start(&[(resource("/mcp"), "jwt:RS256")]);
+    let issuer = provider.issuer();
+    let far = Far::behind(
+        relay,
+        &format!(
+            "[identity.server]\nproviders = [\"{issuer}\"]\n[identity.server.clients.near]\nsecret = \"file:secret\"\ngrants = [\"jwt_bearer\"]"
+        ),
+    );
+    let at_provider = format!(
+        "provider = {{ issuer = \"{issuer}\", client = {{ id = \"gateway\", secret = \"file:secret\" }}, subject_type = \"access_token\" }}"
+    );
+    let credential = |id: &str| format!("{{ id_jag = {{ {at_provider}, client = {{ id = \"{id}\", secret = \"file:secret\" }} }} }}");
+    let (_project, gateway) = near(&issuer, port, &credential("near"));
+    let token = provider.token(&resource("/mcp"), "mcp");
+    let answer = called(&gateway, &token);
+    assert!(is_done(&answer), "{answer}\n{}\n{}", gateway.log(), far.gateway.log());
+    // Whom a provider calls `agent` is not the far gateway's own `agent`.
+    far.was_called_by(&format!("user:agent|{issuer}@http://127.0.0.1:{port}"));
+    assert!(!far.sent.text().contains(&token), "it never left the gateway but for its own issuer");
+
+    let (_project, other) = near(&issuer, port, &credential("somebody-else"));
+    let refused = called(&other, &token);
+    assert!(!is_done(&refused), "an assertion is good for the client that it names: {refused}");
+}
+
+#[test]
+fn a_signed_client_gets_a_token_of_the_far_gateways_own_server() {
+    let relay = Relay::new();
+    let port = relay.port;
+    let key = || Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let (own, others) = (key(), key());
+    let public = URL_SAFE_NO_PAD.encode(Ed25519KeyPair::from_pkcs8(own.as_ref()).unwrap().public_key());
+    let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": public }] });
+    let far = Far::behind(relay, &format!("[identity.server]\n[identity.server.clients.near]\nkeys = '{keys}'"));
+    let called_with = |key: &[u8]| {
+        let project = Project::new(&format!(
+            "keys = [\"file:key\"]\n[policy]\ndefault = \"allow\"\n[servers.far]\nurl = \"{}\"\n\
+             credential = {{ client_credentials = {{ client = {{ id = \"near\", key = \"file:near.pem\" }} }} }}\n",
+            files_at(port)
+        ));
+        write_private(&project, "key", KEY);
+        write_private(&project, "near.pem", &format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(key)));
+        let gateway = project.up();
+        called(&gateway, KEY)
+    };
+    let answer = called_with(own.as_ref());
+    assert!(is_done(&answer), "{answer}\n{}", far.gateway.log());
+    far.was_called_by(&format!("client:near@http://127.0.0.1:{port}"));
+    assert!(!far.sent.text().contains(KEY));
+    let refused = called_with(others.as_ref());
+    assert!(!is_done(&refused), "a signature of another key shows nothing: {refused}");
+}
