@@ -24,6 +24,7 @@ mod questions;
 mod skills;
 mod subscriptions;
 mod tasks;
+mod tenants;
 mod trail;
 mod trust;
 pub mod upstream;
