@@ -125,6 +125,7 @@ fn a_task_of_another_is_not_there() {
             let ask =
                 |id: &str| told(&caller.ask(endpoint, method, able(json!({ "taskId": id, "inputResponses": {} }))), &[(&task, &unknown)]);
             assert_eq!(ask(&task), ask(&unknown), "{method} at {endpoint}");
+            assert!(ask(&task).contains("task"), "it is refused for the task and for nothing else: {}", ask(&task));
         }
     }
     let now = result(&acme.ask("/t/acme/mcp", "tasks/get", able(json!({ "taskId": task }))));

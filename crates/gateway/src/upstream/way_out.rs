@@ -94,3 +94,20 @@ impl fmt::Debug for WayOut {
         out.debug_struct("WayOut").field("base", &self.base.get()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_tenants_pages_are_below_its_own_path() {
+        let folders = Folders { state: "/s".into(), cache: "/c".into(), config: "/g".into() };
+        let gateway = WayOut::new(&folders);
+        gateway.reached_at(Url::parse("https://mcp.example.com").unwrap());
+        let tenant = WayOut::of_tenant("acme", &folders.of_tenant("acme"), &gateway);
+        assert_eq!(gateway.link("x").unwrap(), "https://mcp.example.com/connect/x");
+        assert_eq!(tenant.link("x").unwrap(), "https://mcp.example.com/t/acme/connect/x");
+        assert_eq!(tenant.callback().unwrap().as_str(), "https://mcp.example.com/t/acme/connect/callback");
+    }
+}
