@@ -30,8 +30,10 @@ fn each_key_opens_its_own_and_serves_its_own() {
             assert_eq!(Caller::new(gateway.port, key).knock(other), if is_own { 200 } else { 401 }, "{whose} at {other}");
         }
     }
-    let audit = std::fs::read_to_string(project.state().join("sallyport/audit/audit.jsonl")).unwrap();
-    assert!(audit.contains(r#""tenant":"acme""#) && audit.contains(r#""endpoint":"/t/acme/mcp""#), "{audit}");
+    crate::harness::processes::eventually("records say whose they are", std::time::Duration::from_secs(10), || {
+        let audit = std::fs::read_to_string(project.state().join("sallyport/audit/audit.jsonl")).unwrap_or_default();
+        audit.contains(r#""tenant":"acme""#) && audit.contains(r#""endpoint":"/t/acme/mcp""#)
+    });
 }
 
 #[test]
