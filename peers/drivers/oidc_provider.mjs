@@ -4,7 +4,7 @@
 //
 // Its keys lie in FOLDER/keys.json, made where there are none: a test rotates them by putting others there and starting it anew. The
 // client `agent` gets tokens in its own name (client_credentials) for any of the resources, as JWT or opaque, as it is written there; the
-// client `gateway` may ask about tokens. Prints `ready` once it listens.
+// client `gateway` may ask about tokens. Those for resources in `tenants` claim the tenant that is written there (`org`). Prints `ready` once it listens.
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -53,6 +53,10 @@ const server = (resource) => {
   };
 };
 const provider = new Provider(issuer, {
+  extraTokenClaims: (ctx, token) => {
+    const tenant = settings.tenants?.[token.resourceServer?.audience];
+    return tenant ? { org: tenant } : undefined;
+  },
   jwks: JSON.parse(readFileSync(file, "utf8")),
   clients: [client("agent", ["client_credentials"]), client("gateway", [])],
   features: {

@@ -15,8 +15,9 @@ use crate::output::Failure;
 
 use identity::USER_EXAMPLES;
 pub(crate) use identity::{
-    AddKeyArguments, AddUserArguments, ForgetArguments, KeyArguments, KeyCommand, RevokeTokenArguments, RotateKeyArguments, TokenArguments,
-    TokenCommand, UserArguments, UserCommand, VaultArguments, VaultCommand,
+    AddKeyArguments, AddUserArguments, ForgetArguments, ForgetTenantArguments, KeyArguments, KeyCommand, ListKept, OfTenant,
+    RevokeTokenArguments, RotateKeyArguments, TenantArguments, TenantCommand, TokenArguments, TokenCommand, UserArguments, UserCommand,
+    VaultArguments, VaultCommand,
 };
 use policy::POLICY_EXAMPLES;
 pub(crate) use policy::{
@@ -174,8 +175,9 @@ pub(crate) enum Command {
     /// List what clients may do in people's names, and take it back
     Token(TokenArguments),
     /// What users granted the gateway at servers elsewhere
-    #[command(subcommand)]
-    Vault(VaultCommand),
+    Vault(VaultArguments),
+    /// List the tenants of the configuration, and clear away what is left of others
+    Tenant(TenantArguments),
     /// Write a completion script for a shell
     Completions(CompletionsArguments),
 }
@@ -213,6 +215,9 @@ pub(crate) struct ToolsArguments {
     /// Print the tools as JSON, with their schemas
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) of: OfTenant,
 }
 
 const CALL_EXAMPLES: &str = "\
@@ -234,6 +239,9 @@ pub(crate) struct CallArguments {
     /// Print the whole result as JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) of: OfTenant,
 }
 
 const ADD_EXAMPLES: &str = "\
@@ -351,6 +359,9 @@ pub(crate) struct ListArguments {
     /// Print the servers as JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) of: OfTenant,
 }
 
 const UPDATE_EXAMPLES: &str = "\
@@ -504,6 +515,10 @@ pub(crate) struct LogsArguments {
     /// Go on as new lines come
     #[arg(long, short)]
     pub(crate) follow: bool,
+
+    /// The server is this tenant's, not the gateway's own
+    #[arg(long, value_name = "TENANT", requires = "name")]
+    pub(crate) tenant: Option<String>,
 }
 
 #[derive(Debug, Args)]

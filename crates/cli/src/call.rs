@@ -6,12 +6,12 @@ use sallyport_protocol::{Method, RawJson, RawObject};
 use crate::arguments::{CallArguments, Global};
 use crate::output::{self, Exit, Failure};
 use crate::reach::Reach;
-use crate::start;
 use crate::tools::shown;
+use crate::{start, tenant};
 
 pub(crate) fn run(global: &Global, arguments: &CallArguments) -> Result<(), Failure> {
     let given = read_arguments(&arguments.arguments)?;
-    let plan = config::load(&global.invocation()?)?;
+    let plan = tenant::of(config::load(&global.invocation()?)?, arguments.of.tenant.as_deref())?;
     let mut params = RawObject::new();
     params.set("name", RawJson::string(&arguments.tool));
     params.set("arguments", given.to_json());

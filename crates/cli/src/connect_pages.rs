@@ -25,9 +25,20 @@ pub(crate) async fn answer(gateway: &Gateway, request: &Request<Bytes>, incoming
         (&Method::GET, "callback") => callback(gateway, request).await,
         (&Method::GET, id) => ask(gateway, id, incoming).await,
         (&Method::POST, id) if id != "callback" => begin(gateway, id, request, incoming).await,
-        _ => return Some(page(StatusCode::METHOD_NOT_ALLOWED, "<p>This page is read, or sent back by its button.</p>")),
+        _ => return Some(not_allowed()),
     };
     Some(outcome.unwrap_or_else(|error| refused(&error)))
+}
+
+/// The same of a gateway that has begun no login.
+pub(crate) fn unknown(request: &Request<Bytes>) -> Option<Response<Bytes>> {
+    let id = request.uri().path().strip_prefix("/connect/")?;
+    let is_read = request.method() == Method::GET || (request.method() == Method::POST && id != "callback");
+    Some(if is_read { refused(&LoginError::Unknown) } else { not_allowed() })
+}
+
+fn not_allowed() -> Response<Bytes> {
+    page(StatusCode::METHOD_NOT_ALLOWED, "<p>This page is read, or sent back by its button.</p>")
 }
 
 /// Says what is asked for, and asks whether to go on.
@@ -99,8 +110,12 @@ fn cookie_name(callback: &Url) -> &'static str {
 }
 
 /// A `__Host-` cookie is for the whole host; browsers keep neither without TLS.
-fn cookie_bounds(callback: &Url) -> &'static str {
-    if callback.scheme() == "https" { "Secure; Path=/" } else { "Path=/connect" }
+fn cookie_bounds(callback: &Url) -> String {
+    if callback.scheme() == "https" {
+        "Secure; Path=/".to_owned()
+    } else {
+        format!("Path={}", callback.path().trim_end_matches("/callback"))
+    }
 }
 
 fn refused(error: &LoginError) -> Response<Bytes> {

@@ -9,13 +9,13 @@ use sallyport_policy::Scopes;
 use sallyport_secrets::Secret;
 use sallyport_store::Store;
 use sallyport_store::api_key::ApiKey;
-use sallyport_telemetry::Timestamp;
 use sallyport_telemetry::state_folder::private_folder;
+use sallyport_telemetry::{Folders, Timestamp};
 use serde::Serialize;
 
-use crate::arguments::{AddKeyArguments, Global, KeyCommand, RotateKeyArguments};
+use crate::arguments::{AddKeyArguments, Global, KeyArguments, KeyCommand, RotateKeyArguments};
 use crate::output::{self, Failure};
-use crate::start;
+use crate::{start, tenant};
 
 const DAY: u64 = 24 * 60 * 60;
 /// Longest name, as of servers: it is part of the principal's.
@@ -40,11 +40,12 @@ struct Shown {
     good: bool,
 }
 
-pub(crate) fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> {
-    let store = open()?;
+pub(crate) fn run(global: &Global, arguments: &KeyArguments) -> Result<(), Failure> {
+    let tenant = arguments.tenant.tenant.as_deref();
+    let store = open_in(&tenant::folders_of(global, tenant)?)?;
     start::runtime()?.block_on(async {
-        match command {
-            KeyCommand::Add(arguments) => add(global, &store, arguments).await,
+        match &arguments.command {
+            KeyCommand::Add(arguments) => add(global, tenant, &store, arguments).await,
             KeyCommand::List(arguments) => list(&store, arguments.json).await,
             KeyCommand::Rotate(arguments) => rotate(&store, arguments).await,
             KeyCommand::Revoke(arguments) => revoke(&store, &arguments.name).await,
@@ -54,12 +55,15 @@ pub(crate) fn run(global: &Global, command: &KeyCommand) -> Result<(), Failure> 
 
 /// The store that gateways of this user look into.
 pub(crate) fn open() -> Result<Store, Failure> {
-    let folders = start::folders()?;
+    open_in(&start::folders()?)
+}
+
+fn open_in(folders: &Folders) -> Result<Store, Failure> {
     private_folder(&folders.state).map_err(|error| Failure::new(error.to_string()).hint(error.hint()))?;
     Store::open(&folders.store_file()).map_err(|error| kept(&error))
 }
 
-async fn add(global: &Global, store: &Store, arguments: &AddKeyArguments) -> Result<(), Failure> {
+async fn add(global: &Global, tenant: Option<&str>, store: &Store, arguments: &AddKeyArguments) -> Result<(), Failure> {
     check_name(&arguments.name)?;
     let scopes = (!arguments.scopes.is_empty()).then(|| arguments.scopes.join(" "));
     if scopes.as_deref().is_some_and(|scopes| Scopes::parse(scopes).is_none()) {
@@ -75,7 +79,7 @@ async fn add(global: &Global, store: &Store, arguments: &AddKeyArguments) -> Res
         name: arguments.name.clone(),
         scopes,
         groups: arguments.groups.clone(),
-        tenant: String::new(),
+        tenant: tenant.unwrap_or_default().to_owned(),
         made: now,
         ends: Some(now + arguments.days * DAY),
         used: None,
@@ -86,9 +90,11 @@ async fn add(global: &Global, store: &Store, arguments: &AddKeyArguments) -> Res
             .hint(format!("take `sallyport key rotate {}` for a new one of the same holder, or another name", key.name)));
     }
     // The configuration may be broken, or elsewhere: the key is there all the same.
-    let takes = global.invocation().ok().and_then(|invocation| config::load(&invocation).ok()).map(|plan| plan.identity.api_keys);
+    let plan = global.invocation().ok().and_then(|invocation| config::load(&invocation).ok());
+    let takes = plan.and_then(|plan| tenant::of(plan, tenant).ok()).map(|plan| plan.identity.api_keys);
     if takes == Some(false) {
-        output::note("the gateway takes such keys with `identity.api_keys = true` in its configuration");
+        let path = tenant.map(|name| format!("tenants.{name}.")).unwrap_or_default();
+        output::note(format!("the gateway takes such keys with `{path}identity.api_keys = true` in its configuration"));
     }
     tell(&key, &secret, arguments.json)
 }

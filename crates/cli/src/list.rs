@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::arguments::{Global, ListArguments};
 use crate::output::{self, Failure};
+use crate::tenant;
 
 /// A server, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -27,7 +28,7 @@ struct Row {
 }
 
 pub(crate) fn run(global: &Global, arguments: &ListArguments) -> Result<(), Failure> {
-    let plan = config::load(&global.invocation()?)?;
+    let plan = tenant::of(config::load(&global.invocation()?)?, arguments.of.tenant.as_deref())?;
     let disabled = plan.disabled.iter().map(|name| Row {
         name: name.clone(),
         kind: "",

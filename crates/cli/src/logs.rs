@@ -12,14 +12,14 @@ use sallyport_telemetry::bounded_log;
 
 use crate::arguments::{Global, LogsArguments};
 use crate::output::{self, Failure};
-use crate::start;
 use crate::tools::shown;
+use crate::{start, tenant};
 
 /// How often a followed log is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub(crate) fn run(global: &Global, arguments: &LogsArguments) -> Result<(), Failure> {
-    let file = file(global, arguments.name.as_deref())?;
+    let file = file(global, arguments)?;
     let log = File::open(&file).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::new("nothing was written yet").hint(format!("the log will be {}", file.display())),
         _ => Failure::new(format!("{} cannot be read: {error}", file.display())),
@@ -31,15 +31,14 @@ pub(crate) fn run(global: &Global, arguments: &LogsArguments) -> Result<(), Fail
     if arguments.follow { follow(&file, log) } else { Ok(()) }
 }
 
-fn file(global: &Global, server: Option<&str>) -> Result<PathBuf, Failure> {
-    let folders = start::folders()?;
-    let Some(name) = server else { return Ok(newest(&folders.log_file())) };
-    let plan = config::load(&global.invocation()?)?;
+fn file(global: &Global, arguments: &LogsArguments) -> Result<PathBuf, Failure> {
+    let Some(name) = arguments.name.as_deref() else { return Ok(newest(&start::folders()?.log_file())) };
+    let plan = tenant::of(config::load(&global.invocation()?)?, arguments.tenant.as_deref())?;
     if !plan.servers.contains_key(name) {
         let known: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
         return Err(Failure::new(format!("there is no server `{name}`")).hint(format!("there are {}", known.join(", "))));
     }
-    Ok(folders.server_log(name))
+    Ok(tenant::folders(&plan)?.server_log(name))
 }
 
 /// The file of that log that was written last: several gateways at once have one each.

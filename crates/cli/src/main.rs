@@ -32,6 +32,8 @@ mod side_door;
 mod start;
 mod starting;
 mod stdio;
+mod tenant;
+mod tenant_pages;
 mod token;
 mod tools;
 mod up;
@@ -60,14 +62,15 @@ fn main() -> ExitCode {
         Command::Add(arguments) => add::run(&global, &arguments),
         Command::Remove(arguments) => remove::run(&global, &arguments),
         Command::List(arguments) => list::run(&global, &arguments),
-        Command::Vault(command) => vault::run(&command),
+        Command::Vault(arguments) => vault::run(&global, &arguments),
+        Command::Tenant(arguments) => tenant::run(&global, &arguments.command),
         Command::Learn(arguments) => learn::run(&global, &arguments),
         Command::Update(arguments) => update::run(&global, &arguments),
         Command::Rollback(arguments) => update::roll_back(&global, &arguments),
         Command::Import(arguments) => import::run(&global, &arguments),
         Command::Connect(arguments) => connect::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
-        Command::Key(arguments) => key::run(&global, &arguments.command),
+        Command::Key(arguments) => key::run(&global, &arguments),
         Command::Policy(arguments) => policy::run(&global, &arguments.command),
         Command::Sandbox(arguments) => sandbox::run(&global, &arguments.command),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),

@@ -27,16 +27,26 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
             if let Err(failure) = gateway.admit(&incoming).decided().await {
                 return unauthorized(&failure);
             }
-            let mut response = text(StatusCode::OK, gateway.metrics());
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metric::CONTENT_TYPE));
-            response
+            figures(gateway)
         }
         Some(Page::ResourceMetadata) => match gateway.resource_metadata(&path) {
             Some(document) => json(document),
             None => text(StatusCode::NOT_FOUND, "not found: there is no such resource, or no tokens are taken here\n".into()),
         },
-        None => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
+        None => not_found(),
     }
+}
+
+/// The figures of a gateway.
+pub(crate) fn figures(gateway: &Gateway) -> Response<Bytes> {
+    let mut response = text(StatusCode::OK, gateway.metrics());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metric::CONTENT_TYPE));
+    response
+}
+
+/// The answer where there is nothing.
+pub(crate) fn not_found() -> Response<Bytes> {
+    text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into())
 }
 
 /// Whom a request came from, as far as that is known: a proxy speaks for everybody.
@@ -64,7 +74,7 @@ async fn ready(gateway: &Gateway, incoming: &Incoming) -> Response<Bytes> {
     text(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 
-fn unauthorized(failure: &Failure) -> Response<Bytes> {
+pub(crate) fn unauthorized(failure: &Failure) -> Response<Bytes> {
     let hint = failure.hint.as_deref().unwrap_or_default();
     let mut response = text(StatusCode::UNAUTHORIZED, format!("not let in: {hint}\n"));
     let challenge = failure.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok());

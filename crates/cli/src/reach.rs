@@ -70,6 +70,7 @@ pub(crate) fn running(plan: &Plan) -> Result<Option<RunningGateway>, Failure> {
     let Some(Running { url, .. }) = running::find(&start::folders()?.run_folder(), &plan.origin) else { return Ok(None) };
     let key = plan.keys.first().map(sallyport_secrets::resolve).transpose();
     let key = key.map_err(|error| Failure::new(error.to_string()).hint(error.hint()))?;
+    let url = plan.tenant.as_deref().map_or_else(|| url.clone(), |name| format!("{url}/t/{name}"));
     Ok(Some(RunningGateway { url, key, certificate: certificate(plan)? }))
 }
 
@@ -140,7 +141,7 @@ impl Reach {
 /// A tool that could not be used answers as it would answer a client: with a result that says so.
 async fn ask_here(gateway: &Gateway, request: Request) -> Result<Reply, Failure> {
     let method = request.method;
-    let incoming = Incoming { endpoint: Endpoint::All, credential: None, peer: Peer::Stdio, recognised: None };
+    let incoming = Incoming { tenant: None, endpoint: Endpoint::All, credential: None, peer: Peer::Stdio, recognised: None };
     gateway.serve(request, incoming, context()).await.or_else(|failure| {
         match gateway.answer(&failure, Some(method), Revision::LATEST.era()) {
             sallyport_protocol::Answer::Result(result) => Ok(Reply { result, revision: Revision::LATEST }),
@@ -200,6 +201,7 @@ mod tests {
             ("http://127.0.0.1:7420", "http://127.0.0.1:7420/mcp"),
             ("https://0.0.0.0:7420", "https://127.0.0.1:7420/mcp"),
             ("https://[::]:7420", "https://[::1]:7420/mcp"),
+            ("http://0.0.0.0:7420/t/acme", "http://127.0.0.1:7420/t/acme/mcp"),
             ("https://192.0.2.1:7420", "https://192.0.2.1:7420/mcp"),
         ] {
             let gateway = RunningGateway { url: url.to_owned(), key: None, certificate: Vec::new() };

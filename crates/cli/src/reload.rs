@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use sallyport_gateway::Gateway;
 use sallyport_gateway::config::{self, Invocation};
-use sallyport_gateway::packages::LOCK_NAME;
+use sallyport_gateway::packages::lock_beside;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::start::GRACE;
@@ -13,10 +13,10 @@ use crate::start::GRACE;
 /// How often the file is looked at. One `stat` a second costs nothing, and works on every file system.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What tells that a file is another: editors write in place or put a new file there. The configuration, the lock beside it, and the files
+/// What tells that a file is another: editors write in place or put a new file there. The configuration, the locks beside it, and the files
 /// of policies.
 #[derive(Debug, PartialEq, Eq)]
-struct Print(Option<FilePrint>, Option<FilePrint>, Vec<Option<FilePrint>>);
+struct Print(Option<FilePrint>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>);
 
 type FilePrint = (PathBuf, u64, SystemTime);
 
@@ -24,9 +24,11 @@ impl Print {
     /// The file in force at this moment; a `sallyport.toml` that was not there before counts as well.
     fn take(invocation: &Invocation, gateway: &Gateway) -> Self {
         let file = config::find(invocation).ok().and_then(|found| found.origin.file);
-        let lock = file.as_ref().map(|file| file.with_file_name(LOCK_NAME));
-        let policies = gateway.plan().policy_files().into_iter().map(print_of).collect();
-        Self(file.and_then(print_of), lock.and_then(print_of), policies)
+        let plan = gateway.plan();
+        let whose = std::iter::once(None).chain(plan.tenants.keys().map(|name| Some(&**name)));
+        let locks = file.iter().flat_map(|file| whose.clone().map(|tenant| lock_beside(file, tenant).and_then(print_of))).collect();
+        let policies = plan.policy_files().into_iter().map(print_of).collect();
+        Self(file.and_then(print_of), locks, policies)
     }
 }
 
@@ -48,7 +50,8 @@ pub(crate) async fn watch(gateway: Gateway, invocation: Invocation) {
         if asked || (now != in_force && now.0.is_some()) {
             reload(&gateway, &invocation).await;
             // The one that is in force now may name other files; what changed during the reload is found the next time.
-            in_force = Print(now.0, now.1, Print::take(&invocation, &gateway).2);
+            let Print(_, locks, policies) = Print::take(&invocation, &gateway);
+            in_force = Print(now.0, if locks.len() == now.1.len() { now.1 } else { locks }, policies);
         }
     }
 }

@@ -54,12 +54,17 @@ impl Opened {
                 .hint("no call is served without a record; free space or set XDG_STATE_HOME to a folder that can be written")
         })?;
         let surroundings = Surroundings {
-            host: host.with_egress(egress::recorded_in(audit.clone(), metrics.clone())),
+            host: host.with_egress(egress::recorded_in(audit.clone(), metrics.clone(), "")),
             folders: folders.clone(),
             identity: identity(),
             metrics: metrics.clone(),
             way_out: Arc::new(WayOut::new(&folders)),
         };
+        let surroundings = match &plan.tenant {
+            Some(name) => surroundings.of_tenant(name, &audit),
+            None => surroundings,
+        };
+        let metrics = surroundings.metrics.clone();
         let gateway = Gateway::build(plan, audit.clone(), metrics, Arc::new(surroundings)).map_err(|error| unusable(&error))?;
         Ok(Self { gateway, audit, folders })
     }

@@ -7,13 +7,13 @@ use sallyport_protocol::{Method, RawJson};
 use crate::arguments::{Global, ToolsArguments};
 use crate::output::{self, Failure};
 use crate::reach::{self, Reach};
-use crate::{start, starting};
+use crate::{start, starting, tenant};
 
 /// Characters of a description that are shown: the first line of most.
 const SHOWN: usize = 100;
 
 pub(crate) fn run(global: &Global, arguments: &ToolsArguments) -> Result<(), Failure> {
-    let plan = config::load(&global.invocation()?)?;
+    let plan = tenant::of(config::load(&global.invocation()?)?, arguments.of.tenant.as_deref())?;
     output::warnings(&plan.warnings);
     let tools = start::runtime()?.block_on(async {
         let reach = Reach::open(plan).await?;

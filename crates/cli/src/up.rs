@@ -19,7 +19,7 @@ use crate::arguments::{Global, UpArguments};
 use crate::output::{self, Failure};
 use crate::running::{self, Note};
 use crate::start::{self, Opened};
-use crate::{connect, connect_pages, pages, reload, view};
+use crate::{connect, connect_pages, pages, reload, tenant_pages, view};
 
 pub(crate) fn run(global: &Global, arguments: &UpArguments) -> Result<(), Failure> {
     let invocation = global.invocation()?;
@@ -39,7 +39,7 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     let plan = opened.gateway.plan();
     let url = url(&plan, address);
     let known_as = plan.public_url.as_ref().map_or_else(|| url.clone(), ToString::to_string);
-    known_as.parse().into_iter().for_each(|base| opened.gateway.way_out().reached_at(base));
+    known_as.parse().iter().for_each(|base| opened.gateway.reached_at(base));
     let note = leave_note(&opened, &plan, &url);
     let (stop, stopping) = watch::channel(false);
     let door =
@@ -127,6 +127,9 @@ fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
         other: Arc::new(move |request, incoming| {
             let gateway = gateway.clone();
             Box::pin(async move {
+                if let Some(name) = incoming.tenant.clone() {
+                    return tenant_pages::answer(&gateway, &name, request, incoming).await;
+                }
                 match connect_pages::answer(&gateway, &request, &incoming).await {
                     Some(page) => page,
                     None => pages::answer(gateway, request, incoming).await,
@@ -154,6 +157,15 @@ fn leave_note(opened: &Opened, plan: &Plan, url: &str) -> Option<Note> {
 fn greet(plan: &Plan, url: &str) -> Result<(), Failure> {
     let names: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
     output::line(format!("{} {url}/mcp  (servers: {})", "sallyport is up:".green().bold(), names.join(", ")))?;
+    if !plan.tenants.is_empty() {
+        let names: Vec<&str> = plan.tenants.keys().map(|name| &**name).collect();
+        output::line(format!("{} {url}/t/NAME/mcp  (tenants: {})", "and for tenants:".green().bold(), names.join(", ")))?;
+    }
+    for tenant in plan.tenants.values() {
+        for (server, what) in view::open_boundaries(tenant) {
+            output::line(format!("{} server `{server}` of tenant `{}` {what}", "warning:".yellow().bold(), tenant.tenant_name()))?;
+        }
+    }
     for (server, what) in view::open_boundaries(plan) {
         output::line(format!("{} server `{server}` {what}", "warning:".yellow().bold()))?;
     }

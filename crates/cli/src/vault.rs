@@ -4,9 +4,9 @@ use sallyport_gateway::upstream::{Outage, way_out};
 use sallyport_identity::upstream::VaultError;
 use serde::Serialize;
 
-use crate::arguments::{ForgetArguments, VaultArguments, VaultCommand};
+use crate::arguments::{ForgetArguments, Global, ListKept, VaultArguments, VaultCommand};
 use crate::output::{self, Failure};
-use crate::start;
+use crate::{start, tenant};
 
 /// A grant, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -28,10 +28,11 @@ struct Count {
     grants: usize,
 }
 
-pub(crate) fn run(command: &VaultCommand) -> Result<(), Failure> {
-    let vault = way_out::vault(&start::folders()?).map_err(|outage| told(&outage))?;
+pub(crate) fn run(global: &Global, arguments: &VaultArguments) -> Result<(), Failure> {
+    let folders = tenant::folders_of(global, arguments.tenant.tenant.as_deref())?;
+    let vault = way_out::vault(&folders).map_err(|outage| told(&outage))?;
     let runtime = start::runtime()?;
-    match command {
+    match &arguments.command {
         VaultCommand::List(arguments) => list(runtime.block_on(vault.store().upstream_grants()).map_err(of_vault)?, arguments),
         VaultCommand::Forget(ForgetArguments { user, server, json, .. }) => {
             let owner = user.clone().map(|user| (None, user));
@@ -45,7 +46,7 @@ pub(crate) fn run(command: &VaultCommand) -> Result<(), Failure> {
     }
 }
 
-fn list(grants: Vec<sallyport_store::KeptGrant>, arguments: &VaultArguments) -> Result<(), Failure> {
+fn list(grants: Vec<sallyport_store::KeptGrant>, arguments: &ListKept) -> Result<(), Failure> {
     let row = |kept: sallyport_store::KeptGrant| {
         let id = kept.id;
         Row { tenant: id.tenant, user: id.principal, server: id.resource, issuer: id.issuer, expires: kept.expires, updated: kept.updated }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use sallyport_policy::{InvalidPolicy, Policy};
 use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
 use sallyport_telemetry::metric::DoorMetrics;
@@ -50,6 +50,14 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
+impl BuildError {
+    /// The same, about a tenant.
+    pub(crate) fn of_tenant(mut self, name: &str) -> Self {
+        self.faults.iter_mut().for_each(|fault| fault.message = format!("tenant `{name}`: {}", fault.message));
+        self
+    }
+}
+
 /// What a reload changed, by servers' names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -69,6 +77,14 @@ impl Gateway {
     /// # Errors
     /// Keys that cannot be read, a policy that does not hold together.
     pub fn build(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
+        let gateway = Self::build_one(plan, audit, metrics, surroundings)?;
+        let tenants = gateway.prepare_tenants(&gateway.plan())?;
+        gateway.0.tenants.store(tenants.into_tenants());
+        Ok(gateway)
+    }
+
+    /// The same without its tenants.
+    pub(crate) fn build_one(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
         let (trust, policy, limits) = (trust::build(&plan, &surroundings, &BTreeMap::new())?, decide::policy_of(&plan)?, limits(&plan)?);
         let questions = Questions::new()
             .map_err(|_| BuildError { faults: vec![Fault { message: "this system has no random numbers".into(), hint: None }] })?;
@@ -90,6 +106,7 @@ impl Gateway {
                 adopter,
                 run_id,
                 rebuilding: Default::default(),
+                tenants: Default::default(),
             }
         });
         Ok(Self(inner))
@@ -97,6 +114,12 @@ impl Gateway {
 
     /// Begins to start the servers that are to be there from the first list on.
     pub fn start(&self) {
+        self.start_own();
+        self.tenants().iter().for_each(Self::start_own);
+    }
+
+    /// The same without its tenants'.
+    pub(crate) fn start_own(&self) {
         for server in self.0.parts.load().servers.values() {
             if server.upstream.plan().start == Start::Eager {
                 server.upstream.start();
@@ -127,13 +150,30 @@ impl Gateway {
     /// # Errors
     /// As [`build`](Self::build); the configuration in force then stays in force.
     pub async fn reload(&self, plan: Plan, grace: Duration) -> Result<Changes, BuildError> {
+        // All of it, before anything is another.
+        let (tenants, own) = (self.prepare_tenants(&plan)?, self.prepare(plan)?);
+        let (of_tenants, mut changes) = join(self.commit_tenants(tenants, grace), self.commit(own, grace)).await;
+        changes.added.extend(of_tenants.added);
+        changes.removed.extend(of_tenants.removed);
+        changes.changed.extend(of_tenants.changed);
+        Ok(changes)
+    }
+
+    /// Makes ready what another configuration needs.
+    pub(crate) fn prepare(&self, plan: Plan) -> Result<Prepared, BuildError> {
+        let before = self.0.parts.load();
+        let trust = trust::build(&plan, &self.0.adopter.surroundings(), &before.issuers)?;
+        Ok(Prepared { policy: decide::policy_of(&plan)?, limits: limits(&plan)?, trust, plan })
+    }
+
+    /// Puts it in force.
+    pub(crate) async fn commit(&self, prepared: Prepared, grace: Duration) -> Changes {
+        let Prepared { plan, trust, policy, limits } = prepared;
         let before = self.0.parts.load_full();
-        let trust = trust::build(&plan, &self.0.adopter.surroundings, &before.issuers)?;
-        let (policy, limits) = (decide::policy_of(&plan)?, limits(&plan)?);
         let servers = self.0.adopter.servers(&plan, &before.servers);
         let changes = changes(&before, &plan, &servers);
         self.0.replace(parts(plan, trust, (policy, limits.continuing(&before.limits)), servers, &self.0.metrics, String::new()));
-        self.start();
+        self.start_own();
         let now = self.0.parts.load_full();
         let left = before.servers.values().filter(|old| !now.servers.values().any(|new| Arc::ptr_eq(&new.upstream, &old.upstream)));
         let left: Vec<_> = left.collect();
@@ -142,11 +182,17 @@ impl Gateway {
         self.0.tasks.abandon(ends);
         join_all(left.into_iter().map(|server| server.upstream.stop(grace))).await;
         changes.removed.iter().for_each(|name| self.0.metrics.forget(name));
-        Ok(changes)
+        changes
     }
 
     /// Ends all servers: calls in flight finish, for at most `grace`; then each child is told to end, and made to.
     pub async fn stop(&self, grace: Duration) {
+        let tenants = self.tenants();
+        join_all(tenants.iter().chain([self]).map(|gateway| gateway.stop_own(grace))).await;
+    }
+
+    /// The same without its tenants'.
+    pub(crate) async fn stop_own(&self, grace: Duration) {
         self.0.questions.abandon(|_| true);
         self.0.tasks.abandon(|_| true);
         let own = self.0.parts.load().persons.all();
@@ -167,6 +213,14 @@ impl Gateway {
         self.0.metrics.set_parked_calls(self.0.questions.waiting());
         self.0.metrics.encode()
     }
+}
+
+/// A configuration that can be put in force.
+pub(crate) struct Prepared {
+    plan: Plan,
+    trust: Trust,
+    policy: Policy,
+    limits: CallLimits,
 }
 
 /// Makes servers and listens to them, in their own name and for the merged endpoints.

@@ -161,7 +161,10 @@ fn plan(mut config: Config, origin: Origin, invocation: &Invocation, places: &Pl
         }
         diagnostics.sort_by_key(|diagnostic| diagnostic.place);
     };
-    let read = read_policies(&mut config.policy, &origin);
+    let mut read = read_policies("policy", &mut config.policy, &origin);
+    for (name, tenant) in &mut config.tenants {
+        read.extend(read_policies(&format!("{}.policy", diagnostic::join("tenants", name)), &mut tenant.policy, &origin));
+    }
     if !read.is_empty() {
         let mut errors = read;
         put_places(&mut errors);
@@ -180,12 +183,12 @@ fn plan(mut config: Config, origin: Origin, invocation: &Invocation, places: &Pl
 }
 
 /// Puts in what the files of policies hold. They are read with the configuration and checked with it, so that what was checked is what is
-/// put in force. Says which cannot be read.
-fn read_policies(policy: &mut sallyport_policy::Config, origin: &Origin) -> Vec<Diagnostic> {
+/// put in force. Says which cannot be read; `path` is where the policy stands.
+fn read_policies(path: &str, policy: &mut sallyport_policy::Config, origin: &Origin) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
     for (key, engines) in [("engines", &mut policy.engines), ("shadow", &mut policy.shadow)] {
         for (index, engine) in engines.iter_mut().enumerate() {
-            let place = format!("policy.{key}[{index}].{}.files", engine.name());
+            let place = format!("{path}.{key}[{index}].{}.files", engine.name());
             let Some(sources) = engine.sources_mut() else { continue };
             for (at, name) in sources.files.iter().enumerate() {
                 match read_bounded(&origin.absolute(Path::new(name))) {

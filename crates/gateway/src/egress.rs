@@ -7,15 +7,16 @@ use sallyport_sandbox::egress::{Connection, Name, Observe, Outcome, Surroundings
 use sallyport_telemetry::{self as telemetry, Audit, AuditRecord, ConnectionOutcome, Metrics, RecordId};
 
 /// What the way out of a sandbox has around it: connections are recorded in `audit` and counted in `metrics`; names are resolved as on
-/// this machine.
+/// this machine. `tenant` is whose servers they are; empty for the gateway's own.
 #[must_use]
-pub fn recorded_in(audit: Audit, metrics: Arc<Metrics>) -> Surroundings {
-    Surroundings { observer: Arc::new(Records { audit, metrics }), ..Surroundings::default() }
+pub fn recorded_in(audit: Audit, metrics: Arc<Metrics>, tenant: &str) -> Surroundings {
+    Surroundings { observer: Arc::new(Records { audit, metrics, tenant: tenant.to_owned() }), ..Surroundings::default() }
 }
 
 struct Records {
     audit: Audit,
     metrics: Arc<Metrics>,
+    tenant: String,
 }
 
 impl Observe for Records {
@@ -29,7 +30,7 @@ impl Observe for Records {
             Outcome::Refused(refusal) => (telemetry::Outcome::Denied, Some(refusal.label())),
             Outcome::Failed(_) => (telemetry::Outcome::Failed, Some("unreachable")),
         };
-        let mut record = record("network/connect", &connection.server, &connection.target, outcome);
+        let mut record = self.record("network/connect", &connection.server, &connection.target, outcome);
         record.time = (SystemTime::now() - connection.lasted).into();
         record.failure = failure.map(Into::into);
         record.result_bytes = Some(connection.received);
@@ -39,33 +40,35 @@ impl Observe for Records {
     }
 
     fn name_refused(&self, server: &str, name: &Name) {
-        self.audit.record(&record("network/resolve", server, name.as_str(), telemetry::Outcome::Denied));
+        self.audit.record(&self.record("network/resolve", server, name.as_str(), telemetry::Outcome::Denied));
     }
 }
 
-fn record<'a>(method: &'a str, server: &'a str, target: &'a str, outcome: telemetry::Outcome) -> AuditRecord<'a> {
-    let decision = if outcome == telemetry::Outcome::Denied { "deny" } else { "allow" };
-    AuditRecord {
-        time: SystemTime::now().into(),
-        id: RecordId::next(),
-        trace_id: None,
-        principal: None,
-        issuer: None,
-        tenant: None,
-        client: None,
-        revision: None,
-        endpoint: "sandbox".into(),
-        method: method.into(),
-        server: Some(server.into()),
-        target: Some(target.into()),
-        arguments: None,
-        attributes: None,
-        decision: Some(decision.into()),
-        rule: Some(format!("servers.{server}.network").into()),
-        outcome,
-        failure: None,
-        result_bytes: None,
-        sent_bytes: None,
-        durations: Default::default(),
+impl Records {
+    fn record<'a>(&'a self, method: &'a str, server: &'a str, target: &'a str, outcome: telemetry::Outcome) -> AuditRecord<'a> {
+        let decision = if outcome == telemetry::Outcome::Denied { "deny" } else { "allow" };
+        AuditRecord {
+            time: SystemTime::now().into(),
+            id: RecordId::next(),
+            trace_id: None,
+            principal: None,
+            issuer: None,
+            tenant: Some(self.tenant.as_str()).filter(|tenant| !tenant.is_empty()).map(Into::into),
+            client: None,
+            revision: None,
+            endpoint: "sandbox".into(),
+            method: method.into(),
+            server: Some(server.into()),
+            target: Some(target.into()),
+            arguments: None,
+            attributes: None,
+            decision: Some(decision.into()),
+            rule: Some(format!("servers.{server}.network").into()),
+            outcome,
+            failure: None,
+            result_bytes: None,
+            sent_bytes: None,
+            durations: Default::default(),
+        }
     }
 }

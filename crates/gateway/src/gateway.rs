@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::future::join_all;
 use sallyport_identity::authorization_server::AuthorizationServer;
 use sallyport_identity::resource_server::remote_issuer::RemoteIssuer;
@@ -27,6 +27,7 @@ use crate::plan::Plan;
 use crate::questions::Questions;
 use crate::subscriptions::Subscriptions;
 use crate::tasks::Tasks;
+use crate::tenants::Tenants;
 use crate::upstream::{Freshness, Upstream, own_rules};
 use crate::{about, decide, failure};
 
@@ -54,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) run_id: String,
     /// Serialises the makers of catalogues; held for no longer than making one takes.
     pub(crate) rebuilding: std::sync::Mutex<u64>,
+    /// The tenants, each a gateway of its own that has none.
+    pub(crate) tenants: ArcSwapOption<Tenants>,
 }
 
 /// What one configuration became.
@@ -110,17 +113,18 @@ impl Parts {
             Authentication::Known(known) => known,
             Authentication::Asks(asks) => asks.await,
         };
-        known.map(|known| known.principal.clone()).map_err(|refusal| self.refuse(refusal, &incoming.endpoint))
+        known.map(|known| known.principal.clone()).map_err(|refusal| self.refuse(refusal, incoming.tenant.as_deref(), &incoming.endpoint))
     }
 
     /// Lets a caller in that was recognised, if there is such an endpoint.
-    fn let_in(&self, known: Result<Arc<Verified>, Unauthenticated>, endpoint: &Endpoint) -> Result<Caller, Failure> {
-        let known = known.map_err(|refusal| self.refuse(refusal, endpoint))?;
+    fn let_in(&self, known: Result<Arc<Verified>, Unauthenticated>, tenant: Option<&str>, endpoint: &Endpoint) -> Result<Caller, Failure> {
+        let known = known.map_err(|refusal| self.refuse(refusal, tenant, endpoint))?;
         self.catalogue.load().view(endpoint)?;
         Ok(Caller { id: known.caller.clone(), recognised: Recognised(known) })
     }
 
-    fn refuse(&self, refusal: Unauthenticated, endpoint: &Endpoint) -> Failure {
+    fn refuse(&self, refusal: Unauthenticated, tenant: Option<&str>, endpoint: &Endpoint) -> Failure {
+        let refusal = self.identity.told(refusal);
         let (kind, fault) = match refusal {
             Unauthenticated::Token(TokenFault::Unavailable) => {
                 return Failure::client(FailureKind::Http(503), refusal.to_string()).with_hint(refusal.hint());
@@ -130,17 +134,17 @@ impl Parts {
         };
         let failure = Failure::client(kind, refusal.as_str()).with_hint(refusal.hint());
         match self.identity.resource_server() {
-            Some(server) => failure.with_challenge(server.challenge(endpoint, fault)),
+            Some(server) => failure.with_challenge(server.challenge(tenant, endpoint, fault)),
             None => failure,
         }
     }
 
     /// Refuses what a caller's token is not good for, with where it gets one that is.
-    pub(crate) fn ask_for_scope(&self, endpoint: &Endpoint, what: String, scope: &str) -> Failure {
+    pub(crate) fn ask_for_scope(&self, tenant: Option<&str>, endpoint: &Endpoint, what: String, scope: &str) -> Failure {
         let kind = FailureKind::InsufficientScope(scope.to_owned());
         let failure = Failure::new(kind, FailureSource::Gateway, Retry::Never, what).with_hint("get a token that is good for it too");
         match self.identity.resource_server() {
-            Some(server) => failure.with_challenge(server.step_up(endpoint, scope)),
+            Some(server) => failure.with_challenge(server.step_up(tenant, endpoint, scope)),
             None => failure,
         }
     }
@@ -262,37 +266,47 @@ impl Gateway {
 
 impl Front for Gateway {
     fn admit(&self, incoming: &Incoming) -> Admission {
-        let parts = self.0.parts.load();
+        let gateway = match self.of(incoming) {
+            Ok(gateway) => gateway,
+            Err(none) => return Admission::Known(Err(none)),
+        };
+        let parts = gateway.0.parts.load();
         match parts.identity.authenticate(incoming) {
-            Authentication::Known(known) => Admission::Known(parts.let_in(known, &incoming.endpoint)),
+            Authentication::Known(known) => Admission::Known(parts.let_in(known, incoming.tenant.as_deref(), &incoming.endpoint)),
             Authentication::Asks(asks) => {
-                let (parts, endpoint) = (Arc::clone(&parts), incoming.endpoint.clone());
-                Admission::Asks(Box::pin(async move { parts.let_in(asks.await, &endpoint) }))
+                let (parts, tenant, endpoint) = (Arc::clone(&parts), incoming.tenant.clone(), incoming.endpoint.clone());
+                Admission::Asks(Box::pin(async move { parts.let_in(asks.await, tenant.as_deref(), &endpoint) }))
             }
         }
     }
 
     fn discover(&self, incoming: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {
-        let (parts, endpoint) = (self.seen(incoming), incoming.endpoint.clone());
+        let (seen, endpoint) = (self.of(incoming).map(|gateway| gateway.seen(incoming)), incoming.endpoint.clone());
         Box::pin(async move {
+            let parts = seen?;
             parts.wait_for_listings(&endpoint).await;
             Ok(about::discovery(&parts, &endpoint))
         })
     }
 
     fn serve(&self, request: Request, incoming: Incoming, context: Context) -> BoxFuture<'static, Result<Reply, Failure>> {
-        Box::pin(self.0.clone().serve(request, incoming, context))
+        match self.of(&incoming) {
+            Ok(gateway) => Box::pin(gateway.0.serve(request, incoming, context)),
+            Err(none) => Box::pin(std::future::ready(Err(none))),
+        }
     }
 
     fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
         // Who is not known listens to nothing: the door has admitted them, so this is the configuration's doing, at this very moment.
-        if let Some(known) = self.known(incoming) {
-            self.0.news.listen(&incoming.endpoint, &known.principal, listener);
+        if let Ok(gateway) = self.of(incoming)
+            && let Some(known) = gateway.known(incoming)
+        {
+            gateway.0.news.listen(&incoming.endpoint, &known.principal, listener);
         }
     }
 
     fn input_schema(&self, incoming: &Incoming, tool: &str) -> Option<RawJson> {
-        let parts = self.seen(incoming);
+        let parts = self.of(incoming).ok()?.seen(incoming);
         let catalogue = parts.catalogue.load();
         catalogue.view(&incoming.endpoint).ok()?.tools.get(tool)?.header_schema.clone()
     }

@@ -25,6 +25,7 @@ mod seldom;
 mod skills;
 mod subscriptions;
 mod tasks;
+mod tenants;
 mod trail;
 mod trust;
 pub mod upstream;

@@ -16,11 +16,13 @@ use crate::config;
 use crate::plan::{ServerPlan, Source, StdioPlan};
 
 /// The name of the file that says what packages came to.
-pub const LOCK_NAME: &str = "sallyport.lock";
+const LOCK_NAME: &str = "sallyport.lock";
 
-/// The lock that belongs to a configuration: beside a `sallyport.toml`. Beside files of other clients nothing is put.
-pub(crate) fn lock_beside(configuration: &Path) -> Option<PathBuf> {
-    (!config::is_json(configuration)).then(|| configuration.with_file_name(LOCK_NAME))
+/// The lock that belongs to a configuration, or to a tenant in it: beside a `sallyport.toml`. Beside files of other clients nothing is put.
+#[must_use]
+pub fn lock_beside(configuration: &Path, tenant: Option<&str>) -> Option<PathBuf> {
+    let name = tenant.map_or_else(|| LOCK_NAME.to_owned(), |tenant| format!("sallyport.{tenant}.lock"));
+    (!config::is_json(configuration)).then(|| configuration.with_file_name(name))
 }
 
 /// The package that a command names or would install.

@@ -159,7 +159,7 @@ fn refused(parts: &Parts, incoming: &Incoming, trail: &mut Trail, denied: &Denie
     let (what, server) = (denied.value.request.method.as_str(), &denied.value.server);
     if let (Reason::Scope, Some(scope)) = (denied.decision.reason, &denied.decision.detail) {
         let told = format!("`{what}` of {:?} at server `{server}` needs a token with the scope `{scope}`", target.own);
-        return parts.ask_for_scope(&incoming.endpoint, told, scope);
+        return parts.ask_for_scope(incoming.tenant.as_deref(), &incoming.endpoint, told, scope);
     }
     Failure::new(
         FailureKind::Denied,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::Glob;
@@ -29,6 +30,11 @@ use crate::config::Diagnostic;
 pub struct Plan {
     /// Where the configuration came from.
     pub origin: Origin,
+    /// Whose plan this is; `None` for the gateway's own.
+    pub tenant: Option<Arc<str>>,
+    /// The plans of the tenants, each of which serves endpoints of its own below `/t/NAME`. They have the front door in common: what is said
+    /// of it is the same in all.
+    pub tenants: BTreeMap<Arc<str>, Plan>,
     /// The address of the HTTP endpoint.
     pub listen: SocketAddr,
     /// The bearer keys, any of which opens the endpoint. Empty only on loopback: then nobody is asked for a key.
@@ -41,7 +47,7 @@ pub struct Plan {
     pub allowed_origins: Vec<String>,
     /// `Host` values that are accepted, besides the listen address and the names of loopback; lower case, with or without port.
     pub allowed_hosts: Vec<String>,
-    /// Under which address callers know the gateway; there where `identity` has issuers.
+    /// Under which address callers know the gateway, or the tenant; there where `identity` has issuers.
     pub public_url: Option<PublicUrl>,
     /// Whose word is taken for who calls, besides `keys`.
     pub identity: IdentityPlan,
@@ -65,7 +71,14 @@ impl Plan {
     pub fn policy_files(&self) -> Vec<PathBuf> {
         let engines = self.policy.engines.iter().chain(&self.policy.shadow);
         let files = engines.filter_map(|engine| engine.sources()).flat_map(|sources| &sources.files);
-        files.map(|file| self.origin.absolute(Path::new(file))).collect()
+        let own = files.map(|file| self.origin.absolute(Path::new(file)));
+        own.chain(self.tenants.values().flat_map(Self::policy_files)).collect()
+    }
+
+    /// The tenant's name, or nothing: what principals of this plan have.
+    #[must_use]
+    pub fn tenant_name(&self) -> &str {
+        self.tenant.as_deref().unwrap_or_default()
     }
 
     /// Whether only programs on this machine can reach the endpoint.
@@ -92,6 +105,15 @@ impl Origin {
     #[must_use]
     pub fn absolute(&self, path: &Path) -> PathBuf {
         self.folder.join(path).components().collect()
+    }
+}
+
+impl IssuerPlan {
+    /// The same, with the tokens alone that are of this tenant's callers.
+    #[must_use]
+    pub fn of_tenant(mut self, name: &str) -> Self {
+        self.terms.tenant = Some(name.into());
+        self
     }
 }
 

@@ -37,9 +37,10 @@ pub(crate) fn build(plan: &Plan, surroundings: &Surroundings, before: &BTreeMap<
     let keys = secrets(plan.keys.iter())?;
     let issuers = issuers(plan, before)?;
     let own = own_server(plan, surroundings)?;
-    let takes_more = plan.identity.api_keys || !plan.identity.issuers.is_empty() || own.is_some();
+    // That of a tenant takes credentials also where it knows of none: what it says to a stranger must not tell which ones there are.
+    let takes_more = plan.tenant.is_some() || plan.identity.api_keys || !plan.identity.issuers.is_empty() || own.is_some();
     let server = takes_more.then(|| resource_server(plan, surroundings, &issuers, own.as_ref())).transpose()?.map(Arc::new);
-    let identity = Identity::new(keys, server).map_err(|invalid| BuildError {
+    let identity = Identity::new(plan.tenant_name(), keys, server).map_err(|invalid| BuildError {
         faults: invalid.into_iter().map(|key| Fault { message: key.to_string(), hint: Some(key.hint().to_string()) }).collect(),
     })?;
     Ok(Trust { identity, issuers, server: own })
@@ -86,7 +87,8 @@ fn resource_server(
         let introspection = issuer.introspection.as_ref().map(|(id, reference)| introspection(remote, id, reference)).transpose()?;
         issuers.push(TrustedIssuer { terms: issuer.terms.clone(), keys: Arc::new(remote.clone()), introspection });
     }
-    let api_keys = plan.identity.api_keys.then(|| open_store(surroundings)).transpose()?.map(ApiKeys::new);
+    let api_keys =
+        plan.identity.api_keys.then(|| open_store(surroundings)).transpose()?.map(|store| ApiKeys::new(store, plan.tenant_name()));
     Ok(ResourceServer::new(plan.public_url.clone(), issuers, api_keys))
 }
 
@@ -160,12 +162,14 @@ impl Gateway {
     /// of the endpoint of everything.
     #[must_use]
     pub fn resource_metadata(&self, path: &str) -> Option<String> {
-        let endpoint = match path.strip_prefix(METADATA)? {
+        let (gateway, tenant, path) = self.of_resource(path.strip_prefix(METADATA)?)?;
+        let endpoint = match path {
             "" | "/" => Endpoint::All,
             path => endpoint_of(path)?,
         };
-        let parts = self.0.parts.load();
+        let parts = gateway.0.parts.load();
         let server = parts.identity.resource_server().filter(|server| server.issuers().next().is_some())?;
-        Some(metadata(server.public()?, &endpoint, server.issuers(), server.asks_for_scopes()).to_string())
+        let public = tenant.map_or_else(|| server.public().cloned(), |tenant| Some(server.public()?.of_tenant(tenant)))?;
+        Some(metadata(&public, &endpoint, server.issuers(), server.asks_for_scopes()).to_string())
     }
 }

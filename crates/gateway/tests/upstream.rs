@@ -284,7 +284,7 @@ async fn what_a_child_does_on_its_way_out_is_recorded_and_counted() {
     let metrics = Arc::new(Metrics::new());
     let audit = Audit::to_file(&records.path().join("audit.jsonl"), &metrics).unwrap();
     let tap = audit.subscribe();
-    let host = Host::with_launcher(launcher()).with_egress(sallyport_gateway::egress::recorded_in(audit, metrics.clone()));
+    let host = Host::with_launcher(launcher()).with_egress(sallyport_gateway::egress::recorded_in(audit, metrics.clone(), ""));
     let fixture = Fixture::at(host, &port.to_string(), PATIENT, |plan| {
         let Source::Stdio(stdio) = &mut plan.source else { panic!("{plan:?}") };
         stdio.network = Network::Only(Allowed::new(vec![format!("127.0.0.1:{port}").parse().unwrap()]).unwrap());

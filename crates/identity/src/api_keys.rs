@@ -23,13 +23,17 @@ const BELIEVED: Duration = Duration::from_secs(5);
 
 /// The keys in a store, as callers show them.
 #[derive(Clone, Debug)]
-pub struct ApiKeys(Store);
+pub struct ApiKeys {
+    store: Store,
+    /// Whose keys alone are taken; empty where there are no tenants, and for those of nobody's.
+    tenant: Arc<str>,
+}
 
 impl ApiKeys {
-    /// The keys in `store`.
+    /// The keys of `tenant` in `store`.
     #[must_use]
-    pub fn new(store: Store) -> Self {
-        Self(store)
+    pub fn new(store: Store, tenant: &str) -> Self {
+        Self { store, tenant: tenant.into() }
     }
 
     /// Makes a key; its SHA-256 is what the store is told. `None` where the system has no random numbers.
@@ -50,7 +54,7 @@ impl ApiKeys {
     /// Whose key it is that has this SHA-256.
     pub(crate) async fn holder(&self, digest: [u8; 32]) -> Result<Arc<Verified>, TokenFault> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let found = self.0.use_api_key(digest, now).await.map_err(|error| {
+        let found = self.store.use_api_key(&self.tenant, digest, now).await.map_err(|error| {
             tracing::error!("keys cannot be looked up: {error}");
             TokenFault::Unavailable
         })?;

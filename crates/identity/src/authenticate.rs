@@ -16,6 +16,8 @@ pub struct Identity {
     keys: Vec<Key>,
     local_user: Arc<Verified>,
     resource_server: Option<Arc<ResourceServer>>,
+    /// Whose callers these are. Of a tenant nobody is told why they are not let in: it would tell whether there is such a tenant.
+    is_tenants: bool,
 }
 
 /// Who a caller is: known at once, as nearly always, or after somebody was asked.
@@ -28,16 +30,16 @@ pub enum Authentication {
 }
 
 impl Identity {
-    /// Accepts the holders of these named keys, and the tokens that `resource_server` takes. Only digests of keys are kept; the keys
-    /// themselves are overwritten here.
+    /// Accepts the holders of these named keys as callers of `tenant`, and the tokens that `resource_server` takes. Only digests of keys are
+    /// kept; the keys themselves are overwritten here. A tenant (whose name is not empty) has to have a resource server.
     ///
     /// # Errors
     /// Every key that is weak, could not be sent in a header, or is there twice.
-    pub fn new(keys: Vec<(String, Secret)>, resource_server: Option<Arc<ResourceServer>>) -> Result<Self, Vec<InvalidKey>> {
+    pub fn new(tenant: &str, keys: Vec<(String, Secret)>, resource_server: Option<Arc<ResourceServer>>) -> Result<Self, Vec<InvalidKey>> {
         let mut accepted: Vec<Key> = Vec::with_capacity(keys.len());
         let mut errors = Vec::new();
         for (name, secret) in keys {
-            match Key::new(&name, &secret) {
+            match Key::new(tenant, &name, &secret) {
                 Ok(key) => match conflict(&accepted, &key) {
                     None => accepted.push(key),
                     Some(problem) => errors.push(InvalidKey { name, problem }),
@@ -45,14 +47,25 @@ impl Identity {
                 Err(error) => errors.push(error),
             }
         }
-        let local_user = Verified::everywhere(Principal::local_user());
-        if errors.is_empty() { Ok(Self { keys: accepted, local_user, resource_server }) } else { Err(errors) }
+        let local_user = Verified::everywhere(Principal::local_user().of_tenant(tenant));
+        let is_tenants = !tenant.is_empty();
+        if errors.is_empty() { Ok(Self { keys: accepted, local_user, resource_server, is_tenants }) } else { Err(errors) }
     }
 
     /// Whether callers over the network have to show something.
     #[must_use]
     pub fn needs_credential(&self) -> bool {
-        !self.keys.is_empty() || self.resource_server.is_some()
+        !self.keys.is_empty() || self.resource_server.is_some() || self.is_tenants
+    }
+
+    /// What a caller is told that is not let in.
+    #[must_use]
+    pub fn told(&self, refusal: Unauthenticated) -> Unauthenticated {
+        match refusal {
+            Unauthenticated::NoKey | Unauthenticated::Token(TokenFault::Unavailable) => refusal,
+            _ if self.is_tenants => Unauthenticated::Token(TokenFault::NotTaken),
+            _ => refusal,
+        }
     }
 
     /// What takes tokens, where some are taken.
@@ -151,6 +164,7 @@ impl Unauthenticated {
             Self::NotLocal => "whoever runs the gateway has to configure `keys`",
             Self::Token(TokenFault::Unavailable) => "try again; whoever runs the gateway finds in its log what went wrong",
             Self::Token(TokenFault::OtherResource) => "ask for a token with the `resource` that the metadata of this endpoint names",
+            Self::Token(TokenFault::NotTaken) => "get a new token for this very endpoint, or ask whoever runs the gateway for a key",
             Self::Token(_) => "get a new token where the metadata of this endpoint says, and for its `resource`",
         }
     }

@@ -23,7 +23,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn new(name: &str, secret: &Secret) -> Result<Self, InvalidKey> {
+    pub(crate) fn new(tenant: &str, name: &str, secret: &Secret) -> Result<Self, InvalidKey> {
         let invalid = |problem| InvalidKey { name: name.to_owned(), problem };
         let bytes = secret.expose().as_bytes();
         if bytes.len() < SHORTEST {
@@ -35,7 +35,7 @@ impl Key {
         if !bytes.iter().all(u8::is_ascii_graphic) {
             return Err(invalid(Problem::NotAHeaderValue));
         }
-        Ok(Self { digest: Sha256::digest(bytes).into(), holder: Verified::everywhere(Principal::key(name)) })
+        Ok(Self { digest: Sha256::digest(bytes).into(), holder: Verified::everywhere(Principal::key(name).of_tenant(tenant)) })
     }
 }
 

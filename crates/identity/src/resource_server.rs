@@ -222,6 +222,8 @@ pub enum TokenFault {
     OtherResource,
     /// Its issuer cannot be asked about it now.
     Unavailable,
+    /// It is not taken, and why is not said.
+    NotTaken,
 }
 
 impl TokenFault {
@@ -243,6 +245,7 @@ impl TokenFault {
             Self::Inactive => "token_inactive",
             Self::OtherResource => "token_for_other_resource",
             Self::Unavailable => "issuer_unavailable",
+            Self::NotTaken => "not_taken",
         }
     }
 }
@@ -264,6 +267,7 @@ impl fmt::Display for TokenFault {
             Self::Inactive => "the token is not valid, or not any more",
             Self::OtherResource => "the token is for another resource",
             Self::Unavailable => "the token's issuer cannot be asked about it now",
+            Self::NotTaken => "the credential is not taken here",
         })
     }
 }

@@ -117,6 +117,9 @@ impl fmt::Display for Endpoint {
 /// What the door knows of who is there. It never goes further than the gateway.
 #[derive(Clone)]
 pub struct Incoming {
+    /// Whose endpoint it was asked for: the name out of the path (`/t/NAME/…`), whether there is such a tenant or not. `None` where the
+    /// path names none.
+    pub tenant: Option<Arc<str>>,
     /// Where it was asked for.
     pub endpoint: Endpoint,
     /// What the caller showed.
@@ -167,7 +170,11 @@ impl Admission {
 
 impl fmt::Debug for Incoming {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Incoming").field("endpoint", &self.endpoint).field("peer", &self.peer).finish_non_exhaustive()
+        out.debug_struct("Incoming")
+            .field("tenant", &self.tenant)
+            .field("endpoint", &self.endpoint)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 

@@ -107,13 +107,13 @@ impl Store {
         .await
     }
 
-    /// The key with this SHA-256, good or not; that it was used at `now` is written down.
+    /// The key of `tenant` with this SHA-256, good or not; that it was used at `now` is written down.
     ///
     /// # Errors
     /// Where the store cannot be read.
-    pub async fn use_api_key(&self, digest: [u8; 32], now: u64) -> Result<Option<ApiKey>, StoreError> {
-        let found =
-            self.read(move |tables| tables.query_row("SELECT * FROM api_key WHERE digest = ?1", (digest,), ApiKey::of).optional()).await?;
+    pub async fn use_api_key(&self, tenant: &str, digest: [u8; 32], now: u64) -> Result<Option<ApiKey>, StoreError> {
+        let (sql, tenant) = ("SELECT * FROM api_key WHERE digest = ?1 AND tenant = ?2", tenant.to_owned());
+        let found = self.read(move |tables| tables.query_row(sql, params![digest, tenant], ApiKey::of).optional()).await?;
         if let Some(key) = found.as_ref().filter(|key| key.is_good(now) && key.used.is_none_or(|used| used + USE_GRAIN <= now)) {
             let id = key.id.clone();
             self.write(move |tables| tables.execute("UPDATE api_key SET used = ?2 WHERE id = ?1", params![id, number(now)])).await?;
@@ -173,10 +173,11 @@ mod tests {
         assert!(!store.add_api_key(key("two"), [2; 32], None).await.unwrap(), "a name is one caller's");
         assert!(store.add_api_key(ApiKey { made: 2_000, ..key("two") }, [2; 32], Some(2_500)).await.unwrap());
 
-        let old = store.use_api_key([1; 32], 2_100).await.unwrap().unwrap();
+        let old = store.use_api_key("", [1; 32], 2_100).await.unwrap().unwrap();
         assert!(old.is_good(2_499) && !old.is_good(2_500));
         assert_eq!(old.groups, key("one").groups);
-        assert_eq!(store.use_api_key([3; 32], 2_100).await.unwrap(), None);
+        assert_eq!(store.use_api_key("", [3; 32], 2_100).await.unwrap(), None);
+        assert_eq!(store.use_api_key("acme", [1; 32], 2_100).await.unwrap(), None, "it is not this tenant's");
 
         assert_eq!(store.revoke_api_key("ci", 2_200).await.unwrap(), 2);
         assert_eq!(store.revoke_api_key("ci", 2_300).await.unwrap(), 0);

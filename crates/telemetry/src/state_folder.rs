@@ -49,6 +49,18 @@ impl Folders {
         })
     }
 
+    /// The same for a tenant, which keeps what is its own apart from all others. What can be made again is shared: it is named by its content.
+    #[must_use]
+    pub fn of_tenant(&self, name: &str) -> Self {
+        Self { state: self.tenants_folder().join(name), ..self.clone() }
+    }
+
+    /// The folders of tenants.
+    #[must_use]
+    pub fn tenants_folder(&self) -> PathBuf {
+        self.state.join("tenants")
+    }
+
     /// The audit records, one JSON object a line.
     #[must_use]
     pub fn audit_file(&self) -> PathBuf {

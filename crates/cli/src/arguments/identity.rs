@@ -9,6 +9,49 @@ use sallyport_gateway::config::parse_duration;
 pub(crate) struct KeyArguments {
     #[command(subcommand)]
     pub(crate) command: KeyCommand,
+
+    #[command(flatten)]
+    pub(crate) tenant: OfTenants,
+}
+
+/// Whose things a command with subcommands is about.
+#[derive(Debug, Args)]
+pub(crate) struct OfTenants {
+    /// Those of this tenant, instead of the gateway's own
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+}
+
+/// Whose gateway a command is about.
+#[derive(Debug, Args)]
+pub(crate) struct OfTenant {
+    /// As a caller of this tenant, instead of the gateway's own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TenantArguments {
+    #[command(subcommand)]
+    pub(crate) command: TenantCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// List the tenants, and those that are gone and have left something
+    List(ListKept),
+    /// Remove what a tenant kept that is not configured any more: its keys, grants and logs
+    Forget(ForgetTenantArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForgetTenantArguments {
+    /// The tenant's name
+    pub(crate) name: String,
+
+    /// Really remove it
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,18 +196,27 @@ pub(crate) struct RevokeTokenArguments {
     pub(crate) user: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct VaultArguments {
+    #[command(subcommand)]
+    pub(crate) command: VaultCommand,
+
+    #[command(flatten)]
+    pub(crate) tenant: OfTenants,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum VaultCommand {
     /// List who granted what; no token is shown
-    List(VaultArguments),
+    List(ListKept),
     /// Forget grants: the next call asks for access again
     Forget(ForgetArguments),
     /// Make another key, and seal every grant anew with it
-    Rotate(VaultArguments),
+    Rotate(RotateVaultArguments),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct VaultArguments {
+pub(crate) struct RotateVaultArguments {
     /// Print the outcome as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -36,7 +36,8 @@ pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result
     let opened = File::open(&file).map_err(|error| {
         Failure::new(format!("{} cannot be read: {error}", file.display())).hint("records are there once a gateway has served calls")
     })?;
-    let used = gather(BufReader::new(opened).lines().map_while(Result::ok), arguments.server.as_deref());
+    let lines = BufReader::new(opened).lines().map_while(Result::ok).filter(|line| !is_of_tenant(line, &plan));
+    let used = gather(lines, arguments.server.as_deref());
     if used.is_empty() {
         return Err(Failure::new("no record tells of a call that was let through").hint("let it be used for some time first"));
     }
@@ -44,6 +45,12 @@ pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result
         output::line(if arguments.cedar { cedar(server, used) } else { rules(&plan, server, used) })?;
     }
     Ok(())
+}
+
+/// Whether a record is of one of the tenants, whose servers may have the same names as these.
+fn is_of_tenant(line: &str, plan: &Plan) -> bool {
+    let record = serde_json::from_str::<AuditRecord<'_>>(line).ok();
+    record.and_then(|record| record.tenant).is_some_and(|tenant| plan.tenants.contains_key(tenant.as_str()))
 }
 
 /// What was done, by server. Lines that are no records are passed over: a log may end in the middle of one.

@@ -23,6 +23,13 @@ impl Response {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// All of it but its date, as one text that begins with the status.
+    pub(crate) fn text(&self) -> String {
+        let headers = self.headers.iter().filter(|(name, _)| name != "date" && name != "content-length");
+        let headers: String = headers.map(|(name, value)| format!("{name}: {value}\n")).collect();
+        format!("{}\n{headers}\n{}", self.status, self.body)
+    }
+
     /// The text of the JSON-RPC answer: the body, or the last event with an id of a stream of events.
     pub(crate) fn message(&self) -> Option<&str> {
         if self.body.starts_with('{') {

@@ -18,10 +18,12 @@ impl Caller {
 
     /// Sends a request to an endpoint.
     pub(crate) fn ask(&self, endpoint: &str, method: &str, mut params: Value) -> Response {
-        let name = ["name", "uri"].iter().find_map(|key| params.get(*key)).and_then(Value::as_str).map(str::to_owned);
+        let name = ["name", "uri", "taskId"].iter().find_map(|key| params.get(*key)).and_then(Value::as_str).map(str::to_owned);
+        // What the client can do may be in it already.
+        let able = params["_meta"]["io.modelcontextprotocol/clientCapabilities"].as_object().cloned().unwrap_or_default();
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": able,
         });
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));

@@ -27,10 +27,17 @@ pub(crate) struct Provider {
 impl Provider {
     /// Starts one that issues tokens for these resources: `jwt:ALGORITHM` or `opaque`.
     pub(crate) fn start(resources: &[(String, &str)]) -> Self {
+        Self::start_with(resources, &[])
+    }
+
+    /// The same; tokens for some of the resources claim a tenant (`org`).
+    pub(crate) fn start_with(resources: &[(String, &str)], tenants: &[(String, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let port = free_port();
         let resources: serde_json::Map<String, Value> = resources.iter().map(|(url, form)| (url.clone(), json!(form))).collect();
+        let tenants: serde_json::Map<String, Value> = tenants.iter().map(|(url, name)| (url.clone(), json!(name))).collect();
         let settings = json!({
+            "tenants": tenants,
             "port": port, "folder": folder.path(), "modules": peers::npm(""), "resources": resources,
             "algorithms": ["RS256", "ES256", "EdDSA"],
             "scopes": "mcp mcp:read files files:read files:write_file files:list_directory notes",

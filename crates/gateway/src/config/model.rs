@@ -65,6 +65,38 @@ pub struct Config {
     /// The servers behind the gateway, by name: a letter or digit, then at most 31 letters, digits, `-` or `_`, without `__`,
     /// which separates server and tool in a tool's exposed name.
     pub servers: BTreeMap<String, ServerConfig>,
+
+    /// Tenants, by name as of servers. Each has everything of its own and is served below `/t/NAME` (`/t/NAME/mcp`,
+    /// `/t/NAME/servers/SERVER/mcp`), to callers of its own alone; what stands outside of this table is nobody's of them.
+    pub tenants: BTreeMap<String, TenantConfig>,
+}
+
+/// A tenant: what the file itself says of the gateway, said of the tenant alone. The front door (`listen`, `tls`, `public_url` and what goes
+/// with them) is common to all.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantConfig {
+    /// The bearer keys of its callers, as `keys` of the file itself. A tenant has to have these, or something in `identity`.
+    pub keys: Vec<SecretReference>,
+
+    /// Whose word is taken for who its callers are. Issuers of the file itself that have a `tenant_claim` are trusted here too, for tokens
+    /// that claim this tenant. `identity.server` cannot be one tenant's.
+    pub identity: IdentityConfig,
+
+    /// The least boundary of its programs. Default: that of the file itself.
+    pub min_isolation: Option<Isolation>,
+
+    /// What holds for every server of it.
+    pub policy: sallyport_policy::Config,
+
+    /// What its calls may come to.
+    pub limits: Vec<sallyport_policy::LimitRule>,
+
+    /// Its selections of tools, each served at `/t/TENANT/toolsets/NAME/mcp`.
+    pub toolsets: BTreeMap<String, ToolsetConfig>,
+
+    /// Its servers. A program that names no folders gets none, not even the configuration's.
+    pub servers: BTreeMap<String, ServerConfig>,
 }
 
 /// Whose word is taken for who calls. With anything in it, every request over HTTP has to show a key or a token, also on loopback.
@@ -204,7 +236,8 @@ pub struct IssuerConfig {
     #[serde(default)]
     pub groups_claim: Option<String>,
 
-    /// The claim with the tenant; a token without it is then refused. Default: none, there are no tenants.
+    /// The claim with the tenant; a token without it is then refused. Where there are `tenants`, the claim has to name the one that the
+    /// token is shown to, and no such token is good outside of them. Default: none; the tokens are those of whoever trusts the issuer.
     #[serde(default)]
     pub tenant_claim: Option<String>,
 

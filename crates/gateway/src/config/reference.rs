@@ -26,6 +26,9 @@ pub fn page() -> String {
 /// What stands before the keys. Its example is read by a test.
 const INTRODUCTION: &str = include_str!("reference/introduction.md");
 
+/// The table whose own tables are those of the file itself.
+const TENANT: &str = "tenants.NAME";
+
 /// The page while it is written.
 struct Page {
     text: String,
@@ -51,6 +54,9 @@ impl Page {
             writeln!(self.text, "- **`{key}`** ({}): {text}{}", self.kind(property), default_of(property, &text))?;
             self.choices(&target)?;
             below.extend(self.tables(&join(name, key), &target));
+        }
+        if name == TENANT {
+            return writeln!(self.text, "\nThe tables below it are those of the same names above.");
         }
         below.into_iter().try_for_each(|(name, is_list, schema)| self.section(&name, is_list, &schema))
     }

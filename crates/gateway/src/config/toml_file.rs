@@ -181,7 +181,13 @@ fn pieces<'t>(table: &Table<'t>) -> Vec<Table<'t>> {
     let mut pieces = Vec::new();
     for (key, value) in table.get_ref() {
         let named = matches!(key.get_ref().as_ref(), "servers" | "toolsets");
+        let holds_tenants = key.get_ref().as_ref() == "tenants";
         match value.get_ref().as_table() {
+            Some(tenants) if holds_tenants => {
+                for (name, tenant) in tenants {
+                    pieces.extend(tenant_pieces(name, tenant).into_iter().map(|piece| wrap(key, piece)));
+                }
+            }
             Some(entries) if named => pieces.extend(
                 entries
                     .iter()
@@ -191,6 +197,18 @@ fn pieces<'t>(table: &Table<'t>) -> Vec<Table<'t>> {
         }
     }
     pieces
+}
+
+/// One tenant cut as a file is.
+fn tenant_pieces<'t>(name: &Spanned<std::borrow::Cow<'t, str>>, tenant: &Spanned<DeValue<'t>>) -> Vec<Spanned<DeValue<'t>>> {
+    match tenant.get_ref().as_table() {
+        Some(tables) => {
+            let tables = Spanned::new(tenant.span(), tables.clone());
+            let below = pieces(&tables).into_iter();
+            below.map(|piece| wrap_value(name, Spanned::new(tenant.span(), DeValue::Table(piece.into_inner())))).collect()
+        }
+        None => vec![wrap_value(name, tenant.clone())],
+    }
 }
 
 /// One server or toolset cut into its keys.

@@ -13,18 +13,23 @@ mod remote;
 mod server;
 mod standby;
 mod stdio;
+mod tenant;
 mod toolset;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use globset::Glob;
-use sallyport_policy::{Limits, Policy};
+use sallyport_identity::resource_server::resource::PublicUrl;
+use sallyport_policy::{LimitRule, Limits, Policy};
+use sallyport_secrets::SecretReference;
 
 use crate::config::Variables;
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::Config;
 use crate::config::validate::context::Context;
-use crate::plan::{Origin, Plan};
+use crate::config::validate::endpoint::Endpoint;
+use crate::plan::{IdentityPlan, Origin, Plan, ServerPlan, ToolsetPlan};
 
 /// Checks `config`, which came from `origin`, and makes a [`Plan`] of it. `variables` are those of the environment, needed where a
 /// value must be known now (`url`) and to warn of references that point nowhere.
@@ -33,43 +38,93 @@ use crate::plan::{Origin, Plan};
 /// Everything that is wrong, each with the key it is about.
 pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result<Plan, Vec<Diagnostic>> {
     let mut report = Report::default();
-    let context = Context { origin: &origin, variables, min_isolation: config.min_isolation };
+    let context = Context { origin: &origin, variables, min_isolation: config.min_isolation, tenant: None };
+    let (behind_proxy, tenants) = (config.behind_proxy, config.tenants.clone());
     let endpoint = endpoint::check(&config, &context, &mut report);
-    let (public_url, identity) = identity::check(&config, &context, &mut report);
-    let names: Vec<String> = config.servers.keys().cloned().collect();
-    check_names("servers", &names, &mut report);
-    check_policy(&config, &mut report);
-    let toolsets = config.toolsets.into_iter().map(|(name, set)| (name.clone(), toolset::check(&name, set, &names, &mut report)));
-    let toolsets: BTreeMap<_, _> = toolsets.collect();
-    check_names("toolsets", &toolsets.keys().cloned().collect::<Vec<_>>(), &mut report);
-    let disabled = config.servers.iter().filter(|(_, server)| server.disabled).map(|(name, _)| name.clone()).collect();
-    let mut servers = BTreeMap::new();
-    for (name, server) in config.servers {
-        if let Some(plan) = server::check(&name, server, &context, &mut report) {
-            servers.insert(name, plan);
-        }
+    let front = Front { endpoint, behind_proxy, public_url: identity::public_url(&config, &mut report) };
+    let mut own = own(config, front.public_url.as_ref(), &context, &mut report);
+    check_names(tenant::TABLE, &tenants.keys().cloned().collect::<Vec<_>>(), &mut report);
+    let tenants = tenant::check_all(&tenants, &own, &front, &context, &mut report);
+    if !tenants.is_empty() {
+        own.identity.issuers = own.identity.issuers.into_iter().map(|issuer| issuer.of_tenant("")).collect();
     }
     let Report { errors, warnings } = report;
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(Plan {
-        origin,
-        listen: endpoint.listen,
-        keys: endpoint.keys,
-        tls: endpoint.tls,
-        behind_proxy: config.behind_proxy,
-        allowed_origins: endpoint.allowed_origins,
-        allowed_hosts: endpoint.allowed_hosts,
-        public_url,
-        identity,
-        policy: config.policy,
-        limits: config.limits,
-        toolsets,
-        servers,
-        disabled,
-        warnings,
-    })
+    Ok(Plan { tenants, warnings, ..front.plan(&origin, None, own) })
+}
+
+/// What all tenants have in common.
+struct Front {
+    endpoint: Endpoint,
+    behind_proxy: bool,
+    public_url: Option<PublicUrl>,
+}
+
+/// What each tenant has of its own, and the file itself.
+struct Own {
+    keys: Vec<SecretReference>,
+    identity: IdentityPlan,
+    policy: sallyport_policy::Config,
+    limits: Vec<LimitRule>,
+    toolsets: BTreeMap<String, ToolsetPlan>,
+    servers: BTreeMap<String, ServerPlan>,
+    disabled: Vec<String>,
+}
+
+impl Front {
+    /// The plan of a tenant, or of the file itself.
+    fn plan(&self, origin: &Origin, tenant: Option<Arc<str>>, own: Own) -> Plan {
+        let Endpoint { listen, tls, allowed_origins, allowed_hosts } = self.endpoint.clone();
+        let public_url = self.public_url.as_ref().map(|public| match &tenant {
+            Some(name) => public.of_tenant(name),
+            None => public.clone(),
+        });
+        let Own { keys, identity, policy, limits, toolsets, servers, disabled } = own;
+        Plan {
+            origin: origin.clone(),
+            tenant,
+            tenants: BTreeMap::new(),
+            listen,
+            keys,
+            tls,
+            behind_proxy: self.behind_proxy,
+            allowed_origins,
+            allowed_hosts,
+            public_url,
+            identity,
+            policy,
+            limits,
+            toolsets,
+            servers,
+            disabled,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// Checks what each tenant has of its own.
+fn own(config: Config, public: Option<&PublicUrl>, context: &Context<'_>, report: &mut Report) -> Own {
+    for (index, key) in config.keys.iter().enumerate() {
+        context.warn_if_unset(&format!("keys[{index}]"), key, "the gateway cannot start", report);
+    }
+    let identity = identity::check(&config, public, context, report);
+    let names: Vec<String> = config.servers.keys().cloned().collect();
+    check_names("servers", &names, report);
+    check_policy(&config, report);
+    let toolsets: BTreeMap<_, _> =
+        config.toolsets.into_iter().map(|(name, set)| (name.clone(), toolset::check(&name, set, &names, report))).collect();
+    check_names("toolsets", &toolsets.keys().cloned().collect::<Vec<_>>(), report);
+    let disabled = config.servers.iter().filter(|(_, server)| server.disabled).map(|(name, _)| name.clone()).collect();
+    let mut servers = BTreeMap::new();
+    for (name, server) in config.servers {
+        if let Some(plan) = server::check(&name, server, context, report) {
+            servers.insert(name, plan);
+        }
+    }
+    let keys = config.keys.into_iter().map(|key| key.within(&context.origin.folder)).collect();
+    Own { keys, identity, policy: config.policy, limits: config.limits, toolsets, servers, disabled }
 }
 
 /// The longest name of a server or toolset: with `__` and a tool's name it must fit into 48 characters (clients allow 64 and put

@@ -19,13 +19,20 @@ pub struct WayOut {
     around: Mutex<Option<Around>>,
     logins: Mutex<Option<Logins>>,
     base: OnceLock<Url>,
+    /// What the paths of its pages begin with: nothing, or `/t/NAME`.
+    path: String,
 }
 
 impl WayOut {
     /// The way out of a gateway that keeps its state in these folders.
     #[must_use]
     pub fn new(folders: &Folders) -> Self {
-        Self { folders: folders.clone(), around: Mutex::default(), logins: Mutex::default(), base: OnceLock::new() }
+        Self { folders: folders.clone(), around: Mutex::default(), logins: Mutex::default(), base: OnceLock::new(), path: String::new() }
+    }
+
+    /// The way out of a tenant, whose pages are below its own path at the address of `gateway`.
+    pub(crate) fn of_tenant(name: &str, folders: &Folders, gateway: &Self) -> Self {
+        Self { path: format!("/t/{name}"), base: gateway.base.clone(), ..Self::new(folders) }
     }
 
     /// Takes note of where browsers reach the gateway: scheme, host and port. The first word holds: an issuer knows it.
@@ -35,13 +42,13 @@ impl WayOut {
 
     /// The page that a user is sent to for the login `id`; `None` where no browser reaches this gateway.
     pub(crate) fn link(&self, id: &str) -> Option<String> {
-        self.base.get()?.join(&format!("/connect/{id}")).ok().map(String::from)
+        self.base.get()?.join(&format!("{}/connect/{id}", self.path)).ok().map(String::from)
     }
 
     /// Where issuers send browsers back to.
     #[must_use]
     pub fn callback(&self) -> Option<Url> {
-        self.base.get()?.join("/connect/callback").ok()
+        self.base.get()?.join(&format!("{}/connect/callback", self.path)).ok()
     }
 
     pub(crate) fn around(&self) -> Result<Around, Outage> {
@@ -85,5 +92,22 @@ pub fn vault(folders: &Folders) -> Result<Vault, Outage> {
 impl fmt::Debug for WayOut {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("WayOut").field("base", &self.base.get()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_tenants_pages_are_below_its_own_path() {
+        let folders = Folders { state: "/s".into(), cache: "/c".into(), config: "/g".into() };
+        let gateway = WayOut::new(&folders);
+        gateway.reached_at(Url::parse("https://mcp.example.com").unwrap());
+        let tenant = WayOut::of_tenant("acme", &folders.of_tenant("acme"), &gateway);
+        assert_eq!(gateway.link("x").unwrap(), "https://mcp.example.com/connect/x");
+        assert_eq!(tenant.link("x").unwrap(), "https://mcp.example.com/t/acme/connect/x");
+        assert_eq!(tenant.callback().unwrap().as_str(), "https://mcp.example.com/t/acme/connect/callback");
     }
 }

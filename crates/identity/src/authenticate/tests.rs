@@ -9,12 +9,12 @@ const BOB: &str = "bob-bob-bob-bob-bob-bob";
 const REMOTE: Peer = Peer::Remote(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 
 fn identity(keys: &[(&str, &str)]) -> Result<Identity, Vec<InvalidKey>> {
-    Identity::new(keys.iter().map(|(name, key)| ((*name).to_owned(), Secret::new((*key).to_owned()))).collect(), None)
+    Identity::new("", keys.iter().map(|(name, key)| ((*name).to_owned(), Secret::new((*key).to_owned()))).collect(), None)
 }
 
 fn who(identity: &Identity, key: Option<&str>, peer: Peer) -> Result<String, Unauthenticated> {
     let credential = key.map(|key| Arc::new(CallerToken::new(key)));
-    match identity.authenticate(&Incoming { endpoint: Endpoint::All, credential, peer, recognised: None }) {
+    match identity.authenticate(&Incoming { tenant: None, endpoint: Endpoint::All, credential, peer, recognised: None }) {
         Authentication::Known(known) => known.map(|known| known.principal.id().to_owned()),
         Authentication::Asks(_) => panic!("nobody has to be asked about a key"),
     }

@@ -43,6 +43,9 @@ pub struct Terms {
     pub groups_claim: String,
     /// The claim that holds the tenant, where there are tenants.
     pub tenant_claim: Option<String>,
+    /// Whose tokens alone are taken: a tenant's, or with an empty name those of nobody's. `None` where it does not matter whose they are,
+    /// since there are no tenants.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// What a token that was accepted says.
@@ -67,6 +70,7 @@ impl Terms {
             scopes_claim: "scope".into(),
             groups_claim: "groups".into(),
             tenant_claim: None,
+            tenant: None,
         }
     }
 
@@ -91,10 +95,7 @@ impl Terms {
         }
         let left = time_left(claims, now)?;
         let resources = self.resources(claims, public)?;
-        let mut principal = self.principal(claims)?.in_groups(self.groups(claims)?);
-        if let Some(claim) = &self.tenant_claim {
-            principal = principal.of_tenant(text(claims, claim)?.ok_or(TokenFault::Claims)?);
-        }
+        let mut principal = self.principal(claims)?.in_groups(self.groups(claims)?).of_tenant(self.tenant(claims)?);
         if self.scoped {
             principal = principal.limited_to(self.scopes(claims)?);
         }
@@ -112,6 +113,15 @@ impl Terms {
             (_, Some(client)) => Ok(Principal::client(&self.issuer, client)),
             _ => Err(TokenFault::Claims),
         }
+    }
+
+    /// Whose token it is: as it claims, else whoever trusts the issuer.
+    fn tenant<'a>(&'a self, claims: &'a Map<String, Value>) -> Result<&'a str, TokenFault> {
+        let tenant = match &self.tenant_claim {
+            Some(claim) => text(claims, claim)?.ok_or(TokenFault::Claims)?,
+            None => self.tenant.as_deref().unwrap_or_default(),
+        };
+        if self.tenant.as_deref().is_some_and(|taken| taken != tenant) { Err(TokenFault::OtherResource) } else { Ok(tenant) }
     }
 
     fn resources(&self, claims: &Map<String, Value>, public: &PublicUrl) -> Result<Resources, TokenFault> {

@@ -11,12 +11,19 @@ use crate::fetch::is_loopback;
 
 /// Where metadata of resources lies, in front of the resource's own path (RFC 9728 §3).
 pub const METADATA: &str = "/.well-known/oauth-protected-resource";
+/// What the paths of a tenant begin with, before its name.
+const TENANTS: &str = "/t/";
 /// Longest name of a server or toolset, as the configuration bounds it.
 const LONGEST_NAME: usize = 32;
 
-/// Under which address callers know the gateway: scheme, host and port, and no path. It is configured and never taken from a request.
+/// Under which address callers know the gateway: scheme, host and port, and no path but that of a tenant. It is configured and never taken
+/// from a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicUrl(String);
+pub struct PublicUrl {
+    origin: String,
+    /// `/t/NAME`, or nothing.
+    tenant: String,
+}
 
 impl PublicUrl {
     /// Reads `https://HOST[:PORT]`, or `http://` on loopback.
@@ -34,35 +41,50 @@ impl PublicUrl {
         if !is_bare || !url.username().is_empty() || url.password().is_some() {
             return Err("it has to be a scheme, a host and perhaps a port, and nothing else");
         }
-        Ok(Self(url.origin().ascii_serialization()))
+        Ok(Self { origin: url.origin().ascii_serialization(), tenant: String::new() })
+    }
+
+    /// The same of the tenant called so.
+    #[must_use]
+    pub fn of_tenant(&self, name: &str) -> Self {
+        Self { origin: self.origin.clone(), tenant: format!("{TENANTS}{name}") }
     }
 
     /// The canonical address of an endpoint: what the audience of its tokens has to be.
     #[must_use]
     pub fn resource(&self, endpoint: &Endpoint) -> String {
-        format!("{}{endpoint}", self.0)
+        format!("{self}{endpoint}")
     }
 
     /// Where the metadata of an endpoint lies.
     #[must_use]
     pub fn metadata_url(&self, endpoint: &Endpoint) -> String {
-        format!("{}{METADATA}{endpoint}", self.0)
+        format!("{}{METADATA}{}{endpoint}", self.origin, self.tenant)
     }
 
     /// The endpoint whose address this is. Scheme and host may be in capitals, and a slash may stand at the end (RFC 3986 §6.2).
     #[must_use]
     pub fn endpoint(&self, resource: &str) -> Option<Endpoint> {
         let url = Url::parse(resource).ok()?;
-        let is_ours = url.origin().ascii_serialization() == self.0 && url.username().is_empty() && url.password().is_none();
+        let is_ours = url.origin().ascii_serialization() == self.origin && url.username().is_empty() && url.password().is_none();
         let is_whole = url.query().is_none() && url.fragment().is_none();
-        (is_ours && is_whole).then(|| endpoint_of(url.path().strip_suffix('/').unwrap_or_else(|| url.path())))?
+        let path = url.path().strip_suffix('/').unwrap_or_else(|| url.path());
+        (is_ours && is_whole).then(|| endpoint_of(path.strip_prefix(&*self.tenant)?))?
     }
 }
 
 impl fmt::Display for PublicUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
+        write!(out, "{}{}", self.origin, self.tenant)
     }
+}
+
+/// The tenant that the path of a resource names, and what is left of it. As with endpoints, it is not asked whether there is one.
+#[must_use]
+pub fn split_tenant(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix(TENANTS)?;
+    let (name, rest) = rest.split_at_checked(rest.find('/')?)?;
+    is_name(name).then_some((name, rest))
 }
 
 /// The endpoint at a path, as [`Endpoint`] writes it. Whether there is one of that name is not asked: metadata is for everybody, and

@@ -5,7 +5,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyP
 
 use super::key::{Algorithm, Jwk, VerifyingKey};
 use super::key_source::KeySet;
-use super::resource::{PublicUrl, Resources, endpoint_of};
+use super::resource::{PublicUrl, Resources, endpoint_of, split_tenant};
 use super::*;
 
 fn public() -> PublicUrl {
@@ -48,6 +48,47 @@ fn only_the_address_of_an_endpoint_names_it() {
         assert_eq!(named(text), None, "{text}");
     }
     assert_eq!(endpoint_of("/toolsets/x/mcp").unwrap().to_string(), "/toolsets/x/mcp");
+}
+
+#[test]
+fn a_tenants_endpoints_are_its_own() {
+    let acme = public().of_tenant("acme");
+    assert_eq!(acme.resource(&Endpoint::All), "https://mcp.example.com/t/acme/mcp");
+    assert_eq!(acme.metadata_url(&Endpoint::All), "https://mcp.example.com/.well-known/oauth-protected-resource/t/acme/mcp");
+    let named = |text: &str| acme.endpoint(text).map(|endpoint| endpoint.to_string());
+    assert_eq!(named("https://mcp.example.com/t/acme/servers/files/mcp/").as_deref(), Some("/servers/files/mcp"));
+    for text in [
+        "https://mcp.example.com/servers/files/mcp",
+        "https://mcp.example.com/t/acme2/mcp",
+        "https://mcp.example.com/t/ACME/mcp",
+        "https://mcp.example.com/t/other/mcp",
+        "https://mcp.example.com/t/acme/t/acme/mcp",
+    ] {
+        assert_eq!(named(text), None, "{text}");
+    }
+    assert_eq!(public().endpoint("https://mcp.example.com/t/acme/mcp"), None, "nor are they the gateway's");
+    assert_eq!(split_tenant("/t/acme/servers/files/mcp"), Some(("acme", "/servers/files/mcp")));
+    for path in ["/t/acme", "/t//mcp", "/t/a%20b/mcp", "/mcp", "/servers/t/mcp"] {
+        assert_eq!(split_tenant(path), None, "{path}");
+    }
+}
+
+#[test]
+fn a_tenant_takes_tokens_of_its_own_alone() {
+    let base = r#""iss":"https://i","sub":"a","exp":1100,"aud":"https://mcp.example.com/t/acme/mcp""#;
+    let read = |terms: &Terms, rest: &str| {
+        let text = format!("{{{base}{rest}}}");
+        let accepted = terms.accept(&claims(&text), &public().of_tenant("acme"), Duration::from_secs(1000));
+        accepted.map(|accepted| accepted.principal.full_id().to_string())
+    };
+    let own = Terms { tenant: Some("acme".into()), ..Terms::new("https://i") };
+    assert_eq!(read(&own, "").as_deref(), Ok("acme/user:a@https://i"), "whoever trusts the issuer says whose its tokens are");
+    let shared = Terms { tenant_claim: Some("org".into()), ..own.clone() };
+    assert_eq!(read(&shared, r#","org":"acme""#).as_deref(), Ok("acme/user:a@https://i"));
+    assert_eq!(read(&shared, r#","org":"other""#), Err(TokenFault::OtherResource));
+    assert_eq!(read(&shared, ""), Err(TokenFault::Claims));
+    let nobodys = Terms { tenant: Some("".into()), ..shared };
+    assert_eq!(read(&nobodys, r#","org":"acme""#), Err(TokenFault::OtherResource), "where there are tenants, each keeps to its own");
 }
 
 #[test]
@@ -148,7 +189,7 @@ fn a_challenge_cannot_be_broken_out_of() {
         None,
     );
     assert_eq!(
-        server.challenge(&Endpoint::Server("a\", error=\"x\r\n".into()), None),
+        server.challenge(None, &Endpoint::Server("a\", error=\"x\r\n".into()), None),
         "Bearer resource_metadata=\"https://mcp.example.com/.well-known/oauth-protected-resource/servers/a, error=x/mcp\", scope=\"a, error=x\""
     );
 }

@@ -27,7 +27,7 @@ use super::door::Door;
 use super::era::names_modern_version;
 use super::guard::{Hosts, preflight, show_to};
 use super::intake::Intake;
-use super::route::Route;
+use super::route::{Route, split_tenant};
 use super::{Turns, http_sse, streamable_http};
 use crate::session::{SessionBounds, Sessions};
 
@@ -250,9 +250,15 @@ impl HttpDoor {
     }
 
     /// Who wants to come to an endpoint, as far as they say.
-    fn incoming(&self, endpoint: Endpoint, connection: &Connection, headers: &HeaderMap) -> Result<Incoming, Failure> {
+    fn incoming(
+        &self,
+        tenant: Option<Arc<str>>,
+        endpoint: Endpoint,
+        connection: &Connection,
+        headers: &HeaderMap,
+    ) -> Result<Incoming, Failure> {
         let peer = if self.options.behind_proxy { Peer::Remote(connection.peer.ip()) } else { Peer::from_address(connection.peer.ip()) };
-        Ok(Incoming { endpoint, credential: bearer(headers)?.map(Arc::new), peer, recognised: None })
+        Ok(Incoming { tenant, endpoint, credential: bearer(headers)?.map(Arc::new), peer, recognised: None })
     }
 
     /// Refuses a request whose message was not read.
@@ -332,12 +338,13 @@ fn answer(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<I
 }
 
 fn route(door: &Arc<HttpDoor>, connection: &Arc<Connection>, request: Request<IncomingBody>) -> Way {
-    let route = Route::of(request.uri().path());
+    let (tenant, rest) = split_tenant(request.uri().path());
+    let route = Route::of(rest);
     let endpoint = match &route {
         Route::Other => Endpoint::All,
         Route::Mcp(endpoint) | Route::Sse(endpoint) | Route::Messages(endpoint) => endpoint.clone(),
     };
-    let incoming = match door.incoming(endpoint, connection, request.headers()) {
+    let incoming = match door.incoming(tenant, endpoint, connection, request.headers()) {
         Ok(incoming) => incoming,
         Err(failure) => return Way::Known(Routed::Answered(door.refuse(&failure, request.headers()))),
     };

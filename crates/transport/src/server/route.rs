@@ -11,6 +11,9 @@ const MCP: &str = "mcp";
 const SSE: &str = "sse";
 const MESSAGES: &str = "messages";
 
+/// What the paths of all tenants begin with.
+const TENANTS: &str = "/t/";
+
 /// Which door a path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -34,6 +37,19 @@ impl Route {
             MESSAGES => Self::Messages(endpoint),
             _ => Self::Other,
         }
+    }
+}
+
+/// The tenant that a path names (`/t/NAME/…`), and what is left of the path. A name is not unescaped: none that can be configured needs it.
+pub(crate) fn split_tenant(path: &str) -> (Option<Arc<str>>, &str) {
+    let split = || {
+        let rest = path.strip_prefix(TENANTS)?;
+        let at = rest.find('/').filter(|at| *at > 0)?;
+        rest.split_at_checked(at)
+    };
+    match split() {
+        Some((name, rest)) => (Some(name.into()), rest),
+        None => (None, path),
     }
 }
 
@@ -71,5 +87,22 @@ mod tests {
             assert_eq!(Route::of(other), Route::Other, "{other}");
         }
         assert_eq!(messages_beside("/servers/git/sse"), "/servers/git/messages");
+        assert_eq!(messages_beside("/t/acme/sse"), "/t/acme/messages");
+    }
+
+    #[test]
+    fn a_path_may_name_a_tenant() {
+        for (path, tenant, rest) in [
+            ("/t/acme/mcp", Some("acme"), "/mcp"),
+            ("/t/acme/servers/git/mcp", Some("acme"), "/servers/git/mcp"),
+            ("/t/acme/t/acme/mcp", Some("acme"), "/t/acme/mcp"),
+            ("/t/a%2Fb/mcp", Some("a%2Fb"), "/mcp"),
+            ("/t//mcp", None, "/t//mcp"),
+            ("/t/acme", None, "/t/acme"),
+            ("/T/acme/mcp", None, "/T/acme/mcp"),
+            ("/mcp", None, "/mcp"),
+        ] {
+            assert_eq!(split_tenant(path), (tenant.map(Arc::from), rest), "{path}");
+        }
     }
 }

@@ -11,11 +11,14 @@ use crate::config::{Variables, plain_secret};
 use crate::plan::{Origin, Part, Template};
 
 /// Where a configuration lies, and the variables of the environment.
+#[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) origin: &'a Origin,
     pub(crate) variables: &'a Variables,
     /// The least boundary of every program, if it is written.
     pub(crate) min_isolation: Option<Isolation>,
+    /// The tenant whose tables are checked.
+    pub(crate) tenant: Option<&'a str>,
 }
 
 impl Context<'_> {

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sallyport_sandbox::egress::Name;
-use sallyport_secrets::SecretReference;
 use url::Url;
 
 use crate::config::diagnostic::{Diagnostic, Report};
@@ -15,9 +14,9 @@ use crate::plan::TlsPlan;
 pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7420);
 
 /// The checked keys of the front door.
+#[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) listen: SocketAddr,
-    pub(super) keys: Vec<SecretReference>,
     pub(super) tls: Option<TlsPlan>,
     pub(super) allowed_origins: Vec<String>,
     pub(super) allowed_hosts: Vec<String>,
@@ -35,12 +34,8 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
         let key = report.take(context.path("tls.key", &tls.key));
         Some(TlsPlan { certificate: certificate?, key: key? })
     });
-    for (index, key) in config.keys.iter().enumerate() {
-        context.warn_if_unset(&format!("keys[{index}]"), key, "the gateway cannot start", report);
-    }
     Endpoint {
         listen: listen.unwrap_or(DEFAULT_LISTEN),
-        keys: config.keys.iter().map(|key| key.clone().within(&context.origin.folder)).collect(),
         tls,
         allowed_origins: each("allowed_origins", &config.allowed_origins, web_origin, report),
         allowed_hosts: each("allowed_hosts", &config.allowed_hosts, host, report),

@@ -14,15 +14,19 @@ use crate::config::model::{Config, IssuerConfig};
 use crate::config::validate::{Context, authorization_server, is_name};
 use crate::plan::{IdentityPlan, IssuerPlan};
 
-/// Checks `public_url` and `identity`.
-pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report) -> (Option<PublicUrl>, IdentityPlan) {
+/// Checks `public_url`.
+pub(super) fn public_url(config: &Config, report: &mut Report) -> Option<PublicUrl> {
     let public = config.public_url.as_deref().map(|text| {
         PublicUrl::parse(text).map_err(|why| {
             Diagnostic::new("public_url", format!("`{}` cannot be the gateway's address: {why}", text.escape_debug()))
                 .hint("write it as callers do, without a path: `https://mcp.example.com`")
         })
     });
-    let public = public.and_then(|public| report.take(public));
+    public.and_then(|public| report.take(public))
+}
+
+/// Checks `identity`; `public` is where the gateway is.
+pub(super) fn check(config: &Config, public: Option<&PublicUrl>, context: &Context<'_>, report: &mut Report) -> IdentityPlan {
     let identity = &config.identity;
     if !identity.issuers.is_empty() || identity.server.is_some() {
         check_surroundings(config, report);
@@ -42,10 +46,10 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
         }
     }
     let server = identity.server.as_ref().map(|server| authorization_server::check(server, context, report));
-    if let Some(public) = public.as_ref().filter(|_| server.is_some()) {
+    if let Some(public) = public.filter(|_| server.is_some()) {
         check_own_name(&public.to_string(), &issuers, report);
     }
-    (public, IdentityPlan { api_keys: identity.api_keys, issuers, server })
+    IdentityPlan { api_keys: identity.api_keys, issuers, server }
 }
 
 /// The server inside the gateway is an issuer as well, by the gateway's own address.
@@ -107,6 +111,7 @@ fn check_issuer(path: &str, issuer: &IssuerConfig, context: &Context<'_>, report
         scopes_claim: issuer.scopes_claim.clone().unwrap_or(usual.scopes_claim),
         groups_claim: issuer.groups_claim.clone().unwrap_or(usual.groups_claim),
         tenant_claim: issuer.tenant_claim.clone(),
+        tenant: None,
         issuer: usual.issuer,
     };
     let asked = issuer.introspection.as_ref();

@@ -49,7 +49,7 @@ pub(super) fn check(
         },
         configuration: context.origin.file.clone(),
         scripts: config.scripts,
-        lock: context.origin.file.as_deref().and_then(packages::lock_beside),
+        lock: context.origin.file.as_deref().and_then(|file| packages::lock_beside(file, context.tenant)),
         read,
         network,
         write,
@@ -139,6 +139,9 @@ fn network(path: &str, written: &[String], report: &mut Report) -> Network {
 fn default_roots(path: &str, config: &ServerConfig, read: Vec<PathBuf>, context: &Context<'_>, report: &mut Report) -> Vec<PathBuf> {
     if !read.is_empty() || !config.write.is_empty() {
         return read;
+    }
+    if context.tenant.is_some() {
+        return read; // the project is not this tenant's alone
     }
     let folder = &context.origin.folder;
     if !context.is_home(folder) {

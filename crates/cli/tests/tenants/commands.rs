@@ -1,0 +1,101 @@
+//! The commands about tenants, and others as one of them.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::caller::Caller;
+use crate::harness::gateway::Project;
+use crate::{OWN, TENANTS, project};
+
+fn with_keys_given_out() -> String {
+    format!("{OWN}{TENANTS}").replace("keys = [\"file:acme.key\"]", "keys = [\"file:acme.key\"]\nidentity = { api_keys = true }")
+}
+
+fn run(project: &Project, arguments: &[&str]) -> Output {
+    project.sallyport().args(arguments).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8([output.stdout.clone(), output.stderr.clone()].concat()).unwrap()
+}
+
+fn json_of(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", said(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn tenants_are_listed_and_forgotten() {
+    let project = project(&with_keys_given_out());
+    let listed = json_of(&run(&project, &["tenant", "list", "--json"]));
+    assert_eq!(listed[0]["name"], "acme");
+    assert_eq!((&listed[0]["servers"], &listed[0]["api_keys"], &listed[0]["keys"]), (&json!(["files", "secret"]), &json!(true), &json!(1)));
+    assert_eq!(listed[1]["endpoint"], "/t/umbrella/mcp");
+
+    json_of(&run(&project, &["key", "add", "ci", "--tenant", "acme", "--json"]));
+    let there = run(&project, &["tenant", "forget", "acme", "--yes"]);
+    assert!(!there.status.success() && said(&there).contains("the configuration has a tenant `acme`"), "{}", said(&there));
+    project.configure(OWN);
+    let listed = json_of(&run(&project, &["tenant", "list", "--json"]));
+    assert_eq!((&listed[0]["name"], &listed[0]["configured"]), (&json!("acme"), &json!(false)));
+    assert!(!run(&project, &["tenant", "forget", "acme"]).status.success(), "not without being sure");
+    assert!(!run(&project, &["tenant", "forget", "../tenants", "--yes"]).status.success());
+    let forgotten = run(&project, &["tenant", "forget", "acme", "--yes"]);
+    assert!(forgotten.status.success(), "{}", said(&forgotten));
+    assert_eq!(json_of(&run(&project, &["tenant", "list", "--json"])), json!([]));
+}
+
+#[test]
+fn keys_that_are_given_out_are_one_tenants() {
+    let project = project(&with_keys_given_out());
+    let gateway = project.up();
+    let made = json_of(&run(&project, &["key", "--tenant", "acme", "add", "ci", "--json"]));
+    assert_eq!(made["tenant"], "acme");
+    let caller = Caller::new(gateway.port, made["key"].as_str().unwrap());
+    assert_eq!(["/t/acme/mcp", "/t/umbrella/mcp", "/mcp"].map(|endpoint| caller.knock(endpoint)), [200, 401, 401], "{}", gateway.log());
+    let of = |tenant: &[&str]| json_of(&run(&project, &[&["key", "list", "--json"], tenant].concat())).as_array().unwrap().len();
+    assert_eq!((of(&["--tenant", "acme"]), of(&["--tenant", "umbrella"]), of(&[])), (1, 0, 0));
+    let unknown = run(&project, &["key", "add", "ci", "--tenant", "nothere"]);
+    assert!(said(&unknown).contains("there is no tenant `nothere`"), "{}", said(&unknown));
+    let same_name = run(&project, &["key", "add", "ci"]);
+    assert!(same_name.status.success(), "another's names are its own: {}", said(&same_name));
+}
+
+#[test]
+fn tools_are_called_as_a_tenant() {
+    let project = project(&format!("{OWN}{TENANTS}"));
+    let read = |tenant: &str| said(&run(&project, &["call", "files__read_file", "path=whose.txt", "--tenant", tenant]));
+    assert_eq!((read("acme").trim(), read("umbrella").trim()), ("acme", "umbrella"), "in a process of its own");
+    let _gateway = project.up();
+    assert_eq!((read("acme").trim(), read("umbrella").trim()), ("acme", "umbrella"), "of the gateway that runs");
+    let tools = said(&run(&project, &["tools", "--tenant", "umbrella"]));
+    assert!(tools.contains("files__read_file") && !tools.contains("secret__"), "{tools}");
+    let servers = json_of(&run(&project, &["list", "--tenant", "acme", "--json"]));
+    assert_eq!(servers.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn what_is_wrong_with_a_tenant_is_told_with_its_place() {
+    let project = project(
+        "[tenants.a]\nkeys = [\"file:acme.key\"]\n[tenants.a.servers.x]\ncomand = [\"x\"]\n\
+         [tenants.b]\n[tenants.b.servers.y]\nurl = \"ftp://x\"\n\
+         [tenants.c]\nkeys = [\"file:acme.key\"]\nidentity = { server = {} }\n[tenants.\"not a name\"]\nkeys = [\"file:acme.key\"]\n",
+    );
+    let told = said(&run(&project, &["check"]));
+    assert!(told.contains("tenants.a.servers.x.comand: unknown key"), "{told}");
+    project.configure(
+        "[tenants.b]\n[tenants.b.servers.y]\nurl = \"ftp://x\"\n[tenants.c]\nkeys = [\"file:acme.key\"]\nidentity = { server = {} }\n\
+         [tenants.\"not a name\"]\nkeys = [\"file:own.key\"]\n[tenants.d]\nkeys = [\"file:acme.key\"]\n",
+    );
+    let told = said(&run(&project, &["check"]));
+    for what in [
+        "tenants.b.keys: nobody could call",
+        "tenants.b.servers.y",
+        "tenants.c.identity.server: the authorization server",
+        "cannot be a name",
+        "tenants.d.keys",
+    ] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+}
