@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::Glob;
+use sallyport_identity::authorization_server::sign_in::Config as SignInConfig;
 use sallyport_identity::authorization_server::{ConfiguredClient, SigningAlgorithm};
 use sallyport_identity::resource_server::Terms;
 use sallyport_identity::resource_server::resource::PublicUrl;
@@ -132,6 +133,8 @@ pub struct AuthorizationServerPlan {
     pub clients: Vec<ClientPlan>,
     /// The identity providers whose word for a person is taken.
     pub providers: Vec<String>,
+    /// The identity providers that people may log in with, by name.
+    pub sign_ins: BTreeMap<String, SignInConfig>,
 }
 
 /// A client of the authorization server.

@@ -114,6 +114,7 @@ fn own_server(plan: &Plan, surroundings: &Surroundings) -> Result<Option<Authori
         clients: clients.collect::<Result<_, BuildError>>()?,
         resources: endpoints(plan),
         providers: providers.collect(),
+        sign_ins: server.sign_ins.clone(),
     };
     let made = AuthorizationServer::new(settings, open_store(surroundings)?, fetcher);
     made.map(Some).ok_or_else(|| unusable(&"the public URL is no URL", None))

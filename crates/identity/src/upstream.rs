@@ -38,12 +38,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use challenge::Challenge;
+pub(crate) use client::Client;
 pub use client::RegisteredConfig;
+pub(crate) use discovery::server_metadata;
 pub use discovery::{DiscoveryError, Place};
 pub use login::{Begun, LoginError, Logins};
+pub(crate) use metadata::ServerMetadata;
 pub use minted::{Around, Minted};
 pub use per_user::{Config as PerUserConfig, Owner, PerUser};
 pub use subject::Subject;
+pub(crate) use token::Asking;
 pub use token::TokenError;
 pub use vault::{Vault, VaultError};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sallyport_identity::authorization_server::SigningAlgorithm;
+use sallyport_identity::authorization_server::sign_in::Config as SignInConfig;
 use sallyport_identity::resource_server::key::Algorithm;
 use sallyport_identity::upstream::CredentialConfig;
 use sallyport_policy::ArgumentRule;
@@ -105,6 +106,10 @@ pub struct AuthorizationServerConfig {
 
     /// Clients that you name yourself, by their `client_id`.
     pub clients: BTreeMap<String, ClientConfig>,
+
+    /// Identity providers elsewhere that people may log in with (OpenID Connect), each by a name of yours. Default: none; people log in with
+    /// a name and a password of this gateway's.
+    pub login: BTreeMap<String, SignInConfig>,
 
     /// Identity providers whose word for a person is taken (ID-JAG, `urn:ietf:params:oauth:grant-profile:id-jag`): their `issuer`, to the
     /// last slash. Default: none.

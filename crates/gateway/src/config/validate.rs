@@ -11,6 +11,7 @@ mod isolation;
 mod limits;
 mod remote;
 mod server;
+mod sign_in;
 mod standby;
 mod stdio;
 mod toolset;

@@ -115,7 +115,7 @@ fn check_issuer(path: &str, issuer: &IssuerConfig, context: &Context<'_>, report
 }
 
 /// The name as it is written: it is compared byte for byte.
-fn issuer_name(path: &str, text: &str) -> Result<String, Diagnostic> {
+pub(super) fn issuer_name(path: &str, text: &str) -> Result<String, Diagnostic> {
     let wrong = |why: String| {
         Diagnostic::new(join(path, "issuer"), format!("`{}` cannot be an issuer: {why}", text.escape_debug()))
             .hint("write the `issuer` of its metadata, such as `https://login.example.com/realms/main`")
