@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::grants::owner_of;
+use sallyport_gateway::pages::Page;
 use sallyport_gateway::upstream::Outage;
 use sallyport_identity::authorization_server::Visitor;
 use sallyport_identity::upstream::{LoginError, Logins, Wanted};
@@ -28,18 +29,18 @@ const COOKIE: &str = "sallyport_connect";
 /// In the place of a link, for the page about all of them.
 const ALL: &str = "";
 
-/// Answers a request at `/connect` or below; `None` where the path is another one.
-pub(crate) async fn answer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Option<Response<Bytes>> {
-    let path = request.uri().path().strip_prefix("/connect").filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
-    let outcome = match (request.method(), path.trim_start_matches('/')) {
+/// Answers a request at `/connect` or below.
+pub(crate) async fn answer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Response<Bytes> {
+    let link = request.uri().path().strip_prefix(Page::Connect.path()).unwrap_or_default();
+    let outcome = match (request.method(), link.trim_start_matches('/')) {
         (&Method::GET, ALL) => list(gateway, request, incoming).await,
         (&Method::POST, ALL) => offer(gateway, request, incoming).await,
         (&Method::GET, "callback") => callback(gateway, request).await,
         (&Method::GET, id) => ask(gateway, id, request, incoming).await,
         (&Method::POST, id) if id != "callback" => begin(gateway, id, request, incoming).await,
-        _ => return Some(page(StatusCode::METHOD_NOT_ALLOWED, "<p>This page is read, or sent back by its button.</p>")),
+        _ => return page(StatusCode::METHOD_NOT_ALLOWED, "<p>This page is read, or sent back by its button.</p>"),
     };
-    Some(outcome.unwrap_or_else(|error| refused(&error)))
+    outcome.unwrap_or_else(|error| refused(&error))
 }
 
 /// Shows whoever is there what they may grant access to.

@@ -42,7 +42,7 @@ pub enum Reach {
 }
 
 /// What came back, of whatever status.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
@@ -50,6 +50,12 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its whole body, of 256 KiB at most.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive() // the body may be tokens
+    }
 }
 
 impl Fetcher {

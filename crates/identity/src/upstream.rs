@@ -42,7 +42,7 @@ pub(crate) use client::Client;
 pub use client::RegisteredConfig;
 pub(crate) use discovery::server_metadata;
 pub use discovery::{DiscoveryError, Place};
-pub use login::{Begun, LoginError, Logins};
+pub use login::{Begun, LoginError, Logins, Wanted};
 pub(crate) use metadata::ServerMetadata;
 pub use minted::{Around, Minted};
 pub use per_user::{Config as PerUserConfig, Owner, PerUser};

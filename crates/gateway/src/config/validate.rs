@@ -2,6 +2,7 @@
 
 mod authorization_server;
 mod built_in;
+mod certificates;
 mod context;
 mod credential;
 mod deny_write;

@@ -118,7 +118,7 @@ impl Program {
     }
 
     fn incoming(&self) -> Incoming {
-        Incoming { endpoint: self.endpoint.clone(), credential: None, peer: From::Stdio, recognised: None }
+        Incoming { endpoint: self.endpoint.clone(), credential: None, certificate: None, peer: From::Stdio, recognised: None }
     }
 
     async fn ask(&self, method: Method, params: &str) -> Result<RawObject, Failure> {

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::{Config, IssuerConfig};
-use crate::config::validate::{Context, authorization_server, is_name};
+use crate::config::validate::{Context, authorization_server, certificates, is_name};
 use crate::plan::{IdentityPlan, IssuerPlan};
 
 /// Checks `public_url` and `identity`.
@@ -45,7 +45,8 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
     if let Some(public) = public.as_ref().filter(|_| server.is_some()) {
         check_own_name(&public.to_string(), &issuers, report);
     }
-    (public, IdentityPlan { api_keys: identity.api_keys, issuers, server })
+    let certificates = certificates::check(config, report);
+    (public, IdentityPlan { api_keys: identity.api_keys, certificates, issuers, server })
 }
 
 /// The server inside the gateway is an issuer as well, by the gateway's own address.
