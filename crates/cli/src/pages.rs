@@ -40,7 +40,9 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
             Some(document) => json(document),
             None => text(StatusCode::NOT_FOUND, "not found: there is no such resource, or no tokens are taken here\n".into()),
         },
-        Some(Page::Connect) | None => text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into()),
+        Some(Page::Connect) | None => {
+            text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into())
+        }
     }
 }
 

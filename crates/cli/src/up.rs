@@ -108,7 +108,8 @@ pub(crate) async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
 pub(crate) fn options(plan: &Plan) -> Result<http::Options, Failure> {
     let tls = plan.tls.as_ref().map(|files| tls::with_clients(&files.certificate, &files.key, files.clients.as_ref())).transpose();
     let tls = tls.map_err(|error| {
-        Failure::new(error.to_string()).hint("`tls` needs PEM files: `certificate` (the chain, leaf first), `key`, and `client_ca` for clients' certificates")
+        Failure::new(error.to_string())
+            .hint("`tls` needs PEM files: `certificate` (the chain, leaf first), `key`, and `client_ca` for clients' certificates")
     })?;
     let mut hosts = Hosts { names: plan.allowed_hosts.clone(), origins: plan.allowed_origins.clone() };
     if let Some(public) = &plan.public_url {

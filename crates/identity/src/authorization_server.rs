@@ -146,7 +146,19 @@ impl AuthorizationServer {
         let sign_ins = settings.sign_ins.iter().map(provider).collect::<Option<_>>()?;
         let (is_https, client_keys) = (url.scheme() == "https", ClientKeys::default());
         let cookie = browser::cookie_name(&url);
-        Some(Self(Arc::new(Server { base, is_https, cookie, settings, store, clients, client_keys, sign_ins, fetcher, clock, known: ArcSwap::default() })))
+        Some(Self(Arc::new(Server {
+            base,
+            is_https,
+            cookie,
+            settings,
+            store,
+            clients,
+            client_keys,
+            sign_ins,
+            fetcher,
+            clock,
+            known: ArcSwap::default(),
+        })))
     }
 
     /// Looks after the keys, and forgets what has ended. Called before the first request, and then every minute.

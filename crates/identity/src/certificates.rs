@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_certificate_is_one_holders_or_nobodys() {
-        let all = Certificates::new(vec![holder("ci", "dns:ci.example"), holder("ci", "uri:spiffe://ci"), holder("web", "dns:web.example")]);
+        let all =
+            Certificates::new(vec![holder("ci", "dns:ci.example"), holder("ci", "uri:spiffe://ci"), holder("web", "dns:web.example")]);
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let who = |names: &[&str], ends: u64| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();

@@ -83,7 +83,15 @@ impl Fetcher {
     /// # Errors
     /// Where the address is not allowed, nobody answers in time, or the answer is too large. A status is not an error.
     pub async fn get(&self, url: &Url, reach: Reach) -> Result<Answer, FetchError> {
-        self.send(Method::GET, url, reach, HeaderMap::new(), Vec::new()).await
+        self.get_with(url, reach, HeaderMap::new()).await
+    }
+
+    /// Gets a document with further headers, such as what shows who asks.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_with(&self, url: &Url, reach: Reach, headers: HeaderMap) -> Result<Answer, FetchError> {
+        self.send(Method::GET, url, reach, headers, Vec::new()).await
     }
 
     /// Posts a form (`application/x-www-form-urlencoded`), as the endpoints of OAuth take it.

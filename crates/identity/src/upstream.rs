@@ -47,8 +47,8 @@ pub(crate) use metadata::ServerMetadata;
 pub use minted::{Around, Minted};
 pub use per_user::{Config as PerUserConfig, Owner, PerUser};
 pub use subject::Subject;
-pub(crate) use token::Asking;
 pub use token::TokenError;
+pub(crate) use token::{Asking, legible};
 pub use vault::{Vault, VaultError};
 
 /// Seconds since 1970, from a clock that tests can set.

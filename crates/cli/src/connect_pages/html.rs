@@ -20,7 +20,11 @@ pub(super) fn list(all: &[Grantable], visitor: Option<&Visitor>) -> Response<Byt
         format!("<dt><b>{name}</b> ({host})</dt><dd>{state}</dd>")
     };
     let rows: String = all.iter().map(row).collect();
-    let told = if rows.is_empty() { "<p>There is nothing that you could grant access to here.</p>".to_owned() } else { format!("<dl>{rows}</dl>") };
+    let told = if rows.is_empty() {
+        "<p>There is nothing that you could grant access to here.</p>".to_owned()
+    } else {
+        format!("<dl>{rows}</dl>")
+    };
     let whom = visitor.map_or_else(String::new, |visitor| format!("<p>You are {}.</p>", escaped(visitor.name())));
     page(StatusCode::OK, &format!("<h1>Your access to other servers</h1>{whom}{told}"))
 }

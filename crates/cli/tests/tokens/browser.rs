@@ -104,8 +104,7 @@ impl Browser {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-        let cookies: Vec<String> =
-            self.cookies.entry(port).or_default().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> = self.cookies.entry(port).or_default().iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cookie = if cookies.is_empty() { String::new() } else { format!("Cookie: {}\r\n", cookies.join("; ")) };
         let form = if method == "POST" { "Content-Type: application/x-www-form-urlencoded\r\n" } else { "" };
         write!(

@@ -13,9 +13,8 @@ const PASSWORD: &str = "correct horse battery staple";
 /// A gateway at which these people may log in.
 fn gateway(servers: &str, people: &[&str]) -> (Project, Gateway) {
     let port = free_port();
-    let project = Project::new(&format!(
-        "public_url = \"http://127.0.0.1:{port}\"\n[policy]\ndefault = \"allow\"\n[identity.server]\n{servers}\n"
-    ));
+    let project =
+        Project::new(&format!("public_url = \"http://127.0.0.1:{port}\"\n[policy]\ndefault = \"allow\"\n[identity.server]\n{servers}\n"));
     for name in people {
         let mut adding = project.sallyport().args(["user", "add", name]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         writeln!(adding.stdin.take().unwrap(), "{PASSWORD}").unwrap();

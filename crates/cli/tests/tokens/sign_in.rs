@@ -117,7 +117,11 @@ fn who_logs_in_with_a_provider_gets_a_token_of_the_gateways() {
     let token = token["access_token"].as_str().unwrap_or_else(|| panic!("{answer:?}"));
     assert_eq!(Caller::new(bench.gateway.port, token).knock("/servers/files/mcp"), 200);
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
-    assert_eq!((&claims["sub"], &claims["groups"]), (&name.as_str().into(), &serde_json::json!(["staff"])), "`admin` there is nothing here");
+    assert_eq!(
+        (&claims["sub"], &claims["groups"]),
+        (&name.as_str().into(), &serde_json::json!(["staff"])),
+        "`admin` there is nothing here"
+    );
     let users = bench.user(&["list", "--json"]);
     assert_eq!((&users[0]["name"], &users[0]["admin"]), (&name.as_str().into(), &false.into()), "{users}");
 

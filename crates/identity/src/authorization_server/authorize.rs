@@ -7,8 +7,8 @@ use sallyport_store::authorization;
 use serde::{Deserialize, Serialize};
 
 use super::browser::Browser;
-use super::clients::{Client, Kind};
 use super::clients::metadata::CODE;
+use super::clients::{Client, Kind};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::{Asked, Server, answer, redirect, unguessable};
@@ -59,9 +59,7 @@ impl Server {
             Ok(request) => self.begin(request, asked).await,
             // Anybody can register an address and send people to it by way of this host's good name. Only who runs the gateway says
             // where a browser goes that nobody sits at who has agreed to anything (RFC 9700 §4.11.2).
-            Err(problem) if client.kind == Kind::Configured => {
-                Ok(self.redirect_problem(&redirect, parameters.get("state"), &problem))
-            }
+            Err(problem) if client.kind == Kind::Configured => Ok(self.redirect_problem(&redirect, parameters.get("state"), &problem)),
             Err(problem) => Err(problem),
         }
     }

@@ -136,14 +136,7 @@ impl Logins {
     ///
     /// # Errors
     /// Where the link is used up, or the issuer cannot be used.
-    pub async fn begin(
-        &self,
-        id: &str,
-        config: &Config,
-        server: &Url,
-        redirect: &Url,
-        session: Option<&str>,
-    ) -> Result<Begun, LoginError> {
+    pub async fn begin(&self, id: &str, config: &Config, server: &Url, redirect: &Url, session: Option<&str>) -> Result<Begun, LoginError> {
         let wanted: Wanted = self.take("link", id).await?;
         let place = Place::new(server.clone(), config.issuer.clone());
         let found = discover(&self.0.around.fetcher, &place, &wanted.challenge).await.map_err(TokenError::from)?;

@@ -46,8 +46,11 @@ pub(super) fn check(config: &Config, report: &mut Report) -> Vec<CertificateHold
     for (name, holder) in written {
         if let Some(other) = seen.insert(holder.certificate.to_ascii_lowercase(), name) {
             report.error(
-                Diagnostic::new(join(&join("identity.certificates", name), "certificate"), format!("this is the certificate of `{other}` too"))
-                    .hint("name each certificate once"),
+                Diagnostic::new(
+                    join(&join("identity.certificates", name), "certificate"),
+                    format!("this is the certificate of `{other}` too"),
+                )
+                .hint("name each certificate once"),
             );
         }
         holders.extend(check_one(name, holder, report));
@@ -60,7 +63,11 @@ fn check_one(name: &str, holder: &CertificateConfig, report: &mut Report) -> Opt
     let before = report.errors.len();
     let mut wrong = |key: &str, message: String, hint: &str| report.error(Diagnostic::new(join(&path, key), message).hint(hint));
     if !is_name(name) {
-        wrong("", format!("`{}` cannot be a name here", name.escape_debug()), "a letter or digit, then at most 31 letters, digits, `-` or `_`");
+        wrong(
+            "",
+            format!("`{}` cannot be a name here", name.escape_debug()),
+            "a letter or digit, then at most 31 letters, digits, `-` or `_`",
+        );
     }
     let text = &holder.certificate;
     if !KINDS.iter().any(|kind| text.strip_prefix(kind).is_some_and(|rest| !rest.is_empty())) {

@@ -62,7 +62,12 @@ fn check_reach(config: &Config, listen: SocketAddr, report: &mut Report) {
     if listen.ip().is_loopback() {
         return;
     }
-    if config.keys.is_empty() && config.identity.issuers.is_empty() && config.identity.server.is_none() && !config.identity.api_keys && config.identity.certificates.is_empty() {
+    if config.keys.is_empty()
+        && config.identity.issuers.is_empty()
+        && config.identity.server.is_none()
+        && !config.identity.api_keys
+        && config.identity.certificates.is_empty()
+    {
         report.error(
             Diagnostic::new("keys", format!("the gateway would listen on {listen}, beyond this machine, without asking for a key"))
                 .hint("set `keys = [\"env:SALLYPORT_KEY\"]` or something in `identity`, or listen on 127.0.0.1"),

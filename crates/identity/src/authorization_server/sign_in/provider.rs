@@ -13,7 +13,7 @@ use super::config::{Config, EMAIL, EMAIL_VERIFIED};
 use super::id_token::{self, Expected};
 use crate::fetch::Fetcher;
 use crate::resource_server::remote_issuer::RemoteIssuer;
-use crate::upstream::{Asking, Client, Place, ServerMetadata, now, server_metadata};
+use crate::upstream::{Asking, Client, Place, ServerMetadata, legible, now, server_metadata};
 
 /// For how many seconds metadata is kept: as long as keys are.
 const KEPT: i64 = 10 * 60;
@@ -105,8 +105,9 @@ impl Provider {
         let mut bearer = HeaderValue::try_from(format!("Bearer {access}")).map_err(|_| "its access token cannot be sent")?;
         bearer.set_sensitive(true);
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
-        let answer = self.fetcher.post_form(url, self.place.reach(url), headers, &[]).await.map_err(|error| error.to_string())?;
-        let told: Map<String, Value> = serde_json::from_slice(&answer.body).map_err(|_| format!("{url} answers {}", answer.status))?;
+        let answer = self.fetcher.get_with(url, self.place.reach(url), headers).await.map_err(|error| error.to_string())?;
+        let told = serde_json::from_slice::<Map<String, Value>>(&answer.body).ok().filter(|_| answer.status.is_success());
+        let told = told.ok_or_else(|| format!("{url} answers {}: {}", answer.status, legible(&String::from_utf8_lossy(&answer.body))))?;
         if told.get("sub") != claims.get("sub") {
             return Err("what it tells about somebody is about somebody else".to_owned());
         }
@@ -128,7 +129,11 @@ fn vouched(config: &Config, claims: &Map<String, Value>) -> Result<Vouched, &'st
     text("sub").ok_or("the provider does not say who you are")?;
     let mail = text(EMAIL).filter(|_| is_true(claims.get(EMAIL_VERIFIED))).map(str::to_lowercase);
     if !config.allowed_domains.is_empty() {
-        let domain = mail.as_deref().and_then(|mail| mail.rsplit_once('@')).map(|(_, domain)| domain).ok_or("your address of mail is not verified")?;
+        let domain = mail
+            .as_deref()
+            .and_then(|mail| mail.rsplit_once('@'))
+            .map(|(_, domain)| domain)
+            .ok_or("your address of mail is not verified")?;
         if !config.allowed_domains.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain)) {
             return Err("your address of mail is of another domain");
         }

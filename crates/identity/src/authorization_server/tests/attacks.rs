@@ -161,7 +161,9 @@ async fn a_client_that_registered_itself_sends_nobody_anywhere_before_they_agree
     let bench = Bench::new().await;
     let id = bench.register("{\"redirect_uris\":[\"https://evil.example/cb\"],\"client_name\":\"Nice\"}").await;
     let of_it = [("client_id", id.as_str()), ("redirect_uri", "https://evil.example/cb")];
-    for wrong in [("response_type", "token"), ("prompt", "none"), ("code_challenge", ""), ("resource", "https://evil.example/"), ("scope", "a\"b")] {
+    for wrong in
+        [("response_type", "token"), ("prompt", "none"), ("code_challenge", ""), ("resource", "https://evil.example/"), ("scope", "a\"b")]
+    {
         let page = bench.browser().get(&authorize(&[of_it[0], of_it[1], wrong])).await;
         assert_eq!((page.status, page.location.as_str()), (StatusCode::BAD_REQUEST, ""), "{wrong:?}");
         assert!(page.html.contains("This did not work") && !page.html.contains("evil.example/cb"), "{wrong:?} {}", page.html);

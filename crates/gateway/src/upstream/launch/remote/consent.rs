@@ -12,9 +12,9 @@ use sallyport_transport::client::Connection;
 use tokio::sync::Notify;
 
 use super::bearer;
-use crate::upstream::{CONNECT_TOOL, WayOut};
 use crate::upstream::health::Outage;
 use crate::upstream::reach::Hold;
+use crate::upstream::{CONNECT_TOOL, WayOut};
 
 /// How often it is looked whether access was granted meanwhile, maybe in another process: it is one row of the store.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
