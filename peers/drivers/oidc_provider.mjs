@@ -4,7 +4,9 @@
 //
 // Its keys lie in FOLDER/keys.json, made where there are none: a test rotates them by putting others there and starting it anew. The
 // client `agent` gets tokens in its own name (client_credentials) for any of the resources, as JWT or opaque, as it is written there; the
-// client `gateway` may ask about tokens. Those for resources in `tenants` claim the tenant that is written there (`org`). Prints `ready` once it listens.
+// client `gateway` may ask about tokens. Those for resources in `tenants` claim the tenant that is written there (`org`). With
+// `"login": ["https://…/callback"]` people log in with it, by any name, for the client `web`, which is sent back there; `mallory`'s address is of
+// another domain than the others'. Prints `ready` once it listens.
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -52,15 +54,34 @@ const server = (resource) => {
     ...(format === "jwt" ? { jwt: { sign: { alg: alg ?? settings.algorithms[0] } } } : {}),
   };
 };
+const web = {
+  client_id: "web",
+  client_secret: secret,
+  grant_types: ["authorization_code"],
+  redirect_uris: settings.login ?? [],
+  response_types: ["code"],
+  token_endpoint_auth_method: "client_secret_basic",
+};
+const account = (accountId) => ({
+  accountId,
+  claims: () => ({
+    sub: accountId,
+    email: `${accountId}@${accountId === "mallory" ? "evil" : "corp"}.example`,
+    email_verified: true,
+    groups: ["Platform Team", "admin"],
+  }),
+});
 const provider = new Provider(issuer, {
   extraTokenClaims: (ctx, token) => {
     const tenant = settings.tenants?.[token.resourceServer?.audience];
     return tenant ? { org: tenant } : undefined;
   },
+  findAccount: (ctx, id) => account(id),
+  claims: { openid: ["sub"], email: ["email", "email_verified"], groups: ["groups"] },
   jwks: JSON.parse(readFileSync(file, "utf8")),
-  clients: [client("agent", ["client_credentials"]), client("gateway", [])],
+  clients: [client("agent", ["client_credentials"]), client("gateway", []), ...(settings.login ? [web] : [])],
   features: {
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: Boolean(settings.login) },
     clientCredentials: { enabled: true },
     introspection: { enabled: true, allowedPolicy: () => true },
     revocation: { enabled: true },

@@ -1,78 +1,129 @@
-//! The pages on which a user grants access to a server: `/connect/ID` and `/connect/callback`.
+//! The pages on which a user grants access to a server: `/connect`, `/connect/ID` and `/connect/callback`.
 //!
 //! The link is no proof of who opens it: it may have been sent to somebody else, who would then give their account to whoever asked. So
-//! the page asks, and nobody but the one who was given the link goes on. At a gateway without keys, that is the person at this machine.
+//! the page asks, and nobody but the one who was given the link goes on: who is logged in at the gateway's own authorization server, who
+//! types in a key, or, at a gateway without keys, the person at this machine. What was begun by somebody who is logged in ends only while
+//! they are.
+
+mod html;
+mod way;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
-use sallyport_identity::upstream::{LoginError, Owner};
-use sallyport_protocol::{CallerToken, Incoming};
-use std::sync::Arc;
+use sallyport_gateway::grants::owner_of;
+use sallyport_gateway::pages::Page;
+use sallyport_gateway::upstream::Outage;
+use sallyport_identity::authorization_server::Visitor;
+use sallyport_identity::upstream::{LoginError, Logins, Wanted};
+use sallyport_policy::Principal;
+use sallyport_protocol::Incoming;
 use url::Url;
 use url::form_urlencoded::parse;
 
+use self::html::{escaped, page, see_other, set};
+use self::way::Way;
+
 /// The cookie that binds the way back to the browser that began.
 const COOKIE: &str = "sallyport_connect";
+/// In the place of a link, for the page about all of them.
+const ALL: &str = "";
 
-/// What a page may load and who may show it: nothing, and nobody.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
-
-/// Answers a request below `/connect/`; `None` where the path is another one.
-pub(crate) async fn answer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Option<Response<Bytes>> {
-    let id = request.uri().path().strip_prefix("/connect/")?;
-    let outcome = match (request.method(), id) {
+/// Answers a request at `/connect` or below.
+pub(crate) async fn answer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Response<Bytes> {
+    let link = request.uri().path().strip_prefix(Page::Connect.path()).unwrap_or_default();
+    let outcome = match (request.method(), link.trim_start_matches('/')) {
+        (&Method::GET, ALL) => list(gateway, request, incoming).await,
+        (&Method::POST, ALL) => offer(gateway, request, incoming).await,
         (&Method::GET, "callback") => callback(gateway, request).await,
-        (&Method::GET, id) => ask(gateway, id, incoming).await,
+        (&Method::GET, id) => ask(gateway, id, request, incoming).await,
         (&Method::POST, id) if id != "callback" => begin(gateway, id, request, incoming).await,
-        _ => return Some(not_allowed()),
+        _ => return not_allowed(),
     };
-    Some(outcome.unwrap_or_else(|error| refused(&error)))
+    outcome.unwrap_or_else(|error| refused(&error))
 }
 
 /// The same of a gateway that has begun no login.
-pub(crate) fn unknown(request: &Request<Bytes>) -> Option<Response<Bytes>> {
-    let id = request.uri().path().strip_prefix("/connect/")?;
-    let is_read = request.method() == Method::GET || (request.method() == Method::POST && id != "callback");
-    Some(if is_read { refused(&LoginError::Unknown) } else { not_allowed() })
+pub(crate) fn unknown(request: &Request<Bytes>) -> Response<Bytes> {
+    let link = request.uri().path().strip_prefix(Page::Connect.path()).unwrap_or_default();
+    match (request.method(), link.trim_start_matches('/')) {
+        (&Method::GET | &Method::POST, ALL) => nobody(),
+        (&Method::GET, _) => refused(&LoginError::Unknown),
+        (&Method::POST, id) if id != "callback" => refused(&LoginError::Unknown),
+        _ => not_allowed(),
+    }
 }
 
 fn not_allowed() -> Response<Bytes> {
     page(StatusCode::METHOD_NOT_ALLOWED, "<p>This page is read, or sent back by its button.</p>")
 }
 
-/// Says what is asked for, and asks whether to go on.
-async fn ask(gateway: &Gateway, id: &str, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
-    let wanted = logins(gateway)?.look(id).await?;
-    let host = gateway.granted_by_users(&wanted.server).and_then(|(_, url)| url.host_str().map(str::to_owned));
-    let (server, host) = (escaped(&wanted.server), escaped(&host.unwrap_or_default()));
-    let key = match gateway.owner(incoming).await {
-        Some(_) => "",
-        None => "<p><label>Your key for this gateway: <input type=password name=key autocomplete=off required></label></p>",
+/// The answer where nobody can log in.
+fn nobody() -> Response<Bytes> {
+    page(StatusCode::UNAUTHORIZED, "<p>Open the link that you were given: nobody can log in here.</p>")
+}
+
+/// Shows whoever is there what they may grant access to.
+async fn list(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
+    let Some((principal, visitor)) = somebody(gateway, request, incoming).await else {
+        let login = gateway.authorization_server().and_then(|server| server.log_in_to_connect(None));
+        return Ok(login.map_or_else(nobody, |login| see_other(&login)));
     };
-    let text = format!(
-        "<h1>Grant access to {server}?</h1>\
-         <p>Sallyport was asked to use <b>{server}</b> ({host}) in your name. If you go on, you log in there, and whatever uses this \
-         gateway as you can do there what you allow.</p><p>If you have not just asked for this, close the page.</p>\
-         <form method=post>{key}<button>Go on to log in</button></form>"
-    );
-    Ok(page(StatusCode::OK, &text))
+    let all = gateway.grantable(&principal, incoming.peer).await.map_err(|outage| unusable(&outage))?;
+    Ok(html::list(&all, visitor.as_ref()))
+}
+
+/// Makes a link for whoever is there, and opens it.
+async fn offer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
+    let Some((principal, visitor)) = somebody(gateway, request, incoming).await else { return list(gateway, request, incoming).await };
+    let server = field(request, "server").unwrap_or_default();
+    let may = gateway.grantable(&principal, incoming.peer).await.map_err(|outage| unusable(&outage))?;
+    if !is_sent_by(visitor.as_ref(), ALL, request) || !may.iter().any(|known| known.server == server) {
+        return Err(LoginError::Unknown);
+    }
+    let id = logins(gateway)?.offer(&server, owner_of(&principal)).await?;
+    let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
+    Ok(see_other(&format!("{}/{id}", pages_path(&callback))))
+}
+
+/// Who is there, by the request itself or by being logged in.
+async fn somebody(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Option<(Principal, Option<Visitor>)> {
+    if let Some(principal) = gateway.principal(incoming).await {
+        return Some((principal, None));
+    }
+    let visitor = gateway.authorization_server()?.visitor(request.headers()).await?;
+    Some((visitor.principal().clone(), Some(visitor)))
+}
+
+/// Says what a link is about, and asks whether to go on.
+async fn ask(gateway: &Gateway, id: &str, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
+    let wanted = logins(gateway)?.look(id).await?;
+    let host = gateway.granted_by_users(&wanted.server).and_then(|(_, url)| url.host_str().map(str::to_owned)).unwrap_or_default();
+    match way::of(gateway, request, incoming, &wanted.owner).await {
+        Way::Theirs(visitor) => Ok(html::ask(&wanted.server, &host, id, false, visitor.as_ref())),
+        Way::Key => Ok(html::ask(&wanted.server, &host, id, true, None)),
+        other => Ok(turned_away(id, &other)),
+    }
 }
 
 /// Sends the one whose link it is to the authorization server.
 async fn begin(gateway: &Gateway, id: &str, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
-    let logins = logins(gateway)?;
-    let wanted = logins.look(id).await?;
-    if who_is_there(gateway, request, incoming).await.as_ref() != Some(&wanted.owner) {
-        return Ok(page(StatusCode::FORBIDDEN, "<p>This link was given to somebody else, or the key is not theirs.</p>"));
-    }
+    let wanted = logins(gateway)?.look(id).await?;
+    let session = match way::of(gateway, request, incoming, &wanted.owner).await {
+        Way::Theirs(visitor) if is_sent_by(visitor.as_ref(), id, request) => visitor.map(|visitor| visitor.session()),
+        Way::Key if way::has_key(gateway, request, incoming, &wanted.owner).await => None,
+        other => return Ok(turned_away(id, &other)),
+    };
+    go(gateway, id, &wanted, session.as_deref()).await
+}
+
+async fn go(gateway: &Gateway, id: &str, wanted: &Wanted, session: Option<&str>) -> Result<Response<Bytes>, LoginError> {
     let (config, url) = gateway.granted_by_users(&wanted.server).ok_or(LoginError::Unknown)?;
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
-    let begun = logins.begin(id, &config, &url, &callback).await?;
-    let mut response = page(StatusCode::SEE_OTHER, "");
+    let begun = logins(gateway)?.begin(id, &config, &url, &callback, session).await?;
+    let mut response = see_other(begun.to.as_str());
     let cookie = format!("{}={}; HttpOnly; SameSite=Lax; Max-Age=600; {}", cookie_name(&callback), begun.cookie, cookie_bounds(&callback));
     set(&mut response, header::SET_COOKIE, &cookie);
-    set(&mut response, header::LOCATION, begun.to.as_str());
     Ok(response)
 }
 
@@ -81,23 +132,51 @@ async fn callback(gateway: &Gateway, request: &Request<Bytes>) -> Result<Respons
     let answer: Vec<(String, String)> = parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
     let cookie = cookie(request, cookie_name(&callback));
-    let wanted = logins(gateway)?.finish(&answer, cookie, |server| gateway.granted_by_users(server)).await?;
+    let visitor = match gateway.authorization_server() {
+        Some(server) => server.visitor(request.headers()).await,
+        None => None,
+    };
+    let session = visitor.map(|visitor| visitor.session());
+    let configured = |server: &str| gateway.granted_by_users(server);
+    let wanted = logins(gateway)?.finish(&answer, cookie, session.as_deref(), configured).await?;
     let text = format!("<h1>Access to {} is granted</h1><p>You can close this page and go on.</p>", escaped(&wanted.server));
     Ok(page(StatusCode::OK, &text))
 }
 
-/// Who sits at the browser: the person at this machine, or whose key was typed in.
-async fn who_is_there(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Option<Owner> {
-    let key = parse(request.body()).find(|(name, _)| name == "key").map(|(_, key)| CallerToken::new(key.into_owned()));
-    let credential = key.map(Arc::new);
-    gateway.owner(&Incoming { credential: credential.or_else(|| incoming.credential.clone()), ..incoming.clone() }).await
+/// What somebody sees who cannot go on as they are.
+fn turned_away(id: &str, way: &Way) -> Response<Bytes> {
+    match way {
+        Way::LogIn(server) => {
+            let login = server.log_in_to_connect(Some(id));
+            login.map_or_else(|| refused(&LoginError::Unknown), |login| see_other(&login))
+        }
+        Way::NotTheirs(Some((server, visitor))) => html::not_theirs(id, Some((visitor, &server.log_out_url()))),
+        Way::Theirs(_) | Way::Key | Way::NotTheirs(None) => html::not_theirs(id, None),
+    }
 }
 
-fn logins(gateway: &Gateway) -> Result<sallyport_identity::upstream::Logins, LoginError> {
-    gateway.way_out().logins().map_err(|outage| {
-        tracing::error!("the vault cannot be used: {}", outage.why);
-        LoginError::Unknown
-    })
+/// Whether a form came from the page that the browser was shown. Who is known by the request itself needs no token: the door refuses what
+/// the pages of others send.
+fn is_sent_by(visitor: Option<&Visitor>, link: &str, request: &Request<Bytes>) -> bool {
+    visitor.is_none_or(|visitor| visitor.sent(&subject(link), field(request, "form_token").as_deref()))
+}
+
+/// What the token of a form is about.
+fn subject(link: &str) -> String {
+    format!("connect\0{link}")
+}
+
+fn field(request: &Request<Bytes>, name: &str) -> Option<String> {
+    parse(request.body()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+}
+
+fn logins(gateway: &Gateway) -> Result<Logins, LoginError> {
+    gateway.way_out().logins().map_err(|outage| unusable(&outage))
+}
+
+fn unusable(outage: &Outage) -> LoginError {
+    tracing::error!("the vault cannot be used: {}", outage.why);
+    LoginError::Unknown
 }
 
 fn cookie<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
@@ -109,12 +188,17 @@ fn cookie_name(callback: &Url) -> &'static str {
     if callback.scheme() == "https" { "__Host-sallyport_connect" } else { COOKIE }
 }
 
+/// Where these pages are: a tenant's are below its own path.
+fn pages_path(callback: &Url) -> &str {
+    callback.path().trim_end_matches("/callback")
+}
+
 /// A `__Host-` cookie is for the whole host; browsers keep neither without TLS.
 fn cookie_bounds(callback: &Url) -> String {
     if callback.scheme() == "https" {
         "Secure; Path=/".to_owned()
     } else {
-        format!("Path={}", callback.path().trim_end_matches("/callback"))
+        format!("Path={}", pages_path(callback))
     }
 }
 
@@ -128,36 +212,4 @@ fn refused(error: &LoginError) -> Response<Bytes> {
     let text =
         format!("<h1>Access was not granted</h1><p>{}.</p><p>Make the call again for another link.</p>", escaped(&error.to_string()));
     page(status, &text)
-}
-
-fn page(status: StatusCode, body: &str) -> Response<Bytes> {
-    let text = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Sallyport</title>\
-         <style>body{{font:1rem/1.5 system-ui;max-width:36rem;margin:4rem auto;padding:0 1rem}}button{{font:inherit;padding:.4rem 1rem}}</style>\
-         {body}</html>"
-    );
-    let mut response = Response::new(Bytes::from(text));
-    *response.status_mut() = status;
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::CACHE_CONTROL, "no-store"),
-        // Without any, a browser would send the form as if it came from nowhere, and the door refuses that.
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-fn set(response: &mut Response<Bytes>, name: header::HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }

@@ -10,11 +10,16 @@ use sallyport_gateway::upstream::Freshness;
 use sallyport_protocol::{Failure, Front, Incoming, Peer};
 use sallyport_telemetry::metric;
 
+use crate::connect_pages;
+
 /// Answers a request whose path is none of MCP's. Only who may send a request over MCP is told the servers' names: those who watch a
 /// gateway that has keys need one of their own.
 pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: Incoming) -> Response<Bytes> {
     let gateway = &gateway;
     let path = request.uri().path().to_owned();
+    if Page::at(&path) == Some(Page::Connect) {
+        return connect_pages::answer(gateway, &request, &incoming).await;
+    }
     if let Some(server) = gateway.authorization_server()
         && let Some(response) = server.answer(request, whom(gateway, incoming.peer)).await
     {
@@ -33,7 +38,7 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
             Some(document) => json(document),
             None => text(StatusCode::NOT_FOUND, "not found: there is no such resource, or no tokens are taken here\n".into()),
         },
-        None => not_found(),
+        Some(Page::Connect) | None => not_found(),
     }
 }
 

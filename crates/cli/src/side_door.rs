@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use ::http::Response;
 use sallyport_gateway::Gateway;
+use sallyport_gateway::pages::Page;
 use sallyport_protocol::{
     Admission, Answer, BoxFuture, Context, Discovery, Era, Failure, FailureKind, Front, Incoming, Listener, Method, Peer, Reply, Request,
 };
@@ -30,7 +32,10 @@ pub(crate) async fn open(gateway: &Gateway) {
             Box::pin(async move {
                 // Whoever launched the gateway is its one user, here as over stdio.
                 let incoming = Incoming { peer: if incoming.peer == Peer::Loopback { Peer::Stdio } else { incoming.peer }, ..incoming };
-                connect_pages::answer(&gateway, &request, &incoming).await.unwrap_or_default()
+                match Page::at(request.uri().path()) {
+                    Some(Page::Connect) => connect_pages::answer(&gateway, &request, &incoming).await,
+                    _ => Response::default(),
+                }
             })
         }),
         ..http::Options::new(start::identity())

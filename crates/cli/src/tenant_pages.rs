@@ -14,18 +14,16 @@ use crate::{connect_pages, pages};
 pub(crate) async fn answer(gateway: &Gateway, name: &str, request: Request<Bytes>, incoming: Incoming) -> Response<Bytes> {
     let Some(request) = below(name, request).filter(|_| gateway.has_tenants()) else { return pages::not_found() };
     let tenant = gateway.tenant(name);
-    if request.uri().path() == Page::Metrics.path() {
-        return match (gateway.admit(&incoming).decided().await, tenant) {
+    match (Page::at(request.uri().path()), tenant) {
+        (Some(Page::Metrics), tenant) => match (gateway.admit(&incoming).decided().await, tenant) {
             (Ok(_), Some(tenant)) => pages::figures(&tenant),
             (Ok(_), None) => pages::not_found(), // it went at this very moment
             (Err(failure), _) => pages::unauthorized(&failure),
-        };
+        },
+        (Some(Page::Connect), Some(tenant)) => connect_pages::answer(&tenant, &request, &incoming).await,
+        (Some(Page::Connect), None) => connect_pages::unknown(&request),
+        _ => pages::not_found(),
     }
-    let page = match &tenant {
-        Some(tenant) => connect_pages::answer(tenant, &request, &incoming).await,
-        None => connect_pages::unknown(&request),
-    };
-    page.unwrap_or_else(pages::not_found)
 }
 
 /// The same request as the tenant's own pages know it.

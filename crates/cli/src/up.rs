@@ -19,7 +19,7 @@ use crate::arguments::{Global, UpArguments};
 use crate::output::{self, Failure};
 use crate::running::{self, Note};
 use crate::start::{self, Opened};
-use crate::{connect, connect_pages, pages, reload, tenant_pages, view};
+use crate::{connect, pages, reload, tenant_pages, view};
 
 pub(crate) fn run(global: &Global, arguments: &UpArguments) -> Result<(), Failure> {
     let invocation = global.invocation()?;
@@ -106,9 +106,10 @@ pub(crate) async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
 }
 
 pub(crate) fn options(plan: &Plan) -> Result<http::Options, Failure> {
-    let tls = plan.tls.as_ref().map(|files| tls::from_pem(&files.certificate, &files.key)).transpose();
+    let tls = plan.tls.as_ref().map(|files| tls::with_clients(&files.certificate, &files.key, files.clients.as_ref())).transpose();
     let tls = tls.map_err(|error| {
-        Failure::new(error.to_string()).hint("`tls` needs two PEM files: `certificate` (the chain, leaf first) and `key`")
+        Failure::new(error.to_string())
+            .hint("`tls` needs PEM files: `certificate` (the chain, leaf first), `key`, and `client_ca` for clients' certificates")
     })?;
     let mut hosts = Hosts { names: plan.allowed_hosts.clone(), origins: plan.allowed_origins.clone() };
     if let Some(public) = &plan.public_url {
@@ -127,11 +128,8 @@ fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
         other: Arc::new(move |request, incoming| {
             let gateway = gateway.clone();
             Box::pin(async move {
-                if let Some(name) = incoming.tenant.clone() {
-                    return tenant_pages::answer(&gateway, &name, request, incoming).await;
-                }
-                match connect_pages::answer(&gateway, &request, &incoming).await {
-                    Some(page) => page,
+                match incoming.tenant.clone() {
+                    Some(name) => tenant_pages::answer(&gateway, &name, request, incoming).await,
                     None => pages::answer(gateway, request, incoming).await,
                 }
             })

@@ -3,13 +3,38 @@
 use std::sync::Arc;
 
 use sallyport_identity::upstream::{CredentialConfig, Owner, PerUserConfig};
-use sallyport_protocol::{Answer, Era, Failure, Incoming, Method};
+use sallyport_policy::{Principal, Resource};
+use sallyport_protocol::{Answer, Era, Failure, Incoming, Method, Peer};
 use url::Url;
 
+use crate::decide::circumstances;
 use crate::failure;
 use crate::gateway::Gateway;
-use crate::plan::Source;
-use crate::upstream::WayOut;
+use crate::plan::{Plan, Source};
+use crate::upstream::{CONNECT_TOOL, Outage, WayOut};
+
+/// A server that somebody may grant access to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grantable {
+    /// Its name in the configuration.
+    pub server: String,
+    /// Where it is.
+    pub host: String,
+    /// Whether they have.
+    pub is_granted: bool,
+}
+
+/// Whose grants are a principal's.
+#[must_use]
+pub fn owner_of(principal: &Principal) -> Owner {
+    Owner { tenant: principal.tenant().to_owned(), principal: principal.id().to_owned() }
+}
+
+/// The tool by which a server asks for access, as policy is asked about it.
+fn asking_tool<'a>(plan: &Plan, server: &'a str) -> Resource<'a> {
+    let trusted = plan.servers.get(server).is_some_and(|server| server.trust_annotations);
+    Resource::tool(server, CONNECT_TOOL, Some(true), trusted)
+}
 
 impl Gateway {
     /// What a failure looks like to a client of that era, whoever's failure it is.
@@ -24,11 +49,33 @@ impl Gateway {
         self.0.adopter.surroundings().way_out.clone()
     }
 
-    /// Who sends a request, as the owner of grants; `None` where that is nobody.
-    pub async fn owner(&self, incoming: &Incoming) -> Option<Owner> {
+    /// Who sends a request; `None` where that is nobody.
+    pub async fn principal(&self, incoming: &Incoming) -> Option<Principal> {
         let parts = self.0.parts.load_full();
-        let principal = parts.authenticate(incoming, Method::ToolsCall).await.ok()?;
-        Some(Owner { tenant: principal.tenant().to_owned(), principal: principal.id().to_owned() })
+        parts.authenticate(incoming, Method::ToolsCall).await.ok()
+    }
+
+    /// The servers that a principal may grant access to, and whether it has: those whose tool that asks for it policy lets the principal
+    /// call. Of the others it learns nothing.
+    ///
+    /// # Errors
+    /// Where the vault cannot be read.
+    pub async fn grantable(&self, principal: &Principal, peer: Peer) -> Result<Vec<Grantable>, Outage> {
+        let parts = self.0.parts.load_full();
+        let servers: Vec<&str> =
+            parts.plan.servers.keys().map(String::as_str).filter(|name| self.granted_by_users(name).is_some()).collect();
+        let resources: Vec<Resource<'_>> = servers.iter().map(|name| asking_tool(&parts.plan, name)).collect();
+        let allowed = parts.policy.allows_each(principal, circumstances(peer), &resources).await;
+        let owner = owner_of(principal);
+        let mut all = Vec::new();
+        for (name, _) in servers.into_iter().zip(allowed).filter(|(_, allowed)| *allowed) {
+            let Some((_, url)) = self.granted_by_users(name) else { continue };
+            let vault = self.way_out().logins()?;
+            let grant = vault.vault().store().upstream_grant(&owner.tenant, &owner.principal, url.as_str()).await;
+            let is_granted = grant.map_err(|error| Outage::new(error.to_string()))?.is_some();
+            all.push(Grantable { server: name.to_owned(), host: url.host_str().unwrap_or_default().to_owned(), is_granted });
+        }
+        Ok(all)
     }
 
     /// The settings and the address of a server that users grant access to.

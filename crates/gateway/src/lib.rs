@@ -12,7 +12,7 @@ mod decide;
 pub mod egress;
 mod failure;
 mod gateway;
-mod grants;
+pub mod grants;
 mod limits;
 mod news;
 pub mod packages;

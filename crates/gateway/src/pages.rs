@@ -13,11 +13,13 @@ pub enum Page {
     Metrics,
     /// Where tokens for an endpoint are had (RFC 9728); the endpoint's path follows.
     ResourceMetadata,
+    /// What a user may grant access to; a link follows.
+    Connect,
 }
 
 impl Page {
     /// Every page.
-    pub const ALL: [Self; 4] = [Self::Health, Self::Ready, Self::Metrics, Self::ResourceMetadata];
+    pub const ALL: [Self; 5] = [Self::Health, Self::Ready, Self::Metrics, Self::ResourceMetadata, Self::Connect];
 
     /// Its path.
     #[must_use]
@@ -27,6 +29,7 @@ impl Page {
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
             Self::ResourceMetadata => METADATA,
+            Self::Connect => "/connect",
         }
     }
 
@@ -35,7 +38,7 @@ impl Page {
     pub fn at(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|page| match (page, path.strip_prefix(page.path())) {
             (_, Some("")) => true,
-            (Self::ResourceMetadata, Some(rest)) => rest.starts_with('/'),
+            (Self::ResourceMetadata | Self::Connect, Some(rest)) => rest.starts_with('/'),
             _ => false,
         })
     }

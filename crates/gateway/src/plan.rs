@@ -14,13 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use globset::Glob;
+use sallyport_identity::authorization_server::sign_in::Config as SignInConfig;
 use sallyport_identity::authorization_server::{ConfiguredClient, SigningAlgorithm};
+use sallyport_identity::certificates::CertificateHolder;
 use sallyport_identity::resource_server::Terms;
 use sallyport_identity::resource_server::resource::PublicUrl;
 use sallyport_identity::upstream::CredentialConfig;
 use sallyport_sandbox::{Limits, Network, Selection, SystemCalls};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
+use sallyport_transport::server::tls::ClientAuthority;
 use url::Url;
 
 use crate::config::Diagnostic;
@@ -124,6 +127,8 @@ pub struct TlsPlan {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// Whose certificates clients may show.
+    pub clients: Option<ClientAuthority>,
 }
 
 /// Whose word is taken for who calls.
@@ -131,6 +136,8 @@ pub struct TlsPlan {
 pub struct IdentityPlan {
     /// The keys in the store are taken.
     pub api_keys: bool,
+    /// Who comes by a certificate. No two by the same.
+    pub certificates: Vec<CertificateHolder>,
     /// The authorization servers whose tokens are taken. No two are the same, and one at most is asked about tokens.
     pub issuers: Vec<IssuerPlan>,
     /// The authorization server inside the gateway; there is a public URL then.
@@ -154,6 +161,8 @@ pub struct AuthorizationServerPlan {
     pub clients: Vec<ClientPlan>,
     /// The identity providers whose word for a person is taken.
     pub providers: Vec<String>,
+    /// The identity providers that people may log in with, by name.
+    pub sign_ins: BTreeMap<String, SignInConfig>,
 }
 
 /// A client of the authorization server.

@@ -37,7 +37,7 @@ impl Inner {
         incoming: &Incoming,
         context: &Context,
     ) -> Result<Reply, Failure> {
-        let Incoming { endpoint, peer, .. } = incoming;
+        let Incoming { tenant: None, endpoint, peer, .. } = incoming;
         parts.catalogue.load().require(request.method, endpoint)?;
         let asked = Asked { parts, principal, circumstances: circumstances(*peer), meta: &request.meta, context };
         match endpoint {
@@ -183,7 +183,7 @@ mod tests {
         let gateway = before(&peer).await;
         let parts = gateway.0.parts.load_full();
         let request = Request::new(Method::SkillsList, RawObject::new());
-        let incoming = Incoming { tenant: None, endpoint, credential: None, peer: sallyport_protocol::Peer::Stdio, recognised: None };
+        let incoming = Incoming { tenant: None, endpoint, credential: None, certificate: None, peer: sallyport_protocol::Peer::Stdio, recognised: None };
         let reply = gateway.0.list_skills(&parts, request, &Principal::local_user(), &incoming, &context()).await?;
         Ok(reply.result)
     }

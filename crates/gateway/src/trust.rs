@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sallyport_identity::Identity;
 use sallyport_identity::api_keys::ApiKeys;
 use sallyport_identity::authorization_server::{AuthorizationServer, ConfiguredClient, Resources, Settings};
+use sallyport_identity::certificates::Certificates;
 use sallyport_identity::fetch::Fetcher;
 use sallyport_identity::resource_server::introspection::Introspection;
 use sallyport_identity::resource_server::key_source::KeySource;
@@ -43,6 +44,7 @@ pub(crate) fn build(plan: &Plan, surroundings: &Surroundings, before: &BTreeMap<
     let identity = Identity::new(plan.tenant_name(), keys, server).map_err(|invalid| BuildError {
         faults: invalid.into_iter().map(|key| Fault { message: key.to_string(), hint: Some(key.hint().to_string()) }).collect(),
     })?;
+    let identity = identity.with_certificates(Certificates::new(plan.identity.certificates.clone()));
     Ok(Trust { identity, issuers, server: own })
 }
 
@@ -116,6 +118,7 @@ fn own_server(plan: &Plan, surroundings: &Surroundings) -> Result<Option<Authori
         clients: clients.collect::<Result<_, BuildError>>()?,
         resources: endpoints(plan),
         providers: providers.collect(),
+        sign_ins: server.sign_ins.clone(),
     };
     let made = AuthorizationServer::new(settings, open_store(surroundings)?, fetcher);
     made.map(Some).ok_or_else(|| unusable(&"the public URL is no URL", None))

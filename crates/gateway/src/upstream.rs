@@ -58,6 +58,7 @@ use crate::plan::ServerPlan;
 use keeper::Keeper;
 use life::{Life, Order};
 use sallyport_identity::upstream::{Owner, Subject};
+pub(crate) use way_out::CONNECT_TOOL;
 pub use way_out::WayOut;
 
 /// How long an orderly end takes at the longest: twice what closing a child takes when it must be killed.

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use sallyport_policy::Principal;
 use sallyport_protocol::{BoxFuture, CallerToken, Endpoint, Incoming, Peer};
 use sallyport_secrets::Secret;
 
+use crate::certificates::Certificates;
 use crate::key::{InvalidKey, Key, Problem};
 use crate::resource_server::{ResourceServer, TokenFault, Verified};
 
@@ -14,6 +16,7 @@ use crate::resource_server::{ResourceServer, TokenFault, Verified};
 #[derive(Debug)]
 pub struct Identity {
     keys: Vec<Key>,
+    certificates: Certificates,
     local_user: Arc<Verified>,
     resource_server: Option<Arc<ResourceServer>>,
     /// Whose callers these are. Of a tenant nobody is told why they are not let in: it would tell whether there is such a tenant.
@@ -49,13 +52,20 @@ impl Identity {
         }
         let local_user = Verified::everywhere(Principal::local_user().of_tenant(tenant));
         let is_tenants = !tenant.is_empty();
-        if errors.is_empty() { Ok(Self { keys: accepted, local_user, resource_server, is_tenants }) } else { Err(errors) }
+        let certificates = Certificates::default();
+        if errors.is_empty() { Ok(Self { keys: accepted, certificates, local_user, resource_server, is_tenants }) } else { Err(errors) }
+    }
+
+    /// Accepts these holders of certificates too, whose connections have shown one.
+    #[must_use]
+    pub fn with_certificates(self, certificates: Certificates) -> Self {
+        Self { certificates, ..self }
     }
 
     /// Whether callers over the network have to show something.
     #[must_use]
     pub fn needs_credential(&self) -> bool {
-        !self.keys.is_empty() || self.resource_server.is_some() || self.is_tenants
+        !self.keys.is_empty() || !self.certificates.is_empty() || self.resource_server.is_some() || self.is_tenants
     }
 
     /// What a caller is told that is not let in.
@@ -78,7 +88,8 @@ impl Identity {
     ///
     /// * Over stdio it is the local user: whoever launches the gateway has the rights of its user, reads its
     ///   configuration and has no place to show a key.
-    /// * With keys or issuers configured, every request has to show a key or a token, from wherever it comes.
+    /// * With keys, certificates or issuers configured, every request has to show a key or a token, from wherever it comes, or come over a
+    ///   connection that has shown a certificate. What a request itself shows has the last word.
     /// * Without, loopback is the local user, and nobody else gets in.
     ///
     /// Nobody is waited for, and nothing is put into a box, where the caller is known already.
@@ -88,7 +99,10 @@ impl Identity {
             (Peer::Stdio, _) => Ok(Arc::clone(&self.local_user)),
             (Peer::Loopback, _) if !self.needs_credential() => Ok(Arc::clone(&self.local_user)),
             (Peer::Remote(_), _) if !self.needs_credential() => Err(Unauthenticated::NotLocal),
-            (_, None) => Err(Unauthenticated::NoKey),
+            (_, None) => match &incoming.certificate {
+                None => Err(Unauthenticated::NoKey),
+                Some(certificate) => self.certificates.holder(certificate, SystemTime::now()),
+            },
             (_, Some(token)) => return self.holder(token, &incoming.endpoint),
         })
     }
@@ -139,6 +153,10 @@ pub enum Unauthenticated {
     UnknownKey,
     /// No keys are configured, which serves this machine alone.
     NotLocal,
+    /// The certificate of its connection is nobody's here, or is two's.
+    UnknownCertificate,
+    /// The certificate of its connection has ended.
+    CertificateEnded,
     /// Its token is not taken.
     Token(TokenFault),
 }
@@ -151,6 +169,8 @@ impl Unauthenticated {
             Self::NoKey => "no_key",
             Self::UnknownKey => "unknown_key",
             Self::NotLocal => "not_local",
+            Self::UnknownCertificate => "unknown_certificate",
+            Self::CertificateEnded => "certificate_ended",
             Self::Token(fault) => fault.as_str(),
         }
     }
@@ -162,6 +182,8 @@ impl Unauthenticated {
             Self::NoKey => "send the header `Authorization: Bearer KEY`",
             Self::UnknownKey | Self::Token(TokenFault::Unknown) => "ask whoever runs the gateway for a key",
             Self::NotLocal => "whoever runs the gateway has to configure `keys`",
+            Self::UnknownCertificate => "whoever runs the gateway has to name the certificate in `identity.certificates`",
+            Self::CertificateEnded => "connect anew with a certificate that is good",
             Self::Token(TokenFault::Unavailable) => "try again; whoever runs the gateway finds in its log what went wrong",
             Self::Token(TokenFault::OtherResource) => "ask for a token with the `resource` that the metadata of this endpoint names",
             Self::Token(TokenFault::NotTaken) => "get a new token for this very endpoint, or ask whoever runs the gateway for a key",
@@ -176,6 +198,8 @@ impl fmt::Display for Unauthenticated {
             Self::Token(fault) => return fault.fmt(formatter),
             Self::NoKey => "the request has no bearer key",
             Self::UnknownKey => "the bearer key is not known",
+            Self::UnknownCertificate => "the client's certificate is not known",
+            Self::CertificateEnded => "the client's certificate has ended",
             Self::NotLocal => "the gateway serves only its own machine",
         })
     }

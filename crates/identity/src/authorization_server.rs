@@ -21,9 +21,13 @@ mod own_keys;
 mod pages;
 mod parameters;
 mod problem;
+mod purpose;
 mod redirect;
+mod route;
+pub mod sign_in;
 mod token;
 mod unguessable;
+mod visitor;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +46,7 @@ use self::client_authentication::ClientKeys;
 use self::clients::Clients;
 use self::clients::document::Documents;
 use self::problem::Problem;
+use self::sign_in::Provider;
 use crate::fetch::Fetcher;
 use crate::resource_server::key_source::{KeySet, KeySource};
 
@@ -49,6 +54,8 @@ pub use self::accounts::LONGEST_TOKEN as LONGEST_ACCESS_LIFE;
 pub use self::clients::ConfiguredClient;
 pub use self::keys::SigningAlgorithm;
 pub use self::redirect::check as check_redirect;
+pub use self::route::Route;
+pub use self::visitor::Visitor;
 
 /// Tells of a path below the public URL (`/servers/git/mcp`) whether it is an endpoint, and what a token for it is good for where its
 /// client asks for nothing (OAuth 2.1 §1.4.1 lets the server choose).
@@ -75,6 +82,8 @@ pub struct Settings {
     pub resources: Resources,
     /// The keys of the identity providers whose word for a person is taken (ID-JAG), by issuer.
     pub providers: BTreeMap<String, Arc<dyn KeySource>>,
+    /// The identity providers that people may log in with, by the name that stands in their addresses.
+    pub sign_ins: BTreeMap<String, sign_in::Config>,
 }
 
 impl fmt::Debug for Settings {
@@ -93,9 +102,12 @@ pub(crate) struct Server {
     /// The path of the public URL: empty, or `/base`.
     base: String,
     is_https: bool,
+    /// What the cookie of browsers is called.
+    cookie: String,
     store: Store,
     clients: Clients,
     client_keys: ClientKeys,
+    sign_ins: BTreeMap<String, Provider>,
     fetcher: Fetcher,
     clock: Clock,
     /// The public keys, for verifying without a question to the store.
@@ -130,8 +142,23 @@ impl AuthorizationServer {
         let url = Url::parse(&settings.issuer).ok()?;
         let clients = Clients::new(settings.clients.clone(), Documents::new(fetcher.clone()));
         let base = url.path().trim_end_matches('/').to_owned();
+        let provider = |(name, config): (&String, &sign_in::Config)| Some((name.clone(), Provider::new(config.clone(), fetcher.clone())?));
+        let sign_ins = settings.sign_ins.iter().map(provider).collect::<Option<_>>()?;
         let (is_https, client_keys) = (url.scheme() == "https", ClientKeys::default());
-        Some(Self(Arc::new(Server { base, is_https, settings, store, clients, client_keys, fetcher, clock, known: ArcSwap::default() })))
+        let cookie = browser::cookie_name(&url);
+        Some(Self(Arc::new(Server {
+            base,
+            is_https,
+            cookie,
+            settings,
+            store,
+            clients,
+            client_keys,
+            sign_ins,
+            fetcher,
+            clock,
+            known: ArcSwap::default(),
+        })))
     }
 
     /// Looks after the keys, and forgets what has ended. Called before the first request, and then every minute.
@@ -145,7 +172,7 @@ impl AuthorizationServer {
 
     /// Answers a request, if its path is one of the server's. `from` is whom it came from, where that is known.
     pub async fn answer(&self, request: Request<Bytes>, from: Option<IpAddr>) -> Option<Response<Bytes>> {
-        let route = self.0.route(&request)?;
+        let route = Route::of(&self.0.base, request.uri().path()).filter(|route| self.0.has(*route))?;
         let asked = Asked { request, from, now: (self.0.clock)() };
         let answered = self.0.take(route, &asked).await;
         Some(answered.unwrap_or_else(|problem| match route.is_for_people() {
@@ -155,68 +182,7 @@ impl AuthorizationServer {
     }
 }
 
-/// The server's own addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
-    Metadata,
-    Keys,
-    Authorize,
-    LogIn,
-    LogOut,
-    Consent,
-    Device,
-    DeviceAuthorization,
-    Token,
-    Revoke,
-    Register,
-    Style,
-}
-
-impl Route {
-    fn is_for_people(self) -> bool {
-        matches!(self, Self::Authorize | Self::LogIn | Self::LogOut | Self::Consent | Self::Device)
-    }
-
-    fn methods(self) -> &'static [Method] {
-        match self {
-            Self::Metadata | Self::Keys | Self::Style => &[Method::GET, Method::HEAD],
-            Self::Authorize | Self::LogIn | Self::Consent | Self::Device => &[Method::GET, Method::POST],
-            _ => &[Method::POST],
-        }
-    }
-}
-
 impl Server {
-    /// Which part answers, with the public URL's path before it or taken away by a proxy.
-    fn route(&self, request: &Request<Bytes>) -> Option<Route> {
-        let path = request.uri().path();
-        let base = &self.base;
-        let is_metadata = [
-            format!("/.well-known/oauth-authorization-server{base}"),
-            format!("/.well-known/openid-configuration{base}"),
-            format!("{base}/.well-known/openid-configuration"),
-            format!("{base}/.well-known/oauth-authorization-server"),
-        ];
-        if is_metadata.iter().any(|known| known == path) {
-            return Some(Route::Metadata);
-        }
-        let own = path.strip_prefix(base.as_str()).filter(|rest| rest.starts_with("/oauth/")).unwrap_or(path);
-        match own.strip_prefix("/oauth/")? {
-            "jwks" => Some(Route::Keys),
-            "authorize" => Some(Route::Authorize),
-            "login" => Some(Route::LogIn),
-            "logout" => Some(Route::LogOut),
-            "consent" => Some(Route::Consent),
-            "device" => Some(Route::Device),
-            "device_authorization" => Some(Route::DeviceAuthorization),
-            "token" => Some(Route::Token),
-            "revoke" => Some(Route::Revoke),
-            "register" if self.settings.registration => Some(Route::Register),
-            "style.css" => Some(Route::Style),
-            _ => None,
-        }
-    }
-
     async fn take(&self, route: Route, asked: &Asked) -> Result<Response<Bytes>, Problem> {
         let method = asked.request.method();
         if !route.methods().contains(method) {
@@ -233,6 +199,8 @@ impl Server {
             Route::LogIn if posts => self.log_in(asked).await,
             Route::LogIn => self.log_in_page(asked).await,
             Route::LogOut => self.log_out(asked).await,
+            Route::SignIn => self.sign_in(asked).await,
+            Route::SignedIn => self.signed_in(asked).await,
             Route::Consent if posts => self.decide(asked).await,
             Route::Consent => self.consent_page(asked).await,
             Route::Device if posts => self.device_form(asked).await,
@@ -242,6 +210,15 @@ impl Server {
             Route::Revoke => self.revoke(asked).await,
             Route::Register => clients::registration::register(&self.store, &asked.request, asked.now).await,
             Route::Style => Ok(answer::style()),
+        }
+    }
+
+    /// Whether there is such an address here, as things are configured.
+    fn has(&self, route: Route) -> bool {
+        match route {
+            Route::Register => self.settings.registration,
+            Route::SignIn | Route::SignedIn => !self.sign_ins.is_empty(),
+            _ => true,
         }
     }
 

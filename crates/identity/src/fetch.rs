@@ -42,7 +42,7 @@ pub enum Reach {
 }
 
 /// What came back, of whatever status.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
@@ -50,6 +50,12 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its whole body, of 256 KiB at most.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive() // the body may be tokens
+    }
 }
 
 impl Fetcher {
@@ -77,7 +83,15 @@ impl Fetcher {
     /// # Errors
     /// Where the address is not allowed, nobody answers in time, or the answer is too large. A status is not an error.
     pub async fn get(&self, url: &Url, reach: Reach) -> Result<Answer, FetchError> {
-        self.send(Method::GET, url, reach, HeaderMap::new(), Vec::new()).await
+        self.get_with(url, reach, HeaderMap::new()).await
+    }
+
+    /// Gets a document with further headers, such as what shows who asks.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_with(&self, url: &Url, reach: Reach, headers: HeaderMap) -> Result<Answer, FetchError> {
+        self.send(Method::GET, url, reach, headers, Vec::new()).await
     }
 
     /// Posts a form (`application/x-www-form-urlencoded`), as the endpoints of OAuth take it.

@@ -6,6 +6,7 @@
 pub mod api_keys;
 mod authenticate;
 pub mod authorization_server;
+pub mod certificates;
 pub mod fetch;
 mod key;
 pub mod resource_server;

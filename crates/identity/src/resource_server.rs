@@ -34,6 +34,8 @@ use crate::api_keys::ApiKeys;
 
 /// Longest token in bytes. Those of Entra with 200 groups have 12 KiB; a request's whole head may have 32.
 const LONGEST: usize = 16 * 1024;
+/// Letters of an untrusted issuer's name that the log is told.
+const LONGEST_TOLD: usize = 200;
 /// For how long a verified token is believed without asking again: that long a revocation may go unnoticed.
 const BELIEVED: Duration = Duration::from_secs(60);
 
@@ -152,7 +154,8 @@ impl ResourceServer {
 
     async fn signed(&self, compact: &Compact<'_>) -> Result<Arc<Verified>, TokenFault> {
         let claimed = compact.claimed_issuer().ok_or(TokenFault::Malformed)?;
-        let issuer = self.issuers.iter().find(|issuer| issuer.terms.issuer == claimed).ok_or(TokenFault::UnknownIssuer)?;
+        let trusted = self.issuers.iter().find(|issuer| issuer.terms.issuer == claimed);
+        let issuer = trusted.ok_or_else(|| self.untrusted(&claimed))?;
         let algorithm = compact.algorithm().filter(|algorithm| issuer.terms.algorithms.contains(algorithm));
         let algorithm = algorithm.ok_or(TokenFault::Algorithm)?;
         if !issuer.terms.takes_type(compact.header.typ.as_deref()) {
@@ -174,6 +177,19 @@ impl ResourceServer {
             return Err(TokenFault::Inactive);
         }
         self.accept(issuer, &claims)
+    }
+
+    /// Tells the log whose token it was. One that is nearly the name of a trusted issuer is the commonest slip of a configuration.
+    fn untrusted(&self, claimed: &str) -> TokenFault {
+        let claimed: String = claimed.chars().take(LONGEST_TOLD).collect();
+        let bare = |name: &str| name.trim_end_matches('/').to_ascii_lowercase();
+        let near = self.issuers.iter().map(|issuer| issuer.terms.issuer.as_str()).find(|known| bare(known) == bare(&claimed));
+        let hint = match near {
+            Some(known) => format!("`{known}` is trusted, which is another name: write `issuer` exactly as tokens do, to the last slash"),
+            None => "name it in `identity.issuers` if its tokens are to be taken".to_owned(),
+        };
+        tracing::debug!(issuer = ?claimed, hint, "a token's issuer is not trusted here");
+        TokenFault::UnknownIssuer
     }
 
     async fn opaque(&self, token: &str) -> Result<Arc<Verified>, TokenFault> {

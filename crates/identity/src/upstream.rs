@@ -38,13 +38,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use challenge::Challenge;
+pub(crate) use client::Client;
 pub use client::RegisteredConfig;
+pub(crate) use discovery::server_metadata;
 pub use discovery::{DiscoveryError, Place};
-pub use login::{Begun, LoginError, Logins};
+pub use login::{Begun, LoginError, Logins, Wanted};
+pub(crate) use metadata::ServerMetadata;
 pub use minted::{Around, Minted};
 pub use per_user::{Config as PerUserConfig, Owner, PerUser};
 pub use subject::Subject;
 pub use token::TokenError;
+pub(crate) use token::{Asking, legible};
 pub use vault::{Vault, VaultError};
 
 /// Seconds since 1970, from a clock that tests can set.

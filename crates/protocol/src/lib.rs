@@ -29,5 +29,6 @@ pub use raw::{RawJson, RawObject};
 pub use request::{LogLevel, Meta, Request};
 pub use revision::{Era, Revision};
 pub use server::{
-    Admission, Answer, Asker, BoxFuture, Caller, CallerId, Client, Context, Endpoint, Front, Incoming, McpServer, Recognised, Reply,
+    Admission, Answer, Asker, BoxFuture, Caller, CallerId, Client, ClientCertificate, Context, Endpoint, Front, Incoming, McpServer,
+    Recognised, Reply,
 };

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::cancel::Cancel;
 use crate::credential::{CallerToken, Peer};
@@ -124,10 +125,21 @@ pub struct Incoming {
     pub endpoint: Endpoint,
     /// What the caller showed.
     pub credential: Option<Arc<CallerToken>>,
+    /// What its connection showed, and the door has verified.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// From where it came.
     pub peer: Peer,
     /// What the front found out about the caller when it let it in.
     pub recognised: Option<Recognised>,
+}
+
+/// A client's certificate, which somebody has signed whom the door trusts for that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Whom it was made out to: `subject:` and the name as RFC 4514 writes it, `dns:NAME`, `uri:ADDRESS`, `email:ADDRESS`.
+    pub names: Vec<String>,
+    /// When it ends; a connection may last for longer.
+    pub ends: SystemTime,
 }
 
 /// What a front found out about a caller when it let it in, to be handed back to it with the caller's request. It means nothing to

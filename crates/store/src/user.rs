@@ -109,6 +109,14 @@ pub fn set_password(tables: &Transaction<'_>, name: &str, password: &str) -> Res
     Ok(changed == 1)
 }
 
+/// Puts a user into these groups, and no others. Group names hold no white space.
+///
+/// # Errors
+/// Where the store cannot be written.
+pub fn set_groups(tables: &Transaction<'_>, name: &str, groups: &[String]) -> Result<(), rusqlite::Error> {
+    tables.execute("UPDATE user SET groups = ?2 WHERE name = ?1", (name, groups.join(" "))).map(drop)
+}
+
 /// Lets a user in or not. Who was removed stays so. Says whether there is one.
 ///
 /// # Errors

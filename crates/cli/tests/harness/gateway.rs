@@ -125,6 +125,19 @@ impl Project {
 
     /// The same at a port that the configuration had to know.
     pub(crate) fn up_at(&self, port: u16) -> Gateway {
+        let mut gateway = self.launch(port);
+        gateway.wait_until_ready();
+        gateway
+    }
+
+    /// Starts an endpoint that speaks TLS, and waits until it listens.
+    pub(crate) fn up_behind_tls(&self) -> Gateway {
+        let gateway = self.launch(loopback::free_port());
+        loopback::wait_for_port(gateway.port, PATIENCE);
+        gateway
+    }
+
+    fn launch(&self, port: u16) -> Gateway {
         let log = fs::File::create(self.path("gateway.log")).expect("the project is writable");
         let twin = log.try_clone().expect("a file can be opened twice");
         let child = self
@@ -134,9 +147,7 @@ impl Project {
             .stderr(twin)
             .spawn()
             .expect("the program starts");
-        let mut gateway = Gateway { child, port, log: self.path("gateway.log") };
-        gateway.wait_until_ready();
-        gateway
+        Gateway { child, port, log: self.path("gateway.log") }
     }
 }
 

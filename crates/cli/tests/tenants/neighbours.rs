@@ -74,7 +74,7 @@ fn without_date(answer: &str) -> String {
 /// A gateway whose tenants share an issuer, which says of each token whose it is; umbrella has one of its own besides.
 fn trusting() -> (Provider, Provider, crate::Project) {
     let resource = |path: &str| (format!("{PUBLIC}{path}"), "jwt:EdDSA");
-    let shared = Provider::start_with(
+    let shared = Provider::of_tenants(
         &["/mcp", "/t/acme/mcp", "/t/acme/servers/files/mcp", "/t/umbrella/mcp", "/t/nothere/mcp"].map(resource),
         &[
             ("/t/acme/mcp", "acme"),

@@ -2,7 +2,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+mod browser;
 mod caller;
+mod certificates;
+mod connect;
 mod forged;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -14,6 +17,7 @@ mod provider;
 mod relay;
 mod resources;
 mod routes;
+mod sign_in;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -27,22 +27,31 @@ pub(crate) struct Provider {
 impl Provider {
     /// Starts one that issues tokens for these resources: `jwt:ALGORITHM` or `opaque`.
     pub(crate) fn start(resources: &[(String, &str)]) -> Self {
-        Self::start_with(resources, &[])
+        Self::start_with(resources, &json!({}))
     }
 
     /// The same; tokens for some of the resources claim a tenant (`org`).
-    pub(crate) fn start_with(resources: &[(String, &str)], tenants: &[(String, &str)]) -> Self {
+    pub(crate) fn of_tenants(resources: &[(String, &str)], tenants: &[(String, &str)]) -> Self {
+        let tenants: serde_json::Map<String, Value> = tenants.iter().map(|(url, name)| (url.clone(), json!(name))).collect();
+        Self::start_with(resources, &json!({ "tenants": tenants }))
+    }
+
+    /// Starts one that people log in with, who are sent back to this address.
+    pub(crate) fn for_people(callback: &str) -> Self {
+        Self::start_with(&[], &json!({ "login": [callback] }))
+    }
+
+    fn start_with(resources: &[(String, &str)], more: &Value) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let port = free_port();
         let resources: serde_json::Map<String, Value> = resources.iter().map(|(url, form)| (url.clone(), json!(form))).collect();
-        let tenants: serde_json::Map<String, Value> = tenants.iter().map(|(url, name)| (url.clone(), json!(name))).collect();
-        let settings = json!({
-            "tenants": tenants,
+        let mut settings = json!({
             "port": port, "folder": folder.path(), "modules": peers::npm(""), "resources": resources,
             "algorithms": ["RS256", "ES256", "EdDSA"],
             "scopes": "mcp mcp:read files files:read files:write_file files:list_directory notes",
             "gateways": [crate::resource("/mcp")], "known_as": "near",
         });
+        settings.as_object_mut().zip(more.as_object()).into_iter().for_each(|(all, more)| all.extend(more.clone()));
         let mut provider = Self { child: None, port, folder, settings };
         provider.begin();
         provider

@@ -1,8 +1,11 @@
 //! No way in that nobody tested: every route that the program has is tried by somebody who shows nothing.
 
 use sallyport_gateway::pages::Page;
+use sallyport_identity::authorization_server::Route;
 use sallyport_transport::server::DOORS;
 
+use crate::browser::Browser;
+use crate::harness::gateway::Project;
 use crate::harness::loopback;
 use crate::trusting;
 
@@ -14,6 +17,24 @@ fn to_a_stranger(page: Page) -> u16 {
         Page::Metrics => 401,
         // Where a stranger finds out how to get in; the same for names that there are and others.
         Page::ResourceMetadata => 200,
+        // Nobody can log in at this gateway, and without a link there is nothing to see.
+        Page::Connect => 401,
+    }
+}
+
+/// What a stranger is answered by an address of the authorization server, who reads it and who sends it an empty form.
+fn of_the_authorization_server(route: Route) -> (u16, u16) {
+    match route {
+        // For everybody, by their nature.
+        Route::Metadata | Route::Keys | Route::Style => (200, 405),
+        // Nobody is sent anywhere who does not say for which client, or has no cookie of a login that was begun.
+        Route::Authorize | Route::LogIn | Route::Consent => (400, 400),
+        Route::SignIn | Route::SignedIn => (400, 405),
+        // To the login page; or without its cookie to nothing.
+        Route::Device => (303, 400),
+        Route::LogOut | Route::Register => (405, 400),
+        // Clients say who they are.
+        Route::DeviceAuthorization | Route::Token | Route::Revoke => (405, 401),
     }
 }
 
@@ -51,4 +72,28 @@ fn a_page_says_to_a_stranger_no_more_than_it_should() {
     let not_there = loopback::get(gateway.port, "/.well-known/oauth-protected-resource/servers/other/mcp").unwrap();
     let body = |answer: &str| answer.split_once("\r\n\r\n").unwrap().1.to_owned();
     assert_eq!(body(&there).replace("notes", "other"), body(&not_there), "it does not tell which servers there are");
+}
+
+#[test]
+fn the_authorization_server_gives_nothing_to_a_stranger() {
+    let port = loopback::free_port();
+    let project = Project::new(&format!(
+        "public_url = \"http://127.0.0.1:{port}\"\n[policy]\ndefault = \"deny\"\n\
+         [identity.server.login.corp]\nissuer = \"http://127.0.0.1:1\"\nclient = {{ id = \"us\" }}\nanyone = true\n\
+         [servers.notes]\nbuiltin = {{ filesystem = {{}} }}\n"
+    ));
+    let gateway = project.up_at(port);
+    for route in Route::ALL {
+        let url = gateway.url(route.path());
+        let url = if route == Route::SignedIn { format!("{url}/corp") } else { url };
+        let (read, sent) = (Browser::default().get(&url), Browser::default().post(&url, &[]));
+        assert_eq!((read.status, sent.status), of_the_authorization_server(route), "{route:?}: {read:?} {sent:?}");
+        for page in [read, sent] {
+            assert!(!page.html.contains("notes") && !page.html.contains("access_token"), "{route:?}: {page:?}");
+        }
+    }
+    let page = Browser::default().get(&gateway.url("/connect"));
+    assert!(page.status == 303 && page.location.is_some_and(|to| to.path() == "/oauth/login"));
+    assert_eq!(Browser::default().get(&gateway.url("/connect/callback?state=x&code=y")).status, 404);
+    assert_eq!(Browser::default().get(&gateway.url("/connect/x")).status, 404);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sallyport_identity::authorization_server::SigningAlgorithm;
+use sallyport_identity::authorization_server::sign_in::Config as SignInConfig;
 use sallyport_identity::resource_server::key::Algorithm;
 use sallyport_identity::upstream::CredentialConfig;
 use sallyport_policy::ArgumentRule;
@@ -107,6 +108,10 @@ pub struct IdentityConfig {
     /// machine alone.
     pub api_keys: bool,
 
+    /// Callers who come by a certificate (`tls.client_ca`), each by a name of yours: policy and audit records call them
+    /// `client:NAME@certificate`.
+    pub certificates: BTreeMap<String, CertificateConfig>,
+
     /// Authorization servers whose access tokens are taken, each by a name of yours.
     pub issuers: BTreeMap<String, IssuerConfig>,
 
@@ -137,6 +142,10 @@ pub struct AuthorizationServerConfig {
 
     /// Clients that you name yourself, by their `client_id`.
     pub clients: BTreeMap<String, ClientConfig>,
+
+    /// Identity providers elsewhere that people may log in with (OpenID Connect), each by a name of yours. Default: none; people log in with
+    /// a name and a password of this gateway's.
+    pub login: BTreeMap<String, SignInConfig>,
 
     /// Identity providers whose word for a person is taken (ID-JAG, `urn:ietf:params:oauth:grant-profile:id-jag`): their `issuer`, to the
     /// last slash. Default: none.
@@ -267,6 +276,48 @@ pub struct TlsConfig {
 
     /// The PEM file with the private key.
     pub key: String,
+
+    /// The PEM file with the certificates of those who sign clients' certificates: clients may then show one, and `identity.certificates`
+    /// says whose it is. Read when the gateway starts. Default: none, clients are asked for no certificate.
+    #[serde(default)]
+    pub client_ca: Option<String>,
+
+    /// Whether a client may come without a certificate: `optional` or `required`. Default: `optional`, because the pages of a login are for
+    /// browsers, which have none; who shows neither certificate nor key does not come in all the same.
+    #[serde(default)]
+    pub client_auth: Option<ClientAuth>,
+
+    /// The PEM file with lists of clients' certificates that are good no more (CRL), one of each who signs. Read when the gateway starts.
+    /// Default: none; certificates that live for hours need none.
+    #[serde(default)]
+    pub client_revoked: Option<String>,
+}
+
+/// Whether clients need a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// They may have one.
+    Optional,
+    /// No connection is made without one, not even for a page.
+    Required,
+}
+
+/// Who comes by a certificate.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateConfig {
+    /// What the certificate was made out to: `dns:ci.example.com`, `uri:spiffe://example.com/ci`, `email:ci@example.com`, or `subject:CN=ci,O=Example` as
+    /// RFC 4514 writes it. It has to be the same text.
+    pub certificate: String,
+
+    /// Their groups. Default: none.
+    #[serde(default)]
+    pub groups: Vec<String>,
+
+    /// Beyond these scopes they may do nothing. Default: no such bound, policy alone says what they may do.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
 }
 
 /// A named selection of tools.

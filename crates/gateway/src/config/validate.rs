@@ -2,6 +2,7 @@
 
 mod authorization_server;
 mod built_in;
+mod certificates;
 mod context;
 mod credential;
 mod deny_write;
@@ -11,6 +12,7 @@ mod isolation;
 mod limits;
 mod remote;
 mod server;
+mod sign_in;
 mod standby;
 mod stdio;
 mod tenant;

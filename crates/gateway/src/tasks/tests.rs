@@ -129,7 +129,7 @@ impl Program {
     }
 
     fn incoming(&self) -> Incoming {
-        Incoming { tenant: None, endpoint: self.endpoint.clone(), credential: None, peer: From::Stdio, recognised: None }
+        Incoming { tenant: None, endpoint: self.endpoint.clone(), credential: None, certificate: None, peer: From::Stdio, recognised: None }
     }
 
     async fn ask(&self, method: Method, params: &str) -> Result<RawObject, Failure> {

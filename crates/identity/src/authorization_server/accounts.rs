@@ -22,6 +22,9 @@ static HASHING: Semaphore = Semaphore::const_new(2);
 /// For how many seconds an access token lives at most, and so for how long it is known that one was revoked: a day.
 pub const LONGEST_TOKEN: i64 = 24 * 60 * 60;
 
+/// In the place of a password's hash, for those who log in elsewhere.
+const NO_PASSWORD: &str = "";
+
 /// Who has logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Person {
@@ -42,6 +45,8 @@ pub enum AccountError {
     Taken,
     /// There is none of that name.
     Unknown,
+    /// They log in with a provider elsewhere.
+    Elsewhere,
     /// The password could not be hashed.
     Hash,
     /// The store failed.
@@ -58,6 +63,7 @@ impl AccountError {
             Self::Password => Some("at least 12 characters; four or five words make a good one"),
             Self::Taken => Some("a name is never given to somebody else, since what was kept for its holder would be theirs"),
             Self::Unknown => Some("`sallyport user list` shows who there is"),
+            Self::Elsewhere => Some("`sallyport user disable` keeps them out, whatever their provider says"),
             Self::Hash => None,
             Self::Store(error) => error.hint(),
         }
@@ -72,6 +78,7 @@ impl std::fmt::Display for AccountError {
             Self::Password => write!(out, "the password has fewer than {SHORTEST} characters, or more than {LONGEST} bytes"),
             Self::Taken => out.write_str("there is, or was, a user of this name"),
             Self::Unknown => out.write_str("there is no user of this name"),
+            Self::Elsewhere => out.write_str("they log in with a provider elsewhere, and have no password here"),
             Self::Hash => out.write_str("the password could not be hashed"),
             Self::Store(error) => error.fmt(out),
         }
@@ -106,11 +113,19 @@ pub async fn add(store: &Store, name: &str, password: &str, is_admin: bool, grou
     Ok(store.write(move |tables| user::add(tables, &user)).await?)
 }
 
+/// Whether it is the name of somebody for whom a provider elsewhere vouches: what it calls them, `|`, and its own name.
+fn is_vouched(name: &str) -> bool {
+    name.contains('|')
+}
+
 /// Gives a user another password, logs them out everywhere and ends what clients had in their name.
 ///
 /// # Errors
 /// Where the password cannot be one, or nobody has that name.
 pub async fn set_password(store: &Store, name: &str, password: &str, now: i64) -> Result<(), AccountError> {
+    if is_vouched(name) {
+        return Err(AccountError::Elsewhere);
+    }
     let (name, password) = (name.to_owned(), hash(password).await?);
     let change = store.write(move |tables| {
         let there = user::set_password(tables, &name, &password)?;
@@ -149,11 +164,24 @@ pub(super) async fn log_in(store: &Store, name: &str, password: &str) -> Result<
     let asked = name.to_owned();
     let user = store.read(move |tables| user::find(tables, &asked)).await?;
     let kept = match &user {
-        Some(user) => user.password.clone(),
-        None => nobodys()?.to_owned(),
+        Some(user) if user.password != NO_PASSWORD => user.password.clone(),
+        _ => nobodys()?.to_owned(),
     };
     let is_right = verify(password, kept).await?;
     Ok(user.filter(|user| is_right && user.standing == Standing::Active).map(Person::of))
+}
+
+/// The user for whom a provider elsewhere vouches, with the groups that they have now. `None` where they may not come in any more.
+pub(super) async fn keep_vouched(store: &Store, name: String, groups: Vec<String>, now: i64) -> Result<Option<Person>, StoreError> {
+    let kept = store.write(move |tables| {
+        let Some(user) = user::find(tables, &name)? else {
+            let user = User { name, password: NO_PASSWORD.to_owned(), is_admin: false, groups, standing: Standing::Active, since: now };
+            return user::add(tables, &user).map(|()| user);
+        };
+        user::set_groups(tables, &name, &groups)?;
+        Ok(User { groups, ..user })
+    });
+    Ok(Some(kept.await?).filter(|user| user.standing == Standing::Active).map(Person::of))
 }
 
 /// The active user of that name.

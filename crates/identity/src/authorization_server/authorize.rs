@@ -7,14 +7,14 @@ use sallyport_store::authorization;
 use serde::{Deserialize, Serialize};
 
 use super::browser::Browser;
-use super::clients::Client;
 use super::clients::metadata::CODE;
+use super::clients::{Client, Kind};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::{Asked, Server, answer, redirect, unguessable};
 
 /// For how many seconds a person may take over a login.
-const PATIENCE: i64 = 10 * 60;
+pub(super) const PATIENCE: i64 = 10 * 60;
 /// Longest `state` in bytes: clients put what they like into it, and get it back in an address.
 const LONGEST_STATE: usize = 2_048;
 
@@ -36,6 +36,18 @@ pub(super) struct AuthorizationRequest {
     pub(super) since: i64,
 }
 
+impl AuthorizationRequest {
+    /// Whether the client wants this of the person (`prompt`, OpenID Connect Core §3.1.2.1).
+    pub(super) fn prompts(&self, word: &str) -> bool {
+        self.prompt.as_deref().is_some_and(|prompt| prompt.split(' ').any(|asked| asked == word))
+    }
+
+    /// Whether the person has to log in for this, even if they are logged in.
+    pub(super) fn wants_login(&self) -> bool {
+        self.prompts("login")
+    }
+}
+
 impl Server {
     pub(super) async fn authorize(&self, asked: &Asked) -> Result<Response<Bytes>, Problem> {
         let is_form = asked.request.method() == Method::POST;
@@ -45,7 +57,10 @@ impl Server {
         let redirect = redirect_of(&client, &parameters)?;
         match self.checked(&client, &redirect, &parameters, asked.now) {
             Ok(request) => self.begin(request, asked).await,
-            Err(problem) => Ok(self.redirect_problem(&redirect, parameters.get("state"), &problem)),
+            // Anybody can register an address and send people to it by way of this host's good name. Only who runs the gateway says
+            // where a browser goes that nobody sits at who has agreed to anything (RFC 9700 §4.11.2).
+            Err(problem) if client.kind == Kind::Configured => Ok(self.redirect_problem(&redirect, parameters.get("state"), &problem)),
+            Err(problem) => Err(problem),
         }
     }
 
@@ -122,7 +137,7 @@ impl Server {
     }
 }
 
-fn gone() -> Problem {
+pub(super) fn gone() -> Problem {
     Problem::invalid_request(
         "this login has ended, was begun in another browser, or was answered already: begin it again where you came from",
     )

@@ -1,9 +1,12 @@
 //! What ties a login to one browser: a cookie, and the tokens in forms that only its holder can have.
 
+use std::fmt;
+
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use sallyport_store::login;
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
 use super::accounts::{self, Person};
 use super::problem::Problem;
@@ -12,19 +15,30 @@ use super::{Asked, Server, unguessable};
 /// For how many seconds a browser stays logged in: a working day with its breaks.
 const STAYS: i64 = 12 * 60 * 60;
 
-/// A browser, known by its cookie.
-#[derive(Clone, Debug)]
+/// A browser, known by its cookie. Whoever has the cookie is logged in, so nothing shows it.
+#[derive(Clone)]
 pub(super) struct Browser {
     cookie: String,
     /// It has to be told its cookie.
     is_new: bool,
 }
 
+impl fmt::Debug for Browser {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Browser").field("is_new", &self.is_new).finish_non_exhaustive()
+    }
+}
+
 impl Browser {
     /// The browser that asks, if it showed a cookie of the right form.
     pub(super) fn known(server: &Server, asked: &Asked) -> Option<Self> {
-        let name = server.cookie_name();
-        let cookies = asked.request.headers().get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        Self::of(server, asked.request.headers())
+    }
+
+    /// The browser that sent these headers, the same way.
+    pub(super) fn of(server: &Server, headers: &HeaderMap) -> Option<Self> {
+        let name = server.cookie.as_str();
+        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let cookie = pairs.find(|(known, _)| *known == name)?.1;
         let is_ours = unguessable::decode(cookie).is_some_and(|bytes| bytes.len() == 32);
@@ -47,9 +61,13 @@ impl Browser {
 
     /// What a form about `subject` carries, and nobody else can know.
     pub(super) fn form_token(&self, subject: &str) -> String {
-        unguessable::encode(
-            &Sha256::new().chain_update("form\0").chain_update(&self.cookie).chain_update("\0").chain_update(subject).finalize(),
-        )
+        self.derived("form", subject)
+    }
+
+    /// A secret of this browser's for one purpose and subject. It tells nothing of the cookie, or of those for others.
+    pub(super) fn derived(&self, purpose: &str, subject: &str) -> String {
+        let hash = Sha256::new().chain_update(purpose).chain_update("\0").chain_update(&self.cookie).chain_update("\0");
+        unguessable::encode(&hash.chain_update(subject).finalize())
     }
 
     /// Says whether a form about `subject` came from a page that this browser was shown.
@@ -66,18 +84,23 @@ impl Browser {
     pub(super) fn introduce(&self, server: &Server, response: &mut Response<Bytes>) {
         if self.is_new {
             let secure = if server.is_https { "; Secure" } else { "" };
-            let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", server.cookie_name(), self.cookie);
+            let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", server.cookie, self.cookie);
             response.headers_mut().extend(HeaderValue::try_from(cookie).ok().map(|cookie| (header::SET_COOKIE, cookie)));
         }
     }
 }
 
-impl Server {
-    /// With https it cannot be set by another host, or read without TLS (RFC 6265bis §4.1.3.2).
-    fn cookie_name(&self) -> &'static str {
-        if self.is_https { "__Host-sallyport" } else { "sallyport" }
+/// What the cookie is called. With https it cannot be set by another host, or read without TLS (RFC 6265bis §4.1.3.2). Without, on loopback,
+/// gateways at several ports are one host to a browser, and would log each other's people out.
+pub(super) fn cookie_name(issuer: &Url) -> String {
+    match (issuer.scheme(), issuer.port()) {
+        ("https", _) => "__Host-sallyport".to_owned(),
+        (_, Some(port)) => format!("sallyport-{port}"),
+        (_, None) => "sallyport".to_owned(),
     }
+}
 
+impl Server {
     /// Who is logged in at a browser, and since when.
     pub(super) async fn person_at(&self, browser: &Browser, now: i64) -> Result<Option<(Person, i64)>, Problem> {
         let cookie = browser.digest();

@@ -9,6 +9,7 @@ use http::header;
 use sallyport_store::token_grant;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::clients::{Authentication, Client, Clients, Keys, Kind};
@@ -31,9 +32,37 @@ const SOONEST: i64 = 30;
 /// Clients whose keys are kept.
 const MOST: usize = 64;
 
+/// Keys that are fetched at once: anybody can say where theirs are, and have us ask there.
+const AT_ONCE: usize = 8;
+
 /// Keys that clients publish, as they were last fetched.
-#[derive(Debug, Default)]
-pub(super) struct ClientKeys(Mutex<HashMap<String, (Arc<KeySet>, i64)>>);
+#[derive(Debug)]
+pub(super) struct ClientKeys {
+    known: Mutex<HashMap<String, (Arc<KeySet>, i64)>>,
+    turns: Semaphore,
+}
+
+impl Default for ClientKeys {
+    fn default() -> Self {
+        Self { known: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl ClientKeys {
+    /// What is known of those at an address, if it is no older than so many seconds.
+    fn known(&self, address: &str, oldest: i64, now: i64) -> Option<Arc<KeySet>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned();
+        known.filter(|(_, since)| *since + oldest > now).map(|(keys, _)| keys)
+    }
+
+    fn keep(&self, address: &str, keys: &Arc<KeySet>, now: i64) {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (_, since)| *since + KEPT > now);
+        if all.len() < MOST {
+            all.insert(address.to_owned(), (Arc::clone(keys), now));
+        }
+    }
+}
 
 impl Server {
     /// The client that asks, once it has shown that it is the one. A public client shows nothing but its name.
@@ -110,20 +139,17 @@ impl Server {
 
     /// The keys at an address, no older than so many seconds.
     async fn client_keys(&self, address: &str, kind: Kind, oldest: i64, now: i64) -> Result<Arc<KeySet>, Problem> {
-        let known = self.client_keys.0.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned();
-        if let Some((keys, _)) = known.filter(|(_, since)| *since + oldest > now) {
+        if let Some(keys) = self.client_keys.known(address, oldest, now) {
             return Ok(keys);
         }
+        let busy = |_| Problem::new("temporarily_unavailable", "too many clients' keys are being fetched: try again in a moment");
+        let _turn = self.client_keys.turns.try_acquire().map_err(busy)?;
         let reach = if kind == Kind::Configured { Reach::Configured } else { Reach::Public };
         let refused = |what: String| Problem::invalid_client(format!("the client's keys cannot be had: {what}"));
         let url = Url::parse(address).map_err(|error| refused(error.to_string()))?;
         let answer = self.fetcher.get(&url, reach).await.map_err(|error| refused(error.to_string()))?;
         let keys = Arc::new(read(&answer.body)?);
-        let mut all = self.client_keys.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (_, since)| *since + KEPT > now);
-        if all.len() < MOST {
-            all.insert(address.to_owned(), (keys.clone(), now));
-        }
+        self.client_keys.keep(address, &keys, now);
         Ok(keys)
     }
 

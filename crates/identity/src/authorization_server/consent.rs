@@ -10,6 +10,7 @@ use super::authorize::AuthorizationRequest;
 use super::browser::Browser;
 use super::parameters::Parameters;
 use super::problem::Problem;
+use super::purpose::Purpose;
 use super::{Asked, Server, answer, pages, redirect};
 
 /// For how many seconds a consent holds: a season, after which people have forgotten what they agreed to.
@@ -23,13 +24,12 @@ impl Server {
         let browser = Browser::known(self, asked).ok_or_else(super::log_in::no_cookie)?;
         let request = self.pending(id, Some(&browser), asked.now).await?;
         let Some((person, since)) = self.person_at(&browser, asked.now).await? else {
-            return Ok(answer::see_other(&format!("{}?request={id}", self.url("login"))));
+            return Ok(answer::see_other(&self.login_for(Purpose::Request(id))));
         };
-        let prompts = |word: &str| request.prompt.as_deref().is_some_and(|prompt| prompt.split(' ').any(|asked| asked == word));
-        if prompts("login") && since < request.since {
-            return Ok(answer::see_other(&format!("{}?request={id}", self.url("login"))));
+        if request.wants_login() && since < request.since {
+            return Ok(answer::see_other(&self.login_for(Purpose::Request(id))));
         }
-        if !prompts("consent") && self.has_agreed(&person, &request, asked.now).await? {
+        if !request.prompts("consent") && self.has_agreed(&person, &request, asked.now).await? {
             let request = self.take_pending(id, &browser, asked.now).await?;
             return self.hand_out_code(&person, &request, asked.now).await;
         }
@@ -43,7 +43,7 @@ impl Server {
         let browser = Browser::known(self, asked).ok_or_else(super::log_in::no_cookie)?;
         browser.check_form(id, form.get("form_token"))?;
         let Some((person, _)) = self.person_at(&browser, asked.now).await? else {
-            return Ok(answer::see_other(&format!("{}?request={id}", self.url("login"))));
+            return Ok(answer::see_other(&self.login_for(Purpose::Request(id))));
         };
         let request = self.take_pending(id, &browser, asked.now).await?;
         if form.get("decision") != Some("allow") {

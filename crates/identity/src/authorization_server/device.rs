@@ -12,6 +12,7 @@ use super::clients::Client;
 use super::clients::metadata::DEVICE;
 use super::parameters::Parameters;
 use super::problem::Problem;
+use super::purpose::Purpose;
 use super::token::Tokens;
 use super::{Asked, Server, accounts, answer, log_in, pages, unguessable};
 
@@ -87,7 +88,7 @@ impl Server {
         let browser = Browser::known_or_new(self, asked)?;
         match self.person_at(&browser, asked.now).await? {
             Some((person, _)) => Ok(pages::device(self, &browser, &person, None)),
-            None => Ok(answer::see_other(&format!("{}?request={}", self.url("login"), log_in::FOR_DEVICE))),
+            None => Ok(answer::see_other(&self.login_for(Purpose::Device))),
         }
     }
 
@@ -96,11 +97,11 @@ impl Server {
         let form = Parameters::of_form(&asked.request)?;
         let browser = Browser::known(self, asked).ok_or_else(log_in::no_cookie)?;
         let Some((person, _)) = self.person_at(&browser, asked.now).await? else {
-            return Ok(answer::see_other(&format!("{}?request={}", self.url("login"), log_in::FOR_DEVICE)));
+            return Ok(answer::see_other(&self.login_for(Purpose::Device)));
         };
         let code = plain(form.get("user_code").unwrap_or_default());
         let Some(decision) = form.get("decision") else {
-            browser.check_form(log_in::FOR_DEVICE, form.get("form_token"))?;
+            browser.check_form(&Purpose::Device.text(), form.get("form_token"))?;
             return self.typed(&browser, &person, &code, asked.now).await;
         };
         browser.check_form(&format!("device\0{code}"), form.get("form_token"))?;

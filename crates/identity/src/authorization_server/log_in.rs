@@ -10,6 +10,7 @@ use super::accounts::{self, Person};
 use super::browser::Browser;
 use super::parameters::Parameters;
 use super::problem::Problem;
+use super::purpose::Purpose;
 use super::{Asked, Server, answer, pages, unguessable};
 
 /// Wrong passwords for one name before the next try has to wait: people mistype, and try their other passwords.
@@ -17,29 +18,23 @@ const FREE_FOR_NAME: i64 = 5;
 /// The same from one address: a household, or an office behind one router.
 const FREE_FOR_ADDRESS: i64 = 30;
 
-/// What stands in place of an authorization request's id when somebody logs in to type a device's code.
-pub(super) const FOR_DEVICE: &str = "device";
-
 impl Server {
     /// Shows the form, unless somebody is logged in here.
     pub(super) async fn log_in_page(&self, asked: &Asked) -> Result<Response<Bytes>, Problem> {
         let parameters = Parameters::of_query(&asked.request)?;
-        let id = parameters.need("request")?;
+        let purpose = Purpose::of(parameters.need("request")?)?;
         let browser = Browser::known_or_new(self, asked)?;
-        let mut target = None;
-        let is_forced = if id == FOR_DEVICE {
-            false
-        } else {
-            let request = self.pending(id, Some(&browser), asked.now).await?;
-            target = super::redirect::form_target(&request.redirect);
-            let logged_in = self.person_at(&browser, asked.now).await?;
-            request.prompt.as_deref().is_some_and(|prompt| prompt.split(' ').any(|word| word == "login"))
-                && logged_in.is_none_or(|(_, since)| since < request.since)
+        let request = match purpose.request() {
+            Some(id) => Some(self.pending(id, Some(&browser), asked.now).await?),
+            None => None,
         };
-        if !is_forced && self.person_at(&browser, asked.now).await?.is_some() {
-            return Ok(answer::see_other(&self.after_login(id)));
+        let since = self.person_at(&browser, asked.now).await?.map(|(_, since)| since);
+        let is_too_old = |since: i64| request.as_ref().is_some_and(|request| request.wants_login() && since < request.since);
+        if since.is_some_and(|since| !is_too_old(since)) {
+            return Ok(answer::see_other(&self.after_login(purpose)));
         }
-        let mut response = pages::log_in(self, id, &browser.form_token(id), None, target.as_deref());
+        let target = request.as_ref().and_then(|request| super::redirect::form_target(&request.redirect));
+        let mut response = pages::log_in(self, purpose, &browser, None, target.as_deref());
         browser.introduce(self, &mut response);
         Ok(response)
     }
@@ -47,14 +42,14 @@ impl Server {
     /// Takes the form.
     pub(super) async fn log_in(&self, asked: &Asked) -> Result<Response<Bytes>, Problem> {
         let form = Parameters::of_form(&asked.request)?;
-        let id = form.need("request")?;
+        let purpose = Purpose::of(form.need("request")?)?;
         let browser = Browser::known(self, asked).ok_or_else(no_cookie)?;
-        browser.check_form(id, form.get("form_token"))?;
-        let target = match id {
-            FOR_DEVICE => None,
-            _ => super::redirect::form_target(&self.pending(id, Some(&browser), asked.now).await?.redirect),
+        browser.check_form(&purpose.text(), form.get("form_token"))?;
+        let target = match purpose.request() {
+            Some(id) => super::redirect::form_target(&self.pending(id, Some(&browser), asked.now).await?.redirect),
+            None => None,
         };
-        let again = |told: &str| Ok(pages::log_in(self, id, &browser.form_token(id), Some(told), target.as_deref()));
+        let again = |told: &str| Ok(pages::log_in(self, purpose, &browser, Some(told), target.as_deref()));
         // A name may be typed with the capital letter that telephones begin with.
         let name = form.get("name").unwrap_or_default().trim().to_lowercase();
         let tried = self.try_password(&name, form.get("password").unwrap_or_default(), asked).await;
@@ -64,13 +59,18 @@ impl Server {
             Err(problem) if problem.error == "slow_down" => return again(&problem.description),
             Err(problem) => return Err(problem),
         };
-        let new = self.welcome(&person, &browser, asked.now).await?;
-        if id != FOR_DEVICE {
-            let (key, from, to) = (unguessable::digest(id), browser.digest(), new.digest());
+        self.let_in(&person, &browser, purpose, asked.now).await
+    }
+
+    /// Logs a person in who has shown who they are, and sends the browser on. What was begun under the old cookie goes on under the new one.
+    pub(super) async fn let_in(&self, person: &Person, old: &Browser, purpose: Purpose<'_>, now: i64) -> Result<Response<Bytes>, Problem> {
+        let new = self.welcome(person, old, now).await?;
+        if let Some(id) = purpose.request() {
+            let (key, from, to) = (unguessable::digest(id), old.digest(), new.digest());
             self.store.write(move |tables| authorization::move_request(tables, &key, &from, &to)).await?;
         }
         tracing::info!(user = %person.name, "somebody logged in");
-        let mut response = answer::see_other(&self.after_login(id));
+        let mut response = answer::see_other(&self.after_login(purpose));
         new.introduce(self, &mut response);
         Ok(response)
     }
@@ -82,12 +82,8 @@ impl Server {
         browser.check_form("logout", form.get("form_token"))?;
         let cookie = browser.digest();
         self.store.write(move |tables| login::remove(tables, &cookie)).await?;
-        let id = form.get("request").filter(|id| unguessable::decode(id).is_some()).unwrap_or(FOR_DEVICE);
-        Ok(answer::see_other(&format!("{}?request={id}", self.url("login"))))
-    }
-
-    fn after_login(&self, id: &str) -> String {
-        if id == FOR_DEVICE { self.url("device") } else { format!("{}?request={id}", self.url("consent")) }
+        let purpose = form.get("request").and_then(|text| Purpose::of(text).ok()).unwrap_or(Purpose::Device);
+        Ok(answer::see_other(&self.login_for(purpose)))
     }
 
     /// Compares, if this name and this address may try now. Each try is counted before it is known how it ends.

@@ -8,23 +8,40 @@ use http::{Response, StatusCode};
 use super::accounts::Person;
 use super::authorize::AuthorizationRequest;
 use super::browser::Browser;
-use super::log_in::FOR_DEVICE;
 use super::problem::Problem;
+use super::purpose::Purpose;
 use super::{Server, answer, redirect};
 
 /// Name and password.
-pub(super) fn log_in(server: &Server, request: &str, form_token: &str, told: Option<&str>, target: Option<&str>) -> Response<Bytes> {
+pub(super) fn log_in(
+    server: &Server,
+    purpose: Purpose<'_>,
+    browser: &Browser,
+    told: Option<&str>,
+    target: Option<&str>,
+) -> Response<Bytes> {
+    let request = purpose.text();
     let fields = format!(
         "<label for=\"name\">Name</label>\n\
          <input id=\"name\" name=\"name\" autocomplete=\"username\" autocapitalize=\"none\" spellcheck=\"false\" maxlength=\"64\" required autofocus>\n\
          <label for=\"password\">Password</label>\n\
          <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" maxlength=\"1024\" required>\n\
          {}<button class=\"main\">Log in</button>",
-        hidden(&[("request", request), ("form_token", form_token)])
+        hidden(&[("request", &request), ("form_token", &browser.form_token(&request))])
     );
-    let body = format!("<h1>Log in</h1>\n{}{}", notice(told), form(&server.url("login"), &fields));
+    let body = format!("<h1>Log in</h1>\n{}{}{}", notice(told), form(&server.url("login"), &fields), sign_ins(server, &request));
     let status = if told.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     whole(server, status, "Log in", &body, target)
+}
+
+/// The providers that people may log in with. These are links and no forms: browsers hold a form to where its page may lead
+/// (`form-action`), through every redirection after it.
+fn sign_ins(server: &Server, request: &str) -> String {
+    let link = |(name, title): (&str, &str)| {
+        let address = format!("{}?request={request}&provider={name}", server.url("sign_in"));
+        format!("<a class=\"other\" href=\"{}\">Log in with {}</a>\n", escaped(&address), escaped(title))
+    };
+    server.sign_ins().map(link).collect()
 }
 
 /// What a client asks for.
@@ -40,7 +57,7 @@ pub(super) fn consent(server: &Server, id: &str, browser: &Browser, person: &Per
     }
     let fields = [("request", id), ("form_token", &browser.form_token(id))];
     body.push_str(&form(&server.url("consent"), &format!("{}{DECISION}", hidden(&fields))));
-    body.push_str(&other_person(server, browser, person, id));
+    body.push_str(&other_person(server, browser, person, Purpose::Request(id)));
     whole(server, StatusCode::OK, "Allow access?", &body, redirect::form_target(&request.redirect).as_deref())
 }
 
@@ -53,10 +70,10 @@ pub(super) fn device(server: &Server, browser: &Browser, person: &Person, told: 
         "<label for=\"user_code\">The code that the program shows</label>\n\
          <input id=\"user_code\" name=\"user_code\" autocomplete=\"off\" autocapitalize=\"characters\" spellcheck=\"false\" maxlength=\"16\" required autofocus>\n\
          {}<button class=\"main\">Go on</button>",
-        hidden(&[("form_token", &browser.form_token(FOR_DEVICE))])
+        hidden(&[("form_token", &browser.form_token(&Purpose::Device.text()))])
     );
     let body = format!("<h1>Log a program in</h1>\n{}{}", notice(told), form(&server.url("device"), &fields));
-    let body = format!("{body}{}", other_person(server, browser, person, FOR_DEVICE));
+    let body = format!("{body}{}", other_person(server, browser, person, Purpose::Device));
     whole(server, StatusCode::OK, "Log a program in", &body, None)
 }
 
@@ -126,8 +143,8 @@ fn meaning(scope: &str) -> String {
     format!("{words} <code>{}</code>", escaped(scope))
 }
 
-fn other_person(server: &Server, browser: &Browser, person: &Person, request: &str) -> String {
-    let fields = hidden(&[("request", request), ("form_token", &browser.form_token("logout"))]);
+fn other_person(server: &Server, browser: &Browser, person: &Person, purpose: Purpose<'_>) -> String {
+    let fields = hidden(&[("request", &purpose.text()), ("form_token", &browser.form_token("logout"))]);
     let words = format!("You are {}. ", escaped(&person.name));
     format!(
         "<div class=\"small\">{}</div>",

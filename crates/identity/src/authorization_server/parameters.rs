@@ -1,6 +1,7 @@
 //! The parameters of a request: a query or a form, each name once (RFC 6749 §3.1).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -11,8 +12,14 @@ use super::problem::Problem;
 const MOST: usize = 64;
 
 /// Parameters by name. Those without a value are as if they were not there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Parameters(BTreeMap<String, String>);
+
+impl fmt::Debug for Parameters {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish() // among the values are passwords, codes and tokens
+    }
+}
 
 impl Parameters {
     /// Those of the query.

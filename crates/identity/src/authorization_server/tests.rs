@@ -63,6 +63,7 @@ fn settings() -> Settings {
         ],
         resources,
         providers: BTreeMap::new(),
+        sign_ins: BTreeMap::new(),
     }
 }
 

@@ -27,7 +27,7 @@ const REPLAY_GRACE: i64 = 30;
 const EVERYTHING: &str = "mcp";
 
 /// What a client gets (RFC 6749 §5.1).
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub(super) struct Tokens {
     pub(super) access_token: String,
     pub(super) token_type: &'static str,

@@ -26,7 +26,7 @@ pub struct RegisteredConfig {
 impl RegisteredConfig {
     /// The same, its relative paths understood from `folder`.
     #[must_use]
-    pub(crate) fn within(self, folder: &std::path::Path) -> Self {
+    pub fn within(self, folder: &std::path::Path) -> Self {
         let anchored = |reference: Option<SecretReference>| reference.map(|reference| reference.within(folder));
         Self { id: self.id, secret: anchored(self.secret), key: anchored(self.key) }
     }

@@ -62,15 +62,22 @@ struct Under {
     generation: i64,
     /// The digest of the browser's cookie.
     browser: String,
+    /// The login at the gateway itself in which it was begun, where there is one.
+    session: Option<String>,
 }
 
 /// Where the browser is to go, and what it is to bring back.
-#[derive(Debug)]
 pub struct Begun {
     /// The issuer's page.
     pub to: Url,
     /// The value of the cookie that binds the way back to this browser.
     pub cookie: String,
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Begun").field("to", &self.to.host_str()).finish_non_exhaustive() // the rest is `state` and the cookie
+    }
 }
 
 /// The logins of one gateway. Clones are the same.
@@ -105,6 +112,15 @@ impl Logins {
         self.put("link", wanted).await
     }
 
+    /// Begins a login that the user asked for, without a server that refused anything; its id goes into the link.
+    ///
+    /// # Errors
+    /// Where too many are under way, or the vault cannot be used.
+    pub async fn offer(&self, server: &str, owner: Owner) -> Result<String, LoginError> {
+        let wanted = Wanted { server: server.to_owned(), owner, challenge: Challenge::default(), before: Vec::new() };
+        Ok(self.want(&wanted).await?)
+    }
+
     /// Says who is to grant what. The link stays good.
     ///
     /// # Errors
@@ -115,11 +131,12 @@ impl Logins {
         self.open(&key, sealed)
     }
 
-    /// Sends the browser of the right user to the issuer. `redirect` is the gateway's `/connect/callback`.
+    /// Sends the browser of the right user to the issuer. `redirect` is the gateway's `/connect/callback`; `session` stands for the login at
+    /// the gateway by which the user is known, where there is one.
     ///
     /// # Errors
     /// Where the link is used up, or the issuer cannot be used.
-    pub async fn begin(&self, id: &str, config: &Config, server: &Url, redirect: &Url) -> Result<Begun, LoginError> {
+    pub async fn begin(&self, id: &str, config: &Config, server: &Url, redirect: &Url, session: Option<&str>) -> Result<Begun, LoginError> {
         let wanted: Wanted = self.take("link", id).await?;
         let place = Place::new(server.clone(), config.issuer.clone());
         let found = discover(&self.0.around.fetcher, &place, &wanted.challenge).await.map_err(TokenError::from)?;
@@ -137,6 +154,7 @@ impl Logins {
             client: client.kept(),
             generation,
             browser: hash(&cookie),
+            session: session.map(hash),
             verifier,
             wanted,
         };
@@ -156,7 +174,8 @@ impl Logins {
         Ok(Begun { to, cookie })
     }
 
-    /// Ends a login: what came back from the issuer becomes a kept grant. `configured` gives the server's address and settings by its name.
+    /// Ends a login: what came back from the issuer becomes a kept grant. `session` is as in [`begin`](Self::begin), now; `configured` gives
+    /// the server's address and settings by its name.
     ///
     /// # Errors
     /// Where anything does not fit; then nothing is kept, and the login is over.
@@ -164,6 +183,7 @@ impl Logins {
         &self,
         answer: &[(String, String)],
         cookie: Option<&str>,
+        session: Option<&str>,
         configured: impl Fn(&str) -> Option<(Config, Url)>,
     ) -> Result<Wanted, LoginError> {
         let said = |name: &str| {
@@ -173,6 +193,9 @@ impl Logins {
         let under: Under = self.take("state", said("state").ok_or(LoginError::Unknown)?).await?;
         if cookie.map(hash).as_deref() != Some(under.browser.as_str()) {
             return Err(LoginError::OtherBrowser);
+        }
+        if under.session.is_some() && session.map(hash) != under.session {
+            return Err(LoginError::OtherPerson);
         }
         match said("iss") {
             Some(issuer) if issuer != under.issuer => return Err(LoginError::OtherIssuer),
@@ -354,6 +377,8 @@ pub enum LoginError {
     Unknown,
     /// The browser is not the one that began.
     OtherBrowser,
+    /// Whoever began has logged out of the gateway, or somebody else has logged in.
+    OtherPerson,
     /// The answer is not from the issuer that was asked.
     OtherIssuer,
     /// The user, or the issuer, said no: its error code.
@@ -373,6 +398,7 @@ impl fmt::Display for LoginError {
         match self {
             Self::Unknown => out.write_str("this link was used already, or is over"),
             Self::OtherBrowser => out.write_str("this is not the browser that the login was begun in"),
+            Self::OtherPerson => out.write_str("whoever began this is not logged in at this browser any more"),
             Self::OtherIssuer => out.write_str("the answer is not from the authorization server that was asked"),
             Self::Declined(code) => write!(out, "access was not granted ({code})"),
             Self::Failed(error) => error.fmt(out),

@@ -22,6 +22,8 @@ pub(crate) struct ServerMetadata {
     /// Where tokens are asked for.
     pub(crate) token_endpoint: Url,
     pub(crate) registration_endpoint: Option<Url>,
+    /// Where an identity provider tells more about somebody (OpenID Connect).
+    pub(crate) userinfo_endpoint: Option<Url>,
     pub(crate) scopes_supported: Option<Vec<String>>,
     pub(crate) code_challenge_methods_supported: Option<Vec<String>>,
     pub(crate) token_endpoint_auth_methods_supported: Option<Vec<String>>,

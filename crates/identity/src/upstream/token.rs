@@ -52,6 +52,7 @@ struct Granted {
     refresh_token: Option<String>,
     scope: Option<String>,
     issued_token_type: Option<String>,
+    id_token: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -93,6 +94,13 @@ impl<'a> Asking<'a> {
             Some(issued) if issued == wanted => Ok(granted.access_token),
             _ => Err(TokenError::Nonsense("a token of another type than was asked for")),
         }
+    }
+
+    /// Asks an identity provider for an access token and what it says of the person (OpenID Connect Core §3.1.3.3).
+    pub(crate) async fn identified(&self, form: Vec<(&'static str, String)>) -> Result<(String, String), TokenError> {
+        let granted = self.granted(form).await?;
+        let id_token = granted.id_token.ok_or(TokenError::Nonsense("no ID token"))?;
+        Ok((granted.access_token, id_token))
     }
 
     async fn granted(&self, mut form: Vec<(&'static str, String)>) -> Result<Granted, TokenError> {

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use futures_util::task::AtomicWaker;
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
+use sallyport_protocol::ClientCertificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
@@ -77,6 +78,8 @@ pub(crate) struct Connection {
     number: u64,
     pub(crate) peer: SocketAddr,
     pub(crate) local: IpAddr,
+    /// What the client has shown in the handshake of TLS.
+    pub(crate) certificate: OnceLock<Arc<ClientCertificate>>,
     doing: AtomicU8,
     since: AtomicU32,
     /// When the client stopped to take what is sent; 0 while it takes it.
@@ -94,6 +97,7 @@ impl Connections {
             number,
             peer,
             local,
+            certificate: OnceLock::new(),
             doing: AtomicU8::new(HEAD),
             since: AtomicU32::new(self.now()),
             stalled: AtomicU32::new(0),
@@ -147,6 +151,13 @@ impl Connections {
 }
 
 impl Connection {
+    /// Takes note of the certificate that the client has shown, if any.
+    pub(crate) fn shows(&self, certificate: Option<ClientCertificate>) {
+        if let Some(certificate) = certificate {
+            let _ = self.certificate.set(Arc::new(certificate)); // a connection has one handshake
+        }
+    }
+
     /// Runs until the client leaves, a request breaks off, or the connection is told to end.
     pub(crate) async fn run<I, S>(self: Arc<Self>, http: &http1::Builder, io: I, service: S)
     where

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answered::Answered;
 use super::body::ResponseBody;
+use super::client_certificate;
 use super::connection::{Connection, Connections};
 use super::door::Door;
 use super::era::names_modern_version;
@@ -228,7 +229,11 @@ impl HttpDoor {
             None => running.run(&self.http, stream, service).await,
             Some(tls) => match connection.unless_closed(Box::pin(tls.accept(stream))).await {
                 // In a box, so that connections without TLS do not hold the room for it.
-                Some(Ok(stream)) => Box::pin(running.run(&self.http, stream, service)).await,
+                Some(Ok(stream)) => {
+                    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                    connection.shows(shown.map(client_certificate::read));
+                    Box::pin(running.run(&self.http, stream, service)).await;
+                }
                 Some(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 None => {}
             },
@@ -258,7 +263,8 @@ impl HttpDoor {
         headers: &HeaderMap,
     ) -> Result<Incoming, Failure> {
         let peer = if self.options.behind_proxy { Peer::Remote(connection.peer.ip()) } else { Peer::from_address(connection.peer.ip()) };
-        Ok(Incoming { tenant, endpoint, credential: bearer(headers)?.map(Arc::new), peer, recognised: None })
+        let certificate = connection.certificate.get().cloned();
+        Ok(Incoming { tenant, endpoint, credential: bearer(headers)?.map(Arc::new), certificate, peer, recognised: None })
     }
 
     /// Refuses a request whose message was not read.

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+pub use super::client_certificate::ClientAuthority;
 
 /// Why TLS cannot be spoken.
 #[derive(Debug)]
@@ -28,13 +31,21 @@ impl std::error::Error for TlsError {}
 /// # Errors
 /// Where a file cannot be read, holds none, or the two do not belong together.
 pub fn from_pem(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    with_clients(certificate, key, None)
+}
+
+/// The same, where clients may show certificates of their own.
+///
+/// # Errors
+/// As [`from_pem`], and where a file of `clients` cannot be used.
+pub fn with_clients(certificate: &Path, key: &Path, clients: Option<&ClientAuthority>) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = chain_from_pem(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| fault(certificate, &error))?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients.map_or_else(|| Ok(WebPkiClientVerifier::no_client_auth()), ClientAuthority::verifier)?)
         .with_single_cert(chain, secret)
         .map_err(|error| fault(key, &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -54,7 +65,7 @@ pub fn chain_from_pem(certificate: &Path) -> Result<Vec<CertificateDer<'static>>
     Ok(chain)
 }
 
-fn fault(file: &Path, why: &dyn fmt::Display) -> TlsError {
+pub(super) fn fault(file: &Path, why: &dyn fmt::Display) -> TlsError {
     TlsError { file: file.to_owned(), why: why.to_string() }
 }
 

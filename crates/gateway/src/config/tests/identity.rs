@@ -50,3 +50,39 @@ fn an_issuer_or_keys_of_its_own_close_the_gateway_too() {
     assert_eq!(plan.identity.issuers[0].terms.issuer, "https://login.example.com/realms/a");
     assert_eq!(plan.public_url.unwrap().to_string(), "https://mcp.example.com");
 }
+
+#[test]
+fn a_provider_to_log_in_with_says_who_may_come_in() {
+    let config = |more: &str| {
+        format!(
+            "public_url = \"https://mcp.example.com\"\n[identity.server.login.corp]\nissuer = \"https://idp.example.com\"\nclient = {{ id = \"us\" }}\n{more}\n"
+        )
+    };
+    let told = |more: &str| told_of_toml(&config(more));
+    assert!(told("").contains("nothing says who may come in"));
+    assert!(told("anyone = true\nallowed_groups = [\"a\"]").contains("is bounded, and everybody may"));
+    assert!(told("anyone = true\nscopes = [\"email\"]").contains("without `openid`"));
+    assert!(told("anyone = true\ngroups = { \"A B\" = \"a b\" }").contains("cannot be a group here"));
+    let plain = told_of_toml(&config("anyone = true").replace("https://idp", "http://idp"));
+    assert!(plain.contains("cannot be an issuer"), "{plain}");
+    let plan = toml(&config("allowed_domains = [\"corp.example\"]")).unwrap();
+    assert_eq!(plan.identity.server.unwrap().sign_ins["corp"].subject_claim, "sub");
+}
+
+#[test]
+fn certificates_are_mapped_by_names_that_they_have() {
+    let tls = "tls = { certificate = \"c.pem\", key = \"k.pem\", client_ca = \"ca.pem\" }\n";
+    let one = |certificate: &str| format!("[identity.certificates.ci]\ncertificate = \"{certificate}\"\n");
+    assert!(told_of_toml(&one("dns:ci.example")).contains("nobody can show a certificate here"));
+    for wrong in ["ci.example", "CN=ci", "dns:", "ip:192.0.2.1"] {
+        assert!(told_of_toml(&format!("{tls}{}", one(wrong))).contains("is no name that a certificate has"), "{wrong}");
+    }
+    let two = format!("{tls}{}[identity.certificates.other]\ncertificate = \"dns:CI.example\"\n", one("dns:ci.example"));
+    assert!(told_of_toml(&two).contains("this is the certificate of `ci` too"));
+    let lonely = "tls = { certificate = \"c.pem\", key = \"k.pem\", client_auth = \"required\" }\n";
+    assert!(told_of_toml(lonely).contains("nothing says whose certificates"));
+    let beyond = format!("listen = \"0.0.0.0:7420\"\n{tls}{}", one("dns:CI.example"));
+    let plan = toml(&beyond).unwrap();
+    assert_eq!(plan.identity.certificates[0].certificate, "dns:ci.example");
+    assert!(!plan.tls.unwrap().clients.unwrap().is_required);
+}

@@ -12,7 +12,7 @@ use url::Url;
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::duration;
 use crate::config::model::{AuthorizationServerConfig, ClientConfig, ClientGrant};
-use crate::config::validate::Context;
+use crate::config::validate::{Context, sign_in};
 use crate::plan::{AuthorizationServerPlan, ClientPlan};
 
 const PATH: &str = "identity.server";
@@ -54,6 +54,7 @@ pub(super) fn check(config: &AuthorizationServerConfig, context: &Context<'_>, r
         registration: config.registration.unwrap_or(true),
         clients,
         providers: config.providers.clone(),
+        sign_ins: sign_in::check(&config.login, context, report),
     }
 }
 

@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::config::diagnostic::{Diagnostic, Report};
 use crate::config::model::Config;
-use crate::config::validate::Context;
+use crate::config::validate::{Context, certificates};
 use crate::plan::TlsPlan;
 
 /// Where a gateway listens when nothing else is said: loopback only, on a port that no registered service has.
@@ -32,7 +32,8 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
     let tls = config.tls.as_ref().and_then(|tls| {
         let certificate = report.take(context.path("tls.certificate", &tls.certificate));
         let key = report.take(context.path("tls.key", &tls.key));
-        Some(TlsPlan { certificate: certificate?, key: key? })
+        let clients = certificates::authority(tls, context, report);
+        Some(TlsPlan { certificate: certificate?, key: key?, clients })
     });
     Endpoint {
         listen: listen.unwrap_or(DEFAULT_LISTEN),
@@ -56,7 +57,12 @@ fn check_reach(config: &Config, listen: SocketAddr, report: &mut Report) {
     if listen.ip().is_loopback() {
         return;
     }
-    if config.keys.is_empty() && config.identity.issuers.is_empty() && config.identity.server.is_none() && !config.identity.api_keys {
+    if config.keys.is_empty()
+        && config.identity.issuers.is_empty()
+        && config.identity.server.is_none()
+        && !config.identity.api_keys
+        && config.identity.certificates.is_empty()
+    {
         report.error(
             Diagnostic::new("keys", format!("the gateway would listen on {listen}, beyond this machine, without asking for a key"))
                 .hint("set `keys = [\"env:SALLYPORT_KEY\"]` or something in `identity`, or listen on 127.0.0.1"),

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::{Config, IssuerConfig};
-use crate::config::validate::{Context, authorization_server, is_name};
+use crate::config::validate::{Context, authorization_server, certificates, is_name};
 use crate::plan::{IdentityPlan, IssuerPlan};
 
 /// Checks `public_url`.
@@ -49,7 +49,8 @@ pub(super) fn check(config: &Config, public: Option<&PublicUrl>, context: &Conte
     if let Some(public) = public.filter(|_| server.is_some()) {
         check_own_name(&public.to_string(), &issuers, report);
     }
-    IdentityPlan { api_keys: identity.api_keys, issuers, server }
+    let certificates = certificates::check(config, report);
+    IdentityPlan { api_keys: identity.api_keys, certificates, issuers, server }
 }
 
 /// The server inside the gateway is an issuer as well, by the gateway's own address.
@@ -120,7 +121,7 @@ fn check_issuer(path: &str, issuer: &IssuerConfig, context: &Context<'_>, report
 }
 
 /// The name as it is written: it is compared byte for byte.
-fn issuer_name(path: &str, text: &str) -> Result<String, Diagnostic> {
+pub(super) fn issuer_name(path: &str, text: &str) -> Result<String, Diagnostic> {
     let wrong = |why: String| {
         Diagnostic::new(join(path, "issuer"), format!("`{}` cannot be an issuer: {why}", text.escape_debug()))
             .hint("write the `issuer` of its metadata, such as `https://login.example.com/realms/main`")

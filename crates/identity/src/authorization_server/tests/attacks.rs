@@ -157,6 +157,45 @@ async fn without_a_challenge_of_s256_there_is_no_code() {
 }
 
 #[tokio::test]
+async fn a_client_that_registered_itself_sends_nobody_anywhere_before_they_agreed() {
+    let bench = Bench::new().await;
+    let id = bench.register("{\"redirect_uris\":[\"https://evil.example/cb\"],\"client_name\":\"Nice\"}").await;
+    let of_it = [("client_id", id.as_str()), ("redirect_uri", "https://evil.example/cb")];
+    for wrong in
+        [("response_type", "token"), ("prompt", "none"), ("code_challenge", ""), ("resource", "https://evil.example/"), ("scope", "a\"b")]
+    {
+        let page = bench.browser().get(&authorize(&[of_it[0], of_it[1], wrong])).await;
+        assert_eq!((page.status, page.location.as_str()), (StatusCode::BAD_REQUEST, ""), "{wrong:?}");
+        assert!(page.html.contains("This did not work") && !page.html.contains("evil.example/cb"), "{wrong:?} {}", page.html);
+    }
+    let mut alice = bench.browser();
+    let consent = alice.log_in(&authorize(&of_it)).await;
+    let refused = alice.decide(&consent, "deny").await;
+    assert!(refused.location.starts_with("https://evil.example/cb?error=access_denied"), "she said so herself: {}", refused.location);
+}
+
+#[tokio::test]
+async fn a_login_leads_to_this_gateway_alone() {
+    let bench = Bench::new().await;
+    for purpose in ["connect.https://evil.example", "connect.//evil.example", "//evil.example", "connect.x", "connect/..", "device.x"] {
+        let page = bench.browser().get(&format!("/oauth/login?{}", form(&[("request", purpose)]))).await;
+        assert_eq!((page.status, page.location.as_str()), (StatusCode::BAD_REQUEST, ""), "{purpose}");
+    }
+    let link = "A".repeat(43);
+    for (purpose, leads) in [("connect", format!("{ISSUER}/connect")), (&*format!("connect.{link}"), format!("{ISSUER}/connect/{link}"))] {
+        let mut alice = bench.browser();
+        let page = alice.get(&format!("/oauth/login?request={purpose}")).await;
+        assert_eq!(alice.give(&page, "alice", PASSWORD).await.location, leads);
+        let headers = http::HeaderMap::from_iter([(header::COOKIE, alice.cookie.clone().unwrap().parse().unwrap())]);
+        let visitor = bench.server.visitor(&headers).await.unwrap();
+        assert_eq!(visitor.principal().id(), format!("user:alice@{ISSUER}"), "as her tokens say");
+        assert!(bench.server.vouches_for(visitor.principal().id()) && !bench.server.vouches_for("user:alice@https://evil.example"));
+        assert!(!format!("{visitor:?}").contains(alice.cookie.as_deref().unwrap().split('=').nth(1).unwrap()), "{visitor:?}");
+    }
+    assert!(bench.server.visitor(&http::HeaderMap::new()).await.is_none());
+}
+
+#[tokio::test]
 async fn nobody_agrees_for_another() {
     let bench = Bench::new().await;
     let mut alice = bench.browser();

@@ -178,15 +178,21 @@ async fn the_way_back_is_for_the_browser_that_began_and_for_the_issuer_that_was_
     let callback = Url::parse("http://127.0.0.1:1/connect/callback").unwrap();
     let begin = async || {
         let Unavailable::Consent(id) = alice.ask().await else { panic!() };
-        let begun = alice.logins.begin(&id, &config, alice.place.url(), &callback).await.unwrap();
-        assert!(matches!(alice.logins.begin(&id, &config, alice.place.url(), &callback).await, Err(LoginError::Unknown)), "used up");
+        let begun = alice.logins.begin(&id, &config, alice.place.url(), &callback, Some("alice is logged in")).await.unwrap();
+        let again = alice.logins.begin(&id, &config, alice.place.url(), &callback, None).await;
+        assert!(matches!(again, Err(LoginError::Unknown)), "used up");
         let state = begun.to.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
         (begun.cookie, state)
     };
-    let finish = async |cookie: Option<&str>, pairs: &[(&str, &str)]| {
+    let finish_in = async |session: Option<&str>, cookie: Option<&str>, pairs: &[(&str, &str)]| {
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        alice.logins.finish(&pairs, cookie, |_| None).await.unwrap_err()
+        alice.logins.finish(&pairs, cookie, session, |_| None).await.unwrap_err()
     };
+    let finish = async |cookie: Option<&str>, pairs: &[(&str, &str)]| finish_in(Some("alice is logged in"), cookie, pairs).await;
+    for session in [None, Some("mallory is logged in")] {
+        let (cookie, state) = begin().await;
+        assert!(matches!(finish_in(session, Some(&cookie), &[("state", &state), ("code", "c")]).await, LoginError::OtherPerson));
+    }
     let (cookie, state) = begin().await;
     assert!(matches!(finish(Some("another"), &[("state", &state), ("code", "c")]).await, LoginError::OtherBrowser));
     assert!(matches!(finish(Some(&cookie), &[("state", &state), ("code", "c")]).await, LoginError::Unknown), "a state is good once");

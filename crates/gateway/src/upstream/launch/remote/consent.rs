@@ -12,12 +12,10 @@ use sallyport_transport::client::Connection;
 use tokio::sync::Notify;
 
 use super::bearer;
-use crate::upstream::WayOut;
 use crate::upstream::health::Outage;
 use crate::upstream::reach::Hold;
+use crate::upstream::{CONNECT_TOOL, WayOut};
 
-/// The tool that asks. It stays answered once access is granted, since clients call it again then.
-pub(super) const TOOL: &str = "sallyport_connect";
 /// How often it is looked whether access was granted meanwhile, maybe in another process: it is one row of the store.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -54,7 +52,7 @@ impl Consent {
             self.server
         );
         let mut tool = RawObject::new();
-        tool.set("name", RawJson::string(TOOL));
+        tool.set("name", RawJson::string(CONNECT_TOOL));
         tool.set("description", RawJson::string(&text));
         tool.set("inputSchema", RawJson::from_static(r#"{"type":"object"}"#));
         tool.set("annotations", RawJson::from_static(r#"{"readOnlyHint":true,"openWorldHint":false}"#));
@@ -118,7 +116,7 @@ impl Granted {
     }
 
     async fn answer(&self, request: Request, context: Context) -> Result<Reply, Failure> {
-        let is_own = request.method == Method::ToolsCall && request.params.get_str("name").as_deref() == Some(TOOL);
+        let is_own = request.method == Method::ToolsCall && request.params.get_str("name").as_deref() == Some(CONNECT_TOOL);
         let request = if is_own { Request::new(Method::ToolsList, RawObject::new()) } else { request };
         let answer = self.connection.handle(request, context).await;
         match answer {

@@ -1,0 +1,90 @@
+//! Who comes by the certificate of a connection (mutual TLS).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sallyport_policy::{Principal, Scopes};
+use sallyport_protocol::ClientCertificate;
+
+use crate::Unauthenticated;
+use crate::resource_server::Verified;
+
+/// In whose name the gateway vouches for the holder of a certificate: that of no issuer, which would be a URL.
+const VOUCHED_BY: &str = "certificate";
+
+/// Somebody whose certificate is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateHolder {
+    /// What policy and audit records call them: `client:NAME@certificate`.
+    pub name: String,
+    /// The name in the certificate, as [`ClientCertificate::names`] has it.
+    pub certificate: String,
+    /// Their groups.
+    pub groups: Vec<String>,
+    /// Beyond these scopes they may do nothing.
+    pub scopes: Option<Scopes>,
+}
+
+/// Everybody whose certificate is taken, by the name in it.
+#[derive(Debug, Default)]
+pub struct Certificates(BTreeMap<String, Arc<Verified>>);
+
+impl Certificates {
+    /// Takes the certificates of these. Of two with one name the first holds.
+    #[must_use]
+    pub fn new(holders: Vec<CertificateHolder>) -> Self {
+        let mut all = BTreeMap::new();
+        for CertificateHolder { name, certificate, groups, scopes } in holders {
+            let groups = groups.into_iter().map(Into::into).collect();
+            let principal = Principal::client(VOUCHED_BY, &name).in_groups(groups);
+            let principal = scopes.into_iter().fold(principal, Principal::limited_to);
+            all.entry(certificate).or_insert_with(|| Verified::everywhere(principal));
+        }
+        Self(all)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whose a certificate is. One with names of two is neither's: somebody else would decide which of them it is.
+    pub(crate) fn holder(&self, certificate: &ClientCertificate, now: SystemTime) -> Result<Arc<Verified>, Unauthenticated> {
+        if certificate.ends <= now {
+            return Err(Unauthenticated::CertificateEnded);
+        }
+        let mut holders = certificate.names.iter().filter_map(|name| self.0.get(name));
+        let holder = holders.next().ok_or(Unauthenticated::UnknownCertificate)?;
+        let is_one = holders.all(|other| other.principal == holder.principal);
+        if is_one { Ok(Arc::clone(holder)) } else { Err(Unauthenticated::UnknownCertificate) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::time::Duration;
+
+    use super::*;
+
+    fn holder(name: &str, certificate: &str) -> CertificateHolder {
+        CertificateHolder { name: name.to_owned(), certificate: certificate.to_owned(), groups: Vec::new(), scopes: None }
+    }
+
+    #[test]
+    fn a_certificate_is_one_holders_or_nobodys() {
+        let all =
+            Certificates::new(vec![holder("ci", "dns:ci.example"), holder("ci", "uri:spiffe://ci"), holder("web", "dns:web.example")]);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let who = |names: &[&str], ends: u64| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            let certificate = ClientCertificate { names, ends: SystemTime::UNIX_EPOCH + Duration::from_secs(ends) };
+            all.holder(&certificate, now).map(|holder| holder.principal.id().to_owned())
+        };
+        assert_eq!(who(&["subject:CN=x", "dns:ci.example", "uri:spiffe://ci"], 101).unwrap(), "client:ci@certificate");
+        assert_eq!(who(&["dns:ci.example", "dns:web.example"], 101), Err(Unauthenticated::UnknownCertificate), "two's");
+        assert_eq!(who(&["dns:other.example"], 101), Err(Unauthenticated::UnknownCertificate));
+        assert_eq!(who(&[], 101), Err(Unauthenticated::UnknownCertificate));
+        assert_eq!(who(&["dns:ci.example"], 100), Err(Unauthenticated::CertificateEnded));
+    }
+}

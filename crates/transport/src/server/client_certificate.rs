@@ -1,0 +1,113 @@
+//! Certificates that clients show (RFC 8446 §4.4.2): whose are taken, and what they say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use sallyport_protocol::ClientCertificate;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use super::tls::{TlsError, chain_from_pem, fault};
+
+/// Names of a certificate that are read: one or two are usual, and a request is compared with each.
+const MOST_NAMES: usize = 64;
+
+/// Whose certificates clients may show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthority {
+    /// The PEM file with the certificates of those who sign clients' ones.
+    pub ca: PathBuf,
+    /// The PEM file with their lists of certificates that are good no more.
+    pub revoked: Option<PathBuf>,
+    /// Nobody comes in without one.
+    pub is_required: bool,
+}
+
+impl ClientAuthority {
+    /// What checks the certificates of clients.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, or holds nothing of the kind.
+    pub(super) fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in chain_from_pem(&self.ca)? {
+            roots.add(certificate).map_err(|error| fault(&self.ca, &error))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        if let Some(file) = &self.revoked {
+            // Lists are of those who sign for clients; whether these were revoked themselves is for whoever wrote them down here.
+            builder = builder.with_crls(lists(file)?).only_check_end_entity_revocation();
+        }
+        if !self.is_required {
+            builder = builder.allow_unauthenticated();
+        }
+        builder.build().map_err(|error| fault(&self.ca, &error))
+    }
+}
+
+fn lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let lists: Vec<_> =
+        CertificateRevocationListDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| fault(file, &error))?;
+    if lists.is_empty() { Err(fault(file, &"there is no revocation list in it")) } else { Ok(lists) }
+}
+
+/// What a certificate says that was verified. One that cannot be read says nothing, and so is nobody's.
+pub(super) fn read(certificate: &CertificateDer<'_>) -> ClientCertificate {
+    let read = Certificate::from_der(certificate).inspect_err(|error| tracing::debug!(%error, "a client's certificate cannot be read"));
+    let Ok(read) = read else { return ClientCertificate { names: Vec::new(), ends: SystemTime::UNIX_EPOCH } };
+    let certificate = read.tbs_certificate;
+    let mut names: Vec<String> = Some(certificate.subject.to_string()).filter(|name| !name.is_empty()).into_iter().collect();
+    names.iter_mut().for_each(|name| name.insert_str(0, "subject:"));
+    if let Ok(Some((_, SubjectAltName(others)))) = certificate.get::<SubjectAltName>() {
+        names.extend(others.iter().filter_map(written).take(MOST_NAMES));
+    }
+    ClientCertificate { names, ends: certificate.validity.not_after.to_system_time() }
+}
+
+/// A name as the configuration writes it.
+fn written(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(format!("dns:{}", name.as_str().to_ascii_lowercase())),
+        GeneralName::UniformResourceIdentifier(address) => Some(format!("uri:{address}")),
+        GeneralName::Rfc822Name(address) => Some(format!("email:{address}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_says_whom_it_was_made_out_to_and_until_when() {
+        let mut params = CertificateParams::new(vec!["Build.example.com".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "ci, nightly");
+        params.subject_alt_names.push(SanType::URI("spiffe://corp.example/ci".try_into().unwrap()));
+        params.subject_alt_names.push(SanType::Rfc822Name("ci@corp.example".try_into().unwrap()));
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let read = read(made.der());
+        assert!(read.names.iter().any(|name| name.starts_with("subject:") && name.contains("ci\\, nightly")), "{read:?}");
+        for name in ["dns:build.example.com", "uri:spiffe://corp.example/ci", "email:ci@corp.example"] {
+            assert!(read.names.iter().any(|known| known == name), "{name} in {read:?}");
+        }
+        assert!(read.ends > SystemTime::now());
+    }
+
+    #[test]
+    fn what_is_no_certificate_says_nothing() {
+        let read = read(&CertificateDer::from(vec![0x30, 0x03, 1, 2, 3]));
+        assert!(read.names.is_empty() && read.ends == SystemTime::UNIX_EPOCH);
+    }
+}
