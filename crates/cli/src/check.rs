@@ -60,6 +60,10 @@ fn tell(plan: &Plan) -> Result<(), Failure> {
     if !plan.toolsets.is_empty() {
         output::line(format!("  toolsets: {}", names(plan.toolsets.keys())))?;
     }
+    if !plan.tenants.is_empty() {
+        let tenants: Vec<&str> = plan.tenants.keys().map(|name| &**name).collect();
+        output::line(format!("  tenants: {}", tenants.join(", ")))?;
+    }
     let not_locked = packages::unlocked(plan);
     if !not_locked.is_empty() {
         let names = not_locked.join(", ");

@@ -99,3 +99,17 @@ fn what_is_wrong_with_a_tenant_is_told_with_its_place() {
         assert!(told.contains(what), "{what}: {told}");
     }
 }
+
+#[test]
+fn an_issuer_that_several_trust_has_to_say_whose_its_tokens_are() {
+    let project = project(
+        "public_url = \"https://mcp.example.com\"\n[identity.issuers.all]\nissuer = \"https://a.example.com\"\ntenant_claim = \"org\"\n\
+         [identity.issuers.own]\nissuer = \"https://b.example.com\"\n\
+         [tenants.a.identity.issuers.x]\nissuer = \"https://a.example.com\"\n\
+         [tenants.b.identity.issuers.x]\nissuer = \"https://b.example.com\"\naudiences = { \"api://x\" = \"/mcp\" }\n",
+    );
+    let told = said(&run(&project, &["check"]));
+    for what in ["tokens of https://a.example.com name their tenant in `org`", "https://b.example.com is not trusted here alone"] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+}

@@ -30,7 +30,7 @@ pub(super) fn check_all(
         let mut own = own(config(tenant, front), front.public_url.as_ref(), &within, &mut told);
         own.identity.issuers = of_tenant(name, own.identity.issuers, shared(&file.identity));
         check_callers(tenant, &own.identity, &mut told);
-        check_strangers(name, &own.identity, tenants, &mut told);
+        check_strangers(name, &own.identity, tenants, &file.identity, &mut told);
         check_keys(name, tenants, &file.keys, context, &mut told);
         let Report { errors, warnings } = told;
         report.errors.extend(errors.into_iter().map(|diagnostic| below(&path, diagnostic)));
@@ -83,12 +83,26 @@ fn check_callers(tenant: &TenantConfig, identity: &IdentityPlan, report: &mut Re
 }
 
 /// Two tenants may trust one issuer where its tokens say by themselves for whom they are: by their claim, or by the tenant's own address.
-fn check_strangers(name: &str, identity: &IdentityPlan, tenants: &BTreeMap<String, TenantConfig>, report: &mut Report) {
-    for issuer in identity.issuers.iter().filter(|issuer| issuer.terms.tenant_claim.is_none() && !issuer.terms.audiences.is_empty()) {
-        let is_trusted = |tenant: &TenantConfig| tenant.identity.issuers.values().any(|other| other.issuer == issuer.terms.issuer);
-        if tenants.iter().any(|(other, tenant)| other != name && is_trusted(tenant)) {
+fn check_strangers(
+    name: &str,
+    identity: &IdentityPlan,
+    tenants: &BTreeMap<String, TenantConfig>,
+    file: &IdentityPlan,
+    report: &mut Report,
+) {
+    for IssuerPlan { terms, .. } in &identity.issuers {
+        let of_file = file.issuers.iter().find(|other| other.terms.issuer == terms.issuer);
+        if let Some(claim) = of_file.and_then(|of_file| of_file.terms.tenant_claim.as_ref())
+            && terms.tenant_claim.as_ref() != Some(claim)
+        {
             let message =
-                format!("another tenant trusts {} too, and its tokens for `audiences` do not say whose they are", issuer.terms.issuer);
+                format!("tokens of {} name their tenant in `{claim}`, as the file itself says, and here that is not asked", terms.issuer);
+            report.error(Diagnostic::new("identity.issuers", message).hint(format!("set `tenant_claim = \"{claim}\"`")));
+        }
+        let is_named = |tenant: &TenantConfig| tenant.identity.issuers.values().any(|other| other.issuer == terms.issuer);
+        let others_trust = of_file.is_some() || tenants.iter().any(|(other, tenant)| other != name && is_named(tenant));
+        if others_trust && terms.tenant_claim.is_none() && !terms.audiences.is_empty() {
+            let message = format!("{} is not trusted here alone, and its tokens for `audiences` do not say whose they are", terms.issuer);
             report.error(Diagnostic::new("identity.issuers", message).hint("set `tenant_claim`, or leave `audiences` out"));
         }
     }
