@@ -37,7 +37,7 @@ impl Inner {
         incoming: &Incoming,
         context: &Context,
     ) -> Result<Reply, Failure> {
-        let Incoming { tenant: None, endpoint, peer, .. } = incoming;
+        let Incoming { endpoint, peer, .. } = incoming;
         parts.catalogue.load().require(request.method, endpoint)?;
         let asked = Asked { parts, principal, circumstances: circumstances(*peer), meta: &request.meta, context };
         match endpoint {

@@ -110,6 +110,7 @@ impl Gateway {
             keys: Vec::new(),
             identity: IdentityPlan {
                 api_keys: plan.tenants.values().any(|tenant| tenant.identity.api_keys),
+                certificates: Vec::new(),
                 issuers: shared.cloned().map(|issuer: IssuerPlan| issuer.of_tenant(NOBODY)).collect(),
                 server: None,
             },
