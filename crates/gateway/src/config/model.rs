@@ -364,6 +364,10 @@ pub struct ServerConfig {
     /// extension that Sallyport does not know (`vendor/method`) may do anything: on a server with any rule it must be named here.
     pub allow: Option<Vec<String>>,
 
+    /// Patterns, as in `allow`, over what may be used once a person has approved the very call (`[approvals]`), whether `allow` names it
+    /// or not. Default: none.
+    pub ask: Vec<String>,
+
     /// Patterns, as in `allow`, over what may never be used, whatever else is said. Default: none.
     pub deny: Vec<String>,
 

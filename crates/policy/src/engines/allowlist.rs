@@ -30,6 +30,8 @@ pub struct Allowlist {
 struct CompiledRules {
     deny: GlobSet,
     deny_place: Place,
+    ask: GlobSet,
+    ask_place: Place,
     allow: Option<GlobSet>,
     allow_place: Place,
     /// Where `read_only = true` stands.
@@ -69,6 +71,7 @@ impl PolicyEngine for Allowlist {
         };
         let decision = denied(rules, resource)
             .or_else(|| refused(rules, resource))
+            .or_else(|| asked(rules, resource))
             .or_else(|| allowed(rules, resource))
             .or_else(|| restricted(rules, resource));
         Answer::Now(Ok(decision.map_or(Verdict::Silent, Verdict::Decided)))
@@ -81,6 +84,13 @@ fn denied(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> 
     let entry = rule.deny.matches(resource.name).first().copied().unwrap_or_default();
     let place = Place::new(&format!("{}[{entry}]", rule.deny_place));
     Some(Decision::new(Effect::Deny, Reason::DenyListed, place))
+}
+
+/// An `ask` list of any rule names it.
+fn asked(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
+    let rule = rules.iter().find(|rule| rule.ask.is_match(resource.name))?;
+    let entry = rule.ask.matches(resource.name).first().copied().unwrap_or_default();
+    Some(Decision::new(Effect::Ask, Reason::AskListed, Place::new(&format!("{}[{entry}]", rule.ask_place))))
 }
 
 /// A rule for its arguments is not met. Arguments are looked into only where a rule is about the tool.
@@ -128,6 +138,7 @@ fn spread_rules(config: &Config, compiled: &mut HashMap<String, Vec<CompiledRule
         let rules = ServerRules {
             read_only: rule.read_only,
             allow: rule.allow.clone(),
+            ask: rule.ask.clone(),
             deny: rule.deny.clone(),
             arguments: rule.arguments.clone(),
         };
@@ -135,7 +146,7 @@ fn spread_rules(config: &Config, compiled: &mut HashMap<String, Vec<CompiledRule
             errors.push(InvalidPolicy {
                 place: place.clone(),
                 message: "the rule says nothing".into(),
-                hint: "give it `read_only = true`, `allow`, `deny` or `arguments`".into(),
+                hint: "give it `read_only = true`, `allow`, `ask`, `deny` or `arguments`".into(),
             });
         }
         let rules = compile(&rules, &place, errors);
@@ -167,6 +178,8 @@ fn compile(rules: &ServerRules, place: &str, errors: &mut Vec<InvalidPolicy>) ->
     CompiledRules {
         deny: glob_set(&rules.deny, &format!("{place}.deny"), errors),
         deny_place: Place::new(&format!("{place}.deny")),
+        ask: glob_set(&rules.ask, &format!("{place}.ask"), errors),
+        ask_place: Place::new(&format!("{place}.ask")),
         allow: rules.allow.as_ref().map(|globs| glob_set(globs, &format!("{place}.allow"), errors)),
         allow_place: Place::new(&format!("{place}.allow")),
         read_only: rules.read_only.then(|| Place::new(&format!("{place}.read_only"))),
