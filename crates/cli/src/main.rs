@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod add;
+mod approval;
+mod approval_pages;
 mod arguments;
 mod atomic_write;
 mod call;
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Add(arguments) => add::run(&global, &arguments),
         Command::Remove(arguments) => remove::run(&global, &arguments),
         Command::List(arguments) => list::run(&global, &arguments),
+        Command::Approval(arguments) => approval::run(&arguments.command),
         Command::Vault(command) => vault::run(&command),
         Command::Learn(arguments) => learn::run(&global, &arguments),
         Command::Update(arguments) => update::run(&global, &arguments),

@@ -62,6 +62,7 @@ fn record<'a>(method: &'a str, server: &'a str, target: &'a str, outcome: teleme
         attributes: None,
         decision: Some(decision.into()),
         rule: Some(format!("servers.{server}.network").into()),
+        approval: None,
         outcome,
         failure: None,
         result_bytes: None,

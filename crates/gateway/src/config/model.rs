@@ -12,6 +12,7 @@ use sallyport_servers::BuiltInConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::approvals::settings::ApprovalsConfig;
 use crate::plan::{RemoteTransport, Start};
 
 /// The configuration of one gateway: a file `sallyport.toml`.
@@ -58,6 +59,9 @@ pub struct Config {
 
     /// What calls may come to: how often, how many at once, how much in a time, for each caller.
     pub limits: Vec<sallyport_policy::LimitRule>,
+
+    /// Who may approve calls that rules ask a person about (`ask`), and for how long they wait.
+    pub approvals: ApprovalsConfig,
 
     /// Named selections of tools, each served at `/toolsets/NAME/mcp`.
     pub toolsets: BTreeMap<String, ToolsetConfig>,

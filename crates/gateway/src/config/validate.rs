@@ -1,5 +1,6 @@
 //! From what a configuration says to what a gateway is built from. No IO; every error is found, not only the first.
 
+mod approvals;
 mod authorization_server;
 mod built_in;
 mod context;
@@ -39,6 +40,7 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
     let names: Vec<String> = config.servers.keys().cloned().collect();
     check_names("servers", &names, &mut report);
     check_policy(&config, &mut report);
+    let approvals = approvals::check(&config.approvals, &context, &mut report);
     let toolsets = config.toolsets.into_iter().map(|(name, set)| (name.clone(), toolset::check(&name, set, &names, &mut report)));
     let toolsets: BTreeMap<_, _> = toolsets.collect();
     check_names("toolsets", &toolsets.keys().cloned().collect::<Vec<_>>(), &mut report);
@@ -65,6 +67,7 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
         identity,
         policy: config.policy,
         limits: config.limits,
+        approvals,
         toolsets,
         servers,
         disabled,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sallyport_policy::{Action, Arguments, Decision, Denied, Permitted, Principal};
+use sallyport_policy::{Action, Approval, Arguments, Decision, Denied, Permitted, Principal};
 use sallyport_protocol::{
     CallerId, Context, Era, Failure, FailureKind, FailureSource, Meta, Method, Peer, RawJson, RawObject, Reply, Request, Retry,
 };
@@ -25,6 +25,8 @@ pub(crate) struct Line {
     pub(crate) wish: Wish,
     /// From where the request came.
     pub(crate) peer: Peer,
+    /// What a person has approved of it.
+    pub(crate) approval: Option<Approval>,
 }
 
 impl Line {
@@ -47,7 +49,9 @@ impl Line {
 
     async fn decide<T>(&self, given: Arguments<'_>, value: T) -> Result<Permitted<T>, Denied<T>> {
         let resource = self.target.resource(self.upstream.name()).with(given);
-        self.parts.policy.decide(&self.principal, self.action, &resource, circumstances(self.peer), value).await
+        // What is asked about a call that was let through is nothing to approve again.
+        let approval = self.approval.or((given == Arguments::Unknown).then_some(Approval::Begun));
+        self.parts.policy.decide_approved(&self.principal, self.action, &resource, circumstances(self.peer), approval, value).await
     }
 
     fn refused<T>(&self, denied: &Denied<T>) -> Failure {

@@ -119,6 +119,7 @@ pub(super) fn line(
         target,
         wish: Wish::default(),
         peer,
+        approval: None,
     })
 }
 

@@ -58,6 +58,7 @@ pub(crate) fn line(parts: &Arc<Parts>, upstream: &Arc<Upstream>, principal: &Pri
         target: Target::named(TargetKind::Tool, "t"),
         wish: Wish::default(),
         peer: sallyport_protocol::Peer::Stdio,
+        approval: None,
     }
 }
 

@@ -38,6 +38,11 @@ impl WayOut {
         self.base.get()?.join(&format!("/connect/{id}")).ok().map(String::from)
     }
 
+    /// The page on which the approval with this handle is decided; `None` where no browser reaches this gateway.
+    pub(crate) fn approval_page(&self, handle: &str) -> Option<String> {
+        self.base.get()?.join(&format!("/approvals/{handle}")).ok().map(String::from)
+    }
+
     /// Where issuers send browsers back to.
     #[must_use]
     pub fn callback(&self) -> Option<Url> {
