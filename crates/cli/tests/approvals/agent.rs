@@ -28,11 +28,13 @@ pub(crate) struct Agent {
     token: String,
     /// What the client declares that it can do.
     pub(crate) capabilities: Value,
+    /// The server whose endpoint it uses.
+    pub(crate) server: &'static str,
 }
 
 impl Agent {
     pub(crate) fn new(port: u16, token: &str) -> Self {
-        Self { port, token: token.to_owned(), capabilities: json!({}) }
+        Self { port, token: token.to_owned(), capabilities: json!({}), server: "files" }
     }
 
     fn ask(&self, method: &str, mut params: Value) -> Value {
@@ -45,7 +47,7 @@ impl Agent {
         let bearer = format!("Bearer {}", self.token);
         let mut headers = vec![("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", method), ("Authorization", &bearer)];
         headers.extend(name.as_deref().map(|name| ("Mcp-Name", name)));
-        let response = Connection::open(self.port).post("/servers/files/mcp", &headers, &body);
+        let response = Connection::open(self.port).post(&format!("/servers/{}/mcp", self.server), &headers, &body);
         let message = response.message().unwrap_or_else(|| panic!("no message: {response:?}"));
         serde_json::from_str(message).unwrap()
     }

@@ -50,7 +50,7 @@ impl Line {
     async fn decide<T>(&self, given: Arguments<'_>, value: T) -> Result<Permitted<T>, Denied<T>> {
         let resource = self.target.resource(self.upstream.name()).with(given);
         // What is asked about a call that was let through is nothing to approve again.
-        let approval = self.approval.or((given == Arguments::Unknown).then_some(Approval::Begun));
+        let approval = if given == Arguments::Unknown { Some(Approval::Begun) } else { self.approval };
         self.parts.policy.decide_approved(&self.principal, self.action, &resource, circumstances(self.peer), approval, value).await
     }
 
