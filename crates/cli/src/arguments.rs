@@ -1,5 +1,6 @@
 //! The command line: every subcommand with its options, and what `--help` says of them.
 
+mod approval;
 mod identity;
 mod policy;
 mod sandbox;
@@ -13,9 +14,11 @@ use sallyport_gateway::config::{Invocation, parse_duration};
 
 use crate::output::Failure;
 
+use approval::APPROVAL_EXAMPLES;
+pub(crate) use approval::{ApprovalArguments, ApprovalCommand, ApprovalListArguments, ApprovalOneArguments};
 use identity::USER_EXAMPLES;
 pub(crate) use identity::{
-    AddKeyArguments, AddUserArguments, ForgetArguments, ForgetTenantArguments, KeyArguments, KeyCommand, ListKept, OfTenant,
+    AddKeyArguments, AddUserArguments, ForgetArguments, ForgetTenantArguments, KeyArguments, KeyCommand, ListKept, OfTenant, OfTenants,
     RevokeTokenArguments, RotateKeyArguments, TenantArguments, TenantCommand, TokenArguments, TokenCommand, UserArguments, UserCommand,
     VaultArguments, VaultCommand,
 };
@@ -166,6 +169,11 @@ pub(crate) enum Command {
     /// Say what the policy allows, and why
     #[command(after_help = POLICY_EXAMPLES)]
     Policy(PolicyArguments),
+    /// Decide about calls that wait for a person's approval
+    ///
+    /// A rule with `ask` holds them. They lie in your own store; what is decided is recorded.
+    #[command(after_help = APPROVAL_EXAMPLES)]
+    Approval(ApprovalArguments),
     /// Add, list and change the people who log in at this gateway
     ///
     /// They lie in your own store, their passwords as argon2id hashes alone, and log in at gateways of yours with `[identity.server]` in

@@ -58,7 +58,7 @@ pub(crate) fn open() -> Result<Store, Failure> {
     open_in(&start::folders()?)
 }
 
-fn open_in(folders: &Folders) -> Result<Store, Failure> {
+pub(crate) fn open_in(folders: &Folders) -> Result<Store, Failure> {
     private_folder(&folders.state).map_err(|error| Failure::new(error.to_string()).hint(error.hint()))?;
     Store::open(&folders.store_file()).map_err(|error| kept(&error))
 }

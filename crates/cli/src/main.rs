@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod add;
+mod approval;
+mod approval_pages;
 mod arguments;
 mod atomic_write;
 mod call;
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Add(arguments) => add::run(&global, &arguments),
         Command::Remove(arguments) => remove::run(&global, &arguments),
         Command::List(arguments) => list::run(&global, &arguments),
+        Command::Approval(arguments) => approval::run(&global, &arguments),
         Command::Vault(arguments) => vault::run(&global, &arguments),
         Command::Tenant(arguments) => tenant::run(&global, &arguments.command),
         Command::Learn(arguments) => learn::run(&global, &arguments),

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::approval_pages::ApprovalPages;
 use crate::arguments::{Global, UpArguments};
 use crate::output::{self, Failure};
 use crate::running::{self, Note};
@@ -124,13 +125,17 @@ pub(crate) fn options(plan: &Plan) -> Result<http::Options, Failure> {
 fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
     let figures = gateway.door_metrics();
     let gateway = gateway.clone();
+    let approvals = ApprovalPages::default();
     http::Options {
         other: Arc::new(move |request, incoming| {
-            let gateway = gateway.clone();
+            let (gateway, approvals) = (gateway.clone(), approvals.clone());
             Box::pin(async move {
                 match incoming.tenant.clone() {
                     Some(name) => tenant_pages::answer(&gateway, &name, request, incoming).await,
-                    None => pages::answer(gateway, request, incoming).await,
+                    None => match approvals.answer(&gateway, &request, &incoming).await {
+                        Some(page) => page,
+                        None => pages::answer(gateway, request, incoming).await,
+                    },
                 }
             })
         }),

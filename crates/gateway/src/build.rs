@@ -12,6 +12,7 @@ use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
 use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
 
+use crate::approvals::Approvals;
 use crate::catalogue::Catalogue;
 use crate::decide;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
@@ -89,6 +90,7 @@ impl Gateway {
         let questions = Questions::new()
             .map_err(|_| BuildError { faults: vec![Fault { message: "this system has no random numbers".into(), hint: None }] })?;
         let run_id = run_id();
+        let approvals = Approvals::new(&surroundings);
         let (news, tasks) = (Arc::new(News::default()), Arc::new(Tasks::default()));
         let inner = Arc::new_cyclic(|inner| {
             let adopter =
@@ -101,6 +103,7 @@ impl Gateway {
                 tasks,
                 subscriptions: Default::default(),
                 questions,
+                approvals,
                 audit,
                 metrics,
                 adopter,

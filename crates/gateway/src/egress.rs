@@ -64,6 +64,7 @@ impl Records {
             attributes: None,
             decision: Some(decision.into()),
             rule: Some(format!("servers.{server}.network").into()),
+            approval: None,
             outcome,
             failure: None,
             result_bytes: None,

@@ -35,6 +35,9 @@ pub(crate) fn answer(failure: &Failure, method: Option<Method>, era: Era) -> Ans
 
 /// What a model can understand and work around, as opposed to what the client program did wrong.
 fn is_for_the_model(failure: &Failure) -> bool {
+    if let FailureKind::ApprovalNeeded(needed) = &failure.kind {
+        return needed.opens.is_none(); // else its client opens the page
+    }
     matches!(
         failure.kind,
         FailureKind::Denied
@@ -71,6 +74,8 @@ fn status_and_code(kind: &FailureKind, era: Era) -> (u16, i64) {
         FailureKind::Http(status) => (*status, ErrorObject::INVALID_REQUEST),
         FailureKind::Unauthenticated => (401, ErrorObject::INVALID_REQUEST),
         FailureKind::Denied => (200, ErrorObject::INVALID_PARAMS),
+        FailureKind::ApprovalNeeded(needed) if needed.opens.is_some() => (200, ErrorObject::URL_ELICITATION_REQUIRED),
+        FailureKind::ApprovalNeeded(_) => (200, ErrorObject::INVALID_REQUEST),
         // The client, not the model, gets a token that is good for more (authorization, "scope challenge handling").
         FailureKind::InsufficientScope(_) => (403, ErrorObject::INVALID_REQUEST),
         FailureKind::TooLarge => (413, ErrorObject::INVALID_REQUEST),
@@ -111,6 +116,9 @@ fn data(failure: &Failure, era: Era) -> Option<RawJson> {
             data.set("supported", RawJson::encode(&supported).ok()?);
             data.set("requested", RawJson::string(requested));
         }
+        FailureKind::ApprovalNeeded(needed) if needed.opens.is_some() => {
+            data.set("elicitations", RawJson::of_array(needed.opens.as_slice()));
+        }
         _ => data = describe(failure)?,
     }
     Some(data.to_json())
@@ -136,6 +144,10 @@ fn describe(failure: &Failure) -> Option<RawObject> {
             told.set("limitMs", RawJson::encode(&u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)).ok()?);
         }
         FailureKind::InsufficientScope(scope) => told.set("scope", RawJson::string(scope)),
+        FailureKind::ApprovalNeeded(needed) => {
+            told.set("approval", RawJson::string(&needed.handle));
+            told.set("expires", RawJson::encode(&needed.expires).ok()?);
+        }
         FailureKind::LimitExceeded(key) => told.set("limit", RawJson::string(key)),
         FailureKind::Limited(limited) => set_limit(&mut told, limited)?,
         _ => {}
@@ -193,6 +205,7 @@ mod reference;
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
+    use sallyport_protocol::ApprovalNeeded;
 
     fn error(failure: &Failure, era: Era) -> (u16, i64) {
         match answer(failure, Some(Method::ResourcesRead), era) {
@@ -227,6 +240,19 @@ mod tests {
             let theirs = Failure::upstream("s", FailureKind::Upstream(ErrorObject::new(code, "x")), Retry::Never, "x");
             assert!(!(-32022..=-32020).contains(&error(&theirs, Era::Legacy).1));
         }
+    }
+
+    #[test]
+    fn a_call_that_waits_is_for_the_model_or_for_who_opens_the_page() {
+        let needed = |opens| FailureKind::ApprovalNeeded(Box::new(ApprovalNeeded { handle: "ab".into(), expires: 7, opens }));
+        let told = |opens| {
+            let failure = Failure::new(needed(opens), FailureSource::Gateway, Retry::Safe, "it waits");
+            answer(&failure, Some(Method::ToolsCall), Era::Legacy)
+        };
+        let Answer::Result(result) = told(None) else { panic!("an error") };
+        assert!(result.to_json().as_str().contains(r#""kind":"approval_needed","retry":"safe","approval":"ab","expires":7"#));
+        let Answer::Error { error, .. } = told(Some(RawJson::from_static(r#"{"mode":"url"}"#))) else { panic!("a result") };
+        assert_eq!((error.code, error.data.unwrap().as_str()), (-32042, r#"{"elicitations":[{"mode":"url"}]}"#));
     }
 
     #[test]

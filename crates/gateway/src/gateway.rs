@@ -17,6 +17,7 @@ use sallyport_protocol::{
 };
 use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 
+use crate::approvals::Approvals;
 use crate::build::Adopter;
 use crate::catalogue::view::Kind;
 use crate::catalogue::{Catalogue, Member};
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) questions: Questions,
+    pub(crate) approvals: Approvals,
     pub(crate) audit: Audit,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) adopter: Adopter,

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod about;
+pub mod approvals;
 pub mod build;
 mod catalogue;
 pub mod config;

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use sallyport_policy::{Arguments, Denied, Principal, Reason};
+use sallyport_policy::{Arguments, Denied, Effect, Principal, Reason};
 use sallyport_protocol::{Context, Failure, FailureKind, FailureSource, Incoming, Method, RawObject, Reply, Request, Retry, Revision};
 
+use crate::approvals::{Brought, Held, Passage};
 use crate::catalogue::resolve::{Call, Target};
 use crate::catalogue::view::{Kind, ListRequest};
 use crate::catalogue::{extensions, uris};
@@ -54,22 +55,57 @@ impl Inner {
         let call = parts.catalogue.load().resolve(request, &incoming.endpoint)?;
         trail.resolved(&call);
         let Call { mut routed, action, target, expose } = call;
+        let brought = Brought::take(&mut routed.request);
         let wish = tasks::prepare(&mut routed.request, &context.client, target.tasks);
         let Server { upstream, metrics, .. } = parts.server(&routed.server)?;
         let method = routed.request.method;
         let given = target.arguments(&routed.request);
         let resource =
             target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
-        if let Some(given) = &given {
-            trail.understood(parts.policy.recorded(upstream.name(), &target.own, given.as_str()).await);
-        }
+        let attributes = match &given {
+            Some(given) => parts.policy.recorded(upstream.name(), &target.own, given.as_str()).await,
+            None => None,
+        };
+        trail.understood(attributes.clone());
         let permitted = parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await;
-        let permitted = permitted.map_err(|denied| refused(parts, incoming, trail, &denied, &target))?;
+        let (permitted, pass) = match permitted {
+            Ok(permitted) => (permitted, None),
+            Err(denied) if denied.decision.effect == Effect::Ask => {
+                trail.denied(&denied.decision);
+                let held = Held {
+                    parts,
+                    in_force: &self.parts,
+                    principal: &principal,
+                    action,
+                    resource,
+                    attributes,
+                    context: &context,
+                    peer: incoming.peer,
+                };
+                match Box::pin(self.approvals.pass(&held, denied, &brought)).await? {
+                    Passage::Through(permitted, pass) => (permitted, Some(pass)),
+                    Passage::Waits(told, handle) => {
+                        trail.approval(&handle);
+                        return told;
+                    }
+                }
+            }
+            Err(denied) => return Err(refused(parts, incoming, trail, &denied, &target)),
+        };
         trail.permitted(permitted.decision());
+        pass.iter().for_each(|pass| trail.approval(&pass.handle));
         // Who brings the answer that a call waits for goes on with that call, and makes no other.
         let counted = match (method, self.questions.continued(&principal, &permitted.value().request, upstream.name(), &context)) {
-            (Method::ToolsCall, None) => parts.limits.hold(&principal, upstream.name(), &target, metrics)?,
-            (_, continued) => continued,
+            (Method::ToolsCall, None) => parts.limits.hold(&principal, upstream.name(), &target, metrics),
+            (_, continued) => Ok(continued),
+        };
+        let counted = match (counted, &pass) {
+            (Err(failure), Some(pass)) => {
+                let beyond = Err(failure);
+                self.approvals.settle(pass, &beyond).await;
+                return beyond;
+            }
+            (counted, _) => counted?,
         };
         let sent = given.as_ref().map_or(0, |given| given.as_bytes().len());
         let turn = match self.turn_to_subscribe(method, &parts.subscribed_at(upstream.name()), &target.own).await? {
@@ -79,9 +115,22 @@ impl Inner {
         trail.sending();
         let _in_flight = metrics.call_started();
         let client = context.client.clone();
-        let line = Line { parts: parts.clone(), upstream: upstream.clone(), principal, action, target, wish, peer: incoming.peer, counted };
+        let line = Line {
+            parts: parts.clone(),
+            upstream: upstream.clone(),
+            principal,
+            action,
+            target,
+            wish,
+            peer: incoming.peer,
+            counted,
+            approval: pass.as_ref().map(|pass| pass.approved),
+        };
         let reply = self.questions.exchange(&line, permitted, context).await;
         trail.answered();
+        if let Some(pass) = &pass {
+            self.approvals.settle(pass, &reply).await;
+        }
         if reply.is_ok() || method == Method::ResourcesUnsubscribe {
             turn.into_iter().for_each(Turn::told);
         }

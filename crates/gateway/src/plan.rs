@@ -26,6 +26,7 @@ use sallyport_servers::BuiltInConfig;
 use sallyport_transport::server::tls::ClientAuthority;
 use url::Url;
 
+use crate::approvals::settings::ApprovalsPlan;
 use crate::config::Diagnostic;
 
 /// The validated configuration of one gateway.
@@ -58,6 +59,8 @@ pub struct Plan {
     pub policy: sallyport_policy::Config,
     /// What calls may come to. `Limits::build` of it succeeds.
     pub limits: Vec<sallyport_policy::LimitRule>,
+    /// Who approves calls that rules ask a person about.
+    pub approvals: ApprovalsPlan,
     /// The named selections, served at `/toolsets/NAME/mcp`.
     pub toolsets: BTreeMap<String, ToolsetPlan>,
     /// The servers that are not disabled, by name.

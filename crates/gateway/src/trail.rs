@@ -31,6 +31,7 @@ pub(crate) struct Trail {
     server: Option<std::sync::Arc<str>>,
     principal: Option<Principal>,
     decision: Option<Decision>,
+    approval: Option<String>,
     durations: Durations,
 }
 
@@ -57,6 +58,7 @@ impl Trail {
             server: None,
             principal: None,
             decision: None,
+            approval: None,
             durations: Durations::default(),
         }
     }
@@ -91,6 +93,11 @@ impl Trail {
 
     pub(crate) fn denied(&mut self, decision: &Decision) {
         self.permitted(decision);
+    }
+
+    /// A person is asked about it, or has approved it: the handle.
+    pub(crate) fn approval(&mut self, handle: &str) {
+        self.approval = Some(handle.to_owned());
     }
 
     /// From here on the upstream works.
@@ -139,6 +146,7 @@ impl Trail {
             attributes: self.attributes.clone(),
             decision: self.decision.as_ref().map(|decision| decision.effect.as_str().into()),
             rule: self.decision.as_ref().map(|decision| decision.place.as_str().into()),
+            approval: self.approval.as_deref().map(Into::into),
             outcome,
             failure: failure.map(Into::into),
             result_bytes: result.as_ref().ok().map(|reply| reply.result.text_len() as u64),
@@ -154,7 +162,7 @@ fn judge(outcome: &Result<Reply, Failure>) -> (Outcome, Option<&'static str>) {
         Ok(reply) if input::is_input_required(&reply.result) => (Outcome::InputRequired, None),
         Ok(_) => (Outcome::Ok, None),
         Err(failure) => match failure.kind {
-            FailureKind::Denied => (Outcome::Denied, Some(failure.label())),
+            FailureKind::Denied | FailureKind::ApprovalNeeded(_) => (Outcome::Denied, Some(failure.label())),
             FailureKind::Cancelled => (Outcome::Cancelled, Some(failure.label())),
             _ => (Outcome::Failed, Some(failure.label())),
         },

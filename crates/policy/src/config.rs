@@ -18,7 +18,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Effect>,
     /// Engines that are asked beside the rules, in any number: `{ cedar = { … } }`, `{ rego = { … } }`, `{ remote = { … } }`. One that
-    /// denies, or that cannot answer, denies; otherwise one that allows allows; where none speaks, `default` decides, which is then `deny`
+    /// denies, or that cannot answer, denies; otherwise one that asks for a person's approval holds the call, and one that allows allows; where none speaks, `default` decides, which is then `deny`
     /// for everybody unless it is given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<EngineConfig>,
@@ -45,6 +45,9 @@ pub struct Rule {
     /// As `allow` of a server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
+    /// As `ask` of a server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ask: Vec<String>,
     /// As `deny` of a server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
@@ -60,7 +63,7 @@ fn every_server() -> String {
 /// The rules that stand on a server: which of its tools, prompts and resources may be seen and used.
 ///
 /// Globs (`*`, `?`, `[ab]`, `{a,b}`) match the whole of a tool's or prompt's own name or a resource's own URI, upper and
-/// lower case apart. `deny` wins over all; what `allow` names is allowed; with `read_only`, so is what changes nothing.
+/// lower case apart. `deny` wins over all; what `ask` names waits for a person's approval; what `allow` names is allowed; with `read_only`, so is what changes nothing.
 /// As soon as `allow` or `read_only` is given, everything else is denied. A method of an extension that nobody here knows is
 /// denied as soon as any rule is given, unless `allow` names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -72,6 +75,9 @@ pub struct ServerRules {
     /// Allow what one of these globs matches. An empty list allows nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
+    /// Ask a person about each call of what one of these globs matches, whether `allow` names it or not. It stands in lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ask: Vec<String>,
     /// Deny what one of these globs matches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,

@@ -11,8 +11,8 @@ use crate::engines::EngineConfig;
 use crate::engines::allowlist::Allowlist;
 use crate::question::understood;
 use crate::{
-    Action, Circumstances, Config, Decision, Denied, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Permitted,
-    Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
+    Action, Approval, Circumstances, Config, Decision, Denied, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome,
+    Permitted, Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
 };
 
 use shadow::Shadow;
@@ -20,7 +20,7 @@ pub use shadow::TrialFault;
 
 /// The policy in force.
 pub struct Policy {
-    /// All are asked: one that denies or fails denies, and what one allows is allowed.
+    /// All are asked: one that denies or fails denies, else one that asks for a person does, else what one allows is allowed.
     engines: Vec<Box<dyn PolicyEngine>>,
     /// The same with the engines that are being tried, where there are any.
     shadow: Option<Arc<Shadow>>,
@@ -178,6 +178,23 @@ impl Policy {
         circumstances: Circumstances,
         value: T,
     ) -> Result<Permitted<T>, Denied<T>> {
+        self.decide_approved(principal, action, resource, circumstances, None, value).await
+    }
+
+    /// The same, of what a person may have approved. All engines are asked again, and one that denies denies; an approval of anything
+    /// else than what is asked changes nothing.
+    ///
+    /// # Errors
+    /// The value with the decision that stops it.
+    pub async fn decide_approved<T>(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: &Resource<'_>,
+        circumstances: Circumstances,
+        approval: Option<Approval>,
+        value: T,
+    ) -> Result<Permitted<T>, Denied<T>> {
         let question = Question::new(principal, action, resource, circumstances, &self.kinds);
         let decision = self.evaluate(&question).await;
         if let Some(shadow) = &self.shadow {
@@ -185,7 +202,10 @@ impl Policy {
         }
         match decision.effect {
             Effect::Allow => Ok(Permitted::new(value, decision)),
-            Effect::Deny => Err(Denied { value, decision }),
+            Effect::Ask if approval.is_some_and(|approval| approval.covers(principal, action, resource)) => {
+                Ok(Permitted::new(value, Decision::new(Effect::Allow, Reason::Approved, decision.place)))
+            }
+            Effect::Ask | Effect::Deny => Err(Denied { value, decision }),
         }
     }
 
@@ -201,12 +221,12 @@ impl Policy {
             let outcomes = engine.evaluate_all(&asked).await;
             for (place, at) in open.into_iter().enumerate() {
                 match self.or_failed(&**engine, outcomes.get(place)) {
-                    Verdict::Decided(decision) => allowed[at] = Some(decision.is_allow()),
+                    Verdict::Decided(decision) => allowed[at] = Some(!decision.is_deny()),
                     Verdict::Silent => {}
                 }
             }
         }
-        let may = |allowed: Option<bool>| allowed.unwrap_or_else(|| self.by_default(principal).is_allow());
+        let may = |allowed: Option<bool>| allowed.unwrap_or_else(|| !self.by_default(principal).is_deny());
         allowed.into_iter().zip(resources).map(|(allowed, resource)| may(allowed) && missing_scope(principal, resource).is_none()).collect()
     }
 
@@ -247,7 +267,7 @@ impl Policy {
     async fn evaluate(&self, question: &Question<'_>) -> Decision {
         let decision = self.evaluate_engines(question).await;
         // Last, so that nobody gets a token for more only to be denied all the same.
-        match missing_scope(question.principal, &question.resource).filter(|_| decision.is_allow()) {
+        match missing_scope(question.principal, &question.resource).filter(|_| !decision.is_deny()) {
             None => decision,
             Some(missing) => Decision { detail: Some(missing.into()), ..Decision::new(Effect::Deny, Reason::Scope, Place::new("scope")) },
         }
@@ -255,19 +275,22 @@ impl Policy {
 
     /// All engines' answer. Those that come after one that denies are not asked: nothing would change.
     async fn evaluate_engines(&self, question: &Question<'_>) -> Decision {
-        let mut allowed = None;
+        let (mut asking, mut allowed) = (None, None);
         for engine in &self.engines {
             if engine.reads_arguments() {
                 question.understand().await;
             }
             let outcome = engine.evaluate(question).await_it().await;
             match self.or_failed(&**engine, Some(&outcome)) {
-                Verdict::Decided(decision) if decision.is_allow() => allowed = allowed.or(Some(decision)),
-                Verdict::Decided(decision) => return decision,
+                Verdict::Decided(decision) => match decision.effect {
+                    Effect::Allow => allowed = allowed.or(Some(decision)),
+                    Effect::Ask => asking = asking.or(Some(decision)),
+                    Effect::Deny => return decision,
+                },
                 Verdict::Silent => {}
             }
         }
-        allowed.unwrap_or_else(|| self.by_default(question.principal))
+        asking.or(allowed).unwrap_or_else(|| self.by_default(question.principal))
     }
 
     /// An engine without an answer denies.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The two answers of policy.
+/// The answers of policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// It may go on.
     Allow,
+    /// It may go on once a person has approved this very call.
+    Ask,
     /// It ends here.
     Deny,
 }
@@ -22,6 +24,7 @@ impl Effect {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
+            Self::Ask => "ask",
             Self::Deny => "deny",
         }
     }
@@ -45,6 +48,12 @@ pub struct Decision {
 pub enum Reason {
     /// A `deny` list names it.
     DenyListed,
+    /// An `ask` list names it.
+    AskListed,
+    /// A policy of an engine wants a person's approval.
+    Asked,
+    /// A person has approved it.
+    Approved,
     /// An `allow` list names it.
     AllowListed,
     /// `read_only` lets it pass: it is known to change nothing.
@@ -100,6 +109,12 @@ impl Decision {
         self.effect == Effect::Allow
     }
 
+    /// Whether the answer is [`Effect::Deny`]: what is not may be seen in lists.
+    #[must_use]
+    pub fn is_deny(&self) -> bool {
+        self.effect == Effect::Deny
+    }
+
     /// What could be changed so that the denied thing is allowed; empty when it is.
     #[must_use]
     pub fn hint(&self) -> String {
@@ -111,11 +126,13 @@ impl Decision {
             Reason::NotBelieved => format!(
                 "`{place}` stops it: its server calls it read-only; set `trust_annotations = true` on the server or name it in `allow`"
             ),
-            Reason::Default if !self.is_allow() => "add a rule for the server, or set `policy.default = \"allow\"`".into(),
+            Reason::Default if self.is_deny() => "add a rule for the server, or set `policy.default = \"allow\"`".into(),
             Reason::Argument => format!("`{place}` says what is allowed"),
             Reason::Scope => "get a token that is good for it too".into(),
             Reason::Forbidden => format!("`{place}` forbids it"),
             Reason::EngineFailed => "the gateway's log says what went wrong".into(),
+            _ if self.effect == Effect::Ask => "a person has to approve each such call".into(),
+            Reason::AskListed | Reason::Asked | Reason::Approved => String::new(),
             Reason::AllowListed | Reason::ReadOnly | Reason::Permitted | Reason::Default => String::new(),
         }
     }
@@ -125,6 +142,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::DenyListed => "it is on a deny list",
+            Self::AskListed => "it is on an ask list",
+            Self::Asked => "a policy wants a person's approval",
+            Self::Approved => "a person has approved it",
             Self::AllowListed => "it is on an allow list",
             Self::ReadOnly => "it changes nothing",
             Self::NotReadOnly => "only what changes nothing is allowed",
@@ -148,7 +168,11 @@ impl fmt::Display for Place {
 
 impl fmt::Display for Decision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.is_allow() { "allowed" } else { "denied" };
+        let verb = match self.effect {
+            Effect::Allow => "allowed",
+            Effect::Ask => "held for a person's approval",
+            Effect::Deny => "denied",
+        };
         match &self.detail {
             None => write!(formatter, "{verb} by `{}`: {}", self.place, self.reason),
             Some(detail) => write!(formatter, "{verb} by `{}`: {detail}", self.place),
@@ -188,11 +212,11 @@ impl<T> Permitted<T> {
     }
 }
 
-/// A value that policy stopped, handed back for the answer and the audit record.
+/// A value that policy stopped, or holds back for a person's approval, handed back for the answer and the audit record.
 #[derive(Debug)]
 pub struct Denied<T> {
     /// What was stopped.
     pub value: T,
-    /// Why.
+    /// Why. Its effect is [`Effect::Ask`] where an approval lets it through.
     pub decision: Decision,
 }

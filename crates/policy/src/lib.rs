@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod approval;
 mod arguments;
 mod config;
 mod decide;
@@ -22,6 +23,7 @@ mod rooms;
 mod scope;
 
 pub use action::Action;
+pub use approval::{Approval, Binding};
 pub use arguments::{
     ArgumentKind, ArgumentRule, Arguments, Dialect, Kinds, NumberRule, PathRule, SqlGuard, SqlRule, SqlStatement, StatementKind, UrlRule,
 };

@@ -55,6 +55,8 @@ pub enum FailureKind {
     Unauthenticated,
     /// Policy said no.
     Denied,
+    /// A person has to approve this very call first.
+    ApprovalNeeded(Box<ApprovalNeeded>),
     /// The caller's token is not good for this: the scope that it lacks.
     InsufficientScope(String),
     /// The upstream cannot be reached: not started, crashed, refused the connection.
@@ -77,6 +79,18 @@ pub enum FailureKind {
     CannotCross,
     /// A fault of ours.
     Internal,
+}
+
+/// Which approval a call waits for.
+#[derive(Clone, Debug)]
+pub struct ApprovalNeeded {
+    /// Names it to people.
+    pub handle: String,
+    /// Until when it can be had, in seconds since 1970.
+    pub expires: i64,
+    /// The question (2025-11-25, elicitation in mode `url`) that sends the client's user to where it is given; `None` where the client
+    /// cannot be asked so.
+    pub opens: Option<RawJson>,
 }
 
 /// Where a limit on calls stands.
@@ -177,6 +191,7 @@ impl Failure {
             FailureKind::Http(_) => "http",
             FailureKind::Unauthenticated => "unauthenticated",
             FailureKind::Denied => "denied",
+            FailureKind::ApprovalNeeded(_) => "approval_needed",
             FailureKind::InsufficientScope(_) => "insufficient_scope",
             FailureKind::Unreachable => "unreachable",
             FailureKind::LimitExceeded(_) => "limit_exceeded",

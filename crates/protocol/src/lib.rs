@@ -22,7 +22,7 @@ pub use cancel::Cancel;
 pub use credential::{CallerToken, Peer};
 pub use discovery::{Discovery, ServerIdentity};
 pub use event::{Event, Listener, Listeners};
-pub use failure::{Failure, FailureKind, FailureSource, Limited, Retry};
+pub use failure::{ApprovalNeeded, Failure, FailureKind, FailureSource, Limited, Retry};
 pub use jsonrpc::{ErrorObject, Message, RequestId};
 pub use method::Method;
 pub use raw::{RawJson, RawObject};

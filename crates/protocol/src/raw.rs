@@ -1,5 +1,7 @@
 //! JSON that stays the text it came in.
 
+mod in_order;
+
 use std::borrow::Cow;
 use std::fmt;
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api_key;
+pub mod approval;
 pub mod authorization;
 pub mod client;
 pub mod device;
@@ -24,7 +25,7 @@ pub use error::StoreError;
 pub use grant::{GrantId, KeptGrant, client_bound};
 pub use store::Store;
 
-/// Forgets everything of logins that has ended by `now`, in seconds since 1970.
+/// Forgets everything of logins and approvals that has ended by `now`, in seconds since 1970.
 ///
 /// # Errors
 /// Where the store cannot be written.
@@ -34,7 +35,8 @@ pub async fn sweep(store: &Store, now: i64) -> Result<(), StoreError> {
         client::sweep(tables, now)?;
         authorization::sweep(tables, now)?;
         token_grant::sweep(tables, now)?;
-        device::sweep(tables, now)
+        device::sweep(tables, now)?;
+        approval::sweep(tables, now)
     });
     sweep.await
 }

@@ -20,6 +20,7 @@ const KEPT: &[&[Migration]] = &[
     crate::token_grant::MIGRATIONS,
     crate::device::MIGRATIONS,
     crate::grant::MIGRATIONS,
+    crate::approval::MIGRATIONS,
 ];
 
 /// Brings the tables up to date.

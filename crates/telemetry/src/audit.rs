@@ -48,7 +48,8 @@ pub struct AuditRecord<'a> {
     pub revision: Option<Text<'a>>,
     /// Where the call came in, such as `stdio` or `/mcp`; `sandbox` for what a server itself does.
     pub endpoint: Text<'a>,
-    /// The method, such as `tools/call`; `network/connect` or `network/resolve` for what a server itself does.
+    /// The method, such as `tools/call`; `network/connect` or `network/resolve` for what a server itself does; `approval/approve` or
+    /// `approval/refuse` for a person's decision, whose principal is then the caller here.
     pub method: Text<'a>,
     /// The server that it was for. Missing if none was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,12 +64,15 @@ pub struct AuditRecord<'a> {
     /// more than 4 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<serde_json::Value>,
-    /// What policy said: `allow` or `deny`. Missing if the call ended before.
+    /// What policy said: `allow`, `ask` or `deny`. Missing if the call ended before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Text<'a>>,
     /// The place in the configuration that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Text<'a>>,
+    /// The handle of the approval that the call waits for or has used, or that was decided about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Text<'a>>,
     /// How it ended.
     pub outcome: Outcome,
     /// What kind of failure it was, where the outcome is `failed` or `denied`.

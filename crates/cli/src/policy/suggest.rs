@@ -60,6 +60,8 @@ fn gather(lines: impl Iterator<Item = String>, wanted: Option<&str>) -> BTreeMap
         let Ok(record) = serde_json::from_str::<AuditRecord<'_>>(&line) else { continue };
         let was_let_through =
             record.method.as_str() == "tools/call" && record.decision.as_ref().is_some_and(|decision| decision.as_str() == "allow");
+        // What a person approved was meant for that call alone.
+        let was_let_through = was_let_through && record.approval.is_none();
         let (Some(server), Some(tool), Some(principal)) = (&record.server, &record.target, &record.principal) else { continue };
         if !was_let_through || wanted.is_some_and(|wanted| wanted != server.as_str()) {
             continue;

@@ -13,6 +13,7 @@ use sallyport_servers::BuiltInConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::approvals::settings::ApprovalsConfig;
 use crate::plan::{RemoteTransport, Start};
 
 /// The configuration of one gateway: a file `sallyport.toml`.
@@ -59,6 +60,9 @@ pub struct Config {
 
     /// What calls may come to: how often, how many at once, how much in a time, for each caller.
     pub limits: Vec<sallyport_policy::LimitRule>,
+
+    /// Who may approve calls that rules ask a person about (`ask`), and for how long they wait.
+    pub approvals: ApprovalsConfig,
 
     /// Named selections of tools, each served at `/toolsets/NAME/mcp`.
     pub toolsets: BTreeMap<String, ToolsetConfig>,
@@ -447,6 +451,10 @@ pub struct ServerConfig {
     /// with `allow` or `read_only`, whatever they do not let pass is refused, so an empty list lets nothing pass. A method of an
     /// extension that Sallyport does not know (`vendor/method`) may do anything: on a server with any rule it must be named here.
     pub allow: Option<Vec<String>>,
+
+    /// Patterns, as in `allow`, over what may be used once a person has approved the very call (`[approvals]`), whether `allow` names it
+    /// or not. Default: none.
+    pub ask: Vec<String>,
 
     /// Patterns, as in `allow`, over what may never be used, whatever else is said. Default: none.
     pub deny: Vec<String>,

@@ -544,3 +544,23 @@ fn what_a_machine_cannot_give_is_refused_and_its_start_may_take_longer() {
     let [machine, other] = ["a", "b"].map(|name| plan.servers[name].timeouts.connect);
     assert!(machine > other);
 }
+
+#[test]
+fn what_is_wrong_with_approvals_is_told_at_once() {
+    let told = told_of_toml(
+        r#"
+        [approvals]
+        approvers = ["key:alice", "alice", "local"]
+        expires_after = "1s"
+        webhook = "http://hooks.example/x"
+        webhook_secret = "env:HOOK"
+        "#,
+    );
+    for part in ["approvals.approvers[1]", "approvals.approvers[2]", "too short for a person", "approvals.webhook: ", "it has to be https"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let told = told_of_toml("[approvals]\nwebhook = \"https://hooks.example/x\"");
+    assert!(told.contains("anybody could send them"), "{told}");
+    assert!(told_of_toml("[approvals]\nwebhook_secret = \"env:HOOK\"").contains("there is no `webhook`"));
+}

@@ -1,5 +1,6 @@
 //! From what a configuration says to what a gateway is built from. No IO; every error is found, not only the first.
 
+mod approvals;
 mod authorization_server;
 mod built_in;
 mod certificates;
@@ -27,6 +28,7 @@ use sallyport_policy::{LimitRule, Limits, Policy};
 use sallyport_secrets::SecretReference;
 
 use crate::config::Variables;
+use crate::approvals::settings::ApprovalsPlan;
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::Config;
 use crate::config::validate::context::Context;
@@ -70,6 +72,7 @@ struct Own {
     identity: IdentityPlan,
     policy: sallyport_policy::Config,
     limits: Vec<LimitRule>,
+    approvals: ApprovalsPlan,
     toolsets: BTreeMap<String, ToolsetPlan>,
     servers: BTreeMap<String, ServerPlan>,
     disabled: Vec<String>,
@@ -83,7 +86,7 @@ impl Front {
             Some(name) => public.of_tenant(name),
             None => public.clone(),
         });
-        let Own { keys, identity, policy, limits, toolsets, servers, disabled } = own;
+        let Own { keys, identity, policy, limits, approvals, toolsets, servers, disabled } = own;
         Plan {
             origin: origin.clone(),
             tenant,
@@ -98,6 +101,7 @@ impl Front {
             identity,
             policy,
             limits,
+            approvals,
             toolsets,
             servers,
             disabled,
@@ -115,6 +119,7 @@ fn own(config: Config, public: Option<&PublicUrl>, context: &Context<'_>, report
     let names: Vec<String> = config.servers.keys().cloned().collect();
     check_names("servers", &names, report);
     check_policy(&config, report);
+    let approvals = approvals::check(&config.approvals, context, report);
     let toolsets: BTreeMap<_, _> =
         config.toolsets.into_iter().map(|(name, set)| (name.clone(), toolset::check(&name, set, &names, report))).collect();
     check_names("toolsets", &toolsets.keys().cloned().collect::<Vec<_>>(), report);
@@ -126,7 +131,7 @@ fn own(config: Config, public: Option<&PublicUrl>, context: &Context<'_>, report
         }
     }
     let keys = config.keys.into_iter().map(|key| key.within(&context.origin.folder)).collect();
-    Own { keys, identity, policy: config.policy, limits: config.limits, toolsets, servers, disabled }
+    Own { keys, identity, policy: config.policy, limits: config.limits, approvals, toolsets, servers, disabled }
 }
 
 /// The longest name of a server or toolset: with `__` and a tool's name it must fit into 48 characters (clients allow 64 and put

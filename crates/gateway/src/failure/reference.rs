@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use sallyport_protocol::ApprovalNeeded;
+
 use super::*;
 
 /// One failure of each kind, with what it means.
@@ -21,6 +23,11 @@ fn kinds() -> Vec<(FailureKind, &'static str)> {
         (FailureKind::Http(405), "Only HTTP was wrong: 404 no such endpoint, 405 method, 406 accept, 415 content type, and so on."),
         (FailureKind::Unauthenticated, "The key or token is missing or not taken; over HTTP `WWW-Authenticate` says where one is had."),
         (FailureKind::Denied, "Policy says no; the text names the rule."),
+        (
+            FailureKind::ApprovalNeeded(Box::new(ApprovalNeeded { handle: String::new(), expires: 0, opens: None })),
+            "A person has to approve this very call: `approval` is the handle, `expires` until when. A client of 2025-11-25 that can be asked to open \
+             an address gets -32042.",
+        ),
         (
             FailureKind::InsufficientScope("files:read".into()),
             "The token is not good for this; `scope` names what it lacks, and over HTTP `WWW-Authenticate` too.",

@@ -10,13 +10,10 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use ring::digest;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sallyport_protocol::input::{INPUT_RESPONSES, REQUEST_STATE};
-use sallyport_protocol::raw::write_string;
 use sallyport_protocol::{Failure, FailureKind, Method, RawJson, RawObject};
 
 /// Characters of a sealed state at most. A server's own state inside of it may be some 48 KiB; those in use hold a few hundred bytes.
 pub(crate) const LONGEST: usize = 64 * 1024;
-/// Levels of a parameter in which the order of members does not count: deeper ones are no arguments that anybody writes.
-const DEEPEST: u8 = 16;
 /// How long a server's own state may be brought back. The server may want it sooner.
 const SERVER_STATE_HOLDS: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -53,9 +50,7 @@ impl Binding {
         params.sort_unstable_by_key(|(key, _)| *key);
         for (key, value) in params {
             add(&mut context, key.as_bytes());
-            let mut text = Vec::with_capacity(value.as_bytes().len());
-            write_in_order(value, DEEPEST, &mut text);
-            add(&mut context, &text);
+            add(&mut context, &value.in_order());
         }
         Self(context.finish())
     }
@@ -65,30 +60,6 @@ impl Binding {
 fn add(context: &mut digest::Context, part: &[u8]) {
     context.update(&(part.len() as u64).to_be_bytes());
     context.update(part);
-}
-
-/// Writes a value with the members of its objects in order. What is deeper than `levels` is written as it came.
-fn write_in_order(value: &RawJson, levels: u8, out: &mut Vec<u8>) {
-    match (levels.checked_sub(1), value.as_bytes().first()) {
-        (Some(levels), Some(b'{')) if let Ok(object) = value.object() => {
-            let mut members: Vec<_> = object.iter().collect();
-            members.sort_unstable_by_key(|(key, _)| *key);
-            for (key, value) in members {
-                out.push(b'{');
-                write_string(out, key);
-                write_in_order(value, levels, out);
-            }
-            out.push(b'}');
-        }
-        (Some(levels), Some(b'[')) if let Ok(items) = value.array() => {
-            for item in &items {
-                out.push(b'[');
-                write_in_order(item, levels, out);
-            }
-            out.push(b']');
-        }
-        _ => out.extend_from_slice(value.as_bytes()),
-    }
 }
 
 impl Sealer {
@@ -241,6 +212,7 @@ mod tests {
                 binding("other", r#"{"name":"x","arguments":{"a":1,"b":2}}"#),
                 binding("me", r#"{"name":"y","arguments":{"a":1,"b":2}}"#),
                 binding("me", r#"{"name":"x","arguments":{"a":1,"b":3}}"#),
+                binding("me", r#"{"name":"x","arguments":{"a":1},"b":2}"#),
                 at("other", "me", r#"{"name":"x","arguments":{"a":1,"b":2}}"#),
             ] {
                 assert!(sealer.open(&sealed, &other).is_err());

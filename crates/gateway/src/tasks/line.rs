@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sallyport_policy::{Action, Arguments, Decision, Denied, Permitted, Principal};
+use sallyport_policy::{Action, Approval, Arguments, Decision, Denied, Permitted, Principal};
 use sallyport_protocol::{
     CallerId, Context, Era, Failure, FailureKind, FailureSource, Meta, Method, Peer, RawJson, RawObject, Reply, Request, Retry,
 };
@@ -28,6 +28,8 @@ pub(crate) struct Line {
     pub(crate) peer: Peer,
     /// What limits count of the call, for as long as somebody holds this line.
     pub(crate) counted: Option<Arc<Counted>>,
+    /// What a person has approved of it.
+    pub(crate) approval: Option<Approval>,
 }
 
 impl Line {
@@ -50,7 +52,9 @@ impl Line {
 
     async fn decide<T>(&self, given: Arguments<'_>, value: T) -> Result<Permitted<T>, Denied<T>> {
         let resource = self.target.resource(self.upstream.name()).with(given);
-        self.parts.policy.decide(&self.principal, self.action, &resource, circumstances(self.peer), value).await
+        // What is asked about a call that was let through is nothing to approve again.
+        let approval = if given == Arguments::Unknown { Some(Approval::Begun) } else { self.approval };
+        self.parts.policy.decide_approved(&self.principal, self.action, &resource, circumstances(self.peer), approval, value).await
     }
 
     fn refused<T>(&self, denied: &Denied<T>) -> Failure {

@@ -125,6 +125,7 @@ pub(super) fn line(
         wish: Wish::default(),
         peer,
         counted: None,
+        approval: None,
     })
 }
 

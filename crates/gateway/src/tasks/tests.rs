@@ -65,6 +65,7 @@ pub(crate) fn line(parts: &Arc<Parts>, upstream: &Arc<Upstream>, principal: &Pri
         wish: Wish::default(),
         peer: sallyport_protocol::Peer::Stdio,
         counted: None,
+        approval: None,
     }
 }
 

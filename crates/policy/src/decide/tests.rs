@@ -119,3 +119,41 @@ fn with_an_engine_everybody_is_denied_by_default() {
     assert!(open.learn("files", &[KnownTool { name: "read", input_schema: None }]).is_empty());
     assert!(decide(&open).is_ok());
 }
+
+fn approved(policy: &Policy, approval: Option<Approval>, arguments: &'static str) -> Result<Reason, Reason> {
+    let tool = Resource::tool("files", "write", None, false).with(crate::Arguments::Given(arguments));
+    let decided = policy.decide_approved(&Principal::key("ci"), Action::Call, &tool, now(), approval, ()).now_or_never().unwrap();
+    decided.map(|permitted| permitted.decision().reason).map_err(|denied| denied.decision.reason)
+}
+
+fn of(principal: &Principal, tool: &str) -> Option<Approval> {
+    let tool = Resource::tool("files", tool, None, false).with(crate::Arguments::Given("{}"));
+    crate::Binding::of(principal, Action::Call, &tool).map(Approval::Call)
+}
+
+fn asks() -> Outcome {
+    Ok(Verdict::Decided(Decision::new(Effect::Ask, Reason::Asked, Place::new("says"))))
+}
+
+#[test]
+fn an_approval_lets_through_what_it_is_of_and_nothing_else() {
+    let policy = policy(vec![says(Effect::Allow), asks(), says(Effect::Allow)]);
+    let ci = Principal::key("ci");
+    assert_eq!(approved(&policy, None, "{}"), Err(Reason::Asked));
+    assert_eq!(approved(&policy, of(&ci, "write"), "{}"), Ok(Reason::Approved));
+    assert_eq!(approved(&policy, of(&ci, "write"), r#"{"a":1}"#), Err(Reason::Asked), "other arguments");
+    assert_eq!(approved(&policy, of(&ci, "delete"), "{}"), Err(Reason::Asked), "another tool");
+    assert_eq!(approved(&policy, of(&Principal::key("other"), "write"), "{}"), Err(Reason::Asked), "another caller");
+    assert_eq!(approved(&policy, of(&ci.of_tenant("acme"), "write"), "{}"), Err(Reason::Asked), "another tenant");
+}
+
+#[test]
+fn no_approval_is_good_against_a_denial_or_a_failure() {
+    let own = of(&Principal::key("ci"), "write");
+    for others in [vec![asks(), says(Effect::Deny)], vec![says(Effect::Deny), asks()], vec![asks(), failed()], vec![failed(), asks()]] {
+        let policy = policy(others);
+        for approval in [own, Some(Approval::Begun)] {
+            assert!(matches!(approved(&policy, approval, "{}"), Err(Reason::Permitted | Reason::EngineFailed)));
+        }
+    }
+}

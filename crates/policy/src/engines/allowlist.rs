@@ -32,6 +32,8 @@ pub struct Allowlist {
 struct CompiledRules {
     deny: GlobSet,
     deny_place: Place,
+    ask: GlobSet,
+    ask_place: Place,
     allow: Option<GlobSet>,
     allow_place: Place,
     /// Where `read_only = true` stands.
@@ -75,7 +77,8 @@ impl PolicyEngine for Allowlist {
             return Answer::Now(Err(EngineFailure(format!("server `{}` is not in the configuration", resource.server))));
         };
         let rest = |refused: Option<Decision>| {
-            let decision = refused.or_else(|| allowed(rules, resource)).or_else(|| restricted(rules, resource));
+            let decision = refused.or_else(|| asked(rules, resource));
+            let decision = decision.or_else(|| allowed(rules, resource)).or_else(|| restricted(rules, resource));
             Ok(decision.map_or(Verdict::Silent, Verdict::Decided))
         };
         let (decision, guards) = (denied(rules, resource), guards_of(rules, resource));
@@ -97,6 +100,13 @@ fn denied(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> 
     let entry = rule.deny.matches(resource.name).first().copied().unwrap_or_default();
     let place = Place::new(&format!("{}[{entry}]", rule.deny_place));
     Some(Decision::new(Effect::Deny, Reason::DenyListed, place))
+}
+
+/// An `ask` list of any rule names it.
+fn asked(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
+    let rule = rules.iter().find(|rule| rule.ask.is_match(resource.name))?;
+    let entry = rule.ask.matches(resource.name).first().copied().unwrap_or_default();
+    Some(Decision::new(Effect::Ask, Reason::AskListed, Place::new(&format!("{}[{entry}]", rule.ask_place))))
 }
 
 /// The rules for its arguments. Arguments are looked into only where there are some.
@@ -149,6 +159,7 @@ fn spread_rules(config: &Config, compiled: &mut HashMap<String, Vec<CompiledRule
         let rules = ServerRules {
             read_only: rule.read_only,
             allow: rule.allow.clone(),
+            ask: rule.ask.clone(),
             deny: rule.deny.clone(),
             arguments: rule.arguments.clone(),
         };
@@ -156,7 +167,7 @@ fn spread_rules(config: &Config, compiled: &mut HashMap<String, Vec<CompiledRule
             errors.push(InvalidPolicy {
                 place: place.clone(),
                 message: "the rule says nothing".into(),
-                hint: "give it `read_only = true`, `allow`, `deny` or `arguments`".into(),
+                hint: "give it `read_only = true`, `allow`, `ask`, `deny` or `arguments`".into(),
             });
         }
         let rules = compile(&rules, &place, errors);
@@ -188,6 +199,8 @@ fn compile(rules: &ServerRules, place: &str, errors: &mut Vec<InvalidPolicy>) ->
     CompiledRules {
         deny: glob_set(&rules.deny, &format!("{place}.deny"), errors),
         deny_place: Place::new(&format!("{place}.deny")),
+        ask: glob_set(&rules.ask, &format!("{place}.ask"), errors),
+        ask_place: Place::new(&format!("{place}.ask")),
         allow: rules.allow.as_ref().map(|globs| glob_set(globs, &format!("{place}.allow"), errors)),
         allow_place: Place::new(&format!("{place}.allow")),
         read_only: rules.read_only.then(|| Place::new(&format!("{place}.read_only"))),

@@ -69,9 +69,10 @@ fn one_second() -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// AuthZEN 1.0: `/access/v1/evaluation`, and `/access/v1/evaluations` for lists.
+    /// AuthZEN 1.0: `/access/v1/evaluation`, and `/access/v1/evaluations` for lists. A `false` with `"context": {"ask": true}` asks for a
+    /// person's approval.
     Authzen,
-    /// OPA's data API: one document, which is `true` or not.
+    /// OPA's data API: one document, which is `true`, `false`, or `"ask"` for a person's approval.
     Opa,
 }
 
@@ -132,8 +133,12 @@ fn address(text: &str) -> Result<(), String> {
 }
 
 impl Remote {
-    fn verdict(&self, allows: bool) -> Verdict {
-        let (effect, reason) = if allows { (Effect::Allow, Reason::Permitted) } else { (Effect::Deny, Reason::Forbidden) };
+    fn verdict(&self, effect: Effect) -> Verdict {
+        let reason = match effect {
+            Effect::Allow => Reason::Permitted,
+            Effect::Ask => Reason::Asked,
+            Effect::Deny => Reason::Forbidden,
+        };
         Verdict::Decided(Decision::new(effect, reason, self.place.clone()))
     }
 
@@ -162,15 +167,15 @@ impl Remote {
             Err(why) => return Ok(self.unreadable(why)),
         };
         let key = Key::of(&document);
-        if let Some(allows) = self.recent.get(&key, self.world.elapsed()) {
-            return Ok(self.verdict(allows));
+        if let Some(effect) = self.recent.get(&key, self.world.elapsed()) {
+            return Ok(self.verdict(effect));
         }
-        let allows = match self.config.speaks {
+        let effect = match self.config.speaks {
             Protocol::Authzen => authzen::one(self, question, &document).await?,
             Protocol::Opa => opa::one(self, &document).await?,
         };
-        self.recent.put(key, allows, self.world.elapsed());
-        Ok(self.verdict(allows))
+        self.recent.put(key, effect, self.world.elapsed());
+        Ok(self.verdict(effect))
     }
 
     async fn all(&self, questions: &[&Question<'_>]) -> Vec<Outcome> {

@@ -119,13 +119,19 @@ fn refuse_keys(path: &str, what: &str, keys: &[(&str, bool)], report: &mut Repor
 
 /// What the configuration says of the server's tools, prompts and resources.
 pub(super) fn rules(config: &ServerConfig) -> ServerRules {
-    ServerRules { read_only: config.read_only, allow: config.allow.clone(), deny: config.deny.clone(), arguments: config.arguments.clone() }
+    ServerRules {
+        read_only: config.read_only,
+        allow: config.allow.clone(),
+        ask: config.ask.clone(),
+        deny: config.deny.clone(),
+        arguments: config.arguments.clone(),
+    }
 }
 
 /// Warns of a server whose tools could never be called.
 fn warn_if_closed(path: &str, config: &ServerConfig, report: &mut Report) {
     let believed = config.trust_annotations || config.builtin.is_some();
-    if config.read_only && !believed && config.allow.is_none() {
+    if config.read_only && !believed && config.allow.is_none() && config.ask.is_empty() {
         report.warn(
             Diagnostic::new(join(path, "read_only"), "no tool passes: what this server says of its tools is not believed")
                 .hint("list the tools in `allow`, or set `trust_annotations = true` if you trust the server"),

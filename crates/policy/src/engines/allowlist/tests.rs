@@ -32,7 +32,14 @@ fn read_only() -> ServerRules {
 }
 
 fn rule(server: &str, rules: ServerRules) -> Rule {
-    Rule { server: server.into(), read_only: rules.read_only, allow: rules.allow, deny: rules.deny, arguments: rules.arguments }
+    Rule {
+        server: server.into(),
+        read_only: rules.read_only,
+        allow: rules.allow,
+        ask: rules.ask,
+        deny: rules.deny,
+        arguments: rules.arguments,
+    }
 }
 
 fn engine(default: Option<Effect>, rules: Vec<Rule>, own: &[(&str, ServerRules)]) -> Policy {
@@ -208,11 +215,31 @@ fn configuration_is_read_strictly() {
     assert!(serde_json::from_str::<ServerRules>(r#"{"denied":[]}"#).is_err());
 }
 
+#[test]
+fn what_is_asked_about_is_held_and_stands_in_lists() {
+    let rules = ServerRules { ask: globs(&["send_*", "x"]), deny: globs(&["send_money"]), ..allow(&["send_mail", "read"]) };
+    let policy = engine(None, vec![], &[("a", rules)]);
+    let key = Principal::key("ci");
+    let tool = |name| Resource::tool("a", name, None, false);
+    for (name, expected) in [
+        ("send_mail", "held for a person's approval by `servers.a.ask[0]`: it is on an ask list"),
+        ("x", "held for a person's approval by `servers.a.ask[1]`: it is on an ask list"),
+        ("send_money", "denied by `servers.a.deny[0]`: it is on a deny list"),
+        ("read", "allowed by `servers.a.allow`: it is on an allow list"),
+        ("write", "denied by `servers.a.allow`: it is not on the allow list"),
+    ] {
+        assert_eq!(decide(&policy, &key, Action::Call, &tool(name)).to_string(), expected);
+    }
+    let shown = policy.allows_each(&key, Circumstances::local(UNIX_EPOCH), &[tool("x"), tool("send_money")]).now_or_never().unwrap();
+    assert_eq!(shown, [true, false]);
+}
+
 fn lists() -> impl Strategy<Value = ServerRules> {
     let list = || prop::collection::vec("[ab]{0,2}[*?]?[ab]{1}", 0..4);
-    (any::<bool>(), prop::option::of(list()), list()).prop_map(|(read_only, allow, deny)| ServerRules {
+    (any::<bool>(), prop::option::of(list()), list(), list()).prop_map(|(read_only, allow, ask, deny)| ServerRules {
         read_only,
         allow,
+        ask,
         deny,
         arguments: Vec::new(),
     })
@@ -231,7 +258,7 @@ proptest! {
         let principal = if local { Principal::local_user() } else { Principal::key("ci") };
         let tool = Resource::tool("a", &name, read_only, trusted);
         let shown = policy.allows_each(&principal, Circumstances::local(UNIX_EPOCH), &[tool]).settled();
-        prop_assert_eq!(vec![decide(&policy, &principal, Action::Call, &tool).is_allow()], shown);
+        prop_assert_eq!(vec![!decide(&policy, &principal, Action::Call, &tool).is_deny()], shown);
     }
 
     /// The rules as they are written in the documentation, against the compiled ones.
@@ -240,6 +267,8 @@ proptest! {
         let matches = |globs: &[String]| globs.iter().any(|glob| Glob::new(glob).unwrap().compile_matcher().is_match(&name));
         let expected = if matches(&own.deny) {
             Effect::Deny
+        } else if matches(&own.ask) {
+            Effect::Ask
         } else if own.allow.as_deref().is_some_and(matches) || (own.read_only && trusted && hint == Some(true)) {
             Effect::Allow
         } else if own.allow.is_some() || own.read_only {

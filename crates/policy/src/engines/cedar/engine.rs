@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cedar_policy::Effect::{Forbid, Permit};
-use cedar_policy::{Authorizer, Decision as Answered, EntityUid, Policy};
+use cedar_policy::{Authorizer, Decision as Answered, EntityUid, Policy, PolicyId};
 
 use super::Config;
 use super::compiled::{Compiled, Slice, compile, ill_typed};
@@ -67,6 +67,7 @@ impl Cedar {
             }
         }
         errors.extend(policies.iter().flat_map(|policy| misnamed(policy, making.servers)));
+        errors.extend(policies.iter().filter_map(asks_and_forbids));
         if errors.is_empty() {
             // What names no tool has to fit whatever the tools turn out to be.
             let general: Vec<&Placed> = policies.iter().filter(|policy| names_no_tool(policy)).collect();
@@ -131,9 +132,13 @@ impl Cedar {
         if let Some(error) = response.diagnostics().errors().next() {
             return Err(EngineFailure(error.to_string())); // Cedar would leave out the policy, and a `forbid` that is left out forbids nothing
         }
-        let Some(policy) = response.diagnostics().reason().min() else { return Ok(Verdict::Silent) };
+        // Of policies that allow, one that asks for a person comes first.
+        let asked = |policy: &&PolicyId| slice.policies.annotation(policy, ASK).is_some();
+        let first = || response.diagnostics().reason().filter(asked).min().or_else(|| response.diagnostics().reason().min());
+        let Some(policy) = first() else { return Ok(Verdict::Silent) };
         let place = Place::new(policy.as_ref());
         Ok(match response.decision() {
+            Answered::Allow if asked(&policy) => asks(place, slice.policies.annotation(policy, ASK)),
             Answered::Allow => Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, place)),
             Answered::Deny => self.denied(Reason::Forbidden, place, slice.policies.annotation(policy, "reason").map(str::to_owned)),
         })
@@ -157,8 +162,11 @@ impl Cedar {
         if let Some(policy) = first(&mut response.definitely_satisfied().filter(with(Forbid))) {
             return Ok(self.denied(Reason::Forbidden, Place::new(policy.as_ref()), None));
         }
-        let permits = response.definitely_satisfied().chain(response.nontrivial_residuals());
-        let Some(policy) = first(&mut permits.filter(with(Permit))) else { return Ok(Verdict::Silent) };
+        let permits = || response.definitely_satisfied().chain(response.nontrivial_residuals()).filter(with(Permit));
+        let Some(policy) = first(&mut permits().filter(|policy| policy.annotation(ASK).is_none())) else {
+            let asking = first(&mut permits());
+            return Ok(asking.map_or(Verdict::Silent, |policy| asks(Place::new(policy.as_ref()), slice.policies.annotation(&policy, ASK))));
+        };
         Ok(Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, Place::new(policy.as_ref()))))
     }
 
@@ -216,6 +224,24 @@ impl fmt::Debug for Cedar {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Cedar").field("place", &self.place).field("policies", &self.policies.len()).finish_non_exhaustive()
     }
+}
+
+/// The annotation of a `permit` that holds only once a person has approved: `@ask`, or `@ask("why")`.
+const ASK: &str = "ask";
+
+fn asks(place: Place, why: Option<&str>) -> Verdict {
+    let why = why.filter(|why| !why.is_empty()).map(Into::into);
+    Verdict::Decided(Decision { detail: why, ..Decision::new(Effect::Ask, Reason::Asked, place) })
+}
+
+/// A `forbid` that asks: nobody could tell whether it forbids.
+fn asks_and_forbids(placed: &Placed) -> Option<InvalidPolicy> {
+    let is_both = placed.policy.effect() == Forbid && placed.policy.annotation(ASK).is_some();
+    is_both.then(|| InvalidPolicy {
+        place: placed.place(),
+        message: "a `forbid` cannot ask for an approval: what one policy forbids stays forbidden".into(),
+        hint: "write `@ask(\"why\")` before a `permit` for the same, and leave it out of the `forbid`".into(),
+    })
 }
 
 fn names_no_tool(policy: &Placed) -> bool {

@@ -319,3 +319,26 @@ fn an_argument_that_is_there_twice_is_no_argument() {
     let resource = Resource::tool("s", "create_issue", None, false).with(Arguments::Given(r#"{"title":"y","title":"x"}"#));
     assert!(!policy.explain(&dev(), Action::Call, &resource, noon()).settled().decision.is_allow());
 }
+
+#[test]
+fn a_permit_that_asks_holds_what_it_permits() {
+    let policy = policy(
+        r#"
+        @ask("dear issues are for a person")
+        permit (principal, action == Action::"s/create_issue", resource)
+        when { context.args has price && context.args.price.greaterThan(decimal("9.99")) };
+        permit (principal, action == Action::"s/create_issue", resource);
+        forbid (principal, action == Action::"s/create_issue", resource) when { context.args.title == "no" };
+        @ask permit (principal, action == Action::"s/read", resource);
+    "#,
+    );
+    let told = |tool: &str, arguments: Value| told(&policy, &dev().limited_to(Scopes::parse("s").unwrap()), tool, &arguments, noon());
+    assert!(told("create_issue", json!({ "title": "a", "price": 9 })).starts_with("allowed"));
+    let held = told("create_issue", json!({ "title": "a", "price": 10 }));
+    assert!(held.starts_with("held for a person's approval") && held.ends_with("dear issues are for a person"), "{held}");
+    assert!(told("create_issue", json!({ "title": "no", "price": 10 })).starts_with("denied"), "what is forbidden is not asked about");
+    assert!(told("read", json!({})).ends_with("a policy wants a person's approval"));
+    assert!(shows(&policy, "create_issue") && shows(&policy, "read"));
+    let wrong = build("@ask(\"why\") forbid (principal, action, resource);").unwrap_err();
+    assert!(wrong[0].message.contains("cannot ask"), "{wrong:?}");
+}

@@ -24,15 +24,17 @@ const INTERVAL: NonZeroU32 = NonZeroU32::new(256).unwrap();
 const PACKAGE: &str = "data.sallyport";
 const ALLOW: &str = "data.sallyport.allow";
 const DENY: &str = "data.sallyport.deny";
+const ASK: &str = "data.sallyport.ask";
 
 /// Policies in Rego.
 pub struct Rego {
     place: Place,
     /// Locked for the time of a copy, which shares everything that was compiled.
     engine: Mutex<Engine>,
-    /// Which of the two rules there are: to ask for one that there is not is an error.
+    /// Which of the three rules there are: to ask for one that there is not is an error.
     has_allow: bool,
     has_deny: bool,
+    has_ask: bool,
 }
 
 impl Rego {
@@ -40,24 +42,25 @@ impl Rego {
         let mut engine = Engine::new();
         engine.set_strict_builtin_errors(true);
         engine.set_execution_timer_config(ExecutionTimerConfig { limit: DEADLINE, check_interval: INTERVAL });
-        let (mut errors, mut has_allow, mut has_deny) = (Vec::new(), false, false);
+        let (mut errors, mut has_allow, mut has_deny, mut has_ask) = (Vec::new(), false, false, false);
         for Source { name, text } in config.texts(making)? {
             match engine.add_policy(name.clone(), text) {
                 Ok(package) if package == PACKAGE => {
                     let declares = |rule| engine.has_declared_rule_rooted_at(&name, rule).unwrap_or(false);
                     has_allow |= declares("allow");
                     has_deny |= declares("deny");
+                    has_ask |= declares("ask");
                 }
                 Ok(_) => {} // one that the others import
                 Err(error) => errors.push(not_rego(&name, &error.to_string())),
             }
         }
-        if errors.is_empty() && !has_allow && !has_deny {
-            let hint = "write `package sallyport` and the rules `allow` or `deny`";
-            errors.push(making.invalid("", "no policy has `allow` or `deny` in the package `sallyport`, so none can ever decide", hint));
+        if errors.is_empty() && !has_allow && !has_deny && !has_ask {
+            let hint = "write `package sallyport` and the rules `allow`, `deny` or `ask`";
+            errors.push(making.invalid("", "no policy has `allow`, `deny` or `ask` in the package `sallyport`, so none can ever decide", hint));
         }
         if errors.is_empty() {
-            let mut rego = Self { place: Place::new(&making.place), engine: Mutex::new(engine), has_allow, has_deny };
+            let mut rego = Self { place: Place::new(&making.place), engine: Mutex::new(engine), has_allow, has_deny, has_ask };
             match rego.prepare() {
                 Ok(()) => return Ok(rego),
                 Err(error) => errors.push(not_rego(&making.place, &error)),
@@ -70,7 +73,7 @@ impl Rego {
     fn prepare(&mut self) -> Result<(), String> {
         let engine = self.engine.get_mut().unwrap_or_else(PoisonError::into_inner);
         engine.set_input(Value::new_object());
-        let rules = [(self.has_deny, DENY), (self.has_allow, ALLOW)];
+        let rules = [(self.has_deny, DENY), (self.has_ask, ASK), (self.has_allow, ALLOW)];
         let compiled = rules.iter().filter(|(is_there, _)| *is_there).try_for_each(|(_, rule)| {
             // With nothing to look at built-in functions may fail: that says nothing about the policies.
             match engine.eval_rule((*rule).to_owned()) {
@@ -110,10 +113,17 @@ impl Asked {
         let mut engine = self.engine.clone();
         engine.set_input(Value::from(document));
         if self.has_deny
-            && let Some(detail) = denial(&rule(&mut engine, DENY)?)?
+            && let Some(detail) = reason(DENY, &rule(&mut engine, DENY)?)?
         {
             let denied = Decision::new(Effect::Deny, Reason::Forbidden, self.at("deny"));
             return Ok(Verdict::Decided(Decision { detail: detail.map(Into::into), ..denied }));
+        }
+        // Before `allow`, of which many write that it is false by default.
+        if self.has_ask
+            && let Some(detail) = reason(ASK, &rule(&mut engine, ASK)?)?
+        {
+            let asks = Decision::new(Effect::Ask, Reason::Asked, self.at("ask"));
+            return Ok(Verdict::Decided(Decision { detail: detail.map(Into::into), ..asks }));
         }
         Ok(match if self.has_allow { rule(&mut engine, ALLOW)? } else { Value::Undefined } {
             Value::Bool(true) => Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, self.at("allow"))),
@@ -153,13 +163,13 @@ fn rule(engine: &mut Engine, name: &str) -> Result<Value, EngineFailure> {
     engine.eval_rule(name.to_owned()).map_err(|error| EngineFailure(format!("`{name}` failed: {error}")))
 }
 
-/// Whether `deny` denies, and why; an empty set does not.
-fn denial(deny: &Value) -> Result<Option<Option<String>>, EngineFailure> {
-    match deny {
+/// Whether `deny` denies or `ask` asks, and why; an empty set does not.
+fn reason(name: &str, value: &Value) -> Result<Option<Option<String>>, EngineFailure> {
+    match value {
         Value::Undefined | Value::Bool(false) => Ok(None),
         Value::Bool(true) => Ok(Some(None)),
         Value::Set(reasons) => Ok(reasons.iter().next().map(|reason| reason.as_string().ok().map(|text| text.to_string()))),
-        _ => Err(EngineFailure(format!("`{DENY}` is neither a set nor true nor false"))),
+        _ => Err(EngineFailure(format!("`{name}` is neither a set nor true nor false"))),
     }
 }
 

@@ -106,9 +106,30 @@ fn what_never_ends_is_ended() {
 #[test]
 fn what_is_no_rego_or_can_never_decide_is_refused() {
     for (text, part) in
-        [("package sallyport\nallow if {", "not Rego"), ("package other\nallow := true", "`allow` or `deny`"), ("", "not Rego")]
+        [("package sallyport\nallow if {", "not Rego"), ("package other\nallow := true", "`allow`, `deny` or `ask`"), ("", "not Rego")]
     {
         let errors = build(text).map(drop).unwrap_err();
         assert!(errors[0].message.contains(part) && errors[0].place.starts_with("policy.engines[0].rego"), "{text}: {errors:?}");
     }
+}
+
+#[test]
+fn a_rule_that_asks_holds_what_nothing_denies() {
+    let policy = build(
+        r#"
+        package sallyport
+        import rego.v1
+        default allow := false
+        ask contains "writes are for a person" if input.args.sql.kind == "delete"
+        deny if "orders" in input.args.sql.tables
+    "#,
+    )
+    .unwrap();
+    let me = Principal::key("ci");
+    assert_eq!(
+        told(&policy, &me, Some(json!({ "sql": "DELETE FROM people" }))),
+        "held for a person's approval by `policy.engines[0].rego: ask`: writes are for a person"
+    );
+    assert!(told(&policy, &me, Some(json!({ "sql": "DELETE FROM orders" }))).starts_with("denied by `policy.engines[0].rego: deny`"));
+    assert!(told(&policy, &me, Some(json!({ "sql": "SELECT 1" }))).starts_with("denied by `policy.engines[0].rego: allow`"));
 }

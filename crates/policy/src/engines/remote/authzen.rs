@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::recent::Key;
 use super::{AT_ONCE, Remote};
 use crate::question::subject;
-use crate::{EngineFailure, Later, Outcome, Question};
+use crate::{Effect, EngineFailure, Later, Outcome, Question};
 
 /// Questions in one batch: Cerbos takes fifty.
 const BATCH: usize = 50;
@@ -15,6 +15,26 @@ const BATCH: usize = 50;
 #[derive(Deserialize)]
 struct Answered {
     decision: bool,
+    #[serde(default)]
+    context: Option<Context>,
+}
+
+/// What a decision point may say besides.
+#[derive(Deserialize)]
+struct Context {
+    /// It says no, unless a person approves. Whoever does not know that takes it for a no.
+    #[serde(default)]
+    ask: bool,
+}
+
+impl Answered {
+    fn effect(&self) -> Effect {
+        match &self.context {
+            _ if self.decision => Effect::Allow,
+            Some(Context { ask: true }) => Effect::Ask,
+            _ => Effect::Deny,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -26,7 +46,7 @@ struct AllAnswered {
 ///
 /// # Errors
 /// No answer, or none that is a decision.
-pub(super) async fn one(remote: &Remote, question: &Question<'_>, document: &Value) -> Result<bool, EngineFailure> {
+pub(super) async fn one(remote: &Remote, question: &Question<'_>, document: &Value) -> Result<Effect, EngineFailure> {
     let body = json!({
         "subject": caller(remote, question),
         "action": { "name": question.action_name() },
@@ -35,7 +55,7 @@ pub(super) async fn one(remote: &Remote, question: &Question<'_>, document: &Val
     });
     let answer = remote.ask("/access/v1/evaluation", body.to_string().into_bytes()).await?;
     let answered: Answered = serde_json::from_slice(&answer).map_err(|error| not_authzen(remote, &error))?;
-    Ok(answered.decision)
+    Ok(answered.effect())
 }
 
 /// Asks the questions of one list, in batches. They are of one principal and about one action.
@@ -57,7 +77,7 @@ async fn batch_of(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> 
             Err(why) => Some(Ok(remote.unreadable(why))),
             Ok(document) => {
                 let key = Key::of(&document);
-                let known = remote.recent.get(&key, now).map(|allows| Ok(remote.verdict(allows)));
+                let known = remote.recent.get(&key, now).map(|effect| Ok(remote.verdict(effect)));
                 if known.is_none() {
                     asked.push((at, key, json!({ "resource": resource(question, &document) })));
                 }
@@ -72,9 +92,9 @@ async fn batch_of(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> 
     for (place, (at, key, _)) in asked.into_iter().enumerate() {
         let answer = answers.as_ref().map(|answers| answers.get(place).copied()).map_err(Clone::clone);
         outcomes[at] = Some(match answer {
-            Ok(Some(allows)) => {
-                remote.recent.put(key, allows, remote.world.elapsed());
-                Ok(remote.verdict(allows))
+            Ok(Some(effect)) => {
+                remote.recent.put(key, effect, remote.world.elapsed());
+                Ok(remote.verdict(effect))
             }
             Ok(None) => Err(EngineFailure(format!("`{}` answered fewer questions than it was asked", remote.place))),
             Err(failure) => Err(failure),
@@ -84,7 +104,7 @@ async fn batch_of(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> 
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unasked)).collect()
 }
 
-async fn ask(remote: &Remote, question: &Question<'_>, evaluations: Vec<Value>) -> Result<Vec<bool>, EngineFailure> {
+async fn ask(remote: &Remote, question: &Question<'_>, evaluations: Vec<Value>) -> Result<Vec<Effect>, EngineFailure> {
     let count = evaluations.len();
     let body = json!({
         "subject": caller(remote, question),
@@ -97,7 +117,7 @@ async fn ask(remote: &Remote, question: &Question<'_>, evaluations: Vec<Value>) 
     if answered.evaluations.len() != count {
         return Err(EngineFailure(format!("`{}` answered {} of {count} questions", remote.place, answered.evaluations.len())));
     }
-    Ok(answered.evaluations.into_iter().map(|answered| answered.decision).collect())
+    Ok(answered.evaluations.into_iter().map(|answered| answered.effect()).collect())
 }
 
 fn not_authzen(remote: &Remote, error: &serde_json::Error) -> EngineFailure {

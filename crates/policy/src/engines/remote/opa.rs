@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Remote;
-use crate::EngineFailure;
+use crate::{Effect, EngineFailure};
 
 #[derive(Deserialize)]
 struct Answered {
@@ -13,14 +13,16 @@ struct Answered {
 }
 
 /// # Errors
-/// No answer, or one that is neither true nor false: an undefined document is what a misspelt path is.
-pub(super) async fn one(remote: &Remote, document: &Value) -> Result<bool, EngineFailure> {
+/// No answer, or one that is neither true nor false nor `"ask"`: an undefined document is what a misspelt path is.
+pub(super) async fn one(remote: &Remote, document: &Value) -> Result<Effect, EngineFailure> {
     let answer = remote.ask("", json!({ "input": document }).to_string().into_bytes()).await?;
     let answered: Answered =
         serde_json::from_slice(&answer).map_err(|error| EngineFailure(format!("`{}` sent no answer of OPA: {error}", remote.place)))?;
     match answered.result {
-        Some(Value::Bool(allows)) => Ok(allows),
-        Some(_) => Err(EngineFailure(format!("the document of `{}` is neither true nor false", remote.place))),
+        Some(Value::Bool(true)) => Ok(Effect::Allow),
+        Some(Value::Bool(false)) => Ok(Effect::Deny),
+        Some(Value::String(answer)) if answer == "ask" => Ok(Effect::Ask),
+        Some(_) => Err(EngineFailure(format!("the document of `{}` is neither true nor false nor `ask`", remote.place))),
         None => Err(EngineFailure(format!("the document of `{}` is undefined", remote.place))),
     }
 }

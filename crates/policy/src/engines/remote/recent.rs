@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::Effect;
+
 /// Most answers that are kept: of a thousand callers ten each.
 const MOST: usize = 10_000;
 
@@ -29,7 +31,7 @@ impl Key {
 /// Answers, each until it is too old.
 pub(super) struct Recent {
     lasts: Duration,
-    answers: Mutex<HashMap<Key, (bool, Duration)>>,
+    answers: Mutex<HashMap<Key, (Effect, Duration)>>,
 }
 
 impl Recent {
@@ -37,12 +39,12 @@ impl Recent {
         Self { lasts, answers: Mutex::default() }
     }
 
-    pub(super) fn get(&self, key: &Key, now: Duration) -> Option<bool> {
+    pub(super) fn get(&self, key: &Key, now: Duration) -> Option<Effect> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.get(key).filter(|(_, put)| now.saturating_sub(*put) < self.lasts).map(|(allows, _)| *allows)
+        answers.get(key).filter(|(_, put)| now.saturating_sub(*put) < self.lasts).map(|(effect, _)| *effect)
     }
 
-    pub(super) fn put(&self, key: Key, allows: bool, now: Duration) {
+    pub(super) fn put(&self, key: Key, effect: Effect, now: Duration) {
         if self.lasts.is_zero() {
             return;
         }
@@ -51,7 +53,7 @@ impl Recent {
             answers.retain(|_, (_, put)| now.saturating_sub(*put) < self.lasts);
         }
         if answers.len() < MOST {
-            answers.insert(key, (allows, now));
+            answers.insert(key, (effect, now));
         }
     }
 }

@@ -150,3 +150,22 @@ fn an_address_or_a_deadline_that_cannot_be_is_refused() {
         assert_eq!(errors[0].place, format!("policy.engines[0].remote.{key}"));
     }
 }
+
+#[test]
+fn a_decision_point_may_ask_for_a_person() {
+    for (speaks, answer, held) in [
+        ("opa", r#"{"result":"ask"}"#, true),
+        ("authzen", r#"{"decision":false,"context":{"ask":true,"more":1}}"#, true),
+        ("authzen", r#"{"decision":false,"context":{"ask":false}}"#, false),
+        ("authzen", r#"{"decision":false,"context":{}}"#, false),
+    ] {
+        let point = Arc::new(Point::default());
+        let policy = policy(&point, speaks);
+        answers(&point, answer);
+        for _ in 0..2 {
+            let told = told(&policy, "{}"); // the second out of the cache
+            assert_eq!(told.starts_with("held for a person's approval"), held, "{answer}: {told}");
+            assert!(!told.starts_with("allowed"));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the pages look like: plain HTML without scripts. Every text from outside is bounded and escaped.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use sallyport_gateway::approvals::visible;
+use sallyport_policy::Principal;
+use sallyport_store::approval::{Approval, Standing};
+use sallyport_telemetry::Timestamp;
+
+/// What a page may load, who may show it, and where its forms go: nothing, nobody, and back here.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Asks who is there.
+pub(super) fn sign_in(status: StatusCode, told: Option<&str>) -> Response<Bytes> {
+    let told = told.map_or_else(String::new, |told| format!("<p><b>{}</b></p>", escaped(told)));
+    let text = format!(
+        "<h1>Approve calls</h1>{told}<p>This page is for those who approve calls at this gateway.</p>\
+         <form method=post><p><label>Your own key or token: <input type=password name=key autocomplete=off required></label></p>\
+         <button>Go on</button></form>"
+    );
+    page(status, &text)
+}
+
+/// What `approver` may decide about.
+pub(super) fn list(approver: &Principal, approvals: &[Approval]) -> Response<Bytes> {
+    let row = |approval: &Approval| {
+        let asked = &approval.asked;
+        let (handle, what, who) =
+            (escaped(&asked.handle), escaped(&format!("{}/{}", asked.server, asked.target)), escaped(&asked.principal));
+        format!("<tr><td><a href=\"/approvals/{handle}\">{what}</a><td>{who}<td>{}", approval.standing.as_str())
+    };
+    let rows: String = approvals.iter().map(row).collect();
+    let table = if rows.is_empty() {
+        "<p>No call waits for you.</p>".to_owned()
+    } else {
+        format!("<table><tr><th>Call<th>By<th>Standing{rows}</table>")
+    };
+    page(StatusCode::OK, &format!("<h1>Calls</h1><p>You are {}.</p>{table}", escaped(approver.id())))
+}
+
+/// One call, with the buttons that decide about it.
+pub(super) fn one(approver: &Principal, approval: &Approval, form_token: &str) -> Response<Bytes> {
+    let asked = &approval.asked;
+    let mut rows = vec![("By", asked.principal.clone())];
+    if !asked.tenant.is_empty() {
+        rows.push(("Tenant", asked.tenant.clone()));
+    }
+    rows.extend([("Server", asked.server.clone()), ("Tool", asked.target.clone()), ("Arguments", asked.arguments.clone())]);
+    rows.extend(asked.attributes.clone().map(|attributes| ("They mean", attributes)));
+    rows.extend([
+        ("Why you are asked", format!("{} ({})", asked.reason, asked.rule)),
+        ("Asked for", time(approval.made)),
+        ("Over", time(approval.ends)),
+    ]);
+    rows.extend(approval.decider.clone().map(|decider| ("Decided by", decider)));
+    let rows: String = rows.iter().map(|(name, value)| format!("<dt>{name}<dd><pre>{}</pre>", escaped(value))).collect();
+    let end = match approval.standing {
+        Standing::Pending => format!(
+            "<p>If you approve, this very call can be made once. You are {}.</p><form method=post><input type=hidden name=form_token \
+             value=\"{}\"><button name=decision value=approve>Approve</button> <button name=decision value=refuse>Refuse</button></form>",
+            escaped(approver.id()),
+            escaped(form_token)
+        ),
+        Standing::Approved => "<p>It is approved, and has not been made yet.</p>".to_owned(),
+        Standing::Refused => "<p>It is refused.</p>".to_owned(),
+        Standing::Used => "<p>It was approved, and has been made.</p>".to_owned(),
+    };
+    page(StatusCode::OK, &format!("<h1>May this call be made?</h1><dl>{rows}</dl>{end}<p><a href=/approvals>All calls</a></p>"))
+}
+
+/// A page of a status.
+pub(super) fn page(status: StatusCode, body: &str) -> Response<Bytes> {
+    let text = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Sallyport</title>\
+         <style>body{{font:1rem/1.5 system-ui;max-width:48rem;margin:4rem auto;padding:0 1rem}}button{{font:inherit;padding:.4rem 1rem}}\
+         dt{{font-weight:bold}}pre{{white-space:pre-wrap;overflow-wrap:anywhere;margin:0}}td,th{{text-align:left;padding-right:1rem}}</style>\
+         {body}</html>"
+    );
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        // Without any, a browser would send the form as if it came from nowhere, and the door refuses that.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn time(seconds: i64) -> String {
+    let seconds = u64::try_from(seconds).unwrap_or_default();
+    Timestamp::from(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).to_string()
+}
+
+/// A text that people read to decide: what would be invisible, or turn the rest around, is spelt out.
+fn escaped(text: &str) -> String {
+    visible(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
