@@ -49,7 +49,7 @@ impl Provider {
             "port": port, "folder": folder.path(), "modules": peers::npm(""), "resources": resources,
             "algorithms": ["RS256", "ES256", "EdDSA"],
             "scopes": "mcp mcp:read files files:read files:write_file files:list_directory notes",
-            "gateways": [crate::resource("/mcp")], "known_as": "near",
+            "gateways": [GATEWAY], "known_as": "near",
         });
         settings.as_object_mut().zip(more.as_object()).into_iter().for_each(|(all, more)| all.extend(more.clone()));
         let mut provider = Self { child: None, port, folder, settings };

@@ -88,7 +88,7 @@ impl Rego {
     /// What a copy of the engine needs, to answer elsewhere.
     fn asked(&self) -> Asked {
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Asked { engine, place: self.place.clone(), has_allow: self.has_allow, has_deny: self.has_deny }
+        Asked { engine, place: self.place.clone(), has_allow: self.has_allow, has_deny: self.has_deny, has_ask: self.has_ask }
     }
 
     /// A question as a document, or the answer to one that is none.
@@ -106,6 +106,7 @@ struct Asked {
     place: Place,
     has_allow: bool,
     has_deny: bool,
+    has_ask: bool,
 }
 
 impl Asked {
