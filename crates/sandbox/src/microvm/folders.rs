@@ -2,7 +2,7 @@
 //! kernel keeps read-only what the profile does not let the program write. So whoever breaks the guest's kernel, and the monitor behind it,
 //! writes what the program may write, and nothing else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::policy::{Access, View};
@@ -17,8 +17,8 @@ pub(super) const WORKERS: u32 = 64;
 /// The folders by their canonical paths, those in another one of them left out.
 ///
 /// # Errors
-/// What a machine cannot give is refused: single files, too many folders.
-pub(super) fn of(profile: &Profile, name: &str) -> Result<Vec<PathBuf>, Error> {
+/// What a machine cannot give is refused: single files, too many folders, and one with all machines' own files (`machines`) in it.
+pub(super) fn of(profile: &Profile, name: &str, machines: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut folders: Vec<PathBuf> = Vec::new();
     let mut named = Vec::new();
     for root in &profile.write {
@@ -41,6 +41,11 @@ pub(super) fn of(profile: &Profile, name: &str) -> Result<Vec<PathBuf>, Error> {
         if !folders.iter().any(|outer| folder.starts_with(outer)) {
             folders.push(folder);
         }
+    }
+    let machines = machines.canonicalize().unwrap_or_else(|_| machines.to_path_buf());
+    if let Some(folder) = folders.iter().find(|folder| machines.starts_with(folder)) {
+        let why = format!("{}, which it may write, holds what machines are made of", folder.display());
+        return Err(Error::new(format!("server {name} cannot run in a microVM: {why}")).with_hint("name narrower folders in `write`"));
     }
     if folders.len() > MOST {
         return Err(Error::new(format!(
@@ -83,13 +88,15 @@ mod tests {
         };
         let (inner, outer, other) = (make("a/b"), make("a"), make("a,b"));
         std::os::unix::fs::symlink(&outer, root.join("link")).unwrap();
-        let found =
-            |write: &[PathBuf]| of(&Profile { write: write.to_vec(), ..Profile::default() }, "x").map_err(|error| error.to_string());
+        let found = |write: &[PathBuf]| {
+            of(&Profile { write: write.to_vec(), ..Profile::default() }, "x", &root.join("machines")).map_err(|error| error.to_string())
+        };
         assert_eq!(found(&[inner.clone(), root.join("link"), other.clone()]).unwrap(), [outer.clone(), other]);
         assert_eq!(found(&[]).unwrap(), Vec::<PathBuf>::new());
         fs::write(root.join("file"), "").unwrap();
         assert!(found(&[root.join("file")]).unwrap_err().contains("is a file"));
         assert!(found(&[root.join("missing")]).unwrap_err().contains("cannot be shown"));
+        assert!(found(&[root.clone()]).unwrap_err().contains("holds what machines are made of"));
         let many: Vec<PathBuf> = (0..=MOST).map(|number| make(&format!("many{number}"))).collect();
         assert!(found(&many).unwrap_err().contains("has room for 4"));
         let profile = Profile { read: vec![inner.clone(), root.join("many0")], ..Profile::default() };

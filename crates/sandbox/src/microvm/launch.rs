@@ -55,7 +55,7 @@ pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, prog
 pub(super) async fn start(order: &Order) -> Result<Instance<Running>, Error> {
     let Order { host, config, profile, program } = order;
     let (wanted, place) = (config.clone(), host.machines()?);
-    let folders = folders::of(profile, &program.name)?;
+    let folders = folders::of(profile, &program.name, &place)?;
     let needs_drivers = !folders.is_empty();
     let guest = apart(move || Guest::prepared(&wanted, &place, needs_drivers)).await?;
     let (accelerator, told) = accelerator::choose(host, config.accel, &guest).await?;

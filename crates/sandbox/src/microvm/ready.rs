@@ -185,7 +185,7 @@ fn around(shape: &Shape, profile: &Profile) -> Profile {
         // The machine's own, and the monitor's: its heap, and what it translates to.
         memory_mb: shape.memory_mb.saturating_add(1024),
         processes: 32 + workers, // a thread for the processor, some for the disk
-        open_files: 256 + profile.limits.open_files,
+        open_files: profile.limits.open_files.saturating_add(256),
         file_mb: profile.limits.file_mb.max(shape.memory_mb.saturating_add(1)),
         tmp_mb: 1,
         shm_mb: 1,
