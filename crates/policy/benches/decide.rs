@@ -1,13 +1,15 @@
-//! What a decision costs with a thousand policies: the allow-list alone, then with Cedar.
+//! What a decision costs with a thousand policies: `cargo xtask bench policy`.
 //!
 //! Each figure is the least of many rounds: what others do on the machine can only add to it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench is a program for developers")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::str::FromStr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use cedar_policy::{ActionConstraint, Authorizer, Context, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression};
 use futures_util::FutureExt;
 use sallyport_policy::{Action, Arguments, Circumstances, Config, KnownTool, Policy, Principal, Resource, ServerRules};
 
@@ -18,6 +20,9 @@ const CALLS: u32 = 100;
 
 const SCHEMA: &str = r#"{"type":"object","required":["path"],"properties":{"path":{"type":"string"},"limit":{"type":"integer"}}}"#;
 const ARGUMENTS: &str = r#"{"path":"/srv/data/a","limit":10}"#;
+
+/// What a decision on a built request may take.
+const TARGET: Duration = Duration::from_micros(12);
 
 /// A thousand policies: four for all, and one for nearly every tool.
 fn cedar() -> String {
@@ -51,20 +56,75 @@ fn policy(engines: serde_json::Value) -> Policy {
     policy
 }
 
+/// A request as the engine builds it, with the policies that the engine asks for it: Cedar alone, nothing around it.
+struct Built {
+    request: Request,
+    entities: Entities,
+    slice: PolicySet,
+    all: PolicySet,
+}
+
+impl Built {
+    fn new() -> Self {
+        let uid = |text: &str| EntityUid::from_str(text).unwrap();
+        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+        let (user, action, tool) = (uid("User::\"key:ci\""), uid("Action::\"s7/t7\""), uid("Tool::\"s7/t7\""));
+        let groups = HashSet::from([uid("Group::\"dev\""), uid("Group::\"staff\"")]);
+        let principal = Entity::new(user.clone(), HashMap::from([("tenant".to_owned(), text(""))]), groups).unwrap();
+        let attributes = HashMap::from([
+            ("server".to_owned(), text("s7")),
+            ("name".to_owned(), text("t7")),
+            ("readOnly".to_owned(), RestrictedExpression::new_bool(true)),
+            ("trusted".to_owned(), RestrictedExpression::new_bool(true)),
+        ]);
+        let resource = Entity::new(tool.clone(), attributes, HashSet::from([uid("Server::\"s7\"")])).unwrap();
+        let does = Entity::new_no_attrs(action.clone(), HashSet::from([uid("Action::\"call\"")]));
+        let arguments = [("path".to_owned(), text("/srv/data/a")), ("limit".to_owned(), RestrictedExpression::new_long(10))];
+        let context = Context::from_pairs([("args".to_owned(), RestrictedExpression::new_record(arguments).unwrap())]).unwrap();
+        let all = PolicySet::from_str(&cedar()).unwrap();
+        let concerns = |policy: &&cedar_policy::Policy| match policy.action_constraint() {
+            ActionConstraint::Eq(named) => named == action,
+            _ => true,
+        };
+        Self {
+            slice: PolicySet::from_policies(all.policies().filter(concerns).cloned()).unwrap(),
+            request: Request::new(user, action, tool, context, None).unwrap(),
+            entities: Entities::from_entities([principal, resource, does], None).unwrap(),
+            all,
+        }
+    }
+
+    fn decide(&self, authorizer: &Authorizer, policies: &PolicySet) {
+        let response = authorizer.is_authorized(&self.request, policies, &self.entities);
+        assert_eq!(black_box(response).decision(), cedar_policy::Decision::Allow);
+    }
+}
+
 /// The least time that one of `calls` takes.
-fn least(calls: u32, mut run: impl FnMut()) -> Duration {
+fn least(rounds: usize, calls: u32, mut run: impl FnMut()) -> Duration {
     let round = || {
         let begun = Instant::now();
         (0..calls).for_each(|_| run());
         begun.elapsed() / calls
     };
-    std::iter::repeat_with(round).take(ROUNDS).min().unwrap()
+    std::iter::repeat_with(round).take(rounds).min().unwrap()
+}
+
+fn show(what: &str, took: Duration, than: Duration) {
+    println!("{what:<58} {:>9.2} {:>7.2}", took.as_secs_f64() * 1e6, took.as_secs_f64() / than.as_secs_f64());
 }
 
 fn main() {
     let begun = Instant::now();
     let with = policy(serde_json::json!([{ "cedar": { "text": cedar() } }]));
-    println!("1,000 policies parsed, and checked against {} tools: {:?}", SERVERS * TOOLS, begun.elapsed());
+    println!("1,000 policies parsed, and checked against {} tools: {:.2} s", SERVERS * TOOLS, begun.elapsed().as_secs_f64());
+    println!("{:<58} {:>9} {:>7}", "microseconds, least of many rounds", "a call", "of 12");
+
+    let (built, authorizer) = (Built::new(), Authorizer::new());
+    let cedar = least(ROUNDS, CALLS, || built.decide(&authorizer, &built.slice));
+    show(&format!("Cedar, built request, the {} policies about its tool", built.slice.policies().count()), cedar, TARGET);
+    show("Cedar, built request, all 1,000", least(ROUNDS / 10, CALLS / 10, || built.decide(&authorizer, &built.all)), TARGET);
+
     let without = policy(serde_json::json!([]));
     let dev = Principal::key("ci").in_groups(vec!["dev".into(), "staff".into()]);
     let moment = Circumstances::local(UNIX_EPOCH);
@@ -73,22 +133,17 @@ fn main() {
         let decided = policy.decide(&dev, Action::Call, &tool, moment, ()).now_or_never().unwrap();
         assert!(black_box(decided).is_ok());
     };
-    println!("a call, the allow-list alone:             {:?}", least(CALLS, || decide(&without)));
-    println!("a call, with Cedar:                       {:?}", least(CALLS, || decide(&with)));
-    // The same request again is built again; what Cedar says to it is had from the engine that says nothing of the tool.
-    let silent = Resource::tool("s19", "t49", Some(true), true).with(Arguments::Given(ARGUMENTS));
-    println!(
-        "  of it, for a tool with the four alone:  {:?}",
-        least(CALLS, || {
-            let decided = with.decide(&dev, Action::Call, &silent, moment, ()).now_or_never().unwrap();
-            assert!(black_box(decided).is_ok());
-        })
-    );
+    let lists = least(ROUNDS, CALLS, || decide(&without));
+    let whole = least(ROUNDS, CALLS, || decide(&with));
+    show("a call's decision, lists alone", lists, TARGET);
+    show("a call's decision, with Cedar", whole, TARGET);
+    show("  of it building the request (what is not in the others)", whole.saturating_sub(cedar + lists), TARGET);
+
     let names: Vec<String> = (0..TOOLS).map(|number| format!("t{number}")).collect();
     let tools: Vec<Resource<'_>> = names.iter().map(|name| Resource::tool("s7", name, Some(true), true)).collect();
-    let listed = least(5, || {
+    let listed = least(ROUNDS / 10, 1, || {
         let seen = with.allows_each(&dev, moment, &tools).now_or_never().unwrap();
         assert!(black_box(seen).iter().all(|seen| *seen));
     });
-    println!("a list of {TOOLS} tools, with Cedar:             {listed:?}");
+    show(&format!("a list of {TOOLS} tools, with Cedar, each tool"), listed / u32::try_from(TOOLS).unwrap(), TARGET);
 }
