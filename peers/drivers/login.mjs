@@ -1,6 +1,7 @@
 // A person with a browser, and what they log in with. `node login.mjs sdk URL NAME PASSWORD` logs the TypeScript SDK's own OAuth client in at
 // an MCP endpoint, through Debian's Chromium without JavaScript, and prints what it then sees. `node login.mjs suite ISSUER RESOURCE NAME
-// PASSWORD PORT` has the conformance suite's `authorization` mode log in, and prints its checks.
+// PASSWORD PORT` has the conformance suite's `authorization` mode log in, and prints its checks. `node login.mjs provider PAGE LINK NAME` opens a
+// page of the gateway, follows the link of its login page to an identity provider, logs in there, and prints what the gateway then shows.
 
 import { spawn } from "node:child_process";
 import { createServer } from "node:http";
@@ -111,6 +112,25 @@ async function suite([issuer, resource, name, password, port]) {
   return { code, said, checks: checks.map(({ id, status, errorMessage }) => ({ id, status, errorMessage })) };
 }
 
+async function provider([address, link, name]) {
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+  try {
+    const page = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
+    await page.goto(address);
+    await page.getByRole("link", { name: link }).click();
+    await page.locator("input[name=login]").fill(name);
+    await page.locator("input[name=password]").fill("any");
+    await page.getByRole("button", { name: "Sign-in" }).click();
+    await page.getByRole("button", { name: "Continue" }).click(); // it asks whether it may tell
+    await page.waitForURL((url) => url.origin === new URL(address).origin, { timeout: 20_000 });
+    const cookies = await page.context().cookies(address);
+    const own = cookies.filter((cookie) => cookie.name.startsWith("sallyport-"));
+    return { url: page.url(), shown: await page.locator("body").innerText(), cookies: own.map(({ httpOnly, sameSite }) => ({ httpOnly, sameSite })) };
+  } finally {
+    await browser.close();
+  }
+}
+
 const [mode, ...words] = process.argv.slice(2);
-console.log(JSON.stringify(await { sdk, suite }[mode](words)));
+console.log(JSON.stringify(await { sdk, suite, provider }[mode](words)));
 process.exit(0);

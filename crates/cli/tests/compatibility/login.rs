@@ -1,13 +1,16 @@
-//! People log in at the gateway's own authorization server: with the SDKs' OAuth clients, with a real browser, and with the conformance
-//! suite's `authorization` mode.
+//! People log in at the gateway's own authorization server: with the SDKs' OAuth clients, with a real browser, with an identity provider
+//! elsewhere, and with the conformance suite's `authorization` mode.
 
+use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::harness::gateway::{Gateway, Project};
 use crate::harness::{loopback, peers};
+use crate::provider::{Provider, SECRET};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -72,4 +75,26 @@ fn the_conformance_suite_logs_in() {
     // Where something is missing the suite leaves out what it cannot do, and has nothing to complain of.
     assert!(checks.len() >= 3, "{seen}\n{}", gateway.log());
     assert!(checks.iter().all(|check| check["status"] == "SUCCESS"), "{seen}\n{}", gateway.log());
+}
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn a_real_browser_logs_in_with_a_provider() {
+    let port = loopback::free_port();
+    let provider = Provider::for_people(&format!("http://127.0.0.1:{port}/oauth/callback/corp"));
+    let project = Project::new(&format!(
+        "public_url = \"http://127.0.0.1:{port}\"\n[policy]\ndefault = \"deny\"\n\
+         [identity.server.login.corp]\nissuer = \"{}\"\ntitle = \"Corp\"\nclient = {{ id = \"web\", secret = \"file:secret\" }}\n\
+         allowed_domains = [\"corp.example\"]\n[servers.files]\nbuiltin = {{ filesystem = {{}} }}\n",
+        provider.issuer()
+    ));
+    fs::write(project.path("secret"), SECRET).unwrap();
+    fs::set_permissions(project.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let gateway = project.up_at(port);
+    let page = gateway.url("/connect");
+    let seen = said(&peers::node(), &[&peers::driver("login.mjs"), "provider", &page, "Log in with Corp", "alice"], &gateway);
+    assert_eq!(seen["url"], page, "{seen}");
+    let shown = seen["shown"].as_str().unwrap_or_default();
+    assert!(shown.contains(&format!("You are alice|{}", provider.issuer())), "{seen}\n{}", gateway.log());
+    assert_eq!(seen["cookies"], serde_json::json!([{ "httpOnly": true, "sameSite": "Lax" }]));
 }

@@ -11,6 +11,9 @@ mod endpoint;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod login;
+#[path = "../tokens/provider.rs"]
+#[allow(dead_code, reason = "the tests of tokens use the rest")]
+mod provider;
 mod servers;
 #[path = "../faults/session.rs"]
 mod session;

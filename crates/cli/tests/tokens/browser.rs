@@ -146,7 +146,7 @@ impl Browser {
 fn attribute(tag: &str, name: &str) -> Option<String> {
     let (_, rest) = tag.split_once(&format!("{name}="))?;
     let value = match rest.chars().next()? {
-        quote @ ('"' | '\'') => rest[1..].split(quote).next()?,
+        quote @ ('"' | '\'') => rest.strip_prefix(quote)?.split(quote).next()?,
         _ => rest.split([' ', '>']).next()?,
     };
     Some(value.replace("&amp;", "&"))

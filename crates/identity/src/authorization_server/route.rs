@@ -97,7 +97,7 @@ impl Route {
     /// Which one is at a path, with the public URL's path (`base`) before it or taken away by a proxy.
     pub(super) fn of(base: &str, path: &str) -> Option<Self> {
         let is_metadata = |place: &&str| path == format!("{place}{base}") || path == format!("{base}{place}");
-        if METADATA.iter().any(|place| is_metadata(&place)) {
+        if METADATA.iter().any(is_metadata) {
             return Some(Self::Metadata);
         }
         let own = path.strip_prefix(base).filter(|rest| rest.starts_with("/oauth/")).unwrap_or(path);
