@@ -66,6 +66,7 @@ fn record<'a>(method: &'a str, server: &'a str, target: &'a str, outcome: teleme
         failure: None,
         result_bytes: None,
         sent_bytes: None,
+        version: None,
         durations: Default::default(),
     }
 }

@@ -6,6 +6,7 @@
 
 mod about;
 pub mod build;
+mod canaries;
 mod catalogue;
 pub mod config;
 mod decide;

@@ -39,6 +39,7 @@ impl Inner {
         let principal = parts.authenticate(incoming, request.method).await?;
         trail.authenticated(&principal);
         let parts = &self.seen_by(parts, &principal, incoming.credential.as_ref());
+        trail.sees(parts);
         if let Some(kind) = Kind::listed_by(request.method) {
             return self.list(parts, kind, &request, &principal, incoming, &context).await;
         }
@@ -83,7 +84,10 @@ impl Inner {
             limits::spend(held, weight, reply.as_ref().ok().map(|reply| &reply.result));
         }
         if reply.is_ok() || method == Method::ResourcesUnsubscribe {
-            turn.into_iter().for_each(Turn::told);
+            turn.into_iter().for_each(|turn| {
+                turn.told();
+                self.follow(method, &line);
+            });
         }
         exposed(reply.and_then(|reply| self.tasks.hand_out(&line, &client, reply)), method, expose.as_deref())
     }

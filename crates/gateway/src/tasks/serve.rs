@@ -22,7 +22,7 @@ use crate::catalogue::uris;
 use crate::gateway::{Inner, Parts};
 use crate::questions::must_not_ask;
 use crate::trail::Trail;
-use crate::upstream::Routed;
+use crate::upstream::{Routed, Upstream};
 
 impl Inner {
     /// Serves a request about tasks.
@@ -57,7 +57,7 @@ impl Inner {
         };
         trail.resolved(&call);
         let Call { routed: Routed { request, .. }, target, expose, .. } = call;
-        let line = line(parts, principal, *peer, &task, target)?;
+        let line = line(parts, self.maker_of(&task, parts)?, principal, *peer, target);
         line.may(|decision| trail.permitted(decision)).await?;
         trail.sending();
         let _in_flight = parts.server(&task.server)?.metrics.call_started();
@@ -106,20 +106,12 @@ fn unknown(id: &str) -> Failure {
 
 pub(super) fn line(
     parts: &Arc<Parts>,
+    upstream: Arc<Upstream>,
     principal: &Principal,
     peer: Peer,
-    task: &Task,
     target: crate::catalogue::resolve::Target,
-) -> Result<Line, Failure> {
-    Ok(Line {
-        parts: parts.clone(),
-        upstream: parts.server(&task.server)?.upstream.clone(),
-        principal: principal.clone(),
-        action: Action::List,
-        target,
-        wish: Wish::default(),
-        peer,
-    })
+) -> Line {
+    Line { parts: parts.clone(), upstream, principal: principal.clone(), action: Action::List, target, wish: Wish::default(), peer }
 }
 
 /// One request about one task.
