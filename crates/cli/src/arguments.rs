@@ -11,6 +11,7 @@ use std::time::Duration;
 use anstream::ColorChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sallyport_gateway::config::{Invocation, parse_duration};
+use sallyport_gateway::packages::Share;
 
 use crate::output::Failure;
 
@@ -394,6 +395,14 @@ pub(crate) struct UpdateArguments {
     /// Do not start the two versions to compare their tools
     #[arg(long)]
     pub(crate) no_start: bool,
+
+    /// Give the new version to a share of the callers first; again, to give one that has a share another one
+    #[arg(long, value_name = "PERCENT", requires = "names", conflicts_with_all = ["verify", "prune", "finish"])]
+    pub(crate) share: Option<Share>,
+
+    /// Give the version that has a share to all callers
+    #[arg(long, requires = "names", conflicts_with_all = ["dry_run", "no_start", "verify", "prune"])]
+    pub(crate) finish: bool,
 
     /// Only compare every installed file with what was installed
     #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "prune"])]

@@ -2,7 +2,7 @@
 
 use owo_colors::OwoColorize;
 use sallyport_gateway::config::{self, Diagnostic};
-use sallyport_gateway::packages;
+use sallyport_gateway::packages::{self, Canary, Share};
 use sallyport_gateway::plan::{IdentityPlan, Plan};
 use serde::Serialize;
 
@@ -17,8 +17,24 @@ struct Report<'a> {
     servers: Vec<&'a str>,
     /// Servers whose package is not locked yet.
     not_locked: Vec<&'a str>,
+    /// Newer versions that a share of a server's callers gets.
+    shares: Vec<Shared<'a>>,
     errors: &'a [Diagnostic],
     warnings: &'a [Diagnostic],
+}
+
+/// A newer version, and how many of a hundred callers get it.
+#[derive(Serialize)]
+struct Shared<'a> {
+    server: &'a str,
+    version: String,
+    share: Share,
+}
+
+impl<'a> Shared<'a> {
+    fn of((server, canary): (&'a str, Canary)) -> Self {
+        Self { server, version: canary.locked.version, share: canary.share }
+    }
 }
 
 pub(crate) fn run(global: &Global, arguments: &CheckArguments) -> Result<(), Failure> {
@@ -31,6 +47,7 @@ pub(crate) fn run(global: &Global, arguments: &CheckArguments) -> Result<(), Fai
             file: plan.origin.file.as_deref(),
             servers: plan.servers.keys().map(String::as_str).collect(),
             not_locked: packages::unlocked(&plan),
+            shares: packages::canaries(&plan).into_iter().map(Shared::of).collect(),
             errors: &[],
             warnings: &plan.warnings,
         }),
@@ -40,7 +57,9 @@ pub(crate) fn run(global: &Global, arguments: &CheckArguments) -> Result<(), Fai
         }
         (Err(errors), true) => {
             let file = errors.iter().find_map(|error| error.file.as_deref());
-            output::json(&Report { ok: false, file, servers: Vec::new(), not_locked: Vec::new(), errors: &errors, warnings: &[] })?;
+            let report =
+                Report { ok: false, file, servers: Vec::new(), not_locked: Vec::new(), shares: Vec::new(), errors: &errors, warnings: &[] };
+            output::json(&report)?;
             Err(Failure::told(Exit::Configuration))
         }
         (Err(errors), false) => Err(errors.into()),
@@ -68,6 +87,9 @@ fn tell(plan: &Plan) -> Result<(), Failure> {
     if !not_locked.is_empty() {
         let names = not_locked.join(", ");
         output::line(format!("  not locked: {names} (the first start takes what the registry has then, and locks it)"))?;
+    }
+    for Shared { server, version, share } in packages::canaries(plan).into_iter().map(Shared::of) {
+        output::line(format!("  {share} of the callers of {server} get version {version}"))?;
     }
     output::line(format!("  servers without rules: {}", default_decision(plan)))
 }

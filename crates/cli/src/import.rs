@@ -130,7 +130,8 @@ fn tell(harvest: &Harvest, moved: &BTreeMap<String, Vec<String>>, folder: &Path)
 /// Asks the person at the terminal.
 fn confirm() -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new("there is nobody to ask").hint("`--yes` changes without asking, `--dry-run` only shows"));
+        return Err(Failure::new("stdin is no terminal, so nobody can be asked whether to change it")
+            .hint("`--yes` changes without asking, `--dry-run` only shows"));
     }
     output::note("change the configuration so? [y/N]");
     let mut answer = String::new();

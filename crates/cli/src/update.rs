@@ -1,4 +1,4 @@
-//! `sallyport update` and `sallyport rollback`: which versions of servers' packages are locked.
+//! `sallyport update` and `sallyport rollback`: which versions of servers' packages are locked, and for whom.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
-use sallyport_gateway::packages::{Packages, ToolChange, ToolChanges, UpdateError, Updated};
+use sallyport_gateway::packages::{Packages, RolledBack, Share, ToolChange, ToolChanges, UpdateError, Updated};
 use serde::Serialize;
 
 use crate::arguments::{Global, RollbackArguments, UpdateArguments};
@@ -33,6 +33,8 @@ struct Report<'a> {
     failed: &'a [Failed],
     /// Whether the lock was changed.
     locked: bool,
+    /// How many of a hundred callers get what was locked, where not all do.
+    share: Option<Share>,
 }
 
 /// A server that could not be looked at.
@@ -53,8 +55,18 @@ pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Fa
     if arguments.verify {
         return verify(&packages, &names, arguments.json);
     }
+    if arguments.finish {
+        return names.iter().try_for_each(|name| finish_share(&packages, name, arguments.json));
+    }
+    if let Some(share) = arguments.share.filter(|_| !arguments.dry_run)
+        && let [name] = names.as_slice()
+        && packages.canary(name).map_err(|error| told(&error))?.is_some()
+    {
+        return set_share(&packages, name, share, arguments.json);
+    }
     if !arguments.dry_run && !arguments.yes && !io::stdin().is_terminal() {
-        return Err(Failure::new("there is nobody to ask").hint("`--yes` changes without asking, `--dry-run` only shows"));
+        return Err(Failure::new("stdin is no terminal, so nobody can be asked whether to change it")
+            .hint("`--yes` changes without asking, `--dry-run` only shows"));
     }
     let (updated, failed) = start::runtime()?.block_on(look(&packages, &names, !arguments.no_start));
     let changed: Vec<&Updated> = updated.iter().filter(|updated| updated.changes).collect();
@@ -63,20 +75,45 @@ pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Fa
     }
     let lock = !arguments.dry_run && !changed.is_empty() && (arguments.yes || confirm()?);
     if lock {
-        changed.iter().try_for_each(|updated| packages.accept(updated)).map_err(|error| told(&error))?;
+        let accept = |updated: &&Updated| match arguments.share {
+            Some(share) => packages.accept_for(updated, share),
+            None => packages.accept(updated),
+        };
+        changed.iter().try_for_each(accept).map_err(|error| told(&error))?;
     }
     if arguments.json {
-        output::json(&Report { updated: &updated, failed: &failed, locked: lock })?;
+        let share = arguments.share.filter(|_| lock);
+        output::json(&Report { updated: &updated, failed: &failed, locked: lock, share })?;
     } else if lock {
-        output::note("locked");
+        output::note(arguments.share.map_or_else(|| "locked".to_owned(), |share| format!("locked for {share} of the callers")));
     }
     finish(&failed)
 }
 
+fn finish_share(packages: &Packages, server: &str, json: bool) -> Result<(), Failure> {
+    let version = packages.finish(server).map_err(|error| told(&error))?;
+    if json {
+        return output::json(&serde_json::json!({ "server": server, "version": version, "share": null }));
+    }
+    output::line(format!("{} is locked to version {version} for all callers", server.bold()))
+}
+
+fn set_share(packages: &Packages, server: &str, share: Share, json: bool) -> Result<(), Failure> {
+    let version = packages.set_share(server, share).map_err(|error| told(&error))?;
+    if json {
+        return output::json(&serde_json::json!({ "server": server, "version": version, "share": share }));
+    }
+    output::line(format!("{share} of the callers of {} get version {version}", server.bold()))
+}
+
 pub(crate) fn roll_back(global: &Global, arguments: &RollbackArguments) -> Result<(), Failure> {
     let packages = packages(global)?;
-    let version = packages.roll_back(&arguments.name, arguments.version.as_deref()).map_err(|error| told(&error))?;
-    output::line(format!("{} is locked to version {version} again", arguments.name.bold()))
+    let RolledBack { to, withdrawn } = packages.roll_back(&arguments.name, arguments.version.as_deref()).map_err(|error| told(&error))?;
+    let name = arguments.name.bold();
+    match withdrawn {
+        Some(withdrawn) => output::line(format!("nobody gets version {withdrawn} of {name} any more; it is locked to version {to}")),
+        None => output::line(format!("{name} is locked to version {to} again")),
+    }
 }
 
 fn packages(global: &Global) -> Result<Packages, Failure> {
@@ -126,7 +163,9 @@ fn tell(updated: &Updated) -> Result<(), Failure> {
     let name = updated.server.bold();
     match (&updated.from, updated.changes) {
         (_, false) => return output::line(format!("{name} {} is what the registry has", updated.to)),
-        (None, true) => output::line(format!("{name} {} (was not locked)", updated.to.green()))?,
+        (None, true) => {
+            output::line(format!("{name} {} (nothing is locked yet for what the configuration asks for)", updated.to.green()))?;
+        }
         (Some(from), true) => output::line(format!("{name} {from} → {}", updated.to.green()))?,
     }
     let signed = &updated.provenance;

@@ -13,11 +13,12 @@ use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
 
 use crate::approvals::Approvals;
+use crate::canaries::Canaries;
 use crate::catalogue::Catalogue;
 use crate::decide;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
 use crate::limits::CallLimits;
-use crate::news::{News, Relay};
+use crate::news::{Audience, News, Relay};
 use crate::packages;
 use crate::persons::Persons;
 use crate::plan::{Plan, ServerPlan, Start};
@@ -95,8 +96,9 @@ impl Gateway {
         let inner = Arc::new_cyclic(|inner| {
             let adopter =
                 Adopter { inner: inner.clone(), news: news.clone(), tasks: tasks.clone(), metrics: metrics.clone(), surroundings };
-            let servers = adopter.servers(&plan, &BTreeMap::new());
-            let parts = parts(plan, trust, (policy, limits), servers, &metrics, generation(&run_id, 0));
+            let mut servers = adopter.servers(&plan, &BTreeMap::new());
+            let canaries = adopter.with_canaries(&mut servers, &plan, &Canaries::default());
+            let parts = Parts { canaries, ..parts(plan, trust, (policy, limits), servers, &metrics, generation(&run_id, 0)) };
             Inner {
                 parts: ArcSwap::from_pointee(parts),
                 news,
@@ -123,11 +125,7 @@ impl Gateway {
 
     /// The same without its tenants'.
     pub(crate) fn start_own(&self) {
-        for server in self.0.parts.load().servers.values() {
-            if server.upstream.plan().start == Start::Eager {
-                server.upstream.start();
-            }
-        }
+        self.0.parts.load().upstreams().filter(|upstream| upstream.plan().start == Start::Eager).for_each(|upstream| upstream.start());
     }
 
     /// The configuration in force.
@@ -136,10 +134,10 @@ impl Gateway {
         self.0.parts.load().plan.clone()
     }
 
-    /// The servers, by name.
+    /// The servers, by name; behind them the newer versions of some, which a share of the callers gets.
     #[must_use]
     pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
-        self.0.parts.load().servers.values().map(|server| server.upstream.clone()).collect()
+        self.0.parts.load().upstreams().cloned().collect()
     }
 
     /// Names that are not offered, since another holds them or one that looks alike.
@@ -173,18 +171,22 @@ impl Gateway {
     pub(crate) async fn commit(&self, prepared: Prepared, grace: Duration) -> Changes {
         let Prepared { plan, trust, policy, limits } = prepared;
         let before = self.0.parts.load_full();
-        let servers = self.0.adopter.servers(&plan, &before.servers);
+        let mut servers = self.0.adopter.servers(&plan, &before.servers);
+        let canaries = self.0.adopter.with_canaries(&mut servers, &plan, &before.canaries);
         let changes = changes(&before, &plan, &servers);
-        self.0.replace(parts(plan, trust, (policy, limits.continuing(&before.limits)), servers, &self.0.metrics, String::new()));
+        let parts = parts(plan, trust, (policy, limits.continuing(&before.limits)), servers, &self.0.metrics, String::new());
+        self.0.replace(Parts { canaries, ..parts });
         self.start_own();
         let now = self.0.parts.load_full();
-        let left = before.servers.values().filter(|old| !now.servers.values().any(|new| Arc::ptr_eq(&new.upstream, &old.upstream)));
-        let left: Vec<_> = left.collect();
-        let ends = |name: &str| left.iter().any(|server| **server.upstream.name() == *name);
+        let left: Vec<_> = before.upstreams().filter(|old| !now.upstreams().any(|new| Arc::ptr_eq(new, old))).collect();
+        let ends = |scope: &str| left.iter().any(|upstream| **upstream.scope() == *scope);
         self.0.questions.abandon(ends);
         self.0.tasks.abandon(ends);
-        join_all(left.into_iter().map(|server| server.upstream.stop(grace))).await;
-        changes.removed.iter().for_each(|name| self.0.metrics.forget(name));
+        join_all(left.iter().map(|upstream| upstream.stop(grace))).await;
+        let measured = |upstream: &Upstream| (upstream.name().clone(), upstream.version().cloned());
+        for gone in left.iter().map(|upstream| measured(upstream)).filter(|old| !now.upstreams().any(|new| measured(new) == *old)) {
+            self.0.metrics.forget(&gone.0, gone.1.as_deref());
+        }
         changes
     }
 
@@ -198,7 +200,7 @@ impl Gateway {
     pub(crate) async fn stop_own(&self, grace: Duration) {
         self.0.questions.abandon(|_| true);
         self.0.tasks.abandon(|_| true);
-        let own = self.0.parts.load().persons.all();
+        let own = self.0.parts.load().everybody();
         let own = own.iter().flat_map(|parts| parts.servers.values()).filter(|server| server.upstream.plan().is_personal());
         let own: Vec<Arc<Upstream>> = own.map(|server| server.upstream.clone()).collect();
         join_all(self.upstreams().iter().chain(&own).map(|upstream| upstream.stop(grace))).await;
@@ -263,20 +265,30 @@ impl Adopter {
         plan.servers.iter().map(|(name, plan)| (Arc::from(name.as_str()), server(name, plan))).collect()
     }
 
-    fn listen(&self, upstream: Arc<Upstream>, kept: Option<own_rules::Identity>, locked: Option<String>, plan: &Plan) -> Server {
-        let toolsets = plan.toolsets.keys().map(|name| Endpoint::Toolset(name.as_str().into()));
-        let merged = std::iter::once(Endpoint::All).chain(toolsets).collect();
-        let relay: Arc<dyn Listener> =
-            Arc::new(Relay { server: upstream.name().clone(), news: self.news.clone(), tasks: self.tasks.clone(), merged });
-        upstream.listeners().add(&relay);
+    pub(crate) fn listen(&self, upstream: Arc<Upstream>, kept: Option<own_rules::Identity>, locked: Option<String>, plan: &Plan) -> Server {
+        let relay = self.relay(&upstream, plan, None);
         let inner = self.inner.clone();
         upstream.on_change(Arc::new(move |_| {
             if let Some(inner) = inner.upgrade() {
                 inner.rebuild();
             }
         }));
-        let metrics = self.metrics.server(upstream.name());
-        Server { upstream, metrics, kept, locked, _relay: relay }
+        let metrics = match upstream.version() {
+            Some(version) => self.metrics.version(upstream.name(), version),
+            None => self.metrics.server(upstream.name()),
+        };
+        Server { upstream, metrics, kept, locked, version: None, _relay: relay }
+    }
+
+    /// What passes on what a server says; to `audience`, where not all are to hear it.
+    pub(crate) fn relay(&self, upstream: &Upstream, plan: &Plan, audience: Option<Audience>) -> Arc<dyn Listener> {
+        let toolsets = plan.toolsets.keys().map(|name| Endpoint::Toolset(name.as_str().into()));
+        let merged = std::iter::once(Endpoint::All).chain(toolsets).collect();
+        let (server, scope) = (upstream.name().clone(), upstream.scope().clone());
+        let (news, tasks) = (self.news.clone(), self.tasks.clone());
+        let relay: Arc<dyn Listener> = Arc::new(Relay { server, scope, audience, news, tasks, merged });
+        upstream.listeners().add(&relay);
+        relay
     }
 }
 
@@ -302,6 +314,7 @@ fn parts(
         catalogue: ArcSwap::from_pointee(catalogue),
         identity_of_gateway: ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION")),
         unresolved: metrics.server(""),
+        canaries: Canaries::default(),
         persons: Persons::default(),
         person: None,
     }

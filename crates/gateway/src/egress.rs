@@ -69,6 +69,7 @@ impl Records {
             failure: None,
             result_bytes: None,
             sent_bytes: None,
+            version: None,
             durations: Default::default(),
         }
     }

@@ -19,6 +19,7 @@ use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
 
 use crate::approvals::Approvals;
 use crate::build::Adopter;
+use crate::canaries::Canaries;
 use crate::catalogue::view::Kind;
 use crate::catalogue::{Catalogue, Member};
 use crate::limits::CallLimits;
@@ -78,6 +79,8 @@ pub(crate) struct Parts {
     pub(crate) identity_of_gateway: ServerIdentity,
     /// The figures of requests that reached no server.
     pub(crate) unresolved: ServerMetrics,
+    /// Newer versions of some of the servers, for a share of the callers.
+    pub(crate) canaries: Canaries,
     /// What principals see that have connections of their own.
     pub(crate) persons: Persons,
     /// Whose parts these are, where they are one principal's.
@@ -93,6 +96,8 @@ pub(crate) struct Server {
     pub(crate) kept: Option<own_rules::Identity>,
     /// What its package was locked to when it was started.
     pub(crate) locked: Option<String>,
+    /// The version of its package, where it is locked.
+    pub(crate) version: Option<Arc<str>>,
     /// Held so that the upstream's listeners still know it.
     pub(crate) _relay: Arc<dyn Listener>,
 }
@@ -104,6 +109,30 @@ impl std::fmt::Debug for Server {
 }
 
 impl Parts {
+    /// The same with other servers, or with one principal's own connections to them.
+    pub(crate) fn with_servers(
+        &self,
+        servers: BTreeMap<Arc<str>, Server>,
+        catalogue: ArcSwap<Catalogue>,
+        person: Option<Arc<str>>,
+    ) -> Self {
+        Self {
+            plan: self.plan.clone(),
+            identity: self.identity.clone(),
+            issuers: self.issuers.clone(),
+            authorization_server: self.authorization_server.clone(),
+            policy: self.policy.clone(),
+            limits: self.limits.clone(),
+            servers,
+            catalogue,
+            identity_of_gateway: self.identity_of_gateway.clone(),
+            unresolved: self.unresolved.clone(),
+            canaries: Canaries::default(),
+            persons: Persons::default(),
+            person,
+        }
+    }
+
     /// Who sends a request. The door has found that out, for tokens a moment ago: then it is not done again.
     pub(crate) async fn authenticate(&self, incoming: &Incoming, method: Method) -> Result<Principal, Failure> {
         // Who has gone may still have its subscriptions ended, however old its token is by now.
@@ -187,7 +216,8 @@ impl Inner {
     pub(crate) fn rebuild(&self) {
         let parts = self.parts.load();
         let changes = self.rebuild_of(&parts);
-        parts.persons.all().iter().for_each(|own| drop(self.rebuild_of(own))); // what changed for all is told to all
+        parts.everybody().iter().for_each(|own| drop(self.rebuild_of(own))); // what changed for all is told to all
+        self.rebuild_views(&parts, &changes);
         self.news.tell_changes(&changes);
     }
 
@@ -204,6 +234,13 @@ impl Inner {
         now.changes_since(&before)
     }
 
+    /// The name of a catalogue that is the first of its kind.
+    pub(crate) fn next_generation(&self) -> String {
+        let mut made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
+        *made += 1;
+        generation(&self.run_id, *made)
+    }
+
     /// Puts another configuration in force and tells what changed.
     pub(crate) fn replace(&self, parts: Parts) {
         let before = {
@@ -216,6 +253,7 @@ impl Inner {
         self.tasks.retain(|server| now.servers.contains_key(server));
         self.rebuild();
         self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());
+        self.tell_moved(&before, &now);
     }
 
     fn tell_difference(&self, before: &Catalogue, now: &Catalogue) {

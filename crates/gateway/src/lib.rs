@@ -7,6 +7,7 @@
 mod about;
 pub mod approvals;
 pub mod build;
+mod canaries;
 mod catalogue;
 pub mod config;
 mod decide;

@@ -8,6 +8,7 @@ use sallyport_protocol::{Endpoint, Event, Listener, Listeners};
 
 use crate::catalogue::uris;
 use crate::catalogue::view::Kind;
+use crate::packages::Draw;
 use crate::tasks::Tasks;
 
 const TASK_STATUS: &str = "notifications/tasks/status";
@@ -21,8 +22,11 @@ const CALLERS: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct News {
     by_endpoint: Mutex<HashMap<Endpoint, Arc<Listeners>>>,
-    by_caller: Mutex<HashMap<Principal, Arc<Listeners>>>,
+    by_caller: Mutex<HashMap<Principal, AtEndpoints>>,
 }
+
+/// One caller's listeners.
+type AtEndpoints = HashMap<Endpoint, Arc<Listeners>>;
 
 impl News {
     /// Adds a caller's listener to an endpoint.
@@ -31,9 +35,9 @@ impl News {
         at_endpoint.add(listener);
         let mut by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
         if by_caller.len() >= CALLERS && !by_caller.contains_key(caller) {
-            by_caller.retain(|_, listeners| !listeners.is_empty());
+            by_caller.retain(|_, places| places.values().any(|listeners| !listeners.is_empty()));
         }
-        by_caller.entry(caller.clone()).or_default().add(listener);
+        by_caller.entry(caller.clone()).or_default().entry(endpoint.clone()).or_default().add(listener);
     }
 
     /// Tells an event to the listeners of an endpoint.
@@ -46,21 +50,56 @@ impl News {
 
     /// Tells an event to one caller, wherever they listen.
     pub(crate) fn tell_caller(&self, caller: &Principal, event: &Event) {
-        let listeners = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner).get(caller).cloned();
-        if let Some(listeners) = listeners {
-            listeners.tell(event);
+        let places = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner).get(caller).cloned();
+        places.iter().flat_map(HashMap::values).for_each(|listeners| listeners.tell(event));
+    }
+
+    /// Those who listen, or did lately.
+    pub(crate) fn callers(&self) -> Vec<Principal> {
+        self.by_caller.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Tells an event to those listeners of an endpoint who are of `audience`.
+    fn tell_audience(&self, endpoint: &Endpoint, event: &Event, audience: &Audience) {
+        let by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = by_caller.iter().filter_map(|(caller, places)| Some((caller, places.get(endpoint)?.clone())));
+        let concerned: Vec<_> = here.filter(|(caller, _)| audience.includes(caller)).map(|(_, listeners)| listeners).collect();
+        drop(by_caller);
+        concerned.iter().for_each(|listeners| listeners.tell(event));
+    }
+
+    /// Tells one caller that lists have changed, where it listens to them.
+    pub(crate) fn tell_caller_changes(&self, caller: &Principal, changes: &[(Endpoint, Kind)]) {
+        let places = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner).get(caller).cloned().unwrap_or_default();
+        for (endpoint, event) in events(changes) {
+            places.get(endpoint).iter().for_each(|listeners| listeners.tell(&event));
         }
     }
 
     /// Tells that lists have changed, once an endpoint and kind of event.
     pub(crate) fn tell_changes(&self, changes: &[(Endpoint, Kind)]) {
-        for (at, (endpoint, kind)) in changes.iter().enumerate() {
-            // Resources and their templates share one notification.
-            let told = changes.iter().take(at).any(|(earlier, other)| earlier == endpoint && event_of(*other).1 == event_of(*kind).1);
-            if !told {
-                self.tell(endpoint, &event_of(*kind).0);
-            }
-        }
+        events(changes).for_each(|(endpoint, event)| self.tell(endpoint, &event));
+    }
+}
+
+/// What tells of the changes. Resources and their templates share one notification.
+fn events(changes: &[(Endpoint, Kind)]) -> impl Iterator<Item = (&Endpoint, Event)> {
+    changes.iter().enumerate().filter_map(|(at, (endpoint, kind))| {
+        let told = changes.iter().take(at).any(|(earlier, other)| earlier == endpoint && event_of(*other).1 == event_of(*kind).1);
+        (!told).then(|| (endpoint, event_of(*kind).0))
+    })
+}
+
+/// Who hears one version of a server that another runs beside.
+pub(crate) struct Audience {
+    pub(crate) draw: Draw,
+    /// Whether it is those who have drawn the newer version.
+    pub(crate) has_drawn: bool,
+}
+
+impl Audience {
+    fn includes(&self, caller: &Principal) -> bool {
+        self.draw.takes(&caller.full_id()) == self.has_drawn
     }
 }
 
@@ -75,10 +114,23 @@ fn event_of(kind: Kind) -> (Event, u8) {
 /// Hears one server and passes on what it says: as it is at the server's own endpoint, under exposed names at the merged one.
 pub(crate) struct Relay {
     pub(crate) server: Arc<str>,
+    /// Tells the version of the server.
+    pub(crate) scope: Arc<str>,
+    /// Who hears it, where not all callers get this version.
+    pub(crate) audience: Option<Audience>,
     pub(crate) news: Arc<News>,
     pub(crate) tasks: Arc<Tasks>,
     /// The merged endpoint and the toolsets.
     pub(crate) merged: Vec<Endpoint>,
+}
+
+impl Relay {
+    fn tell(&self, endpoint: &Endpoint, event: &Event) {
+        match &self.audience {
+            None => self.news.tell(endpoint, event),
+            Some(audience) => self.news.tell_audience(endpoint, event, audience),
+        }
+    }
 }
 
 impl Listener for Relay {
@@ -94,16 +146,16 @@ impl Listener for Relay {
             }
             // What becomes of a task is for the ears of its owner (2025-11-25, task status notification).
             Event::Other(method, params) if method == TASK_STATUS => {
-                if let Some((owner, params)) = self.tasks.heard(&self.server, params.clone()) {
+                if let Some((owner, params)) = self.tasks.heard(&self.scope, params.clone()) {
                     self.news.tell_caller(&owner, &Event::Other(method.clone(), params));
                 }
                 return;
             }
             other => other.clone(),
         };
-        self.news.tell(&Endpoint::Server(self.server.clone()), event);
+        self.tell(&Endpoint::Server(self.server.clone()), event);
         for endpoint in &self.merged {
-            self.news.tell(endpoint, &exposed);
+            self.tell(endpoint, &exposed);
         }
     }
 }
@@ -132,11 +184,33 @@ mod tests {
         let (own, merged) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
         news.listen(&Endpoint::Server("s".into()), &Principal::local_user(), &(own.clone() as Arc<dyn Listener>));
         news.listen(&Endpoint::All, &Principal::local_user(), &(merged.clone() as Arc<dyn Listener>));
-        let relay = Relay { server: "s".into(), news, tasks: Arc::default(), merged: vec![Endpoint::All] };
+        let (server, merged) = (Arc::<str>::from("s"), vec![Endpoint::All]);
+        let relay = Relay { scope: server.clone(), server, audience: None, news, tasks: Arc::default(), merged };
         relay.hear(&Event::ResourceUpdated { uri: "a:1".into(), params: sallyport_protocol::RawObject::new() });
         relay.hear(&Event::ToolsChanged);
         assert_eq!(*own.0.lock().unwrap(), ["a:1"]);
         assert_eq!(*merged.0.lock().unwrap(), ["s.mcp:a:1"]);
+    }
+
+    #[test]
+    fn each_version_is_heard_by_those_who_get_it() {
+        let news = Arc::new(News::default());
+        let listening = |caller: usize| {
+            let (ear, principal) = (Arc::new(Ear::default()), Principal::key(&caller.to_string()));
+            news.listen(&Endpoint::All, &principal, &(ear.clone() as Arc<dyn Listener>));
+            (ear, Draw::of("salt", 50).takes(&principal.full_id()))
+        };
+        let ears: Vec<_> = (0..20).map(listening).collect();
+        assert!(ears.iter().any(|(_, drawn)| *drawn) && ears.iter().any(|(_, drawn)| !drawn));
+        for (has_drawn, uri) in [(false, "a:old"), (true, "a:new")] {
+            let (server, merged) = (Arc::<str>::from("s"), vec![Endpoint::All]);
+            let audience = Some(Audience { draw: Draw::of("salt", 50), has_drawn });
+            let relay = Relay { scope: server.clone(), server, audience, news: news.clone(), tasks: Arc::default(), merged };
+            relay.hear(&Event::ResourceUpdated { uri: uri.into(), params: sallyport_protocol::RawObject::new() });
+        }
+        for (ear, drawn) in &ears {
+            assert_eq!(*ear.0.lock().unwrap(), [if *drawn { "s.mcp:a:new" } else { "s.mcp:a:old" }]);
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Packages of servers: what they came to is kept in a lock file, which `update` and `rollback` change.
 
+mod canary;
 mod lock_file;
+mod rollout;
 mod tools;
 mod update;
 
@@ -8,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use sallyport_sandbox::install::{self, Locked, Package};
 
+pub(crate) use canary::Draw;
+pub use canary::{Canary, Share};
 pub use lock_file::{Entry, LockError, LockFile, Previous};
 pub use tools::{ToolChange, ToolChanges};
-pub use update::{Packages, UpdateError, Updated};
+pub use update::{Packages, RolledBack, UpdateError, Updated};
 
 use crate::config;
 use crate::plan::{ServerPlan, Source, StdioPlan};
@@ -42,10 +46,22 @@ pub(crate) fn package_of(plan: &StdioPlan) -> Option<Package> {
 /// What is locked for a server, if that is still what its configuration asks for.
 #[must_use]
 pub fn locked(server: &ServerPlan) -> Option<Locked> {
+    entry(server).map(|entry| entry.locked)
+}
+
+/// The same with the version that a share of its callers gets, if that is still what the configuration asks for, too.
+pub(crate) fn entry(server: &ServerPlan) -> Option<Entry> {
     let Source::Stdio(stdio) = &server.source else { return None };
     let package = package_of(stdio)?;
     let entry = LockFile::read(stdio.lock.as_deref()?).ok()?.entry(&server.name)?.clone();
-    entry.locked.is_of(&package).then_some(entry.locked)
+    let canary = entry.canary.filter(|canary| canary.locked.is_of(&package));
+    entry.locked.is_of(&package).then_some(Entry { canary, ..entry })
+}
+
+/// The servers of which a share of the callers gets a newer version.
+#[must_use]
+pub fn canaries(plan: &crate::plan::Plan) -> Vec<(&str, Canary)> {
+    plan.servers.values().filter_map(|server| Some((server.name.as_str(), entry(server)?.canary?))).collect()
 }
 
 /// The servers whose package could be locked by a file and is not, or locked for something else than the configuration asks for now.

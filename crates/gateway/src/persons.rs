@@ -48,6 +48,7 @@ impl Persons {
 impl Inner {
     /// What `principal` sees of `parts`; `token` is what it showed.
     pub(crate) fn seen_by(&self, parts: &Arc<Parts>, principal: &Principal, token: Option<&Arc<CallerToken>>) -> Arc<Parts> {
+        let parts = &self.drawn_by(parts, principal);
         if !parts.servers.values().any(|server| server.upstream.plan().is_personal()) {
             return parts.clone();
         }
@@ -77,20 +78,7 @@ impl Inner {
         let own = Arc::new_cyclic(|own: &Weak<Parts>| {
             let servers = self.own_servers(parts, principal, &person, own);
             let catalogue = Catalogue::new(generation(&self.run_id, 0), members(&servers), &parts.plan.toolsets);
-            Parts {
-                plan: parts.plan.clone(),
-                identity: parts.identity.clone(),
-                issuers: parts.issuers.clone(),
-                authorization_server: parts.authorization_server.clone(),
-                policy: parts.policy.clone(),
-                limits: parts.limits.clone(),
-                servers,
-                catalogue: ArcSwap::from_pointee(catalogue),
-                identity_of_gateway: parts.identity_of_gateway.clone(),
-                unresolved: parts.unresolved.clone(),
-                persons: Persons::default(),
-                person: Some(principal.full_id()),
-            }
+            parts.with_servers(servers, ArcSwap::from_pointee(catalogue), Some(principal.full_id()))
         });
         own.servers.values().filter(|server| server.upstream.plan().is_personal()).for_each(|server| server.upstream.start());
         Seen { parts: own, subject, last: Instant::now() }

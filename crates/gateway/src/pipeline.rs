@@ -40,6 +40,7 @@ impl Inner {
         let principal = parts.authenticate(incoming, request.method).await?;
         trail.authenticated(&principal);
         let parts = &self.seen_by(parts, &principal, incoming.credential.as_ref());
+        trail.sees(parts);
         if let Some(kind) = Kind::listed_by(request.method) {
             return self.list(parts, kind, &request, &principal, incoming, &context).await;
         }
@@ -132,7 +133,10 @@ impl Inner {
             self.approvals.settle(pass, &reply).await;
         }
         if reply.is_ok() || method == Method::ResourcesUnsubscribe {
-            turn.into_iter().for_each(Turn::told);
+            turn.into_iter().for_each(|turn| {
+                turn.told();
+                self.follow(method, &line);
+            });
         }
         let reply = reply.and_then(|reply| self.tasks.hand_out(&line, &client, reply));
         if let Some(counted) = &line.counted {

@@ -73,7 +73,7 @@ impl Questions {
         Ok(Self { sealer: Sealer::new()?, parked: Parked::default() })
     }
 
-    /// Ends the calls that wait for answers at the servers that `which` names: these are about to be stopped.
+    /// Ends the calls that wait for answers at the servers whose scopes `which` names: these are about to be stopped.
     pub(crate) fn abandon(&self, which: impl Fn(&str) -> bool) {
         self.parked.abandon(which);
     }
@@ -219,7 +219,7 @@ impl Questions {
 
     /// Leaves a call waiting, and asks the client what its server asks.
     fn park(&self, running: Running, turn: Option<Turn>, bound: &Bound<'_>) -> Result<Reply, Failure> {
-        let turn = turn.unwrap_or_else(|| self.parked.reserve(&bound.to.caller(), bound.to.upstream.name()));
+        let turn = turn.unwrap_or_else(|| self.parked.reserve(&bound.to.caller(), bound.to.upstream.scope()));
         let (id, round) = turn.next();
         let state = self.sealer.seal(&State::Parked { id, round }, &bound.binding(), parked::WAITS)?;
         let reply = asking(InputRequired { questions: running.inbox.put(), state: Some(state) });

@@ -46,6 +46,7 @@ use sallyport_protocol::{
 use sallyport_telemetry::Timestamp;
 
 pub(crate) use line::Line;
+pub(crate) use store::Task;
 use store::{New, Store};
 pub(crate) use support::{EXTENSION, Support, announce, can};
 use wish::Takes;
@@ -96,6 +97,7 @@ impl Tasks {
         let new = New {
             owner: line.principal.clone(),
             server: server.clone(),
+            scope: line.upstream.scope().clone(),
             target: line.target.clone(),
             form,
             described: task.clone(),
@@ -131,6 +133,7 @@ impl Tasks {
         let new = New {
             owner: line.principal.clone(),
             server: line.upstream.name().clone(),
+            scope: line.upstream.scope().clone(),
             target: line.target.clone(),
             form: Era::Modern,
             described: form::to_core(&over),
@@ -144,8 +147,8 @@ impl Tasks {
     }
 
     /// Takes note of what a legacy server says of a task, and says whose it is and what to tell them.
-    pub(crate) fn heard(&self, server: &Arc<str>, mut params: RawObject) -> Option<(sallyport_policy::Principal, RawObject)> {
-        let task = self.store.find_own(server, &params.get_str("taskId")?)?;
+    pub(crate) fn heard(&self, scope: &Arc<str>, mut params: RawObject) -> Option<(sallyport_policy::Principal, RawObject)> {
+        let task = self.store.find_own(scope, &params.get_str("taskId")?)?;
         params.set("taskId", RawJson::string(&task.id));
         let described = form::described(&Reply { result: params.clone(), revision: Revision::LATEST_LEGACY });
         task.note(&described);
@@ -153,9 +156,9 @@ impl Tasks {
         Some((task.owner.clone(), params))
     }
 
-    /// Waits no longer for what is asked by the servers that `which` names: these are about to be stopped.
+    /// Waits no longer for what is asked by the servers whose scopes `which` names: these are about to be stopped.
     pub(crate) fn abandon(&self, which: impl Fn(&str) -> bool) {
-        self.store.all(which).iter().filter_map(|task| task.follower()).for_each(|follower| follower.stop());
+        self.store.all(|task| which(&task.scope)).iter().filter_map(|task| task.follower()).for_each(|follower| follower.stop());
     }
 
     /// Forgets the tasks of servers that are gone.
@@ -185,7 +188,7 @@ fn mint() -> Result<String, Failure> {
 }
 
 /// The failure where a server does not know a task that it made.
-fn lost(server: &str, id: &str) -> Failure {
+pub(crate) fn lost(server: &str, id: &str) -> Failure {
     let text = format!("server `{server}` does not know task `{id}` any more: its time was up, or the server was started anew");
     Failure::upstream(server, FailureKind::NotFound, Retry::Never, text)
 }

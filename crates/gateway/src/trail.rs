@@ -1,5 +1,6 @@
 //! What one request leaves behind: its audit record and its figures.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sallyport_policy::{Decision, Principal};
@@ -7,7 +8,7 @@ use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Incoming, Meth
 use sallyport_telemetry::{ArgumentDigest, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId};
 
 use crate::catalogue::resolve::Call;
-use crate::gateway::Parts;
+use crate::gateway::{Parts, Server};
 
 /// Bytes of what is recorded of arguments: the tables of a long query fit, and a record stays one line of a few KiB.
 const MOST_ATTRIBUTES: usize = 4096;
@@ -28,8 +29,10 @@ pub(crate) struct Trail {
     arguments: Option<ArgumentDigest>,
     attributes: Option<serde_json::Value>,
     target: Option<String>,
-    server: Option<std::sync::Arc<str>>,
+    server: Option<Arc<str>>,
     principal: Option<Principal>,
+    /// What the caller sees.
+    seen: Option<Arc<Parts>>,
     decision: Option<Decision>,
     approval: Option<String>,
     durations: Durations,
@@ -57,6 +60,7 @@ impl Trail {
             target: None,
             server: None,
             principal: None,
+            seen: None,
             decision: None,
             approval: None,
             durations: Durations::default(),
@@ -73,6 +77,11 @@ impl Trail {
     pub(crate) fn authenticated(&mut self, principal: &Principal) {
         self.durations.authenticate = self.step();
         self.principal = Some(principal.clone());
+    }
+
+    /// From here on it is known which versions of the servers the caller gets.
+    pub(crate) fn sees(&mut self, parts: &Arc<Parts>) {
+        self.seen = Some(parts.clone());
     }
 
     pub(crate) fn resolved(&mut self, call: &Call) {
@@ -115,13 +124,17 @@ impl Trail {
         let (word, failure) = judge(outcome);
         let total = self.durations.total.unwrap_or_default();
         let upstream = self.durations.upstream.unwrap_or_default();
-        let metrics = self.server.as_ref().and_then(|name| parts.servers.get(name)).map_or(&parts.unresolved, |server| &server.metrics);
+        let metrics = self.target_server().map_or(&parts.unresolved, |server| &server.metrics);
         metrics.call_finished(word, total, upstream);
         if let Err(failure) = outcome {
             let server = self.server.as_deref().unwrap_or_default();
             tracing::debug!(method = self.method.as_str(), server, failure = failure.label(), "{failure}");
         }
         audit.record(&self.record(word, failure, outcome));
+    }
+
+    fn target_server(&self) -> Option<&Server> {
+        self.seen.as_ref()?.servers.get(self.server.as_ref()?)
     }
 
     fn record<'a>(&'a self, outcome: Outcome, failure: Option<&'static str>, result: &Result<Reply, Failure>) -> AuditRecord<'a> {
@@ -140,6 +153,7 @@ impl Trail {
                 (_, None) => self.endpoint.to_string().into(),
             },
             server: self.server.as_deref().map(Into::into),
+            version: self.target_server().and_then(|server| server.version.as_deref()).map(Into::into),
             method: self.method.as_str().into(),
             target: self.target.as_deref().map(Into::into),
             arguments: self.arguments,

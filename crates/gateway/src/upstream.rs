@@ -44,8 +44,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sallyport_policy::Permitted;
-use sallyport_protocol::{Context, Era, Failure, Listeners, Meta, Method, RawObject, Reply, Request, ServerIdentity};
+use sallyport_protocol::{Context, Era, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity};
 use sallyport_sandbox::Host;
+use sallyport_sandbox::install::Locked;
 use sallyport_telemetry::{Folders, Metrics, StandbyState};
 
 pub use health::{Outage, UpstreamState};
@@ -118,6 +119,13 @@ impl Upstream {
         Self::reached_by(plan, &surroundings.identity, &surroundings.metrics, reach, health::Pace::default())
     }
 
+    /// Another version of the same server's package than the one that is locked; `None` where it is no package.
+    pub(crate) fn of_canary(plan: ServerPlan, surroundings: &Arc<Surroundings>, locked: Locked) -> Option<Arc<Self>> {
+        let metrics = surroundings.metrics.version(&plan.name, &locked.version);
+        let life = Life::new(plan.clone(), &surroundings.identity, metrics).of_version(&locked);
+        Some(Self::living(life, launch::way_to_canary(&plan, surroundings, locked)?, health::Pace::default()))
+    }
+
     /// Puts this server, which was not started yet, in the place of `other`: what that one was subscribed to, this one will be.
     pub(crate) fn take_the_place_of(&self, other: &Self) {
         self.life.subscribed.take_over(&other.life.subscribed);
@@ -131,7 +139,11 @@ impl Upstream {
         pace: health::Pace,
     ) -> Arc<Self> {
         let metrics = metrics.server(&plan.name);
-        let life = Arc::new(Life::new(plan, identity, metrics));
+        Self::living(Life::new(plan, identity, metrics), reach, pace)
+    }
+
+    fn living(life: Life, reach: Box<dyn reach::Reach>, pace: health::Pace) -> Arc<Self> {
+        let life = Arc::new(life);
         let keeper = Mutex::new(Some(Keeper::new(life.clone(), reach, pace)));
         Arc::new(Self { life, keeper, kept: AtomicBool::new(false) })
     }
@@ -140,6 +152,17 @@ impl Upstream {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.life.name
+    }
+
+    /// The version of its package, where it came in beside another for a share of the callers.
+    #[must_use]
+    pub fn version(&self) -> Option<&Arc<str>> {
+        self.life.version.as_ref()
+    }
+
+    /// What tells it from the other version of the same server, which may run beside it: its name, where it came in for all.
+    pub(crate) fn scope(&self) -> &Arc<str> {
+        &self.life.scope
     }
 
     /// Its part of the configuration.
@@ -227,6 +250,22 @@ impl Upstream {
     pub(crate) async fn list_skills(&self, params: RawObject, meta: Meta, context: Context) -> Result<Reply, Failure> {
         self.keep();
         call::deliver(&self.life, Request { method: Method::SkillsList, params, meta }, context).await
+    }
+
+    /// Asks for what the other version of this server was asked, and has answered well: to tell of changes of a resource, or no longer
+    /// to. So a caller that is moved from one to the other goes on hearing of it.
+    pub(crate) fn follow(&self, method: Method, uri: &str) {
+        let mut params = RawObject::new();
+        params.set("uri", RawJson::string(uri));
+        let request = Request::new(method, params);
+        self.life.subscribed.note(&request);
+        let Some(link) = self.life.link.load_full() else { return }; // it is asked when it is reached
+        let life = self.life.clone();
+        tokio::spawn(async move {
+            if let Err(failure) = own_call::ask(&*link.server, &life.own, request, life.plan.timeouts.call).await {
+                tracing::debug!(server = %life.name, version = life.version.as_deref(), "it does not follow a subscription: {failure}");
+            }
+        });
     }
 
     /// Sets who is told that the [`listing`](Self::listing) is another now, its freshness included. Called on the server's own

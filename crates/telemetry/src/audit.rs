@@ -54,6 +54,9 @@ pub struct AuditRecord<'a> {
     /// The server that it was for. Missing if none was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Text<'a>>,
+    /// The version of the server's package that served it, where it is locked: of two that run beside each other, which one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Text<'a>>,
     /// The tool's or prompt's name or the resource's URI, as the server knows it; the `HOST:PORT` or name that a server wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Text<'a>>,

@@ -6,9 +6,10 @@
 mod handle;
 mod name;
 
+use handle::{BACKENDS, of_wake};
 pub use handle::{
     BreakerState, ConnectionOutcome, DoorMetrics, InFlight, OpenStream, ReachedLimit, RecordsLost, ServerMetrics, StandbyState,
-    UpstreamState,
+    UpstreamState, WakeMetrics,
 };
 pub use name::{Kind, Label, MetricName};
 
@@ -92,7 +93,16 @@ impl Metrics {
     /// The handles of one configured server; `""` stands for calls that no server was found for. Look them up once: names
     /// come from the configuration, never from a request, so that their number is bounded.
     pub fn server(&self, name: &str) -> ServerMetrics {
-        let labels = of_server(name);
+        self.handles(of_server(name, None))
+    }
+
+    /// The handles of a version of a server's package that came in beside another for a share of the callers. There are at most two
+    /// versions of one server at a time; see [`forget`](Self::forget).
+    pub fn version(&self, name: &str, version: &str) -> ServerMetrics {
+        self.handles(of_server(name, Some(version)))
+    }
+
+    fn handles(&self, labels: Labels) -> ServerMetrics {
         ServerMetrics {
             calls: Outcome::ALL.map(|outcome| self.calls.get_or_create_owned(&and(&labels, "outcome", outcome.as_str()))),
             duration: self.durations.get_or_create_owned(&labels),
@@ -104,14 +114,15 @@ impl Metrics {
                 .map(|outcome| self.connections.get_or_create_owned(&and(&labels, "outcome", outcome.as_str()))),
             state: UpstreamState::ALL.map(|state| self.upstream_states.get_or_create_owned(&and(&labels, "state", state.as_str()))),
             standby: StandbyState::ALL.map(|state| self.standby.get_or_create_owned(&and(&labels, "state", state.as_str()))),
-            wakes: StandbyState::ASLEEP.map(|state| self.wakes.get_or_create_owned(&and(&labels, "from", state.as_str()))),
+            all_wakes: self.wakes.clone(),
             breaker: BreakerState::ALL.map(|state| self.breaker_states.get_or_create_owned(&and(&labels, "state", state.as_str()))),
+            labels,
         }
     }
 
-    /// Takes the numbers of a server that is no longer configured out of the answer.
-    pub fn forget(&self, name: &str) {
-        let labels = of_server(name);
+    /// Takes the numbers of a server that is no longer configured, or of one version that is gone, out of the answer.
+    pub fn forget(&self, name: &str, version: Option<&str>) {
+        let labels = of_server(name, version);
         for outcome in Outcome::ALL {
             self.calls.remove(&and(&labels, "outcome", outcome.as_str()));
         }
@@ -129,7 +140,9 @@ impl Metrics {
         }
         for state in StandbyState::ALL {
             self.standby.remove(&and(&labels, "state", state.as_str()));
-            self.wakes.remove(&and(&labels, "from", state.as_str()));
+            for backend in BACKENDS {
+                self.wakes.remove(&of_wake(&labels, state, backend));
+            }
         }
         self.durations.remove(&labels);
         self.overheads.remove(&labels);
@@ -184,8 +197,9 @@ fn register<M: Metric + Clone>(registry: &mut Registry, name: MetricName, metric
     metric
 }
 
-fn of_server(name: &str) -> Labels {
-    vec![("server", name.to_owned())]
+fn of_server(name: &str, version: Option<&str>) -> Labels {
+    let version = version.map(|version| ("version", version.to_owned()));
+    std::iter::once(("server", name.to_owned())).chain(version).collect()
 }
 
 fn and(labels: &Labels, key: &'static str, value: &str) -> Labels {

@@ -57,6 +57,12 @@ impl<'v> Screen<'v> {
     }
 }
 
+/// A server's name, with its version where another runs beside it.
+fn titled(server: &Upstream) -> String {
+    let version = server.version().map(|version| format!(" {}", shown(version))).unwrap_or_default();
+    format!("{}{version}", server.name())
+}
+
 fn draw_servers(frame: &mut Frame<'_>, area: Rect, servers: &[std::sync::Arc<Upstream>]) {
     let rows = servers.iter().map(|server| {
         let state = server.state();
@@ -67,7 +73,7 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, servers: &[std::sync::Arc<Ups
         };
         let (boundary, is_open) = boundary(server.plan());
         Row::new([
-            Cell::from(server.name().to_string()),
+            Cell::from(titled(server)),
             Cell::from(told(&state, server.standby())).fg(colour),
             Cell::from(server.listing().tools.len().to_string()),
             Cell::from(boundary).fg(if is_open { Color::Yellow } else { Color::Reset }),

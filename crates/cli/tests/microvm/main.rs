@@ -82,7 +82,7 @@ fn servers_run_sleep_wake_and_die_with_their_gateway() {
     for rung in ["frozen", "reclaimed"] {
         let is_root = rustix::process::geteuid().is_root();
         if rung == "reclaimed" && is_root {
-            let state = r#"sallyport_wake_seconds_count{server="files",from="reclaimed"}"#;
+            let state = r#"sallyport_wake_seconds_count{server="files",from="reclaimed",backend="microvm"}"#;
             eventually("its memory was given back, and a call woke it", PATIENCE, || {
                 std::thread::sleep(Duration::from_secs(6));
                 assert!(!session.call("files__read_text_file", &notes).is_error());
@@ -98,7 +98,7 @@ fn servers_run_sleep_wake_and_die_with_their_gateway() {
         assert!(!session.call("files__read_text_file", &notes).is_error());
         eprintln!("from {rung}: answered after {:?}", begun.elapsed());
     }
-    assert!(metric(&gateway, r#"sallyport_wake_seconds_count{server="files",from="frozen"}"#) >= 1.0);
+    assert!(metric(&gateway, r#"sallyport_wake_seconds_count{server="files",from="frozen",backend="microvm"}"#) >= 1.0);
 
     let family = descendants(gateway.id());
     gateway.signal("KILL");

@@ -4,6 +4,7 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod shares;
 
 use std::fs;
 use std::path::PathBuf;
@@ -176,7 +177,7 @@ fn an_update_shows_what_it_changes_and_can_be_given_back() {
     assert!(shown.contains("files: 0 added, 0 removed, 2 changed") && shown.contains("~node_modules/made-here/server.js"), "{shown}");
     assert_eq!(made.lock(), lock);
     let said = made.run(&["update"]);
-    assert!(!said.success && said.stderr.contains("there is nobody to ask"), "{}", said.stderr);
+    assert!(!said.success && said.stderr.contains("nobody can be asked"), "{}", said.stderr);
 
     let report: Value = serde_json::from_str(&made.succeeds(&["update", "--yes", "--json"])).unwrap();
     assert_eq!(report["updated"][0]["tools"]["changed"][0]["to"], rug_pull);

@@ -23,7 +23,10 @@ fn random(bound: u64) -> u64 {
 }
 
 fn wakes(gateway: &Gateway, names: &[String], from: &str) -> f64 {
-    names.iter().map(|name| metric(gateway, &format!(r#"sallyport_wake_seconds_count{{server="{name}",from="{from}"}}"#))).sum()
+    names
+        .iter()
+        .map(|name| metric(gateway, &format!(r#"sallyport_wake_seconds_count{{server="{name}",from="{from}",backend="os"}}"#)))
+        .sum()
 }
 
 #[test]

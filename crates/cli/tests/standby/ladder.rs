@@ -25,7 +25,7 @@ fn an_idle_server_is_frozen_and_the_next_call_wakes_it() {
     assert_eq!(cpu(&programs), before, "what is frozen uses no CPU");
     assert_eq!(metric(&gateway, r#"sallyport_standby{server="idle",state="frozen"}"#), 1.0);
     session.call("idle__count", &json!({}));
-    assert!(metric(&gateway, r#"sallyport_wake_seconds_count{server="idle",from="frozen"}"#) >= 10.0);
+    assert!(metric(&gateway, r#"sallyport_wake_seconds_count{server="idle",from="frozen",backend="os"}"#) >= 10.0);
     assert_eq!(metric(&gateway, r#"sallyport_child_restarts_total{server="idle"}"#), 0.0);
 }
 
@@ -72,7 +72,7 @@ fn a_server_that_nobody_calls_is_stopped_and_started_anew() {
         eventually("it is gone", PATIENCE, || programs(&gateway).is_empty());
         assert!(session.tools().contains(&"idle__count".to_owned()), "its tools stay in the list");
         assert_eq!(metric(&gateway, r#"sallyport_standby{server="idle",state="stopped"}"#), 1.0);
-        assert_eq!(metric(&gateway, r#"sallyport_wake_seconds_count{server="idle",from="stopped"}"#), f64::from(round - 1));
+        assert_eq!(metric(&gateway, r#"sallyport_wake_seconds_count{server="idle",from="stopped",backend="os"}"#), f64::from(round - 1));
     }
     assert_eq!(metric(&gateway, r#"sallyport_child_restarts_total{server="idle"}"#), 0.0, "that is no failure");
 }

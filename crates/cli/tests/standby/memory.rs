@@ -42,7 +42,7 @@ fn a_node_servers_memory_is_given_back_and_its_calls_are_answered() {
         assert!(asleep * 10 < awake * 8, "{awake}, {asleep}");
         assert_eq!(read(), "still here");
     }
-    assert_eq!(metric(&gateway, r#"sallyport_wake_seconds_count{server="files",from="reclaimed"}"#), 3.0);
+    assert_eq!(metric(&gateway, r#"sallyport_wake_seconds_count{server="files",from="reclaimed",backend="os"}"#), 3.0);
 }
 
 #[test]

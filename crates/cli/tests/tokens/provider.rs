@@ -16,6 +16,9 @@ use crate::harness::peers;
 /// The password of both of its clients.
 pub(crate) const SECRET: &str = "a-secret-of-at-least-32-characters-for-tests";
 
+/// The endpoint at which tokens are shown that its client `gateway` exchanges.
+const GATEWAY: &str = "https://mcp.example.com/mcp";
+
 /// An authorization server; ended when dropped.
 pub(crate) struct Provider {
     child: Option<Child>,

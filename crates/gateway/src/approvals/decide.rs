@@ -74,6 +74,7 @@ fn record<'a>(approval: &'a Approval, approves: bool, decider: &'a Principal, en
         failure: None,
         result_bytes: None,
         sent_bytes: None,
+        version: None,
         durations: Default::default(),
     }
 }

@@ -14,6 +14,8 @@ use sallyport_telemetry::state_folder::private_folder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::canary::Canary;
+
 /// Versions of a server that one can go back to.
 const MOST_PREVIOUS: usize = 10;
 
@@ -42,6 +44,9 @@ pub struct Entry {
     /// What it was before, the last one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previous: Vec<Previous>,
+    /// A newer version, which a share of its callers gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// What it is.
     pub locked: Locked,
 }
@@ -139,17 +144,35 @@ impl LockFile {
         self.servers.get(server)
     }
 
-    /// Says that a server runs `locked` from now on; what it ran before is kept in mind.
+    /// Says that a server runs `locked` from now on; what it ran before is kept in mind. A newer version keeps its share only beside
+    /// the same one.
     pub fn set(&mut self, server: &str, locked: Locked) {
-        let mut previous = Vec::new();
-        if let Some(Entry { previous: older, locked: old }) = self.servers.remove(server) {
-            if old.key() != locked.key() {
+        let (mut previous, mut canary) = (Vec::new(), None);
+        if let Some(Entry { previous: older, canary: beside, locked: old }) = self.servers.remove(server) {
+            if old.key() == locked.key() {
+                canary = beside;
+            } else {
                 previous.push(Previous { version: old.version.clone(), source: old.source, key: old.key() });
             }
             previous.extend(older.into_iter().filter(|older| older.key != locked.key() && older.key != old.key()));
             previous.truncate(MOST_PREVIOUS);
         }
-        self.servers.insert(server.to_owned(), Entry { previous, locked });
+        self.servers.insert(server.to_owned(), Entry { previous, canary, locked });
+    }
+
+    /// Says which version a share of the server's callers gets, if anything is locked for the others.
+    pub(super) fn set_canary(&mut self, server: &str, canary: Option<Canary>) {
+        if let Some(entry) = self.servers.get_mut(server) {
+            entry.canary = canary;
+        }
+    }
+
+    /// Takes note of what the version that has a share is on this machine too.
+    pub(crate) fn note_canary(&mut self, server: &str, installed: Locked) {
+        let canary = self.servers.get_mut(server).and_then(|entry| entry.canary.as_mut());
+        if let Some(canary) = canary.filter(|canary| canary.locked.key() == installed.key()) {
+            canary.locked = installed;
+        }
     }
 
     /// Changes the file; `drafts` is a private folder. One at a time, whatever process it is in.
@@ -224,6 +247,48 @@ mod tests {
         assert_eq!(read.entry("s").unwrap().locked, locked("1"), "what is written is read as the same");
         assert_eq!(fs::read_dir(&drafts).unwrap().count(), 0);
         assert!(fs::read_to_string(&path).unwrap().contains("\n    \"b 1 sha512-y\",\n"), "one line a package");
+    }
+
+    fn canary(version: &str) -> Canary {
+        Canary { share: "10%".parse().unwrap(), salt: "5a17".to_owned(), locked: locked(version) }
+    }
+
+    #[test]
+    fn a_share_lasts_as_long_as_what_it_lies_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, drafts) = (folder.path().join(LOCK), folder.path().join("drafts"));
+        let change = |change: &dyn Fn(&mut LockFile)| {
+            LockFile::change(&path, &drafts, |lock| change(lock)).unwrap();
+            LockFile::read(&path).unwrap().entry("s").cloned()
+        };
+        assert_eq!(change(&|lock| lock.set_canary("s", Some(canary("2")))), None, "nothing is locked for the others");
+        change(&|lock| lock.set("s", locked("1")));
+        assert_eq!(change(&|lock| lock.set_canary("s", Some(canary("2")))).unwrap().canary, Some(canary("2")));
+        let elsewhere = Locked { trees: [("other".to_owned(), "sha256:y".to_owned())].into(), ..locked("2") };
+        let noted = change(&|lock| {
+            lock.note_canary("s", elsewhere.clone());
+            lock.note_canary("s", locked("3"));
+            lock.set("s", locked("1"));
+        });
+        assert_eq!(noted.unwrap().canary.unwrap().locked, elsewhere);
+        let taken = change(&|lock| lock.set("s", locked("2"))).unwrap();
+        assert_eq!((taken.canary.clone(), versions(&taken)), (None, vec!["2", "1"]));
+    }
+
+    #[test]
+    fn a_share_of_none_or_all_is_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, drafts) = (folder.path().join(LOCK), folder.path().join("drafts"));
+        LockFile::change(&path, &drafts, |lock| {
+            lock.set("s", locked("1"));
+            lock.set_canary("s", Some(canary("2")));
+        })
+        .unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        for share in ["0", "100", "-1", "\"10%\""] {
+            fs::write(&path, text.replace("share = 10", &format!("share = {share}"))).unwrap();
+            assert!(LockFile::read(&path).is_err(), "{share}");
+        }
     }
 
     const LOCK: &str = "sallyport.lock";

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sallyport_sandbox::install::{self, Change, Locked, Package, Provenance};
 use serde::Serialize;
 
+use super::canary::Canary;
 use super::lock_file::{LockError, LockFile, Previous};
 use super::tools::ToolChanges;
 use crate::plan::{Plan, ServerPlan, Source, StdioPlan};
@@ -44,9 +45,18 @@ pub struct Updated {
     /// What the registry says of who made the packages.
     pub provenance: Provenance,
     #[serde(skip)]
-    locked: Locked,
+    pub(super) locked: Locked,
     #[serde(skip)]
-    package: Package,
+    pub(super) package: Package,
+}
+
+/// What going back came to.
+#[derive(Debug)]
+pub struct RolledBack {
+    /// The version that all callers get again.
+    pub to: String,
+    /// The version that a share of them got until now.
+    pub withdrawn: Option<String>,
 }
 
 /// Why a package cannot be updated, verified or given back.
@@ -57,11 +67,15 @@ pub struct UpdateError {
 }
 
 impl UpdateError {
-    fn new(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None }
     }
 
-    fn with_hint(self, hint: impl Into<String>) -> Self {
+    pub(super) fn no_file(server: &str) -> Self {
+        Self::new(format!("server `{server}` is not locked in a file")).with_hint("only a sallyport.toml has one beside it")
+    }
+
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
@@ -117,9 +131,15 @@ impl Packages {
     /// sandboxes and asked for their tools. Nothing changes for the server yet.
     ///
     /// # Errors
-    /// When there is no such server, it is no package, its package cannot be installed, or the new version does not start.
+    /// When there is no such server, it is no package, another version of it has a share of its callers, its package cannot be
+    /// installed, or the new version does not start.
     pub async fn look(&self, server: &str, start: bool, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<Updated, UpdateError> {
         let (plan, stdio, package) = self.find(server)?;
+        if let Some(canary) = self.canary_beside(server, stdio)? {
+            let (version, share) = (&canary.locked.version, canary.share);
+            return Err(UpdateError::new(format!("version {version} of server `{server}` has {share} of the callers"))
+                .with_hint(format!("`sallyport update {server} --finish` gives it to all, `sallyport rollback {server}` to nobody")));
+        }
         let old = self.locked(plan, stdio, &package)?;
         let new = trial::install(stdio, &self.surroundings, &package, None, progress).await?;
         let changes = old.as_ref().is_none_or(|old| differ(old, &new));
@@ -187,17 +207,19 @@ impl Packages {
         self.lock(plan, stdio, &updated.package, updated.locked.clone())
     }
 
-    /// Locks what the server ran before: the last one, or the last one of this version. Gives its version.
+    /// Takes back a version that a share of the callers gets; where there is none, locks what the server ran before: the last one, or
+    /// the last one of this version.
     ///
     /// # Errors
     /// When there is none, or it is not in the store of this machine.
-    pub fn roll_back(&self, server: &str, version: Option<&str>) -> Result<String, UpdateError> {
+    pub fn roll_back(&self, server: &str, version: Option<&str>) -> Result<RolledBack, UpdateError> {
         let (plan, stdio, package) = self.find(server)?;
-        let Some(path) = &stdio.lock else {
-            return Err(
-                UpdateError::new(format!("server `{server}` is not locked in a file")).with_hint("only a sallyport.toml has one beside it")
-            );
-        };
+        let path = stdio.lock.as_ref().ok_or_else(|| UpdateError::no_file(server))?;
+        if version.is_none()
+            && let Some((withdrawn, to)) = self.withdraw(server)?
+        {
+            return Ok(RolledBack { to, withdrawn: Some(withdrawn) });
+        }
         let lock = LockFile::read(path)?;
         let previous = lock.entry(server).map(|entry| entry.previous.as_slice()).unwrap_or_default();
         let wanted = previous.iter().find(|previous| version.is_none_or(|version| previous.version == version));
@@ -216,7 +238,7 @@ impl Packages {
                 .with_hint("write that in `command` first"));
         }
         self.lock(plan, stdio, &package, locked)?;
-        Ok(version.clone())
+        Ok(RolledBack { to: version.clone(), withdrawn: None })
     }
 
     /// Reads every file of what is locked for a server, and compares it with what was installed. `false` if it is not installed here.
@@ -240,7 +262,7 @@ impl Packages {
         install::prune(&self.packages_folder(), unused)
     }
 
-    fn find(&self, server: &str) -> Result<(&ServerPlan, &StdioPlan, Package), UpdateError> {
+    pub(super) fn find(&self, server: &str) -> Result<(&ServerPlan, &StdioPlan, Package), UpdateError> {
         let plan = self.plan.servers.get(server).ok_or_else(|| UpdateError::new(format!("there is no server `{server}`")))?;
         let stdio = match &plan.source {
             Source::Stdio(stdio) => Some(stdio),
@@ -256,22 +278,28 @@ impl Packages {
     /// What is locked for a server: by the file, else by the private cache.
     fn locked(&self, plan: &ServerPlan, stdio: &StdioPlan, package: &Package) -> Result<Option<Locked>, UpdateError> {
         let entry = match &stdio.lock {
-            Some(path) => LockFile::open(path, &self.surroundings.folders.lock_drafts_folder())?.entry(&plan.name).cloned(),
+            Some(path) => LockFile::open(path, &self.lock_drafts())?.entry(&plan.name).cloned(),
             None => None,
         };
         let locked = entry.map(|entry| entry.locked).filter(|locked| locked.is_of(package));
         Ok(locked.or_else(|| install::remembered(&self.packages_folder(), package)))
     }
 
-    fn lock(&self, plan: &ServerPlan, stdio: &StdioPlan, package: &Package, locked: Locked) -> Result<(), UpdateError> {
+    pub(super) fn lock(&self, plan: &ServerPlan, stdio: &StdioPlan, package: &Package, locked: Locked) -> Result<(), UpdateError> {
         install::remember(&self.packages_folder(), package, &locked)?;
         match &stdio.lock {
-            Some(path) => {
-                let drafts = self.surroundings.folders.lock_drafts_folder();
-                Ok(LockFile::change(path, &drafts, |lock| lock.set(&plan.name, locked))?)
-            }
+            Some(path) => Ok(LockFile::change(path, &self.lock_drafts(), |lock| lock.set(&plan.name, locked))?),
             None => Ok(()),
         }
+    }
+
+    fn canary_beside(&self, server: &str, stdio: &StdioPlan) -> Result<Option<Canary>, UpdateError> {
+        // Without a file there is no place for one.
+        stdio.lock.as_ref().map_or(Ok(None), |_| self.canary(server))
+    }
+
+    pub(super) fn lock_drafts(&self) -> PathBuf {
+        self.surroundings.folders.lock_drafts_folder()
     }
 
     fn packages_folder(&self) -> PathBuf {

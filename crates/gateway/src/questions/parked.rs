@@ -56,7 +56,8 @@ struct Table {
 
 struct Slot {
     caller: CallerId,
-    server: Arc<str>,
+    /// Tells the server, and the version of it, that works on the call.
+    scope: Arc<str>,
     /// The round that is asked for now.
     round: u32,
     state: State,
@@ -96,11 +97,11 @@ impl Parked {
     }
 
     /// A place for a call that was not parked yet.
-    pub(crate) fn reserve(&self, caller: &CallerId, server: &Arc<str>) -> Turn {
+    pub(crate) fn reserve(&self, caller: &CallerId, scope: &Arc<str>) -> Turn {
         let mut table = self.table();
         table.last += 1;
         let id = table.last;
-        let slot = Slot { caller: caller.clone(), server: server.clone(), round: 0, state: State::UnderWay, outcome: None, expiry: None };
+        let slot = Slot { caller: caller.clone(), scope: scope.clone(), round: 0, state: State::UnderWay, outcome: None, expiry: None };
         let crowded = table.push_out(caller);
         table.slots.insert(id, slot);
         drop(table);
@@ -150,10 +151,10 @@ impl Parked {
         }
     }
 
-    /// Ends the waiting calls at the servers that `which` names.
+    /// Ends the waiting calls at the servers whose scopes `which` names.
     pub(crate) fn abandon(&self, which: impl Fn(&str) -> bool) {
         let mut table = self.table();
-        let ended: Vec<_> = table.slots.extract_if(.., |_, slot| matches!(slot.state, State::Waiting(_)) && which(&slot.server)).collect();
+        let ended: Vec<_> = table.slots.extract_if(.., |_, slot| matches!(slot.state, State::Waiting(_)) && which(&slot.scope)).collect();
         drop(table);
         ended.into_iter().filter_map(|(_, slot)| slot.end()).for_each(Running::abandon);
     }

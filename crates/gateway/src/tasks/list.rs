@@ -58,7 +58,7 @@ impl Inner {
         if task.kept.is_some() || task.is_cancelled() || Status::of(&seen).is_some_and(Status::is_final) {
             return Some(seen);
         }
-        let line = line(parts, principal, peer, task, task.target.clone()).ok()?;
+        let line = line(parts, self.maker_of(task, parts).ok()?, principal, peer, task.target.clone());
         let errand = Errand { line: &line, task, label: None, meta: RawObject::new(), context };
         match errand.describe().await {
             Ok(described) => Some(described),

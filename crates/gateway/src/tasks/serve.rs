@@ -23,7 +23,7 @@ use crate::gateway::{Inner, Parts};
 use crate::limits::weight;
 use crate::questions::must_not_ask;
 use crate::trail::Trail;
-use crate::upstream::Routed;
+use crate::upstream::{Routed, Upstream};
 
 impl Inner {
     /// Serves a request about tasks.
@@ -58,7 +58,7 @@ impl Inner {
         };
         trail.resolved(&call);
         let Call { routed: Routed { request, .. }, target, expose, .. } = call;
-        let line = line(parts, principal, *peer, &task, target)?;
+        let line = line(parts, self.maker_of(&task, parts)?, principal, *peer, target);
         line.may(|decision| trail.permitted(decision)).await?;
         trail.sending();
         let _in_flight = parts.server(&task.server)?.metrics.call_started();
@@ -111,14 +111,14 @@ fn unknown(id: &str) -> Failure {
 
 pub(super) fn line(
     parts: &Arc<Parts>,
+    upstream: Arc<Upstream>,
     principal: &Principal,
     peer: Peer,
-    task: &Task,
     target: crate::catalogue::resolve::Target,
-) -> Result<Line, Failure> {
-    Ok(Line {
+) -> Line {
+    Line {
         parts: parts.clone(),
-        upstream: parts.server(&task.server)?.upstream.clone(),
+        upstream,
         principal: principal.clone(),
         action: Action::List,
         target,
@@ -126,7 +126,7 @@ pub(super) fn line(
         peer,
         counted: None,
         approval: None,
-    })
+    }
 }
 
 /// The bytes of what a task ended with, where an answer about it tells that.

@@ -32,6 +32,8 @@ pub(crate) struct Task {
     /// Its id as its server knows it.
     pub(crate) own: String,
     pub(crate) server: Arc<str>,
+    /// Tells the version of the server that works on it.
+    pub(crate) scope: Arc<str>,
     /// The tool that was called.
     pub(crate) target: Target,
     /// Which form of tasks its server speaks.
@@ -151,6 +153,7 @@ impl Drop for Task {
 pub(crate) struct New {
     pub(crate) owner: Principal,
     pub(crate) server: Arc<str>,
+    pub(crate) scope: Arc<str>,
     pub(crate) target: Target,
     pub(crate) form: Era,
     /// The task as its server described it, under the server's own id.
@@ -168,7 +171,7 @@ pub(crate) struct Store(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     by_owner: HashMap<Principal, Owned>,
-    /// The owner and caller's id of each task, by its server and the server's own id.
+    /// The owner and caller's id of each task, by its server's scope and the server's own id.
     by_own: HashMap<(Arc<str>, String), (Principal, String)>,
     count: usize,
     kept_bytes: usize,
@@ -193,14 +196,14 @@ impl Store {
             Some(id) => id.to_owned(),
             None => mint()?,
         };
-        let New { owner, server, target, form, mut described, own, kept, counted } = new;
+        let New { owner, server, scope, target, form, mut described, own, kept, counted } = new;
         described.set("taskId", sallyport_protocol::RawJson::string(&id));
         let bill = counted.as_ref().map(|counted| counted.bill());
         // One that ended before it was handed out runs nowhere; of the others only that matters which is counted.
         let place = Place::of(counted.as_ref().filter(|_| kept.is_none()));
         let state = State { seen: RawObject::new(), expiry: None, is_cancelled: false, follower: None };
         let (asked, since, state) = (Asked::default(), Instant::now(), Mutex::new(state));
-        let task = Task { id, own, server, target, form, owner, kept, asked, bill, place, since, state };
+        let task = Task { id, own, server, scope, target, form, owner, kept, asked, bill, place, since, state };
         task.see(&described);
         let task = Arc::new(task);
         known.insert(&task);
@@ -218,10 +221,10 @@ impl Store {
         Some(task)
     }
 
-    /// The task that a server knows by that id.
-    pub(crate) fn find_own(&self, server: &Arc<str>, own: &str) -> Option<Arc<Task>> {
+    /// The task that the server of that scope knows by that id.
+    pub(crate) fn find_own(&self, scope: &Arc<str>, own: &str) -> Option<Arc<Task>> {
         let known = self.known();
-        let (owner, id) = known.by_own.get(&(server.clone(), own.to_owned()))?;
+        let (owner, id) = known.by_own.get(&(scope.clone(), own.to_owned()))?;
         known.by_owner.get(owner)?.by_id.get(id).cloned()
     }
 
@@ -238,16 +241,16 @@ impl Store {
         self.known().remove(&task.owner, &task.id);
     }
 
-    /// All tasks of the servers that `which` names.
-    pub(crate) fn all(&self, which: impl Fn(&str) -> bool) -> Vec<Arc<Task>> {
+    /// All tasks that `which` names.
+    pub(crate) fn all(&self, which: impl Fn(&Task) -> bool) -> Vec<Arc<Task>> {
         let known = self.known();
         let all = known.by_owner.values().flat_map(|owned| owned.by_id.values());
-        all.filter(|task| which(&task.server)).cloned().collect()
+        all.filter(|task| which(task)).cloned().collect()
     }
 
     /// Forgets the tasks of servers that are gone.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
-        for task in self.all(|server| !is_there(server)) {
+        for task in self.all(|task| !is_there(&task.server)) {
             task.let_go(); // with its server
             self.forget(&task);
         }
@@ -259,7 +262,7 @@ impl Known {
         self.forget_expired(&task.owner);
         self.count += 1;
         self.kept_bytes += task.kept_bytes();
-        self.by_own.insert((task.server.clone(), task.own.clone()), (task.owner.clone(), task.id.clone()));
+        self.by_own.insert((task.scope.clone(), task.own.clone()), (task.owner.clone(), task.id.clone()));
         let owned = self.by_owner.entry(task.owner.clone()).or_default();
         owned.by_id.insert(task.id.clone(), task.clone());
         owned.oldest_first.push_back(task.id.clone());
@@ -302,7 +305,7 @@ impl Known {
         }
         self.count -= 1;
         self.kept_bytes -= task.kept_bytes();
-        self.by_own.remove(&(task.server.clone(), task.own.clone()));
+        self.by_own.remove(&(task.scope.clone(), task.own.clone()));
     }
 }
 
@@ -321,6 +324,7 @@ mod tests {
         New {
             owner: owner.clone(),
             server: server.into(),
+            scope: server.into(),
             target: Target::named(TargetKind::Tool, "t"),
             form: Era::Legacy,
             described: object(&format!(r#"{{"taskId":"{own}","status":"working","ttlMs":null}}"#)),

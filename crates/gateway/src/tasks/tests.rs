@@ -84,7 +84,8 @@ async fn before_limited(peer: &Arc<Peer>, plan: ServerPlan, limits: &str) -> Gat
     upstream.listed(LONG).await;
     let mut parts = Arc::into_inner(other.0.parts.swap(gateway.0.parts.load_full())).unwrap();
     let server = parts.servers.get_mut(NAME).unwrap();
-    let relay = Relay { server: NAME.into(), news: gateway.0.news.clone(), tasks: gateway.0.tasks.clone(), merged: Vec::new() };
+    let (news, tasks) = (gateway.0.news.clone(), gateway.0.tasks.clone());
+    let relay = Relay { server: NAME.into(), scope: NAME.into(), audience: None, news, tasks, merged: Vec::new() };
     *server = Server { _relay: Arc::new(relay), upstream, ..server.clone() };
     server.upstream.listeners().add(&server._relay);
     gateway.0.parts.store(Arc::new(parts));

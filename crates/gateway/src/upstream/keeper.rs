@@ -53,8 +53,10 @@ impl Keeper {
             match self.start().await {
                 None => {} // ordered to stop
                 Some(Ok(reached)) => {
-                    if std::mem::take(&mut self.went_unused) {
-                        self.life.metrics.woken(StandbyState::Stopped, begun.elapsed());
+                    if std::mem::take(&mut self.went_unused)
+                        && let Some(sleeper) = reached.hold.sleeper()
+                    {
+                        sleeper.started_again(begun.elapsed());
                     }
                     self.serve(reached).await;
                 }

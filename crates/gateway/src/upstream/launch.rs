@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_protocol::{BoxFuture, RawJson, Revision};
+use sallyport_sandbox::install::Locked;
 use sallyport_servers::BuiltInConfig;
 use sallyport_transport::client::Options;
 
@@ -30,6 +31,12 @@ pub(crate) fn way_to(plan: &ServerPlan, surroundings: &Arc<Surroundings>, person
         Source::Remote(remote) => Box::new(remote::ToRemote::new(plan, remote.clone(), surroundings, person)),
         Source::BuiltIn(config) => Box::new(ToBuiltIn(config.clone())),
     }
+}
+
+/// The way to another version of a server's package than the one that is locked; `None` where it is none.
+pub(crate) fn way_to_canary(plan: &ServerPlan, surroundings: &Arc<Surroundings>, locked: Locked) -> Option<Box<dyn Reach>> {
+    let Source::Stdio(stdio) = &plan.source else { return None };
+    Some(Box::new(child::ToChild::new(plan, stdio.clone(), surroundings.clone()).canary(locked)))
 }
 
 /// What legacy servers are told, once for all clients, that they may ask during a call; each client is asked only what it declared

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use sallyport_protocol::{Failure, FailureKind, Listeners, Retry, Revision, ServerIdentity};
+use sallyport_sandbox::install::Locked;
 use sallyport_telemetry::ServerMetrics;
 use tokio::sync::watch;
 
@@ -43,6 +44,10 @@ pub(crate) enum Order {
 /// The life of one server.
 pub(crate) struct Life {
     pub(crate) name: Arc<str>,
+    /// Tells it from another version of the same server.
+    pub(crate) scope: Arc<str>,
+    /// The version of its package, where it was started for a share of the callers.
+    pub(crate) version: Option<Arc<str>>,
     pub(crate) plan: ServerPlan,
     pub(crate) own: Own,
     pub(crate) metrics: ServerMetrics,
@@ -68,6 +73,8 @@ impl Life {
         let name: Arc<str> = plan.name.as_str().into();
         Self {
             own: Own::new(&name, identity),
+            scope: name.clone(),
+            version: None,
             name,
             repeatable: Repeatable::of(&plan),
             plan,
@@ -84,6 +91,13 @@ impl Life {
             flights: Flights::default(),
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// The same of another version of its package than the one that is locked.
+    pub(crate) fn of_version(self, locked: &Locked) -> Self {
+        // No server's name has a line's end in it.
+        let scope = format!("{}\n{}", self.name, locked.key()).into();
+        Self { scope, version: Some(locked.version.as_str().into()), ..self }
     }
 
     /// Whether the server is a program of its own.

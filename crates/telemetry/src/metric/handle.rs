@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::Labels;
 use crate::audit::Outcome;
 
 /// The numbers of one server. Clones count together.
@@ -27,8 +29,28 @@ pub struct ServerMetrics {
     pub(super) breaker: [Gauge; 3],
     /// In the order of [`StandbyState::ALL`].
     pub(super) standby: [Gauge; 4],
+    pub(super) all_wakes: Family<Labels, Histogram>,
+    pub(super) labels: Labels,
+}
+
+/// How long one program's wakes take. Clones count together.
+#[derive(Clone, Debug)]
+pub struct WakeMetrics {
     /// In the order of [`StandbyState::ASLEEP`].
-    pub(super) wakes: [Histogram; 3],
+    wakes: [Histogram; 3],
+}
+
+/// The back-ends that programs run in, as `sandbox` names them.
+pub(super) const BACKENDS: [&str; 7] = ["os", "landlock", "microvm", "oci", "wasm", "none", "other"];
+
+impl WakeMetrics {
+    /// The program was woken from `state`, which took so long. That it was awake is no wake.
+    pub fn woken(&self, from: StandbyState, took: Duration) {
+        let position = StandbyState::ASLEEP.iter().position(|state| *state == from);
+        if let Some(histogram) = position.and_then(|position| self.wakes.get(position)) {
+            histogram.observe(took.as_secs_f64());
+        }
+    }
 }
 
 impl ServerMetrics {
@@ -75,13 +97,19 @@ impl ServerMetrics {
         choose(&self.standby, state as usize);
     }
 
-    /// The server was woken from `state`, which took so long. That it was awake is no wake.
-    pub fn woken(&self, from: StandbyState, took: Duration) {
-        let position = StandbyState::ASLEEP.iter().position(|state| *state == from);
-        if let Some(histogram) = position.and_then(|position| self.wakes.get(position)) {
-            histogram.observe(took.as_secs_f64());
-        }
+    /// The wakes of the server's program, which runs in that back-end; one that is not known counts as `other`, so that there are few.
+    #[must_use]
+    pub fn wakes(&self, backend: &str) -> WakeMetrics {
+        let backend = BACKENDS.into_iter().find(|known| *known == backend).unwrap_or("other");
+        let labels = |state: StandbyState| of_wake(&self.labels, state, backend);
+        WakeMetrics { wakes: StandbyState::ASLEEP.map(|state| self.all_wakes.get_or_create_owned(&labels(state))) }
     }
+}
+
+/// The labels of the wakes from one state in one back-end.
+pub(super) fn of_wake(server: &Labels, from: StandbyState, backend: &str) -> Labels {
+    let own = [("from", from.as_str().to_owned()), ("backend", backend.to_owned())];
+    server.iter().cloned().chain(own).collect()
 }
 
 /// Sets the chosen gauge to 1 and the others to 0.

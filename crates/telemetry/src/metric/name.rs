@@ -20,7 +20,11 @@ pub struct Label {
     pub values: &'static str,
 }
 
-const SERVER: Label = Label { name: "server", values: "names of configured servers; empty for calls that no server was found for" };
+const SERVER: Label = Label {
+    name: "server",
+    values: "names of configured servers; empty for calls that no server was found for. Beside it stands `version` for a version of a \
+             package that came in for a share of the callers",
+};
 
 /// Expands the table.
 macro_rules! metrics {
@@ -101,7 +105,11 @@ metrics! {
         SERVER, Label { name: "state", values: "`awake`, `frozen`, `reclaimed` (frozen, and its memory given back), `stopped`" }
     ];
     /// From the wake of a server on standby to its answer to the request that woke it; from `stopped`, until it was ready
-    Wake = Histogram "sallyport_wake_seconds" [SERVER, Label { name: "from", values: "`frozen`, `reclaimed`, `stopped`" }];
+    Wake = Histogram "sallyport_wake_seconds" [
+        SERVER,
+        Label { name: "from", values: "`frozen`, `reclaimed`, `stopped`" },
+        Label { name: "backend", values: "what its program runs in: `os`, `landlock`, `microvm`, `oci`, `wasm`, `none`, `other`" }
+    ];
     /// Audit records that could not be kept because the disk or the queue was full
     AuditLost = Counter "sallyport_audit_lost_records_total" [];
 }

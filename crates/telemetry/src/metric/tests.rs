@@ -67,15 +67,20 @@ fn wakes_are_counted_by_what_they_came_from() {
     let files = metrics.server("files");
     for state in StandbyState::ALL {
         files.set_standby(state);
-        files.woken(state, Duration::from_millis(2));
+        files.wakes("microvm").woken(state, Duration::from_millis(2));
         let set: Vec<String> = lines(&metrics, "sallyport_standby").into_iter().filter(|line| line.ends_with(" 1")).collect();
         assert_eq!(set, [format!(r#"sallyport_standby{{server="files",state="{}"}} 1"#, state.as_str())]);
     }
     let mut counted = lines(&metrics, "sallyport_wake_seconds_count");
     counted.sort();
-    let expected =
-        ["frozen", "reclaimed", "stopped"].map(|from| format!(r#"sallyport_wake_seconds_count{{server="files",from="{from}"}} 1"#));
+    let expected = ["frozen", "reclaimed", "stopped"]
+        .map(|from| format!(r#"sallyport_wake_seconds_count{{server="files",from="{from}",backend="microvm"}} 1"#));
     assert_eq!(counted, expected);
+    files.wakes("a name that nobody knows").woken(StandbyState::Frozen, Duration::from_millis(2));
+    let other = lines(&metrics, r#"sallyport_wake_seconds_count{server="files",from="frozen",backend="other"}"#);
+    assert_eq!(other.len(), 1);
+    metrics.forget("files", None);
+    assert_eq!(lines(&metrics, "sallyport_wake_seconds_count"), Vec::<String>::new());
 }
 
 #[test]
@@ -83,15 +88,29 @@ fn a_server_that_is_gone_leaves_nothing() {
     let metrics = Metrics::new();
     metrics.server("files").call_finished(Outcome::Ok, Duration::ZERO, Duration::ZERO);
     metrics.server("git");
-    metrics.forget("files");
+    metrics.forget("files", None);
     let text = metrics.encode();
     assert!(!text.contains("files") && text.contains(r#"server="git""#), "{text}");
 }
 
 #[test]
+fn versions_of_a_server_are_told_apart() {
+    let metrics = Metrics::new();
+    let (old, new) = (metrics.server("files"), metrics.version("files", "1.1.0"));
+    old.call_finished(Outcome::Ok, Duration::ZERO, Duration::ZERO);
+    new.call_finished(Outcome::Failed, Duration::ZERO, Duration::ZERO);
+    let counted = lines(&metrics, "sallyport_calls_total");
+    assert!(counted.contains(&r#"sallyport_calls_total{server="files",outcome="ok"} 1"#.into()), "{counted:?}");
+    assert!(counted.contains(&r#"sallyport_calls_total{server="files",version="1.1.0",outcome="failed"} 1"#.into()), "{counted:?}");
+    metrics.forget("files", Some("1.1.0"));
+    let text = metrics.encode();
+    assert!(!text.contains("1.1.0") && text.contains(r#"server="files""#), "{text}");
+}
+
+#[test]
 fn the_table_names_exactly_what_is_scraped() {
     let metrics = Metrics::new();
-    metrics.server("files");
+    metrics.server("files").wakes("os");
     let text = metrics.encode();
     for name in MetricName::ALL {
         let (base, kind) = match name.kind() {

@@ -48,6 +48,8 @@ pub(super) struct ToChild {
     surroundings: Arc<Surroundings>,
     /// What its package is, whatever is locked.
     exactly: Option<Locked>,
+    /// Whether a share of the callers gets that version.
+    is_canary: bool,
 }
 
 impl ToChild {
@@ -60,12 +62,19 @@ impl ToChild {
             metrics: surroundings.metrics.server(&plan.name),
             surroundings,
             exactly: None,
+            is_canary: false,
         }
     }
 
     /// The same with another version of its package, which does not become the locked one.
     pub(super) fn exactly(self, locked: Locked) -> Self {
         Self { exactly: Some(locked), ..self }
+    }
+
+    /// The same with the version that a share of the callers gets.
+    pub(super) fn canary(self, locked: Locked) -> Self {
+        let metrics = self.surroundings.metrics.version(&self.name, &locked.version);
+        Self { metrics, is_canary: true, ..self.exactly(locked) }
     }
 
     /// Launches the program and shakes hands with it. A server that ends when it is probed is started once more without a probe.
@@ -147,7 +156,7 @@ impl ToChild {
         };
         let locked = self.locked()?;
         let (installed, now) = installer.install(&package, locked.as_ref()).await.map_err(trial::not_installed)?;
-        if locked.as_ref() != Some(&now) && self.exactly.is_none() {
+        if locked.as_ref() != Some(&now) && (self.exactly.is_none() || self.is_canary) {
             self.lock(now);
         }
         doing("starting".into());
@@ -172,7 +181,11 @@ impl ToChild {
     fn lock(&self, locked: Locked) {
         let Some(path) = &self.plan.lock else { return };
         let drafts = self.surroundings.folders.lock_drafts_folder();
-        if let Err(error) = LockFile::change(path, &drafts, |lock| lock.set(&self.name, locked)) {
+        let note = |lock: &mut LockFile| match self.is_canary {
+            true => lock.note_canary(&self.name, locked),
+            false => lock.set(&self.name, locked),
+        };
+        if let Err(error) = LockFile::change(path, &drafts, note) {
             tracing::warn!(server = self.name, "its package is not locked: {error}");
         }
     }
@@ -199,6 +212,13 @@ impl ToChild {
         Ok(program)
     }
 
+    /// Why a version did not start that not all callers get: they do not fall back to the other, so somebody has to decide for them.
+    fn of_version(&self, outage: Outage) -> Outage {
+        let Some(locked) = self.exactly.as_ref().filter(|_| self.is_canary) else { return outage };
+        let hint = format!("`sallyport rollback {}` goes back to the version before", self.name);
+        Outage { why: format!("version {}: {}", locked.version, outage.why), hint: Some(hint), ..outage }
+    }
+
     /// Why no connection came about: the program's end tells more than the connection's.
     async fn why_not(&self, failure: &Failure, instance: &Instance<Running>, missing: Option<String>) -> Outage {
         let exit = timeout(END_WITHIN, instance.wait()).await.ok();
@@ -218,7 +238,7 @@ impl ToChild {
 
 impl Reach for ToChild {
     fn reach<'a>(&'a self, known: Option<Revision>, doing: Doing<'a>) -> BoxFuture<'a, Result<Reached, Outage>> {
-        Box::pin(self.start(known, doing))
+        Box::pin(async move { self.start(known, doing).await.map_err(|outage| self.of_version(outage)) })
     }
 }
 

@@ -8,6 +8,7 @@ use sallyport_protocol::{
     BoxFuture, Context, Discovery, Failure, FailureKind, Listeners, McpServer, Method, RawObject, Reply, Request, Retry,
 };
 use sallyport_sandbox::{Exceeded, Exit, Instance, Memory, Running, Standby};
+use sallyport_telemetry::metric::WakeMetrics;
 use sallyport_telemetry::{ServerMetrics, StandbyState};
 use tokio::sync::Notify;
 
@@ -22,6 +23,7 @@ pub(crate) struct Sleeper {
     name: Arc<str>,
     connection: Arc<dyn McpServer>,
     metrics: ServerMetrics,
+    wakes: WakeMetrics,
     bed: Mutex<Bed>,
     /// Whether a request must look into `bed` first.
     is_asleep: AtomicBool,
@@ -50,6 +52,7 @@ impl Sleeper {
         Arc::new(Self {
             name: name.into(),
             connection,
+            wakes: metrics.wakes(instance.in_force().boundary()),
             metrics,
             bed: Mutex::new(Bed::Awake(instance)),
             is_asleep: AtomicBool::new(false),
@@ -67,6 +70,11 @@ impl Sleeper {
             Bed::Asleep(_, state) => *state,
             Bed::Awake(_) | Bed::Shut(_) | Bed::Empty => StandbyState::Awake,
         }
+    }
+
+    /// It was stopped, and this is its new start, which took so long.
+    pub(crate) fn started_again(&self, took: Duration) {
+        self.wakes.woken(StandbyState::Stopped, took);
     }
 
     pub(crate) fn is_asleep(&self) -> bool {
@@ -260,7 +268,7 @@ struct Stay<'a> {
 impl Stay<'_> {
     fn answered(&self) {
         if let Some((from, begun)) = self.woken {
-            self.sleeper.metrics.woken(from, begun.elapsed());
+            self.sleeper.wakes.woken(from, begun.elapsed());
         }
     }
 }

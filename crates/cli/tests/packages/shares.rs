@@ -1,0 +1,213 @@
+//! A new version that a share of the callers gets first, at a gateway that runs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::gateway::{Gateway, send_signal};
+use crate::harness::http::Connection;
+use crate::harness::loopback;
+use crate::harness::processes::{descendants, eventually};
+use crate::{Packages, program};
+
+/// So many that chance leaves neither side of a half empty: that happens once in eight million runs.
+const CALLERS: usize = 24;
+
+/// How long a gateway may take to read the lock again and to start a version.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const MODERN: &str = "2026-07-28";
+
+/// A version whose answers say which run of it gave them, and which does not start where the project has a certain file.
+fn version(description: &str) -> String {
+    let fragile = "if (require('node:fs').existsSync('broken')) throw new Error('broken');\nconst run = Math.random();\nconst answer =";
+    program(description).replace("text: tool.description", "text: `${tool.description} ${run}`").replace("const answer =", fragile)
+}
+
+struct Callers {
+    made: Packages,
+    gateway: Gateway,
+}
+
+/// What the tool is to one caller, or the failure.
+type Seen = Result<Answer, String>;
+
+#[derive(Debug)]
+struct Answer {
+    /// As it describes itself in the list.
+    listed: String,
+    /// As it describes itself when it is called.
+    answered: String,
+    /// Which run of the program answered.
+    run: String,
+}
+
+impl Callers {
+    /// A gateway with version 1.0.0, which greets.
+    fn new() -> Self {
+        let made = Packages::new("npm:made-here");
+        made.registry.publish("made-here", "1.0.0", &version("greets"), json!({}));
+        let keys: Vec<String> = (0..CALLERS).map(|caller| format!("\"file:key{caller}\"")).collect();
+        for caller in 0..CALLERS {
+            let file = made.project.path(format!("key{caller}"));
+            fs::write(&file, key(caller)).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        made.project.configure(&format!(
+            "keys = [{}]\n[policy]\ndefault = \"allow\"\n[servers.made]\ncommand = [\"npm:made-here\"]\nread = [\".\"]\n",
+            keys.join(", ")
+        ));
+        assert!(made.greeting().starts_with("greets "), "the first start locks");
+        let gateway = made.project.up();
+        Self { made, gateway }
+    }
+
+    fn ask(&self, caller: usize, method: &str, mut params: Value) -> Value {
+        let name = params["name"].as_str().map(str::to_owned);
+        params["_meta"] = json!({ "io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {} });
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+        let bearer = format!("Bearer {}", key(caller));
+        let mut headers = vec![("MCP-Protocol-Version", MODERN), ("Mcp-Method", method), ("Authorization", &bearer)];
+        headers.extend(name.as_deref().map(|name| ("Mcp-Name", name)));
+        let response = Connection::open(self.gateway.port).post("/mcp", &headers, &body);
+        serde_json::from_str(response.message().unwrap()).unwrap()
+    }
+
+    fn seen_by(&self, caller: usize) -> Seen {
+        let called = self.ask(caller, "tools/call", json!({ "name": "made__greet", "arguments": {} }));
+        let text = called["result"]["content"][0]["text"].as_str().filter(|_| called["result"]["isError"] != true);
+        let Some(text) = text else { return Err(called.to_string()) };
+        let listed = self.ask(caller, "tools/list", json!({}));
+        let listed = listed["result"]["tools"][0]["description"].as_str().unwrap_or_default();
+        let (answered, run) = text.rsplit_once(' ').unwrap();
+        Ok(Answer { listed: listed.to_owned(), answered: answered.to_owned(), run: run.to_owned() })
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        (0..CALLERS).map(|caller| self.seen_by(caller)).collect()
+    }
+
+    /// The callers who get the version of that description, and the runs of it that answered them.
+    fn those_of(&self, description: &str) -> (BTreeSet<usize>, BTreeSet<String>) {
+        let (mut callers, mut runs) = (BTreeSet::new(), BTreeSet::new());
+        for caller in 0..CALLERS {
+            let mut seen = self.seen_by(caller).unwrap();
+            if seen.listed != seen.answered {
+                seen = self.seen_by(caller).unwrap(); // it was moved between the two requests
+            }
+            assert_eq!(seen.listed, seen.answered, "what a caller is shown is what it calls");
+            if seen.listed == description {
+                callers.insert(caller);
+                runs.insert(seen.run);
+            }
+        }
+        (callers, runs)
+    }
+
+    fn metrics(&self) -> String {
+        loopback::get_as(self.gateway.port, "/metrics", &format!("Authorization: Bearer {}\r\n", key(0))).unwrap()
+    }
+
+    /// Ends the programs that were started from that part of the store.
+    fn kill(&self, stored: &str) {
+        let command = |id: u32| fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let running: Vec<u32> = descendants(self.gateway.id()).into_iter().filter(|id| command(*id).contains(stored)).collect();
+        assert!(!running.is_empty());
+        running.into_iter().for_each(|id| send_signal(id, "KILL"));
+    }
+
+    /// The versions that served calls, as they were recorded.
+    fn recorded(&self) -> BTreeSet<String> {
+        let folder = self.made.project.state().join("sallyport/audit");
+        let text: String = fs::read_dir(folder).unwrap().flatten().map(|file| fs::read_to_string(file.path()).unwrap()).collect();
+        let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        records
+            .filter(|record| record["method"] == "tools/call")
+            .filter_map(|record| Some(record["version"].as_str()?.to_owned()))
+            .collect()
+    }
+}
+
+fn key(caller: usize) -> String {
+    format!("a-key-of-caller-number-{caller:04}-and-of-nobody-else")
+}
+
+#[test]
+fn a_new_version_takes_a_share_then_a_larger_one_then_all() {
+    let callers = Callers::new();
+    let made = &callers.made;
+    assert_eq!(callers.those_of("greets").0.len(), CALLERS);
+    made.registry.publish("made-here", "1.1.0", &version("newer"), json!({}));
+    assert!(made.succeeds(&["update", "made", "--share", "50%", "--yes"]).contains("made 1.0.0 → 1.1.0"));
+    assert!(made.succeeds(&["check"]).contains("50 % of the callers of made get version 1.1.0"));
+    eventually("some callers get the new version", PATIENCE, || !callers.those_of("newer").0.is_empty());
+    let (half, runs) = callers.those_of("newer");
+    assert!(half.len() < CALLERS && runs.len() == 1, "{half:?} {runs:?}");
+    let rest = callers.those_of("greets").0;
+    assert_eq!(half.len() + rest.len(), CALLERS);
+
+    // A newer one still does not come between.
+    made.registry.publish("made-here", "1.2.0", &version("newest"), json!({}));
+    let refused = made.run(&["update", "--yes"]);
+    assert!(!refused.success && refused.stderr.contains("version 1.1.0 of server `made` has 50 % of the callers"), "{}", refused.stderr);
+
+    assert!(made.succeeds(&["update", "made", "--share", "90%"]).contains("90 % of the callers of made get version 1.1.0"));
+    eventually("more callers get it", PATIENCE, || callers.those_of("newer").0.len() > half.len());
+    let (most, same) = callers.those_of("newer");
+    assert!(most.is_superset(&half), "{half:?} {most:?}");
+    assert_eq!(same, runs, "it was not started anew for that");
+
+    assert!(callers.metrics().contains(r#"sallyport_calls_total{server="made",version="1.1.0",outcome="ok"}"#));
+    eventually("both are recorded", PATIENCE, || callers.recorded().into_iter().eq(["1.0.0", "1.1.0"].map(str::to_owned)));
+
+    assert!(made.succeeds(&["update", "made", "--finish"]).contains("made is locked to version 1.1.0 for all callers"));
+    eventually("all get it", PATIENCE, || callers.those_of("newer").0.len() == CALLERS);
+    assert_eq!(callers.those_of("newer").1, runs, "whoever had it keeps the process that they talked to");
+    assert!(!made.succeeds(&["check"]).contains("callers"));
+    assert!(made.succeeds(&["rollback", "made"]).contains("made is locked to version 1.0.0 again"));
+    eventually("all get the old one", PATIENCE, || callers.those_of("greets").0.len() == CALLERS);
+}
+
+#[test]
+fn a_new_version_that_breaks_fails_for_its_share_alone_until_it_is_taken_back() {
+    let callers = Callers::new();
+    let made = &callers.made;
+    made.registry.publish("made-here", "1.1.0", &version("newer"), json!({}));
+    made.succeeds(&["update", "made", "--share", "50%", "--yes"]);
+    eventually("some callers get the new version", PATIENCE, || !callers.those_of("newer").0.is_empty());
+    let half = callers.those_of("newer").0;
+    fs::write(made.project.path("broken"), "").unwrap();
+    callers.kill("made-here-1.1.0-");
+    let told =
+        |seen: &Seen| seen.as_ref().is_err_and(|error| error.contains("version 1.1.0: ") && error.contains("sallyport rollback made"));
+    eventually("its callers are told", PATIENCE, || half.iter().all(|caller| told(&callers.seen_by(*caller))));
+    let seen = callers.seen();
+    let unharmed = |caller: &usize| seen[*caller].as_ref().is_ok_and(|seen| seen.listed == "greets");
+    assert!((0..CALLERS).filter(|caller| !half.contains(caller)).all(|caller| unharmed(&caller)), "{seen:?}");
+
+    let said = made.succeeds(&["rollback", "made"]);
+    assert!(said.contains("nobody gets version 1.1.0 of made any more; it is locked to version 1.0.0"), "{said}");
+    eventually("nobody gets it any more", PATIENCE, || {
+        callers.seen().iter().all(|seen| seen.as_ref().is_ok_and(|seen| seen.listed == "greets"))
+    });
+    eventually("nor counts it", PATIENCE, || !callers.metrics().contains("1.1.0"));
+}
+
+#[test]
+fn a_share_needs_a_version_to_lie_beside() {
+    let made = Packages::new("npm:made-here");
+    let said = made.run(&["update", "made", "--share", "10%", "--yes"]);
+    assert!(!said.success && said.stderr.contains("no version of server `made` is locked"), "{}", said.stderr);
+    for (arguments, told) in [
+        (["update", "made", "--share", "100%"].as_slice(), "a share is 1 to 99 percent"),
+        (&["update", "made", "--share", "a tenth"], "a whole number of percent"),
+        (&["update", "--share", "10%"], "required"),
+        (&["update", "made", "--finish"], "no version of server `made` has a share"),
+    ] {
+        let said = made.run(arguments);
+        assert!(!said.success && said.stderr.contains(told), "{arguments:?}: {}", said.stderr);
+    }
+}

@@ -1,0 +1,241 @@
+//! Newer versions of servers' packages that run beside the ones that are locked, each for a share of the callers.
+//!
+//! A caller sees [`Parts`] in which those servers are replaced whose newer version it has drawn. So whatever takes `Parts` (lists, calls,
+//! prompts, resources, tasks, subscriptions) is of one version for one caller, and nothing else has to know that there are two.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use sallyport_policy::{Policy, Principal};
+use sallyport_protocol::{Endpoint, Failure, Method};
+
+use crate::build::Adopter;
+use crate::catalogue::Catalogue;
+use crate::catalogue::view::Kind;
+use crate::decide;
+use crate::gateway::{Inner, Parts, Server, members};
+use crate::news::Audience;
+use crate::packages::{self, Canary, Draw};
+use crate::plan::Plan;
+use crate::tasks::{self, Line, Task};
+use crate::upstream::Upstream;
+
+/// Servers of which a newer version may have a share at the same time. Every choice of them that a caller has drawn costs a catalogue of
+/// its own, so six are 64 at most.
+const MOST: usize = 6;
+
+/// Which of the newer versions a caller has drawn: a bit for each, in the order of the servers' names.
+type Drawn = u8;
+
+/// The newer versions, and what those see who have drawn some of them.
+#[derive(Default)]
+pub(crate) struct Canaries {
+    by_server: BTreeMap<Arc<str>, Beside>,
+    views: Mutex<HashMap<Drawn, Arc<Parts>>>,
+}
+
+/// A newer version, and who gets it.
+#[derive(Clone)]
+struct Beside {
+    draw: Draw,
+    key: String,
+    server: Server,
+}
+
+impl fmt::Debug for Canaries {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries(self.by_server.keys()).finish()
+    }
+}
+
+impl Canaries {
+    fn is_empty(&self) -> bool {
+        self.by_server.is_empty()
+    }
+
+    fn views(&self) -> MutexGuard<'_, HashMap<Drawn, Arc<Parts>>> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drawn_by(&self, caller: &Principal) -> Drawn {
+        if self.is_empty() {
+            return 0;
+        }
+        let id = caller.full_id();
+        let bit = |(at, beside): (usize, &Beside)| Drawn::from(beside.draw.takes(&id)) << at;
+        self.by_server.values().enumerate().map(bit).sum()
+    }
+
+    fn those(&self, drawn: Drawn) -> impl Iterator<Item = (&Arc<str>, &Beside)> {
+        self.by_server.iter().enumerate().filter(move |(at, _)| drawn >> at & 1 == 1).map(|(_, found)| found)
+    }
+
+    /// The newer versions.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.by_server.values().map(|beside| &beside.server.upstream)
+    }
+
+    /// What those see who have drawn something; only what was asked for already is there.
+    pub(crate) fn seen(&self) -> Vec<Arc<Parts>> {
+        self.views().values().cloned().collect()
+    }
+}
+
+impl Adopter {
+    /// Starts what has a share of a server's callers beside it. What had one before and is locked for all now takes the server's place as
+    /// it runs.
+    pub(crate) fn with_canaries(&self, servers: &mut BTreeMap<Arc<str>, Server>, plan: &Plan, before: &Canaries) -> Canaries {
+        let mut by_server = BTreeMap::new();
+        for (name, server) in servers.iter_mut() {
+            let old = before.by_server.get(name).filter(|old| {
+                let same_plan = old.server.upstream.plan() == server.upstream.plan();
+                same_plan && old.server.kept == server.kept
+            });
+            if let Some(promoted) = old.filter(|old| server.locked.as_ref() == Some(&old.key)) {
+                let upstream = promoted.server.upstream.clone();
+                *server = self.listen(upstream, server.kept, server.locked.clone(), plan);
+            }
+            let Some(entry) = packages::entry(server.upstream.plan()) else { continue };
+            server.version = Some(entry.locked.version.as_str().into());
+            let Some(canary) = entry.canary else { continue };
+            if by_server.len() == MOST {
+                let version = &canary.locked.version;
+                tracing::warn!(server = %name, version, "nobody gets the newer version: {MOST} servers have one for a share of their callers");
+                continue;
+            }
+            let draw = Draw::new(name, &canary);
+            if let Some(beside) = self.beside(server, &canary, &draw, old, plan) {
+                server._relay = self.relay(&server.upstream, plan, Some(Audience { draw, has_drawn: false }));
+                by_server.insert(name.clone(), beside);
+            }
+        }
+        Canaries { by_server, views: Mutex::default() }
+    }
+
+    /// The newer version: the one that runs already, else a new one.
+    fn beside(&self, server: &Server, canary: &Canary, draw: &Draw, old: Option<&Beside>, plan: &Plan) -> Option<Beside> {
+        let key = canary.locked.key();
+        let upstream = match old.filter(|old| old.key == key) {
+            Some(same) => same.server.upstream.clone(),
+            None => {
+                let (version, share) = (&canary.locked.version, canary.share);
+                tracing::info!(server = %draw.server(), version, "{share} of the callers get this version");
+                let new = Upstream::of_canary(server.upstream.plan().clone(), &self.surroundings(), canary.locked.clone())?;
+                new.take_the_place_of(&server.upstream);
+                new
+            }
+        };
+        let mut listened = self.listen(upstream, server.kept, Some(key.clone()), plan);
+        listened._relay = self.relay(&listened.upstream, plan, Some(Audience { draw: draw.clone(), has_drawn: true }));
+        listened.version = Some(canary.locked.version.as_str().into());
+        Some(Beside { draw: draw.clone(), key, server: listened })
+    }
+}
+
+impl Parts {
+    /// All servers, each version of them.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.servers.values().map(|server| &server.upstream).chain(self.canaries.upstreams())
+    }
+
+    /// What principals see who have connections of their own, whatever they have drawn.
+    pub(crate) fn everybody(&self) -> Vec<Arc<Parts>> {
+        let views = self.canaries.seen();
+        self.persons.all().into_iter().chain(views.iter().flat_map(|view| view.persons.all())).collect()
+    }
+}
+
+impl Inner {
+    /// What a caller sees of `parts` by the versions that it has drawn.
+    pub(crate) fn drawn_by(&self, parts: &Arc<Parts>, caller: &Principal) -> Arc<Parts> {
+        match parts.canaries.drawn_by(caller) {
+            0 => parts.clone(),
+            // Whoever makes the catalogues anew waits until this one is among them.
+            drawn => parts.canaries.views().entry(drawn).or_insert_with(|| Arc::new(self.view(parts, drawn))).clone(),
+        }
+    }
+
+    fn view(&self, parts: &Parts, drawn: Drawn) -> Parts {
+        let mut servers = parts.servers.clone();
+        servers.extend(parts.canaries.those(drawn).map(|(name, beside)| (name.clone(), beside.server.clone())));
+        let members = members(&servers);
+        let policy = policy_of(parts);
+        decide::learn(&policy, &members);
+        let catalogue = Catalogue::new(self.next_generation(), members, &parts.plan.toolsets);
+        Parts { policy, ..parts.with_servers(servers, ArcSwap::from_pointee(catalogue), None) }
+    }
+
+    /// Puts the catalogues together again of those who have drawn something, and tells them what `told`, which all are told, leaves out.
+    pub(crate) fn rebuild_views(&self, parts: &Parts, told: &[(Endpoint, Kind)]) {
+        let views: Vec<(Drawn, Arc<Parts>)> = parts.canaries.views().iter().map(|(drawn, view)| (*drawn, view.clone())).collect();
+        for (drawn, view) in views {
+            let mut changes = self.rebuild_of(&view);
+            changes.retain(|change| !told.contains(change));
+            if !changes.is_empty() {
+                let callers = self.news.callers().into_iter().filter(|caller| parts.canaries.drawn_by(caller) == drawn);
+                callers.for_each(|caller| self.news.tell_caller_changes(&caller, &changes));
+            }
+        }
+    }
+
+    /// Tells those callers who get another version now than they did what is another for them.
+    pub(crate) fn tell_moved(&self, before: &Parts, now: &Arc<Parts>) {
+        if before.canaries.is_empty() && now.canaries.is_empty() {
+            return;
+        }
+        for caller in self.news.callers() {
+            let (was, is) = (before.canaries.drawn_by(&caller), now.canaries.drawn_by(&caller));
+            if (was, is) == (0, 0) {
+                continue; // told with all
+            }
+            let view = before.canaries.views().get(&was).cloned();
+            let catalogue = match &view {
+                Some(view) => view.catalogue.load(),
+                None if was == 0 => before.catalogue.load(),
+                None => continue, // has not looked yet
+            };
+            let changes = self.drawn_by(now, &caller).catalogue.load().changes_since(&catalogue);
+            self.news.tell_caller_changes(&caller, &changes);
+        }
+    }
+
+    /// Asks the other version of a server, if there is one, to tell of what this one was asked to, or no longer to.
+    pub(crate) fn follow(&self, method: Method, line: &Line) {
+        let parts = self.parts.load();
+        let name = line.upstream.name();
+        if parts.canaries.by_server.contains_key(name) {
+            let others = parts.upstreams().filter(|other| other.name() == name && !Arc::ptr_eq(other, &line.upstream));
+            others.for_each(|other| other.follow(method, &line.target.own));
+        }
+    }
+
+    /// The version of a server that works on a task: its caller may get another by now. `seen` is what the caller sees.
+    ///
+    /// # Errors
+    /// Where that version is gone, and the task with it.
+    pub(crate) fn maker_of(&self, task: &Task, seen: &Parts) -> Result<Arc<Upstream>, Failure> {
+        let own = &seen.server(&task.server)?.upstream;
+        if *own.scope() == task.scope || task.kept.is_some() {
+            return Ok(own.clone());
+        }
+        let parts = self.parts.load();
+        let made = parts.upstreams().find(|upstream| *upstream.name() == task.server && *upstream.scope() == task.scope).cloned();
+        made.ok_or_else(|| tasks::lost(&task.server, &task.id))
+    }
+}
+
+/// The policy for another view of the servers: an engine that has to know what they offer has to know it of these.
+fn policy_of(parts: &Parts) -> Arc<Policy> {
+    if !parts.policy.needs_tools() {
+        return parts.policy.clone();
+    }
+    match decide::policy_of(&parts.plan) {
+        Ok(policy) => Arc::new(policy),
+        Err(error) => {
+            tracing::error!("policy knows only what the versions offer that are locked for all: {error}");
+            parts.policy.clone()
+        }
+    }
+}
