@@ -1,5 +1,7 @@
 //! The one place where permits are made.
 
+mod recorded;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -197,16 +199,6 @@ impl Policy {
         }
         let arguments = question.arguments().map(|arguments| arguments.cloned()).map_err(str::to_owned);
         Explanation { decision, said, arguments }
-    }
-
-    /// What of a call's arguments may be written down, as far as rules declare what they are.
-    #[must_use]
-    pub fn recorded(&self, server: &str, tool: &str, arguments: &str) -> Option<serde_json::Value> {
-        if !self.kinds.declares(server, tool) {
-            return None; // as most tools: nothing is looked into
-        }
-        let understood = self.kinds.understand(server, tool, arguments).ok()?;
-        self.kinds.recorded(server, tool, &understood)
     }
 
     /// What is decided, of somebody whose token may be good for less.

@@ -1,6 +1,6 @@
 //! What servers offer: asked of themselves, or said by a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sallyport_gateway::plan::{Plan, Source};
@@ -70,6 +70,13 @@ impl Tools {
             errors.extend(policy.learn(server, &known.collect::<Vec<_>>()));
         }
         errors
+    }
+
+    /// The arguments that a tool has by its schema, where that is known and names them all.
+    pub(super) fn arguments(&self, server: &str, name: &str) -> Option<BTreeSet<String>> {
+        let tool = self.0.get(server)?.iter().find(|tool| tool.name == name)?;
+        let schema: serde_json::Value = serde_json::from_str(tool.schema.as_deref()?).ok()?;
+        Some(schema.get("properties")?.as_object()?.keys().cloned().collect())
     }
 
     /// A tool as policy is asked about it.

@@ -68,7 +68,7 @@ impl PolicyEngine for Allowlist {
             return Answer::Now(Err(EngineFailure(format!("server `{}` is not in the configuration", resource.server))));
         };
         let decision = denied(rules, resource)
-            .or_else(|| refused(rules, resource))
+            .or_else(|| refused(rules, question))
             .or_else(|| allowed(rules, resource))
             .or_else(|| restricted(rules, resource));
         Answer::Now(Ok(decision.map_or(Verdict::Silent, Verdict::Decided)))
@@ -84,10 +84,20 @@ fn denied(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> 
 }
 
 /// A rule for its arguments is not met. Arguments are looked into only where a rule is about the tool.
-fn refused(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
-    let Arguments::Given(arguments) = resource.arguments else { return None };
+fn refused(rules: &[CompiledRules], question: &Question<'_>) -> Option<Decision> {
+    let resource = &question.resource;
     let guards = rules.iter().flat_map(|rule| &rule.arguments).filter(|(_, guard)| guard.concerns(resource.name));
-    let mut refusals = guards.filter_map(|(place, guard)| Some((place.clone(), guard.refuses(arguments)?)));
+    let mut refusals = guards.filter_map(|(place, guard)| {
+        let detail = match resource.arguments {
+            Arguments::Unknown => None,
+            Arguments::Given(arguments) => guard.refuses(arguments),
+            Arguments::Recorded(recorded) => guard.refuses_recorded(recorded).unwrap_or_else(|what| {
+                question.lacks(place.as_str(), what);
+                None
+            }),
+        };
+        Some((place.clone(), detail?))
+    });
     let (place, detail) = refusals.next()?;
     Some(Decision { detail: Some(detail.into()), ..Decision::new(Effect::Deny, Reason::Argument, place) })
 }

@@ -9,8 +9,10 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 
 use super::Config;
+use super::looks::{Look, looks};
+use crate::arguments::Known;
 use crate::engines::Source;
-use crate::{Answer, Decision, Effect, EngineFailure, InvalidPolicy, Making, Outcome, Place, PolicyEngine, Question, Reason, Verdict};
+use crate::{Answer, Arguments, Decision, Effect, EngineFailure, InvalidPolicy, Making, Outcome, Place, PolicyEngine, Question, Reason, Verdict};
 
 /// Longest evaluation: a policy that takes longer would hold up every call. Measured: 0.13 ms for a hundred rules.
 const DEADLINE: Duration = Duration::from_millis(100);
@@ -29,6 +31,8 @@ pub struct Rego {
     /// Which of the two rules there are: to ask for one that there is not is an error.
     has_allow: bool,
     has_deny: bool,
+    /// Where policies look at arguments.
+    looks: Vec<Look>,
 }
 
 impl Rego {
@@ -37,7 +41,10 @@ impl Rego {
         engine.set_strict_builtin_errors(true);
         engine.set_execution_timer_config(ExecutionTimerConfig { limit: DEADLINE, check_interval: INTERVAL });
         let (mut errors, mut has_allow, mut has_deny) = (Vec::new(), false, false);
-        for Source { name, text } in config.texts(making)? {
+        let mut looked_at = Vec::new();
+        for source in config.texts(making)? {
+            looked_at.extend(looks(&source));
+            let Source { name, text } = source;
             match engine.add_policy(name.clone(), text) {
                 Ok(package) if package == PACKAGE => {
                     let declares = |rule| engine.has_declared_rule_rooted_at(&name, rule).unwrap_or(false);
@@ -53,7 +60,7 @@ impl Rego {
             errors.push(making.invalid("", "no policy has `allow` or `deny` in the package `sallyport`, so none can ever decide", hint));
         }
         if errors.is_empty() {
-            let mut rego = Self { place: Place::new(&making.place), engine: Mutex::new(engine), has_allow, has_deny };
+            let mut rego = Self { place: Place::new(&making.place), engine: Mutex::new(engine), has_allow, has_deny, looks: looked_at };
             match rego.prepare() {
                 Ok(()) => return Ok(rego),
                 Err(error) => errors.push(not_rego(&making.place, &error)),
@@ -79,6 +86,9 @@ impl Rego {
     }
 
     fn answer(&self, question: &Question<'_>) -> Outcome {
+        if self.lacks_an_argument(question) {
+            return Ok(Verdict::Silent);
+        }
         let document = match question.document() {
             Ok(document) => document,
             Err(why) => return Ok(Verdict::Decided(self.denied(Reason::Argument, Some(why.to_owned())))),
@@ -96,6 +106,22 @@ impl Rego {
             Value::Undefined => Verdict::Silent,
             _ => return Err(EngineFailure(format!("`{ALLOW}` is neither true nor false"))),
         })
+    }
+
+    /// Whether a policy looks at an argument that the record of a call does not tell: what it would say nobody knows.
+    fn lacks_an_argument(&self, question: &Question<'_>) -> bool {
+        let Arguments::Recorded(recorded) = question.resource.arguments else { return false };
+        let is_unknown = |look: &&Look| match &look.argument {
+            Some(name) => matches!(recorded.get(name), Known::Unknown),
+            None => !recorded.is_whole(),
+        };
+        let mut lacks = false;
+        for Look { place, argument } in self.looks.iter().filter(is_unknown) {
+            let what = argument.as_ref().map_or_else(|| "all arguments".to_owned(), |name| format!("`{name}`"));
+            question.lacks(place, what);
+            lacks = true;
+        }
+        lacks
     }
 
     fn denied(&self, reason: Reason, detail: Option<String>) -> Decision {
