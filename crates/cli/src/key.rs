@@ -67,7 +67,7 @@ async fn add(global: &Global, store: &Store, arguments: &AddKeyArguments) -> Res
             .hint("scopes are `SERVER`, `SERVER:read`, `SERVER:TOOL`, `mcp` or `mcp:read`"));
     }
     if arguments.groups.iter().any(|group| group.is_empty() || group.contains('\n')) {
-        return Err(Failure::new("a group has no name, or a line break in it"));
+        return Err(Failure::new("a group has no name, or a line break in it").hint("give each group by a `--group NAME` of its own"));
     }
     let now = now();
     let key = ApiKey {
@@ -86,9 +86,19 @@ async fn add(global: &Global, store: &Store, arguments: &AddKeyArguments) -> Res
             .hint(format!("take `sallyport key rotate {}` for a new one of the same holder, or another name", key.name)));
     }
     // The configuration may be broken, or elsewhere: the key is there all the same.
-    let takes = global.invocation().ok().and_then(|invocation| config::load(&invocation).ok()).map(|plan| plan.identity.api_keys);
-    if takes == Some(false) {
-        output::note("the gateway takes such keys with `identity.api_keys = true` in its configuration");
+    if let Some(plan) = global.invocation().ok().and_then(|invocation| config::load(&invocation).ok()) {
+        if !plan.identity.api_keys {
+            output::note("the gateway takes such keys with `identity.api_keys = true` in its configuration");
+        }
+        for scope in arguments.scopes.iter().flat_map(|scopes| scopes.split(' ')).filter(|scope| !scope.is_empty()) {
+            if let Some((server, hint)) = config::unknown_server(scope, plan.servers.keys().map(String::as_str)) {
+                let label = "warning:".yellow().bold().to_string();
+                output::note(format!(
+                    "{label} the scope `{scope}` is good for nothing here: no server is called `{server}`\n  {} {hint}",
+                    "hint:".cyan()
+                ));
+            }
+        }
     }
     tell(&key, &secret, arguments.json)
 }
@@ -162,7 +172,7 @@ fn shown(key: &ApiKey, secret: Option<&Secret>, now: u64) -> Shown {
 
 fn check_name(name: &str) -> Result<(), Failure> {
     let fits = (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if fits { Ok(()) } else { Err(Failure::new("a key's name is 1 to 32 letters, digits, `-`, `_` or `.`")) }
+    if fits { Ok(()) } else { Err(Failure::new("this cannot be a key's name").hint("1 to 32 letters, digits, `-`, `_` or `.`")) }
 }
 
 fn make() -> Result<(Secret, [u8; 32]), Failure> {

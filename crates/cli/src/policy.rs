@@ -2,6 +2,8 @@
 
 mod check;
 mod explain;
+mod fits;
+mod never;
 pub(crate) mod records;
 mod shadow;
 mod subject;

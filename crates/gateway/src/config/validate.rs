@@ -11,6 +11,7 @@ mod isolation;
 mod limits;
 mod remote;
 mod server;
+mod slips;
 mod standby;
 mod stdio;
 mod toolset;
@@ -26,6 +27,8 @@ use crate::config::model::Config;
 use crate::config::validate::context::Context;
 use crate::plan::{Origin, Plan};
 
+pub use slips::unknown_server;
+
 /// Checks `config`, which came from `origin`, and makes a [`Plan`] of it. `variables` are those of the environment, needed where a
 /// value must be known now (`url`) and to warn of references that point nowhere.
 ///
@@ -39,6 +42,7 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
     let names: Vec<String> = config.servers.keys().cloned().collect();
     check_names("servers", &names, &mut report);
     check_policy(&config, &mut report);
+    slips::check(&config, &context, &mut report);
     let toolsets = config.toolsets.into_iter().map(|(name, set)| (name.clone(), toolset::check(&name, set, &names, &mut report)));
     let toolsets: BTreeMap<_, _> = toolsets.collect();
     check_names("toolsets", &toolsets.keys().cloned().collect::<Vec<_>>(), &mut report);
@@ -111,6 +115,12 @@ fn check_policy(config: &Config, report: &mut Report) {
     for invalid in invalid.flatten() {
         report.error(Diagnostic::new(invalid.place, invalid.message).hint(invalid.hint));
     }
+}
+
+/// Whether one of some patterns, as rules have them, matches all of `name`.
+#[must_use]
+pub fn matches(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(name)))
 }
 
 /// Compiles the patterns of the list at `path`.

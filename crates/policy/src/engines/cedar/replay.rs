@@ -1,13 +1,13 @@
 //! Policies asked about recorded calls, of whose arguments not all are known.
 
-use cedar_policy::{Effect, Policy, PolicySet};
+use cedar_policy::{Policy, PolicySet};
 
 use super::compiled::Slice;
 use super::engine::Cedar;
 use super::mentions::Mentions;
 use super::shape::Shape;
 use crate::arguments::Known;
-use crate::{Outcome, Question, Recorded, Verdict};
+use crate::{Effect, Outcome, Question, Recorded, Verdict};
 
 impl Cedar {
     /// Asks with the policies that look at nothing unknown. What the others would say matters unless one of these forbids it, or permits it
@@ -27,11 +27,13 @@ impl Cedar {
         }
         let outcome = self.by_those(question, slice, known)?;
         let is_allowed = match &outcome {
-            Verdict::Decided(decision) if !decision.is_allow() => return Ok(outcome),
+            Verdict::Decided(decision) if decision.effect == Effect::Deny => return Ok(outcome),
             Verdict::Decided(_) => true,
             Verdict::Silent => false,
         };
-        for (policy, name) in left.iter().filter(|(policy, _)| !is_allowed || policy.effect() == Effect::Forbid) {
+        // A further permit changes nothing, unless an annotation makes something else of it.
+        let is_plain = |policy: &Policy| policy.effect() == cedar_policy::Effect::Permit && policy.annotation("ask").is_none();
+        for (policy, name) in left.iter().filter(|(policy, _)| !is_allowed || !is_plain(policy)) {
             question.lacks(&policy.id().to_string(), format!("`{name}`"));
         }
         Ok(outcome)

@@ -267,3 +267,13 @@ fn an_argument_that_is_there_twice_is_no_argument() {
     let resource = Resource::tool("s", "create_issue", None, false).with(Arguments::Given(r#"{"title":"y","title":"x"}"#));
     assert!(!policy.explain(&dev(), Action::Call, &resource, noon()).now_or_never().unwrap().decision.is_allow());
 }
+
+#[test]
+fn an_argument_that_is_declared_for_some_of_its_tools_is_told() {
+    let text = "forbid(principal, action in Action::\"call\", resource) when { context.args has sql && context.args.sql.tables.contains(\"x\") };";
+    let explain = KnownTool { name: "explain", input_schema: Some(QUERY) };
+    let errors = build(text).unwrap().learn("s", &[tools().as_slice(), &[explain]].concat());
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].message, "it looks into `sql`, which is a mere text in the tool `explain`");
+    assert!(errors[0].hint.contains("`tools = [\"query\", \"explain\"]`"), "{errors:?}");
+}
