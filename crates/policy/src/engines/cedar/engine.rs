@@ -12,7 +12,7 @@ use super::compiled::{Compiled, Slice, compile, ill_typed};
 use super::names::{CALL, OTHER_ACTIONS, other_action};
 use super::request::{Asked, NotAsked};
 use super::schema::schema;
-use super::text::{Placed, parse};
+use super::text::{Placed, parse, told_apart};
 use crate::{
     Answer, Arguments, Decision, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Place, PolicyEngine, Question, Reason,
     Resource, ResourceKind, ServerRules, Verdict,
@@ -47,6 +47,7 @@ impl Cedar {
                 Err(wrong) => errors.extend(wrong),
             }
         }
+        told_apart(&mut policies);
         errors.extend(policies.iter().flat_map(|policy| misnamed(policy, making.servers)));
         if errors.is_empty() {
             // What names no tool has to fit whatever the tools turn out to be.

@@ -277,3 +277,12 @@ fn an_argument_that_is_declared_for_some_of_its_tools_is_told() {
     assert_eq!(errors[0].message, "it looks into `sql`, which is a mere text in the tool `explain`");
     assert!(errors[0].hint.contains("`tools = [\"query\", \"explain\"]`"), "{errors:?}");
 }
+
+#[test]
+fn policies_on_one_line_are_told_apart() {
+    let text = "permit(principal, action, resource); forbid(principal, action == Action::\"s/ping\", resource);";
+    let policy = policy(text);
+    assert!(allows(&policy, "read", json!({})) && !allows(&policy, "ping", json!({})));
+    let denied = told(&policy, &Principal::local_user(), "ping", &json!({}), noon());
+    assert_eq!(denied, "denied by `policy.engines[0].cedar.text:1#2`: a policy forbids it");
+}
