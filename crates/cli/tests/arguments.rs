@@ -100,7 +100,7 @@ fn another_policy_is_asked_about_calls_of_the_past() {
     // Other gateways' records are none of this configuration's.
     let (code, _, errors) = run(&["policy", "shadow", "other.toml"]);
     assert_eq!(code, Some(64), "{errors}");
-    fs::write(project.path("other.toml"), CONFIGURATION.replace("files", "others")).unwrap();
+    fs::write(project.path("other.toml"), CONFIGURATION.replace("servers.files", "servers.others")).unwrap();
     let (code, _, errors) = run(&["policy", "shadow", "other.toml"]);
     assert!(code == Some(1) && errors.contains("of servers that the configuration does not have"), "{errors}");
 }

@@ -14,8 +14,6 @@ use crate::start;
 
 /// Longest line that is read, in bytes: records are below 64 KiB.
 const LONGEST_LINE: u64 = 1 << 20;
-/// Most different reasons of leaving records out that are told: servers of other configurations are as many as somebody likes.
-const MOST_REASONS: usize = 50;
 
 /// Which records are wanted.
 pub(super) struct Wanted<'a> {
@@ -27,17 +25,15 @@ pub(super) struct Wanted<'a> {
 
 /// How many records were left out, by the reason, to be read after `records`.
 #[derive(Default)]
-pub(super) struct LeftOut(BTreeMap<String, u64>);
+pub(super) struct LeftOut(BTreeMap<&'static str, u64>);
 
 impl LeftOut {
-    pub(super) fn count(&mut self, why: impl Into<String>) {
-        let why = why.into();
-        let has_room = self.0.len() < MOST_REASONS || self.0.contains_key(&why);
-        *self.0.entry(if has_room { why } else { "of other servers still".to_owned() }).or_default() += 1;
+    pub(super) fn count(&mut self, why: &'static str) {
+        *self.0.entry(why).or_default() += 1;
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(why, count)| (why.as_str(), *count))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(why, count)| (*why, *count))
     }
 }
 
@@ -74,10 +70,10 @@ pub(super) fn each(
             }
             read(bytes);
             match serde_json::from_slice::<AuditRecord<'static>>(&line) {
-                Ok(record) => match wanted.leaves_out(&record) {
-                    None => tell(record, left_out)?,
-                    Some("") => {}
-                    Some(why) => left_out.count(why),
+                Ok(record) => match wanted.fate(&record) {
+                    Fate::Wanted => tell(record, left_out)?,
+                    Fate::NotMeant => {}
+                    Fate::LeftOut(why) => left_out.count(why),
                 },
                 Err(_) if line.trim_ascii().is_empty() => {}
                 Err(_) => left_out.count("that are no records"), // a log may end in the middle of one
@@ -99,23 +95,31 @@ fn read_line(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// What becomes of a record.
+enum Fate {
+    Wanted,
+    /// Nobody asked for its like.
+    NotMeant,
+    /// It may have been meant: why it is left out all the same.
+    LeftOut(&'static str),
+}
+
 impl Wanted<'_> {
-    /// Why a record is not wanted; nothing, where nobody asked for its like.
-    fn leaves_out<'w>(&'w self, record: &AuditRecord<'_>) -> Option<&'w str> {
-        let (Some(server), Some(_), Some(_)) = (&record.server, &record.decision, &record.principal) else { return Some("") };
+    fn fate(&self, record: &AuditRecord<'_>) -> Fate {
+        let (Some(server), Some(_), Some(_)) = (&record.server, &record.decision, &record.principal) else { return Fate::NotMeant };
         let is_early = self.since.is_some_and(|since| record.time < since);
         if is_early || self.server.is_some_and(|wanted| wanted != server.as_str()) {
-            return Some("");
+            return Fate::NotMeant;
         }
         let of_endpoint = record.endpoint.as_str().strip_prefix("/t/").map(|rest| rest.split('/').next().unwrap_or_default());
-        let is_of_tenant = match self.tenant {
-            Some(wanted) => of_endpoint.or(record.tenant.as_ref().map(|tenant| tenant.as_str())) == Some(wanted),
-            None => of_endpoint.is_none(),
-        };
-        if !is_of_tenant {
-            return Some(if self.tenant.is_some() { "of other tenants" } else { "of tenants (ask for those of one by --tenant)" });
+        match self.tenant {
+            Some(wanted) if of_endpoint.or(record.tenant.as_ref().map(|tenant| tenant.as_str())) != Some(wanted) => {
+                Fate::LeftOut("of other tenants")
+            }
+            None if of_endpoint.is_some() => Fate::LeftOut("of tenants (ask for those of one by --tenant)"),
+            _ if !self.plan.servers.contains_key(server.as_str()) => Fate::LeftOut("of servers that the configuration does not have"),
+            _ => Fate::Wanted,
         }
-        (!self.plan.servers.contains_key(server.as_str())).then_some("of servers that the configuration does not have")
     }
 }
 
