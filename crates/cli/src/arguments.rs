@@ -25,7 +25,8 @@ pub(crate) use identity::{
 };
 use policy::POLICY_EXAMPLES;
 pub(crate) use policy::{
-    PolicyArguments, PolicyCheckArguments, PolicyCommand, PolicyExplainArguments, PolicySuggestArguments, PolicyTestArguments,
+    PolicyArguments, PolicyCheckArguments, PolicyCommand, PolicyExplainArguments, PolicyShadowArguments, PolicySuggestArguments,
+    PolicyTestArguments,
 };
 pub(crate) use sandbox::{
     AttackArguments, InspectArguments, MicrovmArguments, MicrovmCommand, PrepareArguments, RunArguments, SandboxArguments, SandboxCommand,
@@ -43,6 +44,7 @@ Exit codes:
   0   done
   1   it did not work; the reason is on stderr
   2   the command line is wrong
+  3   `policy shadow`: a call would be decided in another way
   64  the configuration is wrong; every error in it is on stderr";
 
 /// One endpoint for any MCP client, in front of any number of MCP servers, each in a sandbox of its own.

@@ -195,11 +195,7 @@ fn pages_path(callback: &Url) -> &str {
 
 /// A `__Host-` cookie is for the whole host; browsers keep neither without TLS.
 fn cookie_bounds(callback: &Url) -> String {
-    if callback.scheme() == "https" {
-        "Secure; Path=/".to_owned()
-    } else {
-        format!("Path={}", pages_path(callback))
-    }
+    if callback.scheme() == "https" { "Secure; Path=/".to_owned() } else { format!("Path={}", pages_path(callback)) }
 }
 
 fn refused(error: &LoginError) -> Response<Bytes> {

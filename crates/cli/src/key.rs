@@ -71,7 +71,7 @@ async fn add(global: &Global, tenant: Option<&str>, store: &Store, arguments: &A
             .hint("scopes are `SERVER`, `SERVER:read`, `SERVER:TOOL`, `mcp` or `mcp:read`"));
     }
     if arguments.groups.iter().any(|group| group.is_empty() || group.contains('\n')) {
-        return Err(Failure::new("a group has no name, or a line break in it"));
+        return Err(Failure::new("a group has no name, or a line break in it").hint("give each group by a `--group NAME` of its own"));
     }
     let now = now();
     let key = ApiKey {
@@ -91,10 +91,20 @@ async fn add(global: &Global, tenant: Option<&str>, store: &Store, arguments: &A
     }
     // The configuration may be broken, or elsewhere: the key is there all the same.
     let plan = global.invocation().ok().and_then(|invocation| config::load(&invocation).ok());
-    let takes = plan.and_then(|plan| tenant::of(plan, tenant).ok()).map(|plan| plan.identity.api_keys);
-    if takes == Some(false) {
-        let path = tenant.map(|name| format!("tenants.{name}.")).unwrap_or_default();
-        output::note(format!("the gateway takes such keys with `{path}identity.api_keys = true` in its configuration"));
+    if let Some(plan) = plan.and_then(|plan| tenant::of(plan, tenant).ok()) {
+        if !plan.identity.api_keys {
+            let path = tenant.map(|name| format!("tenants.{name}.")).unwrap_or_default();
+            output::note(format!("the gateway takes such keys with `{path}identity.api_keys = true` in its configuration"));
+        }
+        for scope in arguments.scopes.iter().flat_map(|scopes| scopes.split(' ')).filter(|scope| !scope.is_empty()) {
+            if let Some((server, hint)) = config::unknown_server(scope, plan.servers.keys().map(String::as_str)) {
+                let label = "warning:".yellow().bold().to_string();
+                output::note(format!(
+                    "{label} the scope `{scope}` is good for nothing here: no server is called `{server}`\n  {} {hint}",
+                    "hint:".cyan()
+                ));
+            }
+        }
     }
     tell(&key, &secret, arguments.json)
 }
@@ -168,7 +178,7 @@ fn shown(key: &ApiKey, secret: Option<&Secret>, now: u64) -> Shown {
 
 fn check_name(name: &str) -> Result<(), Failure> {
     let fits = (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if fits { Ok(()) } else { Err(Failure::new("a key's name is 1 to 32 letters, digits, `-`, `_` or `.`")) }
+    if fits { Ok(()) } else { Err(Failure::new("this cannot be a key's name").hint("1 to 32 letters, digits, `-`, `_` or `.`")) }
 }
 
 fn make() -> Result<(Secret, [u8; 32]), Failure> {

@@ -13,6 +13,8 @@ use serde::Serialize;
 pub(crate) enum Exit {
     /// It did not work.
     Failed,
+    /// It worked, and something is not as it was.
+    Differs,
     /// The configuration is wrong (`EX_USAGE` of sysexits.h, which other proxies use for it too).
     Configuration,
     /// The code of the program that was run.
@@ -23,6 +25,7 @@ impl Exit {
     fn code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Failed => 1,
+            Self::Differs => 3,
             Self::Configuration => 64,
             Self::Program(code) => code,
         })

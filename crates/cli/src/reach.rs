@@ -141,7 +141,8 @@ impl Reach {
 /// A tool that could not be used answers as it would answer a client: with a result that says so.
 async fn ask_here(gateway: &Gateway, request: Request) -> Result<Reply, Failure> {
     let method = request.method;
-    let incoming = Incoming { tenant: None, endpoint: Endpoint::All, credential: None, certificate: None, peer: Peer::Stdio, recognised: None };
+    let incoming =
+        Incoming { tenant: None, endpoint: Endpoint::All, credential: None, certificate: None, peer: Peer::Stdio, recognised: None };
     gateway.serve(request, incoming, context()).await.or_else(|failure| {
         match gateway.answer(&failure, Some(method), Revision::LATEST.era()) {
             sallyport_protocol::Answer::Result(result) => Ok(Reply { result, revision: Revision::LATEST }),

@@ -88,9 +88,23 @@ fn a_policy_is_checked_against_what_the_servers_tools_take() {
     let (code, _, errors) = project.policy(&["check", "--offline"]);
     assert_eq!(code, 64);
     assert!(errors.contains("policies.cedar:1") && errors.contains("no server is called"), "{errors}");
+    project.write("policies.cedar", POLICIES);
+    for (written, wrong, told) in [
+        ("tools = [\"*\"]", "tools = [\"raed_file\"]", "did you mean `read_file`?"),
+        ("argument = \"path\"", "argument = \"paht\"", "did you mean `path`?"),
+    ] {
+        let rules = CONFIGURATION.replace("engines = [{ cedar = { files = [\"policies.cedar\"] } }]", "");
+        project.write("sallyport.toml", &rules.replace(written, wrong));
+        let (code, _, errors) = project.policy(&["check"]);
+        assert!(code == 64 && errors.contains("can never match") && errors.contains(told), "{errors}");
+    }
+    project.write("sallyport.toml", CONFIGURATION);
     fs::remove_file(project.path("policies.cedar")).unwrap();
     let (code, _, errors) = project.policy(&["check"]);
     assert!(code == 64 && errors.contains("policies.cedar"), "{errors}");
+    let (code, told, _) = project.policy(&["check", "--json"]);
+    let report: Value = serde_json::from_str(&told).unwrap();
+    assert!(code == 64 && report["errors"][0]["message"].as_str().unwrap().contains("policies.cedar"), "{report}");
 }
 
 #[test]
@@ -114,6 +128,22 @@ fn a_decision_is_explained_with_its_place() {
 }
 
 #[test]
+fn what_cannot_be_explained_is_told_with_what_may_have_been_meant() {
+    let project = Project::new();
+    for (arguments, told) in [
+        (&["local", "fils", "read_file"][..], "did you mean `files`?"),
+        (&["local", "files", "read_fil"], "did you mean `read_file`?"),
+        (&["local", "files", "read_file", "--args", "[1]"], "--args is JSON, but no object"),
+        (&["local", "files", "read_file", "--args", "path=a"], "--args is no JSON"),
+        (&["local", "files", "read_file", "--args", "{}"], "the tool needs `path`"),
+        (&["local", "files", "read_file", "--args", r#"{"path": 3}"#], "`path` has to be of the type string"),
+    ] {
+        let (code, _, errors) = project.policy(&[&["explain"], arguments].concat());
+        assert!(code == 1 && errors.contains(told) && errors.contains("hint:"), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
 fn cases_are_run_and_a_failed_one_is_told() {
     let project = Project::new();
     let (code, told, errors) = project.policy(&["test", "cases.toml"]);
@@ -130,6 +160,9 @@ fn cases_are_run_and_a_failed_one_is_told() {
         code == 1 && told.contains("FAILED case 5: local list files/read_file: `allow` was expected; denied by `policy.default`"),
         "{told}"
     );
+    project.write("elsewhere.toml", &CASES.replace("server = \"files\", tool", "server = \"fils\", tool"));
+    let (code, _, errors) = project.policy(&["test", "elsewhere.toml"]);
+    assert!(code == 1 && errors.contains("did you mean `files`?"), "{errors}");
     project.write("bad.toml", "cases = []");
     let (code, _, errors) = project.policy(&["test", "bad.toml"]);
     assert!(code == 1 && errors.contains("bad.toml"), "{errors}");

@@ -110,7 +110,7 @@ impl House {
     async fn called(&self, client: &Arc<Client>) -> Result<Reply, Failure> {
         let credential = Some(Arc::new(CallerToken::new(self.shown.as_str())));
         let endpoint = Endpoint::Server("s7".into());
-        let mut incoming = Incoming { endpoint, credential, peer: Peer::Loopback, recognised: None };
+        let mut incoming = Incoming { tenant: None, endpoint, credential, certificate: None, peer: Peer::Loopback, recognised: None };
         let caller = self.gateway.admit(&incoming).decided().await.unwrap();
         incoming.recognised = Some(caller.recognised);
         let params = Bytes::from_static(br#"{"name":"get_file_info","arguments":{"path":"a.txt"}}"#);

@@ -18,12 +18,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use diagnostic::{Diagnostic, Place};
+pub use diagnostic::{Diagnostic, Place, nearest};
 pub use discovery::{FILE_NAME, Found, LARGEST_FILE, built_in_default, find, read_bounded, user_file};
 pub use duration::parse as parse_duration;
 pub use model::Config;
 pub use template::{escape, verbatim};
-pub use validate::validate;
+pub use validate::{matches, unknown_server, validate};
 
 use crate::config::diagnostic::Places;
 use crate::plan::{Origin, Plan, Source};
@@ -143,6 +143,16 @@ fn no_network(plan: &Plan) -> Option<Diagnostic> {
     })
 }
 
+/// Says which files of the endpoint's TLS are not there: the gateway cannot start until they are.
+fn missing_files(plan: &Plan) -> Vec<Diagnostic> {
+    let files = plan.tls.iter().flat_map(|tls| [("tls.certificate", &tls.certificate), ("tls.key", &tls.key)]);
+    let missing = files.filter(|(_, file)| !file.is_file());
+    let told = |(path, file): (&str, &PathBuf)| {
+        Diagnostic::new(path, format!("{} is no file", file.display())).hint("the gateway cannot start until it is there")
+    };
+    missing.map(told).collect()
+}
+
 /// The path of a diagnostic about what the command line says.
 const LISTEN_ARGUMENT: &str = "--listen";
 
@@ -172,6 +182,7 @@ fn plan(mut config: Config, origin: Origin, invocation: &Invocation, places: &Pl
     }
     match validate(config, origin, &*invocation.variables) {
         Ok(mut plan) => {
+            plan.warnings.extend(missing_files(&plan));
             put_places(&mut plan.warnings);
             Ok(plan)
         }

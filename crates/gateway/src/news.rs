@@ -184,8 +184,8 @@ mod tests {
         let (own, merged) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
         news.listen(&Endpoint::Server("s".into()), &Principal::local_user(), &(own.clone() as Arc<dyn Listener>));
         news.listen(&Endpoint::All, &Principal::local_user(), &(merged.clone() as Arc<dyn Listener>));
-        let (server, merged) = (Arc::<str>::from("s"), vec![Endpoint::All]);
-        let relay = Relay { scope: server.clone(), server, audience: None, news, tasks: Arc::default(), merged };
+        let (server, endpoints) = (Arc::<str>::from("s"), vec![Endpoint::All]);
+        let relay = Relay { scope: server.clone(), server, audience: None, news, tasks: Arc::default(), merged: endpoints };
         relay.hear(&Event::ResourceUpdated { uri: "a:1".into(), params: sallyport_protocol::RawObject::new() });
         relay.hear(&Event::ToolsChanged);
         assert_eq!(*own.0.lock().unwrap(), ["a:1"]);

@@ -63,11 +63,12 @@ impl Inner {
         let given = target.arguments(&routed.request);
         let resource =
             target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
-        let attributes = match &given {
+        let recorded = match &given {
             Some(given) => parts.policy.recorded(upstream.name(), &target.own, given.as_str()).await,
             None => None,
         };
-        trail.understood(attributes.clone());
+        let attributes = recorded.as_ref().map(|recorded| recorded.attributes.clone().into());
+        trail.understood(recorded);
         let permitted = parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await;
         let (permitted, pass) = match permitted {
             Ok(permitted) => (permitted, None),

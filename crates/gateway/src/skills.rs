@@ -183,7 +183,14 @@ mod tests {
         let gateway = before(&peer).await;
         let parts = gateway.0.parts.load_full();
         let request = Request::new(Method::SkillsList, RawObject::new());
-        let incoming = Incoming { tenant: None, endpoint, credential: None, certificate: None, peer: sallyport_protocol::Peer::Stdio, recognised: None };
+        let incoming = Incoming {
+            tenant: None,
+            endpoint,
+            credential: None,
+            certificate: None,
+            peer: sallyport_protocol::Peer::Stdio,
+            recognised: None,
+        };
         let reply = gateway.0.list_skills(&parts, request, &Principal::local_user(), &incoming, &context()).await?;
         Ok(reply.result)
     }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sallyport_policy::{Decision, Principal};
+use sallyport_policy::{Decision, Principal, Recorded};
 use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Incoming, Method, Peer, Reply, Request, Revision, input};
-use sallyport_telemetry::{ArgumentDigest, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId};
+use sallyport_telemetry::{ArgumentDigest, Asked, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId};
 
 use crate::catalogue::resolve::Call;
+use crate::decide::circumstances;
 use crate::gateway::{Parts, Server};
 
 /// Bytes of what is recorded of arguments: the tables of a long query fit, and a record stays one line of a few KiB.
@@ -27,8 +28,11 @@ pub(crate) struct Trail {
     revision: Revision,
     trace_id: Option<TraceId>,
     arguments: Option<ArgumentDigest>,
-    attributes: Option<serde_json::Value>,
+    /// What they mean, as far as that is written down.
+    recorded: Option<Recorded>,
     target: Option<String>,
+    /// What the server says of the tool.
+    read_only: Option<bool>,
     server: Option<Arc<str>>,
     principal: Option<Principal>,
     /// What the caller sees.
@@ -56,8 +60,9 @@ impl Trail {
             revision: context.client.revision,
             trace_id: trace.and_then(|parent| TraceContext::parse(&parent)).map(|trace| trace.trace_id()),
             arguments,
-            attributes: None,
+            recorded: None,
             target: None,
+            read_only: None,
             server: None,
             principal: None,
             seen: None,
@@ -88,11 +93,13 @@ impl Trail {
         self.durations.resolve = self.step();
         self.server = Some(call.server().clone());
         self.target = Some(call.target.own.clone());
+        self.read_only = call.target.read_only;
     }
 
     /// What the arguments mean, as far as that may be written down.
-    pub(crate) fn understood(&mut self, attributes: Option<serde_json::Value>) {
-        self.attributes = attributes.filter(|attributes| attributes.to_string().len() <= MOST_ATTRIBUTES);
+    pub(crate) fn understood(&mut self, recorded: Option<Recorded>) {
+        let bytes = |members: &serde_json::Map<_, _>| serde_json::to_string(members).map_or(MOST_ATTRIBUTES, |text| text.len());
+        self.recorded = recorded.filter(|recorded| bytes(&recorded.attributes) + bytes(&recorded.sizes) <= MOST_ATTRIBUTES);
     }
 
     pub(crate) fn permitted(&mut self, decision: &Decision) {
@@ -138,6 +145,7 @@ impl Trail {
     }
 
     fn record<'a>(&'a self, outcome: Outcome, failure: Option<&'static str>, result: &Result<Reply, Failure>) -> AuditRecord<'a> {
+        let recorded = self.recorded.as_ref();
         AuditRecord {
             time: self.time,
             id: RecordId::next(),
@@ -157,7 +165,10 @@ impl Trail {
             method: self.method.as_str().into(),
             target: self.target.as_deref().map(Into::into),
             arguments: self.arguments,
-            attributes: self.attributes.clone(),
+            attributes: recorded.map(|recorded| recorded.attributes.clone().into()),
+            sizes: recorded.filter(|recorded| !recorded.sizes.is_empty()).map(|recorded| recorded.sizes.clone().into()),
+            unrecorded: recorded.and_then(|recorded| recorded.unrecorded),
+            asked: self.asked(),
             decision: self.decision.as_ref().map(|decision| decision.effect.as_str().into()),
             rule: self.decision.as_ref().map(|decision| decision.place.as_str().into()),
             approval: self.approval.as_deref().map(Into::into),
@@ -167,6 +178,18 @@ impl Trail {
             sent_bytes: None,
             durations: self.durations,
         }
+    }
+
+    /// What policy was asked with, where it was asked.
+    fn asked(&self) -> Option<Asked<'_>> {
+        let (principal, _) = self.principal.as_ref().zip(self.decision.as_ref())?;
+        let asked = Asked {
+            groups: principal.groups().iter().map(|group| (&**group).into()).collect(),
+            scopes: principal.scopes().map(|scopes| scopes.to_string().into()),
+            address: circumstances(self.peer).address.map(|address| address.to_string().into()),
+            read_only: self.read_only,
+        };
+        asked.bounded()
     }
 }
 

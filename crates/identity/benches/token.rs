@@ -89,12 +89,12 @@ impl Signer {
 fn identity(signer: &Signer) -> Identity {
     let issuer = TrustedIssuer { terms: Terms::new(ISSUER), keys: Arc::new(Fixed(signer.keys())), introspection: None };
     let server = ResourceServer::new(PublicUrl::parse("https://mcp.example.com").ok(), vec![issuer], None);
-    Identity::new(vec![("ci".to_owned(), Secret::new(KEY.to_owned()))], Some(Arc::new(server))).unwrap()
+    Identity::new("", vec![("ci".to_owned(), Secret::new(KEY.to_owned()))], Some(Arc::new(server))).unwrap()
 }
 
 /// As a door makes it of a request's head.
 fn incoming(token: &str) -> Incoming {
-    Incoming { endpoint: Endpoint::All, credential: Some(Arc::new(CallerToken::new(token))), peer: Peer::Loopback, recognised: None }
+    Incoming { tenant: None, endpoint: Endpoint::All, credential: Some(Arc::new(CallerToken::new(token))), certificate: None, peer: Peer::Loopback, recognised: None }
 }
 
 async fn let_in(identity: &Identity, token: &str) {

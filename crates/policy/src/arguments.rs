@@ -7,6 +7,7 @@ mod guard;
 mod kinds;
 mod object;
 mod path;
+mod recorded;
 mod rule;
 mod sql;
 mod strict;
@@ -15,6 +16,8 @@ mod url;
 pub(crate) use guard::ArgumentGuard;
 pub use kinds::{ArgumentKind, Kinds};
 pub use path::PathRule;
+pub(crate) use recorded::Known;
+pub use recorded::Recorded;
 pub use rule::{ArgumentRule, NumberRule};
 pub use sql::{Dialect, Kind as StatementKind, SqlGuard, SqlRule, SqlStatement};
 pub use url::UrlRule;
@@ -27,4 +30,6 @@ pub enum Arguments<'a> {
     Unknown,
     /// The JSON text of a call's arguments.
     Given(&'a str),
+    /// What the record of a call tells of them: see [`Policy::replay`](crate::Policy::replay).
+    Recorded(&'a Recorded),
 }

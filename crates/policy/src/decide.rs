@@ -1,5 +1,6 @@
 //! The one place where permits are made.
 
+mod recorded;
 mod shadow;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use crate::engine::{Later, Nowhere};
 use crate::engines::EngineConfig;
 use crate::engines::allowlist::Allowlist;
-use crate::question::understood;
 use crate::{
     Action, Approval, Circumstances, Config, Decision, Denied, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome,
     Permitted, Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
@@ -247,20 +247,6 @@ impl Policy {
         }
         let arguments = question.arguments().map(|arguments| arguments.cloned()).map_err(str::to_owned);
         Explanation { decision, said, arguments }
-    }
-
-    /// What of a call's arguments may be written down, as far as rules declare what they are.
-    #[must_use]
-    pub async fn recorded(&self, server: &str, tool: &str, arguments: &str) -> Option<serde_json::Value> {
-        if !self.kinds.declares(server, tool) {
-            return None; // as most tools: nothing is looked into
-        }
-        let understood = match self.kinds.is_work(server, tool) {
-            true => understood(&self.kinds, server, tool, arguments).await,
-            false => self.kinds.understand(server, tool, arguments),
-        };
-        let understood = understood.ok()?;
-        self.kinds.recorded(server, tool, &understood)
     }
 
     /// What is decided, of somebody whose token may be good for less.

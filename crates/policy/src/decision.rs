@@ -79,7 +79,7 @@ pub enum Reason {
 }
 
 /// A path into the configuration such as `servers.github.deny`, or the name of the engine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(Arc<str>);
 
 impl Place {

@@ -18,6 +18,7 @@ pub mod engines;
 mod limit;
 mod principal;
 mod question;
+mod replay;
 mod resource;
 mod rooms;
 mod scope;
@@ -25,7 +26,8 @@ mod scope;
 pub use action::Action;
 pub use approval::{Approval, Binding};
 pub use arguments::{
-    ArgumentKind, ArgumentRule, Arguments, Dialect, Kinds, NumberRule, PathRule, SqlGuard, SqlRule, SqlStatement, StatementKind, UrlRule,
+    ArgumentKind, ArgumentRule, Arguments, Dialect, Kinds, NumberRule, PathRule, Recorded, SqlGuard, SqlRule, SqlStatement, StatementKind,
+    UrlRule,
 };
 pub use config::{Config, InvalidPolicy, Rule, ServerRules};
 pub use decide::{Explanation, Policy, TrialFault};
@@ -34,5 +36,6 @@ pub use engine::{Answer, EngineFailure, KnownTool, Later, Making, Outcome, Outgo
 pub use limit::{Account, Across, Budget, Exceeded, Held, LimitKind, LimitRule, Limits, Metered, Rate};
 pub use principal::{Principal, PrincipalKind};
 pub use question::{Circumstances, Question};
+pub use replay::{Lack, Replayed};
 pub use resource::{Resource, ResourceKind};
 pub use scope::{SCOPE_OF_ALL, Scopes};

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::arguments::Kinds;
+use crate::replay::Replaying;
 use crate::rooms::elsewhere;
 use crate::{Action, Arguments, Principal, PrincipalKind, Resource, ResourceKind};
 
@@ -47,6 +48,8 @@ pub struct Question<'a> {
     kinds: &'a Arc<Kinds>,
     /// The arguments as they are understood: worked out once, for all engines.
     understood: OnceLock<Result<Option<Value>, String>>,
+    /// There where it is asked about a recorded call.
+    pub(crate) replaying: Option<&'a Replaying>,
 }
 
 impl<'a> Question<'a> {
@@ -57,7 +60,7 @@ impl<'a> Question<'a> {
         circumstances: Circumstances,
         kinds: &'a Arc<Kinds>,
     ) -> Self {
-        Self { principal, action, resource: *resource, circumstances, kinds, understood: OnceLock::new() }
+        Self { principal, action, resource: *resource, circumstances, kinds, understood: OnceLock::new(), replaying: None }
     }
 
     /// What is done, as rules name it: `list` as long as the arguments of a tool are not known.
@@ -74,6 +77,7 @@ impl<'a> Question<'a> {
     pub fn arguments(&self) -> Result<Option<&Value>, &str> {
         let read = || match self.resource.arguments {
             Arguments::Unknown => Ok(None),
+            Arguments::Recorded(recorded) => Ok(Some(recorded.value())),
             Arguments::Given(text) => self.kinds.understand(self.resource.server, self.resource.name, text).map(Some),
         };
         self.understood.get_or_init(read).as_ref().map(Option::as_ref).map_err(String::as_str)

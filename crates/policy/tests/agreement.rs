@@ -2,15 +2,15 @@
 #![cfg(all(feature = "cedar", feature = "rego"))]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+mod support;
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use sallyport_policy::{Action, Arguments, Circumstances, Config, KnownTool, Policy, Principal, Resource, ServerRules};
 use serde_json::{Value, json};
+
+use support::settled;
 
 const SCHEMA: &str =
     r#"{"type":"object","required":["a"],"properties":{"a":{"type":"integer"},"b":{"type":"string"},"c":{"type":"integer"}}}"#;
@@ -118,23 +118,6 @@ fn policy(cedar: Option<&[Written]>, rego: Option<&[Written]>, denied: &[String]
 /// Every call that a rule could tell from another.
 fn calls() -> impl Iterator<Item = Value> {
     (-2..5).flat_map(|a| [json!({ "a": a }), json!({ "a": a, "b": "x" }), json!({ "a": a, "b": "y" }), json!({ "a": a, "b": "z" })])
-}
-
-/// Waits here for what is worked out on another thread.
-fn settled<T>(future: impl Future<Output = T>) -> T {
-    struct Sleeper(Thread);
-    impl Wake for Sleeper {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let (waker, mut future) = (Waker::from(Arc::new(Sleeper(thread::current()))), pin!(future));
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }
 
 /// Of each tool, whether it is shown, and whether any call of it is allowed.

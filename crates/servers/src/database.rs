@@ -48,7 +48,8 @@ pub struct Config {
     /// may read, but none of the database's own catalogue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tables: Option<Vec<String>>,
-    /// The columns that may be named, of whichever of the tables; `*` is refused then. Default: every column.
+    /// The columns that may be named, of whichever of the tables; `*` is refused then. Not beside `write`: a change concerns whole rows.
+    /// Default: every column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
     /// The functions that may be called. Default: some thirty that only work on the values they are given, because there are functions
@@ -73,6 +74,14 @@ impl Config {
         }
         if self.authority.is_some() && self.postgres.is_none() {
             return Some(BuildError::new("`authority` has no effect on a file").with_hint("remove it"));
+        }
+        if self.write && self.columns.is_some() {
+            return Some(
+                BuildError::new("`write` has no effect beside `columns`: a change concerns whole rows, so each would be refused")
+                    .with_hint(
+                        "take `columns` out, or give the database twice: once to write, once with `columns`, each with tables of its own",
+                    ),
+            );
         }
         self.limits.problem().or_else(|| Guard::new(self).problem())
     }

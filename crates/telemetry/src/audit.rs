@@ -63,10 +63,20 @@ pub struct AuditRecord<'a> {
     /// What can be said of the arguments without telling them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<ArgumentDigest>,
-    /// What the arguments mean, as far as rules for arguments declare what they are: a query's tables, a path's folders. Missing if that is
-    /// more than 4 KiB.
+    /// What the arguments mean, as far as rules for arguments declare what they are: a query's tables, a path's folders, a number; `null`
+    /// where the call did not have the argument. Missing with what follows if all of it is more than 4 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<serde_json::Value>,
+    /// How long the arguments are whose length a rule bounds: characters, or entries of a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<serde_json::Value>,
+    /// How many arguments the call had that are not among the attributes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<u32>,
+    /// What policy was asked with beside that, so that another policy can be asked about the call: see `sallyport policy shadow`. Missing
+    /// if it was not asked, or if the groups and scopes are more than 4 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked<'a>>,
     /// What policy said: `allow`, `ask` or `deny`. Missing if the call ended before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Text<'a>>,
@@ -90,6 +100,39 @@ pub struct AuditRecord<'a> {
     /// How long each step took, in microseconds. A step that was not reached is missing.
     #[serde(rename = "duration_us")]
     pub durations: Durations,
+}
+
+/// What policy was asked with, beside the caller's name, the tool and the arguments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Asked<'a> {
+    /// The caller's groups. Missing if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Text<'a>>,
+    /// The scopes of the caller's token. Missing if it has no such bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Text<'a>>,
+    /// The address that the request came from. Missing for this machine itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Text<'a>>,
+    /// Whether the server calls the tool read-only. Missing if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+}
+
+/// Most bytes of groups and scopes in a record: those of everybody but who is in hundreds of groups.
+const MOST_ASKED: usize = 4096;
+
+impl Asked<'_> {
+    /// The same, unless the groups and scopes would make a record long.
+    #[must_use]
+    pub fn bounded(self) -> Option<Self> {
+        let scopes = self.scopes.as_ref().map_or(0, |scopes| scopes.as_str().len());
+        let bytes = self.groups.iter().map(|group| group.as_str().len() + 4).sum::<usize>() + scopes;
+        // A text that was cut is another one.
+        let is_cut = |text: &Text<'_>| text.as_str().len() > LONGEST_TEXT;
+        (bytes <= MOST_ASKED && !self.groups.iter().chain(&self.scopes).any(is_cut)).then_some(self)
+    }
 }
 
 /// How a call ended.

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use sallyport_telemetry::Timestamp;
 
 pub(super) const POLICY_EXAMPLES: &str = "\
 Examples:
   sallyport policy check
   sallyport policy explain key:env:CI_KEY db query --args '{\"sql\": \"SELECT * FROM orders\"}'
   sallyport policy test policy-tests.toml
+  sallyport policy shadow next.toml --since 7d
   sallyport policy suggest db";
 
 #[derive(Debug, Args)]
@@ -27,8 +29,44 @@ pub(crate) enum PolicyCommand {
     Explain(PolicyExplainArguments),
     /// Run files of cases: who may do what, and who may not
     Test(PolicyTestArguments),
+    /// Ask another policy about the calls in the audit records, and tell what it would have decided in another way
+    ///
+    /// Ends with 3 if there is such a call. Nothing is called. A rule that looks at what records do not tell is named instead of guessed at:
+    /// of arguments they tell what rules for arguments declare.
+    Shadow(PolicyShadowArguments),
     /// Propose rules that allow what the audit records show to be used, and nothing else
     Suggest(PolicySuggestArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyShadowArguments {
+    /// The configuration with the policy to try
+    #[arg(value_name = "NEW.toml")]
+    pub(crate) file: PathBuf,
+
+    /// The audit records: a file, or `default` for the gateways' own
+    #[arg(long, alias = "records", value_name = "FILE", default_value = "default")]
+    pub(crate) audit: Option<PathBuf>,
+
+    /// Only those since then: `36h`, `7d`, `2026-11-20`, `2026-11-20T08:00:00Z`
+    #[arg(long, value_name = "WHEN", value_parser = crate::policy::records::since)]
+    pub(crate) since: Option<Timestamp>,
+
+    /// Only the calls of this tenant
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+
+    /// Ask decision points elsewhere, too: they are sent what is recorded
+    #[arg(long)]
+    pub(crate) ask_remote: bool,
+
+    /// Start no server to ask what its tools take
+    #[arg(long)]
+    pub(crate) offline: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -40,9 +78,17 @@ pub(crate) struct PolicySuggestArguments {
     #[arg(long)]
     pub(crate) cedar: bool,
 
-    /// The audit records, instead of the gateway's own
-    #[arg(long, value_name = "FILE")]
+    /// The audit records: a file, or `default` for the gateways' own
+    #[arg(long, alias = "audit", value_name = "FILE", default_value = "default")]
     pub(crate) records: Option<PathBuf>,
+
+    /// Only those since then: `36h`, `7d`, `2026-11-20`, `2026-11-20T08:00:00Z`
+    #[arg(long, value_name = "WHEN", value_parser = crate::policy::records::since)]
+    pub(crate) since: Option<Timestamp>,
+
+    /// Only the calls of this tenant
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
 }
 
 #[derive(Debug, Args)]

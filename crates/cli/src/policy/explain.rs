@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use owo_colors::OwoColorize;
 use sallyport_gateway::{config, policy_of};
 use sallyport_policy::{Action, Arguments, Circumstances, Decision, Explanation, Outcome, Principal, Resource, Verdict};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::subject::principal;
 use super::tools::Tools;
@@ -17,10 +17,8 @@ use crate::tools::shown;
 pub(crate) fn run(global: &Global, arguments: &PolicyExplainArguments) -> Result<(), Failure> {
     let PolicyExplainArguments { principal: who, server, tool, args, groups, scopes, tenant, address, offline, json } = arguments;
     let plan = config::load(&global.invocation()?)?;
-    if !plan.servers.contains_key(server) {
-        let names: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
-        return Err(Failure::new(format!("there is no server `{server}`")).hint(format!("the servers are: {}", names.join(", "))));
-    }
+    super::known_server(&plan, server)?;
+    let given = args.as_deref().map(object).transpose()?;
     let who = principal(who, groups, scopes.as_deref(), tenant.as_deref())?;
     let policy = policy_of(&plan).map_err(|error| start::unusable(&error))?;
     let tools = if *offline { Tools::default() } else { Tools::ask(&plan, &[server])? };
@@ -30,12 +28,25 @@ pub(crate) fn run(global: &Global, arguments: &PolicyExplainArguments) -> Result
             wrong.place, wrong.message, wrong.hint
         ));
     }
+    if tools.knows(server) {
+        tools.fits(server, tool, given.as_ref())?;
+    }
     let resource = tools.resource(&plan, server, tool);
     let resource = args.as_deref().map_or(resource, |args| resource.with(Arguments::Given(args)));
     let action = if args.is_some() { Action::Call } else { Action::List };
     let moment = Circumstances { time: SystemTime::now(), address: *address };
     let explained = start::runtime()?.block_on(policy.explain(&who, action, &resource, moment));
     if *json { output::json(&as_json(&explained)) } else { tell(&who, &resource, &explained) }
+}
+
+/// The arguments of a call, which are one object whatever the tool.
+fn object(text: &str) -> Result<Map<String, Value>, Failure> {
+    let hint = "write one JSON object: '{\"sql\": \"SELECT 1\"}'; leave --args out to ask whether the tool is listed";
+    match serde_json::from_str(text) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(Failure::new("--args is JSON, but no object").hint(hint)),
+        Err(error) => Err(Failure::new(format!("--args is no JSON: {error}")).hint(hint)),
+    }
 }
 
 /// Tells a decision to a person.

@@ -3,8 +3,6 @@
 //! Looks at calls that policy let through, and at what the records say of their arguments: those that rules declare.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 
 use sallyport_gateway::config;
 use sallyport_gateway::plan::Plan;
@@ -12,9 +10,9 @@ use sallyport_policy::{ArgumentKind, ArgumentRule, NumberRule, PathRule, SqlRule
 use sallyport_telemetry::AuditRecord;
 use serde_json::Value;
 
+use super::records::{self, LeftOut, Wanted};
 use crate::arguments::{Global, PolicySuggestArguments};
 use crate::output::{self, Failure};
-use crate::start;
 use crate::tools::shown;
 
 /// What was done at one server.
@@ -29,15 +27,24 @@ struct Used {
 
 pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result<(), Failure> {
     let plan = config::load(&global.invocation()?)?;
-    let file = match &arguments.records {
-        Some(file) => file.clone(),
-        None => start::folders()?.audit_file(),
-    };
-    let opened = File::open(&file).map_err(|error| {
-        Failure::new(format!("{} cannot be read: {error}", file.display())).hint("records are there once a gateway has served calls")
-    })?;
-    let lines = BufReader::new(opened).lines().map_while(Result::ok).filter(|line| !is_of_tenant(line, &plan));
-    let used = gather(lines, arguments.server.as_deref());
+    if let Some(server) = &arguments.server {
+        super::known_server(&plan, server)?;
+    }
+    let wanted = Wanted { plan: &plan, server: arguments.server.as_deref(), tenant: arguments.tenant.as_deref(), since: arguments.since };
+    let (mut used, mut left_out) = (BTreeMap::new(), LeftOut::default());
+    records::each(
+        &records::files(arguments.records.as_deref())?,
+        &wanted,
+        &mut left_out,
+        |_| {},
+        |record, _| {
+            gather(&mut used, &record);
+            Ok(())
+        },
+    )?;
+    for (why, count) in left_out.iter() {
+        output::note(format!("left out: {count} records {}", shown(why)));
+    }
     if used.is_empty() {
         return Err(Failure::new("no record tells of a call that was let through").hint("let it be used for some time first"));
     }
@@ -47,33 +54,23 @@ pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result
     Ok(())
 }
 
-/// Whether a record is of one of the tenants, whose servers may have the same names as these.
-fn is_of_tenant(line: &str, plan: &Plan) -> bool {
-    let record = serde_json::from_str::<AuditRecord<'_>>(line).ok();
-    record.and_then(|record| record.tenant).is_some_and(|tenant| plan.tenants.contains_key(tenant.as_str()))
-}
-
-/// What was done, by server. Lines that are no records are passed over: a log may end in the middle of one.
-fn gather(lines: impl Iterator<Item = String>, wanted: Option<&str>) -> BTreeMap<String, Used> {
-    let mut servers: BTreeMap<String, Used> = BTreeMap::new();
-    for line in lines {
-        let Ok(record) = serde_json::from_str::<AuditRecord<'_>>(&line) else { continue };
-        let was_let_through =
-            record.method.as_str() == "tools/call" && record.decision.as_ref().is_some_and(|decision| decision.as_str() == "allow");
-        // What a person approved was meant for that call alone.
-        let was_let_through = was_let_through && record.approval.is_none();
-        let (Some(server), Some(tool), Some(principal)) = (&record.server, &record.target, &record.principal) else { continue };
-        if !was_let_through || wanted.is_some_and(|wanted| wanted != server.as_str()) {
-            continue;
-        }
-        let used = servers.entry(server.to_string()).or_default();
-        used.records += 1;
-        used.tools.entry(principal.to_string()).or_default().insert(tool.to_string());
-        for (name, value) in record.attributes.as_ref().and_then(Value::as_object).into_iter().flatten() {
-            used.arguments.entry((tool.to_string(), name.clone())).or_default().push(value.clone());
-        }
+/// Puts a call that was let through to the others of its server.
+fn gather(servers: &mut BTreeMap<String, Used>, record: &AuditRecord<'_>) {
+    let was_let_through =
+        record.method.as_str() == "tools/call" && record.decision.as_ref().is_some_and(|decision| decision.as_str() == "allow");
+    // What a person approved was meant for that call alone.
+    let was_let_through = was_let_through && record.approval.is_none();
+    let (Some(server), Some(tool), Some(principal)) = (&record.server, &record.target, &record.principal) else { return };
+    if !was_let_through {
+        return;
     }
-    servers
+    let used = servers.entry(server.to_string()).or_default();
+    used.records += 1;
+    used.tools.entry(principal.to_string()).or_default().insert(tool.to_string());
+    let attributes = record.attributes.as_ref().and_then(Value::as_object).into_iter().flatten();
+    for (name, value) in attributes.filter(|(_, value)| !value.is_null()) {
+        used.arguments.entry((tool.to_string(), name.clone())).or_default().push(value.clone());
+    }
 }
 
 /// A policy for each principal.
@@ -184,29 +181,30 @@ mod tests {
 
     use super::*;
 
-    fn record(principal: &str, tool: &str, decision: &str, attributes: Value) -> String {
-        json!({
+    fn record(principal: &str, tool: &str, decision: &str, attributes: Value) -> AuditRecord<'static> {
+        serde_json::from_value(json!({
             "time": "2026-11-22T20:00:00.000000Z", "id": "0".repeat(32), "principal": principal, "endpoint": "/mcp", "method": "tools/call",
             "server": "db", "target": tool, "decision": decision, "attributes": attributes, "outcome": "ok", "duration_us": {},
-        })
-        .to_string()
+        }))
+        .unwrap()
     }
 
     #[test]
     fn what_was_let_through_is_what_is_proposed() {
-        let lines = [
+        let records = [
             record("key:a", "query", "allow", json!({ "limit": 7 })),
             record("key:b", "query", "allow", json!({ "limit": 3 })),
             record("key:b", "drop*", "allow", Value::Null),
             record("key:b", "denied", "deny", Value::Null),
-            "{\"cut".to_owned(),
+            record("key:b", "query", "allow", json!({ "limit": null })),
         ];
-        let used = gather(lines.into_iter(), None);
+        let mut used = BTreeMap::new();
+        records.iter().for_each(|record| gather(&mut used, record));
         let used = &used["db"];
-        assert_eq!(used.records, 3);
+        assert_eq!(used.records, 4);
         assert_eq!(
             cedar("db", used),
-            "// db, calls: 3\npermit (principal == User::\"key:a\", action in [Action::\"db/query\"], resource);\n\
+            "// db, calls: 4\npermit (principal == User::\"key:a\", action in [Action::\"db/query\"], resource);\n\
              permit (principal == User::\"key:b\", action in [Action::\"db/drop*\", Action::\"db/query\"], resource);"
         );
         assert_eq!(used.arguments[&("query".to_owned(), "limit".to_owned())], [json!(7), json!(3)]);

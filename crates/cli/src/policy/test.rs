@@ -91,8 +91,17 @@ struct Ran {
 }
 
 fn run_file(plan: &Plan, policy: &Policy, path: &Path) -> Result<Vec<Ran>, Failure> {
-    let text = config::read_bounded(path)?;
-    let File { tool, case } = toml::from_str(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    let unread = |wrong: config::Diagnostic| {
+        Failure::new(format!("{}: {}", path.display(), wrong.message)).hint("name files of cases, such as `policy-tests.toml`")
+    };
+    let text = config::read_bounded(path).map_err(unread)?;
+    let File { tool, case } = toml::from_str(&text).map_err(|error| {
+        Failure::new(format!("{}: {error}", path.display()))
+            .hint("a file has `[[case]]`s with `principal`, `server`, `tool`, `expect` and perhaps `arguments`")
+    })?;
+    for case in &case {
+        super::known_server(plan, &case.server)?;
+    }
     let mut tools = Tools::default();
     for ToolEntry { server, name, schema, read_only } in tool {
         tools.add(&server, Tool { name, schema: schema.map(|schema| schema.to_string()), read_only });

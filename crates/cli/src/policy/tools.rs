@@ -1,15 +1,19 @@
 //! What servers offer: asked of themselves, or said by a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use sallyport_gateway::config::nearest;
 use sallyport_gateway::plan::{Plan, Source};
 use sallyport_gateway::upstream::{Freshness, Upstream};
 use sallyport_policy::{InvalidPolicy, KnownTool, Policy, Resource};
+use serde_json::{Map, Value};
 
+use super::fits;
 use crate::output::{self, Failure};
 use crate::start::{self, GRACE};
 use crate::starting;
+use crate::tools::shown;
 
 /// The tools that are known, by server.
 #[derive(Default)]
@@ -58,6 +62,11 @@ impl Tools {
         self.0.contains_key(server)
     }
 
+    /// The tools of a server.
+    pub(super) fn names(&self, server: &str) -> impl Iterator<Item = &str> + Clone {
+        self.0.get(server).map(Vec::as_slice).unwrap_or_default().iter().map(|tool| tool.name.as_str())
+    }
+
     pub(super) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
@@ -70,6 +79,36 @@ impl Tools {
             errors.extend(policy.learn(server, &known.collect::<Vec<_>>()));
         }
         errors
+    }
+
+    /// Whether a server has that tool, and the tool takes these arguments, as far as that is known.
+    ///
+    /// # Errors
+    /// What is not so.
+    pub(super) fn fits(&self, server: &str, name: &str, arguments: Option<&Map<String, Value>>) -> Result<(), Failure> {
+        let tools = self.0.get(server).map(Vec::as_slice).unwrap_or_default();
+        let Some(tool) = tools.iter().find(|tool| tool.name == name) else {
+            let names = || tools.iter().map(|tool| tool.name.as_str());
+            let hint = match nearest(name, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if tools.is_empty() => "the server offers no tools".to_owned(),
+                None => format!("its tools are: {}", names().take(20).collect::<Vec<_>>().join(", ")), // enough to see a misspelling
+            };
+            return Err(Failure::new(format!("server `{server}` has no tool `{name}`")).hint(shown(&hint)));
+        };
+        let schema = tool.schema.as_deref().and_then(|schema| serde_json::from_str(schema).ok()).unwrap_or(Value::Null);
+        match arguments.and_then(|arguments| fits::problem(&schema, arguments)) {
+            None => Ok(()),
+            Some(problem) => Err(Failure::new(format!("--args does not fit `{server}/{name}`: {problem}"))
+                .hint(format!("`sallyport tools --json {name}` shows what it takes; with --offline nothing is compared"))),
+        }
+    }
+
+    /// The arguments that a tool has by its schema, where that is known and names them all.
+    pub(super) fn arguments(&self, server: &str, name: &str) -> Option<BTreeSet<String>> {
+        let tool = self.0.get(server)?.iter().find(|tool| tool.name == name)?;
+        let schema: Value = serde_json::from_str(tool.schema.as_deref()?).ok()?;
+        Some(schema.get("properties")?.as_object()?.keys().cloned().collect())
     }
 
     /// A tool as policy is asked about it.

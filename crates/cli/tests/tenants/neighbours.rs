@@ -74,16 +74,15 @@ fn without_date(answer: &str) -> String {
 /// A gateway whose tenants share an issuer, which says of each token whose it is; umbrella has one of its own besides.
 fn trusting() -> (Provider, Provider, crate::Project) {
     let resource = |path: &str| (format!("{PUBLIC}{path}"), "jwt:EdDSA");
-    let shared = Provider::of_tenants(
+    let shared = Provider::start_with(
         &["/mcp", "/t/acme/mcp", "/t/acme/servers/files/mcp", "/t/umbrella/mcp", "/t/nothere/mcp"].map(resource),
-        &[
-            ("/t/acme/mcp", "acme"),
-            ("/t/acme/servers/files/mcp", "acme"),
-            ("/t/umbrella/mcp", "acme"),
-            ("/mcp", "acme"),
-            ("/t/nothere/mcp", "nothere"),
-        ]
-        .map(|(path, tenant)| (format!("{PUBLIC}{path}"), tenant)),
+        &json!({ "tenants": {
+            format!("{PUBLIC}/t/acme/mcp"): "acme",
+            format!("{PUBLIC}/t/acme/servers/files/mcp"): "acme",
+            format!("{PUBLIC}/t/umbrella/mcp"): "acme",
+            format!("{PUBLIC}/mcp"): "acme",
+            format!("{PUBLIC}/t/nothere/mcp"): "nothere",
+        } }),
     );
     let own = Provider::start(&["/t/acme/mcp", "/t/umbrella/mcp"].map(resource));
     let configuration = format!(

@@ -33,18 +33,13 @@ impl Provider {
         Self::start_with(resources, &json!({}))
     }
 
-    /// The same; tokens for some of the resources claim a tenant (`org`).
-    pub(crate) fn of_tenants(resources: &[(String, &str)], tenants: &[(String, &str)]) -> Self {
-        let tenants: serde_json::Map<String, Value> = tenants.iter().map(|(url, name)| (url.clone(), json!(name))).collect();
-        Self::start_with(resources, &json!({ "tenants": tenants }))
-    }
-
     /// Starts one that people log in with, who are sent back to this address.
     pub(crate) fn for_people(callback: &str) -> Self {
         Self::start_with(&[], &json!({ "login": [callback] }))
     }
 
-    fn start_with(resources: &[(String, &str)], more: &Value) -> Self {
+    /// Starts one with `more` settings.
+    pub(crate) fn start_with(resources: &[(String, &str)], more: &Value) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let port = free_port();
         let resources: serde_json::Map<String, Value> = resources.iter().map(|(url, form)| (url.clone(), json!(form))).collect();

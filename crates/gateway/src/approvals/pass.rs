@@ -64,7 +64,7 @@ impl Held<'_> {
         // Without the space between, by which something could be moved out of sight.
         let arguments = match self.resource.arguments {
             Arguments::Given(text) => RawJson::parse(text.to_owned()).map(|given| given.in_order()).unwrap_or_default(),
-            Arguments::Unknown => Vec::new(),
+            Arguments::Unknown | Arguments::Recorded(_) => Vec::new(),
         };
         if arguments.len() > LONGEST {
             let text = format!("a person cannot be asked about a call with {} bytes of arguments", arguments.len());

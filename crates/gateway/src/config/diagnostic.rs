@@ -144,7 +144,8 @@ pub(crate) fn join(parent: &str, key: &str) -> String {
 }
 
 /// The candidate that `written` most likely meant.
-pub(crate) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+#[must_use]
+pub fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // One slip in a short word, three in a long one: more, and the suggestion is noise.
     let allowed = 1 + written.chars().count().min(12) / 4;
     candidates

@@ -564,3 +564,44 @@ fn what_is_wrong_with_approvals_is_told_at_once() {
     assert!(told.contains("anybody could send them"), "{told}");
     assert!(told_of_toml("[approvals]\nwebhook_secret = \"env:HOOK\"").contains("there is no `webhook`"));
 }
+
+#[test]
+fn names_that_nobody_has_and_what_is_not_there_are_warnings() {
+    let told = told_of_toml(
+        r#"
+public_url = "https://mcp.example.com"
+tls = { certificate = "none.pem", key = "none.key" }
+[policy]
+engines = [{ remote = { url = "https://pdp.example.com", speaks = "opa", token = "env:UNSET_TOKEN" } }]
+[identity.server.clients.bot]
+secret = "env:UNSET_SECRET"
+scopes = ["shop:query", "shp:query", "mcp:read"]
+[servers.shop]
+builtin = { database = { sqlite = "shop.db", tables = ["orders"] } }
+[[servers.shop.arguments]]
+tools = ["query"]
+argument = "sql"
+sql = { dialect = "sqlite", tables = ["main.Orders", "ordes"] }
+[[limits]]
+server = "shpo"
+at_once = 1
+[[limits]]
+server = "s*"
+at_once = 1
+"#,
+    );
+    for expected in [
+        "none.pem is no file",
+        "none.key is no file",
+        "`UNSET_TOKEN` is not set",
+        "`UNSET_SECRET` is not set",
+        "the scope `shp:query` is good for nothing: no server is called `shp`",
+        "the server itself does not give the table `ordes`",
+        "did you mean `orders`?",
+        "no server is called `shpo`, so nothing is limited",
+        "did you mean `shop`?",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    assert_eq!(told.matches("warning:").count(), 7, "{told}");
+}

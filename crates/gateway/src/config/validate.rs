@@ -14,6 +14,7 @@ mod limits;
 mod remote;
 mod server;
 mod sign_in;
+mod slips;
 mod standby;
 mod stdio;
 mod tenant;
@@ -27,13 +28,15 @@ use sallyport_identity::resource_server::resource::PublicUrl;
 use sallyport_policy::{LimitRule, Limits, Policy};
 use sallyport_secrets::SecretReference;
 
-use crate::config::Variables;
 use crate::approvals::settings::ApprovalsPlan;
+use crate::config::Variables;
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::Config;
 use crate::config::validate::context::Context;
 use crate::config::validate::endpoint::Endpoint;
 use crate::plan::{IdentityPlan, Origin, Plan, ServerPlan, ToolsetPlan};
+
+pub use slips::unknown_server;
 
 /// Checks `config`, which came from `origin`, and makes a [`Plan`] of it. `variables` are those of the environment, needed where a
 /// value must be known now (`url`) and to warn of references that point nowhere.
@@ -119,6 +122,7 @@ fn own(config: Config, public: Option<&PublicUrl>, context: &Context<'_>, report
     let names: Vec<String> = config.servers.keys().cloned().collect();
     check_names("servers", &names, report);
     check_policy(&config, report);
+    slips::check(&config, context, report);
     let approvals = approvals::check(&config.approvals, context, report);
     let toolsets: BTreeMap<_, _> =
         config.toolsets.into_iter().map(|(name, set)| (name.clone(), toolset::check(&name, set, &names, report))).collect();
@@ -173,6 +177,12 @@ fn check_policy(config: &Config, report: &mut Report) {
     for invalid in invalid.flatten() {
         report.error(Diagnostic::new(invalid.place, invalid.message).hint(invalid.hint));
     }
+}
+
+/// Whether one of some patterns, as rules have them, matches all of `name`.
+#[must_use]
+pub fn matches(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(name)))
 }
 
 /// Compiles the patterns of the list at `path`.

@@ -14,7 +14,8 @@ fn identity(keys: &[(&str, &str)]) -> Result<Identity, Vec<InvalidKey>> {
 
 fn who(identity: &Identity, key: Option<&str>, peer: Peer) -> Result<String, Unauthenticated> {
     let credential = key.map(|key| Arc::new(CallerToken::new(key)));
-    match identity.authenticate(&Incoming { tenant: None, endpoint: Endpoint::All, credential, certificate: None, peer, recognised: None }) {
+    match identity.authenticate(&Incoming { tenant: None, endpoint: Endpoint::All, credential, certificate: None, peer, recognised: None })
+    {
         Authentication::Known(known) => known.map(|known| known.principal.id().to_owned()),
         Authentication::Asks(_) => panic!("nobody has to be asked about a key"),
     }

@@ -1,5 +1,7 @@
 //! A rule for an argument, ready to look at calls.
 
+mod replay;
+
 use std::borrow::Cow;
 
 use globset::GlobSet;

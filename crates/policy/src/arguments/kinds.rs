@@ -1,6 +1,6 @@
 //! Arguments taken apart by what they are declared to be, for every engine in the same form.
 //!
-//! A query becomes `{ kind, tables, functions, columns }`, a path `{ text, absolute, below }`, an address
+//! A query becomes `{ kind, tables, functions, columns, aliases }`, a path `{ text, absolute, below }`, an address
 //! `{ text, scheme, host, port, path, domains }`; everything else stays what it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{ArgumentRule, Dialect, path, sql, strict, url};
 use crate::{Config, ServerRules};
 
 /// Most entries of a list that are taken apart: no tool takes as many paths in one call.
-const MOST_ENTRIES: usize = 1000;
+pub(super) const MOST_ENTRIES: usize = 1000;
 
 /// What an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,8 +37,18 @@ pub struct Kinds(HashMap<String, Vec<Declared>>);
 struct Declared {
     tools: GlobSet,
     argument: String,
+    said: Said,
+}
+
+/// What rules say of one argument.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
     /// `None`: a number or one of some values, which stays as it is.
-    kind: Option<ArgumentKind>,
+    pub(super) kind: Option<ArgumentKind>,
+    /// The values that are named.
+    pub(super) values: Vec<Value>,
+    /// Its length counts.
+    pub(super) is_measured: bool,
 }
 
 impl Kinds {
@@ -52,21 +62,28 @@ impl Kinds {
         Self(servers.iter().map(declared).collect())
     }
 
-    /// Whether a rule says what an argument of that tool is.
-    pub(crate) fn declares(&self, server: &str, tool: &str) -> bool {
-        self.0.get(server).is_some_and(|declared| declared.iter().any(|declared| declared.tools.is_match(tool)))
+    /// What rules say of each argument of that tool that they are about.
+    pub(super) fn declared(&self, server: &str, tool: &str) -> BTreeMap<&str, Said> {
+        let mut all: BTreeMap<&str, Said> = BTreeMap::new();
+        for declared in self.0.get(server).into_iter().flatten().filter(|declared| declared.tools.is_match(tool)) {
+            let said = all.entry(&declared.argument).or_default();
+            said.kind = said.kind.or(declared.said.kind);
+            said.values.extend_from_slice(&declared.said.values);
+            said.is_measured |= declared.said.is_measured;
+        }
+        all
     }
 
     /// Whether to understand the arguments of that tool takes more than a look.
     pub(crate) fn is_work(&self, server: &str, tool: &str) -> bool {
         let declared = self.0.get(server).into_iter().flatten();
-        declared.filter(|declared| matches!(declared.kind, Some(ArgumentKind::Sql(_)))).any(|declared| declared.tools.is_match(tool))
+        declared.filter(|declared| matches!(declared.said.kind, Some(ArgumentKind::Sql(_)))).any(|declared| declared.tools.is_match(tool))
     }
 
-    /// What the argument of a tool is declared to be; the outer `None` where nothing is said of it.
-    pub(crate) fn kind(&self, server: &str, tool: &str, argument: &str) -> Option<Option<ArgumentKind>> {
+    /// What the argument of a tool is taken apart as.
+    pub(super) fn kind(&self, server: &str, tool: &str, argument: &str) -> Option<ArgumentKind> {
         let mut declared = self.0.get(server)?.iter().filter(|declared| declared.argument == argument && declared.tools.is_match(tool));
-        declared.next().map(|declared| declared.kind)
+        declared.find_map(|declared| declared.said.kind)
     }
 
     /// The arguments of a tool that are taken apart.
@@ -74,7 +91,7 @@ impl Kinds {
     pub(crate) fn told(&self, server: &str, tool: &str) -> Vec<(&str, ArgumentKind)> {
         let declared = self.0.get(server).into_iter().flatten().filter(|declared| declared.tools.is_match(tool));
         let mut told: Vec<(&str, ArgumentKind)> = Vec::new();
-        for (name, kind) in declared.filter_map(|declared| Some((declared.argument.as_str(), declared.kind?))) {
+        for (name, kind) in declared.filter_map(|declared| Some((declared.argument.as_str(), declared.said.kind?))) {
             if told.iter().all(|(known, _)| *known != name) {
                 told.push((name, kind));
             }
@@ -90,7 +107,7 @@ impl Kinds {
         let mut members = strict::read(text).ok_or("its arguments can be read in several ways")?;
         let mut done = BTreeSet::new();
         for declared in self.0.get(server).into_iter().flatten().filter(|declared| declared.tools.is_match(tool)) {
-            let Some(kind) = declared.kind else { continue };
+            let Some(kind) = declared.said.kind else { continue };
             let Some(value) = members.get_mut(&declared.argument).filter(|value| !value.is_null()) else { continue };
             if !done.insert(&declared.argument) {
                 continue; // an earlier rule about the same argument has taken it apart
@@ -98,13 +115,6 @@ impl Kinds {
             *value = apart(kind, value).map_err(|why| format!("`{}` {why}", declared.argument))?;
         }
         Ok(Value::Object(members))
-    }
-
-    /// What of some arguments that were understood may be written down: those that a rule declares, each by what it means.
-    pub(crate) fn recorded(&self, server: &str, tool: &str, arguments: &Value) -> Option<Value> {
-        let members = arguments.as_object()?.iter().filter(|(name, _)| self.kind(server, tool, name).is_some());
-        let recorded: Map<_, _> = members.map(|(name, value)| (name.clone(), value.clone())).collect();
-        (!recorded.is_empty()).then_some(Value::Object(recorded))
     }
 }
 
@@ -120,12 +130,12 @@ impl Declared {
             ArgumentRule { url: Some(_), .. } => Some(ArgumentKind::Url),
             _ => None,
         });
-        let is_told = said.is_some() || rule.number.is_some() || rule.one_of.is_some();
-        is_told.then_some(Self { tools: tools.build().ok()?, argument: rule.argument.clone(), kind: said })
+        let said = Said { kind: said, values: rule.one_of.clone().unwrap_or_default(), is_measured: rule.longest.is_some() };
+        Some(Self { tools: tools.build().ok()?, argument: rule.argument.clone(), said })
     }
 }
 
-fn apart(kind: ArgumentKind, value: &Value) -> Result<Value, String> {
+pub(super) fn apart(kind: ArgumentKind, value: &Value) -> Result<Value, String> {
     match value {
         Value::String(text) => kind.apart(text),
         Value::Array(list) if list.len() > MOST_ENTRIES => Err("has too many entries".into()),

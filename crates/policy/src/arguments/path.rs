@@ -30,10 +30,21 @@ impl PathRule {
             Ok(asked) => asked,
             Err(why) => return Some(format!("is a path {why}")),
         };
+        self.refuses_parts(&asked).map(str::to_owned)
+    }
+
+    /// What is wrong with a path that was taken [`apart`], if anything.
+    pub(super) fn refuses_recorded(&self, path: &Value) -> Option<&'static str> {
+        let (text, is_absolute) = (path["text"].as_str().unwrap_or_default(), path["absolute"] == true);
+        let names = text.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+        self.refuses_parts(&Parts { is_absolute, names })
+    }
+
+    fn refuses_parts(&self, asked: &Parts<'_>) -> Option<&'static str> {
         let is_below = |folder: &String| {
             parts(folder).is_ok_and(|folder| asked.is_absolute == folder.is_absolute && asked.names.starts_with(&folder.names))
         };
-        (!self.below.iter().any(is_below)).then(|| "is a path outside the folders that are allowed".into())
+        (!self.below.iter().any(is_below)).then_some("is a path outside the folders that are allowed")
     }
 }
 

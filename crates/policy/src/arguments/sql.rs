@@ -6,6 +6,7 @@
 mod columns;
 mod depth;
 mod reading;
+mod replay;
 mod scope;
 mod statement;
 
@@ -145,7 +146,8 @@ impl SqlGuard {
     }
 }
 
-/// Takes a statement apart: `{ kind, tables, functions, columns }`. Among the columns is `*` where more may be meant than are named.
+/// Takes a statement apart: `{ kind, tables, functions, columns, aliases }`. Among the columns is `*` where more may be meant than are
+/// named; the aliases are the names that the statement itself gives, to tables and by `WITH`.
 ///
 /// # Errors
 /// Why it cannot be understood.
@@ -164,8 +166,17 @@ fn apart_here(text: &str, dialect: Dialect) -> Result<Value, &'static str> {
         _ => return Err("a statement of another kind"),
     };
     let (read, _) = reading::understand(&statement, dialect, kind)?;
-    let tables: Vec<String> = read.tables.iter().map(|table| table.join(".")).collect();
-    Ok(json!({ "kind": name, "tables": tables, "functions": read.functions, "columns": read.columns_named(dialect) }))
+    let tables: Vec<String> = read.tables.iter().map(|table| written(table)).collect();
+    Ok(json!({
+        "kind": name, "tables": tables, "functions": read.functions, "columns": read.columns_named(dialect),
+        "aliases": read.columns.aliases.union(&read.named).collect::<Vec<_>>(),
+    }))
+}
+
+/// A table's name in one text. A part with a point in it keeps its quotes, so that `"a.b"` is not taken for `a.b`.
+fn written(table: &[String]) -> String {
+    let part = |part: &String| if part.contains('.') { format!("\"{part}\"") } else { part.clone() };
+    table.iter().map(part).collect::<Vec<_>>().join(".")
 }
 
 /// Names come from the caller: enough of one to know it again.

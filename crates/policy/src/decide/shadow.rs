@@ -87,7 +87,7 @@ impl Shadow {
         let given = match arguments {
             Arguments::Given(text) if text.len() > LONGEST => return None,
             Arguments::Given(text) => Some(text.to_owned()),
-            Arguments::Unknown => None,
+            Arguments::Unknown | Arguments::Recorded(_) => None,
         };
         let (server, name, action, circumstances) = (server.to_owned(), name.to_owned(), question.action, question.circumstances);
         let (this, principal, decided) = (Arc::clone(self), question.principal.clone(), decided.clone());

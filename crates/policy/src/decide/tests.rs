@@ -122,7 +122,7 @@ fn with_an_engine_everybody_is_denied_by_default() {
 
 fn approved(policy: &Policy, approval: Option<Approval>, arguments: &'static str) -> Result<Reason, Reason> {
     let tool = Resource::tool("files", "write", None, false).with(crate::Arguments::Given(arguments));
-    let decided = policy.decide_approved(&Principal::key("ci"), Action::Call, &tool, now(), approval, ()).now_or_never().unwrap();
+    let decided = policy.decide_approved(&Principal::key("ci"), Action::Call, &tool, now(), approval, ()).settled();
     decided.map(|permitted| permitted.decision().reason).map_err(|denied| denied.decision.reason)
 }
 

@@ -89,6 +89,7 @@ impl PolicyEngine for Allowlist {
                 Answer::Later(Box::pin(async move { rest(looked.await.unwrap_or_else(|none| Some(unfit(place, none.to_string())))) }))
             }
             Arguments::Given(text) => Answer::Now(rest(decision.or_else(|| refused(&guards, text)))),
+            Arguments::Recorded(recorded) => Answer::Now(rest(decision.or_else(|| refused_then(&guards, recorded, question)))),
             Arguments::Unknown => Answer::Now(rest(decision)),
         }
     }
@@ -117,6 +118,17 @@ fn guards_of(rules: &[CompiledRules], resource: &Resource<'_>) -> Vec<(Place, Ar
 /// A rule for its arguments is not met.
 fn refused(guards: &[(Place, Arc<ArgumentGuard>)], arguments: &str) -> Option<Decision> {
     guards.iter().find_map(|(place, guard)| Some(unfit(place.clone(), guard.refuses(arguments)?)))
+}
+
+/// The same of a call of the past.
+fn refused_then(guards: &[(Place, Arc<ArgumentGuard>)], recorded: &crate::Recorded, question: &Question<'_>) -> Option<Decision> {
+    guards.iter().find_map(|(place, guard)| {
+        let why = guard.refuses_recorded(recorded).unwrap_or_else(|what| {
+            question.lacks(place.as_str(), what);
+            None
+        });
+        Some(unfit(place.clone(), why?))
+    })
 }
 
 fn unfit(place: Place, why: String) -> Decision {

@@ -26,6 +26,8 @@ pub(super) fn build(_: Config, making: &Making<'_>) -> Result<super::NotBuilt, V
 
 #[cfg(feature = "rego")]
 mod engine;
+#[cfg(feature = "rego")]
+mod looks;
 
 #[cfg(all(test, feature = "rego"))]
 mod tests;

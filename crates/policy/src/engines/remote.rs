@@ -20,8 +20,8 @@ use url::{Host, Url};
 
 use self::recent::{Key, Recent};
 use crate::{
-    Answer, Decision, Effect, EngineFailure, InvalidPolicy, Later, Making, Outcome, Outgoing, Place, PolicyEngine, Question, Reason,
-    Verdict, World,
+    Answer, Arguments, Decision, Effect, EngineFailure, InvalidPolicy, Later, Making, Outcome, Outgoing, Place, PolicyEngine, Question,
+    Reason, Verdict, World,
 };
 
 /// Longest a decision may be used again: who took a right away waits no longer for it.
@@ -161,7 +161,22 @@ impl Remote {
         self.world.post(request).await.map_err(|why| EngineFailure(format!("`{}` did not answer: {why}", self.place)))
     }
 
+    /// Whether a recorded call is not to be asked about: nobody wants it, or what would be sent is not known.
+    fn is_not_asked(&self, question: &Question<'_>) -> bool {
+        let Some(replaying) = question.replaying else { return false };
+        let what = match question.resource.arguments {
+            _ if !replaying.asks_elsewhere => "the answer of its decision point, which is not asked",
+            Arguments::Recorded(recorded) if !recorded.is_whole() => "all arguments",
+            _ => return false,
+        };
+        question.lacks(self.place.as_str(), what);
+        true
+    }
+
     async fn one(&self, question: &Question<'_>) -> Outcome {
+        if self.is_not_asked(question) {
+            return Ok(Verdict::Silent);
+        }
         let document = match question.document() {
             Ok(document) => document,
             Err(why) => return Ok(self.unreadable(why)),

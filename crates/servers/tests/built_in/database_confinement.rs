@@ -196,6 +196,7 @@ fn slips_in_the_configuration_are_told() {
         (json!({ "sqlite": "a", "tables": ["*"] }), "is no name"),
         (json!({ "sqlite": "a", "tables": ["a.b.c"] }), "is no table"),
         (json!({ "sqlite": "a", "columns": ["a b"] }), "is no name"),
+        (json!({ "sqlite": "a", "columns": ["a"], "write": true }), "has no effect beside `columns`"),
         (json!({ "sqlite": "a", "limits": { "rows": 0 } }), "`limits.rows`"),
         (json!({ "sqlite": "a", "limits": { "seconds": 100_000 } }), "`limits.seconds`"),
     ] {

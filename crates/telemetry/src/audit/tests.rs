@@ -27,6 +27,14 @@ pub(crate) fn full() -> AuditRecord<'static> {
         target: Some("create_issue".into()),
         arguments: Some(ArgumentDigest::of(br#"{"title":"hunter2"}"#)),
         attributes: Some(json!({ "limit": 7 })),
+        sizes: Some(json!({ "title": 7 })),
+        unrecorded: Some(1),
+        asked: Some(Asked {
+            groups: vec!["analysts".into()],
+            scopes: Some("github:create_issue".into()),
+            address: Some("192.0.2.7".into()),
+            read_only: Some(false),
+        }),
         decision: Some("allow".into()),
         rule: Some("servers.github.allow".into()),
         approval: Some("0123456789abcdef0123".into()),
@@ -62,6 +70,9 @@ pub(crate) fn bare() -> AuditRecord<'static> {
         target: None,
         arguments: None,
         attributes: None,
+        sizes: None,
+        unrecorded: None,
+        asked: None,
         decision: None,
         rule: None,
         approval: None,
@@ -103,6 +114,14 @@ fn a_viewer_reads_what_was_written() {
         let line = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<AuditRecord<'static>>(&line).unwrap(), record);
     }
+}
+
+#[test]
+fn groups_and_scopes_are_whole_or_not_there() {
+    let asked = |groups: Vec<String>| Asked { groups: groups.into_iter().map(Text::from).collect(), ..Asked::default() };
+    assert!(asked(vec!["a".repeat(LONGEST_TEXT); 3]).bounded().is_some());
+    assert_eq!(asked(vec!["a".repeat(LONGEST_TEXT + 1)]).bounded(), None);
+    assert_eq!(asked(vec!["a".into(); 1000]).bounded(), None);
 }
 
 #[test]

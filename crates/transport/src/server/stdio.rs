@@ -71,7 +71,8 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let incoming = Incoming { tenant: None, endpoint: options.endpoint, credential: None, certificate: None, peer: Peer::Stdio, recognised: None };
+    let incoming =
+        Incoming { tenant: None, endpoint: options.endpoint, credential: None, certificate: None, peer: Peer::Stdio, recognised: None };
     let caller = front.admit(&incoming).decided().await?.id;
     let door = Door::new(front, options.identity, Sessions::new(SessionBounds::default(), DoorMetrics::default()));
     let (session, _) = door

@@ -20,19 +20,19 @@ fn a_query_is_told_by_what_it_reads_and_writes() {
     let read = |sql: &str| of(sql).unwrap()["sql"].clone();
     assert_eq!(
         read("SELECT o.id, lower(name) FROM Public.Orders o JOIN people USING (ssn) WHERE total > 1"),
-        json!({ "kind": "select", "tables": ["people", "public.orders"], "functions": ["lower"], "columns": ["id", "name", "ssn", "total"] })
+        json!({ "kind": "select", "tables": ["people", "public.orders"], "functions": ["lower"], "columns": ["id", "name", "ssn", "total"], "aliases": ["o"] })
     );
     assert_eq!(
         read("INSERT INTO log (at, what) SELECT now(), x FROM src ON CONFLICT DO NOTHING RETURNING id"),
-        json!({ "kind": "insert", "tables": ["log", "src"], "functions": ["now"], "columns": ["*", "id", "x"] })
+        json!({ "kind": "insert", "tables": ["log", "src"], "functions": ["now"], "columns": ["*", "id", "x"], "aliases": [] })
     );
     assert_eq!(
         read("UPDATE a SET x = (SELECT y FROM b) FROM c WHERE a.id = c.id"),
-        json!({ "kind": "update", "tables": ["a", "b", "c"], "functions": [], "columns": ["*", "id", "y"] })
+        json!({ "kind": "update", "tables": ["a", "b", "c"], "functions": [], "columns": ["*", "id", "y"], "aliases": [] })
     );
     assert_eq!(
         read("DELETE FROM a USING b WHERE a.id = b.id"),
-        json!({ "kind": "delete", "tables": ["a", "b"], "functions": [], "columns": ["*", "id"] })
+        json!({ "kind": "delete", "tables": ["a", "b"], "functions": [], "columns": ["*", "id"], "aliases": [] })
     );
     for refused in
         ["COPY a TO STDOUT", "DROP TABLE a", "SELECT 1; SELECT 2", "WITH x AS (DELETE FROM a RETURNING *) SELECT * FROM x", "SET x = 1"]
@@ -101,18 +101,6 @@ fn an_address_is_told_by_its_host() {
     );
     assert_eq!(of(json!(["http://192.0.2.1/"])).unwrap()[0]["domains"], json!(["192.0.2.1"]));
     assert!(of(json!("https://user@example.com/")).is_err() && of(json!(1)).is_err());
-}
-
-#[test]
-fn only_what_a_rule_declares_is_written_down() {
-    let kinds = kinds(json!([
-        { "tools": ["t"], "argument": "p", "kind": "path" },
-        { "tools": ["t"], "argument": "n", "number": { "max": 3 } },
-        { "tools": ["other"], "argument": "text", "kind": "path" },
-    ]));
-    let read = kinds.understand("s", "t", r#"{"p": "a", "n": 2, "text": "secret"}"#).unwrap();
-    assert_eq!(kinds.recorded("s", "t", &read).unwrap(), json!({ "p": { "text": "a", "absolute": false, "below": [".", "a"] }, "n": 2 }));
-    assert_eq!(kinds.recorded("s", "else", &read), None);
 }
 
 #[test]

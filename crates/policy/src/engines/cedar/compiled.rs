@@ -46,7 +46,16 @@ pub(super) struct Compiled {
 pub(super) fn compile(policies: &[Placed], server: &str, tools: &[KnownTool<'_>], kinds: &Kinds) -> Result<Compiled, Vec<InvalidPolicy>> {
     let shapes: BTreeMap<String, Shape> = tools.iter().map(|tool| (of_server(server, tool.name), shape(server, tool, kinds))).collect();
     let of_server_alone: Vec<&Placed> = policies.iter().filter(|policy| may_concern(policy, server)).collect();
-    check(&of_server_alone, server, &shapes)?;
+    check(&of_server_alone, server, &shapes).map_err(|mut errors| {
+        for error in &mut errors {
+            let policy = of_server_alone.iter().find(|policy| policy.place() == error.place);
+            if let Some((message, hint)) = policy.and_then(|policy| undeclared(policy, server, tools, kinds)) {
+                (error.message, error.hint) = (message, hint);
+            }
+        }
+        errors.dedup();
+        errors
+    })?;
     let own = |name: &str| slice(&of_server_alone, server, name, shapes.get(&of_server(server, name)).cloned());
     let tools = tools.iter().filter_map(|tool| Some((tool.name.to_owned(), own(tool.name)?))).collect();
     let mut others = HashMap::new();
@@ -61,6 +70,13 @@ pub(super) fn compile(policies: &[Placed], server: &str, tools: &[KnownTool<'_>]
 }
 
 impl Slice {
+    /// The same with other policies.
+    pub(super) fn with(&self, policies: PolicySet, mentions: Mentions) -> Self {
+        let Self { action, resource, actions, arguments, .. } = self;
+        let (action, resource, actions, arguments) = (action.clone(), resource.clone(), actions.clone(), arguments.clone());
+        Self { policies, action, resource, actions, things: Default::default(), mentions, arguments }
+    }
+
     /// The action and `resource`, which is the one that the slice is for. `None` is never the case: nothing of it can be misnamed.
     pub(super) fn entities(&self, resource: &Resource<'_>) -> Option<Entities> {
         let state = 2 * usize::from(resource.changes_nothing()) + usize::from(resource.trusted);
@@ -109,6 +125,36 @@ fn shape(server: &str, tool: &KnownTool<'_>, kinds: &Kinds) -> Shape {
         members.insert(name.to_owned(), Member { shape, is_required });
     }
     Shape::Record(members)
+}
+
+/// What is wrong, and what to do, where a policy looks into an argument that is declared for some tools, and is a mere text in others that
+/// it is about.
+fn undeclared(policy: &Placed, server: &str, tools: &[KnownTool<'_>], kinds: &Kinds) -> Option<(String, String)> {
+    let call = uid("Action", CALL)?;
+    let is_about = |tool: &&KnownTool<'_>| {
+        let named = [uid("Action", &of_server(server, tool.name)), uid("Tool", &of_server(server, tool.name)), uid("Server", server)];
+        matches!(&named, [Some(action), Some(own), Some(home)] if policy.concerns(&[action, &call], "Tool", &[own, home]))
+    };
+    let declared: BTreeSet<&str> = tools
+        .iter()
+        .flat_map(|tool| kinds.told(server, tool.name))
+        .map(|(name, _)| name)
+        .filter(|name| policy.mentions.has(name))
+        .collect();
+    let takes =
+        |tool: &KnownTool<'_>, name: &str| matches!(shape(server, tool, kinds), Shape::Record(members) if members.contains_key(name));
+    declared.into_iter().find_map(|name| {
+        let (told, others): (Vec<&KnownTool<'_>>, Vec<_>) = tools
+            .iter()
+            .filter(|tool| takes(tool, name))
+            .partition(|tool| kinds.told(server, tool.name).iter().any(|(own, _)| *own == name));
+        let other = others.iter().copied().find(is_about)?;
+        let all: Vec<String> = told.iter().chain(&others).map(|tool| format!("{:?}", tool.name)).collect();
+        Some((
+            format!("it looks into `{name}`, which is a mere text in the tool `{}`", other.name),
+            format!("declare it there, too: `tools = [{}]` in the rule for the argument", all.join(", ")),
+        ))
+    })
 }
 
 /// Whether the head of a policy leaves room for anything of that server.

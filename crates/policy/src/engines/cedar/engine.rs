@@ -12,10 +12,10 @@ use super::compiled::{Compiled, Slice, compile, ill_typed};
 use super::names::{CALL, OTHER_ACTIONS, other_action};
 use super::request::{Asked, NotAsked};
 use super::schema::schema;
-use super::text::{Placed, parse};
+use super::text::{Placed, parse, told_apart};
 use crate::{
-    Answer, Decision, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Place, PolicyEngine, Principal, Question,
-    Reason, ResourceKind, ServerRules, Verdict,
+    Answer, Arguments, Decision, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Place, PolicyEngine, Principal,
+    Question, Reason, Resource, ResourceKind, ServerRules, Verdict,
 };
 
 /// Policies in Cedar.
@@ -66,6 +66,7 @@ impl Cedar {
                 Err(wrong) => errors.extend(wrong),
             }
         }
+        told_apart(&mut policies);
         errors.extend(policies.iter().flat_map(|policy| misnamed(policy, making.servers)));
         errors.extend(policies.iter().filter_map(asks_and_forbids));
         if errors.is_empty() {
@@ -92,6 +93,9 @@ impl Cedar {
 
     fn answer(&self, question: &Question<'_>) -> Outcome {
         let server = question.resource.server;
+        if question.replaying.is_some() && !self.knows(question) {
+            return Ok(Verdict::Silent);
+        }
         let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
         let known = servers.get(server).and_then(|listings| listings.seen_by(question.principal)).cloned();
         drop(servers);
@@ -102,14 +106,35 @@ impl Cedar {
             .ok_or_else(|| EngineFailure(format!("a policy does not fit the tools of `{server}`: `{}` is closed", self.place)))?;
         if question.resource.kind == ResourceKind::Tool {
             let missing = || EngineFailure(format!("`{server}` does not list the tool that is called"));
-            return self.asked(question, compiled.tools.get(question.resource.name).ok_or_else(missing)?);
+            let slice = compiled.tools.get(question.resource.name).ok_or_else(missing)?;
+            return match question.resource.arguments {
+                Arguments::Recorded(recorded) => self.replayed(question, slice, recorded),
+                Arguments::Unknown | Arguments::Given(_) => self.asked(question, slice),
+            };
         }
         let missing = || EngineFailure("Cedar has no name for what is asked".to_owned());
         self.asked(question, &compiled.other(&question.resource, other_action(question)).ok_or_else(missing)?)
     }
 
+    /// Whether the tools are known that a recorded call is about; they may be others by now.
+    fn knows(&self, question: &Question<'_>) -> bool {
+        let Resource { server, name, kind, .. } = question.resource;
+        let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
+        let listing = servers.get(server).and_then(|listings| listings.seen_by(question.principal));
+        let what = match listing.map(|known| &known.compiled) {
+            None => format!("the tools of `{server}`, which are not known"),
+            Some(None) => format!("the tools of `{server}`, which a policy does not fit"),
+            Some(Some(compiled)) if kind == ResourceKind::Tool && !compiled.tools.contains_key(name) => {
+                format!("a tool that `{server}` does not list")
+            }
+            Some(Some(_)) => return true,
+        };
+        question.lacks(self.place.as_str(), what);
+        false
+    }
+
     /// Asks Cedar. Who has no policy about it says nothing.
-    fn asked(&self, question: &Question<'_>, slice: &Slice) -> Outcome {
+    pub(super) fn asked(&self, question: &Question<'_>, slice: &Slice) -> Outcome {
         if slice.policies.is_empty() {
             return Ok(Verdict::Silent);
         }

@@ -136,7 +136,7 @@ fn a_tool_is_what_its_server_says_of_it_now_and_a_principal_is_who_it_is() {
     );
     let asked = |principal: &Principal, read_only, trusted| {
         let resource = Resource::tool("s", "ping", Some(read_only), trusted).with(Arguments::Given("{}"));
-        policy.explain(principal, Action::Call, &resource, noon()).now_or_never().unwrap().decision.is_allow()
+        policy.explain(principal, Action::Call, &resource, noon()).settled().decision.is_allow()
     };
     // One after the other, so that what is remembered of one does not answer for the next.
     for (read_only, trusted) in [(true, true), (false, true), (true, false), (false, false), (true, true)] {
@@ -341,4 +341,24 @@ fn a_permit_that_asks_holds_what_it_permits() {
     assert!(shows(&policy, "create_issue") && shows(&policy, "read"));
     let wrong = build("@ask(\"why\") forbid (principal, action, resource);").unwrap_err();
     assert!(wrong[0].message.contains("cannot ask"), "{wrong:?}");
+}
+
+#[test]
+fn an_argument_that_is_declared_for_some_of_its_tools_is_told() {
+    let text =
+        "forbid(principal, action in Action::\"call\", resource) when { context.args has sql && context.args.sql.tables.contains(\"x\") };";
+    let explain = KnownTool { name: "explain", input_schema: Some(QUERY) };
+    let errors = build(text).unwrap().learn("s", &[tools().as_slice(), &[explain]].concat());
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].message, "it looks into `sql`, which is a mere text in the tool `explain`");
+    assert!(errors[0].hint.contains("`tools = [\"query\", \"explain\"]`"), "{errors:?}");
+}
+
+#[test]
+fn policies_on_one_line_are_told_apart() {
+    let text = "permit(principal, action, resource); forbid(principal, action == Action::\"s/ping\", resource);";
+    let policy = policy(text);
+    assert!(allows(&policy, "read", json!({})) && !allows(&policy, "ping", json!({})));
+    let denied = told(&policy, &Principal::local_user(), "ping", &json!({}), noon());
+    assert_eq!(denied, "denied by `policy.engines[0].cedar.text:1#2`: a policy forbids it");
 }

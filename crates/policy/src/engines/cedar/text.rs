@@ -2,6 +2,7 @@
 
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, ResourceConstraint};
 use miette::Diagnostic;
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use super::mentions::Mentions;
@@ -58,6 +59,20 @@ pub(super) fn parse(source: &Source) -> Result<Vec<Placed>, Vec<InvalidPolicy>> 
             Placed { head: Head::of(&policy), mentions: Mentions::of(&policy), policy: policy.new_id(PolicyId::new(id)) }
         })
         .collect())
+}
+
+/// Gives every policy a place of its own: several may begin on one line, and a file may be named twice. To Cedar a place is a name, and two
+/// policies of one name would be none.
+pub(super) fn told_apart(policies: &mut [Placed]) {
+    let mut met: HashMap<String, usize> = HashMap::new();
+    for placed in policies {
+        let place = placed.place();
+        let count = met.entry(place.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            placed.policy = placed.policy.new_id(PolicyId::new(format!("{place}#{count}")));
+        }
+    }
 }
 
 fn place(source: &Source, line: usize) -> String {

@@ -1,0 +1,107 @@
+//! What a gateway could be built from and is most likely a slip: references that are not set, and names that nobody has.
+
+use globset::Glob;
+use sallyport_policy::engines::EngineConfig;
+use sallyport_policy::{ArgumentRule, SCOPE_OF_ALL};
+use sallyport_secrets::SecretReference;
+use sallyport_servers::BuiltInConfig;
+
+use crate::config::diagnostic::{Diagnostic, Report, join, nearest};
+use crate::config::model::Config;
+use crate::config::validate::context::Context;
+
+/// Warns of each.
+pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report) {
+    secrets(config, context, report);
+    limits(config, report);
+    scopes(config, report);
+    for (name, server) in &config.servers {
+        if let Some(BuiltInConfig::Database(database)) = &server.builtin {
+            let rules = format!("{}.arguments", join("servers", name));
+            tables(&rules, &server.arguments, database.tables.as_deref(), report);
+        }
+    }
+}
+
+/// Secrets that the gateway itself needs to start.
+fn secrets(config: &Config, context: &Context<'_>, report: &mut Report) {
+    let mut look = |path: String, reference: &SecretReference| context.warn_if_unset(&path, reference, "the gateway cannot start", report);
+    for (id, client) in config.identity.server.iter().flat_map(|server| &server.clients) {
+        if let Some(secret) = &client.secret {
+            look(format!("{}.secret", join("identity.server.clients", id)), secret);
+        }
+    }
+    for (name, issuer) in &config.identity.issuers {
+        if let Some(asked) = &issuer.introspection {
+            look(format!("{}.introspection.client_secret", join("identity.issuers", name)), &asked.client_secret);
+        }
+    }
+    for (key, engines) in [("engines", &config.policy.engines), ("shadow", &config.policy.shadow)] {
+        for (index, engine) in engines.iter().enumerate() {
+            let EngineConfig::Remote(remote) = engine else { continue };
+            if let Some(Ok(token)) = remote.token.as_deref().map(str::parse) {
+                look(format!("policy.{key}[{index}].remote.token"), &token);
+            }
+        }
+    }
+}
+
+/// Limits that are about no server.
+fn limits(config: &Config, report: &mut Report) {
+    for (index, rule) in config.limits.iter().enumerate() {
+        let Some(glob) = rule.server.as_deref() else { continue };
+        let Ok(matcher) = Glob::new(glob).map(|glob| glob.compile_matcher()) else { continue };
+        if !config.servers.keys().any(|name| matcher.is_match(name)) {
+            let message = format!("no server is called `{glob}`, so nothing is limited");
+            report.warn(Diagnostic::new(format!("limits[{index}].server"), message).hint(meant(glob, config)));
+        }
+    }
+}
+
+/// Scopes of clients that are good for nothing here.
+fn scopes(config: &Config, report: &mut Report) {
+    for (id, client) in config.identity.server.iter().flat_map(|server| &server.clients) {
+        for scope in client.scopes.iter().flatten() {
+            if let Some((server, hint)) = unknown_server(scope, config.servers.keys().map(String::as_str)) {
+                let message = format!("the scope `{}` is good for nothing: no server is called `{server}`", scope.escape_debug());
+                report.warn(Diagnostic::new(format!("{}.scopes", join("identity.server.clients", id)), message).hint(hint));
+            }
+        }
+    }
+}
+
+/// Rules that let tables through which the database server itself does not give.
+fn tables(path: &str, rules: &[ArgumentRule], given: Option<&[String]>, report: &mut Report) {
+    let Some(given) = given else { return };
+    // A rule may name a table with its schema or without, and databases compare names in their own ways.
+    let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_ascii_lowercase();
+    for (index, sql) in rules.iter().enumerate().filter_map(|(index, rule)| Some((index, rule.sql.as_ref()?))) {
+        for table in sql.tables.iter().filter(|table| !given.iter().any(|own| last(own) == last(table))) {
+            let hint = match nearest(table, given.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("its tables are: {}", given.join(", ")),
+            };
+            let message = format!("the server itself does not give the table `{}`", table.escape_debug());
+            report.warn(Diagnostic::new(format!("{path}[{index}].sql.tables"), message).hint(hint));
+        }
+    }
+}
+
+fn meant(written: &str, config: &Config) -> String {
+    of_names(written, config.servers.keys().map(String::as_str))
+}
+
+fn of_names<'n>(written: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
+    match nearest(written, names.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the servers are: {}", names.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The server of a scope that no server has, with what may have been meant.
+#[must_use]
+pub fn unknown_server<'s, 'n>(scope: &'s str, servers: impl Iterator<Item = &'n str> + Clone) -> Option<(&'s str, String)> {
+    let server = scope.split_once(':').map_or(scope, |(server, _)| server);
+    let is_known = server == SCOPE_OF_ALL || servers.clone().any(|known| known == server);
+    (!is_known).then(|| (server, of_names(server, servers)))
+}
