@@ -110,7 +110,7 @@ fn versions_of_a_server_are_told_apart() {
 #[test]
 fn the_table_names_exactly_what_is_scraped() {
     let metrics = Metrics::new();
-    metrics.server("files").wakes("os");
+    let _ = metrics.server("files").wakes("os");
     let text = metrics.encode();
     for name in MetricName::ALL {
         let (base, kind) = match name.kind() {
