@@ -94,7 +94,14 @@ fn identity(signer: &Signer) -> Identity {
 
 /// As a door makes it of a request's head.
 fn incoming(token: &str) -> Incoming {
-    Incoming { tenant: None, endpoint: Endpoint::All, credential: Some(Arc::new(CallerToken::new(token))), certificate: None, peer: Peer::Loopback, recognised: None }
+    Incoming {
+        tenant: None,
+        endpoint: Endpoint::All,
+        credential: Some(Arc::new(CallerToken::new(token))),
+        certificate: None,
+        peer: Peer::Loopback,
+        recognised: None,
+    }
 }
 
 async fn let_in(identity: &Identity, token: &str) {
