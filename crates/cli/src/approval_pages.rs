@@ -10,13 +10,13 @@ mod sessions;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
 use sallyport_policy::Principal;
 use sallyport_protocol::{CallerToken, Incoming};
-use url::form_urlencoded::parse;
 
 use self::sessions::{Session, Sessions};
+use crate::html::{cookie, field, see_other, set};
 
 const PATH: &str = "/approvals";
 
@@ -69,7 +69,7 @@ impl ApprovalPages {
         };
         let bounds = if is_https(gateway) { "Secure; Path=/" } else { "Path=/approvals" };
         let cookie = format!("{}={cookie}; HttpOnly; SameSite=Lax; Max-Age={}; {bounds}", cookie_name(gateway), sessions::LASTS.as_secs());
-        let mut response = see_other(handle);
+        let mut response = to(handle);
         set(&mut response, header::SET_COOKIE, &cookie);
         response
     }
@@ -102,7 +102,7 @@ impl Visit<'_> {
             _ => return html::page(StatusCode::BAD_REQUEST, "<p>The form has to say what is decided.</p>"),
         };
         match self.gateway.decide_approval(approver, handle, approves).await {
-            Some(_) => see_other(handle),
+            Some(_) => to(handle),
             None => nothing(),
         }
     }
@@ -121,26 +121,8 @@ fn nothing() -> Response<Bytes> {
     )
 }
 
-fn see_other(handle: &str) -> Response<Bytes> {
-    let to = if handle.is_empty() { PATH.to_owned() } else { format!("{PATH}/{handle}") };
-    let mut response = html::page(StatusCode::SEE_OTHER, "");
-    set(&mut response, header::LOCATION, &to);
-    response
-}
-
-fn set(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
-}
-
-fn field(request: &Request<Bytes>, name: &str) -> Option<String> {
-    parse(request.body()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
-}
-
-fn cookie<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
-    let all = request.headers().get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+fn to(handle: &str) -> Response<Bytes> {
+    see_other(&if handle.is_empty() { PATH.to_owned() } else { format!("{PATH}/{handle}") })
 }
 
 /// With https it cannot be set by another host, or read without TLS (RFC 6265bis §4.1.3.2).

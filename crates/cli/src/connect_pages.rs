@@ -21,8 +21,8 @@ use sallyport_protocol::Incoming;
 use url::Url;
 use url::form_urlencoded::parse;
 
-use self::html::{escaped, page, see_other, set};
 use self::way::Way;
+use crate::html::{cookie, escaped, field, page, see_other, set};
 
 /// The cookie that binds the way back to the browser that began.
 const COOKIE: &str = "sallyport_connect";
@@ -166,10 +166,6 @@ fn subject(link: &str) -> String {
     format!("connect\0{link}")
 }
 
-fn field(request: &Request<Bytes>, name: &str) -> Option<String> {
-    parse(request.body()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
-}
-
 fn logins(gateway: &Gateway) -> Result<Logins, LoginError> {
     gateway.way_out().logins().map_err(|outage| unusable(&outage))
 }
@@ -177,11 +173,6 @@ fn logins(gateway: &Gateway) -> Result<Logins, LoginError> {
 fn unusable(outage: &Outage) -> LoginError {
     tracing::error!("the vault cannot be used: {}", outage.why);
     LoginError::Unknown
-}
-
-fn cookie<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
-    let all = request.headers().get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 fn cookie_name(callback: &Url) -> &'static str {

@@ -13,6 +13,7 @@ mod completions;
 mod connect;
 mod connect_pages;
 mod doctor;
+mod html;
 mod import;
 mod key;
 mod learn;

@@ -1,4 +1,4 @@
-//! What the pages look like: plain HTML without scripts. Every text from outside is bounded and escaped.
+//! What the pages say. Every text from outside is bounded and escaped.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -6,6 +6,8 @@ use sallyport_gateway::approvals::visible;
 use sallyport_policy::Principal;
 use sallyport_store::approval::{Approval, Standing};
 use sallyport_telemetry::Timestamp;
+
+use crate::html;
 
 /// What a page may load, who may show it, and where its forms go: nothing, nobody, and back here.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -68,27 +70,10 @@ pub(super) fn one(approver: &Principal, approval: &Approval, form_token: &str) -
     page(StatusCode::OK, &format!("<h1>May this call be made?</h1><dl>{rows}</dl>{end}<p><a href=/approvals>All calls</a></p>"))
 }
 
-/// A page of a status.
+/// A page of a status, whose forms go nowhere but back here.
 pub(super) fn page(status: StatusCode, body: &str) -> Response<Bytes> {
-    let text = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Sallyport</title>\
-         <style>body{{font:1rem/1.5 system-ui;max-width:48rem;margin:4rem auto;padding:0 1rem}}button{{font:inherit;padding:.4rem 1rem}}\
-         dt{{font-weight:bold}}pre{{white-space:pre-wrap;overflow-wrap:anywhere;margin:0}}td,th{{text-align:left;padding-right:1rem}}</style>\
-         {body}</html>"
-    );
-    let mut response = Response::new(Bytes::from(text));
-    *response.status_mut() = status;
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::CACHE_CONTROL, "no-store"),
-        // Without any, a browser would send the form as if it came from nowhere, and the door refuses that.
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+    let mut response = html::page(status, body);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
 
@@ -99,5 +84,5 @@ fn time(seconds: i64) -> String {
 
 /// A text that people read to decide: what would be invisible, or turn the rest around, is spelt out.
 fn escaped(text: &str) -> String {
-    visible(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    html::escaped(&visible(text))
 }

@@ -1,12 +1,11 @@
-//! What the pages look like: plain HTML without scripts. Every text from outside is escaped.
+//! What the pages say. Every text from outside is escaped.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use sallyport_gateway::grants::Grantable;
 use sallyport_identity::authorization_server::Visitor;
 
-/// What a page may load and who may show it: nothing, and nobody.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+use crate::html::{escaped, page};
 
 /// What a user may grant access to, with a button for each that they have not.
 pub(super) fn list(all: &[Grantable], visitor: Option<&Visitor>) -> Response<Bytes> {
@@ -55,46 +54,6 @@ pub(super) fn not_theirs(link: &str, as_whom: Option<(&Visitor, &str)>) -> Respo
         format!("<form method=post action=\"{action}\">{hidden}<p>You are {name}. <button>Log in as somebody else</button></p></form>")
     });
     page(StatusCode::FORBIDDEN, &format!("<p>This link was given to somebody else, or the key is not theirs.</p>{other}"))
-}
-
-/// A page of a status.
-pub(super) fn page(status: StatusCode, body: &str) -> Response<Bytes> {
-    let text = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Sallyport</title>\
-         <style>body{{font:1rem/1.5 system-ui;max-width:36rem;margin:4rem auto;padding:0 1rem}}button{{font:inherit;padding:.4rem 1rem}}</style>\
-         {body}</html>"
-    );
-    let mut response = Response::new(Bytes::from(text));
-    *response.status_mut() = status;
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::CACHE_CONTROL, "no-store"),
-        // Without any, a browser would send the form as if it came from nowhere, and the door refuses that.
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-/// Sends the browser elsewhere, by GET.
-pub(super) fn see_other(location: &str) -> Response<Bytes> {
-    let mut response = page(StatusCode::SEE_OTHER, "");
-    set(&mut response, header::LOCATION, location);
-    response
-}
-
-pub(super) fn set(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
-}
-
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 fn token_field(visitor: Option<&Visitor>, subject: &str) -> String {

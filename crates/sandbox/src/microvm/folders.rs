@@ -96,7 +96,7 @@ mod tests {
         fs::write(root.join("file"), "").unwrap();
         assert!(found(&[root.join("file")]).unwrap_err().contains("is a file"));
         assert!(found(&[root.join("missing")]).unwrap_err().contains("cannot be shown"));
-        assert!(found(&[root.clone()]).unwrap_err().contains("holds what machines are made of"));
+        assert!(found(std::slice::from_ref(&root)).unwrap_err().contains("holds what machines are made of"));
         let many: Vec<PathBuf> = (0..=MOST).map(|number| make(&format!("many{number}"))).collect();
         assert!(found(&many).unwrap_err().contains("has room for 4"));
         let profile = Profile { read: vec![inner.clone(), root.join("many0")], ..Profile::default() };

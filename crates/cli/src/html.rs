@@ -1,0 +1,62 @@
+//! What the gateway's own pages have in common: plain HTML without scripts, forms and cookies.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use url::form_urlencoded::parse;
+
+/// What a page may load and who may show it: nothing, and nobody.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+
+/// A page of a status. Every text from outside in `body` has to be [escaped].
+pub(crate) fn page(status: StatusCode, body: &str) -> Response<Bytes> {
+    let text = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>Sallyport</title>\
+         <style>body{{font:1rem/1.5 system-ui;max-width:42rem;margin:4rem auto;padding:0 1rem}}button{{font:inherit;padding:.4rem 1rem}}\
+         dt{{font-weight:bold}}pre{{white-space:pre-wrap;overflow-wrap:anywhere;margin:0}}td,th{{text-align:left;padding-right:1rem}}</style>\
+         {body}</html>"
+    );
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        // Without any, a browser would send the form as if it came from nowhere, and the door refuses that.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Sends the browser elsewhere, by GET.
+pub(crate) fn see_other(location: &str) -> Response<Bytes> {
+    let mut response = page(StatusCode::SEE_OTHER, "");
+    set(&mut response, header::LOCATION, location);
+    response
+}
+
+/// Sets a header, where `value` can be one.
+pub(crate) fn set(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// A text as it stands in a page, between tags or in a quoted attribute.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+/// A field of the form that was sent.
+pub(crate) fn field(request: &Request<Bytes>, name: &str) -> Option<String> {
+    parse(request.body()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+}
+
+/// A cookie that came along.
+pub(crate) fn cookie<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
+    let all = request.headers().get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';')).find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+}
