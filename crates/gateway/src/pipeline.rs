@@ -67,8 +67,8 @@ impl Inner {
             Some(given) => parts.policy.recorded(upstream.name(), &target.own, given.as_str()).await,
             None => None,
         };
-        let attributes = recorded.as_ref().map(|recorded| recorded.attributes.clone().into());
         trail.understood(recorded);
+        let attributes = trail.attributes();
         let permitted = parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await;
         let (permitted, pass) = match permitted {
             Ok(permitted) => (permitted, None),

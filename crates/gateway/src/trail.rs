@@ -102,6 +102,11 @@ impl Trail {
         self.recorded = recorded.filter(|recorded| bytes(&recorded.attributes) + bytes(&recorded.sizes) <= MOST_ATTRIBUTES);
     }
 
+    /// What is written down of that.
+    pub(crate) fn attributes(&self) -> Option<serde_json::Value> {
+        self.recorded.as_ref().map(|recorded| recorded.attributes.clone().into())
+    }
+
     pub(crate) fn permitted(&mut self, decision: &Decision) {
         self.durations.decide = self.step();
         self.decision = Some(decision.clone());
@@ -165,7 +170,7 @@ impl Trail {
             method: self.method.as_str().into(),
             target: self.target.as_deref().map(Into::into),
             arguments: self.arguments,
-            attributes: recorded.map(|recorded| recorded.attributes.clone().into()),
+            attributes: self.attributes(),
             sizes: recorded.filter(|recorded| !recorded.sizes.is_empty()).map(|recorded| recorded.sizes.clone().into()),
             unrecorded: recorded.and_then(|recorded| recorded.unrecorded),
             asked: self.asked(),

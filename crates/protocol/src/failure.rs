@@ -160,6 +160,15 @@ impl Failure {
         self
     }
 
+    /// The same of something that goes on with what was sent before: that this part was not carried out makes the whole no safer to repeat.
+    #[must_use]
+    pub fn after_it_was_sent(mut self) -> Self {
+        if self.retry == Retry::Safe {
+            self.retry = Retry::Unknown;
+        }
+        self
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use sallyport_policy::Principal;
+use sallyport_policy::{Principal, SCOPE_OF_ALL};
 use sallyport_protocol::{Incoming, Method};
 use sallyport_store::approval::{self, Approval};
 use sallyport_store::{Store, StoreError};
@@ -58,7 +58,7 @@ fn record<'a>(approval: &'a Approval, approves: bool, decider: &'a Principal, en
         trace_id: None,
         principal: Some(decider.id().into()),
         issuer: decider.issuer().map(Into::into),
-        tenant: Some(decider.tenant()).filter(|tenant| !tenant.is_empty()).map(Into::into),
+        tenant: Some(asked.tenant.as_str()).filter(|tenant| !tenant.is_empty()).map(Into::into),
         client: None,
         revision: None,
         endpoint: endpoint.into(),
@@ -94,7 +94,9 @@ impl Gateway {
     pub async fn approver(&self, incoming: &Incoming) -> Option<Principal> {
         let parts = self.0.parts.load_full();
         let principal = parts.authenticate(incoming, Method::ToolsCall).await.ok()?;
-        parts.plan.approvals.names(&principal).then_some(principal)
+        // A token for something else, as agents have them, is no approver's word.
+        let is_bounded = principal.scopes().is_some_and(|scopes| !scopes.has(SCOPE_OF_ALL));
+        (!is_bounded && parts.plan.approvals.names(&principal)).then_some(principal)
     }
 
     /// The approvals that `approver` may decide about, the newest first.

@@ -108,7 +108,8 @@ impl Approvals {
                 return Ok(Passage::Waits(tell::held(&approval, &held.context.client, page), approval.asked.handle));
             }
         };
-        if !Arc::ptr_eq(&held.in_force.load().policy, &held.parts.policy) {
+        // Who gets a newer version of a server sees a policy of their own, of the same configuration.
+        if !Arc::ptr_eq(&held.in_force.load().plan, &held.parts.plan) {
             let text = "the configuration has changed while the call waited for a person's approval";
             let changed = Failure::new(FailureKind::Overloaded, FailureSource::Gateway, Retry::Safe, text).with_hint("make it again");
             self.leave(approval.asked.handle, &Err(changed.clone())).await?;
@@ -207,6 +208,8 @@ impl Approvals {
                 let (state, ends) = (tell::digest_of(&reply.result), now() + USABLE);
                 self.store()?.write(move |tables| approval::go_on(tables, &handle, &state, ends)).await
             }
+            // What took too long may have been sent, also where the server says that it can be sent twice.
+            Err(Failure { kind: FailureKind::TimedOut(_), .. }) => return Ok(()),
             Err(Failure { retry: Retry::Safe, .. }) => self.store()?.write(move |tables| approval::give_back(tables, &handle)).await,
             _ => return Ok(()),
         };
@@ -235,7 +238,7 @@ fn too_many(full: Full) -> Failure {
         Full::OfAll => "too many calls wait for a person's approval",
     };
     Failure::new(FailureKind::Overloaded, FailureSource::Gateway, Retry::Safe, text)
-        .with_hint("have those decided first: `sallyport approval list`")
+        .with_hint("tell your user: others of these calls have to be decided first")
 }
 
 /// Names a request to people: 80 random bits, so that nobody happens upon another's.

@@ -63,7 +63,8 @@ impl Rounds<'_> {
             if !answers.is_empty() {
                 input::set_answers(&mut self.request.params, &answers);
             }
-            reply = self.to.send(self.to.permit(self.request.clone()).await?, self.context.clone()).await?;
+            let sent = self.to.send(self.to.permit(self.request.clone()).await?, self.context.clone()).await;
+            reply = sent.map_err(Failure::after_it_was_sent)?;
         }
         Err(self.fault(FailureKind::Malformed, "it asks without end"))
     }

@@ -54,7 +54,7 @@ pub(crate) async fn hidden(
             if matches!(failure.kind, FailureKind::Cancelled | FailureKind::TimedOut(_)) || failure.source == FailureSource::Client {
                 cancel(line, &own, meta, context).await;
             }
-            Err(failure)
+            Err(failure.after_it_was_sent())
         }
     }
 }
