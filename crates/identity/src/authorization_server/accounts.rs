@@ -191,6 +191,16 @@ pub(super) async fn find(store: &Store, name: &str) -> Result<Option<Person>, St
     Ok(user.filter(|user| user.standing == Standing::Active).map(Person::of))
 }
 
+/// The groups of somebody for whom a provider vouches, with whatever it says; `None` where that user is shut out here.
+pub(super) async fn vouched_for(store: &Store, name: &str) -> Result<Option<Vec<String>>, StoreError> {
+    let name = name.to_owned();
+    let user = store.read(move |tables| user::find(tables, &name)).await?;
+    Ok(match user {
+        Some(user) => (user.standing == Standing::Active).then(|| Person::of(user).groups),
+        None => Some(Vec::new()),
+    })
+}
+
 impl Person {
     fn of(user: User) -> Self {
         let mut groups = user.groups;

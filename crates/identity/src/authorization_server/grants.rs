@@ -10,7 +10,7 @@ use super::clients::{Authentication, Client};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::token::{Claims, Tokens, implies, narrowed};
-use super::{Server, authorize};
+use super::{Server, accounts, authorize};
 use crate::resource_server::jws::Compact;
 use crate::resource_server::key_source::KeySource;
 
@@ -107,7 +107,16 @@ impl Server {
         }
         // Names of ours have no `|`: whom a provider calls `alice` is not our `alice`.
         let subject = format!("{subject}|{issuer}");
-        let claims = Claims { subject: &subject, client: &client.id, resource: &resource.url, scopes: &scopes, ..Claims::default() };
+        // Who has logged in by that provider, too, is one of our users: who is shut out stays out, and is in the same groups.
+        let groups = accounts::vouched_for(&self.store, &subject).await?.ok_or_else(|| refused("its user may not come in"))?;
+        let claims = Claims {
+            subject: &subject,
+            client: &client.id,
+            resource: &resource.url,
+            scopes: &scopes,
+            groups: &groups,
+            ..Claims::default()
+        };
         self.access_token(&claims, now).await
     }
 }

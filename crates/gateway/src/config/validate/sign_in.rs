@@ -13,6 +13,8 @@ const PATH: &str = "identity.server.login";
 const MOST: usize = 16;
 /// What every login asks for (OpenID Connect Core §3.1.2.1).
 const OPENID: &str = "openid";
+/// The claims that people may be known by: they cannot change them as they like, as they can a user name or an address that nobody verified.
+const SUBJECTS: [&str; 3] = ["sub", "email", "oid"];
 
 /// Checks `identity.server.login`.
 pub(super) fn check(written: &BTreeMap<String, Config>, context: &Context<'_>, report: &mut Report) -> BTreeMap<String, Config> {
@@ -46,6 +48,13 @@ fn check_one(name: &str, config: &Config, context: &Context<'_>, report: &mut Re
             "take it out, or `allowed_domains` and `allowed_groups`",
         ),
         _ => {}
+    }
+    if !SUBJECTS.contains(&config.subject_claim.as_str()) {
+        wrong(
+            "subject_claim",
+            format!("by `{}` people may be able to call themselves what others are called", config.subject_claim.escape_debug()),
+            "leave it out (`sub`), or set `email` or `oid`",
+        );
     }
     if !config.scopes.iter().any(|scope| scope == OPENID) {
         wrong("scopes", "without `openid` a provider does not say who somebody is".to_owned(), "add `openid`");

@@ -26,8 +26,8 @@ pub struct Config {
     #[serde(default = "usual_scopes")]
     pub scopes: Vec<String>,
 
-    /// The claim that people are known by. Default: `sub`, the one that never passes to somebody else. With `email`, which may, it has to be
-    /// verified.
+    /// The claim that people are known by. Default: `sub`, the one that never passes to somebody else. `email` may, and has to be
+    /// verified; `oid` is Entra's. Other claims people may change as they like.
     #[serde(default = "usual_subject")]
     pub subject_claim: String,
 

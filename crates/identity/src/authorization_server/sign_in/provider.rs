@@ -111,7 +111,9 @@ impl Provider {
         if told.get("sub") != claims.get("sub") {
             return Err("what it tells about somebody is about somebody else".to_owned());
         }
-        for (name, value) in told {
+        // That an address is verified is said of that very address.
+        let is_other_mail = claims.get(EMAIL).is_some_and(|mail| told.get(EMAIL) != Some(mail));
+        for (name, value) in told.into_iter().filter(|(name, _)| name != EMAIL_VERIFIED || !is_other_mail) {
             claims.entry(name).or_insert(value);
         }
         Ok(())
