@@ -81,6 +81,7 @@ impl Gateway {
     pub fn build(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
         let gateway = Self::build_one(plan, audit, metrics, surroundings)?;
         let tenants = gateway.prepare_tenants(&gateway.plan())?;
+        tenants.check_keys(&gateway.0.parts.load().identity)?;
         gateway.0.tenants.store(tenants.into_tenants());
         Ok(gateway)
     }
@@ -153,6 +154,7 @@ impl Gateway {
     pub async fn reload(&self, plan: Plan, grace: Duration) -> Result<Changes, BuildError> {
         // All of it, before anything is another.
         let (tenants, own) = (self.prepare_tenants(&plan)?, self.prepare(plan)?);
+        tenants.check_keys(&own.trust.identity)?;
         let (of_tenants, mut changes) = join(self.commit_tenants(tenants, grace), self.commit(own, grace)).await;
         changes.added.extend(of_tenants.added);
         changes.removed.extend(of_tenants.removed);
@@ -223,7 +225,7 @@ impl Gateway {
 /// A configuration that can be put in force.
 pub(crate) struct Prepared {
     plan: Plan,
-    trust: Trust,
+    pub(crate) trust: Trust,
     policy: Policy,
     limits: CallLimits,
 }

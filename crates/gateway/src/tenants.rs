@@ -4,17 +4,18 @@
 //! A name that there is not leads to a gateway too: one that knows nobody. So a caller of another tenant is told of a name that there is
 //! what it is told of any other, after the same steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
+use sallyport_identity::Identity;
 use sallyport_identity::resource_server::resource::split_tenant;
 use sallyport_protocol::{Failure, FailureKind, Incoming};
 use sallyport_telemetry::{Audit, Metrics};
 use url::Url;
 
-use crate::build::{BuildError, Changes, Prepared};
+use crate::build::{BuildError, Changes, Fault, Prepared};
 use crate::egress;
 use crate::gateway::Gateway;
 use crate::plan::{IdentityPlan, IssuerPlan, Plan};
@@ -35,6 +36,28 @@ pub(crate) struct PreparedTenants {
     tenants: Option<Tenants>,
     changed: Vec<(Arc<str>, Gateway, Prepared)>,
     added: Vec<(Arc<str>, Gateway)>,
+}
+
+impl PreparedTenants {
+    /// Makes sure that a key opens one tenant, or the gateway itself, whichever references it is had by.
+    ///
+    /// # Errors
+    /// Each key that opens another, too.
+    pub(crate) fn check_keys(&self, own: &Identity) -> Result<(), BuildError> {
+        let mut opens: HashMap<[u8; 32], String> = own.keys().map(|(digest, _)| (digest, "the gateway itself".to_owned())).collect();
+        let mut faults = Vec::new();
+        let mut check = |name: &str, identity: &Identity| {
+            for (digest, holder) in identity.keys() {
+                if let Some(other) = opens.insert(digest, format!("tenant `{name}`")) {
+                    let message = format!("tenant `{name}`: the key of `{}` opens {other}, too", holder.id());
+                    faults.push(Fault { message, hint: Some("give each tenant keys of its own".to_owned()) });
+                }
+            }
+        };
+        self.changed.iter().for_each(|(name, _, prepared)| check(name, &prepared.trust.identity));
+        self.added.iter().for_each(|(name, gateway)| check(name, &gateway.0.parts.load().identity));
+        if faults.is_empty() { Ok(()) } else { Err(BuildError { faults }) }
+    }
 }
 
 impl Gateway {

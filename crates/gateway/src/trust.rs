@@ -44,7 +44,7 @@ pub(crate) fn build(plan: &Plan, surroundings: &Surroundings, before: &BTreeMap<
     let identity = Identity::new(plan.tenant_name(), keys, server).map_err(|invalid| BuildError {
         faults: invalid.into_iter().map(|key| Fault { message: key.to_string(), hint: Some(key.hint().to_string()) }).collect(),
     })?;
-    let identity = identity.with_certificates(Certificates::new(plan.identity.certificates.clone()));
+    let identity = identity.with_certificates(Certificates::new(plan.tenant_name(), plan.identity.certificates.clone()));
     Ok(Trust { identity, issuers, server: own })
 }
 

@@ -62,6 +62,11 @@ impl Identity {
         Self { certificates, ..self }
     }
 
+    /// The digest of each key, and whose it is.
+    pub fn keys(&self) -> impl Iterator<Item = ([u8; 32], &Principal)> {
+        self.keys.iter().map(|key| (key.digest, &key.holder.principal))
+    }
+
     /// Whether callers over the network have to show something.
     #[must_use]
     pub fn needs_credential(&self) -> bool {

@@ -31,13 +31,13 @@ pub struct CertificateHolder {
 pub struct Certificates(BTreeMap<String, Arc<Verified>>);
 
 impl Certificates {
-    /// Takes the certificates of these. Of two with one name the first holds.
+    /// Takes the certificates of these callers of `tenant`. Of two with one name the first holds.
     #[must_use]
-    pub fn new(holders: Vec<CertificateHolder>) -> Self {
+    pub fn new(tenant: &str, holders: Vec<CertificateHolder>) -> Self {
         let mut all = BTreeMap::new();
         for CertificateHolder { name, certificate, groups, scopes } in holders {
             let groups = groups.into_iter().map(Into::into).collect();
-            let principal = Principal::client(VOUCHED_BY, &name).in_groups(groups);
+            let principal = Principal::client(VOUCHED_BY, &name).of_tenant(tenant).in_groups(groups);
             let principal = scopes.into_iter().fold(principal, Principal::limited_to);
             all.entry(certificate).or_insert_with(|| Verified::everywhere(principal));
         }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_certificate_is_one_holders_or_nobodys() {
         let all =
-            Certificates::new(vec![holder("ci", "dns:ci.example"), holder("ci", "uri:spiffe://ci"), holder("web", "dns:web.example")]);
+            Certificates::new("", vec![holder("ci", "dns:ci.example"), holder("ci", "uri:spiffe://ci"), holder("web", "dns:web.example")]);
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let who = |names: &[&str], ends: u64| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();

@@ -67,6 +67,13 @@ fn check_callers(tenant: &TenantConfig, identity: &IdentityPlan, report: &mut Re
                 .hint("name an authorization server in `identity.issuers`, or give out keys with `identity.api_keys = true`"),
         );
     }
+    if !tenant.identity.certificates.is_empty() {
+        report.errors.retain(|known| !known.path.starts_with("identity.certificates")); // that `tls` is not here helps nobody
+        report.error(
+            Diagnostic::new("identity.certificates", "certificates of clients are for the gateway itself, not for a tenant")
+                .hint("name an authorization server in `identity.issuers`, or give out keys with `identity.api_keys = true`"),
+        );
+    }
     if tenant.keys.is_empty() && !identity.api_keys && identity.issuers.is_empty() {
         report.error(
             Diagnostic::new("keys", "nobody could call: nothing says whose credentials this tenant takes")
