@@ -3,32 +3,38 @@
 //! A request is let in once, but a stream that it opens may stay open for days: longer than the token that it was opened with. So the front
 //! is asked about it again and again, as if it were opened now; what has expired, was revoked or is configured no more ends it.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use sallyport_protocol::{Caller, CallerId, Failure, FailureKind, Front, Incoming};
+use tokio::time::{Instant, timeout};
 
 /// Seconds from one time that the front is asked to the next. It knows most callers by one look-up.
 const EVERY: u32 = 5;
-/// How often it may not know, since an issuer does not answer: for five minutes, so that a restart of one does not end all streams.
-const UNTOLD: u32 = 60;
-/// Callers of whom somebody else is asked at once.
-const AT_ONCE: usize = 8;
+/// How long it may take to find out about one. Longer, and it is not known this time.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// For how long it may not be known, since an issuer does not answer: a restart of one does not end all streams.
+const UNTOLD: Duration = Duration::from_secs(5 * 60);
+/// Callers of whom somebody else is asked at once, of each round.
+const AT_ONCE: usize = 64;
 
 /// By whose right a stream is open.
 pub(crate) struct Standing {
     incoming: Incoming,
     caller: CallerId,
-    /// How often one after the other the front could not tell.
-    untold: AtomicU32,
+    /// It is being found out: an issuer that is slow holds up what is known of its own callers alone.
+    is_asked: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     is_over: bool,
+    /// Since when the front cannot tell.
+    untold: Option<Instant>,
     /// Wakes the stream.
     waker: Option<Waker>,
 }
@@ -38,38 +44,58 @@ impl Standing {
     pub(crate) fn of(incoming: &Incoming, caller: &CallerId) -> Arc<Self> {
         // What was found out then is not what is asked.
         let incoming = Incoming { recognised: None, ..incoming.clone() };
-        Arc::new(Self { incoming, caller: caller.clone(), untold: AtomicU32::new(0), state: Mutex::default() })
+        Arc::new(Self { incoming, caller: caller.clone(), is_asked: AtomicBool::new(false), state: Mutex::default() })
     }
 
     /// Whether it is over; wakes the stream when that becomes so.
     pub(crate) fn is_over(&self, cx: &Context<'_>) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if !state.is_over && state.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
         state.is_over
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` while somebody is at it.
+    fn turn(self: Arc<Self>) -> Option<Turn> {
+        (!self.is_asked.swap(true, Ordering::AcqRel)).then(|| Turn(self))
+    }
+
     async fn ask(&self, front: &dyn Front) {
-        let may_stay = match front.admit(&self.incoming).decided().await {
-            Ok(Caller { id, .. }) => {
-                self.untold.store(0, Ordering::Relaxed);
+        let may_stay = match timeout(PATIENCE, front.admit(&self.incoming).decided()).await {
+            Ok(Ok(Caller { id, .. })) => {
+                self.state().untold = None;
                 id == self.caller
             }
-            Err(Failure { kind: FailureKind::Http(503), .. }) => self.untold.fetch_add(1, Ordering::Relaxed) < UNTOLD,
-            Err(failure) => {
+            Err(_) | Ok(Err(Failure { kind: FailureKind::Http(503), .. })) => {
+                self.state().untold.get_or_insert_with(Instant::now).elapsed() < UNTOLD
+            }
+            Ok(Err(failure)) => {
                 tracing::debug!(%failure, "a stream ends: its caller may not come in any more");
                 false
             }
         };
         if !may_stay {
             let waker = {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.state();
                 state.is_over = true;
                 state.waker.take()
             };
             waker.into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+/// The one who finds out about a stream; whatever becomes of that, the next may.
+struct Turn(Arc<Standing>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.is_asked.store(false, Ordering::Release);
     }
 }
 
@@ -82,8 +108,6 @@ struct Listed {
     open: Vec<Weak<Standing>>,
     /// Seconds since they were looked at.
     since: u32,
-    /// Somebody is still at it.
-    is_under_way: bool,
 }
 
 impl Standings {
@@ -93,27 +117,30 @@ impl Standings {
     }
 
     /// To be called once a second: asks the front, when it is time, and ends the streams of those who may not come in any more.
-    pub(crate) fn second(self: &Arc<Self>, front: &Arc<dyn Front>) {
+    pub(crate) fn second(&self, front: &Arc<dyn Front>) {
         let open = {
             let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             listed.since += 1;
             listed.open.retain(|standing| standing.strong_count() > 0);
-            if listed.is_under_way || listed.since < EVERY || listed.open.is_empty() {
+            if listed.since < EVERY {
                 return;
             }
-            (listed.since, listed.is_under_way) = (0, true);
-            listed.open.clone()
+            listed.since = 0;
+            let turns = listed.open.iter().filter_map(Weak::upgrade).filter_map(Standing::turn);
+            turns.collect::<Vec<Turn>>()
         };
-        let (this, front) = (Arc::clone(self), Arc::clone(front));
+        if open.is_empty() {
+            return;
+        }
+        let front = Arc::clone(front);
         tokio::spawn(async move {
-            let asked = stream::iter(open.iter().filter_map(Weak::upgrade));
+            let asked = stream::iter(open);
             asked
-                .for_each_concurrent(AT_ONCE, |standing| {
+                .for_each_concurrent(AT_ONCE, |turn| {
                     let front = Arc::clone(&front);
-                    async move { standing.ask(&*front).await }
+                    async move { turn.0.ask(&*front).await }
                 })
                 .await;
-            this.0.lock().unwrap_or_else(PoisonError::into_inner).is_under_way = false;
         });
     }
 }
