@@ -153,18 +153,19 @@ impl Inner {
         match parts.canaries.drawn_by(caller) {
             0 => parts.clone(),
             // Whoever makes the catalogues anew waits until this one is among them.
-            drawn => parts.canaries.views().entry(drawn).or_insert_with(|| Arc::new(self.view(parts, drawn))).clone(),
+            drawn => parts.canaries.views().entry(drawn).or_insert_with(|| self.view(parts, drawn)).clone(),
         }
     }
 
-    fn view(&self, parts: &Parts, drawn: Drawn) -> Parts {
+    /// What is locked for all, where policy cannot be made for the newer versions: nobody is decided about by what another is offered.
+    fn view(&self, parts: &Arc<Parts>, drawn: Drawn) -> Arc<Parts> {
         let mut servers = parts.servers.clone();
         servers.extend(parts.canaries.those(drawn).map(|(name, beside)| (name.clone(), beside.server.clone())));
         let members = members(&servers);
-        let policy = policy_of(parts);
+        let Some(policy) = policy_of(parts) else { return parts.clone() };
         decide::learn(&policy, &members);
         let catalogue = Catalogue::new(self.next_generation(), members, &parts.plan.toolsets);
-        Parts { policy, ..parts.with_servers(servers, ArcSwap::from_pointee(catalogue), None) }
+        Arc::new(Parts { policy, ..parts.with_servers(servers, ArcSwap::from_pointee(catalogue), None) })
     }
 
     /// Puts the catalogues together again of those who have drawn something, and tells them what `told`, which all are told, leaves out.
@@ -227,15 +228,12 @@ impl Inner {
 }
 
 /// The policy for another view of the servers: an engine that has to know what they offer has to know it of these.
-fn policy_of(parts: &Parts) -> Arc<Policy> {
+fn policy_of(parts: &Parts) -> Option<Arc<Policy>> {
     if !parts.policy.needs_tools() {
-        return parts.policy.clone();
+        return Some(parts.policy.clone());
     }
-    match decide::policy_of(&parts.plan) {
-        Ok(policy) => Arc::new(policy),
-        Err(error) => {
-            tracing::error!("policy knows only what the versions offer that are locked for all: {error}");
-            parts.policy.clone()
-        }
-    }
+    let made = decide::policy_of(&parts.plan);
+    made.inspect_err(|error| tracing::error!("newer versions are not used, since policy cannot be made for them: {error}"))
+        .ok()
+        .map(Arc::new)
 }
