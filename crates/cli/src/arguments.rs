@@ -379,6 +379,8 @@ const UPDATE_EXAMPLES: &str = "\
 Examples:
   sallyport update --dry-run             show what all servers' newest versions would change
   sallyport update github --yes
+  sallyport update github --share 10%    give a new version to a tenth of the callers first
+  sallyport update github --finish       and then to all
   sallyport update --verify              compare every installed file with what was installed";
 
 #[derive(Debug, Args)]

@@ -69,8 +69,8 @@ fn a_key_opens_the_gateway_until_it_is_taken_back() {
 fn what_cannot_be_a_key_is_told() {
     let project = Project::new(CONFIGURATION);
     for (arguments, told) in [
-        (["add", "two words", "--json"].as_slice(), "a key's name is"),
-        (&["add", ""], "a key's name is"),
+        (["add", "two words", "--json"].as_slice(), "this cannot be a key's name"),
+        (&["add", ""], "this cannot be a key's name"),
         (&["add", "ci", "--scope", "a\"b"], "a scope has a character"),
         (&["add", "ci", "--group", "a\nb"], "a group has"),
         (&["add", "ci", "--days", "0"], "0 is not in 1..=3650"),
