@@ -33,7 +33,8 @@ type Drawn = u8;
 #[derive(Default)]
 pub(crate) struct Canaries {
     by_server: BTreeMap<Arc<str>, Beside>,
-    views: Mutex<HashMap<Drawn, Arc<Parts>>>,
+    /// `None` where policy could not be made for them. Parts are never among their own views, which would keep them for ever.
+    views: Mutex<HashMap<Drawn, Option<Arc<Parts>>>>,
 }
 
 /// A newer version, and who gets it.
@@ -55,7 +56,7 @@ impl Canaries {
         self.by_server.is_empty()
     }
 
-    fn views(&self) -> MutexGuard<'_, HashMap<Drawn, Arc<Parts>>> {
+    fn views(&self) -> MutexGuard<'_, HashMap<Drawn, Option<Arc<Parts>>>> {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -79,7 +80,7 @@ impl Canaries {
 
     /// What those see who have drawn something; only what was asked for already is there.
     pub(crate) fn seen(&self) -> Vec<Arc<Parts>> {
-        self.views().values().cloned().collect()
+        self.views().values().flatten().cloned().collect()
     }
 }
 
@@ -148,29 +149,33 @@ impl Parts {
 }
 
 impl Inner {
-    /// What a caller sees of `parts` by the versions that it has drawn.
+    /// What a caller sees of `parts` by the versions that it has drawn. What is locked for all, where policy cannot be made for those: nobody
+    /// is decided about by what another is offered.
     pub(crate) fn drawn_by(&self, parts: &Arc<Parts>, caller: &Principal) -> Arc<Parts> {
         match parts.canaries.drawn_by(caller) {
             0 => parts.clone(),
             // Whoever makes the catalogues anew waits until this one is among them.
-            drawn => parts.canaries.views().entry(drawn).or_insert_with(|| self.view(parts, drawn)).clone(),
+            drawn => {
+                let view = parts.canaries.views().entry(drawn).or_insert_with(|| self.view(parts, drawn)).clone();
+                view.unwrap_or_else(|| parts.clone())
+            }
         }
     }
 
-    /// What is locked for all, where policy cannot be made for the newer versions: nobody is decided about by what another is offered.
-    fn view(&self, parts: &Arc<Parts>, drawn: Drawn) -> Arc<Parts> {
+    fn view(&self, parts: &Parts, drawn: Drawn) -> Option<Arc<Parts>> {
         let mut servers = parts.servers.clone();
         servers.extend(parts.canaries.those(drawn).map(|(name, beside)| (name.clone(), beside.server.clone())));
         let members = members(&servers);
-        let Some(policy) = policy_of(parts) else { return parts.clone() };
+        let policy = policy_of(parts)?;
         decide::learn(&policy, &members);
         let catalogue = Catalogue::new(self.next_generation(), members, &parts.plan.toolsets);
-        Arc::new(Parts { policy, ..parts.with_servers(servers, ArcSwap::from_pointee(catalogue), None) })
+        Some(Arc::new(Parts { policy, ..parts.with_servers(servers, ArcSwap::from_pointee(catalogue), None) }))
     }
 
     /// Puts the catalogues together again of those who have drawn something, and tells them what `told`, which all are told, leaves out.
     pub(crate) fn rebuild_views(&self, parts: &Parts, told: &[(Endpoint, Kind)]) {
-        let views: Vec<(Drawn, Arc<Parts>)> = parts.canaries.views().iter().map(|(drawn, view)| (*drawn, view.clone())).collect();
+        let views: Vec<(Drawn, Arc<Parts>)> =
+            parts.canaries.views().iter().filter_map(|(drawn, view)| Some((*drawn, view.clone()?))).collect();
         for (drawn, view) in views {
             let mut changes = self.rebuild_of(&view);
             changes.retain(|change| !told.contains(change));
@@ -191,7 +196,7 @@ impl Inner {
             if (was, is) == (0, 0) {
                 continue; // told with all
             }
-            let view = before.canaries.views().get(&was).cloned();
+            let view = before.canaries.views().get(&was).cloned().flatten();
             let catalogue = match &view {
                 Some(view) => view.catalogue.load(),
                 None if was == 0 => before.catalogue.load(),
