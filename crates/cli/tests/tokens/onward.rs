@@ -11,6 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use sallyport_store::Store;
+use sallyport_store::user::{self, Standing, User};
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
@@ -44,6 +46,21 @@ impl Far {
     /// What it has recorded.
     fn records(&self) -> String {
         fs::read_to_string(self.project.state().join("sallyport/audit/audit.jsonl")).unwrap_or_default()
+    }
+
+    /// Makes somebody one of its users, as a login by a provider does.
+    fn knows(&self, name: &str) {
+        let user = User {
+            name: name.to_owned(),
+            password: "none".to_owned(),
+            is_admin: false,
+            groups: Vec::new(),
+            standing: Standing::Active,
+            since: 0,
+        };
+        let store = Store::open(&self.project.state().join("sallyport/store.db")).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(store.write(move |tables| user::add(tables, &user))).unwrap();
     }
 
     /// Waits until it has recorded a call of that principal.
@@ -149,6 +166,16 @@ fn an_identity_assertion_becomes_a_token_of_the_far_gateways_own_server() {
     let (_project, other) = near(&issuer, port, &credential("somebody-else"));
     let refused = called(&other, &token);
     assert!(!is_done(&refused), "an assertion is good for the client that it names: {refused}");
+
+    // Who has logged in by that provider as well, and is shut out, comes in by no other way.
+    let name = format!("agent|{issuer}");
+    far.knows(&name);
+    let (_project, again) = near(&issuer, port, &credential("near"));
+    assert!(is_done(&called(&again, &token)));
+    let disabled = far.project.sallyport().args(["user", "disable", &name]).output().unwrap();
+    assert!(disabled.status.success(), "{disabled:?}");
+    let (_project, after) = near(&issuer, port, &credential("near"));
+    assert!(!is_done(&called(&after, &token)));
 }
 
 #[test]

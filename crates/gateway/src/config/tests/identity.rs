@@ -62,6 +62,7 @@ fn a_provider_to_log_in_with_says_who_may_come_in() {
     assert!(told("").contains("nothing says who may come in"));
     assert!(told("anyone = true\nallowed_groups = [\"a\"]").contains("is bounded, and everybody may"));
     assert!(told("anyone = true\nscopes = [\"email\"]").contains("without `openid`"));
+    assert!(told("anyone = true\nsubject_claim = \"preferred_username\"").contains("call themselves what others are called"));
     assert!(told("anyone = true\ngroups = { \"A B\" = \"a b\" }").contains("cannot be a group here"));
     let plain = told_of_toml(&config("anyone = true").replace("https://idp", "http://idp"));
     assert!(plain.contains("cannot be an issuer"), "{plain}");

@@ -111,12 +111,17 @@ impl Provider {
         if told.get("sub") != claims.get("sub") {
             return Err("what it tells about somebody is about somebody else".to_owned());
         }
-        // That an address is verified is said of that very address.
-        let is_other_mail = claims.get(EMAIL).is_some_and(|mail| told.get(EMAIL) != Some(mail));
-        for (name, value) in told.into_iter().filter(|(name, _)| name != EMAIL_VERIFIED || !is_other_mail) {
-            claims.entry(name).or_insert(value);
-        }
+        add(claims, told);
         Ok(())
+    }
+}
+
+/// Adds what is told beside what is signed.
+fn add(claims: &mut Map<String, Value>, told: Map<String, Value>) {
+    // That an address is verified is said of that very address.
+    let is_other_mail = claims.get(EMAIL).is_some_and(|mail| told.get(EMAIL) != Some(mail));
+    for (name, value) in told.into_iter().filter(|(name, _)| name != EMAIL_VERIFIED || !is_other_mail) {
+        claims.entry(name).or_insert(value);
     }
 }
 
@@ -198,6 +203,19 @@ mod tests {
         ] {
             assert!(who(&config, wrong.clone()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn one_address_is_not_verified_by_another() {
+        let config = config(json!({ "allowed_domains": ["corp.example"] }));
+        let come_in = |told: Value| {
+            let mut claims = json!({ "sub": "a", "email": "alice@corp.example" }).as_object().unwrap().clone();
+            add(&mut claims, told.as_object().unwrap().clone());
+            who(&config, claims.into()).is_ok()
+        };
+        assert!(come_in(json!({ "sub": "a", "email": "alice@corp.example", "email_verified": true })));
+        assert!(!come_in(json!({ "sub": "a", "email": "mallory@evil.example", "email_verified": true })));
+        assert!(!come_in(json!({ "sub": "a", "email_verified": true })));
     }
 
     #[test]
