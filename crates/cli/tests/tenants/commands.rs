@@ -1,5 +1,6 @@
 //! The commands about tenants, and others as one of them.
 
+use std::fs;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -44,6 +45,19 @@ fn tenants_are_listed_and_forgotten() {
     let forgotten = run(&project, &["tenant", "forget", "acme", "--yes"]);
     assert!(forgotten.status.success(), "{}", said(&forgotten));
     assert_eq!(json_of(&run(&project, &["tenant", "list", "--json"])), json!([]));
+}
+
+#[test]
+fn one_key_under_two_names_opens_nothing() {
+    let project = project(&format!("{OWN}{TENANTS}"));
+    for (file, told) in [("umbrella.key", "opens tenant `acme`, too"), ("own.key", "opens the gateway itself, too")] {
+        let (was, other) = (fs::read(project.path(file)).unwrap(), fs::read(project.path("acme.key")).unwrap());
+        fs::write(project.path(file), other).unwrap();
+        let refused = run(&project, &["tools"]);
+        assert!(!refused.status.success() && said(&refused).contains(told), "{}", said(&refused));
+        fs::write(project.path(file), was).unwrap();
+    }
+    assert!(run(&project, &["tools"]).status.success());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use sallyport_protocol::{FailureSource, Retry};
+
 use super::*;
 use crate::plan::ServerPlan;
 use crate::upstream::tests::scripted::{Answer, now, plan};
@@ -18,6 +20,8 @@ struct Job {
     is_answered: AtomicBool,
     is_cancelled: AtomicBool,
     looks: AtomicUsize,
+    /// It answers nothing about the task.
+    is_busy: bool,
 }
 
 const COMPLETED: &str = r#""status":"completed","result":{"resultType":"complete","content":[{"type":"text","text":"done"}]}"#;
@@ -48,6 +52,9 @@ impl Job {
             Method::ToolsList => answer(r#"{"resultType":"complete","tools":[{"name":"t","inputSchema":{}}]}"#),
             Method::ToolsCall if self.is_immediate => answer(r#"{"resultType":"complete","content":[{"type":"text","text":"at once"}]}"#),
             Method::ToolsCall => answer(&format!(r#"{{"resultType":"task",{MADE},"status":"working"}}"#)),
+            Method::TasksGet if self.is_busy => {
+                now(Err(Failure::new(FailureKind::Overloaded, FailureSource::Gateway, Retry::Safe, "it is busy")))
+            }
             Method::TasksGet => answer(&format!(r#"{{"resultType":"complete",{MADE},{}}}"#, self.state())),
             Method::TasksUpdate => {
                 assert!(request.params.to_json().as_str().contains("Ada"));
@@ -147,6 +154,14 @@ async fn what_a_task_ends_with_is_what_its_call_ends_with() {
     let id = text(&inner(&client.ask(Method::ToolsCall, AS_TASK).await.unwrap(), "task"), "taskId");
     assert!(client.about(Method::TasksResult, &id).await.unwrap().get("isError").is_some());
     assert_eq!(text(&client.about(Method::TasksGet, &id).await.unwrap(), "status"), "failed", "as that revision calls it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_sent_is_not_safe_to_send_again_when_its_task_is_lost_sight_of() {
+    let (gateway, _) = house(Job { is_busy: true, ..completing() }).await;
+    let client = Program::new(&gateway, Revision::V2025_11_25, "{}");
+    let failure = client.ask(Method::ToolsCall, CALL).await.unwrap_err();
+    assert_eq!((failure.retry, failure.public.contains("busy")), (Retry::Unknown, true), "{failure}");
 }
 
 #[tokio::test(start_paused = true)]
