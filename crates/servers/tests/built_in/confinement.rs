@@ -109,10 +109,11 @@ fn pipes_sockets_and_devices_are_not_opened() {
 /// Swaps what `root/swap` is, as fast as it goes: a folder with a harmless file of the same name, and a link outside.
 fn swap(root: &Path, until: Instant) {
     let (path, honest, link) = (root.join("swap"), root.join("honest"), root.join("link"));
-    fs::create_dir(&honest).unwrap();
-    fs::write(honest.join("secret.txt"), "harmless").unwrap();
-    symlink("../outside", &link).unwrap();
     while Instant::now() < until {
+        // The tools move the harmless file away, and what they make meanwhile is cleared away with all that lies in it.
+        let _ = fs::create_dir(&honest);
+        let _ = fs::write(honest.join("secret.txt"), "harmless");
+        let _ = symlink("../outside", &link);
         for one in [&honest, &link] {
             // Where the tools under attack made a folder of one of these names meanwhile, it is cleared away.
             while Instant::now() < until && fs::rename(one, &path).is_err() {
