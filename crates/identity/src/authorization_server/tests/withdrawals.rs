@@ -82,7 +82,7 @@ async fn who_is_disabled_has_no_token_of_any_grant() {
     door.refuses(&carols).await;
     door.refuses(&alices).await;
     assert_eq!(door.takes(&bench.vouched().await).await, Ok(()));
-    let (_, code) = bench.code(&[]).await;
+    let (_, code) = bench.code(&[("prompt", "consent")]).await;
     assert_eq!(door.takes(&bench.redeem(&code).await.1["access_token"]).await, Ok(()));
 }
 
