@@ -39,8 +39,8 @@ impl Agent {
         Self { port, token: token.to_owned(), capabilities: json!({}), meta: json!({}), server: "files" }
     }
 
-    fn ask(&self, method: &str, mut params: Value) -> Value {
-        let name = params.get("name").and_then(Value::as_str).map(str::to_owned);
+    pub(crate) fn ask(&self, method: &str, mut params: Value) -> Value {
+        let name = params.get("name").or(params.get("taskId")).and_then(Value::as_str).map(str::to_owned);
         params["_meta"] = self.meta.clone();
         params["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2026-07-28".into();
         params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();

@@ -1,22 +1,27 @@
 //! What of an approved call reaches its server.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, handle_of, key};
 use crate::asking::fixture;
 use crate::harness::gateway::{Gateway, Project};
+use crate::harness::processes::eventually;
 use crate::{CONFIGURATION, approval, project};
 
 /// Answers with what of `_meta` begins with `com.example/`.
 const ECHOES: &str = "test_unknown_fields";
 /// Asks for a name, and keeps nothing of the call.
 const ASKS: &str = "test_input_required_result_elicitation";
+/// Asks before it deletes, and may run as a task.
+const ASKS_AS_TASK: &str = "confirm_delete";
 /// Asks one thing after the other.
 const ASKS_TWICE: &str = "test_input_required_result_multi_round";
 
 /// A gateway before two servers, one of either era, whose tools are asked about.
 fn bench() -> (Project, Gateway, String) {
-    let asked = format!("ask = [{ECHOES:?}, {ASKS:?}, {ASKS_TWICE:?}]");
+    let asked = format!("ask = [{ECHOES:?}, {ASKS:?}, {ASKS_TWICE:?}, {ASKS_AS_TASK:?}]");
     let project = project(&format!(
         "{CONFIGURATION}{}{asked}\n{}{asked}\n{}",
         fixture("old", "\"--revision\", \"2025-11-25\""),
@@ -89,4 +94,28 @@ fn a_call_goes_on_with_answers_to_what_its_server_has_asked() {
     let says = json!({ "step2": answer("color", "blue") });
     let done = agent.call_again(ASKS_TWICE, json!({}), &second["result"]["requestState"], says);
     assert!(text(&done).contains("alice") && text(&done).contains("blue") && !text(&done).contains("red"), "{done}");
+}
+
+#[test]
+fn the_task_of_an_approved_call_gets_answers_to_what_its_server_has_asked() {
+    let (project, gateway, token) = bench();
+    let mut agent = Agent::new(gateway.port, &token);
+    (agent.server, agent.capabilities) = ("new", json!({ "elicitation": { "form": {} }, "extensions": { "io.modelcontextprotocol/tasks": {} } }));
+    let call = || agent.call(ASKS_AS_TASK, json!({ "filename": "a.txt" }));
+    approval(&project, &["approve", &handle_of(&call())]).unwrap();
+    let task = call()["result"]["taskId"].as_str().unwrap().to_owned();
+    let confirm = json!({ "confirm": { "action": "accept", "content": { "confirm": true } } });
+    let update = || agent.ask("tasks/update", json!({ "taskId": task, "inputResponses": confirm }));
+    let until = |status: &str| {
+        let mut seen = Value::Null;
+        eventually(&format!("the task is {status}"), Duration::from_secs(20), || {
+            seen = agent.ask("tasks/get", json!({ "taskId": task }))["result"].clone();
+            seen["status"] == status
+        });
+        seen
+    };
+    assert!(update()["error"].is_null(), "nobody has been asked yet");
+    assert!(until("input_required")["inputRequests"]["confirm"].is_object());
+    assert!(update()["error"].is_null());
+    assert!(until("completed").to_string().contains("Deleted a.txt"));
 }
