@@ -179,12 +179,7 @@ pub fn take(tables: &Transaction<'_>, binding: &[u8; 32], continues: Option<&[u8
 ///
 /// # Errors
 /// Where the store cannot be written; also where the call was asked for anew meanwhile.
-pub fn go_on(
-    tables: &Transaction<'_>,
-    handle: &str,
-    (state, questions): (&[u8; 32], &str),
-    ends: i64,
-) -> Result<(), rusqlite::Error> {
+pub fn go_on(tables: &Transaction<'_>, handle: &str, (state, questions): (&[u8; 32], &str), ends: i64) -> Result<(), rusqlite::Error> {
     let again = "UPDATE approval SET standing = 'approved', continues = ?2, questions = ?3, ends = max(ends, ?4)
         WHERE handle = ?1 AND standing = 'used'";
     tables.execute(again, (handle, state, questions, ends)).map(drop)

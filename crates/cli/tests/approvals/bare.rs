@@ -100,7 +100,8 @@ fn a_call_goes_on_with_answers_to_what_its_server_has_asked() {
 fn the_task_of_an_approved_call_gets_answers_to_what_its_server_has_asked() {
     let (project, gateway, token) = bench();
     let mut agent = Agent::new(gateway.port, &token);
-    (agent.server, agent.capabilities) = ("new", json!({ "elicitation": { "form": {} }, "extensions": { "io.modelcontextprotocol/tasks": {} } }));
+    (agent.server, agent.capabilities) =
+        ("new", json!({ "elicitation": { "form": {} }, "extensions": { "io.modelcontextprotocol/tasks": {} } }));
     let call = || agent.call(ASKS_AS_TASK, json!({ "filename": "a.txt" }));
     approval(&project, &["approve", &handle_of(&call())]).unwrap();
     let task = call()["result"]["taskId"].as_str().unwrap().to_owned();
