@@ -64,6 +64,7 @@ fn revoke(store: &Store, arguments: &RevokeTokenArguments) -> Result<(), Failure
     });
     match start::runtime()?.block_on(change).map_err(|error| kept(&error))? {
         None => Err(Failure::new("there is no such grant").hint("`sallyport token list` shows those that there are")),
+        Some(0) => output::line("revoked: all access tokens in that name are refused within a second"),
         Some(1) => output::line("revoked: its access tokens are refused within a second"),
         Some(many) => output::line(format!("revoked {many} grants: all access tokens in that name are refused within a second")),
     }

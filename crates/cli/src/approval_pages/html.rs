@@ -87,7 +87,8 @@ pub(super) fn one(base: &str, approver: &Principal, approval: &Approval, form_to
     let end = match approval.standing {
         Standing::Pending => format!(
             "<p>If you approve, this very call can be made once; nothing else that comes with it reaches the server. You are {}.</p>\
-             <form method=post><input type=hidden name=form_token value=\"{}\"><button name=decision value=approve>Approve</button> <button name=decision value=refuse>Refuse</button></form>",
+             <form method=post><input type=hidden name=form_token value=\"{}\"><button name=decision value=approve>Approve</button> \
+             <button name=decision value=refuse>Refuse</button></form>",
             escaped(approver.id()),
             escaped(form_token)
         ),

@@ -16,7 +16,7 @@ use crate::resource_server::key::{Algorithm, VerifyingKey};
 use crate::resource_server::key_source::{KeySet, KeySource};
 
 /// For how long it is believed that nothing was taken back: that long after `sallyport user disable` a token may still be taken. A look costs
-/// some 20 µs, whoever calls meanwhile.
+/// some 50 µs, for all who call meanwhile together.
 const BELIEVED: Duration = Duration::from_secs(1);
 
 impl KeySource for AuthorizationServer {
