@@ -2,6 +2,7 @@
 // an MCP endpoint, through Debian's Chromium without JavaScript, and prints what it then sees. `node login.mjs suite ISSUER RESOURCE NAME
 // PASSWORD PORT` has the conformance suite's `authorization` mode log in, and prints its checks. `node login.mjs provider PAGE LINK NAME` opens a
 // page of the gateway, follows the link of its login page to an identity provider, logs in there, and prints what the gateway then shows.
+// `node login.mjs approve PAGE NAME PASSWORD` logs in by way of the page about a call, approves it, and prints what was shown.
 
 import { spawn } from "node:child_process";
 import { createServer } from "node:http";
@@ -131,6 +132,29 @@ async function provider([address, link, name]) {
   }
 }
 
+async function approve([address, name, password]) {
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+  try {
+    const page = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
+    const complaints = [];
+    page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+    const shown = async () => page.locator("body").innerText();
+    await page.goto(address);
+    const before = await shown();
+    await page.getByRole("link", { name: "Log in" }).click();
+    await page.getByLabel("Name").fill(name);
+    await page.getByLabel("Password").fill(password);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.waitForURL(address, { timeout: 20_000 });
+    const asked = await shown();
+    await page.getByRole("button", { name: "Approve" }).click();
+    await page.getByText("It is approved").waitFor({ timeout: 20_000 });
+    return { before, asked, after: await shown(), url: page.url(), complaints };
+  } finally {
+    await browser.close();
+  }
+}
+
 const [mode, ...words] = process.argv.slice(2);
-console.log(JSON.stringify(await { sdk, suite, provider }[mode](words)));
+console.log(JSON.stringify(await { sdk, suite, provider, approve }[mode](words)));
 process.exit(0);

@@ -1,9 +1,11 @@
 //! The pages on which approvers decide about calls that wait: `/approvals` and `/approvals/HANDLE`.
 //!
-//! Whoever has the link learns nothing: the pages show a call to those alone who may decide about it. An approver shows a key or token of
-//! their own, once for a while; it is looked at anew with each request, so that one that was revoked opens nothing more. A decision needs the
-//! cookie, and a token that stands in the page alone: a page of somebody else's can neither send the form nor show ours in a frame.
+//! Whoever has the link learns nothing: the pages show a call to those alone who may decide about it. An approver is logged in at the
+//! gateway's own authorization server, or shows a key or token of their own, once for a while; both are looked at anew with each request, so
+//! that what was revoked opens nothing more. A decision needs the cookie, and a token that stands in the page alone: a page of somebody
+//! else's can neither send the form nor show ours in a frame.
 
+mod approver;
 mod html;
 mod sessions;
 
@@ -12,11 +14,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
-use sallyport_policy::Principal;
+use sallyport_identity::authorization_server::Visitor;
 use sallyport_protocol::{CallerToken, Incoming};
 
-use self::sessions::{Session, Sessions};
-use crate::html::{cookie, field, see_other, set};
+use self::approver::Approver;
+use self::html::Asking;
+use self::sessions::Sessions;
+use crate::html::{field, see_other, set};
 
 const PATH: &str = "/approvals";
 
@@ -28,8 +32,12 @@ pub(crate) struct ApprovalPages(Arc<Sessions>);
 struct Visit<'a> {
     gateway: &'a Gateway,
     request: &'a Request<Bytes>,
-    /// An approver who has signed in.
-    approver: Option<(Principal, Session)>,
+    /// The path of these pages, as browsers see it.
+    base: String,
+    /// An approver who has shown who they are.
+    approver: Option<Approver>,
+    /// Who is logged in and no approver.
+    stranger: Option<Visitor>,
 }
 
 impl ApprovalPages {
@@ -40,17 +48,14 @@ impl ApprovalPages {
             return None;
         }
         let handle = rest.trim_matches('/');
-        let session = self.0.of(cookie(request, cookie_name(gateway)));
-        let approver = match session {
-            Some(session) => approver(gateway, incoming, session.credential.clone()).await.map(|approver| (approver, session)),
-            None => None,
-        };
-        let visit = Visit { gateway, request, approver };
+        let approver = Approver::at(gateway, &self.0, request, incoming).await;
+        let stranger = if approver.is_none() { approver::visitor(gateway, request).await } else { None };
+        let visit = Visit { gateway, request, base: base(gateway), approver, stranger };
         Some(match (request.method(), handle) {
             (&Method::GET, "") => visit.list().await,
             (&Method::GET, handle) => visit.show(handle).await,
             (&Method::POST, handle) => match field(request, "key") {
-                Some(key) => self.sign_in(gateway, handle, key, incoming).await,
+                Some(key) => self.sign_in(&visit, handle, key, incoming).await,
                 None => visit.decide(handle).await,
             },
             _ => html::page(StatusCode::METHOD_NOT_ALLOWED, "<p>This page is read, or sent back by its buttons.</p>"),
@@ -58,19 +63,19 @@ impl ApprovalPages {
     }
 
     /// Takes the key or token of an approver, and sends them back to where they wanted to be.
-    async fn sign_in(&self, gateway: &Gateway, handle: &str, key: String, incoming: &Incoming) -> Response<Bytes> {
+    async fn sign_in(&self, visit: &Visit<'_>, handle: &str, key: String, incoming: &Incoming) -> Response<Bytes> {
         let credential = Arc::new(CallerToken::new(key));
-        if approver(gateway, incoming, credential.clone()).await.is_none() {
+        if approver::by_key(visit.gateway, incoming, credential.clone()).await.is_none() {
             tracing::warn!("somebody who is no approver tried to sign in to approve calls");
-            return html::sign_in(StatusCode::FORBIDDEN, Some("That is no approver's key."));
+            return visit.ask_who(handle, StatusCode::FORBIDDEN, Some("That is no approver's key."));
         }
         let Some(cookie) = self.0.begin(credential) else {
             return html::page(StatusCode::SERVICE_UNAVAILABLE, "<p>This system has no random numbers.</p>");
         };
-        let bounds = if is_https(gateway) { "Secure; Path=/" } else { "Path=/approvals" };
-        let cookie = format!("{}={cookie}; HttpOnly; SameSite=Lax; Max-Age={}; {bounds}", cookie_name(gateway), sessions::LASTS.as_secs());
-        let mut response = to(handle);
-        set(&mut response, header::SET_COOKIE, &cookie);
+        let bounds = if is_https(visit.gateway) { "Secure; Path=/".to_owned() } else { format!("Path={}", visit.base) };
+        let (name, lasts) = (cookie_name(visit.gateway), sessions::LASTS.as_secs());
+        let mut response = visit.to(handle);
+        set(&mut response, header::SET_COOKIE, &format!("{name}={cookie}; HttpOnly; SameSite=Lax; Max-Age={lasts}; {bounds}"));
         response
     }
 }
@@ -78,22 +83,24 @@ impl ApprovalPages {
 impl Visit<'_> {
     async fn list(&self) -> Response<Bytes> {
         match &self.approver {
-            Some((approver, _)) => html::list(approver, &self.gateway.approvals(approver).await),
-            None => html::sign_in(StatusCode::OK, None),
+            Some(Approver { principal, .. }) => html::list(&self.base, principal, &self.gateway.approvals(principal).await),
+            None => self.ask_who("", StatusCode::OK, None),
         }
     }
 
     async fn show(&self, handle: &str) -> Response<Bytes> {
-        let Some((approver, session)) = &self.approver else { return html::sign_in(StatusCode::OK, None) };
-        match self.gateway.approval(approver, handle).await {
-            Some(approval) => html::one(approver, &approval, &session.form_token(handle)),
+        let Some(approver) = &self.approver else { return self.ask_who(handle, StatusCode::OK, None) };
+        match self.gateway.approval(&approver.principal, handle).await {
+            Some(approval) => html::one(&self.base, &approver.principal, &approval, &approver.form_token(handle)),
             None => nothing(),
         }
     }
 
     async fn decide(&self, handle: &str) -> Response<Bytes> {
-        let Some((approver, session)) = &self.approver else { return html::sign_in(StatusCode::FORBIDDEN, Some("Show your key again.")) };
-        if field(self.request, "form_token").as_deref() != Some(&session.form_token(handle)) {
+        let Some(approver) = &self.approver else {
+            return self.ask_who(handle, StatusCode::FORBIDDEN, Some("Show who you are, once more."));
+        };
+        if !approver.sent(handle, field(self.request, "form_token").as_deref()) {
             return html::page(StatusCode::FORBIDDEN, "<p>The form did not come from the page that you were shown.</p>");
         }
         let approves = match field(self.request, "decision").as_deref() {
@@ -101,16 +108,24 @@ impl Visit<'_> {
             Some("refuse") => false,
             _ => return html::page(StatusCode::BAD_REQUEST, "<p>The form has to say what is decided.</p>"),
         };
-        match self.gateway.decide_approval(approver, handle, approves).await {
-            Some(_) => to(handle),
+        match self.gateway.decide_approval(&approver.principal, handle, approves).await {
+            Some(_) => self.to(handle),
             None => nothing(),
         }
     }
-}
 
-/// Who shows this credential, where that is an approver.
-async fn approver(gateway: &Gateway, incoming: &Incoming, credential: Arc<CallerToken>) -> Option<Principal> {
-    gateway.approver(&Incoming { credential: Some(credential), recognised: None, ..incoming.clone() }).await
+    /// Asks who is there, whatever is or is not at `handle`.
+    fn ask_who(&self, handle: &str, status: StatusCode, told: Option<&str>) -> Response<Bytes> {
+        let handle = Some(handle).filter(|handle| !handle.is_empty());
+        let server = self.gateway.authorization_server();
+        let log_in = server.as_ref().and_then(|server| server.log_in_to_approve(handle));
+        let stranger = server.as_ref().zip(self.stranger.as_ref()).map(|(server, visitor)| (visitor, server.log_out_url()));
+        html::ask_who(status, &Asking { told, handle, log_in: log_in.as_deref(), stranger })
+    }
+
+    fn to(&self, handle: &str) -> Response<Bytes> {
+        see_other(&if handle.is_empty() { self.base.clone() } else { format!("{}/{handle}", self.base) })
+    }
 }
 
 /// The same for one of somebody else's, one that is over, and one that never was.
@@ -121,8 +136,11 @@ fn nothing() -> Response<Bytes> {
     )
 }
 
-fn to(handle: &str) -> Response<Bytes> {
-    see_other(&if handle.is_empty() { PATH.to_owned() } else { format!("{PATH}/{handle}") })
+/// Where these pages are: a tenant's are below its own path.
+fn base(gateway: &Gateway) -> String {
+    let callback = gateway.way_out().callback();
+    let above = callback.as_ref().and_then(|callback| callback.path().strip_suffix("/connect/callback")).unwrap_or_default();
+    format!("{above}{PATH}")
 }
 
 /// With https it cannot be set by another host, or read without TLS (RFC 6265bis §4.1.3.2).

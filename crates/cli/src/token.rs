@@ -4,6 +4,7 @@ use owo_colors::OwoColorize;
 use sallyport_identity::authorization_server::LONGEST_ACCESS_LIFE;
 use sallyport_store::Store;
 use sallyport_store::token_grant::{self, TokenGrant};
+use sallyport_store::user;
 use serde::Serialize;
 
 use crate::arguments::{RevokeTokenArguments, TokenCommand};
@@ -55,15 +56,17 @@ fn revoke(store: &Store, arguments: &RevokeTokenArguments) -> Result<(), Failure
     let (id, user) = (arguments.id.clone(), arguments.user.clone());
     let change = store.write(move |tables| match (id, user) {
         (Some(id), _) => {
-            token_grant::find(tables, &id, 0)?.map_or(Ok(0), |_| token_grant::revoke(tables, &id, refused_until).map(usize::from))
+            let is_there = token_grant::find(tables, &id, 0)?.is_some();
+            if is_there { token_grant::revoke(tables, &id, refused_until).map(|there| Some(usize::from(there))) } else { Ok(None) }
         }
-        (None, Some(user)) => token_grant::revoke_user(tables, &user, refused_until),
-        (None, None) => Ok(0),
+        (None, Some(user)) => user::end_tokens(tables, &user, refused_until),
+        (None, None) => Ok(None),
     });
     match start::runtime()?.block_on(change).map_err(|error| kept(&error))? {
-        0 => Err(Failure::new("there is no such grant").hint("`sallyport token list` shows those that there are")),
-        1 => output::line("revoked: its access tokens are refused within a minute"),
-        many => output::line(format!("revoked {many} grants: their access tokens are refused within a minute")),
+        None => Err(Failure::new("there is no such grant").hint("`sallyport token list` shows those that there are")),
+        Some(0) => output::line("revoked: all access tokens in that name are refused within a second"),
+        Some(1) => output::line("revoked: its access tokens are refused within a second"),
+        Some(many) => output::line(format!("revoked {many} grants: all access tokens in that name are refused within a second")),
     }
 }
 

@@ -28,8 +28,9 @@ struct Shown {
 pub(crate) fn run(command: &UserCommand) -> Result<(), Failure> {
     let store = open()?;
     let change = |name: &str, standing: Standing, told: &str| {
-        start::runtime()?.block_on(accounts::set_standing(&store, name, standing, seconds_now())).map_err(|error| failed(&error))?;
-        output::line(format!("{told} `{name}`"))
+        let change = accounts::set_standing(&store, name, standing, seconds_now());
+        let was_known = start::runtime()?.block_on(change).map_err(|error| failed(&error))?;
+        output::line(format!("{told} `{name}`{}", if was_known { "" } else { ", who has not logged in here so far" }))
     };
     match command {
         UserCommand::Add(arguments) => add(&store, arguments),

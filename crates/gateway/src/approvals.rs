@@ -9,11 +9,13 @@
 //! | --- | --- |
 //! | `settings` | `[approvals]` of the configuration |
 //! | `pass` | what becomes of a call that is held |
+//! | `bare` | what of an approved call reaches its server |
 //! | `tell` | how a client is told, and what it brings back |
 //! | `decide` | who may decide, and the record of it |
 //! | `webhook` | the notice of a call that begins to wait |
 //! | `visible` | text as people see it who decide |
 
+pub(crate) mod bare;
 pub mod decide;
 mod pass;
 pub mod settings;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sallyport_policy::{Arguments, Denied, Effect, Principal, Reason};
 use sallyport_protocol::{Context, Failure, FailureKind, FailureSource, Incoming, Method, RawObject, Reply, Request, Retry, Revision};
 
-use crate::approvals::{Brought, Held, Passage};
+use crate::approvals::{Brought, Held, Passage, bare};
 use crate::catalogue::resolve::{Call, Target};
 use crate::catalogue::view::{Kind, ListRequest};
 use crate::catalogue::{extensions, uris};
@@ -117,6 +117,7 @@ impl Inner {
         trail.sending();
         let _in_flight = metrics.call_started();
         let client = context.client.clone();
+        let context = if pass.is_some() { bare::context(context) } else { context };
         let line = Line {
             parts: parts.clone(),
             upstream: upstream.clone(),

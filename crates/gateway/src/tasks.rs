@@ -104,6 +104,7 @@ impl Tasks {
             own: own.clone(),
             kept: None,
             counted: line.counted.clone(),
+            is_approved: line.approval.is_some(),
         };
         let known = self.store.add(new, is_passed.then_some(own.as_str()), mint)?;
         known.note(&task);
@@ -140,6 +141,7 @@ impl Tasks {
             own: id.clone(),
             kept: Some(ending),
             counted: line.counted.clone(),
+            is_approved: line.approval.is_some(),
         };
         self.store.add(new, Some(&id), mint)?;
         // A task begins at work, whatever it is by now (2025-11-25, task status lifecycle).

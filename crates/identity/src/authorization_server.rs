@@ -112,6 +112,7 @@ pub(crate) struct Server {
     clock: Clock,
     /// The public keys, for verifying without a question to the store.
     known: ArcSwap<KeySet>,
+    withdrawals: own_keys::Withdrawals,
 }
 
 impl fmt::Debug for Server {
@@ -158,6 +159,7 @@ impl AuthorizationServer {
             fetcher,
             clock,
             known: ArcSwap::default(),
+            withdrawals: own_keys::Withdrawals::default(),
         })))
     }
 

@@ -36,7 +36,7 @@ use crate::api_keys::ApiKeys;
 const LONGEST: usize = 16 * 1024;
 /// Letters of an untrusted issuer's name that the log is told.
 const LONGEST_TOLD: usize = 200;
-/// For how long a verified token is believed without asking again: that long a revocation may go unnoticed.
+/// For how long a verified token is believed without verifying it again: that long a revocation may go unnoticed at an issuer elsewhere.
 const BELIEVED: Duration = Duration::from_secs(60);
 
 /// Takes tokens of the issuers that it trusts.
@@ -70,27 +70,42 @@ pub struct Verified {
     resources: Resources,
     /// `None` where it is told anew at every request: that costs no more than to remember it.
     until: Option<Instant>,
+    /// Whose token showed it, and how often they had taken something back by then.
+    issuer: Option<(Arc<dyn KeySource>, u64)>,
 }
 
 impl Verified {
     /// A caller that may come to every endpoint for as long as the configuration stays.
     pub(crate) fn everywhere(principal: Principal) -> Arc<Self> {
-        Self::until(principal, Resources::All, None)
+        Arc::new(Self::until(principal, Resources::All, None))
     }
 
     /// Somebody who may come to `resources`, to be asked about again after `believed`.
     pub(crate) fn new(principal: Principal, resources: Resources, believed: Duration) -> Arc<Self> {
-        Self::until(principal, resources, Some(Instant::now() + believed))
+        Arc::new(Self::until(principal, resources, Some(Instant::now() + believed)))
     }
 
-    fn until(principal: Principal, resources: Resources, until: Option<Instant>) -> Arc<Self> {
-        Arc::new(Self { caller: CallerId(principal.full_id()), principal, resources, until })
+    fn until(principal: Principal, resources: Resources, until: Option<Instant>) -> Self {
+        Self { caller: CallerId(principal.full_id()), principal, resources, until, issuer: None }
     }
 
     /// Whether it was verified so short a time ago that it is believed.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
+        self.is_timely() && self.issuer.as_ref().is_none_or(|(issuer, count)| issuer.withdrawals() == Some(*count))
+    }
+
+    /// The same, whatever its issuer has taken back since.
+    fn is_timely(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether its issuer has taken nothing back since.
+    async fn stands(&self) -> bool {
+        match &self.issuer {
+            Some((issuer, count)) => issuer.look_for_withdrawals().await == Some(*count),
+            None => true,
+        }
     }
 
     /// Itself, where it may come to `endpoint`.
@@ -142,6 +157,11 @@ impl ResourceServer {
         if text.len() > LONGEST {
             return Err(TokenFault::TooLarge);
         }
+        if let Some(known) = self.cache.timely(&digest)
+            && known.stands().await
+        {
+            return known.at(endpoint);
+        }
         let verified = match (Compact::parse(text), &self.api_keys) {
             (Some(compact), _) => self.signed(&compact).await?,
             (None, Some(api_keys)) if ApiKeys::is_meant_by(text) => api_keys.holder(digest).await?,
@@ -173,10 +193,13 @@ impl ResourceServer {
         if !claims.contains_key("exp") {
             return Err(TokenFault::Claims);
         }
+        // Counted first: what is taken back while it is looked at is noticed with the next request.
+        let withdrawals = issuer.keys.look_for_withdrawals().await.ok_or(TokenFault::Unavailable)?;
         if issuer.keys.is_revoked(&claims).await {
             return Err(TokenFault::Inactive);
         }
-        self.accept(issuer, &claims)
+        let accepted = self.accept(issuer, &claims)?;
+        Ok(Arc::new(Verified { issuer: Some((issuer.keys.clone(), withdrawals)), ..accepted }))
     }
 
     /// Tells the log whose token it was. One that is nearly the name of a trusted issuer is the commonest slip of a configuration.
@@ -196,14 +219,14 @@ impl ResourceServer {
         let asked = self.issuers.iter().find_map(|issuer| issuer.introspection.as_ref().map(|introspection| (issuer, introspection)));
         let (issuer, introspection) = asked.ok_or(TokenFault::Unknown)?;
         let claims = introspection.ask(token).await.map_err(|Unanswered| TokenFault::Unavailable)?.ok_or(TokenFault::Inactive)?;
-        self.accept(issuer, &claims)
+        self.accept(issuer, &claims).map(Arc::new)
     }
 
-    fn accept(&self, issuer: &TrustedIssuer, claims: &Map<String, Value>) -> Result<Arc<Verified>, TokenFault> {
+    fn accept(&self, issuer: &TrustedIssuer, claims: &Map<String, Value>) -> Result<Verified, TokenFault> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let public = self.public.as_ref().ok_or(TokenFault::OtherResource)?;
         let accepted = issuer.terms.accept(claims, public, now)?;
-        Ok(Verified::new(accepted.principal, accepted.resources, accepted.left.min(BELIEVED)))
+        Ok(Verified::until(accepted.principal, accepted.resources, Some(Instant::now() + accepted.left.min(BELIEVED))))
     }
 }
 

@@ -7,16 +7,19 @@ use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use crate::migration::Migration;
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    name: "approval",
-    sql: "CREATE TABLE approval (
-        handle TEXT PRIMARY KEY, binding BLOB NOT NULL, tenant TEXT NOT NULL, principal TEXT NOT NULL, server TEXT NOT NULL, action TEXT NOT NULL,
-        target TEXT NOT NULL, arguments TEXT NOT NULL, attributes TEXT, reason TEXT NOT NULL, rule TEXT NOT NULL, standing TEXT NOT NULL,
-        made INTEGER NOT NULL, ends INTEGER NOT NULL, decided INTEGER, decider TEXT, continues BLOB
-    ) STRICT, WITHOUT ROWID;
-    CREATE UNIQUE INDEX approval_of_call ON approval (binding) WHERE standing <> 'used';
-    CREATE INDEX approval_of_principal ON approval (tenant, principal, standing)",
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "approval",
+        sql: "CREATE TABLE approval (
+            handle TEXT PRIMARY KEY, binding BLOB NOT NULL, tenant TEXT NOT NULL, principal TEXT NOT NULL, server TEXT NOT NULL,
+            action TEXT NOT NULL, target TEXT NOT NULL, arguments TEXT NOT NULL, attributes TEXT, reason TEXT NOT NULL, rule TEXT NOT NULL,
+            standing TEXT NOT NULL, made INTEGER NOT NULL, ends INTEGER NOT NULL, decided INTEGER, decider TEXT, continues BLOB
+        ) STRICT, WITHOUT ROWID;
+        CREATE UNIQUE INDEX approval_of_call ON approval (binding) WHERE standing <> 'used';
+        CREATE INDEX approval_of_principal ON approval (tenant, principal, standing)",
+    },
+    Migration { name: "approval: questions", sql: "ALTER TABLE approval ADD COLUMN questions TEXT NOT NULL DEFAULT ''" },
+];
 
 /// What one call is that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +81,10 @@ pub struct Approval {
 /// What becomes of a call that needs an approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It goes through, this once.
+    /// It begins, this once.
     Through(Approval),
+    /// It goes on, this once, with answers to what [`go_on`] has kept of its server's questions.
+    GoesOn(Approval, String),
     /// It waits, or somebody refused it.
     Stopped(Approval),
     /// Nobody has asked for one.
@@ -127,7 +132,7 @@ impl Standing {
 }
 
 const COLUMNS: &str = "handle, binding, tenant, principal, server, action, target, arguments, attributes, reason, rule, standing, made, ends, \
-                       decided, decider, continues";
+                       decided, decider, continues, questions";
 
 fn read(row: &Row<'_>) -> Result<Approval, rusqlite::Error> {
     Ok(Approval {
@@ -159,24 +164,25 @@ fn read(row: &Row<'_>) -> Result<Approval, rusqlite::Error> {
 /// Where the store cannot be written.
 pub fn take(tables: &Transaction<'_>, binding: &[u8; 32], continues: Option<&[u8; 32]>, now: i64) -> Result<Taken, rusqlite::Error> {
     let find = format!("SELECT {COLUMNS} FROM approval WHERE binding = ?1 AND standing <> 'used' AND ends > ?2");
-    let read = |row: &Row<'_>| Ok((read(row)?, row.get::<_, Option<[u8; 32]>>(16)?));
+    let read = |row: &Row<'_>| Ok((read(row)?, row.get::<_, Option<[u8; 32]>>(16)?, row.get::<_, String>(17)?));
     let found = tables.query_row(&find, (binding, now), read).optional()?;
-    let Some((approval, expected)) = found else { return Ok(Taken::None) };
+    let Some((approval, expected, questions)) = found else { return Ok(Taken::None) };
     if approval.standing != Standing::Approved || expected.is_some() && expected.as_ref() != continues {
         return Ok(Taken::Stopped(approval));
     }
     tables.execute("UPDATE approval SET standing = 'used' WHERE handle = ?1", (&approval.asked.handle,))?;
-    Ok(Taken::Through(approval))
+    Ok(if expected.is_some() { Taken::GoesOn(approval, questions) } else { Taken::Through(approval) })
 }
 
 /// Lets the call that took the approval `handle` go on once more, with the answers to what its server asks: the request that brings back
-/// the state with this digest.
+/// the state with this digest. `questions` says what was asked, for whoever takes it.
 ///
 /// # Errors
 /// Where the store cannot be written; also where the call was asked for anew meanwhile.
-pub fn go_on(tables: &Transaction<'_>, handle: &str, state: &[u8; 32], ends: i64) -> Result<(), rusqlite::Error> {
-    let again = "UPDATE approval SET standing = 'approved', continues = ?2, ends = max(ends, ?3) WHERE handle = ?1 AND standing = 'used'";
-    tables.execute(again, (handle, state, ends)).map(drop)
+pub fn go_on(tables: &Transaction<'_>, handle: &str, (state, questions): (&[u8; 32], &str), ends: i64) -> Result<(), rusqlite::Error> {
+    let again = "UPDATE approval SET standing = 'approved', continues = ?2, questions = ?3, ends = max(ends, ?4)
+        WHERE handle = ?1 AND standing = 'used'";
+    tables.execute(again, (handle, state, questions, ends)).map(drop)
 }
 
 /// Gives the approval `handle` back: the call that took it was never carried out.
@@ -219,7 +225,7 @@ pub fn ask(
     }
     let Asked { handle, binding, tenant, principal, server, action, target, arguments, attributes, reason, rule } = asked;
     tables.execute(
-        "INSERT INTO approval VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?12, ?13, NULL, NULL, NULL)",
+        "INSERT INTO approval VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?12, ?13, NULL, NULL, NULL, '')",
         rusqlite::params![handle, binding, tenant, principal, server, action, target, arguments, attributes, reason, rule, now, ends],
     )?;
     let kept = Approval { asked: asked.clone(), standing: Standing::Pending, made: now, ends, decided: None, decider: None };

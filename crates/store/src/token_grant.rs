@@ -24,6 +24,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sql: "ALTER TABLE used_once ADD COLUMN client TEXT NOT NULL DEFAULT '';
         CREATE INDEX used_once_of_client ON used_once (client)",
     },
+    Migration {
+        name: "token_grant: withdrawals",
+        sql: "CREATE TABLE withdrawal (count INTEGER NOT NULL) STRICT; INSERT INTO withdrawal VALUES (0)",
+    },
 ];
 
 /// Grants of one user: more than clients that a person uses, and a bound to what a broken one can make.
@@ -160,7 +164,22 @@ pub fn revoke_user(tables: &Transaction<'_>, user: &str, ends: i64) -> Result<us
 /// Where the store cannot be written.
 pub fn revoke_token(tables: &Transaction<'_>, id: &str, ends: i64) -> Result<(), rusqlite::Error> {
     let revoked = "INSERT INTO revoked VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET ends = max(ends, excluded.ends)";
-    tables.execute(revoked, (id, ends)).map(drop)
+    tables.execute(revoked, (id, ends))?;
+    count_withdrawal(tables)
+}
+
+/// Counts that a token, or somebody's right to one, was taken back.
+pub(crate) fn count_withdrawal(tables: &Transaction<'_>) -> Result<(), rusqlite::Error> {
+    tables.execute("UPDATE withdrawal SET count = count + 1", ()).map(drop)
+}
+
+/// How often something was taken back. As long as that stays the same, so does every answer of [`is_revoked`] and every user's standing.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn withdrawals(tables: &Transaction<'_>) -> Result<u64, rusqlite::Error> {
+    let count: i64 = tables.query_row("SELECT count FROM withdrawal", (), |row| row.get(0))?;
+    Ok(count.unsigned_abs())
 }
 
 /// Whether a token was revoked: by its `jti`, or with its grant.

@@ -3,14 +3,18 @@
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use crate::migration::Migration;
+use crate::token_grant;
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    name: "user",
-    sql: "CREATE TABLE user (
-        name TEXT PRIMARY KEY, password TEXT NOT NULL, is_admin INTEGER NOT NULL, groups TEXT NOT NULL, standing TEXT NOT NULL,
-        since INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID",
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "user",
+        sql: "CREATE TABLE user (
+            name TEXT PRIMARY KEY, password TEXT NOT NULL, is_admin INTEGER NOT NULL, groups TEXT NOT NULL, standing TEXT NOT NULL,
+            since INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID",
+    },
+    Migration { name: "user: epoch", sql: "ALTER TABLE user ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0" },
+];
 
 /// One person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct User {
     pub standing: Standing,
     /// When they were added, in seconds since 1970.
     pub since: i64,
+    /// How often everything in their name was ended: tokens say in which epoch they were made.
+    pub epoch: i64,
 }
 
 /// Whether a user may come in.
@@ -60,7 +66,7 @@ impl Standing {
     }
 }
 
-const COLUMNS: &str = "name, password, is_admin, groups, standing, since";
+const COLUMNS: &str = "name, password, is_admin, groups, standing, since, epoch";
 
 fn read(row: &Row<'_>) -> Result<User, rusqlite::Error> {
     let groups: String = row.get(3)?;
@@ -71,6 +77,7 @@ fn read(row: &Row<'_>) -> Result<User, rusqlite::Error> {
         groups: groups.split_ascii_whitespace().map(str::to_owned).collect(),
         standing: Standing::of(&row.get::<_, String>(4)?),
         since: row.get(5)?,
+        epoch: row.get(6)?,
     })
 }
 
@@ -79,8 +86,8 @@ fn read(row: &Row<'_>) -> Result<User, rusqlite::Error> {
 /// # Errors
 /// A [conflict](crate::StoreError::is_conflict) where there is, or was, one of that name.
 pub fn add(tables: &Transaction<'_>, user: &User) -> Result<(), rusqlite::Error> {
-    let values = (&user.name, &user.password, user.is_admin, user.groups.join(" "), user.standing.as_str(), user.since);
-    tables.execute(&format!("INSERT INTO user ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"), values).map(drop)
+    let values = (&user.name, &user.password, user.is_admin, user.groups.join(" "), user.standing.as_str(), user.since, user.epoch);
+    tables.execute(&format!("INSERT INTO user ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"), values).map(drop)
 }
 
 /// The user of that name, whatever their standing.
@@ -123,6 +130,7 @@ pub fn set_groups(tables: &Transaction<'_>, name: &str, groups: &[String]) -> Re
 /// Where the store cannot be written.
 pub fn set_standing(tables: &Transaction<'_>, name: &str, standing: Standing) -> Result<bool, rusqlite::Error> {
     let change = "UPDATE user SET standing = ?2 WHERE name = ?1 AND standing <> 'removed'";
+    token_grant::count_withdrawal(tables)?;
     Ok(tables.execute(change, (name, standing.as_str()))? == 1)
 }
 
@@ -132,5 +140,17 @@ pub fn set_standing(tables: &Transaction<'_>, name: &str, standing: Standing) ->
 /// Where the store cannot be written.
 pub fn end_all(tables: &Transaction<'_>, name: &str, ends: i64) -> Result<(), rusqlite::Error> {
     crate::login::remove_user(tables, name)?;
-    crate::token_grant::revoke_user(tables, name, ends).map(drop)
+    end_tokens(tables, name, ends).map(drop)
+}
+
+/// Ends every token in a user's name, of whichever grant; those of families are refused until `ends`. Says how many families there were;
+/// `None` where there is no such user.
+///
+/// # Errors
+/// Where the store cannot be written.
+pub fn end_tokens(tables: &Transaction<'_>, name: &str, ends: i64) -> Result<Option<usize>, rusqlite::Error> {
+    let families = token_grant::revoke_user(tables, name, ends)?;
+    let changed = tables.execute("UPDATE user SET epoch = epoch + 1 WHERE name = ?1", (name,))?;
+    token_grant::count_withdrawal(tables)?;
+    Ok((changed == 1).then_some(families))
 }

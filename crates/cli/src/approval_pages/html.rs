@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use sallyport_gateway::approvals::visible;
+use sallyport_identity::authorization_server::Visitor;
 use sallyport_policy::Principal;
 use sallyport_store::approval::{Approval, Standing};
 use sallyport_telemetry::Timestamp;
@@ -12,24 +13,51 @@ use crate::html;
 /// What a page may load, who may show it, and where its forms go: nothing, nobody, and back here.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/// What is known of who has to show who they are.
+pub(super) struct Asking<'a> {
+    pub(super) told: Option<&'a str>,
+    /// The call that they came for.
+    pub(super) handle: Option<&'a str>,
+    /// Where people log in.
+    pub(super) log_in: Option<&'a str>,
+    /// Somebody who is logged in and decides nothing here, and where they log out.
+    pub(super) stranger: Option<(&'a Visitor, String)>,
+}
+
 /// Asks who is there.
-pub(super) fn sign_in(status: StatusCode, told: Option<&str>) -> Response<Bytes> {
-    let told = told.map_or_else(String::new, |told| format!("<p><b>{}</b></p>", escaped(told)));
+pub(super) fn ask_who(status: StatusCode, asking: &Asking<'_>) -> Response<Bytes> {
+    let told = asking.told.map_or_else(String::new, |told| format!("<p><b>{}</b></p>", escaped(told)));
+    let login = match (&asking.stranger, asking.log_in) {
+        (Some((visitor, log_out)), _) => other_person(visitor, asking.handle, log_out),
+        (None, Some(log_in)) => format!("<p><a href=\"{}\">Log in</a>, or show a key.</p>", escaped(log_in)),
+        (None, None) => String::new(),
+    };
     let text = format!(
-        "<h1>Approve calls</h1>{told}<p>This page is for those who approve calls at this gateway.</p>\
+        "<h1>Approve calls</h1>{told}<p>This page is for those who approve calls at this gateway.</p>{login}\
          <form method=post><p><label>Your own key or token: <input type=password name=key autocomplete=off required></label></p>\
          <button>Go on</button></form>"
     );
     page(status, &text)
 }
 
+/// Lets somebody who is logged in, and is no approver, log in as another.
+fn other_person(visitor: &Visitor, handle: Option<&str>, log_out: &str) -> String {
+    let fields = visitor.log_out_to_approve_fields(handle);
+    let hidden = fields.map(|(name, value)| format!("<input type=hidden name={name} value=\"{}\">", escaped(&value))).concat();
+    let (name, action) = (escaped(visitor.name()), escaped(log_out));
+    format!(
+        "<form method=post action=\"{action}\">{hidden}<p>You are {name}, who approves no calls here. \
+         <button>Log in as somebody else</button></p></form>"
+    )
+}
+
 /// What `approver` may decide about.
-pub(super) fn list(approver: &Principal, approvals: &[Approval]) -> Response<Bytes> {
+pub(super) fn list(base: &str, approver: &Principal, approvals: &[Approval]) -> Response<Bytes> {
     let row = |approval: &Approval| {
         let asked = &approval.asked;
         let (handle, what, who) =
             (escaped(&asked.handle), escaped(&format!("{}/{}", asked.server, asked.target)), escaped(&asked.principal));
-        format!("<tr><td><a href=\"/approvals/{handle}\">{what}</a><td>{who}<td>{}", approval.standing.as_str())
+        format!("<tr><td><a href=\"{base}/{handle}\">{what}</a><td>{who}<td>{}", approval.standing.as_str())
     };
     let rows: String = approvals.iter().map(row).collect();
     let table = if rows.is_empty() {
@@ -41,7 +69,7 @@ pub(super) fn list(approver: &Principal, approvals: &[Approval]) -> Response<Byt
 }
 
 /// One call, with the buttons that decide about it.
-pub(super) fn one(approver: &Principal, approval: &Approval, form_token: &str) -> Response<Bytes> {
+pub(super) fn one(base: &str, approver: &Principal, approval: &Approval, form_token: &str) -> Response<Bytes> {
     let asked = &approval.asked;
     let mut rows = vec![("By", asked.principal.clone())];
     if !asked.tenant.is_empty() {
@@ -58,8 +86,9 @@ pub(super) fn one(approver: &Principal, approval: &Approval, form_token: &str) -
     let rows: String = rows.iter().map(|(name, value)| format!("<dt>{name}<dd><pre>{}</pre>", escaped(value))).collect();
     let end = match approval.standing {
         Standing::Pending => format!(
-            "<p>If you approve, this very call can be made once. You are {}.</p><form method=post><input type=hidden name=form_token \
-             value=\"{}\"><button name=decision value=approve>Approve</button> <button name=decision value=refuse>Refuse</button></form>",
+            "<p>If you approve, this very call can be made once; nothing else that comes with it reaches the server. You are {}.</p>\
+             <form method=post><input type=hidden name=form_token value=\"{}\"><button name=decision value=approve>Approve</button> \
+             <button name=decision value=refuse>Refuse</button></form>",
             escaped(approver.id()),
             escaped(form_token)
         ),
@@ -67,7 +96,7 @@ pub(super) fn one(approver: &Principal, approval: &Approval, form_token: &str) -
         Standing::Refused => "<p>It is refused.</p>".to_owned(),
         Standing::Used => "<p>It was approved, and has been made.</p>".to_owned(),
     };
-    page(StatusCode::OK, &format!("<h1>May this call be made?</h1><dl>{rows}</dl>{end}<p><a href=/approvals>All calls</a></p>"))
+    page(StatusCode::OK, &format!("<h1>May this call be made?</h1><dl>{rows}</dl>{end}<p><a href=\"{base}\">All calls</a></p>"))
 }
 
 /// A page of a status, whose forms go nowhere but back here.

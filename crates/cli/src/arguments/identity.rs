@@ -181,7 +181,7 @@ pub(crate) struct TokenArguments {
 pub(crate) enum TokenCommand {
     /// List what clients were granted
     List(ListKept),
-    /// End a grant: its refresh token at once, its access tokens within a minute
+    /// End a grant: its refresh token at once, its access tokens within a second
     Revoke(RevokeTokenArguments),
 }
 

@@ -28,21 +28,22 @@ pub(crate) struct Agent {
     token: String,
     /// What the client declares that it can do.
     pub(crate) capabilities: Value,
+    /// What else is in `_meta` of its requests.
+    pub(crate) meta: Value,
     /// The server whose endpoint it uses.
     pub(crate) server: &'static str,
 }
 
 impl Agent {
     pub(crate) fn new(port: u16, token: &str) -> Self {
-        Self { port, token: token.to_owned(), capabilities: json!({}), server: "files" }
+        Self { port, token: token.to_owned(), capabilities: json!({}), meta: json!({}), server: "files" }
     }
 
-    fn ask(&self, method: &str, mut params: Value) -> Value {
-        let name = params.get("name").and_then(Value::as_str).map(str::to_owned);
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": self.capabilities,
-        });
+    pub(crate) fn ask(&self, method: &str, mut params: Value) -> Value {
+        let name = params.get("name").or(params.get("taskId")).and_then(Value::as_str).map(str::to_owned);
+        params["_meta"] = self.meta.clone();
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2026-07-28".into();
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let bearer = format!("Bearer {}", self.token);
         let mut headers = vec![("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", method), ("Authorization", &bearer)];
@@ -59,6 +60,11 @@ impl Agent {
     /// The same call again, with the state of an earlier answer and what the client says to its question.
     pub(crate) fn call_again(&self, tool: &str, arguments: Value, state: &Value, says: Value) -> Value {
         self.ask("tools/call", json!({ "name": tool, "arguments": arguments, "requestState": state, "inputResponses": says }))
+    }
+
+    /// The same call with answers to questions that nobody has asked yet.
+    pub(crate) fn call_in_advance(&self, tool: &str, says: Value) -> Value {
+        self.ask("tools/call", json!({ "name": tool, "arguments": {}, "inputResponses": says }))
     }
 
     pub(crate) fn tools(&self) -> Vec<String> {

@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use crate::agent::{Agent, handle_of, key};
 use crate::{CONFIGURATION, approval, project};
 
-/// The program of the crate `testkit`, which lies beside the gateway's.
-fn configuration() -> String {
+/// The table of a server: the program of the crate `testkit`, which lies beside the gateway's.
+pub(crate) fn fixture(name: &str, arguments: &str) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_sallyport")).with_file_name("sallyport-fixture");
     assert!(program.is_file(), "no {}: run `cargo build -p sallyport-testkit`", program.display());
-    format!(
-        "{CONFIGURATION}[servers.asking]\ncommand = [{program:?}, \"stdio\", \"--revision\", \"2025-11-25\"]\nask = [\"test_elicitation\"]\n"
-    )
+    format!("[servers.{name}]\ncommand = [{program:?}, \"stdio\", {arguments}]\n")
+}
+
+fn configuration() -> String {
+    format!("{CONFIGURATION}{}ask = [\"test_elicitation\"]\n", fixture("asking", "\"--revision\", \"2025-11-25\""))
 }
 
 #[test]

@@ -4,9 +4,11 @@
 
 mod agent;
 mod asking;
+mod bare;
 mod browser;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod login;
 mod pages;
 mod tells;
 
@@ -180,6 +182,25 @@ fn requests_are_bounded_and_hostile_ones_refused() {
     let other = Agent::new(gateway.port, &key(&project, "other"));
     handle_of(&other.call("write_file", write("0")));
     assert_eq!(approval(&project, &["list"]).unwrap().as_array().unwrap().len(), 21);
+}
+
+#[test]
+fn an_approval_keeps_what_arguments_mean_up_to_a_bound() {
+    let rule = "[[servers.files.arguments]]\ntools = [\"write_file\"]\nargument = \"path\"\npath = { below = [\"/kept\"] }\n";
+    let project = project(&format!("{CONFIGURATION}{rule}"));
+    let token = key(&project, "agent");
+    let gateway = project.up();
+    let agent = Agent::new(gateway.port, &token);
+    // A path means itself and every folder that it is below.
+    let shown = |length: usize| {
+        let path = format!("/kept/{}", ["a".repeat(length).as_str(); 10].join("/"));
+        let handle = handle_of(&agent.call("write_file", json!({ "path": path, "content": "" })));
+        let shown = approval(&project, &["show", &handle]).unwrap();
+        assert_eq!(shown["arguments"]["path"], path.as_str(), "what came is kept whole");
+        shown["attributes"].clone()
+    };
+    assert!(shown(10)["path"].is_object(), "{}", shown(10));
+    assert_eq!(shown(200), Value::Null, "beyond 4 KiB nothing of that is kept");
 }
 
 #[test]

@@ -60,6 +60,25 @@ fn an_approver_decides_in_a_browser_and_nobody_else() {
 }
 
 #[test]
+fn what_is_good_for_less_than_all_is_no_approvers() {
+    let project = project(CONFIGURATION);
+    let gateway = project.up();
+    handle_of(&Agent::new(gateway.port, &key(&project, "agent")).call("write_file", write("a.txt")));
+    let made = |name: &str, more: &[&str]| {
+        let output = project.sallyport().args(["key", "add", name, "--group", "oncall", "--json"]).args(more).output().unwrap();
+        let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        made["key"].as_str().unwrap().to_owned()
+    };
+    let mut browser = Browser::new(gateway.port);
+    for scope in ["files", "files:read", "files:write_file"] {
+        let bounded = made(&scope.replace(':', "-"), &["--scope", scope]);
+        assert_eq!(browser.post("/approvals", &[("key", &bounded)]).status, 403, "{scope}");
+        assert!(browser.cookie.is_none());
+    }
+    assert_eq!(browser.post("/approvals", &[("key", &made("whole", &[]))]).status, 303);
+}
+
+#[test]
 fn a_key_that_was_revoked_decides_nothing_more() {
     let project = project(CONFIGURATION);
     let (token, boss) = (key(&project, "agent"), key(&project, "boss"));

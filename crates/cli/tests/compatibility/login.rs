@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::harness::gateway::{Gateway, Project};
+use crate::harness::http::Connection;
 use crate::harness::{loopback, peers};
 use crate::provider::{Provider, SECRET};
 
@@ -97,4 +98,33 @@ fn a_real_browser_logs_in_with_a_provider() {
     let shown = seen["shown"].as_str().unwrap_or_default();
     assert!(shown.contains(&format!("You are alice|{}", provider.issuer())), "{seen}\n{}", gateway.log());
     assert_eq!(seen["cookies"], serde_json::json!([{ "httpOnly": true, "sameSite": "Lax" }]));
+}
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn a_real_browser_logs_in_and_approves_a_call() {
+    let (project, gateway) = gateway(
+        "[identity]\napi_keys = true\n[approvals]\napprovers = [\"group:admin\"]\n\
+         [servers.held]\nbuiltin = { filesystem = {} }\nask = [\"list_directory\"]",
+    );
+    let made = project.sallyport().args(["key", "add", "agent", "--json"]).output().unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let bearer = format!("Bearer {}", made["key"].as_str().unwrap());
+    let called = || {
+        let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+        let call = format!(r#"{{"name":"list_directory","arguments":{{"path":"."}},"_meta":{meta}}}"#);
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{call}}}"#);
+        let (version, name) = (("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Name", "list_directory"));
+        let headers = [version, ("Mcp-Method", "tools/call"), name, ("Authorization", bearer.as_str())];
+        let answer = Connection::open(gateway.port).post("/servers/held/mcp", &headers, &body);
+        serde_json::from_str::<Value>(answer.message().unwrap_or_else(|| panic!("{answer:?}"))).unwrap()["result"].clone()
+    };
+    let held = called();
+    let handle = held["_meta"]["dev.sallyport/failure"]["approval"].as_str().unwrap_or_else(|| panic!("{held}")).to_owned();
+    let page = gateway.url(&format!("/approvals/{handle}"));
+    let seen = said(&peers::node(), &[&peers::driver("login.mjs"), "approve", &page, "alice", PASSWORD], &gateway);
+    let says = |member: &str, text: &str| seen[member].as_str().is_some_and(|shown| shown.contains(text));
+    assert!(!says("before", "list_directory") && says("asked", "list_directory") && says("asked", "You are user:alice@"), "{seen}");
+    assert_eq!((&seen["url"], seen["complaints"].as_array().map(Vec::len)), (&page.into(), Some(0)), "{seen}");
+    assert!(says("after", "It is approved") && called()["isError"] != true, "{seen}");
 }

@@ -197,6 +197,30 @@ fn a_new_version_that_breaks_fails_for_its_share_alone_until_it_is_taken_back() 
 }
 
 #[test]
+fn an_approval_is_good_for_callers_of_either_version() {
+    let callers = Callers::new();
+    let made = &callers.made;
+    made.registry.publish("made-here", "1.1.0", &version("newer"), json!({}));
+    made.succeeds(&["update", "made", "--share", "50%", "--yes"]);
+    eventually("some callers get the new version", PATIENCE, || !callers.those_of("newer").0.is_empty());
+    let (newer, older) = (callers.those_of("newer").0, callers.those_of("greets").0);
+    let asks = "@ask(\"a person decides\")\npermit (principal, action in Action::\"call\", resource);\n";
+    fs::write(made.project.path("main.cedar"), asks).unwrap();
+    let configuration = fs::read_to_string(made.project.configuration()).unwrap();
+    made.project.configure(&configuration.replace("default = \"allow\"", "engines = [{ cedar = { files = [\"main.cedar\"] } }]"));
+    for (caller, answers) in [(newer.first().unwrap(), "newer "), (older.first().unwrap(), "greets ")] {
+        let call = || callers.ask(*caller, "tools/call", json!({ "name": "made__greet", "arguments": {} }));
+        let handle_of = |held: &Value| Some(held["result"]["_meta"]["dev.sallyport/failure"]["approval"].as_str()?.to_owned());
+        eventually("the new policy is in force", PATIENCE, || handle_of(&call()).is_some());
+        let handle = handle_of(&call()).unwrap();
+        made.succeeds(&["approval", "approve", &handle]);
+        let done = call();
+        assert!(done["result"]["content"][0]["text"].as_str().is_some_and(|text| text.starts_with(answers)), "{done}");
+        assert_ne!(handle_of(&call()), Some(handle), "it was used");
+    }
+}
+
+#[test]
 fn a_share_needs_a_version_to_lie_beside() {
     let made = Packages::new("npm:made-here");
     let said = made.run(&["update", "made", "--share", "10%", "--yes"]);

@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod caller;
 mod commands;
+mod decided;
 mod fixture;
 #[path = "../harness/mod.rs"]
 mod harness;

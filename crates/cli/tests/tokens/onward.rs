@@ -57,6 +57,7 @@ impl Far {
             groups: Vec::new(),
             standing: Standing::Active,
             since: 0,
+            epoch: 0,
         };
         let store = Store::open(&self.project.state().join("sallyport/store.db")).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -176,6 +177,8 @@ fn an_identity_assertion_becomes_a_token_of_the_far_gateways_own_server() {
     assert!(disabled.status.success(), "{disabled:?}");
     let (_project, after) = near(&issuer, port, &credential("near"));
     assert!(!is_done(&called(&after, &token)));
+    // The token that was made before has a quarter of an hour to go, and is worth nothing within a second.
+    eventually("a token that was made before is refused", Duration::from_secs(10), || !is_done(&called(&again, &token)));
 }
 
 #[test]

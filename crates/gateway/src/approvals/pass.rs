@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sallyport_policy::{Action, Approval as Approved, Arguments, Binding, Decision, Denied, Permitted, Principal, Resource};
-use sallyport_protocol::{Context, Failure, FailureKind, FailureSource, Method, Peer, RawJson, Reply, Retry, input};
+use sallyport_protocol::{Context, Failure, FailureKind, FailureSource, Method, Peer, RawJson, RawObject, Reply, Retry, input};
 use sallyport_store::approval::{self, Approval, Asked, Bounds, Full, Standing, Taken};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::settings::ApprovalsPlan;
 use super::webhook::Webhook;
-use super::{Approvals, Brought, now, of_store, tell};
+use super::{Approvals, Brought, bare, now, of_store, tell};
 use crate::decide::circumstances;
 use crate::gateway::Parts;
 use crate::upstream::Routed;
@@ -92,7 +92,7 @@ impl Approvals {
     /// # Errors
     /// Where nobody can be asked about it, where too many wait already, where the store cannot be used, and where policy denies it by now.
     pub(crate) async fn pass(&self, held: &Held<'_>, denied: Denied<Routed>, brought: &Brought) -> Result<Passage, Failure> {
-        let Denied { value: routed, decision } = denied;
+        let Denied { value: mut routed, decision } = denied;
         let binding = Binding::of(held.principal, held.action, &held.resource).filter(|_| can_be_asked(routed.request.method));
         let Some(binding) = binding else {
             let text = format!("`{}` of {:?} is {decision}", routed.request.method.as_str(), held.resource.name);
@@ -101,8 +101,8 @@ impl Approvals {
         if brought.declines {
             return Err(Failure::client(FailureKind::Cancelled, "the page to approve the call on was not opened"));
         }
-        let approval = match self.look(held, &binding, &decision, brought).await? {
-            Found::Through(approval) => approval,
+        let (approval, questions) = match self.look(held, &binding, &decision, brought).await? {
+            Found::Through(approval, questions) => (approval, questions),
             Found::Waits(approval) => {
                 let page = self.page(&held.parts.plan.approvals, &approval);
                 return Ok(Passage::Waits(tell::held(&approval, &held.context.client, page), approval.asked.handle));
@@ -115,6 +115,7 @@ impl Approvals {
             self.leave(approval.asked.handle, &Err(changed.clone())).await?;
             return Err(changed);
         }
+        bare::call(&mut routed.request, questions.as_deref());
         let approved = Approved::Call(binding);
         let policy = &held.parts.policy;
         let decided = policy.decide_approved(held.principal, held.action, &held.resource, circumstances(held.peer), Some(approved), routed);
@@ -132,7 +133,12 @@ impl Approvals {
         let until = Instant::now() + if room.is_some() { WAIT } else { Duration::ZERO };
         loop {
             let standing = match self.take(binding, brought.continues).await? {
-                Taken::Through(approval) => return Ok(Found::Through(approval)),
+                Taken::Through(approval) => return Ok(Found::Through(approval, None)),
+                Taken::GoesOn(approval, questions) => {
+                    // What cannot be read was nothing that anybody asked.
+                    let questions = serde_json::from_str(&questions).unwrap_or_default();
+                    return Ok(Found::Through(approval, Some(questions)));
+                }
                 Taken::Stopped(approval) if approval.standing == Standing::Refused => return Ok(Found::Waits(approval)),
                 Taken::Stopped(approval) if approval.standing == Standing::Pending => approval,
                 _ => self.ask(held, binding, decision).await?,
@@ -206,7 +212,8 @@ impl Approvals {
         let left = match answer {
             Ok(reply) if input::is_input_required(&reply.result) => {
                 let (state, ends) = (tell::digest_of(&reply.result), now() + USABLE);
-                self.store()?.write(move |tables| approval::go_on(tables, &handle, &state, ends)).await
+                let questions = asked_in(&reply.result);
+                self.store()?.write(move |tables| approval::go_on(tables, &handle, (&state, &questions), ends)).await
             }
             // What took too long may have been sent, also where the server says that it can be sent twice.
             Err(Failure { kind: FailureKind::TimedOut(_), .. }) => return Ok(()),
@@ -219,8 +226,16 @@ impl Approvals {
 
 /// What the store has of a call.
 enum Found {
-    Through(Approval),
+    /// With the keys of what its server has asked, where it goes on.
+    Through(Approval, Option<Vec<String>>),
     Waits(Approval),
+}
+
+/// The keys of the questions in an answer that asks, as they are kept. There are 32 at most.
+fn asked_in(result: &RawObject) -> String {
+    let questions = input::InputRequired::read(result).map(|asked| asked.questions).unwrap_or_default();
+    let keys: Vec<String> = questions.into_iter().map(|(key, _)| key).collect();
+    serde_json::to_string(&keys).unwrap_or_default()
 }
 
 /// Whether a person can be asked about requests of this method: those that use a thing once, and say all of it.

@@ -30,6 +30,20 @@ const CANCEL_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Asked(Mutex<HashSet<String>>);
 
+impl Asked {
+    /// Takes note of the keys of questions that a client is told of, as far as there is room.
+    pub(crate) fn note<'k>(&self, keys: impl Iterator<Item = &'k str>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST_ASKED.saturating_sub(known.len());
+        known.extend(keys.take(room).map(str::to_owned));
+    }
+
+    /// Whether a question of this key was put.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+    }
+}
+
 /// Brings the result of a call that its server made a task of. Where nobody waits for it any more, the task is cancelled.
 pub(crate) async fn hidden(
     line: &Line,

@@ -9,6 +9,7 @@ use sallyport_protocol::{Context, Failure, FailureKind, Incoming, Peer, RawJson,
 use super::form::{self, Status};
 use super::serve::{Errand, is_at, line};
 use super::store::Task;
+use crate::approvals::bare;
 use crate::gateway::{Inner, Parts};
 
 /// Tasks on one page: each that still works is asked for at its server.
@@ -59,7 +60,8 @@ impl Inner {
             return Some(seen);
         }
         let line = line(parts, self.maker_of(task, parts).ok()?, principal, peer, task.target.clone());
-        let errand = Errand { line: &line, task, label: None, meta: RawObject::new(), context };
+        let context = if task.is_approved { bare::context(context.clone()) } else { context.clone() };
+        let errand = Errand { line: &line, task, label: None, meta: RawObject::new(), context: &context };
         match errand.describe().await {
             Ok(described) => Some(described),
             Err(failure) if matches!(failure.kind, FailureKind::NotFound) => {

@@ -17,6 +17,7 @@ use super::store::Task;
 use super::support::{REQUIRED, takes};
 use super::wish::Wish;
 use super::{Related, lost};
+use crate::approvals::bare;
 use crate::catalogue::resolve::Call;
 use crate::catalogue::uris;
 use crate::gateway::{Inner, Parts};
@@ -49,6 +50,7 @@ impl Inner {
         })?;
         let known = self.tasks.store.find(principal, &id).filter(|task| is_at(task, parts, endpoint));
         let task = known.ok_or_else(|| unknown(&id))?;
+        let (request, context) = if task.is_approved { bare(request, context, &task) } else { (request, context) };
         let label = (!matches!(endpoint, Endpoint::Server(_))).then(|| uris::label(&task.server));
         let call = Call {
             routed: Routed { server: task.server.clone(), request },
@@ -75,6 +77,12 @@ impl Inner {
             }
         })
     }
+}
+
+/// A request about the task of an approved call: without what its caller adds.
+fn bare(mut request: Request, context: Context, task: &Task) -> (Request, Context) {
+    bare::about_task(&mut request, |key| task.told.has(key));
+    (request, bare::context(context))
 }
 
 /// Whether a client may speak of tasks at all.
@@ -193,6 +201,7 @@ impl Errand<'_> {
         if reply.result.get("inputRequests").is_some() && !self.line.upstream.plan().questions {
             return Err(must_not_ask(&self.task.server));
         }
+        self.note_questions(&reply.result);
         if let Ok(Some(mut result)) = reply.result.get_object("result") {
             form::complete(&mut result); // servers leave it out, and clients insist on it
             self.expose(&mut result);
@@ -341,8 +350,16 @@ impl Errand<'_> {
                 requests.set(&key, request.to_json());
             }
             task.set("inputRequests", requests.to_json());
+            self.note_questions(task);
         }
         Ok(())
+    }
+
+    /// Takes note of what the caller of an approved call is asked: nothing else can be answered.
+    fn note_questions(&self, task: &RawObject) {
+        if let Some(questions) = task.get_object("inputRequests").ok().flatten().filter(|_| self.task.is_approved) {
+            self.task.told.note(questions.iter().map(|(key, _)| key));
+        }
     }
 
     /// Brings answers to what a legacy server has asked.

@@ -43,6 +43,10 @@ pub(crate) struct Task {
     pub(crate) kept: Option<Ending>,
     /// The server's questions that were put to the caller.
     pub(crate) asked: Asked,
+    /// Its call went by a person's approval: nothing goes to its server that the caller adds.
+    pub(crate) is_approved: bool,
+    /// The server's questions that the caller was told of with what an approved task is at.
+    pub(crate) told: Asked,
     /// What its result is charged to.
     bill: Option<Bill>,
     /// Its place among the calls at once, where a limit counts them.
@@ -162,6 +166,7 @@ pub(crate) struct New {
     pub(crate) kept: Option<Ending>,
     /// What limits count of the call that it is.
     pub(crate) counted: Option<Arc<Counted>>,
+    pub(crate) is_approved: bool,
 }
 
 /// All tasks that were handed out.
@@ -196,14 +201,14 @@ impl Store {
             Some(id) => id.to_owned(),
             None => mint()?,
         };
-        let New { owner, server, scope, target, form, mut described, own, kept, counted } = new;
+        let New { owner, server, scope, target, form, mut described, own, kept, counted, is_approved } = new;
         described.set("taskId", sallyport_protocol::RawJson::string(&id));
         let bill = counted.as_ref().map(|counted| counted.bill());
         // One that ended before it was handed out runs nowhere; of the others only that matters which is counted.
         let place = Place::of(counted.as_ref().filter(|_| kept.is_none()));
         let state = State { seen: RawObject::new(), expiry: None, is_cancelled: false, follower: None };
-        let (asked, since, state) = (Asked::default(), Instant::now(), Mutex::new(state));
-        let task = Task { id, own, server, scope, target, form, owner, kept, asked, bill, place, since, state };
+        let (asked, told, since, state) = (Asked::default(), Asked::default(), Instant::now(), Mutex::new(state));
+        let task = Task { id, own, server, scope, target, form, owner, kept, asked, is_approved, told, bill, place, since, state };
         task.see(&described);
         let task = Arc::new(task);
         known.insert(&task);
@@ -331,6 +336,7 @@ mod tests {
             own: own.into(),
             kept: None,
             counted: None,
+            is_approved: false,
         }
     }
 

@@ -30,6 +30,8 @@ const NO_PASSWORD: &str = "";
 pub(super) struct Person {
     pub(super) name: String,
     pub(super) groups: Vec<String>,
+    /// As tokens in their name say it.
+    pub(super) epoch: i64,
 }
 
 /// Why something could not be done with a user.
@@ -109,7 +111,7 @@ pub async fn add(store: &Store, name: &str, password: &str, is_admin: bool, grou
         return Err(AccountError::Group);
     }
     let (name, password) = (name.to_owned(), hash(password).await?);
-    let user = User { name, password, is_admin, groups: groups.to_vec(), standing: Standing::Active, since: now };
+    let user = User { name, password, is_admin, groups: groups.to_vec(), standing: Standing::Active, since: now, epoch: 0 };
     Ok(store.write(move |tables| user::add(tables, &user)).await?)
 }
 
@@ -135,20 +137,34 @@ pub async fn set_password(store: &Store, name: &str, password: &str, now: i64) -
     if change.await? { Ok(()) } else { Err(AccountError::Unknown) }
 }
 
-/// Lets a user in, or out: then they are logged out everywhere, and what clients had in their name ends.
+/// Lets a user in, or out: then they are logged out everywhere, and what clients had in their name ends. Those for whom a provider vouches can
+/// be kept out before they ever came; says whether somebody was known by that name.
 ///
 /// # Errors
 /// Where nobody has that name.
-pub async fn set_standing(store: &Store, name: &str, standing: Standing, now: i64) -> Result<(), AccountError> {
+pub async fn set_standing(store: &Store, name: &str, standing: Standing, now: i64) -> Result<bool, AccountError> {
     let name = name.to_owned();
+    let is_kept_out = standing == Standing::Disabled && is_vouched(&name);
     let change = store.write(move |tables| {
         let there = user::set_standing(tables, &name, standing)?;
+        let is_new = is_kept_out && user::find(tables, &name)?.is_none();
+        if is_new {
+            user::add(tables, &vouched(name.clone(), Vec::new(), standing, now))?;
+        }
         if standing != Standing::Active {
             user::end_all(tables, &name, now + LONGEST_TOKEN)?;
         }
-        Ok(there)
+        Ok((there, is_new))
     });
-    if change.await? { Ok(()) } else { Err(AccountError::Unknown) }
+    match change.await? {
+        (there, is_new) if there || is_new => Ok(there),
+        _ => Err(AccountError::Unknown),
+    }
+}
+
+/// Somebody who logs in with a provider.
+fn vouched(name: String, groups: Vec<String>, standing: Standing, since: i64) -> User {
+    User { name, password: NO_PASSWORD.to_owned(), is_admin: false, groups, standing, since, epoch: 0 }
 }
 
 /// Everybody there is, by name.
@@ -175,7 +191,7 @@ pub(super) async fn log_in(store: &Store, name: &str, password: &str) -> Result<
 pub(super) async fn keep_vouched(store: &Store, name: String, groups: Vec<String>, now: i64) -> Result<Option<Person>, StoreError> {
     let kept = store.write(move |tables| {
         let Some(user) = user::find(tables, &name)? else {
-            let user = User { name, password: NO_PASSWORD.to_owned(), is_admin: false, groups, standing: Standing::Active, since: now };
+            let user = vouched(name, groups, Standing::Active, now);
             return user::add(tables, &user).map(|()| user);
         };
         user::set_groups(tables, &name, &groups)?;
@@ -191,14 +207,23 @@ pub(super) async fn find(store: &Store, name: &str) -> Result<Option<Person>, St
     Ok(user.filter(|user| user.standing == Standing::Active).map(Person::of))
 }
 
-/// The groups of somebody for whom a provider vouches, with whatever it says; `None` where that user is shut out here.
-pub(super) async fn vouched_for(store: &Store, name: &str) -> Result<Option<Vec<String>>, StoreError> {
-    let name = name.to_owned();
-    let user = store.read(move |tables| user::find(tables, &name)).await?;
+/// Somebody for whom a provider vouches, with whatever it says; `None` where that user is shut out here.
+pub(super) async fn vouched_for(store: &Store, name: &str) -> Result<Option<Person>, StoreError> {
+    let asked = name.to_owned();
+    let user = store.read(move |tables| user::find(tables, &asked)).await?;
     Ok(match user {
-        Some(user) => (user.standing == Standing::Active).then(|| Person::of(user).groups),
-        None => Some(Vec::new()),
+        Some(user) => (user.standing == Standing::Active).then(|| Person::of(user)),
+        None => Some(Person { name: name.to_owned(), groups: Vec::new(), epoch: 0 }),
     })
+}
+
+/// Whether a token in somebody's name that was made in that epoch is good, as far as it lies with them. Of those for whom a provider vouches
+/// there are some who never logged in here.
+pub(super) fn stands(user: Option<&User>, name: &str, epoch: i64) -> bool {
+    match user {
+        Some(user) => user.standing == Standing::Active && user.epoch == epoch,
+        None => is_vouched(name) && epoch == 0,
+    }
 }
 
 impl Person {
@@ -207,7 +232,7 @@ impl Person {
         if user.is_admin {
             groups.push("admin".to_owned());
         }
-        Self { name: user.name, groups }
+        Self { name: user.name, groups, epoch: user.epoch }
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use sallyport_store::authorization::{self, Code};
 use sallyport_store::token_grant::{self, TokenGrant};
+use sallyport_store::user;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -92,10 +93,11 @@ impl Server {
             idle_until: now + idle,
             ends: now + FAMILY,
         };
-        let kept = grant.clone();
+        let (kept, epoch) = (grant.clone(), person.epoch);
         let keep = self.store.write(move |tables| {
-            // The same code may have been shown again between our taking it and this.
-            if token_grant::is_revoked(tables, &kept.id, &kept.id)? {
+            // The same code may have been shown again between our taking it and this, or the user been disabled.
+            let stands = accounts::stands(user::find(tables, &kept.user)?.as_ref(), &kept.user, epoch);
+            if !stands || token_grant::is_revoked(tables, &kept.id, &kept.id)? {
                 return Ok(false);
             }
             sallyport_store::client::touch(tables, &kept.client, now, now + super::clients::registration::KEPT)?;

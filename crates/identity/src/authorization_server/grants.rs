@@ -9,7 +9,7 @@ use super::client_authentication::check_times;
 use super::clients::{Authentication, Client};
 use super::parameters::Parameters;
 use super::problem::Problem;
-use super::token::{Claims, Tokens, implies, narrowed};
+use super::token::{Claims, EPOCH, Tokens, implies, narrowed};
 use super::{Server, accounts, authorize};
 use crate::resource_server::jws::Compact;
 use crate::resource_server::key_source::KeySource;
@@ -71,6 +71,7 @@ impl Server {
             scopes: &scopes,
             grant: held.get("sid").and_then(Value::as_str),
             groups: &groups,
+            epoch: held.get(EPOCH).and_then(Value::as_i64),
             act: Some(act),
             no_later_than: held.get("exp").and_then(Value::as_i64),
         };
@@ -108,13 +109,14 @@ impl Server {
         // Names of ours have no `|`: whom a provider calls `alice` is not our `alice`.
         let subject = format!("{subject}|{issuer}");
         // Who has logged in by that provider, too, is one of our users: who is shut out stays out, and is in the same groups.
-        let groups = accounts::vouched_for(&self.store, &subject).await?.ok_or_else(|| refused("its user may not come in"))?;
+        let person = accounts::vouched_for(&self.store, &subject).await?.ok_or_else(|| refused("its user may not come in"))?;
         let claims = Claims {
-            subject: &subject,
+            subject: &person.name,
             client: &client.id,
             resource: &resource.url,
             scopes: &scopes,
-            groups: &groups,
+            groups: &person.groups,
+            epoch: Some(person.epoch),
             ..Claims::default()
         };
         self.access_token(&claims, now).await

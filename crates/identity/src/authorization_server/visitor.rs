@@ -41,6 +41,13 @@ impl AuthorizationServer {
         Purpose::of(&purpose.text()).is_ok().then(|| self.0.login_for(purpose))
     }
 
+    /// The page where somebody logs in to decide about calls that wait, or about the one with this handle. `None` where that can be none's.
+    #[must_use]
+    pub fn log_in_to_approve(&self, handle: Option<&str>) -> Option<String> {
+        let purpose = Purpose::Approve(handle);
+        Purpose::of(&purpose.text()).is_ok().then(|| self.0.login_for(purpose))
+    }
+
     /// Where a form with [`Visitor::log_out_fields`] is sent.
     #[must_use]
     pub fn log_out_url(&self) -> String {
@@ -82,7 +89,17 @@ impl Visitor {
     /// The fields of a form that logs out, after which somebody else can log in for the same `link`.
     #[must_use]
     pub fn log_out_fields(&self, link: Option<&str>) -> [(&'static str, String); 2] {
-        [("request", Purpose::Connect(link).text()), ("form_token", self.browser.form_token("logout"))]
+        self.log_out_for(Purpose::Connect(link))
+    }
+
+    /// The same, after which somebody else can log in to decide about calls, or about the one with this handle.
+    #[must_use]
+    pub fn log_out_to_approve_fields(&self, handle: Option<&str>) -> [(&'static str, String); 2] {
+        self.log_out_for(Purpose::Approve(handle))
+    }
+
+    fn log_out_for(&self, purpose: Purpose<'_>) -> [(&'static str, String); 2] {
+        [("request", purpose.text()), ("form_token", self.browser.form_token("logout"))]
     }
 }
 

@@ -18,10 +18,16 @@ impl Cache {
         known.is_fresh().then_some(known)
     }
 
+    /// The same, where nobody knows at this moment whether it was taken back.
+    pub(super) fn timely(&self, digest: &[u8; 32]) -> Option<Arc<Verified>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()?;
+        known.is_timely().then_some(known)
+    }
+
     pub(super) fn insert(&self, digest: [u8; 32], verified: Arc<Verified>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST {
-            known.retain(|_, verified| verified.is_fresh());
+            known.retain(|_, verified| verified.is_timely());
         }
         if known.len() >= MOST {
             known.clear(); // each costs one verification again, which is cheaper than to know which was used last

@@ -25,6 +25,18 @@ pub trait KeySource: fmt::Debug + Send + Sync {
     fn is_revoked<'a>(&'a self, _claims: &'a Map<String, Value>) -> BoxFuture<'a, bool> {
         Box::pin(std::future::ready(false))
     }
+
+    /// How often the issuer has taken something back, as far as that is known without waiting: what was verified at one count stands as long
+    /// as it stays. `None` where it was not [looked for](Self::look_for_withdrawals) a moment ago. Takes no lock that is held while anything
+    /// is awaited.
+    fn withdrawals(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    /// Looks for that, unless it was done a moment ago; `None` where it cannot be known, and so nothing is believed.
+    fn look_for_withdrawals(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(std::future::ready(self.withdrawals()))
+    }
 }
 
 /// Keys that are known, by whatever way they came.

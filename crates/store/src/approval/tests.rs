@@ -129,13 +129,13 @@ async fn a_call_goes_on_with_its_state_alone_and_once() {
     kept.decide("a", true, 1).await;
     assert!(is_through(&kept.take(1, 2).await));
     let store = kept.open();
-    store.write(|tables| go_on(tables, "a", &[7; 32], 60)).await.unwrap();
+    store.write(|tables| go_on(tables, "a", (&[7; 32], "[\"who\"]"), 60)).await.unwrap();
     assert!(!is_through(&kept.take(1, 3).await), "a request that begins anew");
     let with = |state: u8| store.write(move |tables| take(tables, &[1; 32], Some(&[state; 32]), 4));
     assert!(!is_through(&with(8).await.unwrap()));
-    assert!(is_through(&with(7).await.unwrap()));
-    assert!(!is_through(&with(7).await.unwrap()));
-    store.write(|tables| go_on(tables, "a", &[9; 32], 60)).await.unwrap();
+    assert!(matches!(with(7).await.unwrap(), Taken::GoesOn(_, questions) if questions == "[\"who\"]"), "it is known what was asked");
+    assert!(matches!(with(7).await.unwrap(), Taken::None));
+    store.write(|tables| go_on(tables, "a", (&[9; 32], ""), 60)).await.unwrap();
     let (anew, is_new) = kept.ask(asked("b", "me", 1), 5).await.unwrap();
     assert_eq!((anew.standing, is_new), (Standing::Pending, true), "who begins anew is asked about anew");
     assert!(!is_through(&with(9).await.unwrap()));
