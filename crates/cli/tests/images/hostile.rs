@@ -1,10 +1,14 @@
 //! Registries that serve what they should not. Nothing is started: they are met by the installation alone.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::harness::processes::eventually;
 use super::scripted::{Answer, Scripted};
 use super::{Images, Said, is_root};
 
@@ -169,6 +173,30 @@ fn nobody_is_led_into_another_network() {
     }
     let own = Parts::new().layer_path();
     Parts::new().with_layer(Answer::redirect(&own)).refused("without end");
+}
+
+#[test]
+fn who_is_killed_while_it_pulls_leaves_nothing_in_the_way() {
+    if !is_root() {
+        return;
+    }
+    let parts = Parts::new();
+    let (path, is_first) = (parts.layer_path(), AtomicBool::new(true));
+    let (layer, answers) = (path.clone(), parts.answers());
+    let registry = Scripted::answering(move |request| {
+        if request.path == layer && is_first.swap(false, Ordering::Relaxed) {
+            thread::sleep(Duration::from_secs(600));
+        }
+        answers.get(&request.path).cloned().unwrap_or_else(|| Answer::status(404))
+    });
+    let made = Images::new(&json!([format!("oci:{}/server:1", registry.host())]), "");
+    let mut pulling = made.command(&["update", "--dry-run", "--no-start"]).spawn().unwrap();
+    eventually("it waits for the layer", Duration::from_secs(60), || registry.asked().iter().any(|request| request.path == path));
+    pulling.kill().unwrap();
+    pulling.wait().unwrap();
+    let said = made.installs();
+    assert!(said.success, "{}", said.stderr);
+    assert!(made.stored()[0].join("tree/image.json").exists());
 }
 
 #[test]

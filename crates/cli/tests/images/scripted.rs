@@ -61,12 +61,15 @@ impl Scripted {
     pub(crate) fn answering(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (port, asked) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<Request>>>::default());
-        let noted = asked.clone();
+        let (noted, answer) = (asked.clone(), Arc::new(answer));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let Some(request) = read(&stream) else { continue };
-                noted.lock().unwrap().push(request.clone());
-                say(stream, &answer(&request));
+                let (noted, answer) = (noted.clone(), answer.clone());
+                thread::spawn(move || {
+                    let Some(request) = read(&stream) else { return };
+                    noted.lock().unwrap().push(request.clone());
+                    say(stream, &answer(&request));
+                });
             }
         });
         Self { port, asked }

@@ -70,6 +70,11 @@ impl Places {
         Self(names.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect())
     }
 
+    #[cfg(test)]
+    pub(super) fn nowhere() -> Self {
+        Self(BTreeMap::new())
+    }
+
     fn below(&self, variable: &str, path: &str) -> Option<PathBuf> {
         let place = Path::new(self.0.get(variable)?);
         place.is_absolute().then(|| place.join(path))

@@ -70,7 +70,8 @@ impl Reach {
         let plain_by_setting = places.say_insecure(&reference.registry)?;
         let found: Vec<SocketAddr> = lookup_host((name, port)).await.map_err(|error| failed(&error).with_hint(UNREACHABLE))?.collect();
         let near: BTreeSet<Nearness> = found.iter().map(|address| nearness(address.ip())).collect();
-        let is_loopback = !near.is_empty() && near.iter().all(|near| *near == Nearness::Loopback);
+        // A name that only happens to lead here would have credentials shown to whoever listens.
+        let is_loopback = is_this_machine(name) && near.iter().all(|near| *near == Nearness::Loopback);
         let scheme = if is_loopback || plain_by_setting { "http" } else { "https" };
         let base = Url::parse(&format!("{scheme}://{host}/")).map_err(|error| failed(&error))?;
         let addresses = found.into_iter().map(|address| SocketAddr::new(address.ip(), 0)).collect();
@@ -133,6 +134,10 @@ impl Reach {
             .build();
         built.map_err(|error| Error::new(format!("no HTTP: {error}")))
     }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 const NOT_THERE: &str = "its address is not public, nor as near as the registry's own";
@@ -209,6 +214,17 @@ mod tests {
         let own = reach("http://localhost:5000/", &["127.0.0.1", "::1"]);
         assert!(allows(&own, "http://127.0.0.1:9000/") && allows(&own, "https://1.1.1.1/"));
         assert!(!allows(&own, "http://10.0.0.1/") && METADATA.iter().all(|url| !allows(&own, url)));
+    }
+
+    #[tokio::test]
+    async fn only_this_machine_by_its_own_name_speaks_plain_http() {
+        let places = Places::nowhere();
+        for (name, scheme) in [("localhost:5000/x", "http"), ("127.0.0.1:5000/x", "http"), ("10.0.0.1/x", "https"), ("1.1.1.1/x", "https")]
+        {
+            let found = Reach::of(&Reference::read(name).unwrap(), &places).await.unwrap();
+            assert_eq!(found.base().scheme(), scheme, "{name}");
+        }
+        assert!(!is_this_machine("localhost.example.com") && !is_this_machine("registry.example.com"));
     }
 
     #[tokio::test]
