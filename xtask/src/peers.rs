@@ -16,8 +16,8 @@ pub(crate) fn install(repository: &Repository) -> Outcome {
     PYTHON_ENVIRONMENTS.iter().try_for_each(|name| python(repository, name))
 }
 
-/// Node with npm, Python's venv module, a browser, PostgreSQL, and what microVMs are run and looked at with, from Debian's packages where they are
-/// missing and we may install them.
+/// Node with npm, Python's venv module, a browser, PostgreSQL, what microVMs are run and looked at with, container runtimes, and a registry of
+/// images with what fills it, from Debian's packages where they are missing and we may install them.
 fn system_packages(repository: &Repository) -> Outcome {
     let wanted = [
         ("npm", step::answers("npm", &["--version"])),
@@ -27,6 +27,10 @@ fn system_packages(repository: &Repository) -> Outcome {
         ("qemu-system-x86", step::answers("qemu-system-x86_64", &["--version"])),
         ("erofs-utils", step::answers("fsck.erofs", &["-V"])),
         ("cpio", step::answers("cpio", &["--version"])),
+        ("runc", step::answers("runc", &["--version"])),
+        ("crun", step::answers("crun", &["--version"])),
+        ("docker-registry", step::answers("docker-registry", &["--version"])),
+        ("skopeo", step::answers("skopeo", &["--version"])),
         ("postgresql", step::answers("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"])),
     ];
     let missing: Vec<&str> = wanted.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::auto;
 use crate::backends::BackendConfig;
+use crate::backends::oci::{self, Runtime};
 use crate::egress;
 use crate::error::Error;
 use crate::instance::{Instance, Running};
@@ -164,6 +165,21 @@ impl Selection {
     #[must_use]
     pub fn for_installing(&self) -> Self {
         if matches!(self.name(), "microvm" | "oci" | "wasm") { Self::default() } else { self.clone() }
+    }
+
+    /// The back-end for an image of a registry, in the place of `auto` or of one that names a container runtime alone. Without `installed`,
+    /// its folder in the store, it can be built, and start nothing. `None` where what was chosen runs no image, or another one.
+    #[must_use]
+    pub fn for_image(&self, installed: Option<&Path>) -> Option<Self> {
+        let runtime = match &self.named {
+            None => Runtime::Auto,
+            Some(BackendConfig::Oci(config)) if config.is_installed => config.runtime,
+            Some(BackendConfig::Oci(oci::Config { image, digest: None, runtime, .. })) if image.as_os_str().is_empty() => *runtime,
+            Some(_) => return None,
+        };
+        let image = installed.unwrap_or_else(|| Path::new("")).to_owned();
+        let named = BackendConfig::Oci(oci::Config { image, digest: None, runtime, is_installed: true });
+        Some(Self { named: Some(named), floor: self.floor })
     }
 
     /// The same with relative paths among its settings taken from `folder`: that of the configuration.

@@ -1,6 +1,6 @@
 //! Installs the package that a command names, so that its program starts from the disk and needs no network.
 //!
-//! The user's own package manager does the work, but inside a boundary: it writes two folders of a private cache, reaches only the
+//! The user's own package manager does the work (for images of a registry [`oci`] does it), but inside a boundary: it writes two folders of a private cache, reaches only the
 //! registries that the user's own settings name, and runs no script of any package unless the server allows it. First it is found out
 //! what the requirements come to ([`Locked`]: every package with version and digest), then exactly that is installed, into a folder of
 //! the store that is named by the digest of all that, and shown read-only to the server that runs from it.
@@ -15,9 +15,12 @@ mod error;
 mod locked;
 mod network;
 mod npm;
+#[cfg_attr(not(target_os = "linux"), path = "install/oci_elsewhere.rs")]
+mod oci;
 mod provenance;
 mod pypi;
 mod recognise;
+mod reference;
 mod settings;
 mod step;
 mod store;
@@ -54,6 +57,9 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// How long a program may be built, all that it depends on included, on a small machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 
+/// How long an image of some gigabytes may take on a slow line.
+const IMAGE_LIMIT: Duration = BUILD_LIMIT;
+
 /// As many of a package's programs are named in an error.
 const MOST_PROGRAMS: usize = 20;
 
@@ -83,9 +89,14 @@ pub enum Source {
     PyPi,
     /// crates.io, or another registry of cargo.
     Cargo,
+    /// A registry of container images.
+    Oci,
 }
 
 impl Source {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Npm, Self::PyPi, Self::Cargo, Self::Oci];
+
     /// Its name: that of a folder, and what a command begins with.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -93,6 +104,7 @@ impl Source {
             Self::Npm => "npm",
             Self::PyPi => "pypi",
             Self::Cargo => "cargo",
+            Self::Oci => "oci",
         }
     }
 }
@@ -103,14 +115,25 @@ impl Package {
         self.requirements.first().map_or("", String::as_str)
     }
 
+    /// Whether it is a container image, which a back-end for images runs.
+    #[must_use]
+    pub fn is_image(&self) -> bool {
+        self.source == Source::Oci
+    }
+
     /// The same, whose scripts may run and whose programs may be built while it is installed, if `allowed`.
     ///
     /// # Errors
-    /// When they are not allowed, and it cannot be installed without.
+    /// When they are not allowed and it cannot be installed without, and when it has none.
     pub fn with_scripts(self, allowed: bool) -> Result<Self, Error> {
         if self.source == Source::Cargo && !allowed {
             return Err(Error::new(format!("crate {self} has to be built, which runs code of it and of all that it depends on"))
                 .with_hint("`scripts = true` on the server allows that, in a sandbox that reaches the registry alone"));
+        }
+        if self.is_image() && allowed {
+            return Err(
+                Error::new(format!("`scripts` has no effect on image {self}: nothing is run while it is installed")).with_hint("remove it")
+            );
         }
         Ok(Self { scripts: allowed, ..self })
     }
@@ -129,8 +152,10 @@ pub struct Installed {
     pub command: String,
     /// Its arguments.
     pub args: Vec<String>,
-    /// The folder that it runs from, to be shown to it.
-    pub read: PathBuf,
+    /// The folder that it runs from: to be shown to it, or the image that is its root.
+    pub tree: PathBuf,
+    /// It runs out of that image.
+    pub is_image: bool,
     /// The `PATH` in which its interpreter is found, if it is not the usual one.
     pub path: Option<String>,
     /// The packages whose installation scripts were not run. Most work without; one that does not may be missing a native part.
@@ -147,14 +172,17 @@ impl Installed {
         (!self.unbuilt.is_empty()).then(hint)
     }
 
-    /// Makes `program` start this in place of the command that was recognised, and `profile` show it.
+    /// Makes `program` start this in place of the command that was recognised, and `profile` show it. For an image the back-end is another
+    /// one besides: [`Selection::for_image`](crate::Selection::for_image).
     pub fn take_over(&self, program: &mut Program, profile: &mut Profile) {
         program.command.clone_from(&self.command);
         program.args.clone_from(&self.args);
         if let Some(path) = &self.path {
             program.env.insert("PATH".to_owned(), EnvText::from(path.as_str()));
         }
-        profile.read.push(self.read.clone());
+        if !self.is_image {
+            profile.read.push(self.tree.clone());
+        }
     }
 }
 
@@ -178,7 +206,7 @@ impl Installer<'_> {
     /// next. The network is used only for what is not there.
     ///
     /// # Errors
-    /// When the package manager is missing, fails, or takes too long (five minutes; half an hour where programs are built), when what
+    /// When the package manager is missing, fails, or takes too long (five minutes; half an hour for images and where programs are built), when what
     /// the registry serves or what is installed is not what was locked, and when the package has no such program.
     pub async fn install(&self, package: &Package, locked: Option<&Locked>) -> Result<(Installed, Locked), Error> {
         let desk = Desk::of(self.packages, package);
@@ -206,12 +234,14 @@ impl Installer<'_> {
             Source::Npm => npm::start(&place, package, &record.notes),
             Source::PyPi => pypi::start(&place, package),
             Source::Cargo => cargo::start(&place, package),
+            Source::Oci => oci::start(&place, package),
         };
         let Start { command, args } = start.map_err(|error| error.about(package, "is installed, but"))?;
         let installed = Installed {
             command: command.to_string_lossy().into_owned(),
             args,
-            read: place.tree(),
+            tree: place.tree(),
+            is_image: package.is_image(),
             path: package.tools.is_some().then(|| self.search_path(package)).flatten(),
             unbuilt: record.notes.unbuilt,
         };
@@ -259,6 +289,9 @@ impl Installer<'_> {
     where
         Self: 'j,
     {
+        if package.is_image() {
+            oci::check_user()?;
+        }
         (self.progress)(&format!("installing {package}"));
         desk.clear().await?;
         let mut settings = Settings::of_the_user(package.source);
@@ -267,7 +300,8 @@ impl Installer<'_> {
         settings.read.extend(files);
         let network = network::of(package.source, &settings).await;
         let (path, limit) = (self.search_path(package), limit(package));
-        Ok(Job { backend: self.backend, package, settings, network, path, tmp: desk.tmp(), limit, deadline: Instant::now() + limit })
+        let (backend, progress, deadline) = (self.backend, self.progress, Instant::now() + limit);
+        Ok(Job { backend, package, progress, settings, network, path, tmp: desk.tmp(), limit, deadline })
     }
 
     async fn look_up(&self, job: &Job<'_>) -> Result<(Place, Record), Error> {
@@ -275,6 +309,7 @@ impl Installer<'_> {
             Source::Npm => npm::look_up(job).await,
             Source::PyPi => pypi::look_up(job).await,
             Source::Cargo => cargo::look_up(job).await,
+            Source::Oci => oci::look_up(job).await,
         }?;
         locked.check()?;
         match self.there(&locked)? {
@@ -324,6 +359,7 @@ impl Installer<'_> {
             Source::Npm => npm::fill(job, locked, tree).await,
             Source::PyPi => pypi::fill(job, locked, tree).await,
             Source::Cargo => cargo::fill(job, locked, tree).await,
+            Source::Oci => oci::fill(job, locked, tree).await,
         }
     }
 
@@ -389,7 +425,11 @@ pub async fn compare(packages: &Path, old: &Locked, new: &Locked) -> Result<Chan
 }
 
 fn limit(package: &Package) -> Duration {
-    if package.scripts { BUILD_LIMIT } else { INSTALL_LIMIT }
+    match (package.is_image(), package.scripts) {
+        (true, _) => IMAGE_LIMIT,
+        (false, true) => BUILD_LIMIT,
+        (false, false) => INSTALL_LIMIT,
+    }
 }
 
 /// The program that was found in an installation.

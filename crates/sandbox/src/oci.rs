@@ -7,7 +7,9 @@
 
 mod bundle;
 mod image;
+pub(crate) mod installed;
 mod layer;
+pub(crate) mod manifest;
 mod names;
 mod runtime;
 mod seccomp;
@@ -31,7 +33,11 @@ use crate::profile::{Network, Profile, Program};
 use crate::visible;
 use bundle::Bundle;
 use image::Image;
+pub(crate) use image::{blob, digest_of};
 use runtime::Known;
+
+/// The word that stands for what the image itself starts.
+pub(crate) const ENTRYPOINT: &str = "entrypoint";
 
 /// A trial starts the host's own `true`.
 const TRIAL_LIMIT: Duration = Duration::from_secs(20);
@@ -51,8 +57,13 @@ pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, prog
     let (config, wanted, name) = (config.clone(), program.clone(), program.name.clone());
     let (shown, folders, launcher) = (profile.clone(), folders()?, host.launcher().to_owned());
     let prepared = tokio::task::spawn_blocking(move || {
-        let image = Image::open(&config.image, config.digest.as_deref())?;
-        let root = layer::unpacked(&image, &folders.cache.join("images"))?;
+        let (image, root) = if config.is_installed {
+            (installed::open(&config.image)?, installed::root(&config.image))
+        } else {
+            let image = Image::open(&config.image, config.digest.as_deref())?;
+            let root = layer::unpacked(&image, &folders.cache.join("images"))?;
+            (image, root)
+        };
         let bundle = Bundle::reserve(&folders.state)?;
         Prepared::write(&launcher, &image, root, bundle, &shown, &wanted, runtime)
     });
@@ -219,8 +230,13 @@ fn folders() -> Result<Folders, Error> {
     Folders::of_user().map_err(|error| Error::new(error.to_string()).with_hint(error.hint()))
 }
 
+/// Whether containers can be started at all by this user.
+pub(crate) fn is_permitted() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 fn needs_root(name: &str) -> Result<(), Error> {
-    if rustix::process::geteuid().is_root() {
+    if is_permitted() {
         return Ok(());
     }
     Err(Error::new(format!("server {name} cannot be started: sandbox oci needs root")).with_hint("use sandbox os, which does not"))

@@ -50,17 +50,35 @@ fn says_again(gateway: &Gateway, session: &mut Session, tool: &str, arguments: &
     }
 }
 
+/// Whether a program is started here by that container runtime: some refuse some machines, and ordinary users may start none.
+fn works(runtime: &str) -> bool {
+    let project = Project::new(&format!(
+        "[servers.boxed]\ncommand = [\"entrypoint\"]\nsandbox = {{ oci = {{ image = \"image\", runtime = \"{runtime}\" }} }}\n"
+    ));
+    let output = project.sallyport().arg("doctor").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with(&format!("ok  oci container runtime {runtime}")))
+}
+
 #[test]
-fn a_server_out_of_an_image_answers_comes_back_and_ends_with_its_gateway() {
-    if !rustix::process::geteuid().is_root() || !Path::new("/usr/sbin/runc").exists() {
-        return; // nobody else may start one
+fn a_server_out_of_an_image_answers_comes_back_and_ends_with_its_gateway_by_runc() {
+    comes_back_and_ends_with_its_gateway("runc");
+}
+
+#[test]
+fn a_server_out_of_an_image_answers_comes_back_and_ends_with_its_gateway_by_crun() {
+    comes_back_and_ends_with_its_gateway("crun");
+}
+
+fn comes_back_and_ends_with_its_gateway(runtime: &str) {
+    if !works(runtime) {
+        return;
     }
     let project = Project::new("");
     let fixture = fixture();
     image::layout(&project.path("image"), Holds::Program(fixture.clone()));
     // The image lies beside the configuration, which names it so.
     project.configure(&format!(
-        "[servers.boxed]\ncommand = [{fixture:?}, \"stdio\", \"--revision\", \"2025-11-25\"]\nsandbox = {{ oci = {{ image = \"image\" }} }}\n"
+        "[servers.boxed]\ncommand = [{fixture:?}, \"stdio\", \"--revision\", \"2025-11-25\"]\nsandbox = {{ oci = {{ image = \"image\", runtime = \"{runtime}\" }} }}\n"
     ));
     let hello = json!({ "message": "hello" });
     let mut gateway = project.up();

@@ -144,7 +144,7 @@ url = "https://a.com"
 command = ["a"]
 
 [servers.git_hub]
-command = ["docker", "run", "-i", "mcp/github"]
+command = ["docker", "compose", "up"]
 
 [servers.git-hub]
 command = ["sh", "-c", "echo ${HOME}", "${env:"]

@@ -271,7 +271,7 @@ impl Packages {
         let package = stdio.and_then(|stdio| Some((stdio, super::package_of(stdio)?)));
         package.map(|(stdio, package)| (plan, stdio, package)).ok_or_else(|| {
             UpdateError::new(format!("server `{server}` is not a package"))
-                .with_hint("packages are named by `npm:…`, `pypi:…`, `cargo:…`, `npx …` or `uvx …`")
+                .with_hint("packages are named by `npm:…`, `pypi:…`, `cargo:…`, `oci:…`, `npx …`, `uvx …` or `docker run …`")
         })
     }
 

@@ -1,6 +1,7 @@
 //! Container images: a program out of an image on disk, started by a container runtime that passes a real start here.
 //!
-//! `command` runs inside the image; the single word `entrypoint` as its first stands for what the image itself starts. Needs root.
+//! `command` runs inside the image; the single word `entrypoint` as its first stands for what the image itself starts. A command
+//! `oci:IMAGE` names an image in a registry, which is installed first. Needs root.
 
 use std::path::PathBuf;
 
@@ -24,6 +25,10 @@ pub struct Config {
     pub digest: Option<String>,
     /// The container runtime.
     pub runtime: Runtime,
+    /// The image is one of a registry: `image` is its folder in the store, empty as long as it is not installed.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(crate) is_installed: bool,
 }
 
 /// A container runtime.
@@ -55,9 +60,10 @@ pub struct Oci {
 /// # Errors
 /// Where the image is not named by an absolute path.
 pub fn build(config: Config, host: &Host) -> Result<Oci, Error> {
-    if !config.image.is_absolute() {
-        return Err(Error::new("sandbox oci has no image, or none with an absolute path")
-            .with_hint("write `sandbox = { oci = { image = \"/path/to/image.tar\" } }`"));
+    if !config.is_installed && !config.image.is_absolute() {
+        return Err(Error::new("sandbox oci has no image, or none with an absolute path").with_hint(
+            "write `sandbox = { oci = { image = \"/path/to/image.tar\" } }`, or `oci:registry.example.com/name:tag` as the command",
+        ));
     }
     Ok(Oci { host: host.clone(), config })
 }

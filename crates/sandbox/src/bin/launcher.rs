@@ -86,10 +86,16 @@ async fn run() -> Result<u8, Box<dyn Error>> {
     let learnt = learn::Trial::of(&program.name);
     let host = Host::this_binary().with_egress(egress);
     let host = if trial.learn.is_some() { host.with_trial(learnt.clone()) } else { host };
-    let backend = trial.selection.clone().with_floor(trial.floor).build(&host)?;
-    if let Some(packages) = trial.packages.take() {
-        install_first(&*backend, &packages, &mut program, &mut trial).await?;
-    }
+    let selection = trial.selection.clone().with_floor(trial.floor);
+    let mut backend = selection.for_installing().build(&host)?;
+    let image = match trial.packages.take() {
+        Some(packages) => install_first(&*backend, &packages, &mut program, &mut trial).await?,
+        None => None,
+    };
+    backend = match image {
+        Some(image) => selection.for_image(Some(&image)).ok_or("that sandbox runs no image of a registry")?.build(&host)?,
+        None => selection.build(&host)?,
+    };
     let exit = alone::run(&*backend, &trial.profile, &program, |instance| {
         let layers = serde_json::to_vec(instance.in_force()).map_err(io::Error::from);
         let written = trial.layers.map_or(Ok(()), |file| layers.and_then(|layers| std::fs::write(file, layers)));
@@ -150,8 +156,13 @@ impl Observe for Lines {
     }
 }
 
-async fn install_first(backend: &dyn Backend, packages: &Path, program: &mut Program, trial: &mut Trial) -> Result<(), Box<dyn Error>> {
-    let Some(package) = recognise(&program.command, &program.args)? else { return Ok(()) };
+async fn install_first(
+    backend: &dyn Backend,
+    packages: &Path,
+    program: &mut Program,
+    trial: &mut Trial,
+) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    let Some(package) = recognise(&program.command, &program.args)? else { return Ok(None) };
     let package = package.with_scripts(trial.scripts)?;
     let path = program.env.get("PATH").map(EnvText::expose);
     let locked = trial.locked.as_ref().and_then(|file| std::fs::read(file).ok()).map(|text| serde_json::from_slice(&text)).transpose()?;
@@ -161,7 +172,7 @@ async fn install_first(backend: &dyn Backend, packages: &Path, program: &mut Pro
         std::fs::write(file, serde_json::to_vec(&now)?)?;
     }
     installed.take_over(program, &mut trial.profile);
-    Ok(())
+    Ok(installed.is_image.then_some(installed.tree))
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Trial, Box<dyn Error>> {

@@ -22,12 +22,13 @@ const FILES_OF: &[(&str, &str)] =
     &[("pypi.org", "files.pythonhosted.org"), ("test.pypi.org", "test-files.pythonhosted.org"), ("index.crates.io", "static.crates.io")];
 
 impl Source {
-    /// The registry that its package managers use when no setting names another.
-    fn registry(self) -> &'static str {
+    /// The registry that its package managers use when no setting names another. An image names its own.
+    fn registry(self) -> Option<&'static str> {
         match self {
-            Self::Npm => "registry.npmjs.org",
-            Self::PyPi => "pypi.org",
-            Self::Cargo => "index.crates.io",
+            Self::Npm => Some("registry.npmjs.org"),
+            Self::PyPi => Some("pypi.org"),
+            Self::Cargo => Some("index.crates.io"),
+            Self::Oci => None,
         }
     }
 }
@@ -60,9 +61,8 @@ impl Remote {
 /// or a proxy of one's own network is named by one's own settings.
 pub(super) async fn of(source: Source, settings: &Settings) -> Network {
     let mut remotes = settings.remotes.clone();
-    if !settings.names_registry {
-        remotes.insert(Remote { host: source.registry().to_owned(), port: 443 });
-    }
+    let usual = source.registry().filter(|_| !settings.names_registry);
+    remotes.extend(usual.map(|host| Remote { host: host.to_owned(), port: 443 }));
     for (index, files) in FILES_OF {
         if remotes.iter().any(|remote| remote.host == *index) {
             remotes.insert(Remote { host: (*files).to_owned(), port: 443 });

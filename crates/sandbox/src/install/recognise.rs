@@ -1,5 +1,6 @@
 //! Understands the commands that install a package and run a program of it.
 
+mod docker;
 mod named;
 mod npm;
 mod options;
@@ -12,8 +13,9 @@ use super::{Error, INSTALL_YOURSELF, Package, Source};
 /// Characters of a refused requirement that are shown: names of packages are shorter.
 const MOST_SHOWN: usize = 100;
 
-/// The package that a command names (`npm:`, `npx:`, `pypi:`, `uvx:`, `cargo:`) or would install and run: `npx`, `npm exec`, `uvx`, `uv tool run`, `pipx run`, each with the options
-/// that say which package and which program. `None` where it is another command.
+/// The package that a command names (`npm:`, `npx:`, `pypi:`, `uvx:`, `cargo:`, `oci:`) or would install and run: `npx`, `npm exec`, `uvx`,
+/// `uv tool run`, `pipx run`, `docker run` and its like, each with the options that say which package and which program. `None` where it is
+/// another command.
 ///
 /// # Errors
 /// When it is such a command and its options cannot be met: what is run would not be what was meant.
@@ -29,6 +31,7 @@ pub fn recognise(command: &str, args: &[String]) -> Result<Option<Package>, Erro
         ("uvx", words) => pypi::uvx("uvx", words)?,
         ("uv", ["tool", "run", words @ ..]) => pypi::uvx("uv tool run", words)?,
         ("pipx", ["run", words @ ..]) => pypi::pipx(words)?,
+        ("docker" | "podman" | "nerdctl", ["run", words @ ..]) => docker::run(name, words)?,
         _ => return Ok(None),
     };
     Ok(Some(Package { tools: folder_of(command), ..package }))
@@ -61,6 +64,16 @@ fn not_a_requirement(command: &str, text: &str) -> Error {
     };
     Error::new(format!("`{command}` is given `{shown}`, which is not a package of a registry"))
         .with_hint(format!("only packages of a registry and absolute paths of built packages are installed: {INSTALL_YOURSELF}"))
+}
+
+/// The same of what names no image in a registry.
+fn not_an_image(command: &str, text: &str) -> Error {
+    // Before an `@` may stand a password, behind it a digest.
+    let shown = text.rsplit_once('@').map_or(text, |(before, after)| if after.contains('/') { after } else { before });
+    let shown: String = shown.chars().take(MOST_SHOWN).collect();
+    Error::new(format!("`{command}` is given `{shown}`, which is not an image of a registry")).with_hint(
+        "name the registry, too: `registry.example.com/team/server:1.2`, `docker.io/library/NAME`; or a digest, `…/server@sha256:…`",
+    )
 }
 
 #[cfg(test)]

@@ -181,6 +181,7 @@ fn setting(source: Source, variable: &str) -> Option<String> {
         Source::Npm => &["NPM_CONFIG_"],
         Source::PyPi => &["PIP_", "UV_"],
         Source::Cargo => CARGO_VARIABLES,
+        Source::Oci => &[],
     };
     let name = prefixes.iter().find_map(|prefix| upper.strip_prefix(prefix))?.to_ascii_lowercase();
     (!OURS.contains(&name.as_str())).then_some(name)
@@ -217,6 +218,7 @@ fn files(source: Source, home: Option<&Path>, variables: &BTreeMap<String, Strin
             Some("/etc/uv/uv.toml".into()),
             named("UV_CONFIG_FILE"),
         ],
+        Source::Oci => Vec::new(), // no program is run for it
     };
     places.into_iter().flatten().filter(|place| place.is_absolute() && place.is_file()).collect()
 }

@@ -21,6 +21,8 @@ const JSON_BYTES: u64 = 32 * 1024 * 1024;
 pub(super) struct Job<'a> {
     pub(super) backend: &'a dyn Backend,
     pub(super) package: &'a Package,
+    /// Is told what is going on.
+    pub(super) progress: &'a (dyn Fn(&str) + Send + Sync),
     pub(super) settings: Settings,
     /// The registries, and the way to them.
     pub(super) network: Network,

@@ -75,7 +75,7 @@ impl Place {
         let record = serde_json::from_slice(&fs::read(self.record_file()).ok()?).ok()?;
         // An environment refers to the Python it was made with, which an upgrade of the system may have taken away.
         let usable = match self.source {
-            Source::Npm | Source::Cargo => self.tree().is_dir(),
+            Source::Npm | Source::Cargo | Source::Oci => self.tree().is_dir(),
             Source::PyPi => self.tree().join("bin/python").exists(),
         };
         usable.then_some(record)
@@ -183,7 +183,7 @@ fn folder_of(packages: &Path) -> PathBuf {
 /// When the store cannot be read; one that cannot be removed is left out.
 pub fn prune(packages: &Path, unused: Duration) -> io::Result<Vec<String>> {
     let mut removed = Vec::new();
-    for source in [Source::Npm, Source::PyPi, Source::Cargo] {
+    for source in Source::ALL {
         let entries = match fs::read_dir(folder_of(packages).join(source.name())) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -68,6 +68,8 @@ pub(super) fn is_portable(source: Source, path: &Path) -> bool {
             of_a_package && !compiled && !name.starts_with("_virtualenv.") && !LOCAL_OF_PYTHON.contains(&name)
         }
         Source::Cargo => false,
+        // Nothing is made here, all of it is out of the layers.
+        Source::Oci => true,
     }
 }
 

@@ -138,12 +138,11 @@ impl Bundle {
         }
         let cwd = match &program.cwd {
             Some(folder) => text_of(folder)?,
-            None => profile
-                .write
-                .iter()
-                .chain(&profile.read)
-                .find(|path| path.is_dir())
-                .map_or_else(|| Ok(image.folder()), |path| text_of(path))?,
+            None => match (image.folder(), profile.write.iter().chain(&profile.read).find(|path| path.is_dir())) {
+                (Some(folder), _) => folder,
+                (None, Some(path)) => text_of(path)?,
+                (None, None) => "/".to_owned(),
+            },
         };
         let mut linux = json!({
             "namespaces": namespaces(runtime),

@@ -6,30 +6,18 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::ENTRYPOINT;
+use super::manifest::{DEEPEST, Index, MOST_LAYERS, Manifest, Platform, TEXT_BYTES, nothing_for_this_machine};
 use super::names::LongNames;
 use crate::error::Error;
 use crate::profile::Program;
 
-/// Manifests and configurations are some kilobytes.
-const TEXT_BYTES: u64 = 4 * 1024 * 1024;
-/// What a build makes: container engines stop at 127.
-const MOST_LAYERS: usize = 127;
 /// Entries of the archive itself: some for each layer.
 const MOST_MEMBERS: usize = 4096;
-/// An index may name an index, as those of several platforms do.
-const DEEPEST: usize = 3;
-
-/// The word that stands for what the image itself starts.
-const ENTRYPOINT: &str = "entrypoint";
-
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: &str = "amd64";
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: &str = "arm64";
 
 /// What is known of an image before it is unpacked. The default is an empty one.
 #[derive(Debug, Default)]
@@ -39,7 +27,7 @@ pub(super) struct Image {
     pub(super) key: String,
     /// Where each layer lies, the lowest first, and the digest of what it unpacks to.
     pub(super) layers: Vec<(String, String)>,
-    start: Start,
+    pub(super) start: Start,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,6 +35,9 @@ struct Configuration {
     #[serde(default)]
     config: Start,
     rootfs: Layers,
+    /// Required by the specification, but not needed where it is missing.
+    #[serde(flatten)]
+    platform: Option<Platform>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,38 +46,13 @@ struct Layers {
 }
 
 /// What the image says about its program.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Start {
+pub(super) struct Start {
     env: Option<Vec<String>>,
     entrypoint: Option<Vec<String>>,
     cmd: Option<Vec<String>>,
     working_dir: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Descriptor {
-    digest: String,
-    platform: Option<Platform>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
-}
-
-/// A manifest, or an index in the place of one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Manifest {
-    Index(Index),
-    Image { config: Descriptor, layers: Vec<Descriptor> },
 }
 
 /// `manifest.json` of `docker save`.
@@ -113,13 +79,21 @@ impl Image {
         {
             return Err(Error::new(format!("{} is not {wanted}, but {manifest}", path.display())));
         }
-        let configuration: Configuration = store.json(&names.config, Some(&key))?;
+        let configuration: Configuration = Store::json(&names.config, &store.checked(&names.config, &key)?)?;
+        if configuration.platform.is_some_and(|platform| !platform.is_this()) {
+            return Err(nothing_for_this_machine());
+        }
         let digests = configuration.rootfs.diff_ids;
         if digests.len() != names.layers.len() || digests.len() > MOST_LAYERS {
             return Err(Error::new(format!("it has {} layers and {} digests of them", names.layers.len(), digests.len())));
         }
         let layers = names.layers.into_iter().zip(digests).collect();
         Ok(Self { store: Some(store), key, layers, start: configuration.config })
+    }
+
+    /// One whose layers were unpacked.
+    pub(super) fn installed(start: Start) -> Self {
+        Self { start, ..Self::default() }
     }
 
     /// One layer's bytes, as they lie there.
@@ -140,8 +114,9 @@ impl Image {
         self.start.env.iter().flatten().filter_map(|variable| variable.split_once('='))
     }
 
-    pub(super) fn folder(&self) -> String {
-        self.start.working_dir.clone().filter(|folder| folder.starts_with('/')).unwrap_or_else(|| "/".to_owned())
+    /// Where its programs start, if it says so.
+    pub(super) fn folder(&self) -> Option<String> {
+        self.start.working_dir.clone().filter(|folder| folder.starts_with('/'))
     }
 }
 
@@ -209,26 +184,29 @@ impl Store {
         Ok(text)
     }
 
-    fn json<T: DeserializeOwned>(&self, name: &str, digest: Option<&str>) -> Result<T, Error> {
+    /// The same of what has to have this digest.
+    fn checked(&self, name: &str, digest: &str) -> Result<Vec<u8>, Error> {
         let text = self.text(name)?;
-        if let Some(digest) = digest
-            && digest_of(&text) != digest
-        {
+        if digest_of(&text) != digest {
             return Err(Error::new(format!("{name} of it does not have the digest {digest}")));
         }
-        serde_json::from_slice(&text).map_err(|error| Error::new(format!("{name} of it is not understood: {error}")))
+        Ok(text)
+    }
+
+    fn json<T: DeserializeOwned>(name: &str, text: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(text).map_err(|error| Error::new(format!("{name} of it is not understood: {error}")))
     }
 
     /// The manifest's digest, the configuration's digest, and where all lies.
     fn layout(&self) -> Result<(String, String, Names), Error> {
-        let mut index: Index = self.json("index.json", None)?;
+        let mut index = Index::read(&self.text("index.json")?)?;
         for _ in 0..DEEPEST {
-            let chosen = index.choose()?;
-            match self.json(&blob(&chosen.digest)?, Some(&chosen.digest))? {
+            let chosen = index.choose()?.digest.clone();
+            match Manifest::read(&self.checked(&blob(&chosen)?, &chosen)?)? {
                 Manifest::Index(inner) => index = inner,
                 Manifest::Image { config, layers } => {
                     let layers = layers.iter().map(|layer| blob(&layer.digest)).collect::<Result<_, _>>()?;
-                    return Ok((chosen.digest, config.digest.clone(), Names { config: blob(&config.digest)?, layers }));
+                    return Ok((chosen, config.digest.clone(), Names { config: blob(&config.digest)?, layers }));
                 }
             }
         }
@@ -237,28 +215,14 @@ impl Store {
 
     /// The same of `docker save`, which has no manifest of its own: the configuration's digest stands for it.
     fn saved(&self) -> Result<(String, String, Names), Error> {
-        let saved: Vec<Saved> = self.json("manifest.json", None)?;
+        let saved: Vec<Saved> = Self::json("manifest.json", &self.text("manifest.json")?)?;
         let [Saved { config, layers }] = <[Saved; 1]>::try_from(saved).map_err(|_| Error::new("it holds several images, or none"))?;
         let key = digest_of(&self.text(&config)?);
         Ok((key.clone(), key, Names { config, layers }))
     }
 }
 
-impl Index {
-    /// The only one, or the one for this machine.
-    fn choose(&self) -> Result<Descriptor, Error> {
-        let fits = |found: &&Descriptor| {
-            found.platform.as_ref().is_some_and(|platform| platform.os == "linux" && platform.architecture == ARCHITECTURE)
-        };
-        let chosen = match self.manifests.as_slice() {
-            [only] => Some(only),
-            several => several.iter().find(fits),
-        };
-        chosen.cloned().ok_or_else(|| Error::new(format!("it has nothing for linux on {ARCHITECTURE}")))
-    }
-}
-
-fn digest_of(bytes: &[u8]) -> String {
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
@@ -268,7 +232,7 @@ pub(super) fn hex(digest: &[u8]) -> String {
 }
 
 /// Where a layout keeps what has this digest; a digest is nothing but hexadecimal, so the path stays inside.
-fn blob(digest: &str) -> Result<String, Error> {
+pub(crate) fn blob(digest: &str) -> Result<String, Error> {
     let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
     hex.map(|hex| format!("blobs/sha256/{hex}")).ok_or_else(|| Error::new(format!("{} is no digest by sha256", digest.escape_debug())))
 }
@@ -299,6 +263,6 @@ mod tests {
         program.command = "sh".to_owned();
         assert_eq!(image.command(&program), ["sh", "--mine"]);
         assert_eq!(image.variables().collect::<BTreeMap<_, _>>(), BTreeMap::from([("A", "1")]));
-        assert_eq!(image.folder(), "/");
+        assert_eq!(image.folder(), None);
     }
 }

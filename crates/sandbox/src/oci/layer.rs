@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::read::MultiGzDecoder;
 use rustix::fs::{
@@ -50,18 +51,19 @@ pub(super) fn unpacked(image: &Image, cache: &Path) -> Result<PathBuf, Error> {
             fs::remove_dir_all(&root).map_err(io)?; // left by somebody who was killed
         }
         fs::create_dir(&root).and_then(|()| fs::set_permissions(&root, fs::Permissions::from_mode(0o755))).map_err(io)?;
-        fill(image, &root).inspect_err(|_| drop(fs::remove_dir_all(&root)))?;
+        fill(image, &root, &AtomicBool::new(false)).inspect_err(|_| drop(fs::remove_dir_all(&root)))?;
         File::create(&complete).map_err(io)?;
     }
     Ok(root)
 }
 
-fn fill(image: &Image, root: &Path) -> Result<(), Error> {
+/// Unpacks all layers into an empty folder, until `stop` is set.
+pub(super) fn fill(image: &Image, root: &Path, stop: &AtomicBool) -> Result<(), Error> {
     let opened = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let opened = opened.map_err(|errno| Error::io(format_args!("{} cannot be opened", root.display()), &errno.into()))?;
     let mut unpack = Unpack { root: opened, bytes: MOST_BYTES, entries: MOST_ENTRIES, made: HashSet::new() };
     for (name, digest) in &image.layers {
-        let found = image.layer(name).and_then(|layer| unpack.layer(layer));
+        let found = image.layer(name).and_then(|layer| unpack.layer(Until { inner: layer, stop }));
         let found = found.map_err(|cause| Error::io(format_args!("layer {name} cannot be unpacked"), &cause))?;
         if found != *digest {
             return Err(Error::new(format!("layer {name} does not unpack to the digest {digest}")));
@@ -229,6 +231,21 @@ fn unpacker<'a>(packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         return Err(io::Error::other("it is packed by zstd; save the image with gzip or uncompressed layers"));
     }
     Ok(if start.starts_with(&GZIP) { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
+}
+
+/// Reads nothing more once `stop` is set.
+struct Until<'a, R> {
+    inner: R,
+    stop: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Until<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("nobody waits for it any more")),
+            false => self.inner.read(buffer),
+        }
+    }
 }
 
 /// Takes the digest of what is read, and ends what is too large.

@@ -23,18 +23,31 @@ pub(crate) enum Holds {
 
 /// Writes an image in OCI layout to `folder`; gives the digest of its manifest.
 pub(crate) fn layout(folder: &Path, holds: Holds) -> String {
-    fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
-    let layer = layer(folder, holds);
-    let layer_digest = blob(folder, &fs::read(&layer).unwrap());
-    fs::remove_file(layer).unwrap();
     let start = json!({ "Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo from the image: $GREETING"], "Env": ["GREETING=hello"] });
-    let configuration = json!({ "config": start, "rootfs": { "type": "layers", "diff_ids": [layer_digest] } });
-    let configuration = blob(folder, configuration.to_string().as_bytes());
-    let manifest = json!({ "schemaVersion": 2, "config": { "digest": configuration }, "layers": [{ "digest": layer_digest }] });
-    let manifest = blob(folder, manifest.to_string().as_bytes());
-    let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": manifest }] });
+    layout_of(folder, holds, &start, &[])
+}
+
+/// The same, which starts what `start` says, with further programs in it.
+pub(crate) fn layout_of(folder: &Path, holds: Holds, start: &Value, programs: &[(&str, &str)]) -> String {
+    fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
+    let layer = layer(folder, holds, programs);
+    let descriptor = |kind: &str, bytes: &[u8]| {
+        let kind = format!("application/vnd.oci.image.{kind}");
+        json!({ "mediaType": kind, "digest": blob(folder, bytes), "size": bytes.len() })
+    };
+    let packed = descriptor("layer.v1.tar", &fs::read(&layer).unwrap());
+    fs::remove_file(layer).unwrap();
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let layers = json!({ "type": "layers", "diff_ids": [packed["digest"]] });
+    let configuration = json!({ "architecture": architecture, "os": "linux", "config": start, "rootfs": layers });
+    let configuration = descriptor("config.v1+json", configuration.to_string().as_bytes());
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({ "schemaVersion": 2, "mediaType": kind, "config": configuration, "layers": [packed] });
+    let manifest = descriptor("manifest.v1+json", manifest.to_string().as_bytes());
+    let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
     fs::write(folder.join("index.json"), index.to_string()).unwrap();
-    manifest
+    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    manifest["digest"].as_str().unwrap().to_owned()
 }
 
 /// The same image as `docker save` writes it.
@@ -61,7 +74,7 @@ fn blob(folder: &Path, bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-fn layer(folder: &Path, holds: Holds) -> PathBuf {
+fn layer(folder: &Path, holds: Holds, programs: &[(&str, &str)]) -> PathBuf {
     let file = folder.join("layer.tar");
     let mut builder = tar::Builder::new(File::create(&file).unwrap());
     builder.sparse(false); // no engine writes layers so
@@ -80,6 +93,12 @@ fn layer(folder: &Path, holds: Holds) -> PathBuf {
     for path in &files {
         let mut content = File::open(path).unwrap();
         builder.append_file(path.strip_prefix("/").unwrap(), &mut content).unwrap();
+    }
+    for (path, text) in programs {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o755);
+        builder.append_data(&mut header, path, text.as_bytes()).unwrap();
     }
     builder.finish().unwrap();
     file

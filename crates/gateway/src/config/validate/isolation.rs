@@ -8,9 +8,22 @@ use crate::config::validate::Context;
 use crate::config::validate::stdio::HOST_NETWORK;
 
 /// Checks `sandbox` against `min_isolation`. Two words that contradict each other are an error; where only one of them is written, it
-/// holds: so a back-end that is named stays what it is beside the default floor, and `auto` never goes below that.
-pub(super) fn check(path: &str, config: &ServerConfig, context: &Context<'_>, report: &mut Report) -> Selection {
-    let sandbox = &config.sandbox.clone().with_paths_in(&context.origin.folder);
+/// holds: so a back-end that is named stays what it is beside the default floor, and `auto` never goes below that. A command that is an
+/// image of a registry is run by the back-end for images.
+pub(super) fn check(path: &str, config: &ServerConfig, is_image: bool, context: &Context<'_>, report: &mut Report) -> Selection {
+    let named = config.sandbox.clone().with_paths_in(&context.origin.folder);
+    let sandbox = &match named.for_image(None).filter(|_| is_image) {
+        Some(for_image) => for_image,
+        None => named,
+    };
+    if is_image && sandbox.for_image(None).is_none() {
+        let message = match sandbox.name() {
+            "oci" => "the command is an image of a registry, and this names another one".to_owned(),
+            other => format!("the command is an image of a registry, which sandbox {other} does not run"),
+        };
+        let hint = "take `sandbox` out, or name a container runtime alone: `sandbox = { oci = { runtime = \"runc\" } }`; a digest stands behind the image: `oci:…@sha256:…`";
+        report.error(Diagnostic::new(join(path, "sandbox"), message).hint(hint));
+    }
     let written = config.min_isolation.or(context.min_isolation);
     if let Some(floor) = written.filter(|floor| sandbox.isolation() < *floor) {
         let is = if sandbox.is_auto() { "is at most" } else { "is" };

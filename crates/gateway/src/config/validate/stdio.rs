@@ -42,9 +42,13 @@ pub(super) fn check(
     }
     let deny_write = deny_write::check(path, &config.deny_write, report);
     isolation::check_denied(path, config, &deny_write, report);
+    let shown: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    let is_image = packages::package(&program, &shown, false).is_ok_and(|package| package.is_some_and(|package| package.is_image()));
+    let sandbox = isolation::check(path, config, is_image, context, report);
     Some(StdioPlan {
         folder: match folder {
             Some(named) => Some(named?),
+            None if sandbox.name() == "oci" => None, // the image says where
             None => Some(context.origin.folder.clone()).filter(|folder| config.sandbox.is_none() || is_below(folder, &read, &write)),
         },
         configuration: context.origin.file.clone(),
@@ -57,7 +61,7 @@ pub(super) fn check(
         program,
         arguments,
         environment,
-        sandbox: isolation::check(path, config, context, report),
+        sandbox,
         seccomp: config.seccomp.clone(),
         limits: config.limits.clone(),
         standby: standby::check(&join(path, "standby"), config, report),
@@ -75,8 +79,10 @@ fn program(path: &str, command: &[String], context: &Context<'_>) -> Result<Stri
         return Ok(written.to_owned());
     }
     let name = written.rsplit('/').next().unwrap_or(written);
-    if CONTAINER_CLIENTS.contains(&name) {
-        let hint = "run the server itself (`npx …`, `uvx …` or its program), which gets a boundary here; or start the container yourself and give its `url`";
+    // What `run` names is installed and run here; what of it cannot be met is told where packages are looked at.
+    let runs_an_image = name != "docker-compose" && command.get(1).is_some_and(|word| word == "run");
+    if CONTAINER_CLIENTS.contains(&name) && !runs_an_image {
+        let hint = "name the image, `oci:registry.example.com/name:tag`, which is then run here; or start the container yourself and give its `url`";
         return Err(Diagnostic::new(path, format!("`{name}` would start the server outside the gateway's boundary")).hint(hint));
     }
     if !written.contains('/') {
@@ -172,7 +178,7 @@ fn check_installation(path: &str, program: &str, arguments: &[Template], config:
                 None => diagnostic,
             });
         }
-        Some(Ok(Some(_))) if matches!(config.sandbox.name(), "oci" | "wasm") => {
+        Some(Ok(Some(package))) if !package.is_image() && matches!(config.sandbox.name(), "oci" | "wasm") => {
             let message = format!("a package is installed for this machine, and cannot run in sandbox {}", config.sandbox.name());
             report.error(Diagnostic::new(command, message).hint("take `sandbox` out, or name what the image or the module starts"));
         }

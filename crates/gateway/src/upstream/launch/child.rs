@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_protocol::{BoxFuture, Failure, FailureKind, McpServer, Retry, Revision};
-use sallyport_sandbox::install::{Installer, Locked};
-use sallyport_sandbox::{Backend, EnvText, Exceeded, Exit, Instance, Network, Profile, Program, Running};
+use sallyport_sandbox::install::{Installed, Installer, Locked};
+use sallyport_sandbox::{Backend, EnvText, Exceeded, Exit, Instance, Network, Profile, Program, Running, Selection};
 use sallyport_telemetry::ServerMetrics;
 use sallyport_telemetry::state_folder::private_folder;
 use sallyport_transport::client::{Connection, Options};
@@ -120,10 +120,16 @@ impl ToChild {
 
     /// The same, with what it was launched as.
     pub(super) async fn launch_as(&self, doing: Doing<'_>) -> Result<Launched, Outage> {
-        let backend = self.plan.sandbox.build(&self.surroundings.host).map_err(|error| refused(&error))?;
+        let build = |selection: &Selection| selection.build(&self.surroundings.host).map_err(|error| refused(&error));
+        let mut backend = build(&self.plan.sandbox)?;
         let (mut profile, mut program) = (self.profile()?, self.program()?);
-        let installing = self.plan.sandbox.for_installing().build(&self.surroundings.host).map_err(|error| refused(&error))?;
-        let missing = self.install(&*installing, &mut profile, &mut program, doing).await?;
+        let installing = build(&self.plan.sandbox.for_installing())?;
+        let installed = self.install(&*installing, &mut profile, &mut program, doing).await?;
+        if let Some(image) = installed.as_ref().filter(|installed| installed.is_image) {
+            let selection = self.plan.sandbox.for_image(Some(&image.tree));
+            backend = build(&selection.ok_or_else(|| Outage::new("its sandbox runs no image of a registry"))?)?;
+        }
+        let missing = installed.and_then(|installed| installed.hint());
         let instance = timeout(self.connect, backend.launch(&profile, &program)).await;
         let late = |_| Outage::new(format!("its sandbox was not there within {:?}", self.connect));
         let instance = instance.map_err(late)?.map_err(|error| refused(&error))?;
@@ -136,15 +142,15 @@ impl ToChild {
         Ok(Launched { instance, profile, program, missing })
     }
 
-    /// Puts an installed program in the place of a command that would download one each time it is started (`npx`, `uvx`, …).
-    /// Gives what the installation lacks if that may keep the program from starting.
+    /// Puts an installed program in the place of a command that would download one each time it is started (`npx`, `uvx`, …). Gives what
+    /// was installed.
     async fn install(
         &self,
         backend: &dyn Backend,
         profile: &mut Profile,
         program: &mut Program,
         doing: Doing<'_>,
-    ) -> Result<Option<String>, Outage> {
+    ) -> Result<Option<Installed>, Outage> {
         let package = packages::package(&program.command, &program.args, self.plan.scripts).map_err(trial::not_installed)?;
         let Some(package) = package else { return Ok(None) };
         let path = program.env.get("PATH").map(|path| path.expose().to_owned());
@@ -161,7 +167,7 @@ impl ToChild {
         }
         doing("starting".into());
         installed.take_over(program, profile);
-        Ok(installed.hint())
+        Ok(Some(installed))
     }
 
     /// What its package is to be, if that is known.

@@ -27,7 +27,7 @@ pub(crate) async fn install(
     locked: Option<&Locked>,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Locked, Outage> {
-    let backend = plan.sandbox.build(&surroundings.host).map_err(|error| refused(&error))?;
+    let backend = plan.sandbox.for_installing().build(&surroundings.host).map_err(|error| refused(&error))?;
     let path = plan.environment.get("PATH").map(filled_in).transpose()?;
     let packages = surroundings.folders.packages_folder();
     let installer = Installer { backend: &*backend, packages: &packages, path: path.as_deref(), progress };

@@ -1,35 +1,25 @@
-//! Packages that the command itself names: `npm:PACKAGE`, `pypi:PACKAGE`, `cargo:CRATE`, each with `#PROGRAM` behind it if it has
-//! several programs.
+//! Packages that the command itself names: `npm:PACKAGE`, `pypi:PACKAGE`, `cargo:CRATE`, `oci:IMAGE`, each with `#PROGRAM` behind it if
+//! it has several programs.
 
-use super::{Error, Package, Source, not_a_requirement, npm, pypi};
+use super::super::reference::Reference;
+use super::{Error, Package, Source, not_a_requirement, not_an_image, npm, pypi};
 
 /// What a command that names a package begins with.
-#[derive(Clone, Copy)]
-pub(super) enum Scheme {
-    Of(Source),
-    Oci,
-}
-
-const SCHEMES: &[(&str, Scheme)] = &[
-    ("npm:", Scheme::Of(Source::Npm)),
-    ("npx:", Scheme::Of(Source::Npm)),
-    ("pypi:", Scheme::Of(Source::PyPi)),
-    ("uvx:", Scheme::Of(Source::PyPi)),
-    ("cargo:", Scheme::Of(Source::Cargo)),
-    ("oci:", Scheme::Oci),
+const SCHEMES: &[(&str, Source)] = &[
+    ("npm:", Source::Npm),
+    ("npx:", Source::Npm),
+    ("pypi:", Source::PyPi),
+    ("uvx:", Source::PyPi),
+    ("cargo:", Source::Cargo),
+    ("oci:", Source::Oci),
 ];
 
 /// The source, and what is named of it.
-pub(super) fn source(command: &str) -> Option<(Scheme, &str)> {
+pub(super) fn source(command: &str) -> Option<(Source, &str)> {
     SCHEMES.iter().find_map(|(scheme, source)| Some((*source, command.strip_prefix(scheme)?)))
 }
 
-pub(super) fn package(scheme: Scheme, named: &str, args: &[&str]) -> Result<Package, Error> {
-    let Scheme::Of(source) = scheme else {
-        return Err(Error::new("an image is not fetched from a registry of containers").with_hint(
-            "get it as a folder or an archive, and name that in the server's `sandbox`; npm:, pypi: and cargo: packages are fetched",
-        ));
-    };
+pub(super) fn package(source: Source, named: &str, args: &[&str]) -> Result<Package, Error> {
     let (wanted, program) = match named.split_once('#') {
         Some((wanted, program)) => (wanted, Some(program.to_owned()).filter(|program| !program.is_empty())),
         None => (named, None),
@@ -38,8 +28,12 @@ pub(super) fn package(scheme: Scheme, named: &str, args: &[&str]) -> Result<Pack
         Source::Npm => (npm::requirement(wanted), None),
         Source::PyPi => (pypi::requirement(wanted), Some(pypi::name_of(wanted).to_owned())),
         Source::Cargo => (of_cargo(wanted), None),
+        Source::Oci => (Reference::read(wanted).map(|reference| reference.to_string()), None),
     };
-    let requirement = requirement.ok_or_else(|| not_a_requirement(source.name(), wanted))?;
+    let requirement = requirement.ok_or_else(|| match source {
+        Source::Oci => not_an_image(source.name(), wanted),
+        _ => not_a_requirement(source.name(), wanted),
+    })?;
     Ok(super::package(source, vec![requirement], program.or(usual), args))
 }
 

@@ -73,8 +73,34 @@ fn packages_that_the_command_names_are_understood() {
 }
 
 #[test]
+fn images_and_what_is_run_of_them_are_understood() {
+    for (line, expected) in [
+        ("oci:registry.example.com/team/server:1.2 --port 1", "registry.example.com/team/server:1.2 | - | --port 1"),
+        ("oci:localhost:5000/server#/bin/tool x", "localhost:5000/server | /bin/tool | x"),
+        ("docker run -i --rm mcp/time --zone UTC", "docker.io/mcp/time | - | --zone UTC"),
+        ("docker run --rm -i -e TOKEN --env=OTHER --name x ghcr.io/a/b:1 -v", "ghcr.io/a/b:1 | - | -v"),
+        ("/usr/bin/docker run --entrypoint /bin/tool alpine", "docker.io/library/alpine | /bin/tool | "),
+        ("podman run -i ghcr.io/a/b", "ghcr.io/a/b | - | "),
+        ("nerdctl run -i mcp/time", "docker.io/mcp/time | - | "),
+    ] {
+        assert_eq!(understood(line), expected, "{line}");
+        assert_eq!(read(line).unwrap().unwrap().source, Source::Oci);
+    }
+}
+
+#[test]
 fn other_commands_are_left_alone() {
-    for line in ["node server.js", "npm start", "npm install x", "uv run server.py", "pipx list", "python3 -m x", "my-npx x"] {
+    for line in [
+        "node server.js",
+        "npm start",
+        "npm install x",
+        "uv run server.py",
+        "pipx list",
+        "python3 -m x",
+        "my-npx x",
+        "docker exec x",
+        "docker compose up",
+    ] {
         assert_eq!(read(line).unwrap(), None, "{line}");
     }
 }
@@ -109,7 +135,17 @@ fn what_cannot_be_met_is_refused_with_what_to_do() {
         ("pypi:git+https://token@host/x", "is given `git+https://…`", "install it yourself"),
         ("cargo:a\"b", "is given `a\"b`", "install it yourself"),
         ("cargo:a@", "is given `a@`", "install it yourself"),
-        ("oci:docker.io/x", "not fetched from a registry of containers", "archive"),
+        ("oci:team/server", "`oci` is given `team/server`", "name the registry"),
+        ("oci:user:secret@registry.example.com/x", "`oci` is given `registry.example.com/x`", "name the registry"),
+        ("docker run", "`docker run` names no image", "IMAGE"),
+        ("docker run -it mcp/time", "option -it cannot be met", "leave -t out"),
+        ("docker run -v /:/host mcp/time", "option -v cannot be met", "`read` and `write`"),
+        ("docker run --network=host mcp/time", "option --network cannot be met", "`network` names"),
+        ("docker run --privileged mcp/time", "option --privileged cannot be met", "without privileges"),
+        ("docker run -e TOKEN=secret mcp/time", "option -e TOKEN=… is not taken over", "`env`"),
+        ("docker run --gpus all mcp/time", "option --gpus cannot be met", "leave it out"),
+        ("docker run ./folder", "is given `./folder`", "name the registry"),
+        ("podman run mcp/time", "is given `mcp/time`", "name the registry"),
     ] {
         let error = read(line).unwrap_err();
         assert!(error.to_string().contains(expected), "{line}: {error}");

@@ -1,0 +1,104 @@
+//! Images of container registries.
+//!
+//! No package manager does this, and no process either: what comes from the registry is read by parsers of our own, bounded, and the
+//! layers are unpacked by the code that unpacks images on disk. First the tag is looked up, which gives a digest; then all that this digest
+//! names is fetched into scratch space, in OCI layout, each file verified while it is written, and unpacked from there.
+
+mod challenge;
+mod credentials;
+mod pull;
+mod reach;
+mod registry;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::time::timeout_at;
+
+use super::locked::{Artefact, Locked, contradicts};
+use super::provenance::Provenance;
+use super::reference::{Reference, is_digest};
+use super::step::Job;
+use super::store::{Notes, Place};
+use super::{Error, Package, Start};
+use crate::oci::{ENTRYPOINT, installed, is_permitted};
+use pull::Pull;
+
+/// What the tag stands for now.
+pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
+    let reference = reference(job.package)?;
+    let digest = match &reference.digest {
+        Some(digest) => digest.clone(),
+        None => in_time(job, async { Pull::begin(job, &reference).await?.look_up().await }).await?,
+    };
+    let version = reference.version(&digest);
+    Ok(Locked {
+        source: job.package.source,
+        requirements: job.package.requirements.clone(),
+        version: version.clone(),
+        scripts: false,
+        provenance: Provenance::default(),
+        trees: BTreeMap::new(),
+        artefacts: vec![Artefact { name: reference.name(), version, digests: BTreeSet::from([digest]) }],
+        plan: None,
+    })
+}
+
+/// Fetches and unpacks exactly what is locked.
+pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<Notes, Error> {
+    let reference = reference(job.package)?;
+    let digest = match locked.artefacts.as_slice() {
+        [Artefact { name, digests, .. }] if *name == reference.name() && digests.len() == 1 => digests.first(),
+        _ => None,
+    };
+    let digest = digest.filter(|digest| is_digest(digest)).ok_or_else(|| contradicts("it is not of one image of this name"))?;
+    let layout = in_time(job, async { Pull::begin(job, &reference).await?.whole(digest).await }).await?;
+    (job.progress)(&format!("unpacking {reference}"));
+    in_time(job, unpack(layout, tree.to_owned())).await?;
+    Ok(Notes::default())
+}
+
+/// What the image itself starts, or a program in it.
+pub(super) fn start(place: &Place, package: &Package) -> Result<Start, Error> {
+    if package.program.is_none() && !installed::starts_something(&place.tree())? {
+        return Err(Error::new("says nothing of what it starts").with_hint("name the program: `oci:IMAGE#/path/of/program`"));
+    }
+    let command = package.program.clone().unwrap_or_else(|| ENTRYPOINT.to_owned());
+    Ok(Start { command: command.into(), args: package.args.clone() })
+}
+
+/// Refuses what could not be run afterwards, before anything is fetched.
+pub(super) fn check_user() -> Result<(), Error> {
+    if is_permitted() {
+        return Ok(());
+    }
+    Err(Error::new("images are run by a container runtime, which needs root")
+        .with_hint("run the gateway as root; or run the server from a package (`npm:`, `pypi:`), which needs nothing"))
+}
+
+fn reference(package: &Package) -> Result<Reference, Error> {
+    let named = package.requirement();
+    Reference::read(named).ok_or_else(|| Error::new(format!("{} names no image of a registry", named.escape_debug())))
+}
+
+async fn in_time<T>(job: &Job<'_>, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Err(Error::new(format!("it was not there within {:?}", job.limit)));
+    timeout_at(job.deadline, work).await.unwrap_or_else(late)
+}
+
+/// Unpacks on a thread of its own, which stops when nobody waits for it any more.
+async fn unpack(layout: PathBuf, tree: PathBuf) -> Result<(), Error> {
+    struct Stop(Arc<AtomicBool>);
+    impl Drop for Stop {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = Stop(Arc::default());
+    let asked = stop.0.clone();
+    let unpacked = tokio::task::spawn_blocking(move || installed::unpack(&layout, &tree, &asked)).await;
+    Ok(unpacked.map_err(|_| Error::new("unpacking failed, which is a fault of ours"))??)
+}
