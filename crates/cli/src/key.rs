@@ -208,5 +208,6 @@ pub(crate) fn now() -> u64 {
 }
 
 pub(crate) fn moment(seconds: u64) -> String {
-    Timestamp::from(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+    // Whole seconds, and so without a fraction.
+    Timestamp::from(UNIX_EPOCH + Duration::from_secs(seconds)).to_string().replace(".000000Z", "Z")
 }
