@@ -157,7 +157,7 @@ pub(crate) enum Command {
     /// Keeps comments and order, and a backup beside the file.
     #[command(after_help = CONNECT_EXAMPLES)]
     Connect(ConnectArguments),
-    /// Show what a server wrote to stderr
+    /// Show what a server wrote to stderr, or the gateway's own log
     Logs(LogsArguments),
     /// Look for what keeps Sallyport from working here, and say how to get it
     Doctor(DoctorArguments),
@@ -429,6 +429,10 @@ pub(crate) struct RollbackArguments {
     /// The version; without one, the last that was locked before
     #[arg(id = "to", value_name = "VERSION")]
     pub(crate) version: Option<String>,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const IMPORT_EXAMPLES: &str = "\

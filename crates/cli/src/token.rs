@@ -5,6 +5,7 @@ use sallyport_identity::authorization_server::LONGEST_ACCESS_LIFE;
 use sallyport_store::Store;
 use sallyport_store::token_grant::{self, TokenGrant};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::arguments::{RevokeTokenArguments, TokenCommand};
 use crate::key::{kept, moment, open};
@@ -62,6 +63,7 @@ fn revoke(store: &Store, arguments: &RevokeTokenArguments) -> Result<(), Failure
     });
     match start::runtime()?.block_on(change).map_err(|error| kept(&error))? {
         0 => Err(Failure::new("there is no such grant").hint("`sallyport token list` shows those that there are")),
+        grants if arguments.json => output::json(&json!({ "grants": grants })),
         1 => output::line("revoked: its access tokens are refused within a minute"),
         many => output::line(format!("revoked {many} grants: their access tokens are refused within a minute")),
     }

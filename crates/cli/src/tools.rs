@@ -34,7 +34,7 @@ pub(crate) fn run(global: &Global, arguments: &ToolsArguments) -> Result<(), Fai
     if wanted.is_empty() {
         output::note(match &arguments.filter {
             Some(filter) => format!("no tool has `{filter}` in its name or description"),
-            None => "there are no tools: `sallyport check` says which servers there are, and what those without rules may".to_owned(),
+            None => "there are no tools to be seen".to_owned(),
         });
     }
     wanted.iter().try_for_each(tell)
