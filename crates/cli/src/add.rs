@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, arguments: &AddArguments) -> Result<(), Failu
     }
     let mut server = server(arguments);
     let folder = user_file(file.invocation()).map(|own| own.with_file_name("secrets"));
-    let mut secrets = SecretFiles::in_folder(folder.ok_or_else(|| Failure::new("HOME is not set"))?);
+    let mut secrets = SecretFiles::in_folder(folder.ok_or_else(|| Failure::new("HOME is not set").hint("set it to your home folder"))?);
     let moved = secrets.take_from(name, &mut server);
     file.insert(name, &server)?;
     if !arguments.target.dry_run {

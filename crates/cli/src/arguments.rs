@@ -157,7 +157,7 @@ pub(crate) enum Command {
     /// Keeps comments and order, and a backup beside the file.
     #[command(after_help = CONNECT_EXAMPLES)]
     Connect(ConnectArguments),
-    /// Show what a server wrote to stderr
+    /// Show what a server wrote to stderr, or the gateway's own log
     Logs(LogsArguments),
     /// Look for what keeps Sallyport from working here, and say how to get it
     Doctor(DoctorArguments),
@@ -429,6 +429,10 @@ pub(crate) struct RollbackArguments {
     /// The version; without one, the last that was locked before
     #[arg(id = "to", value_name = "VERSION")]
     pub(crate) version: Option<String>,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const IMPORT_EXAMPLES: &str = "\
@@ -569,7 +573,9 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use clap::CommandFactory;
+    use clap::error::ErrorKind;
 
     use super::*;
 
@@ -582,6 +588,55 @@ mod tests {
     fn a_client_has_one_name() {
         for client in Client::ALL {
             assert_eq!(client.to_possible_value().map(|value| value.get_name().to_owned()).as_deref(), Some(client.name()));
+        }
+    }
+
+    /// The command lines of this program that stand in `text`, each by itself, prompts and results left out.
+    fn command_lines(text: &str) -> Vec<String> {
+        let lines = text.replace("\\\n", " ");
+        lines
+            .lines()
+            .map(|line| line.trim().trim_start_matches("$ "))
+            .filter(|line| line.starts_with("sallyport "))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// What stands between fences, and between backticks as a command that is whole.
+    fn quoted(page: &str) -> String {
+        let (fenced, prose): (Vec<_>, Vec<_>) = page.split("```").enumerate().partition(|(index, _)| index % 2 == 1);
+        let inline = prose.into_iter().flat_map(|(_, text)| text.split('`').skip(1).step_by(2)).filter(|code| !code.contains(['[', '|']));
+        fenced.into_iter().map(|(_, text)| text.to_owned()).chain(inline.map(|code| code.replace('\n', " "))).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn every_command_that_is_shown_somewhere_is_one() {
+        let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut pages = vec![top.join("README.md"), top.join("docs/reference/exit-codes.md")];
+        pages.extend(std::fs::read_dir(top.join("docs/guides")).unwrap().map(|entry| entry.unwrap().path()));
+        let mut shown: Vec<String> =
+            pages.iter().flat_map(|page| command_lines(&quoted(&std::fs::read_to_string(page).unwrap()))).collect();
+        let mut command = Arguments::command();
+        command.build();
+        shown.extend(
+            command
+                .get_subcommands()
+                .chain([&command])
+                .flat_map(|command| command_lines(&command.get_after_help().map(ToString::to_string).unwrap_or_default())),
+        );
+        assert!(shown.len() > 100, "only {} were found", shown.len());
+        for line in shown {
+            // In a help text what a command does stands beside it.
+            let line = line.split("   ").next().unwrap_or_default();
+            let words = shlex::split(line).unwrap_or_else(|| panic!("{line}"));
+            if let Err(error) = Arguments::try_parse_from(words) {
+                // Where it is spoken of, a command may stand without what it needs.
+                let is_named = matches!(
+                    error.kind(),
+                    ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingRequiredArgument
+                );
+                assert!(is_named, "{line}\n{error}");
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use sallyport_protocol::{Method, RawJson, RawObject};
 
 use crate::arguments::{CallArguments, Global};
 use crate::output::{self, Exit, Failure};
-use crate::reach::Reach;
+use crate::reach::{self, Reach};
 use crate::tools::shown;
 use crate::{start, tenant};
 
@@ -18,7 +18,10 @@ pub(crate) fn run(global: &Global, arguments: &CallArguments) -> Result<(), Fail
     let result = start::runtime()?.block_on(async {
         let reach = Reach::open(plan).await?;
         reach.settle(Some(&arguments.tool)).await;
-        let result = reach.ask(Method::ToolsCall, params).await;
+        let result = match reach.ask(Method::ToolsCall, params).await {
+            Err(failure) => Err(unknown(&reach, &arguments.tool).await.unwrap_or(failure)),
+            result => result,
+        };
         reach.close().await;
         result
     })?;
@@ -33,13 +36,29 @@ pub(crate) fn run(global: &Global, arguments: &CallArguments) -> Result<(), Fail
     }
 }
 
+/// What to say of a call that failed because there is no such tool; `None` where it is listed, or nobody can say.
+async fn unknown(reach: &Reach, tool: &str) -> Option<Failure> {
+    let tools = reach::all(reach, Method::ToolsList, "tools").await.ok()?;
+    let names: Vec<String> = tools.iter().filter_map(|tool| Some(tool.object().ok()?.get_str("name")?.into_owned())).collect();
+    if names.iter().any(|name| name == tool) {
+        return None;
+    }
+    let hint = match config::nearest(tool, names.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{}`?", shown(near)),
+        None => "`sallyport tools` lists those that there are, and says which servers are missing".to_owned(),
+    };
+    Some(Failure::new(format!("there is no tool `{}`", shown(tool))).hint(hint))
+}
+
 /// One JSON object, or `ARG=VALUE` each: a value that is JSON is taken as such, anything else as text.
 fn read_arguments(given: &[String]) -> Result<RawObject, Failure> {
     if let [whole] = given
         && whole.trim_start().starts_with('{')
     {
         let read = RawJson::parse(whole.clone()).and_then(|json| json.object());
-        return read.map_err(|error| Failure::new(format!("the arguments are no JSON object: {error}")));
+        return read.map_err(|error| {
+            Failure::new(format!("the arguments are no JSON object: {error}")).hint("quote it for your shell: '{\"path\": \"README.md\"}'")
+        });
     }
     let mut object = RawObject::new();
     for pair in given {
@@ -47,7 +66,8 @@ fn read_arguments(given: &[String]) -> Result<RawObject, Failure> {
             Failure::new(format!("{pair:?} is no argument")).hint("write ARG=VALUE each, or one JSON object: '{\"path\": \"README.md\"}'")
         })?;
         if object.get(name).is_some() {
-            return Err(Failure::new(format!("the argument {name:?} is there twice")));
+            return Err(Failure::new(format!("the argument {name:?} is there twice"))
+                .hint(format!("several values of one argument are a list: {name}='[1, 2]'")));
         }
         object.set(name, RawJson::parse(value.to_owned()).unwrap_or_else(|_| RawJson::string(value)));
     }

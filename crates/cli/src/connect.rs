@@ -22,11 +22,14 @@ const BACKUP: &str = ".before-sallyport";
 pub(crate) fn run(global: &Global, arguments: &ConnectArguments) -> Result<(), Failure> {
     let invocation = global.invocation()?;
     let client = arguments.client;
-    let files = ClientFiles::of(&invocation).ok_or_else(|| Failure::new("HOME is not set"))?;
+    let files = ClientFiles::of(&invocation).ok_or_else(|| Failure::new("HOME is not set").hint("set it to your home folder"))?;
     let file = match (arguments.project, files.of_project(client)) {
         (false, _) => files.own(client),
         (true, Some(file)) => file,
-        (true, None) => return Err(Failure::new(format!("{} has no configuration of a project", client.title()))),
+        (true, None) => {
+            let none = Failure::new(format!("{} has no configuration of a project", client.title()));
+            return Err(none.hint("leave `--project` out: it has one for all folders"));
+        }
     };
     if arguments.undo {
         return undo(client, &file, arguments.dry_run);
@@ -133,9 +136,10 @@ fn backup(file: &Path) -> PathBuf {
 
 fn unusable(file: &Path, problem: String) -> Failure {
     Failure::new(format!("{} is not changed: {problem}", file.display()))
-        .hint("put the file right, or paste the lines that `--dry-run` shows")
+        .hint("put the file right, or paste by hand what `sallyport up` shows on a terminal")
 }
 
 fn cannot_write(file: &Path, error: &std::io::Error) -> Failure {
     Failure::new(format!("{} cannot be written: {error}", file.display()))
+        .hint("look whose it is and whether its disk has room; `--dry-run` shows the lines to paste by hand")
 }

@@ -35,7 +35,8 @@ pub(crate) fn run(global: &Global, arguments: &ImportArguments) -> Result<(), Fa
         return Ok(());
     }
     let folder = user_file(file.invocation()).map(|own| own.with_file_name("secrets"));
-    let folder = folder.ok_or_else(|| Failure::new("HOME is not set, so there is no place for secrets"))?;
+    let folder =
+        folder.ok_or_else(|| Failure::new("HOME is not set, so there is no place for secrets").hint("set it to your home folder"))?;
     let mut secrets = SecretFiles::in_folder(folder.clone());
     let mut moved = BTreeMap::new();
     for (name, server) in &mut harvest.servers {

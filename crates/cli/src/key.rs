@@ -12,6 +12,7 @@ use sallyport_store::api_key::ApiKey;
 use sallyport_telemetry::state_folder::private_folder;
 use sallyport_telemetry::{Folders, Timestamp};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::arguments::{AddKeyArguments, Global, KeyArguments, KeyCommand, RotateKeyArguments};
 use crate::output::{self, Failure};
@@ -48,7 +49,7 @@ pub(crate) fn run(global: &Global, arguments: &KeyArguments) -> Result<(), Failu
             KeyCommand::Add(arguments) => add(global, tenant, &store, arguments).await,
             KeyCommand::List(arguments) => list(&store, arguments.json).await,
             KeyCommand::Rotate(arguments) => rotate(&store, arguments).await,
-            KeyCommand::Revoke(arguments) => revoke(&store, &arguments.name).await,
+            KeyCommand::Revoke(arguments) => revoke(&store, &arguments.name, arguments.json).await,
         }
     })
 }
@@ -145,9 +146,10 @@ async fn list(store: &Store, as_json: bool) -> Result<(), Failure> {
     })
 }
 
-async fn revoke(store: &Store, name: &str) -> Result<(), Failure> {
+async fn revoke(store: &Store, name: &str, as_json: bool) -> Result<(), Failure> {
     match store.revoke_api_key(name, now()).await.map_err(|error| kept(&error))? {
         0 => Err(none(name)),
+        keys if as_json => output::json(&json!({ "keys": keys })),
         1 => output::line(format!("revoked `{name}`: gateways that run refuse it within 5 s")),
         many => output::line(format!("revoked {many} keys `{name}`: gateways that run refuse them within 5 s")),
     }
@@ -208,5 +210,6 @@ pub(crate) fn now() -> u64 {
 }
 
 pub(crate) fn moment(seconds: u64) -> String {
-    Timestamp::from(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+    // Whole seconds, and so without a fraction.
+    Timestamp::from(UNIX_EPOCH + Duration::from_secs(seconds)).to_string().replace(".000000Z", "Z")
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, arguments: &LogsArguments) -> Result<(), Fail
     let file = file(global, arguments)?;
     let log = File::open(&file).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::new("nothing was written yet").hint(format!("the log will be {}", file.display())),
-        _ => Failure::new(format!("{} cannot be read: {error}", file.display())),
+        _ => Failure::new(format!("{} cannot be read: {error}", file.display())).hint("logs are for the user who runs the gateway"),
     })?;
     let mut log = BufReader::new(log);
     for line in last_lines(&mut log, arguments.lines)? {

@@ -134,8 +134,10 @@ impl ProjectFile {
             return self.show().map(|()| plan);
         }
         let new = self.document.to_string();
-        atomic_write::replace(&self.path, &new)
-            .map_err(|error| Failure::new(format!("{} cannot be written: {error}", self.path.display())))?;
+        atomic_write::replace(&self.path, &new).map_err(|error| {
+            Failure::new(format!("{} cannot be written: {error}", self.path.display()))
+                .hint("look whose the folder is and whether its disk has room; `--dry-run` shows what to write by hand")
+        })?;
         let done = if self.old.is_some() { "changed" } else { "made" };
         output::note(format!("{done} {}", self.path.display()));
         if self.old.is_none() {
@@ -184,7 +186,9 @@ fn path(invocation: &Invocation, target: &Target) -> Result<PathBuf, Failure> {
         return Ok(invocation.folder.join(file).components().collect());
     }
     let own = || {
-        config::user_file(invocation).ok_or_else(|| Failure::new("HOME is not set, so there is no place for a configuration of your own"))
+        config::user_file(invocation).ok_or_else(|| {
+            Failure::new("HOME is not set, so there is no place for a configuration of your own").hint("set it to your home folder")
+        })
     };
     if target.user {
         return own();

@@ -6,6 +6,7 @@ use sallyport_store::Store;
 use sallyport_store::token_grant::{self, TokenGrant};
 use sallyport_store::user;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::arguments::{RevokeTokenArguments, TokenCommand};
 use crate::key::{kept, moment, open};
@@ -64,6 +65,7 @@ fn revoke(store: &Store, arguments: &RevokeTokenArguments) -> Result<(), Failure
     });
     match start::runtime()?.block_on(change).map_err(|error| kept(&error))? {
         None => Err(Failure::new("there is no such grant").hint("`sallyport token list` shows those that there are")),
+        Some(grants) if arguments.json => output::json(&json!({ "grants": grants })),
         Some(0) => output::line("revoked: all access tokens in that name are refused within a second"),
         Some(1) => output::line("revoked: its access tokens are refused within a second"),
         Some(many) => output::line(format!("revoked {many} grants: all access tokens in that name are refused within a second")),

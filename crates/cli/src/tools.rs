@@ -1,7 +1,7 @@
 //! `sallyport tools`: what a client would see.
 
 use owo_colors::OwoColorize;
-use sallyport_gateway::config;
+use sallyport_gateway::{Gateway, config};
 use sallyport_protocol::{Method, RawJson};
 
 use crate::arguments::{Global, ToolsArguments};
@@ -15,19 +15,29 @@ const SHOWN: usize = 100;
 pub(crate) fn run(global: &Global, arguments: &ToolsArguments) -> Result<(), Failure> {
     let plan = tenant::of(config::load(&global.invocation()?)?, arguments.of.tenant.as_deref())?;
     output::warnings(&plan.warnings);
+    let names: Vec<String> = plan.servers.keys().cloned().collect();
     let tools = start::runtime()?.block_on(async {
         let reach = Reach::open(plan).await?;
         reach.settle(None).await;
         let tools = reach::all(&reach, Method::ToolsList, "tools").await;
-        tell_missing(&reach);
+        match &reach {
+            Reach::Here(opened) => tell_missing(&opened.gateway),
+            Reach::Running(_) => tools.iter().for_each(|tools| tell_without_tools(&names, tools)),
+        }
         reach.close().await;
         tools
     })?;
-    let mut wanted = tools.into_iter().filter(|tool| matches(tool, arguments.filter.as_deref()));
+    let wanted: Vec<RawJson> = tools.into_iter().filter(|tool| matches(tool, arguments.filter.as_deref())).collect();
     if arguments.json {
-        return output::json(&wanted.collect::<Vec<_>>());
+        return output::json(&wanted);
     }
-    wanted.try_for_each(|tool| tell(&tool))
+    if wanted.is_empty() {
+        output::note(match &arguments.filter {
+            Some(filter) => format!("no tool has `{filter}` in its name or description"),
+            None => "there are no tools to be seen".to_owned(),
+        });
+    }
+    wanted.iter().try_for_each(tell)
 }
 
 fn matches(tool: &RawJson, filter: Option<&str>) -> bool {
@@ -38,14 +48,32 @@ fn matches(tool: &RawJson, filter: Option<&str>) -> bool {
 
 fn tell(tool: &RawJson) -> Result<(), Failure> {
     let description = text(tool, "description");
-    let first: String = description.lines().next().unwrap_or_default().chars().take(SHOWN).collect();
+    let first = beginning(description.lines().next().unwrap_or_default());
     output::line(format!("{}  {}", shown(&text(tool, "name")).bold(), shown(&first).dimmed()))
 }
 
-/// Says which servers are missing from the list, where this process knows.
-fn tell_missing(reach: &Reach) {
-    let Reach::Here(opened) = reach else { return };
-    for upstream in opened.gateway.upstreams() {
+/// As much of a text as is shown, with a mark where more follows.
+fn beginning(text: &str) -> String {
+    let mut letters = text.chars();
+    let shown: String = letters.by_ref().take(SHOWN).collect();
+    if letters.next().is_none() { shown } else { format!("{}…", shown.trim_end()) }
+}
+
+/// Says which servers are missing from the list of a gateway that runs elsewhere: why, its log knows.
+fn tell_without_tools(servers: &[String], tools: &[RawJson]) {
+    let listed: Vec<String> = tools.iter().map(|tool| text(tool, "name")).collect();
+    let is_there = |server: &&String| listed.iter().any(|tool| tool.split_once("__").is_some_and(|(of, _)| of == *server));
+    for server in servers.iter().filter(|server| !is_there(server)) {
+        output::note(format!(
+            "server `{server}` has no tools here: it is not available, or offers none that may be seen\n  hint: `sallyport logs` says why, \
+             `sallyport logs {server}` what it wrote"
+        ));
+    }
+}
+
+/// Says which servers are missing from the list of a gateway in this process, and why.
+fn tell_missing(gateway: &Gateway) {
+    for upstream in gateway.upstreams() {
         use sallyport_gateway::upstream::Freshness;
         match &upstream.listing().freshness {
             Freshness::Fresh => {}
@@ -60,7 +88,7 @@ fn tell_missing(reach: &Reach) {
             }
         }
     }
-    for refusal in opened.gateway.refusals() {
+    for refusal in gateway.refusals() {
         let (server, tool) = &refusal.refused;
         let (holder, held) = &refusal.holder;
         output::note(format!(
@@ -90,6 +118,13 @@ mod tests {
             assert!(matches(&tool, filter));
         }
         assert!(!matches(&tool, Some("blame")));
+    }
+
+    #[test]
+    fn a_long_description_shows_that_it_goes_on() {
+        assert_eq!(beginning("Shows commits."), "Shows commits.");
+        assert_eq!(beginning(&"ä".repeat(SHOWN)), "ä".repeat(SHOWN));
+        assert_eq!(beginning(&"ä ".repeat(SHOWN)), format!("{}ä…", "ä ".repeat(SHOWN / 2 - 1)));
     }
 
     #[test]

@@ -159,7 +159,8 @@ fn leave_note(opened: &Opened, plan: &Plan, url: &str) -> Option<Note> {
 /// What a person, or the log of a service, wants to know at the start.
 fn greet(plan: &Plan, url: &str) -> Result<(), Failure> {
     let names: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
-    output::line(format!("{} {url}/mcp  (servers: {})", "sallyport is up:".green().bold(), names.join(", ")))?;
+    let names = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
+    output::line(format!("{} {url}/mcp  (servers: {names})", "sallyport is up:".green().bold()))?;
     if !plan.tenants.is_empty() {
         let names: Vec<&str> = plan.tenants.keys().map(|name| &**name).collect();
         output::line(format!("{} {url}/t/NAME/mcp  (tenants: {})", "and for tenants:".green().bold(), names.join(", ")))?;

@@ -109,6 +109,9 @@ fn set_share(packages: &Packages, server: &str, share: Share, json: bool) -> Res
 pub(crate) fn roll_back(global: &Global, arguments: &RollbackArguments) -> Result<(), Failure> {
     let packages = packages(global)?;
     let RolledBack { to, withdrawn } = packages.roll_back(&arguments.name, arguments.version.as_deref()).map_err(|error| told(&error))?;
+    if arguments.json {
+        return output::json(&serde_json::json!({ "server": arguments.name, "locked": to, "withdrawn": withdrawn }));
+    }
     let name = arguments.name.bold();
     match withdrawn {
         Some(withdrawn) => output::line(format!("nobody gets version {withdrawn} of {name} any more; it is locked to version {to}")),

@@ -84,7 +84,11 @@ fn password() -> Result<Secret, Failure> {
         return Ok(Secret::new(line().map_err(unread)?));
     }
     let (first, second) = (typed("Password: ").map_err(unread)?, typed("Again: ").map_err(unread)?);
-    if first.expose() == second.expose() { Ok(first) } else { Err(Failure::new("the two passwords differ")) }
+    if first.expose() == second.expose() {
+        Ok(first)
+    } else {
+        Err(Failure::new("the two passwords differ").hint("nothing was changed: try again"))
+    }
 }
 
 fn typed(prompt: &str) -> io::Result<Secret> {

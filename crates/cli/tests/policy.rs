@@ -186,6 +186,12 @@ fn what_is_proposed_is_a_configuration() {
     let files = &proposed["servers"]["files"];
     assert_eq!(files["allow"].as_array().unwrap().len(), 1);
     assert_eq!(files["arguments"][0]["path"]["below"][0].as_str(), Some("docs"));
+    let (code, told, errors) = project.policy(&["suggest", "--json", "--records", "records.jsonl"]);
+    let proposal: Value = serde_json::from_str(&told).unwrap();
+    let server = &proposal["servers"][0];
+    assert_eq!((code, &server["calls"], &server["rules"]["allow"][0]), (0, &Value::from(2), &Value::from("read_file")), "{errors}");
+    assert_eq!(server["rules"]["arguments"][0]["path"]["below"][0], "docs");
+    assert_eq!(server["principals"]["key:ci"][0], "read_file");
     let (code, told, _) = project.policy(&["suggest", "--cedar", "--records", "records.jsonl"]);
     assert!(
         code == 0 && told.contains("permit (principal == User::\"key:ci\", action in [Action::\"files/read_file\"], resource);"),

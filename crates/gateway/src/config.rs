@@ -145,7 +145,12 @@ fn no_network(plan: &Plan) -> Option<Diagnostic> {
 
 /// Says which files of the endpoint's TLS are not there: the gateway cannot start until they are.
 fn missing_files(plan: &Plan) -> Vec<Diagnostic> {
-    let files = plan.tls.iter().flat_map(|tls| [("tls.certificate", &tls.certificate), ("tls.key", &tls.key)]);
+    let own = plan.tls.iter().flat_map(|tls| [("tls.certificate", &tls.certificate), ("tls.key", &tls.key)]);
+    let clients = plan.tls.iter().filter_map(|tls| tls.clients.as_ref());
+    let clients = clients.flat_map(|clients| {
+        std::iter::once(("tls.client_ca", &clients.ca)).chain(clients.revoked.iter().map(|file| ("tls.client_revoked", file)))
+    });
+    let files = own.chain(clients);
     let missing = files.filter(|(_, file)| !file.is_file());
     let told = |(path, file): (&str, &PathBuf)| {
         Diagnostic::new(path, format!("{} is no file", file.display())).hint("the gateway cannot start until it is there")

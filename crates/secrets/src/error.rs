@@ -69,6 +69,7 @@ impl fmt::Display for Problem {
         match self {
             Self::VariableNotSet => formatter.write_str("the environment variable is not set"),
             Self::RelativePath => formatter.write_str("the path is relative"),
+            Self::Unreadable(io::ErrorKind::NotFound) => formatter.write_str("there is no such file"),
             Self::Unreadable(kind) => write!(formatter, "the file cannot be read: {kind}"),
             Self::NotRegular => formatter.write_str("it is not a regular file"),
             Self::TooLarge => {

@@ -21,7 +21,7 @@ pub(crate) struct ApprovalArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ApprovalCommand {
-    /// List the calls that wait, and those that were decided lately
+    /// List the calls that wait
     List(ApprovalListArguments),
     /// Show a call with its arguments
     Show(ApprovalOneArguments),

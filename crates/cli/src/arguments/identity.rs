@@ -114,6 +114,10 @@ pub(crate) struct RotateKeyArguments {
 pub(crate) struct RevokeKeyArguments {
     /// Whose key it is, or the id of one that `list` shows
     pub(crate) name: String,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 pub(super) const USER_EXAMPLES: &str = "\
@@ -194,6 +198,10 @@ pub(crate) struct RevokeTokenArguments {
     /// End every grant of this person
     #[arg(long, value_name = "NAME", conflicts_with = "id")]
     pub(crate) user: Option<String>,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

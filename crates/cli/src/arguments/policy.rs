@@ -89,6 +89,10 @@ pub(crate) struct PolicySuggestArguments {
     /// Only the calls of this tenant
     #[arg(long, value_name = "TENANT")]
     pub(crate) tenant: Option<String>,
+
+    /// Print what was used, and the proposal, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -62,7 +62,7 @@ fn insert_json(text: &str, entry: &Entry) -> Result<String, String> {
         }
     }
     let mut new = root.to_string();
-    if text.trim().is_empty() {
+    if !new.ends_with('\n') && text.trim().is_empty() {
         new.push('\n');
     }
     Ok(new)

@@ -24,7 +24,7 @@ pub(super) struct Source {
 
 /// The files that are there: those of one client, one file, or those of all clients.
 pub(super) fn find(from: Option<&str>, invocation: &Invocation) -> Result<Vec<Source>, Failure> {
-    let files = ClientFiles::of(invocation).ok_or_else(|| Failure::new("HOME is not set"))?;
+    let files = ClientFiles::of(invocation).ok_or_else(|| Failure::new("HOME is not set").hint("set it to your home folder"))?;
     let of_client = |client: Client| {
         let there = files.all(client).into_iter().filter(|file| file.is_file());
         there.map(move |file| Source { title: client.name(), file, asked_for: false })

@@ -194,7 +194,10 @@ fn calls(name: &str, written: &[String]) -> Result<Vec<(String, RawJson)>, Failu
     let call = |pair: &[String]| {
         let [tool, arguments] = pair else { return Err(Failure::new("`--call` takes a tool and a JSON object")) };
         let read = RawJson::parse(arguments.clone()).and_then(|json| json.object().map(|_| json));
-        let arguments = read.map_err(|error| Failure::new(format!("the arguments of `{tool}` are no JSON object: {error}")))?;
+        let arguments = read.map_err(|error| {
+            Failure::new(format!("the arguments of `{tool}` are no JSON object: {error}"))
+                .hint("quote them for your shell: --call TOOL '{\"path\": \"README.md\"}'")
+        })?;
         let tool = if tool.starts_with(&prefix) { tool.clone() } else { format!("{prefix}{tool}") };
         Ok((tool, arguments))
     };

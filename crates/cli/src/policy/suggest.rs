@@ -8,7 +8,8 @@ use sallyport_gateway::config;
 use sallyport_gateway::plan::Plan;
 use sallyport_policy::{ArgumentKind, ArgumentRule, NumberRule, PathRule, SqlRule, UrlRule};
 use sallyport_telemetry::AuditRecord;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::records::{self, LeftOut, Wanted};
 use crate::arguments::{Global, PolicySuggestArguments};
@@ -42,14 +43,17 @@ pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result
             Ok(())
         },
     )?;
-    for (why, count) in left_out.iter() {
+    for (why, count) in left_out.iter().filter(|_| !arguments.json) {
         output::note(format!("left out: {count} records {}", shown(why)));
     }
     if used.is_empty() {
         return Err(Failure::new("no record tells of a call that was let through").hint("let it be used for some time first"));
     }
+    if arguments.json {
+        return output::json(&as_json(&plan, &used, &left_out, arguments.cedar));
+    }
     for (server, used) in &used {
-        output::line(if arguments.cedar { cedar(server, used) } else { rules(&plan, server, used) })?;
+        output::line(if arguments.cedar { cedar(server, used) } else { rules(&plan, server, used).as_toml(server, used) })?;
     }
     Ok(())
 }
@@ -83,21 +87,47 @@ fn cedar(server: &str, used: &Used) -> String {
     shown(&text)
 }
 
-/// Rules for the configuration.
-fn rules(plan: &Plan, server: &str, used: &Used) -> String {
+/// The members of a server's table that let through what was done there, and nothing else.
+#[derive(Serialize)]
+struct Rules {
+    allow: Vec<String>,
+    arguments: Vec<ArgumentRule>,
+}
+
+fn rules(plan: &Plan, server: &str, used: &Used) -> Rules {
     let tools: BTreeSet<&str> = used.tools.values().flatten().map(String::as_str).collect();
-    let list: Vec<String> = tools.iter().map(|tool| globset_escaped(tool)).collect();
-    let mut text = format!("# calls: {}, by {}\n[servers.{server}]\nallow = {}\n", used.records, principals(used), toml_list(&list));
-    for ((tool, argument), values) in &used.arguments {
-        let declared =
-            plan.servers.get(server).into_iter().flat_map(|server| &server.rules.arguments).find(|rule| rule.argument == *argument);
-        let Some(rule) = declared.and_then(|declared| narrowed(declared, tool, values)) else { continue };
-        if let Ok(toml::Value::Table(keys)) = toml::Value::try_from(&rule) {
-            text += &format!("\n[[servers.{server}.arguments]]\n");
-            text.extend(keys.iter().map(|(key, value)| format!("{key} = {value}\n")));
+    let declared = |argument: &str| {
+        plan.servers.get(server).into_iter().flat_map(|server| &server.rules.arguments).find(|rule| rule.argument == argument)
+    };
+    let narrow = |((tool, argument), values): (&(String, String), &Vec<Value>)| narrowed(declared(argument)?, tool, values);
+    Rules { allow: tools.into_iter().map(globset_escaped).collect(), arguments: used.arguments.iter().filter_map(narrow).collect() }
+}
+
+impl Rules {
+    /// For the configuration.
+    fn as_toml(&self, server: &str, used: &Used) -> String {
+        let mut text =
+            format!("# calls: {}, by {}\n[servers.{server}]\nallow = {}\n", used.records, principals(used), toml_list(&self.allow));
+        for rule in &self.arguments {
+            if let Ok(toml::Value::Table(keys)) = toml::Value::try_from(rule) {
+                text += &format!("\n[[servers.{server}.arguments]]\n");
+                text.extend(keys.iter().map(|(key, value)| format!("{key} = {value}\n")));
+            }
         }
+        shown(&text)
     }
-    shown(&text)
+}
+
+/// For programs: the rules as the configuration has them, or the policies as text.
+fn as_json(plan: &Plan, used: &BTreeMap<String, Used>, left_out: &LeftOut, as_cedar: bool) -> Value {
+    let servers = used.iter().map(|(server, used)| {
+        let (key, proposal) = if as_cedar { ("cedar", json!(cedar(server, used))) } else { ("rules", json!(rules(plan, server, used))) };
+        json!({ "server": server, "calls": used.records, "principals": used.tools, key: proposal })
+    });
+    json!({
+        "servers": servers.collect::<Vec<_>>(),
+        "left_out": left_out.iter().map(|(why, records)| json!({ "why": why, "records": records })).collect::<Vec<_>>(),
+    })
 }
 
 fn principals(used: &Used) -> String {

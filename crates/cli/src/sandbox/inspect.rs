@@ -56,7 +56,7 @@ fn find<'p>(plan: &'p Plan, name: &str) -> Result<&'p ServerPlan, Failure> {
         Source::Remote(_) => "runs elsewhere",
         Source::BuiltIn(_) => "is built into the gateway, and confined by its file code alone",
     };
-    Err(Failure::new(format!("server `{name}` has no sandbox: it {no_program}")))
+    Err(Failure::new(format!("server `{name}` has no sandbox: it {no_program}")).hint("`sallyport list` says which servers are programs"))
 }
 
 /// Launches the program as for its first request, looks at it, and ends it.

@@ -114,7 +114,8 @@ pub fn read_bounded(file: &Path) -> Result<String, Diagnostic> {
         diagnostic.file = Some(file.to_owned());
         diagnostic
     };
-    let bytes = read_bytes(file).map_err(|error| wrong(format!("the file cannot be read: {error}")))?;
+    let bytes = read_bytes(file)
+        .map_err(|error| wrong(format!("the file cannot be read: {error}")).hint("it has to be a file that you may read"))?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(wrong(format!("the file is larger than {} MiB", LARGEST_FILE / 1024 / 1024)).hint("is it the right one?"));
     }

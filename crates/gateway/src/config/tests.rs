@@ -570,7 +570,7 @@ fn names_that_nobody_has_and_what_is_not_there_are_warnings() {
     let told = told_of_toml(
         r#"
 public_url = "https://mcp.example.com"
-tls = { certificate = "none.pem", key = "none.key" }
+tls = { certificate = "none.pem", key = "none.key", client_ca = "none.ca", client_revoked = "none.crl" }
 [policy]
 engines = [{ remote = { url = "https://pdp.example.com", speaks = "opa", token = "env:UNSET_TOKEN" } }]
 [identity.server.clients.bot]
@@ -593,6 +593,8 @@ at_once = 1
     for expected in [
         "none.pem is no file",
         "none.key is no file",
+        "tls.client_ca: PROJECT/none.ca is no file",
+        "tls.client_revoked: PROJECT/none.crl is no file",
         "`UNSET_TOKEN` is not set",
         "`UNSET_SECRET` is not set",
         "the scope `shp:query` is good for nothing: no server is called `shp`",
@@ -603,5 +605,5 @@ at_once = 1
     ] {
         assert!(told.contains(expected), "{expected}: {told}");
     }
-    assert_eq!(told.matches("warning:").count(), 7, "{told}");
+    assert_eq!(told.matches("warning:").count(), 9, "{told}");
 }

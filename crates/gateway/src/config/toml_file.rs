@@ -17,7 +17,10 @@ pub(crate) fn read(text: &str) -> Result<(Config, Places), Vec<Diagnostic>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let lines = LineIndex::new(text);
     if !errors.is_empty() {
-        return Err(errors.iter().take(MOST_SYNTAX_ERRORS).map(|error| syntax(&lines, error)).collect());
+        let mut told: Vec<_> = errors.iter().map(|error| syntax(&lines, error)).collect();
+        told.dedup_by(|one, other| (one.place, &one.message) == (other.place, &other.message));
+        told.truncate(MOST_SYNTAX_ERRORS);
+        return Err(told);
     }
     let places = places(&lines, &table);
     match deserialize(table.clone()) {

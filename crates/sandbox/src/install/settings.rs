@@ -72,6 +72,9 @@ const PROXY_PORT: u16 = 1080;
 /// Settings whose value is one or several folders with packages.
 const FOLDERS: &[&str] = &["directory", "find-links", "find_links", "local-registry"];
 
+/// Where npm has the settings for all users: beside its program.
+const NPM_GLOBAL: &[&str] = &["/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/npmrc"];
+
 /// What a package manager gets of the user's settings.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
@@ -88,7 +91,11 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn of_the_user(source: Source) -> Self {
         let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::from_variables(source, &variables.collect())
+        let mut settings = Self::from_variables(source, &variables.collect());
+        if source == Source::Npm {
+            settings.name_global(NPM_GLOBAL.iter().map(Path::new));
+        }
+        settings
     }
 
     fn from_variables(source: Source, variables: &BTreeMap<String, String>) -> Self {
@@ -116,6 +123,16 @@ impl Settings {
             settings.read.extend(interpreters(home, variables).filter(|folder| folder.is_dir()));
         }
         settings
+    }
+
+    /// Names npm's settings for all users, where they are not named already: it would look for them below the `--prefix` that it is given.
+    fn name_global<'p>(&mut self, mut places: impl Iterator<Item = &'p Path>) {
+        const NAME: &str = "npm_config_globalconfig";
+        if !self.env.keys().any(|name| name.eq_ignore_ascii_case(NAME))
+            && let Some(place) = places.find(|place| place.is_file())
+        {
+            self.env.insert(NAME.to_owned(), EnvText::from(place.to_string_lossy().into_owned()));
+        }
     }
 
     /// A settings file, the files that it names, and the variables that it takes values from.
@@ -194,16 +211,10 @@ fn files(source: Source, home: Option<&Path>, variables: &BTreeMap<String, Strin
     let named =
         |name: &str| variables.iter().find(|(variable, _)| variable.eq_ignore_ascii_case(name)).map(|(_, path)| PathBuf::from(path));
     let places = match source {
-        Source::Npm => {
-            vec![
-                below(home, ".npmrc"),
-                named("npm_config_userconfig"),
-                named("npm_config_globalconfig"),
-                Some("/etc/npmrc".into()),
-                Some("/usr/etc/npmrc".into()),
-                Some("/usr/local/etc/npmrc".into()),
-            ]
-        }
+        Source::Npm => vec![below(home, ".npmrc"), named("npm_config_userconfig"), named("npm_config_globalconfig")]
+            .into_iter()
+            .chain(NPM_GLOBAL.iter().map(|place| Some(place.into())))
+            .collect(),
         Source::Cargo => {
             let own = named("CARGO_HOME").or_else(|| below(home, ".cargo"));
             ["config.toml", "config", "credentials.toml"].iter().map(|name| below(own.as_deref(), name)).collect()
@@ -281,5 +292,20 @@ mod tests {
         assert_eq!(shown(&npm), [home.join(".npmrc"), home.join("ca.pem")]);
         assert_eq!(npm.env.into_keys().collect::<Vec<_>>(), ["HOME", "NPM_TOKEN"]);
         assert_eq!(shown(&settings(Source::PyPi, &variables)), [home.join(".config/pip/pip.conf")]);
+    }
+
+    #[test]
+    fn npms_settings_for_all_users_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let global = folder.path().join("npmrc");
+        let named = |variables: &[(&str, &str)]| {
+            let mut npm = settings(Source::Npm, variables);
+            npm.name_global([Path::new("/nowhere/npmrc"), &global].into_iter());
+            npm.env.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert!(named(&[]).is_empty(), "there are none");
+        std::fs::write(&global, "cafile = /ca.pem\n").unwrap();
+        assert_eq!(named(&[]), ["npm_config_globalconfig"]);
+        assert_eq!(named(&[("NPM_CONFIG_GLOBALCONFIG", "/mine")]), ["NPM_CONFIG_GLOBALCONFIG"], "the user's own word stays");
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use sallyport_protocol::ClientCertificate;
@@ -50,7 +50,11 @@ impl ClientAuthority {
         if !self.is_required {
             builder = builder.allow_unauthenticated();
         }
-        builder.build().map_err(|error| fault(&self.ca, &error))
+        builder.build().map_err(|error| match (&error, &self.revoked) {
+            // OpenSSL makes lists of version 1 unless `crl_extensions` say what to put in.
+            (VerifierBuilderError::InvalidCrl(_), Some(file)) => fault(file, &format!("{error}: a list has to be of version 2")),
+            _ => fault(&self.ca, &error),
+        })
     }
 }
 

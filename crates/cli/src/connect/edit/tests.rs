@@ -50,6 +50,7 @@ fn a_file_is_made_where_there_is_none() {
         for entry in [http(client), stdio(client)] {
             let new = insert("", &entry).unwrap();
             assert_eq!(insert(&new, &entry).unwrap(), new);
+            assert!(new.ends_with('\n') && !new.ends_with("\n\n"), "{client:?}: {new:?}");
             let without = remove(&new, client).unwrap().unwrap();
             assert!(is_empty(&without), "{client:?}: {without}");
         }
