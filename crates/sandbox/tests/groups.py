@@ -3,11 +3,12 @@
 groups.py LAUNCHER TESTS USER: the launcher, the tests beside this file, an ordinary user's number. Prints a line of JSON for each thing
 that was tried.
 """
-import json, os, subprocess, sys, time, traceback
+import json, os, sys, time, traceback
+
+sys.path.append(os.path.join(os.path.dirname(__file__), "support"))
+from delegation import CONTROLLERS, GROUPS, boot, control, delegated, ended, read, start
 
 LAUNCHER, TESTS, USER = sys.argv[1], sys.argv[2], int(sys.argv[3])
-GROUPS = "/sys/fs/cgroup"
-CONTROLLERS = ["memory", "pids", "cpu"]
 LIMITS = ["memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cpu.weight", "cpu.max"]
 # Children that hold 40 MiB each, none of which is too large alone, and a parent that waits.
 HOARD = "import os,time\nfor child in range(4):\n  if os.fork() == 0:\n    held = bytearray(40 << 20)\n    time.sleep(600)\ntime.sleep(600)"
@@ -16,59 +17,8 @@ BUSY = "import time\nend = time.time() + 1\nwhile time.time() < end: pass\nprint
 LOOK = "print(open('/proc/self/cgroup').read().strip(), flush=True)\nimport time; time.sleep(600)"
 
 
-def boot():
-    kinds = {"/proc": "proc", "/sys": "sysfs", GROUPS: "cgroup2", "/dev": "devtmpfs", "/tmp": "tmpfs", "/run": "tmpfs", "/var/tmp": "tmpfs"}
-    for place, kind in kinds.items():
-        subprocess.run(["mount", "-t", kind, "none", place], check=True)
-    # Where every user reaches them.
-    for name, file in (("/run/launcher", LAUNCHER), ("/run/tests", TESTS)):
-        open(name, "w").close()
-        subprocess.run(["mount", "--bind", file, name], check=True)
-
-
-def read(*path):
-    with open(os.path.join(*path)) as file:
-        return file.read().strip()
-
-
-def write(text, *path):
-    with open(os.path.join(*path), "w") as file:
-        file.write(text)
-
-
-def control(group, sign, controllers):
-    write(" ".join(sign + controller for controller in controllers), group, "cgroup.subtree_control")
-
-
-def delegated(name, uid, controllers=CONTROLLERS):
-    """A new group in a slice of root's, as `Delegate=yes` makes it."""
-    slice = os.path.join(GROUPS, name + ".slice")
-    group = os.path.join(slice, name + ".scope")
-    os.makedirs(group)
-    control(GROUPS, "+", CONTROLLERS)
-    control(slice, "+", controllers)
-    for file in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
-        os.chown(os.path.join(group, file), uid, uid)
-    return group
-
-
-def start(group, uid, command):
-    def enter():
-        write("0", group, "cgroup.procs")
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, preexec_fn=enter, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd="/", env=dict(os.environ, TMPDIR="/tmp"))
-
-
 def gateway(group, uid, options, script):
     return start(group, uid, ["/run/launcher", *options, "--", "/usr/bin/python3", "-c", script])
-
-
-def ended(process):
-    stdout, stderr = process.communicate()
-    return {"code": process.returncode, "stdout": stdout.strip(), "stderr": stderr.strip()}
 
 
 def ran(*arguments):
@@ -157,7 +107,7 @@ def tries():
     yield "user", "in somebody else's", lambda: without_all(delegated("foreign", 0), USER)
 
 
-boot()
+boot(launcher=LAUNCHER, tests=TESTS)
 for caller, what, attempt in tries():
     try:
         found = attempt()
