@@ -3,7 +3,8 @@
 use owo_colors::OwoColorize;
 use sallyport_gateway::config::{self, Diagnostic};
 use sallyport_gateway::packages::{self, Canary, Share};
-use sallyport_gateway::plan::{IdentityPlan, Plan};
+use sallyport_gateway::plan::{IdentityPlan, Plan, Source};
+use sallyport_sandbox::Host;
 use serde::Serialize;
 
 use crate::arguments::{CheckArguments, Global};
@@ -41,7 +42,12 @@ pub(crate) fn run(global: &Global, arguments: &CheckArguments) -> Result<(), Fai
     if arguments.schema {
         return output::line(format!("{:#}", config::reference::schema().to_value()));
     }
-    match (config::load(&global.invocation()?), arguments.json) {
+    let mut loaded = config::load(&global.invocation()?);
+    if let Ok(plan) = &mut loaded {
+        let lacking = lacking(plan, "");
+        plan.warnings.extend(lacking);
+    }
+    match (loaded, arguments.json) {
         (Ok(plan), true) => output::json(&Report {
             ok: true,
             file: plan.origin.file.as_deref(),
@@ -64,6 +70,26 @@ pub(crate) fn run(global: &Global, arguments: &CheckArguments) -> Result<(), Fai
         }
         (Err(errors), false) => Err(errors.into()),
     }
+}
+
+/// What this machine lacks for the sandboxes that servers name. Warnings, since the file may be meant for another one; `doctor` starts
+/// something in each.
+fn lacking(plan: &Plan, below: &str) -> Vec<Diagnostic> {
+    let mut lacking = Vec::new();
+    for (name, server) in &plan.servers {
+        let Source::Stdio(program) = &server.source else { continue };
+        if let Err(error) = program.sandbox.look_round(&Host::this_binary()) {
+            let warning = Diagnostic::new(format!("{below}servers.{name}.sandbox"), format!("does not work on this machine: {error}"));
+            lacking.push(match error.hint() {
+                Some(hint) => warning.hint(hint),
+                None => warning,
+            });
+        }
+    }
+    for (tenant, plan) in &plan.tenants {
+        lacking.extend(self::lacking(plan, &format!("tenants.{tenant}.")));
+    }
+    lacking
 }
 
 /// Says what the configuration comes to.

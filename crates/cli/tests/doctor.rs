@@ -78,10 +78,24 @@ fn filtered(x86_64: &[&str], aarch64: &[&str]) -> Command {
     command
 }
 
+/// Two servers that name a sandbox which no machine has for an ordinary user as it comes.
+const UNUSABLE: &str = r#"
+[servers.machine]
+command = ["/usr/bin/python3", "idle_server.py"]
+sandbox = { microvm = { guest = "/nowhere" } }
+[servers.image]
+command = ["entrypoint"]
+sandbox = { oci = { image = "/nowhere" } }
+"#;
+
 /// Who runs it: root both as itself and as an ordinary user, an ordinary user as himself.
 fn projects() -> Vec<Project> {
+    projects_with(CONFIGURATION)
+}
+
+fn projects_with(configuration: &str) -> Vec<Project> {
     let new = || {
-        let project = Project::new(CONFIGURATION);
+        let project = Project::new(configuration);
         fs::write(project.path("idle_server.py"), include_str!("standby/idle_server.py")).unwrap();
         project
     };
@@ -201,6 +215,28 @@ fn without_control_groups_the_gateway_watches_and_each_process_is_limited() {
         assert_eq!(found.code, 0, "servers start all the same");
         assert_eq!(started(Machine::CgroupsReadOnly, &project).0, ["strict", "lowered", "connected"]);
     }
+}
+
+#[test]
+fn a_sandbox_that_is_named_and_does_not_work_here_is_told_with_its_server() {
+    let project = projects_with(UNUSABLE).pop().unwrap(); // an ordinary user's
+    let found = Found::on(Machine::Whole, &project);
+    for (server, why, cure) in [("machine", "no kernel is prepared", "sallyport microvm prepare"), ("image", "needs root", "sandbox os")] {
+        assert!(found.text("servers", server, "detail").contains(why), "{:#}", found.get("servers", server));
+        assert!(found.text("servers", server, "cure").contains(cure), "{:#}", found.get("servers", server));
+    }
+    assert_eq!(found.code, 1, "two servers are refused");
+
+    let output = run(Machine::Whole, &project, &["check"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the file may be meant for another machine: {said}");
+    for (server, why) in [("machine", "no kernel is prepared for microVMs"), ("image", "sandbox oci needs root")] {
+        assert!(said.contains(&format!("servers.{server}.sandbox: does not work on this machine: {why}")), "{said}");
+    }
+    assert!(said.contains("hint: run `sallyport microvm prepare` once") && said.contains("hint: use sandbox os"), "{said}");
+    let output = run(Machine::Whole, &project, &["check", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["warnings"].as_array().unwrap().len(), 2, "{report:#}");
 }
 
 #[test]

@@ -193,6 +193,20 @@ impl Selection {
         self
     }
 
+    /// What this machine lacks for a back-end that is named, as far as it shows without a start: a program, a prepared kernel, a right.
+    ///
+    /// # Errors
+    /// Something is lacking. Where nothing is, only a start proves that it works ([`Backend::probe`]).
+    pub fn look_round(&self, host: &Host) -> Result<(), Error> {
+        match &self.named {
+            #[cfg(target_os = "linux")]
+            Some(BackendConfig::Microvm(config)) => crate::microvm::look_round(config, host),
+            #[cfg(target_os = "linux")]
+            Some(BackendConfig::Oci(config)) => crate::oci::look_round(config.runtime),
+            _ => self.build(host).map(drop),
+        }
+    }
+
     /// Makes the back-end.
     ///
     /// # Errors

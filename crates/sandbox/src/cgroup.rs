@@ -23,7 +23,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use group::{Group, PERIOD, SHARES};
+pub(crate) use group::{Group, PERIOD, SHARES, reclaim};
 pub(crate) use leftover::clear;
 pub(crate) use place::{Places, places};
 

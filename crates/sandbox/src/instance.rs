@@ -163,7 +163,8 @@ impl Memory {
     /// often, so that a program that is woken meanwhile keeps the rest.
     ///
     /// # Errors
-    /// Where this process may not: that needs `CAP_SYS_NICE` and the right to look into the program, which root has.
+    /// Where this process may not: that needs `CAP_SYS_NICE` and the right to look into the program, which root has, or a control group of
+    /// version 2 that holds the program's memory.
     pub fn give_back(&self, go_on: impl Fn() -> bool) -> io::Result<GivenBack> {
         self.process.give_memory_back(&go_on)
     }

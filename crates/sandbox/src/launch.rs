@@ -412,7 +412,15 @@ impl Process for Processes {
     }
 
     fn give_memory_back(&self, go_on: &dyn Fn() -> bool) -> io::Result<GivenBack> {
-        memory::give_back(pid_of(&self.inside.ender), go_on)
+        let init = pid_of(&self.inside.ender);
+        let refused = match memory::give_back(init, go_on) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
+            outcome => return outcome,
+        };
+        match self.warden.as_ref().and_then(|warden| warden.reclaimable()) {
+            Some(group) => memory::reclaim(init, &group, go_on),
+            None => Err(refused),
+        }
     }
 
     fn give_rehearsed_back(&self, keeps: u64, go_on: &dyn Fn() -> bool) -> io::Result<Option<GivenBack>> {

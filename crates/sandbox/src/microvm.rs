@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 
 use sallyport_telemetry::state_folder::Folders;
 
+use crate::backend::Host;
+use crate::backends::microvm::Config;
 use crate::error::Error;
 
 pub use prepare::{Prepared, Source, prepare, prepared};
@@ -59,6 +61,18 @@ pub fn prepared_in(folder: &Path) -> PathBuf {
 /// A folder for each machine that is starting, in that of all.
 fn run_in(folder: &Path) -> PathBuf {
     folder.join("run")
+}
+
+/// Whether machines can be made, as far as it shows without making one.
+pub(crate) fn look_round(config: &Config, host: &Host) -> Result<(), Error> {
+    embedded_init()?;
+    let guest = config.guest.clone().map_or_else(|| host.machines().map(|folder| prepared_in(&folder)), Ok)?;
+    prepared(&guest)?;
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    if !std::env::split_paths(&paths).any(|folder| folder.join(qemu::PROGRAM).is_file()) {
+        return Err(ready::no_monitor());
+    }
+    accelerator::look_round(config.accel)
 }
 
 fn embedded_init() -> Result<&'static [u8], Error> {

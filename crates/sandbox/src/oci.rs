@@ -135,6 +135,18 @@ pub(crate) async fn report(host: &Host, wanted: Runtime) -> Report {
     Report { works: findings.iter().any(|finding| finding.in_force), findings }
 }
 
+/// Whether images can be started, as far as it shows without starting one.
+pub(crate) fn look_round(wanted: Runtime) -> Result<(), Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::new("sandbox oci needs root").with_hint("use sandbox os, which does not"));
+    }
+    match Known::of(wanted) {
+        [only] => only.path().map(drop),
+        several if several.iter().any(|runtime| runtime.path().is_ok()) => Ok(()),
+        _ => Err(Error::new("no container runtime is installed").with_hint("install runc")),
+    }
+}
+
 /// The one that is asked for, or the first that works; found out once.
 async fn chosen(host: &Host, wanted: Runtime) -> Result<Known, Error> {
     static FIRST: OnceCell<Known> = OnceCell::const_new();

@@ -160,15 +160,24 @@ mod linux {
         }
     }
 
-    /// What `process_madvise` asks for on another process; looked up, because nothing of the trial sleeps.
+    /// What `process_madvise` asks for on another process, or a group that the kernel takes memory of; looked up, because nothing of the
+    /// trial sleeps.
     fn memory_of_idle_servers() -> Finding {
-        let may = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE));
+        let has_privilege = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE));
+        let by_group = cgroup::places().can_reclaim();
+        let may = has_privilege || by_group;
         Finding {
             subject: "memory of idle servers".to_owned(),
             in_force: may,
-            detail: if may { "can be given back" } else { "cannot be given back without CAP_SYS_NICE" }.to_owned(),
+            detail: match (has_privilege, by_group) {
+                (true, _) => "can be given back",
+                (false, true) => "can be given back (control group v2)",
+                (false, false) => "cannot be given back without CAP_SYS_NICE",
+            }
+            .to_owned(),
             cost: (!may).then(|| "servers that nobody calls are frozen, and keep their memory".to_owned()),
-            cure: (!may).then(|| "give the gateway CAP_SYS_NICE (systemd: AmbientCapabilities=CAP_SYS_NICE)".to_owned()),
+            cure: (!may).then(|| "start the gateway in a control group of its own (`Delegate=yes`), or give it CAP_SYS_NICE (systemd: AmbientCapabilities=CAP_SYS_NICE)"
+                    .to_owned()),
         }
     }
 

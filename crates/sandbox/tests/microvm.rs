@@ -16,25 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
 use sallyport_sandbox::{EnvText, Exceeded, Exit, Host, Instance, Layer, Limits, Profile, Program, Running, Selection, State, microvm};
+use support::kernel::prepared as guest;
 use support::servers::{http, swallows};
 use support::{Caller, Folder, callers, is_root, launcher, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-
-/// The kernel of these tests, fetched once for all of them.
-fn guest() -> PathBuf {
-    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let peers = std::env::var_os("SALLYPORT_PEERS").map_or_else(|| repository.join(".peers"), PathBuf::from);
-    fs::create_dir_all(&peers).unwrap();
-    let guest = std::path::absolute(peers.join("microvm")).unwrap();
-    let lock = fs::File::create(peers.join("microvm.lock")).unwrap();
-    flock(&lock, FlockOperation::LockExclusive).unwrap();
-    if !microvm::prepared(&guest).is_ok_and(|prepared| prepared.writes) {
-        microvm::prepare(&microvm::Source::Package, &guest, &|doing| eprintln!("{doing}")).unwrap();
-    }
-    guest
-}
 
 /// The caller's own copy of it, since a user does not see the other one.
 fn own_guest(folder: &Folder) -> PathBuf {

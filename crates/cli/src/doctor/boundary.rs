@@ -69,7 +69,7 @@ impl Boundaries {
     pub(super) fn suffice(&self, plan: Option<&Plan>) -> bool {
         match programs(plan).next() {
             None => self.os.works,
-            Some(_) => programs(plan).all(|program| !matches!(self.gets(program), Gets::Nothing)),
+            Some(_) => programs(plan).all(|program| !matches!(self.gets(program), Gets::Nothing(_))),
         }
     }
 
@@ -83,12 +83,17 @@ impl Boundaries {
         })
     }
 
-    fn of_server(&self, name: &str, source: &Source, gets: Option<Gets>, opened: Option<&'static str>) -> Finding {
+    fn of_server(&self, name: &str, source: &Source, gets: Option<Gets<'_>>, opened: Option<&'static str>) -> Finding {
         match (gets, opened) {
-            (Some(Gets::Nothing), _) => Finding {
+            (Some(Gets::Nothing(None)), _) => Finding {
                 cost: Some("the server does not start".into()),
                 cure: Some(self.cure(source)),
                 ..finding("servers", name, false, "refused: its boundary cannot be built here".into())
+            },
+            (Some(Gets::Nothing(Some(missing))), _) => Finding {
+                cost: Some("the server does not start".into()),
+                cure: missing.cure.clone().or_else(|| Some("see above what is missing".into())),
+                ..finding("servers", name, false, format!("refused: its sandbox does not work here: {}", missing.detail))
             },
             (_, Some(what)) => Finding {
                 cost: Some("a hostile server reaches more of this machine".into()),
@@ -103,9 +108,10 @@ impl Boundaries {
     }
 
     /// What a program gets.
-    fn gets(&self, program: &StdioPlan) -> Gets {
+    fn gets(&self, program: &StdioPlan) -> Gets<'_> {
         if let Some((_, report)) = self.named.iter().find(|(selection, _)| *selection == program.sandbox) {
-            return if report.works { Gets::Whole } else { Gets::Nothing };
+            let missing = report.findings.iter().find(|found| !found.in_force);
+            return if report.works { Gets::Whole } else { Gets::Nothing(missing) };
         }
         let landlock = self.landlock.works && !matches!(program.network, Network::Only(_));
         let selection = &program.sandbox;
@@ -114,8 +120,8 @@ impl Boundaries {
             (Isolation::Os, true) if self.os.works => Gets::Whole,
             (Isolation::Os, true) if landlock && selection.floor() <= Isolation::Landlock => Gets::Landlock,
             (Isolation::Os, false) if selection.name() == "os" && self.os.works => Gets::Whole,
-            (Isolation::Landlock, _) | (Isolation::Os, true) => Gets::Nothing,
-            (Isolation::Os, false) if selection.name() == "os" => Gets::Nothing,
+            (Isolation::Landlock, _) | (Isolation::Os, true) => Gets::Nothing(None),
+            (Isolation::Os, false) if selection.name() == "os" => Gets::Nothing(None),
             _ => Gets::Whole,
         }
     }
@@ -137,12 +143,13 @@ impl Boundaries {
 }
 
 /// What a program is started in.
-enum Gets {
+enum Gets<'a> {
     /// What it asks for.
     Whole,
     /// The step down.
     Landlock,
-    Nothing,
+    /// It is refused; for a sandbox that is named, because of this.
+    Nothing(Option<&'a sallyport_sandbox::Finding>),
 }
 
 fn programs(plan: Option<&Plan>) -> impl Iterator<Item = &StdioPlan> {

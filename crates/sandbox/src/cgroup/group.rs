@@ -21,6 +21,31 @@ pub(crate) const PERIOD: u64 = 100_000;
 /// What the weight 100 is in version 1. The kernel takes 2 to 262144 there.
 pub(crate) const SHARES: u64 = 1024;
 
+/// Takes a number of bytes, and has the kernel take as much of the group's memory.
+pub(super) const RECLAIM: &str = "memory.reclaim";
+
+/// What is asked for at once: a few milliseconds' work, after which a program that is woken meanwhile keeps the rest.
+const AT_ONCE: u64 = 4 * MIB;
+
+/// Takes the memory of the group in `folder`, as far as the kernel finds any that can go and `go_on` says so.
+///
+/// # Errors
+/// The group is gone, or not this process's.
+pub(crate) fn reclaim(folder: &Path, go_on: &dyn Fn() -> bool) -> io::Result<()> {
+    let held: u64 = fs::read_to_string(folder.join("memory.current"))?.trim().parse().unwrap_or(0);
+    for _ in 0..held.div_ceil(AT_ONCE) {
+        if !go_on() {
+            break;
+        }
+        match write(&folder.join(RECLAIM), &AT_ONCE.to_string()) {
+            // It found less than that: the rest cannot go.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
 /// The groups of one program. Dropping this removes them; everything in them must have been killed.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -80,6 +105,12 @@ impl Group {
     /// How often a process or thread could not be started.
     pub(crate) fn refused_processes(&self) -> u64 {
         self.counted(Controller::Processes, |_| ("pids.events", "max"))
+    }
+
+    /// The folder of the group whose memory can be taken as a whole, without rights over its processes: version 2, since Linux 5.19.
+    pub(crate) fn reclaimable(&self) -> Option<PathBuf> {
+        let part = self.part(Controller::Memory).filter(|part| part.version == Version::Two)?;
+        part.folder.join(RECLAIM).exists().then(|| part.folder.clone())
     }
 
     fn part(&self, controller: Controller) -> Option<&Part> {

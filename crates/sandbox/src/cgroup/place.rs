@@ -64,6 +64,12 @@ impl Places {
         Held { memory: by(Controller::Memory), processes: by(Controller::Processes), processor: by(Controller::Processor) }
     }
 
+    /// Whether the memory of a group can be taken as a whole: what a new one has, this process's own has too.
+    pub(crate) fn can_reclaim(&self) -> bool {
+        let of_memory = |place: &&Place| place.version == Version::Two && place.controllers.contains(&Controller::Memory);
+        self.found.iter().find(of_memory).is_some_and(|place| place.folder.join(super::group::RECLAIM).exists())
+    }
+
     /// Why groups cannot be made where they might be.
     pub(crate) fn refused(&self) -> impl Iterator<Item = String> {
         self.refused.iter().map(|(folder, why)| format!("{}: {why}", folder.display()))

@@ -4,11 +4,13 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::param::page_size;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::cgroup;
 use crate::instance::GivenBack;
 use crate::sys;
 
@@ -23,6 +25,15 @@ pub(super) fn give_back(init: u32, go_on: &dyn Fn() -> bool) -> io::Result<Given
             outcome => outcome?,
         }
     }
+    Ok(GivenBack { before, after: resident(&inside) })
+}
+
+/// The same for the group in `folder` that holds all of them, where this process may not ask it of other processes. Takes what only their
+/// reading has brought into memory, too.
+pub(super) fn reclaim(init: u32, folder: &Path, go_on: &dyn Fn() -> bool) -> io::Result<GivenBack> {
+    let inside = descendants(init);
+    let before = resident(&inside);
+    cgroup::reclaim(folder, go_on)?;
     Ok(GivenBack { before, after: resident(&inside) })
 }
 

@@ -57,6 +57,11 @@ impl Warden {
         self.group().as_ref().map(Group::entrances).unwrap_or_default()
     }
 
+    /// The group whose memory can be taken as a whole.
+    pub(super) fn reclaimable(&self) -> Option<PathBuf> {
+        self.group().as_ref().and_then(Group::reclaimable)
+    }
+
     /// Which limit the program went beyond, if it did.
     pub(super) fn exceeded(&self) -> Option<Exceeded> {
         self.exceeded.get().copied()

@@ -49,8 +49,7 @@ pub(super) async fn choose(host: &Host, wanted: Acceleration, guest: &Guest) -> 
     };
     match (problem, wanted) {
         (None, _) => Ok((Accelerator::Kvm, "kvm".to_owned())),
-        (Some(problem), Acceleration::Kvm) => Err(Error::new(format!("kvm does not work here: {problem}"))
-            .with_hint("write `accel = \"auto\"`: without kvm the processor is emulated, and programs run some ten times as slowly")),
+        (Some(problem), Acceleration::Kvm) => Err(without_kvm(&problem)),
         (Some(problem), _) => {
             let khz = tokio::task::spawn_blocking(clock::khz).await;
             let khz = khz.map_err(|_| Error::new("the clock could not be measured, which is a fault of ours"))?;
@@ -59,10 +58,27 @@ pub(super) async fn choose(host: &Host, wanted: Acceleration, guest: &Guest) -> 
     }
 }
 
+fn without_kvm(problem: &str) -> Error {
+    Error::new(format!("kvm does not work here: {problem}"))
+        .with_hint("write `accel = \"auto\"`: without kvm the processor is emulated, and programs run some ten times as slowly")
+}
+
+/// Whether this machine has what is wanted; that it works only a boot shows.
+pub(super) fn look_round(wanted: Acceleration) -> Result<(), Error> {
+    match no_device() {
+        Some(problem) if wanted == Acceleration::Kvm => Err(without_kvm(&problem)),
+        _ => Ok(()),
+    }
+}
+
+fn no_device() -> Option<String> {
+    (!Path::new(DEVICE).exists()).then(|| format!("there is no {DEVICE}"))
+}
+
 /// Why KVM cannot be used, if it cannot.
 async fn problem(host: &Host, guest: &Guest) -> Result<Option<String>, Error> {
-    if !Path::new(DEVICE).exists() {
-        return Ok(Some(format!("there is no {DEVICE}")));
+    if let Some(problem) = no_device() {
+        return Ok(Some(problem));
     }
     let (file, about) = (host.machines()?.join(VERDICT), about(guest));
     let known = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Verdict>(&bytes).ok());

@@ -199,9 +199,13 @@ fn around(shape: &Shape, profile: &Profile) -> Profile {
 /// The most usual reason has a cure of its own.
 fn without_monitor(error: Error) -> Error {
     if error.to_string().starts_with(&format!("program {PROGRAM} ")) {
-        return Error::new(format!("{PROGRAM} is not installed")).with_hint("install it, for example `apt-get install qemu-system-x86`");
+        return no_monitor();
     }
     error
+}
+
+pub(super) fn no_monitor() -> Error {
+    Error::new(format!("{PROGRAM} is not installed")).with_hint("install it, for example `apt-get install qemu-system-x86`")
 }
 
 /// The monitor said why on its stderr, if it could.

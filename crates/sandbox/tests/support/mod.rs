@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod image;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod kernel;
 pub(crate) mod servers;
 
 use std::fs;
