@@ -44,7 +44,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sallyport_policy::Permitted;
-use sallyport_protocol::{Cancel, Client, Context, Era, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity};
+use sallyport_protocol::{
+    Cancel, Client, Context, Era, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity,
+};
 use sallyport_sandbox::Host;
 use sallyport_sandbox::install::Locked;
 use sallyport_telemetry::{Folders, Metrics, StandbyState};
@@ -56,6 +58,7 @@ pub use life::OnChange;
 pub use listing::{Entry, Freshness, Listing};
 
 use crate::plan::ServerPlan;
+use deadline::Deadline;
 use keeper::Keeper;
 use life::{Life, Order};
 use sallyport_identity::upstream::{Owner, Subject};
@@ -210,6 +213,24 @@ impl Upstream {
             let _ = tokio::time::timeout(wait, is_listed.wait_for(|is_listed| *is_listed)).await; // late: the listing says so itself
         }
         self.listing()
+    }
+
+    /// The same on behalf of a call, which waits as long as it would for the server to start.
+    ///
+    /// # Errors
+    /// `Overloaded` where too many wait.
+    pub(crate) async fn listed_for_call(&self, method: Method) -> Result<(), Failure> {
+        let _place = self.life.queue()?;
+        self.listed(Deadline::start(&self.life.plan.timeouts, method).start_limit()).await;
+        Ok(())
+    }
+
+    /// What a call is told that cannot be decided, since the server has not told what it offers.
+    pub(crate) fn not_listed(&self, method: Method) -> Failure {
+        match &self.listing().freshness {
+            Freshness::Gone { why, hint } => self.life.gone(why, hint.clone()),
+            _ => self.life.slow_start(&Deadline::start(&self.life.plan.timeouts, method)),
+        }
     }
 
     /// Sends a call that policy let through: the only way to a server. Starts the server where it is not running, waits for the

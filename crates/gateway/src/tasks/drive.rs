@@ -44,7 +44,8 @@ pub(crate) async fn hidden(
         // It blocks until the end, and brings the server's questions meanwhile.
         Era::Legacy => {
             let outcome = line.ask(Method::TasksResult, naming(&own), meta.clone(), context.clone()).await;
-            let is_over = matches!(&outcome, Ok(_) | Err(Failure { kind: FailureKind::Upstream(_), source: FailureSource::Upstream(_), .. }));
+            let is_over =
+                matches!(&outcome, Ok(_) | Err(Failure { kind: FailureKind::Upstream(_), source: FailureSource::Upstream(_), .. }));
             (outcome, is_over)
         }
         Era::Modern => {
