@@ -177,7 +177,7 @@ impl Gateway {
         let canaries = self.0.adopter.with_canaries(&mut servers, &plan, &before.canaries);
         let changes = changes(&before, &plan, &servers);
         let parts = parts(plan, trust, (policy, limits.continuing(&before.limits)), servers, &self.0.metrics, String::new());
-        self.0.replace(Parts { canaries, ..parts });
+        self.0.replace(Parts { canaries, ..parts }).await;
         self.start_own();
         let now = self.0.parts.load_full();
         let left: Vec<_> = before.upstreams().filter(|old| !now.upstreams().any(|new| Arc::ptr_eq(new, old))).collect();
@@ -335,7 +335,7 @@ fn changes(before: &Parts, now: &Plan, servers: &BTreeMap<Arc<str>, Server>) -> 
     let plan = &before.plan;
     let restart = [
         ("listen", plan.listen != now.listen),
-        ("tls", plan.tls != now.tls),
+        ("tls", plan.tls.is_some() != now.tls.is_some()),
         ("behind_proxy", plan.behind_proxy != now.behind_proxy),
         ("allowed_origins", plan.allowed_origins != now.allowed_origins),
         ("allowed_hosts", plan.allowed_hosts != now.allowed_hosts),

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use sallyport_policy::{Policy, Principal};
 use sallyport_protocol::{Endpoint, Failure, Method};
+use tokio::sync::OnceCell;
 
 use crate::build::Adopter;
 use crate::catalogue::Catalogue;
@@ -33,9 +34,12 @@ type Drawn = u8;
 #[derive(Default)]
 pub(crate) struct Canaries {
     by_server: BTreeMap<Arc<str>, Beside>,
-    /// `None` where policy could not be made for them. Parts are never among their own views, which would keep them for ever.
-    views: Mutex<HashMap<Drawn, Option<Arc<Parts>>>>,
+    /// Parts are never among their own views, which would keep them for ever.
+    views: Mutex<HashMap<Drawn, View>>,
 }
+
+/// What those see who have drawn the same, made when the first of them comes; `None` where policy could not be made for them.
+type View = Arc<OnceCell<Option<Arc<Parts>>>>;
 
 /// A newer version, and who gets it.
 #[derive(Clone)]
@@ -56,7 +60,7 @@ impl Canaries {
         self.by_server.is_empty()
     }
 
-    fn views(&self) -> MutexGuard<'_, HashMap<Drawn, Option<Arc<Parts>>>> {
+    fn views(&self) -> MutexGuard<'_, HashMap<Drawn, View>> {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -79,8 +83,8 @@ impl Canaries {
     }
 
     /// What those see who have drawn something; only what was asked for already is there.
-    pub(crate) fn seen(&self) -> Vec<Arc<Parts>> {
-        self.views().values().flatten().cloned().collect()
+    fn made(&self) -> Vec<(Drawn, Arc<Parts>)> {
+        self.views().iter().filter_map(|(drawn, view)| Some((*drawn, view.get()?.clone()?))).collect()
     }
 }
 
@@ -143,40 +147,60 @@ impl Parts {
 
     /// What principals see who have connections of their own, whatever they have drawn.
     pub(crate) fn everybody(&self) -> Vec<Arc<Parts>> {
-        let views = self.canaries.seen();
-        self.persons.all().into_iter().chain(views.iter().flat_map(|view| view.persons.all())).collect()
+        self.persons.all()
+    }
+
+    /// What a caller sees by the versions that it has drawn, where that is made already.
+    pub(crate) fn drawn_already(self: &Arc<Self>, caller: &Principal) -> Option<Arc<Parts>> {
+        match self.canaries.drawn_by(caller) {
+            0 => Some(self.clone()),
+            drawn => self.canaries.views().get(&drawn)?.get().map(|made| made.clone().unwrap_or_else(|| self.clone())),
+        }
+    }
+
+    /// Whether that is still to be made.
+    pub(crate) fn is_to_be_made_for(self: &Arc<Self>, caller: &Principal) -> bool {
+        !self.canaries.is_empty() && self.drawn_already(caller).is_none()
+    }
+
+    /// What those see who have drawn this. Policy is made for it where an engine has to know the tools, which takes its time.
+    fn view(&self, drawn: Drawn, generation: String) -> Option<Arc<Self>> {
+        let mut servers = self.servers.clone();
+        servers.extend(self.canaries.those(drawn).map(|(name, beside)| (name.clone(), beside.server.clone())));
+        let members = members(&servers);
+        let policy = policy_of(self)?;
+        decide::learn(&policy, &members);
+        let catalogue = Catalogue::new(generation, members, &self.plan.toolsets);
+        Some(Arc::new(Self { policy, ..self.with_servers(servers, ArcSwap::from_pointee(catalogue), None) }))
     }
 }
 
 impl Inner {
     /// What a caller sees of `parts` by the versions that it has drawn. What is locked for all, where policy cannot be made for those: nobody
     /// is decided about by what another is offered.
-    pub(crate) fn drawn_by(&self, parts: &Arc<Parts>, caller: &Principal) -> Arc<Parts> {
-        match parts.canaries.drawn_by(caller) {
-            0 => parts.clone(),
-            // Whoever makes the catalogues anew waits until this one is among them.
-            drawn => {
-                let view = parts.canaries.views().entry(drawn).or_insert_with(|| self.view(parts, drawn)).clone();
-                view.unwrap_or_else(|| parts.clone())
-            }
+    pub(crate) async fn drawn_by(&self, parts: &Arc<Parts>, caller: &Principal) -> Arc<Parts> {
+        let drawn = parts.canaries.drawn_by(caller);
+        if drawn == 0 {
+            return parts.clone();
         }
-    }
-
-    fn view(&self, parts: &Parts, drawn: Drawn) -> Option<Arc<Parts>> {
-        let mut servers = parts.servers.clone();
-        servers.extend(parts.canaries.those(drawn).map(|(name, beside)| (name.clone(), beside.server.clone())));
-        let members = members(&servers);
-        let policy = policy_of(parts)?;
-        decide::learn(&policy, &members);
-        let catalogue = Catalogue::new(self.next_generation(), members, &parts.plan.toolsets);
-        Some(Arc::new(Parts { policy, ..parts.with_servers(servers, ArcSwap::from_pointee(catalogue), None) }))
+        let view = parts.canaries.views().entry(drawn).or_default().clone();
+        let mut is_new = false;
+        let made = view.get_or_init(async || {
+            is_new = true;
+            let (parts, generation) = (parts.clone(), self.next_generation());
+            // Off the threads that carry calls.
+            tokio::task::spawn_blocking(move || parts.view(drawn, generation)).await.ok().flatten()
+        });
+        let made = made.await.clone();
+        if let Some(made) = made.as_deref().filter(|_| is_new) {
+            self.rebuild_of(made); // whoever made the catalogues anew in the meantime did not find this one
+        }
+        made.unwrap_or_else(|| parts.clone())
     }
 
     /// Puts the catalogues together again of those who have drawn something, and tells them what `told`, which all are told, leaves out.
     pub(crate) fn rebuild_views(&self, parts: &Parts, told: &[(Endpoint, Kind)]) {
-        let views: Vec<(Drawn, Arc<Parts>)> =
-            parts.canaries.views().iter().filter_map(|(drawn, view)| Some((*drawn, view.clone()?))).collect();
-        for (drawn, view) in views {
+        for (drawn, view) in parts.canaries.made() {
             let mut changes = self.rebuild_of(&view);
             changes.retain(|change| !told.contains(change));
             if !changes.is_empty() {
@@ -187,7 +211,7 @@ impl Inner {
     }
 
     /// Tells those callers who get another version now than they did what is another for them.
-    pub(crate) fn tell_moved(&self, before: &Parts, now: &Arc<Parts>) {
+    pub(crate) async fn tell_moved(&self, before: &Arc<Parts>, now: &Arc<Parts>) {
         if before.canaries.is_empty() && now.canaries.is_empty() {
             return;
         }
@@ -196,13 +220,8 @@ impl Inner {
             if (was, is) == (0, 0) {
                 continue; // told with all
             }
-            let view = before.canaries.views().get(&was).cloned().flatten();
-            let catalogue = match &view {
-                Some(view) => view.catalogue.load(),
-                None if was == 0 => before.catalogue.load(),
-                None => continue, // has not looked yet
-            };
-            let changes = self.drawn_by(now, &caller).catalogue.load().changes_since(&catalogue);
+            let Some(seen) = before.drawn_already(&caller) else { continue }; // has not looked yet
+            let changes = self.drawn_by(now, &caller).await.catalogue.load().changes_since(&seen.catalogue.load());
             self.news.tell_caller_changes(&caller, &changes);
         }
     }
@@ -242,3 +261,6 @@ fn policy_of(parts: &Parts) -> Option<Arc<Policy>> {
         .ok()
         .map(Arc::new)
 }
+
+#[cfg(test)]
+mod tests;

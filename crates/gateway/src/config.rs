@@ -17,6 +17,7 @@ mod validate;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 pub use diagnostic::{Diagnostic, Place, nearest};
 pub use discovery::{FILE_NAME, Found, LARGEST_FILE, built_in_default, find, read_bounded, user_file};
@@ -145,17 +146,26 @@ fn no_network(plan: &Plan) -> Option<Diagnostic> {
 
 /// Says which files of the endpoint's TLS are not there: the gateway cannot start until they are.
 fn missing_files(plan: &Plan) -> Vec<Diagnostic> {
-    let own = plan.tls.iter().flat_map(|tls| [("tls.certificate", &tls.certificate), ("tls.key", &tls.key)]);
-    let clients = plan.tls.iter().filter_map(|tls| tls.clients.as_ref());
-    let clients = clients.flat_map(|clients| {
-        std::iter::once(("tls.client_ca", &clients.ca)).chain(clients.revoked.iter().map(|file| ("tls.client_revoked", file)))
-    });
-    let files = own.chain(clients);
-    let missing = files.filter(|(_, file)| !file.is_file());
-    let told = |(path, file): (&str, &PathBuf)| {
+    let missing = plan.tls_files().into_iter().filter(|(_, file)| !file.is_file());
+    let told = |(path, file): (&str, &Path)| {
         Diagnostic::new(path, format!("{} is no file", file.display())).hint("the gateway cannot start until it is there")
     };
     missing.map(told).collect()
+}
+
+/// Says which lists of revoked certificates are past their date, or cannot be read.
+fn outdated_lists(plan: &Plan) -> Vec<Diagnostic> {
+    let clients = plan.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+    let Some(clients) = clients.filter(|clients| clients.revoked.as_deref().is_some_and(Path::is_file)) else { return Vec::new() };
+    let told = |message: String, hint: &str| Diagnostic::new("tls.client_revoked", message).hint(hint);
+    let outdated = |issuer| {
+        let message = format!("the list of `{issuer}` is past its date, so no certificate of that issuer is taken");
+        told(message, "put a newer one there: the file is read again when it changes")
+    };
+    match clients.outdated_lists(SystemTime::now()) {
+        Ok(issuers) => issuers.into_iter().map(outdated).collect(),
+        Err(error) => vec![told(error.to_string(), "it holds lists in PEM, `-----BEGIN X509 CRL-----`")],
+    }
 }
 
 /// The path of a diagnostic about what the command line says.
@@ -188,6 +198,7 @@ fn plan(mut config: Config, origin: Origin, invocation: &Invocation, places: &Pl
     match validate(config, origin, &*invocation.variables) {
         Ok(mut plan) => {
             plan.warnings.extend(missing_files(&plan));
+            plan.warnings.extend(outdated_lists(&plan));
             put_places(&mut plan.warnings);
             Ok(plan)
         }

@@ -131,3 +131,6 @@ impl World for Outside {
         Ok(secret.expose().to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

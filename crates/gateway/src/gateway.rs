@@ -5,14 +5,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use sallyport_identity::authorization_server::AuthorizationServer;
 use sallyport_identity::resource_server::remote_issuer::RemoteIssuer;
 use sallyport_identity::resource_server::{TokenFault, Verified};
 use sallyport_identity::{Authentication, Identity, Unauthenticated};
 use sallyport_policy::{Policy, Principal};
 use sallyport_protocol::{
-    Admission, Answer, BoxFuture, Caller, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming,
+    Admission, Answer, BoxFuture, Caller, Cancel, Context, Discovery, Endpoint, Era, Failure, FailureKind, FailureSource, Front, Incoming,
     Listener, Method, RawJson, Recognised, Reply, Request, Retry, ServerIdentity,
 };
 use sallyport_telemetry::{Audit, Metrics, ServerMetrics};
@@ -203,6 +203,31 @@ impl Parts {
     }
 }
 
+impl Parts {
+    /// Waits for the lists of the server that a request names, where without them it could not be found or not be decided: as long as the
+    /// call would wait for that server in any case. Where they do not come, policy has the word, and denies what it does not know.
+    ///
+    /// # Errors
+    /// `Cancelled`, and `Overloaded` where too many wait already.
+    pub(crate) async fn wait_for_target(&self, request: &Request, endpoint: &Endpoint, cancel: &Cancel) -> Result<(), Failure> {
+        if !self.policy.decides_by_tools() && !matches!(endpoint, Endpoint::Toolset(_)) {
+            return Ok(());
+        }
+        let pending = self.catalogue.load().pending_for(request, endpoint);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let waiting = try_join_all(
+            pending.iter().filter_map(|name| self.servers.get(name)).map(|server| server.upstream.listed_for_call(request.method)),
+        );
+        tokio::select! {
+            biased;
+            waited = waiting => waited.map(drop),
+            () = cancel.cancelled() => Err(Failure::client(FailureKind::Cancelled, "the request was cancelled")),
+        }
+    }
+}
+
 /// A toolset's servers are known only when their lists are: it waits for all.
 fn waited_for(endpoint: &Endpoint) -> Endpoint {
     match endpoint {
@@ -242,7 +267,7 @@ impl Inner {
     }
 
     /// Puts another configuration in force and tells what changed.
-    pub(crate) fn replace(&self, parts: Parts) {
+    pub(crate) async fn replace(&self, parts: Parts) {
         let before = {
             let _made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
             self.parts.swap(Arc::new(parts))
@@ -253,7 +278,7 @@ impl Inner {
         self.tasks.retain(|server| now.servers.contains_key(server));
         self.rebuild();
         self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());
-        self.tell_moved(&before, &now);
+        self.tell_moved(&before, &now).await;
     }
 
     fn tell_difference(&self, before: &Catalogue, now: &Catalogue) {
@@ -295,11 +320,20 @@ impl Gateway {
     }
 
     /// What a caller sees of the configuration in force; everybody's part, where the caller is not known.
-    fn seen(&self, incoming: &Incoming) -> Arc<Parts> {
+    async fn seen(&self, incoming: &Incoming) -> Arc<Parts> {
         let parts = self.0.parts.load_full();
         match self.known(incoming) {
-            Some(known) => self.0.seen_by(&parts, &known.principal, incoming.credential.as_ref()),
+            Some(known) => self.0.seen_by(&parts, &known.principal, incoming.credential.as_ref()).await,
             None => parts,
+        }
+    }
+
+    /// The same where it is there already, as it is for whoever was admitted.
+    fn seen_already(&self, incoming: &Incoming) -> Option<Arc<Parts>> {
+        let parts = self.0.parts.load_full();
+        match self.known(incoming) {
+            Some(known) => self.0.seen_already(&parts, &known.principal, incoming.credential.as_ref()),
+            None => Some(parts),
         }
     }
 }
@@ -311,21 +345,32 @@ impl Front for Gateway {
             Err(none) => return Admission::Known(Err(none)),
         };
         let parts = gateway.0.parts.load();
-        match parts.identity.authenticate(incoming) {
-            Authentication::Known(known) => Admission::Known(parts.let_in(known, incoming.tenant.as_deref(), &incoming.endpoint)),
-            Authentication::Asks(asks) => {
-                let (parts, tenant, endpoint) = (Arc::clone(&parts), incoming.tenant.clone(), incoming.endpoint.clone());
-                Admission::Asks(Box::pin(async move { parts.let_in(asks.await, tenant.as_deref(), &endpoint) }))
+        let asks: BoxFuture<'static, _> = match parts.identity.authenticate(incoming) {
+            Authentication::Known(known) if known.as_ref().is_ok_and(|known| parts.is_to_be_made_for(&known.principal)) => {
+                Box::pin(std::future::ready(known))
             }
-        }
+            Authentication::Known(known) => {
+                return Admission::Known(parts.let_in(known, incoming.tenant.as_deref(), &incoming.endpoint));
+            }
+            Authentication::Asks(asks) => Box::pin(asks),
+        };
+        let (parts, tenant, endpoint) = (Arc::clone(&parts), incoming.tenant.clone(), incoming.endpoint.clone());
+        let gateway = gateway.0.clone();
+        Admission::Asks(Box::pin(async move {
+            let known = asks.await;
+            if let Ok(known) = &known {
+                gateway.drawn_by(&parts, &known.principal).await; // what is asked of it from now on needs no waiting
+            }
+            parts.let_in(known, tenant.as_deref(), &endpoint)
+        }))
     }
 
     fn discover(&self, incoming: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {
-        let (seen, endpoint) = (self.of(incoming).map(|gateway| gateway.seen(incoming)), incoming.endpoint.clone());
+        let (gateway, incoming) = (self.of(incoming), incoming.clone());
         Box::pin(async move {
-            let parts = seen?;
-            parts.wait_for_listings(&endpoint).await;
-            Ok(about::discovery(&parts, &endpoint))
+            let parts = gateway?.seen(&incoming).await;
+            parts.wait_for_listings(&incoming.endpoint).await;
+            Ok(about::discovery(&parts, &incoming.endpoint))
         })
     }
 
@@ -346,7 +391,7 @@ impl Front for Gateway {
     }
 
     fn input_schema(&self, incoming: &Incoming, tool: &str) -> Option<RawJson> {
-        let parts = self.of(incoming).ok()?.seen(incoming);
+        let parts = self.of(incoming).ok()?.seen_already(incoming)?;
         let catalogue = parts.catalogue.load();
         catalogue.view(&incoming.endpoint).ok()?.tools.get(tool)?.header_schema.clone()
     }

@@ -19,8 +19,8 @@ use crate::gateway::{Inner, Parts, Server, generation, members};
 use crate::news::News;
 use crate::upstream::{Person, Upstream};
 
-/// Principals whose connections are kept open. Who has not called for the longest time makes room; the next call opens them again.
-const MOST: usize = 1000;
+/// Principals whose connections a gateway keeps open, each tenant's its own. Who has not called for the longest time makes room; the next call opens them again.
+pub(crate) const MOST: usize = 1000;
 
 /// The principals that have called lately.
 #[derive(Default)]
@@ -47,23 +47,32 @@ impl Persons {
 
 impl Inner {
     /// What `principal` sees of `parts`; `token` is what it showed.
-    pub(crate) fn seen_by(&self, parts: &Arc<Parts>, principal: &Principal, token: Option<&Arc<CallerToken>>) -> Arc<Parts> {
-        let parts = &self.drawn_by(parts, principal);
-        if !parts.servers.values().any(|server| server.upstream.plan().is_personal()) {
-            return parts.clone();
+    pub(crate) async fn seen_by(&self, parts: &Arc<Parts>, principal: &Principal, token: Option<&Arc<CallerToken>>) -> Arc<Parts> {
+        let view = self.drawn_by(parts, principal).await;
+        self.connected(parts, view, principal, token)
+    }
+
+    /// The same where it is there already.
+    pub(crate) fn seen_already(&self, parts: &Arc<Parts>, principal: &Principal, token: Option<&Arc<CallerToken>>) -> Option<Arc<Parts>> {
+        Some(self.connected(parts, parts.drawn_already(principal)?, principal, token))
+    }
+
+    /// `view` with the connections of `principal`, which count among all those of `parts` whatever versions of servers they go to.
+    fn connected(&self, parts: &Parts, view: Arc<Parts>, principal: &Principal, token: Option<&Arc<CallerToken>>) -> Arc<Parts> {
+        if !view.servers.values().any(|server| server.upstream.plan().is_personal()) {
+            return view;
         }
         let mut persons = parts.persons.0.lock().unwrap_or_else(PoisonError::into_inner);
         if persons.len() >= MOST && !persons.contains_key(principal) {
             let oldest = persons.iter().min_by_key(|(_, seen)| seen.last).map(|(principal, _)| principal.clone());
-            if let Some(oldest) = oldest {
-                persons.remove(&oldest);
+            if let Some((oldest, gone)) = oldest.and_then(|oldest| persons.remove_entry(&oldest)) {
                 // The next connection is another one, which nobody has subscribed at.
-                let gone = format!("\n{}", oldest.full_id());
-                self.subscriptions.retain(|scope| !scope.ends_with(&gone));
-                parts.policy.forget(&oldest.full_id());
+                let ending = format!("\n{}", oldest.full_id());
+                self.subscriptions.retain(|scope| !scope.ends_with(&ending));
+                gone.parts.policy.forget(&oldest.full_id());
             }
         }
-        let seen = persons.entry(principal.clone()).or_insert_with(|| self.meet(parts, principal));
+        let seen = persons.entry(principal.clone()).or_insert_with(|| self.meet(&view, principal));
         seen.last = Instant::now();
         // A key is the gateway's own: only what somebody else issued can be exchanged there.
         seen.subject.show(token.filter(|_| principal.issuer().is_some()));

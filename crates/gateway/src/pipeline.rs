@@ -39,7 +39,7 @@ impl Inner {
     ) -> Result<Reply, Failure> {
         let principal = parts.authenticate(incoming, request.method).await?;
         trail.authenticated(&principal);
-        let parts = &self.seen_by(parts, &principal, incoming.credential.as_ref());
+        let parts = &self.seen_by(parts, &principal, incoming.credential.as_ref()).await;
         trail.sees(parts);
         if let Some(kind) = Kind::listed_by(request.method) {
             return self.list(parts, kind, &request, &principal, incoming, &context).await;
@@ -47,12 +47,13 @@ impl Inner {
         if tasks::concern(request.method) {
             return self.serve_task(parts, request, &principal, incoming, context, trail).await;
         }
-        if extensions::concern(request.method) || parts.policy.needs_tools() {
-            parts.wait_for_listings(&incoming.endpoint).await; // until then it is not known who has the method, or what a tool takes
+        if extensions::concern(request.method) {
+            parts.wait_for_listings(&incoming.endpoint).await; // until then it is not known who has the method
         }
         if request.method == Method::SkillsList {
             return self.list_skills(parts, request, &principal, incoming, &context).await;
         }
+        parts.wait_for_target(&request, &incoming.endpoint, &context.cancel).await?;
         let call = parts.catalogue.load().resolve(request, &incoming.endpoint)?;
         trail.resolved(&call);
         let Call { mut routed, action, target, expose } = call;
@@ -211,6 +212,9 @@ fn exposed(mut outcome: Result<Reply, Failure>, method: Method, label: Option<&s
 
 fn refused(parts: &Parts, incoming: &Incoming, trail: &mut Trail, denied: &Denied<Routed>, target: &Target) -> Failure {
     trail.denied(&denied.decision);
+    if let Some(unknown) = not_decided(parts, denied) {
+        return unknown;
+    }
     let (what, server) = (denied.value.request.method.as_str(), &denied.value.server);
     if let (Reason::Scope, Some(scope)) = (denied.decision.reason, &denied.decision.detail) {
         let told = format!("`{what}` of {:?} at server `{server}` needs a token with the scope `{scope}`", target.own);
@@ -223,4 +227,13 @@ fn refused(parts: &Parts, incoming: &Incoming, trail: &mut Trail, denied: &Denie
         format!("`{what}` of {:?} at server `{server}` is {}", target.own, denied.decision),
     )
     .with_hint(denied.decision.hint())
+}
+
+/// Where nothing could be decided since the server has not told what it offers, that is what is told: it says nothing of the caller.
+fn not_decided(parts: &Parts, denied: &Denied<Routed>) -> Option<Failure> {
+    if denied.decision.reason != Reason::EngineFailed || !parts.policy.decides_by_tools() {
+        return None;
+    }
+    let upstream = &parts.server(&denied.value.server).ok()?.upstream;
+    (!upstream.listing().freshness.is_shown()).then(|| upstream.not_listed(denied.value.request.method))
 }

@@ -81,6 +81,17 @@ impl Plan {
         own.chain(self.tenants.values().flat_map(Self::policy_files)).collect()
     }
 
+    /// The files of the endpoint's TLS, each with its key in the configuration.
+    #[must_use]
+    pub fn tls_files(&self) -> Vec<(&'static str, &Path)> {
+        let Some(TlsPlan { certificate, key, clients }) = &self.tls else { return Vec::new() };
+        let of_clients = clients.iter().flat_map(|clients| {
+            let revoked = clients.revoked.as_deref().map(|file| ("tls.client_revoked", file));
+            std::iter::once(("tls.client_ca", &*clients.ca)).chain(revoked)
+        });
+        [("tls.certificate", &**certificate), ("tls.key", &**key)].into_iter().chain(of_clients).collect()
+    }
+
     /// The tenant's name, or nothing: what principals of this plan have.
     #[must_use]
     pub fn tenant_name(&self) -> &str {

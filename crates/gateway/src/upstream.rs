@@ -44,7 +44,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sallyport_policy::Permitted;
-use sallyport_protocol::{Context, Era, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity};
+use sallyport_protocol::{
+    Cancel, Client, Context, Era, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity,
+};
 use sallyport_sandbox::Host;
 use sallyport_sandbox::install::Locked;
 use sallyport_telemetry::{Folders, Metrics, StandbyState};
@@ -56,6 +58,7 @@ pub use life::OnChange;
 pub use listing::{Entry, Freshness, Listing};
 
 use crate::plan::ServerPlan;
+use deadline::Deadline;
 use keeper::Keeper;
 use life::{Life, Order};
 use sallyport_identity::upstream::{Owner, Subject};
@@ -212,6 +215,24 @@ impl Upstream {
         self.listing()
     }
 
+    /// The same on behalf of a call, which waits as long as it would for the server to start.
+    ///
+    /// # Errors
+    /// `Overloaded` where too many wait.
+    pub(crate) async fn listed_for_call(&self, method: Method) -> Result<(), Failure> {
+        let _place = self.life.queue()?;
+        self.listed(Deadline::start(&self.life.plan.timeouts, method).start_limit()).await;
+        Ok(())
+    }
+
+    /// What a call is told that cannot be decided, since the server has not told what it offers.
+    pub(crate) fn not_listed(&self, method: Method) -> Failure {
+        match &self.listing().freshness {
+            Freshness::Gone { why, hint } => self.life.gone(why, hint.clone()),
+            _ => self.life.slow_start(&Deadline::start(&self.life.plan.timeouts, method)),
+        }
+    }
+
     /// Sends a call that policy let through: the only way to a server. Starts the server where it is not running, waits for the
     /// answer within the configured limits, sends again once where that cannot do a thing twice.
     ///
@@ -252,6 +273,24 @@ impl Upstream {
         call::deliver(&self.life, Request { method: Method::SkillsList, params, meta }, context).await
     }
 
+    /// Asks what a task is at, on the gateway's own account: nobody is shown the answer, so it needs no leave of policy's.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn look_at_task(&self, params: RawObject, client: &Arc<Client>) -> Result<Reply, Failure> {
+        self.keep();
+        let context = Context { client: client.clone(), asker: Arc::new(own_call::Nobody), cancel: Cancel::new() };
+        call::deliver(&self.life, Request::new(Method::TasksGet, params), context).await
+    }
+
+    /// Ready once the server is stopped for good, which nobody keeps it from by waiting for it.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut states = self.life.state.subscribe();
+        async move {
+            let _ = states.wait_for(|state| matches!(state, UpstreamState::Stopped)).await; // nobody is left to say so: the same
+        }
+    }
+
     /// Asks for what the other version of this server was asked, and has answered well: to tell of changes of a resource, or no longer
     /// to. So a caller that is moved from one to the other goes on hearing of it.
     pub(crate) fn follow(&self, method: Method, uri: &str) {
@@ -285,10 +324,9 @@ impl Upstream {
     /// order (a child: stdin closed, SIGTERM, SIGKILL).
     pub async fn stop(&self, grace: Duration) {
         self.life.drain(grace).await;
-        let mut states = self.life.state.subscribe();
+        let stopped = self.stopped();
         self.life.orders.send_replace(Order::Stop);
         if self.kept.load(Ordering::Acquire) {
-            let stopped = states.wait_for(|state| matches!(state, UpstreamState::Stopped));
             if tokio::time::timeout(STOP_WITHIN, stopped).await.is_err() {
                 tracing::error!(server = %self.name(), "did not end within {STOP_WITHIN:?}");
             }

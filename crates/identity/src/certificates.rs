@@ -50,7 +50,7 @@ impl Certificates {
 
     /// Whose a certificate is. One with names of two is neither's: somebody else would decide which of them it is.
     pub(crate) fn holder(&self, certificate: &ClientCertificate, now: SystemTime) -> Result<Arc<Verified>, Unauthenticated> {
-        if certificate.ends <= now {
+        if certificate.ends <= now || certificate.withdrawn.is_cancelled() {
             return Err(Unauthenticated::CertificateEnded);
         }
         let mut holders = certificate.names.iter().filter_map(|name| self.0.get(name));
@@ -65,6 +65,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::time::Duration;
 
+    use sallyport_protocol::Cancel;
+
     use super::*;
 
     fn holder(name: &str, certificate: &str) -> CertificateHolder {
@@ -78,7 +80,8 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let who = |names: &[&str], ends: u64| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
-            let certificate = ClientCertificate { names, ends: SystemTime::UNIX_EPOCH + Duration::from_secs(ends) };
+            let ends = SystemTime::UNIX_EPOCH + Duration::from_secs(ends);
+            let certificate = ClientCertificate { names, ends, withdrawn: Cancel::new() };
             all.holder(&certificate, now).map(|holder| holder.principal.id().to_owned())
         };
         assert_eq!(who(&["subject:CN=x", "dns:ci.example", "uri:spiffe://ci"], 101).unwrap(), "client:ci@certificate");
@@ -86,5 +89,10 @@ mod tests {
         assert_eq!(who(&["dns:other.example"], 101), Err(Unauthenticated::UnknownCertificate));
         assert_eq!(who(&[], 101), Err(Unauthenticated::UnknownCertificate));
         assert_eq!(who(&["dns:ci.example"], 100), Err(Unauthenticated::CertificateEnded));
+
+        let names = vec!["dns:ci.example".to_owned()];
+        let certificate = ClientCertificate { names, ends: now + Duration::from_secs(1), withdrawn: Cancel::new() };
+        certificate.withdrawn.cancel();
+        assert_eq!(all.holder(&certificate, now).map(drop), Err(Unauthenticated::CertificateEnded));
     }
 }

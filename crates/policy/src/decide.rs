@@ -160,6 +160,12 @@ impl Policy {
         self.engines.iter().any(|engine| engine.needs_tools()) || self.shadow.as_ref().is_some_and(|shadow| shadow.policy.needs_tools())
     }
 
+    /// Whether nothing can be decided about a server before it is [learned](Self::learn) what it offers. What is being tried can wait for that.
+    #[must_use]
+    pub fn decides_by_tools(&self) -> bool {
+        self.engines.iter().any(|engine| engine.needs_tools())
+    }
+
     /// Whether what a caller may see in lists stays the same until the policy, the caller or the lists change.
     #[must_use]
     pub fn is_lasting(&self) -> bool {

@@ -134,12 +134,14 @@ pub struct Incoming {
 }
 
 /// A client's certificate, which somebody has signed whom the door trusts for that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ClientCertificate {
     /// Whom it was made out to: `subject:` and the name as RFC 4514 writes it, `dns:NAME`, `uri:ADDRESS`, `email:ADDRESS`.
     pub names: Vec<String>,
     /// When it ends; a connection may last for longer.
     pub ends: SystemTime,
+    /// It is taken no more, since it was revoked or who has signed it is not trusted any longer; a connection may last for longer.
+    pub withdrawn: Cancel,
 }
 
 /// What a front found out about a caller when it let it in, to be handed back to it with the caller's request. It means nothing to

@@ -1,6 +1,7 @@
 //! A front door's other side, in process: lets callers in by key and passes everything on to one server.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sallyport_protocol::{
     Admission, Answer, BoxFuture, Caller, CallerId, CallerToken, Context, Discovery, Endpoint, Era, ErrorObject, Failure, FailureKind,
@@ -15,6 +16,8 @@ pub struct ScriptedFront {
     server: Arc<dyn McpServer>,
     /// `None`: everybody comes in.
     keys: Option<Mutex<Vec<Holder>>>,
+    /// Keys that somebody else knows about, who takes so long.
+    elsewhere: Mutex<Vec<([u8; 32], Duration)>>,
     input_schema: Option<RawJson>,
 }
 
@@ -28,14 +31,14 @@ impl ScriptedFront {
     /// Lets everybody in as one caller.
     #[must_use]
     pub fn open(server: Arc<dyn McpServer>) -> Self {
-        Self { server, keys: None, input_schema: None }
+        Self { server, keys: None, elsewhere: Mutex::default(), input_schema: None }
     }
 
     /// Lets in those who show one of these keys, each as a caller of that name.
     #[must_use]
     pub fn with_keys(server: Arc<dyn McpServer>, keys: &[&str]) -> Self {
         let keys = keys.iter().map(|key| (CallerToken::new(*key).digest(), CallerId((*key).into()))).collect();
-        Self { server, keys: Some(Mutex::new(keys)), input_schema: None }
+        Self { server, keys: Some(Mutex::new(keys)), elsewhere: Mutex::default(), input_schema: None }
     }
 
     /// Takes a key back.
@@ -44,6 +47,11 @@ impl ScriptedFront {
         if let Some(keys) = &self.keys {
             keys.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != digest);
         }
+    }
+
+    /// Has somebody else asked about a key from now on, who takes so long to answer.
+    pub fn ask_elsewhere(&self, key: &str, takes: Duration) {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).push((CallerToken::new(key).digest(), takes));
     }
 
     /// Says that every tool has this input schema.
@@ -69,7 +77,19 @@ impl ScriptedFront {
 
 impl Front for ScriptedFront {
     fn admit(&self, incoming: &Incoming) -> Admission {
-        Admission::Known(self.caller(incoming).map(|id| Caller { id, recognised: Recognised(Arc::new(())) }))
+        let known = self.caller(incoming).map(|id| Caller { id, recognised: Recognised(Arc::new(())) });
+        let digest = incoming.credential.as_ref().map(|token| token.digest());
+        let elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        match elsewhere.iter().find(|(key, _)| Some(*key) == digest) {
+            None => Admission::Known(known),
+            Some((_, takes)) => {
+                let answer = tokio::time::sleep(*takes);
+                Admission::Asks(Box::pin(async move {
+                    answer.await;
+                    known
+                }))
+            }
+        }
     }
 
     fn discover(&self, _: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {

@@ -9,7 +9,7 @@ use sallyport_protocol::{Endpoint, Failure, FailureKind, Method, RawJson, RawObj
 use super::view::{Item, Kind};
 use super::{Catalogue, Member, extensions, names, uris};
 use crate::tasks::Support;
-use crate::upstream::Routed;
+use crate::upstream::{Freshness, Routed};
 
 /// A request whose server is known, in that server's own names.
 #[derive(Debug)]
@@ -88,6 +88,22 @@ impl Catalogue {
             }
         };
         Ok(Call { routed: Routed { server: member.name.clone(), request }, action, target, expose })
+    }
+
+    /// The servers that a request may be for and that have not told yet what they offer.
+    pub(crate) fn pending_for(&self, request: &Request, endpoint: &Endpoint) -> Vec<Arc<str>> {
+        let mut pending = self.members.values().filter(|member| matches!(member.listing.freshness, Freshness::Pending)).peekable();
+        if pending.peek().is_none() {
+            return Vec::new();
+        }
+        let Ok((_, reference)) = read_reference(request) else { return Vec::new() };
+        let may_mean = |member: &&Member| match (endpoint, &reference) {
+            (Endpoint::Server(name), _) => member.name == *name,
+            (_, Reference::Named(_, name)) => name.split_once(names::SEPARATOR).is_some_and(|(server, _)| *server == *member.name),
+            (_, Reference::Uri(uri)) => uris::split(uri).is_some_and(|(label, _)| label == member.label),
+            (_, Reference::Method) => true,
+        };
+        pending.filter(may_mean).map(|member| member.name.clone()).collect()
     }
 
     fn find_named(&self, kind: Kind, name: &str, endpoint: &Endpoint) -> Result<(&Member, Target), Failure> {

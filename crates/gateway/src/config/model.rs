@@ -271,7 +271,7 @@ pub struct IntrospectionConfig {
     pub client_secret: SecretReference,
 }
 
-/// Certificate and key of the endpoint.
+/// Certificate and key of the endpoint. All files are read again when they change, and with every reload.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
@@ -282,7 +282,7 @@ pub struct TlsConfig {
     pub key: String,
 
     /// The PEM file with the certificates of those who sign clients' certificates: clients may then show one, and `identity.certificates`
-    /// says whose it is. Read when the gateway starts. Default: none, clients are asked for no certificate.
+    /// says whose it is. Default: none, clients are asked for no certificate.
     #[serde(default)]
     pub client_ca: Option<String>,
 
@@ -291,8 +291,8 @@ pub struct TlsConfig {
     #[serde(default)]
     pub client_auth: Option<ClientAuth>,
 
-    /// The PEM file with lists of clients' certificates that are good no more (CRL), one of each who signs. Read when the gateway starts.
-    /// Default: none; certificates that live for hours need none.
+    /// The PEM file with lists of clients' certificates that are good no more (CRL), one of each who signs. Where a list is past its date,
+    /// no certificate of who made it is taken. Default: none; certificates that live for hours need none.
     #[serde(default)]
     pub client_revoked: Option<String>,
 }

@@ -170,7 +170,7 @@ impl Parked {
         let expiry = tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let Some(parked) = table.upgrade().map(Self) else { return };
-            let slot = parked.table().slots.remove(&id);
+            let slot = parked.table().take_idle(id);
             if let Some(running) = slot.and_then(Slot::end) {
                 tracing::debug!(id, "a parked call was given up: no answer came in time");
                 running.abandon();
@@ -181,6 +181,12 @@ impl Parked {
 }
 
 impl Table {
+    /// Takes a slot out, unless somebody came back to it in this very moment: they go on with the call.
+    fn take_idle(&mut self, id: u64) -> Option<Slot> {
+        let is_idle = self.slots.get(&id).is_some_and(|slot| !matches!(slot.state, State::UnderWay));
+        is_idle.then(|| self.slots.remove(&id)).flatten()
+    }
+
     /// Makes room for one more of `caller`. Only calls that wait are ended, and outcomes forgotten; what is under way goes on.
     fn push_out(&mut self, caller: &CallerId) -> Vec<Running> {
         let is_idle = |slot: &Slot| !matches!(slot.state, State::UnderWay);
@@ -252,5 +258,32 @@ fn refused(why: &'static str) -> Failure {
 impl fmt::Debug for Parked {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Parked({} slots)", self.table().slots.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use sallyport_protocol::{Client, RawObject, Revision};
+
+    use super::*;
+
+    fn running() -> Running {
+        let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: None };
+        let inbox = Inbox::new(Arc::new(client), CallerId("me".into()), Vec::new());
+        Running { work: Box::pin(std::future::pending()), inbox, cancel: Cancel::new(), counted: None }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_somebody_has_come_back_to_is_not_given_up_any_more() {
+        let (parked, asked) = (Parked::default(), Reply { result: RawObject::new(), revision: Revision::LATEST });
+        let turn = parked.reserve(&CallerId("me".into()), &"files".into());
+        let (id, round) = turn.next();
+        turn.park(running(), &asked);
+        let Found::Waiting(call, turn) = parked.find(id, round).unwrap() else { panic!("it waits") };
+        parked.expire(id, Duration::ZERO); // its time was over just when the answer came
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        turn.park(call, &asked);
+        assert!(matches!(parked.find(id, round + 1).unwrap(), Found::Waiting(..)));
     }
 }

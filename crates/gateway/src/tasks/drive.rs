@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::form::{self, Ending, Status};
 use super::line::{Line, naming};
-use super::malformed;
+use super::{malformed, running};
 use crate::questions::must_not_ask;
 
 /// How often a server is asked that does not say how often it wants to be.
@@ -44,7 +44,8 @@ impl Asked {
     }
 }
 
-/// Brings the result of a call that its server made a task of. Where nobody waits for it any more, the task is cancelled.
+/// Brings the result of a call that its server made a task of. Where nobody waits for it any more, the task is cancelled, and the call's
+/// place is held until its server is done with it.
 pub(crate) async fn hidden(
     line: &Line,
     task: &RawObject,
@@ -53,13 +54,20 @@ pub(crate) async fn hidden(
     meta: RawObject,
 ) -> Result<Reply, Failure> {
     let own = form::id(task).ok_or_else(|| malformed(line, "a task without a `taskId`"))?.into_owned();
-    let outcome = match revision.era() {
+    let (outcome, is_over) = match revision.era() {
         // It blocks until the end, and brings the server's questions meanwhile.
-        Era::Legacy => line.ask(Method::TasksResult, naming(&own), meta.clone(), context.clone()).await,
+        Era::Legacy => {
+            let outcome = line.ask(Method::TasksResult, naming(&own), meta.clone(), context.clone()).await;
+            let is_over =
+                matches!(&outcome, Ok(_) | Err(Failure { kind: FailureKind::Upstream(_), source: FailureSource::Upstream(_), .. }));
+            (outcome, is_over)
+        }
         Era::Modern => {
             let asked = Asked::default();
             let watch = Watch { line, own: &own, shown: None, asked: &asked, context, meta: meta.clone() };
-            watch.run(Some(task)).await.and_then(|ending| ended(line, ending)).map(|result| Reply { result, revision })
+            let ending = watch.run(Some(task)).await;
+            let is_over = ending.is_ok();
+            (ending.and_then(|ending| ended(line, ending)).map(|result| Reply { result, revision }), is_over)
         }
     };
     match outcome {
@@ -67,6 +75,9 @@ pub(crate) async fn hidden(
         Err(failure) => {
             if matches!(failure.kind, FailureKind::Cancelled | FailureKind::TimedOut(_)) || failure.source == FailureSource::Client {
                 cancel(line, &own, meta, context).await;
+            }
+            if !is_over {
+                running::outlive(line, &own, &context.client);
             }
             Err(failure.after_it_was_sent())
         }

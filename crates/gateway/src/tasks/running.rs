@@ -3,10 +3,10 @@
 //! A server works on a task whether anybody asks for it or not, and few tell unasked when they have done. So where a limit counts calls at
 //! once, the gateway asks the server itself until the task has ended.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use sallyport_protocol::{Cancel, Client, Context, Failure, FailureKind, Method, RawObject};
+use sallyport_protocol::{Client, Failure, FailureKind, RawObject};
 use tokio::time::{Instant, sleep};
 
 use super::drive::{LONGEST_POLL, interval};
@@ -15,7 +15,7 @@ use super::form::{self, Status};
 use super::line::{Line, naming};
 use super::store::Task;
 use crate::limits::Counted;
-use crate::upstream::own_call::Nobody;
+use crate::upstream::Upstream;
 
 /// The least time between two looks: who waits for the place of a task is told to wait a second.
 const BRIEFEST: Duration = Duration::from_secs(1);
@@ -54,21 +54,43 @@ impl Place {
 /// Frees a task's place as soon as its server has ended it, where it has one.
 pub(super) fn watch(task: &Arc<Task>, line: &Line, client: &Arc<Client>, described: &RawObject) {
     if let Some(place) = task.place.clone().filter(|place| place.is_held()) {
-        let line = Line { counted: None, ..line.clone() };
-        let look = Look { place, own: task.own.clone(), line, client: client.clone() };
-        tokio::spawn(look.until_over(interval(described).max(BRIEFEST)));
+        Look::of(line, place, &task.own, client).begin(line.upstream.stopped(), interval(described).max(BRIEFEST));
+    }
+}
+
+/// Holds the place of a call whose task goes on at its server, though nobody waits for it any more.
+pub(super) fn outlive(line: &Line, own: &str, client: &Arc<Client>) {
+    if let Some(place) = Place::of(line.counted.as_ref()) {
+        Look::of(line, place, own, client).begin(line.upstream.stopped(), Duration::ZERO); // most servers end it as soon as they are told to
     }
 }
 
 struct Look {
     place: Arc<Place>,
     own: String,
-    line: Line,
+    /// Not held by this: what nobody else needs any more is to end.
+    upstream: Weak<Upstream>,
     client: Arc<Client>,
 }
 
 impl Look {
-    async fn until_over(self, mut wait: Duration) {
+    fn of(line: &Line, place: Arc<Place>, own: &str, client: &Arc<Client>) -> Self {
+        Self { place, own: own.to_owned(), upstream: Arc::downgrade(&line.upstream), client: client.clone() }
+    }
+
+    /// Looks on in the background, and lets the place go at the end. With its server a task ends, whatever became of it.
+    fn begin(self, stopped: impl Future<Output = ()> + Send + 'static, wait: Duration) {
+        tokio::spawn(async move {
+            tokio::select! {
+                () = self.until_over(wait) => {}
+                () = stopped => {}
+            }
+            self.place.let_go();
+        });
+    }
+
+    /// Asks until the task is over, its server is stopped, or nothing has been heard for too long.
+    async fn until_over(&self, mut wait: Duration) {
         let began = Instant::now();
         let mut heard = began;
         while began.elapsed() < LONGEST && heard.elapsed() < UNANSWERED {
@@ -76,22 +98,16 @@ impl Look {
             if !self.place.is_held() {
                 return;
             }
-            match self.ask().await {
+            let Some(upstream) = self.upstream.upgrade() else { return };
+            match upstream.look_at_task(naming(&self.own), &self.client).await.map(|reply| form::described(&reply)) {
                 Ok(task) => {
                     heard = Instant::now();
                     wait = interval(&task).max(BRIEFEST);
                     self.place.note(&task);
                 }
-                Err(Failure { kind: FailureKind::Upstream(error), .. }) if is_unknown(&error) => break,
-                Err(_) => wait = (wait * 2).min(LONGEST_POLL),
+                Err(Failure { kind: FailureKind::Upstream(error), .. }) if is_unknown(&error) => return,
+                Err(_) => wait = (wait * 2).clamp(BRIEFEST, LONGEST_POLL),
             }
         }
-        self.place.let_go();
-    }
-
-    async fn ask(&self) -> Result<RawObject, Failure> {
-        let context = Context { client: self.client.clone(), asker: Arc::new(Nobody), cancel: Cancel::new() };
-        let reply = self.line.ask(Method::TasksGet, naming(&self.own), RawObject::new(), context).await?;
-        Ok(form::described(&reply))
     }
 }

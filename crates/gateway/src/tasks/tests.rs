@@ -79,27 +79,43 @@ async fn before_plan(peer: &Arc<Peer>, plan: ServerPlan) -> Gateway {
 }
 
 async fn before_limited(peer: &Arc<Peer>, plan: ServerPlan, limits: &str) -> Gateway {
-    let (gateway, other) = (limited(limits), limited(limits));
-    let upstream = upstream(plan, Starts::of([Ok(peer.clone())])).0;
-    upstream.listed(LONG).await;
+    let gateway = before_starting(Starts::of([Ok(peer.clone())]), plan, limits);
+    let parts = gateway.0.parts.load_full();
+    parts.server(NAME).unwrap().upstream.listed(LONG).await;
+    gateway
+}
+
+/// A gateway before a server that is started only when it is called; `configuration` stands below the server.
+pub(crate) fn before_starting(starts: Starts, plan: ServerPlan, configuration: &str) -> Gateway {
+    with_parts(configuration, |gateway, parts| {
+        let upstream = upstream(plan, starts).0;
+        let inner = Arc::downgrade(&gateway.0);
+        upstream.on_change(Arc::new(move |_| inner.upgrade().iter().for_each(|inner| inner.rebuild())));
+        let server = parts.servers.get_mut(NAME).unwrap();
+        let (news, tasks) = (gateway.0.news.clone(), gateway.0.tasks.clone());
+        let relay = Relay { server: NAME.into(), scope: NAME.into(), audience: None, news, tasks, merged: Vec::new() };
+        *server = Server { _relay: Arc::new(relay), upstream, ..server.clone() };
+        server.upstream.listeners().add(&server._relay);
+    })
+}
+
+/// A gateway whose parts are others than its configuration comes to.
+pub(crate) fn with_parts(configuration: &str, change: impl FnOnce(&Gateway, &mut Parts)) -> Gateway {
+    let (gateway, other) = (limited(configuration), limited(configuration));
     let mut parts = Arc::into_inner(other.0.parts.swap(gateway.0.parts.load_full())).unwrap();
-    let server = parts.servers.get_mut(NAME).unwrap();
-    let (news, tasks) = (gateway.0.news.clone(), gateway.0.tasks.clone());
-    let relay = Relay { server: NAME.into(), scope: NAME.into(), audience: None, news, tasks, merged: Vec::new() };
-    *server = Server { _relay: Arc::new(relay), upstream, ..server.clone() };
-    server.upstream.listeners().add(&server._relay);
+    change(&gateway, &mut parts);
     gateway.0.parts.store(Arc::new(parts));
     gateway.0.rebuild();
     gateway
 }
 
 /// A client of one revision: what it can, what it was asked, and what it answers.
-struct Program {
+pub(crate) struct Program {
     gateway: Gateway,
     client: Arc<Client>,
     person: Arc<Person>,
-    cancel: Cancel,
-    endpoint: Endpoint,
+    pub(crate) cancel: Cancel,
+    pub(crate) endpoint: Endpoint,
 }
 
 #[derive(Default)]
@@ -120,7 +136,7 @@ impl Asker for Person {
 }
 
 impl Program {
-    fn new(gateway: &Gateway, revision: Revision, capabilities: &str) -> Self {
+    pub(crate) fn new(gateway: &Gateway, revision: Revision, capabilities: &str) -> Self {
         Self {
             gateway: gateway.clone(),
             client: Arc::new(Client { revision, capabilities: object(capabilities), info: None }),
@@ -130,11 +146,11 @@ impl Program {
         }
     }
 
-    fn incoming(&self) -> Incoming {
+    pub(crate) fn incoming(&self) -> Incoming {
         Incoming { tenant: None, endpoint: self.endpoint.clone(), credential: None, certificate: None, peer: From::Stdio, recognised: None }
     }
 
-    async fn ask(&self, method: Method, params: &str) -> Result<RawObject, Failure> {
+    pub(crate) async fn ask(&self, method: Method, params: &str) -> Result<RawObject, Failure> {
         let incoming = self.incoming();
         let context = Context { client: self.client.clone(), asker: self.person.clone(), cancel: self.cancel.clone() };
         let reply = timeout(LONG, self.gateway.serve(Request::new(method, object(params)), incoming, context)).await.unwrap()?;

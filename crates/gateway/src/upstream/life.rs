@@ -169,7 +169,11 @@ impl Life {
         }
     }
 
-    fn queue(&self) -> Result<Place<'_>, Failure> {
+    /// A place among the calls that wait for the server to be there.
+    ///
+    /// # Errors
+    /// `Overloaded` where too many wait.
+    pub(crate) fn queue(&self) -> Result<Place<'_>, Failure> {
         if self.waiting.fetch_add(1, Ordering::AcqRel) >= MOST_WAITING {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
             let text = format!("server `{}` is starting, and {MOST_WAITING} calls wait for it already", self.name);
@@ -178,7 +182,7 @@ impl Life {
         Ok(Place(&self.waiting))
     }
 
-    fn slow_start(&self, deadline: &Deadline) -> Failure {
+    pub(crate) fn slow_start(&self, deadline: &Deadline) -> Failure {
         let limit = deadline.start_limit();
         let doing = match &*self.state.borrow() {
             UpstreamState::Starting { since, doing } => format!(" ({doing}, for {} s so far)", since.elapsed().as_secs()),
@@ -198,7 +202,7 @@ impl Life {
         if outage.last_words.is_empty() { failure } else { failure.with_internal(outage.for_the_log()) }
     }
 
-    fn gone(&self, why: &str, hint: Option<String>) -> Failure {
+    pub(crate) fn gone(&self, why: &str, hint: Option<String>) -> Failure {
         let text = format!("server `{}` is not available: {why}", self.name);
         let failure = Failure::upstream(&self.name, FailureKind::Unreachable, Retry::Safe, text);
         match hint {
@@ -251,7 +255,7 @@ impl fmt::Debug for Life {
 }
 
 /// A place in the queue behind a start.
-struct Place<'a>(&'a AtomicUsize);
+pub(crate) struct Place<'a>(&'a AtomicUsize);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {

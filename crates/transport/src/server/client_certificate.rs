@@ -1,5 +1,6 @@
 //! Certificates that clients show (RFC 8446 §4.4.2): whose are taken, and what they say.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,8 +10,9 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
-use sallyport_protocol::ClientCertificate;
+use sallyport_protocol::{Cancel, ClientCertificate};
 use x509_cert::Certificate;
+use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -45,7 +47,8 @@ impl ClientAuthority {
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         if let Some(file) = &self.revoked {
             // Lists are of those who sign for clients; whether these were revoked themselves is for whoever wrote them down here.
-            builder = builder.with_crls(lists(file)?).only_check_end_entity_revocation();
+            // One that is past its date says nothing of what was revoked since, and nobody could tell how much that is.
+            builder = builder.with_crls(lists(file)?).only_check_end_entity_revocation().enforce_revocation_expiration();
         }
         if !self.is_required {
             builder = builder.allow_unauthenticated();
@@ -56,6 +59,27 @@ impl ClientAuthority {
             _ => fault(&self.ca, &error),
         })
     }
+
+    /// The issuers whose revocation lists are past their date at `now`: none of their certificates is taken until there are newer ones.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or holds no list.
+    pub fn outdated_lists(&self, now: SystemTime) -> Result<Vec<String>, TlsError> {
+        let Some(file) = &self.revoked else { return Ok(Vec::new()) };
+        let read = |list: &CertificateRevocationListDer<'_>| {
+            let list = CertificateList::from_der(list).map_err(|error| fault(file, &error))?.tbs_cert_list;
+            let is_past = list.next_update.is_none_or(|next| next.to_system_time() <= now);
+            Ok(is_past.then(|| list.issuer.to_string()))
+        };
+        lists(file)?.iter().filter_map(|list| read(list).transpose()).collect()
+    }
+}
+
+/// Whether a handshake failed because a revocation list is past its date.
+pub(super) fn is_outdated_list(error: &io::Error) -> bool {
+    use rustls::CertificateError::{ExpiredRevocationList, ExpiredRevocationListContext};
+    let failed = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(failed, Some(rustls::Error::InvalidCertificate(ExpiredRevocationList | ExpiredRevocationListContext { .. })))
 }
 
 fn lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
@@ -67,14 +91,16 @@ fn lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsE
 /// What a certificate says that was verified. One that cannot be read says nothing, and so is nobody's.
 pub(super) fn read(certificate: &CertificateDer<'_>) -> ClientCertificate {
     let read = Certificate::from_der(certificate).inspect_err(|error| tracing::debug!(%error, "a client's certificate cannot be read"));
-    let Ok(read) = read else { return ClientCertificate { names: Vec::new(), ends: SystemTime::UNIX_EPOCH } };
+    let Ok(read) = read else {
+        return ClientCertificate { names: Vec::new(), ends: SystemTime::UNIX_EPOCH, withdrawn: Cancel::new() };
+    };
     let certificate = read.tbs_certificate;
     let mut names: Vec<String> = Some(certificate.subject.to_string()).filter(|name| !name.is_empty()).into_iter().collect();
     names.iter_mut().for_each(|name| name.insert_str(0, "subject:"));
     if let Ok(Some((_, SubjectAltName(others)))) = certificate.get::<SubjectAltName>() {
         names.extend(others.iter().filter_map(written).take(MOST_NAMES));
     }
-    ClientCertificate { names, ends: certificate.validity.not_after.to_system_time() }
+    ClientCertificate { names, ends: certificate.validity.not_after.to_system_time(), withdrawn: Cancel::new() }
 }
 
 /// A name as the configuration writes it.

@@ -17,11 +17,13 @@ use futures_util::task::AtomicWaker;
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::CertificateDer;
 use sallyport_protocol::ClientCertificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::body::ResponseBody;
+use super::client_certificate;
 
 /// For how long a connection may do what it does.
 #[derive(Clone, Debug)]
@@ -78,7 +80,9 @@ pub(crate) struct Connection {
     number: u64,
     pub(crate) peer: SocketAddr,
     pub(crate) local: IpAddr,
-    /// What the client has shown in the handshake of TLS.
+    /// The certificates that the client has shown in the handshake of TLS, the leaf first; empty where it has shown none, unset until then.
+    shown: OnceLock<Vec<CertificateDer<'static>>>,
+    /// What the leaf says.
     pub(crate) certificate: OnceLock<Arc<ClientCertificate>>,
     doing: AtomicU8,
     since: AtomicU32,
@@ -97,6 +101,7 @@ impl Connections {
             number,
             peer,
             local,
+            shown: OnceLock::new(),
             certificate: OnceLock::new(),
             doing: AtomicU8::new(HEAD),
             since: AtomicU32::new(self.now()),
@@ -130,6 +135,14 @@ impl Connections {
         self.lock().values().for_each(|connection| connection.obey(CLOSE));
     }
 
+    /// Has those end whose certificates are taken no more: the requests that they are at go on, their streams end with their callers' right
+    /// to them. Takes as long as many signatures take to be checked.
+    pub(crate) fn review(&self, takes: impl Fn(&[CertificateDer<'_>]) -> bool) {
+        let open: Vec<Arc<Connection>> = self.lock().values().cloned().collect();
+        let has_to_go = |connection: &&Arc<Connection>| connection.shown.get().is_some_and(|shown| !takes(shown));
+        open.iter().filter(has_to_go).for_each(|connection| connection.withdraw());
+    }
+
     /// Waits until no connection is left.
     pub(crate) async fn all_closed(&self) {
         loop {
@@ -141,7 +154,8 @@ impl Connections {
         }
     }
 
-    fn now(&self) -> u32 {
+    /// Seconds since the listener began.
+    pub(crate) fn now(&self) -> u32 {
         self.clock.load(Ordering::Relaxed)
     }
 
@@ -151,10 +165,21 @@ impl Connections {
 }
 
 impl Connection {
-    /// Takes note of the certificate that the client has shown, if any.
-    pub(crate) fn shows(&self, certificate: Option<ClientCertificate>) {
-        if let Some(certificate) = certificate {
-            let _ = self.certificate.set(Arc::new(certificate)); // a connection has one handshake
+    /// Takes note of the certificates that the client has shown in its handshake, if any; gives them back.
+    pub(crate) fn shows(&self, chain: &[CertificateDer<'_>]) -> &[CertificateDer<'static>] {
+        if let Some(leaf) = chain.first() {
+            let _ = self.certificate.set(Arc::new(client_certificate::read(leaf))); // a connection has one handshake
+        }
+        self.shown.get_or_init(|| chain.iter().map(|shown| shown.clone().into_owned()).collect())
+    }
+
+    fn withdraw(&self) {
+        match self.certificate.get() {
+            Some(certificate) => {
+                certificate.withdrawn.cancel();
+                self.obey(DRAIN);
+            }
+            None => self.obey(CLOSE), // nothing tells its streams apart from those of others
         }
     }
 

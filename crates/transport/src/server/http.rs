@@ -3,8 +3,10 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, ready};
+use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming as IncomingBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use rustls::HandshakeKind;
 use sallyport_protocol::{
     Admission, BoxFuture, Caller, CallerId, CallerToken, Endpoint, Era, Failure, FailureKind, Front, Incoming, Peer, ServerIdentity,
 };
@@ -19,6 +22,7 @@ use sallyport_telemetry::metric::DoorMetrics;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::answered::Answered;
 use super::body::ResponseBody;
@@ -29,6 +33,7 @@ use super::era::names_modern_version;
 use super::guard::{Hosts, preflight, show_to};
 use super::intake::Intake;
 use super::route::{Route, split_tenant};
+use super::tls::{InForce, Tls};
 use super::{Turns, http_sse, streamable_http};
 use crate::session::{SessionBounds, Sessions};
 
@@ -36,6 +41,9 @@ pub use super::connection::Patience;
 
 /// After a failed `accept` (no descriptors left) the listener rests this long: long enough for one to come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Seconds between two times that an out-of-date revocation list is told of: clients try again and again.
+const TELL_EVERY: u32 = 60;
 
 /// Answers a request whose path is none of MCP's (`/healthz`, the pages of a login). Nobody has been asked whether its caller may come
 /// in: what is not for everybody must ask.
@@ -51,8 +59,8 @@ pub struct Options {
     pub identity: ServerIdentity,
     /// Which hosts and origins are let in.
     pub hosts: Hosts,
-    /// The certificate, where the door speaks TLS itself.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What is shown and taken in TLS, where the door speaks it itself.
+    pub tls: Option<Tls>,
     /// A proxy stands before the door: a connection from this machine then speaks for others.
     pub behind_proxy: bool,
     /// How much is taken in.
@@ -122,7 +130,10 @@ pub(crate) struct HttpDoor {
     pub(crate) intake: Intake,
     options: Options,
     http: http1::Builder,
-    tls: Option<TlsAcceptor>,
+    /// By what was in force in TLS the last time that the open connections were looked at.
+    reviewed: Mutex<Option<Arc<InForce>>>,
+    /// When it was told that a revocation list is out of date.
+    told: AtomicU32,
     connections: Arc<Connections>,
 }
 
@@ -178,7 +189,8 @@ impl HttpDoor {
             door: Door::new(front, options.identity.clone(), Sessions::new(options.sessions.clone(), options.figures.clone())),
             intake: Intake::new(options.bounds.body, options.bounds.bodies),
             http,
-            tls: options.tls.clone().map(TlsAcceptor::from),
+            reviewed: Mutex::new(options.tls.as_ref().map(Tls::in_force)),
+            told: AtomicU32::new(0),
             connections: Arc::default(),
             options,
         }
@@ -190,6 +202,19 @@ impl HttpDoor {
             self.door.forget(&session);
         }
         self.door.standings.second(&self.door.front);
+        self.review();
+    }
+
+    /// Looks whether who is connected may stay, where others are taken in TLS by now.
+    fn review(&self) {
+        let Some(now) = self.options.tls.as_ref().map(Tls::in_force) else { return };
+        let mut reviewed = self.reviewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if reviewed.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now)) {
+            return;
+        }
+        *reviewed = Some(Arc::clone(&now));
+        let connections = Arc::clone(&self.connections);
+        drop(tokio::task::spawn_blocking(move || connections.review(|shown| now.takes(shown))));
     }
 
     fn take(self: &Arc<Self>, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
@@ -199,10 +224,10 @@ impl HttpDoor {
         }
         let connection = self.connections.add(peer, local.ip());
         let door = Arc::clone(self);
+        let listed = Listed(connection);
         let serve = move |stream| async move {
-            door.run(stream, &connection).await;
-            connection.closed();
-            drop(slot);
+            door.run(stream, &listed.0).await;
+            drop((listed, slot));
         };
         match self.options.workers.as_ref().and_then(|workers| workers.next()) {
             None => drop(tokio::spawn(serve(stream))),
@@ -225,19 +250,46 @@ impl HttpDoor {
         // In a box, so that an idle connection does not hold the room that a request needs.
         let service = service_fn(move |request| answer(&door, &own, request));
         let running = Arc::clone(connection);
-        match &self.tls {
+        match &self.options.tls {
             None => running.run(&self.http, stream, service).await,
-            Some(tls) => match connection.unless_closed(Box::pin(tls.accept(stream))).await {
-                // In a box, so that connections without TLS do not hold the room for it.
-                Some(Ok(stream)) => {
-                    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                    connection.shows(shown.map(client_certificate::read));
+            Some(tls) => {
+                if let Some(stream) = self.greet(tls, stream, connection).await {
+                    // In a box, so that connections without TLS do not hold the room for it.
                     Box::pin(running.run(&self.http, stream, service)).await;
                 }
-                Some(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                None => {}
-            },
+            }
         }
+    }
+
+    /// Makes the handshake of TLS; `None` where it fails, or the client may not come in.
+    async fn greet(&self, tls: &Tls, stream: TcpStream, connection: &Connection) -> Option<TlsStream<TcpStream>> {
+        let begun = tls.in_force();
+        let handshake = TlsAcceptor::from(Arc::clone(&begun.config)).accept(stream);
+        let stream = match connection.unless_closed(Box::pin(handshake)).await? {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.tell_failed(&error);
+                return None;
+            }
+        };
+        let session = stream.get_ref().1;
+        let shown = connection.shows(session.peer_certificates().unwrap_or_default());
+        // In a session that is gone on with nobody looks at certificates, and others may be taken since the handshake began.
+        let now = tls.in_force();
+        let is_looked_at = session.handshake_kind() != Some(HandshakeKind::Resumed) && Arc::ptr_eq(&begun, &now);
+        (is_looked_at || now.takes(shown)).then_some(stream)
+    }
+
+    fn tell_failed(&self, error: &io::Error) {
+        let (now, told) = (self.connections.now(), self.told.load(Ordering::Relaxed));
+        if client_certificate::is_outdated_list(error) && (told == 0 || now.saturating_sub(told) >= TELL_EVERY) {
+            self.told.store(now.max(1), Ordering::Relaxed);
+            tracing::error!(
+                "a client's certificate was refused, since the revocation list of who has signed it is past its date: `tls.client_revoked` \
+                 has to be renewed"
+            );
+        }
+        tracing::debug!(%error, "a TLS handshake failed");
     }
 
     async fn drain(&self) {
@@ -271,6 +323,15 @@ impl HttpDoor {
     pub(crate) fn refuse(&self, failure: &Failure, headers: &HeaderMap) -> Response<ResponseBody> {
         let era = if names_modern_version(headers) { Era::Modern } else { Era::Legacy };
         respond(self.door.refuse(failure, None, era, None).at_least_bad_request())
+    }
+}
+
+/// A connection on the list of the open ones. Whatever becomes of it, a panic too, a door that closes does not wait for it for ever.
+struct Listed(Arc<Connection>);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.0.closed();
     }
 }
 

@@ -9,7 +9,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use sallyport_protocol::{Caller, CallerId, Failure, FailureKind, Front, Incoming};
+use sallyport_protocol::{Admission, BoxFuture, Caller, CallerId, Failure, FailureKind, Front, Incoming};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 /// Seconds from one time that the front is asked to the next. It knows most callers by one look-up.
@@ -65,8 +66,23 @@ impl Standing {
         (!self.is_asked.swap(true, Ordering::AcqRel)).then(|| Turn(self))
     }
 
-    async fn ask(&self, front: &dyn Front) {
-        let may_stay = match timeout(PATIENCE, front.admit(&self.incoming).decided()).await {
+    /// Asks the front, which mostly knows at once; what it has to ask somebody else for is left to be waited for.
+    fn ask(&self, front: &dyn Front) -> Option<BoxFuture<'static, Result<Caller, Failure>>> {
+        // Who had to show a certificate to be connected at all needs it whatever else is shown.
+        if self.incoming.certificate.as_ref().is_some_and(|certificate| certificate.withdrawn.is_cancelled()) {
+            self.end();
+            return None;
+        }
+        match front.admit(&self.incoming) {
+            Admission::Known(known) => self.learn(Ok(known)),
+            Admission::Asks(asks) => return Some(asks),
+        }
+        None
+    }
+
+    /// Takes note of what the front says; `Err` where it has not said it in time.
+    fn learn(&self, told: Result<Result<Caller, Failure>, Elapsed>) {
+        let may_stay = match told {
             Ok(Ok(Caller { id, .. })) => {
                 self.state().untold = None;
                 id == self.caller
@@ -80,13 +96,17 @@ impl Standing {
             }
         };
         if !may_stay {
-            let waker = {
-                let mut state = self.state();
-                state.is_over = true;
-                state.waker.take()
-            };
-            waker.into_iter().for_each(Waker::wake);
+            self.end();
         }
+    }
+
+    fn end(&self) {
+        let waker = {
+            let mut state = self.state();
+            state.is_over = true;
+            state.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -129,18 +149,69 @@ impl Standings {
             let turns = listed.open.iter().filter_map(Weak::upgrade).filter_map(Standing::turn);
             turns.collect::<Vec<Turn>>()
         };
-        if open.is_empty() {
+        let asks = |turn: Turn| Some((turn.0.ask(&**front)?, turn));
+        let mut waited_for: Vec<_> = open.into_iter().filter_map(asks).collect();
+        if waited_for.is_empty() {
             return;
         }
-        let front = Arc::clone(front);
-        tokio::spawn(async move {
-            let asked = stream::iter(open);
-            asked
-                .for_each_concurrent(AT_ONCE, |turn| {
-                    let front = Arc::clone(&front);
-                    async move { turn.0.ask(&*front).await }
-                })
-                .await;
-        });
+        // Those of whom nobody could tell the last time come last, and so hold up nobody else.
+        waited_for.sort_by_cached_key(|(_, turn)| turn.0.state().untold.is_some());
+        tokio::spawn(stream::iter(waited_for).for_each_concurrent(AT_ONCE, |(asks, turn)| async move {
+            turn.0.learn(timeout(PATIENCE, asks).await);
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use sallyport_protocol::{CallerToken, Endpoint, Peer, Revision};
+    use sallyport_testkit::{ScriptedFront, ScriptedServer};
+
+    use super::*;
+
+    fn open(standings: &Standings, key: &str) -> Arc<Standing> {
+        let credential = Some(Arc::new(CallerToken::new(key)));
+        let incoming =
+            Incoming { tenant: None, endpoint: Endpoint::All, credential, certificate: None, peer: Peer::Loopback, recognised: None };
+        let standing = Standing::of(&incoming, &CallerId(key.into()));
+        standings.add(&standing);
+        standing
+    }
+
+    fn is_over(standing: &Arc<Standing>) -> bool {
+        standing.is_over(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Until everybody has been asked about once more, and whoever answers at once has answered.
+    async fn a_round(standings: &Standings, front: &Arc<dyn Front>) {
+        (0..EVERY).for_each(|_| standings.second(front));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_issuer_holds_up_what_is_known_of_its_own_callers_alone() {
+        let keys = ScriptedFront::with_keys(ScriptedServer::new(Revision::LATEST), &["slow", "gone", "elsewhere", "stays"]);
+        let (keys, standings) = (Arc::new(keys), Standings::default());
+        let front = Arc::clone(&keys) as Arc<dyn Front>;
+        keys.ask_elsewhere("slow", Duration::from_secs(60 * 60));
+        keys.ask_elsewhere("elsewhere", Duration::ZERO);
+        let slow: Vec<_> = (0..2 * AT_ONCE).map(|_| open(&standings, "slow")).collect();
+        let [gone, elsewhere, stays] = ["gone", "elsewhere", "stays"].map(|key| open(&standings, key));
+
+        keys.revoke("gone");
+        a_round(&standings, &front).await;
+        assert!(is_over(&gone), "no issuer has to be asked about it");
+        let all = PATIENCE * 3;
+        tokio::time::sleep(all).await; // even the last of the slow ones was waited for
+        keys.revoke("elsewhere");
+        a_round(&standings, &front).await;
+        assert!(is_over(&elsewhere), "another issuer tells of it");
+        assert!(!is_over(&stays) && !slow.iter().any(is_over), "a restart of an issuer ends no stream");
+
+        tokio::time::sleep(UNTOLD).await;
+        a_round(&standings, &front).await;
+        tokio::time::sleep(all).await;
+        assert!(slow.iter().all(is_over) && !is_over(&stays));
     }
 }

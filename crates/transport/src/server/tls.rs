@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 pub use super::client_certificate::ClientAuthority;
 
@@ -26,11 +27,48 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
+/// What the door shows in TLS, and whose certificates it takes. Clones are the same: what is put in its place is in force for all of them.
+#[derive(Clone, Debug)]
+pub struct Tls(Arc<RwLock<Arc<InForce>>>);
+
+/// What is in force at one moment.
+#[derive(Debug)]
+pub(super) struct InForce {
+    pub(super) config: Arc<ServerConfig>,
+    /// What checks the certificates of clients, where they are asked for one.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl Tls {
+    /// Puts what `other` shows and takes in the place of what was. Who is connected by a certificate that is taken no more may finish the
+    /// request that they are at, and comes in no more; their streams end.
+    pub fn replace(&self, other: &Self) {
+        let other = other.in_force();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = other;
+    }
+
+    pub(super) fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl InForce {
+    /// Whether a connection would be made with a client that has shown this chain, the leaf first; empty where it has shown none.
+    pub(super) fn takes(&self, shown: &[CertificateDer<'_>]) -> bool {
+        match (&self.clients, shown) {
+            (None, []) => true,
+            (None, _) => false,
+            (Some(clients), []) => !clients.client_auth_mandatory(),
+            (Some(clients), [leaf, others @ ..]) => clients.verify_client_cert(leaf, others, UnixTime::now()).is_ok(),
+        }
+    }
+}
+
 /// TLS 1.2 and 1.3 with the certificate chain (leaf first) and the private key of two PEM files. HTTP/1.1 is spoken over it.
 ///
 /// # Errors
 /// Where a file cannot be read, holds none, or the two do not belong together.
-pub fn from_pem(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn from_pem(certificate: &Path, key: &Path) -> Result<Tls, TlsError> {
     with_clients(certificate, key, None)
 }
 
@@ -38,18 +76,19 @@ pub fn from_pem(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Tls
 ///
 /// # Errors
 /// As [`from_pem`], and where a file of `clients` cannot be used.
-pub fn with_clients(certificate: &Path, key: &Path, clients: Option<&ClientAuthority>) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn with_clients(certificate: &Path, key: &Path, clients: Option<&ClientAuthority>) -> Result<Tls, TlsError> {
     let chain = chain_from_pem(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, &error))?;
+    let clients = clients.map(ClientAuthority::verifier).transpose()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| fault(certificate, &error))?
-        .with_client_cert_verifier(clients.map_or_else(|| Ok(WebPkiClientVerifier::no_client_auth()), ClientAuthority::verifier)?)
+        .with_client_cert_verifier(clients.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_single_cert(chain, secret)
         .map_err(|error| fault(key, &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Tls(Arc::new(RwLock::new(Arc::new(InForce { config: Arc::new(config), clients })))))
 }
 
 /// The certificate chain (leaf first) of a PEM file; never empty.

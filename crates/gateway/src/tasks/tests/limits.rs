@@ -154,3 +154,39 @@ async fn what_a_task_ends_with_is_charged() {
     client.until(&id, |status| status == "completed").await;
     assert_eq!(limit(client.ask(Method::ToolsCall, &call("third")).await), "limits[0].budget.bytes");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hidden_task_counts_until_its_server_has_ended_it_though_its_call_was_cancelled() {
+    let (is_over, is_known) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+    let gateway = before_limited(&at_work(is_over.clone(), is_known), plan(), AT_ONCE).await;
+    let client = Program::new(&gateway, Revision::V2025_11_25, "{}");
+    let cancel = client.cancel.clone();
+    let first = call("first");
+    let (outcome, ()) = tokio::join!(client.ask(Method::ToolsCall, &first), async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        cancel.cancel();
+    });
+    assert!(matches!(outcome.unwrap_err().kind, FailureKind::Cancelled));
+    let next = Program::new(&gateway, Revision::LATEST, TAKES_TASKS);
+    for _ in 0..3 {
+        assert_eq!(limit(next.ask(Method::ToolsCall, &call("next")).await), "limits[0].at_once", "cancelled, and still at it");
+        tokio::time::sleep(Duration::from_secs(20 * 60)).await;
+    }
+    is_over.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    next.ask(Method::ToolsCall, &call("next")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_ends_with_its_server() {
+    let (is_over, is_known) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+    let gateway = before_limited(&at_work(is_over, is_known), plan(), AT_ONCE).await;
+    let client = Program::new(&gateway, Revision::LATEST, TAKES_TASKS);
+    client.ask(Method::ToolsCall, &call("first")).await.unwrap();
+    assert_eq!(limit(client.ask(Method::ToolsCall, &call("next")).await), "limits[0].at_once");
+    let parts = gateway.0.parts.load_full();
+    parts.server(NAME).unwrap().upstream.stop(Duration::ZERO).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let outcome = client.ask(Method::ToolsCall, &call("next")).await.unwrap_err();
+    assert!(matches!(outcome.kind, FailureKind::Unreachable), "no limit is in its way: {outcome}");
+}
