@@ -192,9 +192,17 @@ async fn main() {
             *least = least.min(took);
         }
     }
-    println!("{:<44} {:>9} {:>9} {:>7}", "microseconds of processor time, least round", "a call", "more", "of 20");
+    println!("{:<56} {:>9} {:>9} {:>8}", "microseconds of processor time, least of many rounds", "a call", "more", "20");
     for ((name, _), took) in houses.iter().zip(least) {
         let more = took - least[0];
-        println!("{name:<44} {took:>9.2} {more:>9.2} {:>7.2}", more / TARGET);
+        // The last is the one with all of it.
+        let met = if name != &houses[4].0 {
+            ""
+        } else if more <= TARGET {
+            "met"
+        } else {
+            "missed"
+        };
+        println!("{name:<56} {took:>9.2} {more:>9.2} {met:>8}");
     }
 }

@@ -14,6 +14,8 @@ mod mentions;
 #[cfg(feature = "cedar")]
 mod names;
 #[cfg(feature = "cedar")]
+mod prepared;
+#[cfg(feature = "cedar")]
 mod replay;
 #[cfg(feature = "cedar")]
 mod request;

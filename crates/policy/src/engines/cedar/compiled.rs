@@ -1,10 +1,10 @@
 //! The policies of one server, checked against its tools, and sorted by what they are about.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Entities, Entity, EntityUid, PolicySet, RestrictedExpression, ValidationMode, ValidationWarning, Validator,
+    ActionConstraint, Entity, EntityUid, PolicyId, PolicySet, RestrictedExpression, ValidationMode, ValidationWarning, Validator,
 };
 use serde_json::Value;
 
@@ -21,10 +21,10 @@ pub(super) struct Slice {
     pub(super) policies: PolicySet,
     pub(super) action: EntityUid,
     pub(super) resource: EntityUid,
-    /// The action, with the group that it is in.
-    actions: Entities,
-    /// The same with the tool as it is when `readOnly` and `trusted` are so, each made at its first request.
-    things: [OnceLock<Option<Entities>>; 4],
+    /// The action with the group that it is in, where it is in one.
+    pub(super) does: Option<Entity>,
+    /// The policies that ask for a person, and why.
+    pub(super) asking: HashMap<PolicyId, Arc<str>>,
     /// What the policies look at.
     pub(super) mentions: Mentions,
     /// The type of a tool's arguments.
@@ -34,7 +34,7 @@ pub(super) struct Slice {
 /// All slices of one server.
 #[derive(Debug, Default)]
 pub(super) struct Compiled {
-    pub(super) tools: HashMap<String, Slice>,
+    pub(super) tools: HashMap<String, Arc<Slice>>,
     /// Policies that are about what is no tool, by kind and action; their resource is put in with each request.
     others: HashMap<(ResourceKind, &'static str), (Vec<Placed>, Mentions)>,
 }
@@ -57,7 +57,7 @@ pub(super) fn compile(policies: &[Placed], server: &str, tools: &[KnownTool<'_>]
         errors
     })?;
     let own = |name: &str| slice(&of_server_alone, server, name, shapes.get(&of_server(server, name)).cloned());
-    let tools = tools.iter().filter_map(|tool| Some((tool.name.to_owned(), own(tool.name)?))).collect();
+    let tools = tools.iter().filter_map(|tool| Some((tool.name.to_owned(), Arc::new(own(tool.name)?)))).collect();
     let mut others = HashMap::new();
     for kind in [ResourceKind::Resource, ResourceKind::Prompt, ResourceKind::Method] {
         for (action, _) in OTHER_ACTIONS.iter().filter(|(_, types)| types.contains(&type_name(kind))) {
@@ -72,16 +72,21 @@ pub(super) fn compile(policies: &[Placed], server: &str, tools: &[KnownTool<'_>]
 impl Slice {
     /// The same with other policies.
     pub(super) fn with(&self, policies: PolicySet, mentions: Mentions) -> Self {
-        let Self { action, resource, actions, arguments, .. } = self;
-        let (action, resource, actions, arguments) = (action.clone(), resource.clone(), actions.clone(), arguments.clone());
-        Self { policies, action, resource, actions, things: Default::default(), mentions, arguments }
+        let Self { action, resource, does, asking, arguments, .. } = self;
+        let (action, resource, does) = (action.clone(), resource.clone(), does.clone());
+        let (asking, arguments) = (asking.clone(), arguments.clone());
+        Self { policies, action, resource, does, asking, mentions, arguments }
     }
 
-    /// The action and `resource`, which is the one that the slice is for. `None` is never the case: nothing of it can be misnamed.
-    pub(super) fn entities(&self, resource: &Resource<'_>) -> Option<Entities> {
-        let state = 2 * usize::from(resource.changes_nothing()) + usize::from(resource.trusted);
-        let made = || self.actions.clone().add_entities([entity(resource, self.resource.clone())?], None).ok();
-        self.things.get(state)?.get_or_init(made).clone()
+    /// The tool or other thing that it is for, as Cedar sees it.
+    pub(super) fn thing(&self, resource: &Resource<'_>) -> Option<Entity> {
+        let attributes = HashMap::from([
+            ("server".to_owned(), RestrictedExpression::new_string(resource.server.to_owned())),
+            ("name".to_owned(), RestrictedExpression::new_string(resource.name.to_owned())),
+            ("readOnly".to_owned(), RestrictedExpression::new_bool(resource.changes_nothing())),
+            ("trusted".to_owned(), RestrictedExpression::new_bool(resource.trusted)),
+        ]);
+        Entity::new(self.resource.clone(), attributes, HashSet::from([uid("Server", resource.server)?])).ok()
     }
 }
 
@@ -94,23 +99,12 @@ impl Compiled {
             policies: PolicySet::from_policies(policies.iter().map(|placed| placed.policy.clone())).ok()?,
             action: does,
             resource: thing,
-            actions: Entities::empty(),
-            things: Default::default(),
+            does: None,
+            asking: asking(policies),
             mentions: mentions.clone(),
             arguments: None,
         })
     }
-}
-
-/// The tool or other thing, as Cedar sees it.
-fn entity(resource: &Resource<'_>, thing: EntityUid) -> Option<Entity> {
-    let attributes = HashMap::from([
-        ("server".to_owned(), RestrictedExpression::new_string(resource.server.to_owned())),
-        ("name".to_owned(), RestrictedExpression::new_string(resource.name.to_owned())),
-        ("readOnly".to_owned(), RestrictedExpression::new_bool(resource.changes_nothing())),
-        ("trusted".to_owned(), RestrictedExpression::new_bool(resource.trusted)),
-    ]);
-    Entity::new(thing, attributes, HashSet::from([uid("Server", resource.server)?])).ok()
 }
 
 /// The type of a tool's arguments.
@@ -256,11 +250,16 @@ fn slice(policies: &[&Placed], server: &str, name: &str, arguments: Option<Shape
         policies: PolicySet::from_policies(about.iter().map(|placed| placed.policy.clone())).ok()?,
         action,
         resource: tool,
-        actions: Entities::from_entities([doing], None).ok()?,
-        things: Default::default(),
+        does: Some(doing),
+        asking: asking(about.iter().copied().copied()),
         mentions: about.iter().fold(Mentions::default(), |all, policy| all.and(&policy.mentions)),
         arguments,
     })
+}
+
+/// Those that ask for a person.
+fn asking<'p>(policies: impl IntoIterator<Item = &'p Placed>) -> HashMap<PolicyId, Arc<str>> {
+    policies.into_iter().filter_map(|placed| Some((placed.policy.id().clone(), Arc::clone(placed.asks.as_ref()?)))).collect()
 }
 
 fn about_others(policies: &[&Placed], server: &str, kind: ResourceKind, action: &str) -> Vec<Placed> {

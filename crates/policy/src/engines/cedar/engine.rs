@@ -10,6 +10,7 @@ use cedar_policy::{Authorizer, Decision as Answered, EntityUid, Policy, PolicyId
 use super::Config;
 use super::compiled::{Compiled, Slice, compile, ill_typed};
 use super::names::{CALL, OTHER_ACTIONS, other_action};
+use super::prepared::{Lately, Prepared};
 use super::request::{Asked, NotAsked};
 use super::schema::schema;
 use super::text::{Placed, parse, told_apart};
@@ -26,6 +27,7 @@ pub struct Cedar {
     authorizer: Authorizer,
     /// By server. What is not there is not known yet.
     servers: RwLock<HashMap<String, Listings>>,
+    lately: Lately,
     is_lasting: bool,
 }
 
@@ -88,6 +90,7 @@ impl Cedar {
             kinds: making.kinds.clone(),
             authorizer: Authorizer::new(),
             servers: RwLock::default(),
+            lately: Lately::default(),
         })
     }
 
@@ -109,11 +112,12 @@ impl Cedar {
             let slice = compiled.tools.get(question.resource.name).ok_or_else(missing)?;
             return match question.resource.arguments {
                 Arguments::Recorded(recorded) => self.replayed(question, slice, recorded),
-                Arguments::Unknown | Arguments::Given(_) => self.asked(question, slice),
+                Arguments::Unknown | Arguments::Given(_) => self.asked(question, slice, || self.lately.of(question, slice)),
             };
         }
         let missing = || EngineFailure("Cedar has no name for what is asked".to_owned());
-        self.asked(question, &compiled.other(&question.resource, other_action(question)).ok_or_else(missing)?)
+        let slice = compiled.other(&question.resource, other_action(question)).ok_or_else(missing)?;
+        self.asked(question, &slice, || Prepared::new(question, &slice).map(Arc::new))
     }
 
     /// Whether the tools are known that a recorded call is about; they may be others by now.
@@ -133,8 +137,13 @@ impl Cedar {
         false
     }
 
-    /// Asks Cedar. Who has no policy about it says nothing.
-    pub(super) fn asked(&self, question: &Question<'_>, slice: &Slice) -> Outcome {
+    /// Asks Cedar, with what `prepare` tells of the caller. Who has no policy about it says nothing.
+    pub(super) fn asked(
+        &self,
+        question: &Question<'_>,
+        slice: &Slice,
+        prepare: impl FnOnce() -> Result<Arc<Prepared>, NotAsked>,
+    ) -> Outcome {
         if slice.policies.is_empty() {
             return Ok(Verdict::Silent);
         }
@@ -142,40 +151,41 @@ impl Cedar {
             Ok(arguments) => arguments,
             Err(why) => return Ok(self.denied(Reason::Argument, self.place.clone(), Some(why.to_owned()))),
         };
-        let asked = match Asked::new(question, slice, arguments) {
+        let asked = prepare().and_then(|prepared| Ok((Asked::new(question, slice, &prepared, arguments)?, prepared)));
+        let (asked, prepared) = match asked {
             Ok(asked) => asked,
             Err(NotAsked::Argument(why)) => return Ok(self.denied(Reason::Argument, self.place.clone(), Some(why))),
             Err(NotAsked::Failed(failure)) => return Err(failure),
         };
         let is_open = slice.arguments.is_some() && arguments.is_none();
-        if is_open { self.may(slice, &asked) } else { self.is(slice, &asked) }
+        if is_open { self.may(slice, &prepared, &asked) } else { self.is(slice, &prepared, &asked) }
     }
 
     /// With everything known.
-    fn is(&self, slice: &Slice, asked: &Asked) -> Outcome {
-        let response = self.authorizer.is_authorized(&asked.request, &slice.policies, &asked.entities);
+    fn is(&self, slice: &Slice, prepared: &Prepared, asked: &Asked) -> Outcome {
+        let response = self.authorizer.is_authorized(&asked.request, &prepared.policies, &prepared.entities);
         if let Some(error) = response.diagnostics().errors().next() {
             return Err(EngineFailure(error.to_string())); // Cedar would leave out the policy, and a `forbid` that is left out forbids nothing
         }
         // Of policies that allow, one that asks for a person comes first.
-        let asked = |policy: &&PolicyId| slice.policies.annotation(policy, ASK).is_some();
-        let first = || response.diagnostics().reason().filter(asked).min().or_else(|| response.diagnostics().reason().min());
+        let asking = |policy: &&PolicyId| slice.asking.contains_key(*policy);
+        let first = || response.diagnostics().reason().filter(asking).min().or_else(|| response.diagnostics().reason().min());
         let Some(policy) = first() else { return Ok(Verdict::Silent) };
         let place = Place::new(policy.as_ref());
-        Ok(match response.decision() {
-            Answered::Allow if asked(&policy) => asks(place, slice.policies.annotation(policy, ASK)),
-            Answered::Allow => Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, place)),
-            Answered::Deny => self.denied(Reason::Forbidden, place, slice.policies.annotation(policy, "reason").map(str::to_owned)),
+        Ok(match (response.decision(), slice.asking.get(policy)) {
+            (Answered::Allow, Some(why)) => asks(place, why),
+            (Answered::Allow, None) => permitted(place),
+            (Answered::Deny, _) => self.denied(Reason::Forbidden, place, slice.policies.annotation(policy, "reason").map(str::to_owned)),
         })
     }
 
     /// With arguments that nobody knows yet: allowed where it might be.
-    fn may(&self, slice: &Slice, asked: &Asked) -> Outcome {
-        let mut response = self.authorizer.is_authorized_partial(&asked.request, &slice.policies, &asked.entities);
+    fn may(&self, slice: &Slice, prepared: &Prepared, asked: &Asked) -> Outcome {
+        let mut response = self.authorizer.is_authorized_partial(&asked.request, &prepared.policies, &prepared.entities);
         if !asked.bindings.is_empty() {
             let bindings = asked.bindings.iter().map(|(name, value)| (name.as_str(), value));
             response = response
-                .reauthorize_with_bindings(bindings, &self.authorizer, &asked.entities)
+                .reauthorize_with_bindings(bindings, &self.authorizer, &prepared.entities)
                 .map_err(|error| EngineFailure(error.to_string()))?;
         }
         if let Some(policy) = response.definitely_errored().next() {
@@ -188,11 +198,13 @@ impl Cedar {
             return Ok(self.denied(Reason::Forbidden, Place::new(policy.as_ref()), None));
         }
         let permits = || response.definitely_satisfied().chain(response.nontrivial_residuals()).filter(with(Permit));
-        let Some(policy) = first(&mut permits().filter(|policy| policy.annotation(ASK).is_none())) else {
-            let asking = first(&mut permits());
-            return Ok(asking.map_or(Verdict::Silent, |policy| asks(Place::new(policy.as_ref()), slice.policies.annotation(&policy, ASK))));
-        };
-        Ok(Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, Place::new(policy.as_ref()))))
+        let plain = first(&mut permits().filter(|policy| !slice.asking.contains_key(policy.id())));
+        let Some(policy) = plain.or_else(|| first(&mut permits())) else { return Ok(Verdict::Silent) };
+        let place = Place::new(policy.as_ref());
+        Ok(match slice.asking.get(&policy) {
+            Some(why) => asks(place, why),
+            None => permitted(place),
+        })
     }
 
     fn denied(&self, reason: Reason, place: Place, detail: Option<String>) -> Verdict {
@@ -215,6 +227,7 @@ impl PolicyEngine for Cedar {
         let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
         let same = servers.get(server).and_then(|listings| listings.all().find(|known| *known.tools == now)).cloned();
         drop(servers);
+        let is_new = same.is_none();
         let (known, errors) = match same {
             Some(known) => (known, Vec::new()),
             None => match compile(&self.policies, server, tools, &self.kinds) {
@@ -222,6 +235,9 @@ impl PolicyEngine for Cedar {
                 Err(errors) => (Known { tools: Arc::new(now), compiled: None }, errors),
             },
         };
+        if is_new {
+            self.lately.forget();
+        }
         let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
         let listings = servers.entry(server.to_owned()).or_default();
         match to {
@@ -251,17 +267,18 @@ impl fmt::Debug for Cedar {
     }
 }
 
-/// The annotation of a `permit` that holds only once a person has approved: `@ask`, or `@ask("why")`.
-const ASK: &str = "ask";
+fn permitted(place: Place) -> Verdict {
+    Verdict::Decided(Decision::new(Effect::Allow, Reason::Permitted, place))
+}
 
-fn asks(place: Place, why: Option<&str>) -> Verdict {
-    let why = why.filter(|why| !why.is_empty()).map(Into::into);
+fn asks(place: Place, why: &Arc<str>) -> Verdict {
+    let why = (!why.is_empty()).then(|| Arc::clone(why));
     Verdict::Decided(Decision { detail: why, ..Decision::new(Effect::Ask, Reason::Asked, place) })
 }
 
 /// A `forbid` that asks: nobody could tell whether it forbids.
 fn asks_and_forbids(placed: &Placed) -> Option<InvalidPolicy> {
-    let is_both = placed.policy.effect() == Forbid && placed.policy.annotation(ASK).is_some();
+    let is_both = placed.policy.effect() == Forbid && placed.asks.is_some();
     is_both.then(|| InvalidPolicy {
         place: placed.place(),
         message: "a `forbid` cannot ask for an approval: what one policy forbids stays forbidden".into(),

@@ -1,10 +1,13 @@
 //! Policies asked about recorded calls, of whose arguments not all are known.
 
+use std::sync::Arc;
+
 use cedar_policy::{Policy, PolicySet};
 
 use super::compiled::Slice;
 use super::engine::Cedar;
 use super::mentions::Mentions;
+use super::prepared::Prepared;
 use super::shape::Shape;
 use crate::arguments::Known;
 use crate::{Effect, Outcome, Question, Recorded, Verdict};
@@ -32,7 +35,7 @@ impl Cedar {
             Verdict::Silent => false,
         };
         // A further permit changes nothing, unless an annotation makes something else of it.
-        let is_plain = |policy: &Policy| policy.effect() == cedar_policy::Effect::Permit && policy.annotation("ask").is_none();
+        let is_plain = |policy: &Policy| policy.effect() == cedar_policy::Effect::Permit && !slice.asking.contains_key(policy.id());
         for (policy, name) in left.iter().filter(|(policy, _)| !is_allowed || !is_plain(policy)) {
             question.lacks(policy.id().as_ref(), format!("`{name}`"));
         }
@@ -43,7 +46,7 @@ impl Cedar {
         let mentions = policies.iter().map(Mentions::of).fold(Mentions::default(), |all, own| all.and(&own));
         let policies = PolicySet::from_policies(policies).map_err(|error| crate::EngineFailure(error.to_string()))?;
         let slice = slice.with(policies, mentions);
-        self.asked(question, &slice)
+        self.asked(question, &slice, || Prepared::new(question, &slice).map(Arc::new))
     }
 }
 

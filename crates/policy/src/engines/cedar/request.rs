@@ -1,21 +1,16 @@
 //! From a question to what Cedar is asked.
 
-use std::collections::{HashMap, HashSet};
-
-use cedar_policy::{Context, Entities, Entity, EntityUid, Request, RestrictedExpression};
+use cedar_policy::{Context, Request, RestrictedExpression};
 use serde_json::Value;
 
 use super::compiled::Slice;
-use super::mentions::Mentions;
-use super::names::uid;
+use super::prepared::Prepared;
 use super::shape::Shape;
-use crate::question::kind;
-use crate::{EngineFailure, Principal, Question};
+use crate::{EngineFailure, Question};
 
 /// What is asked of one slice.
 pub(super) struct Asked {
     pub(super) request: Request,
-    pub(super) entities: Entities,
     /// What is known, and goes in only when all that is not known has been put aside: see [`Asked::new`].
     pub(super) bindings: Vec<(String, RestrictedExpression)>,
 }
@@ -32,7 +27,12 @@ impl Asked {
     ///
     /// Cedar looks into a record that has something unknown in it only if nothing else in it has to be worked out, as moments and addresses
     /// have. So these are unknown at first as well, and bound afterwards.
-    pub(super) fn new(question: &Question<'_>, slice: &Slice, arguments: Option<&Value>) -> Result<Self, NotAsked> {
+    pub(super) fn new(
+        question: &Question<'_>,
+        slice: &Slice,
+        prepared: &Prepared,
+        arguments: Option<&Value>,
+    ) -> Result<Self, NotAsked> {
         let (mut members, mut bindings) = (circumstances(question, slice), Vec::new());
         if let Some(shape) = &slice.arguments {
             let arguments = match arguments {
@@ -48,11 +48,9 @@ impl Asked {
             members.push(("args".to_owned(), arguments));
         }
         let context = Context::from_pairs(members).map_err(failed)?;
-        let user = uid("User", &question.principal.full_id()).ok_or_else(|| failed("it has no name for the principal"))?;
-        let request = Request::new(user.clone(), slice.action.clone(), slice.resource.clone(), context, None).map_err(failed)?;
-        let things = slice.entities(&question.resource).ok_or_else(|| failed("it has no name for the resource"))?;
-        let entities = things.add_entities([principal(question.principal, user, &slice.mentions)?], None).map_err(failed)?;
-        Ok(Self { request, entities, bindings })
+        let (user, does, thing) = (prepared.user.clone(), slice.action.clone(), slice.resource.clone());
+        let request = Request::new(user, does, thing, context, None).map_err(failed)?;
+        Ok(Self { request, bindings })
     }
 }
 
@@ -99,21 +97,7 @@ fn circumstances(question: &Question<'_>, slice: &Slice) -> Vec<(String, Restric
     members
 }
 
-/// Who, with those attributes that policies look at.
-fn principal(principal: &Principal, user: EntityUid, looked_at: &Mentions) -> Result<Entity, NotAsked> {
-    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-    let id = principal.full_id();
-    let told = [("id", &*id), ("kind", kind(principal)), ("tenant", principal.tenant())];
-    let told = told.into_iter().filter(|(name, _)| looked_at.has(name));
-    let mut attributes: HashMap<String, RestrictedExpression> = told.map(|(name, value)| (name.to_owned(), text(value))).collect();
-    if let Some(scopes) = principal.scopes().filter(|_| looked_at.has("scopes")) {
-        attributes.insert("scopes".to_owned(), RestrictedExpression::new_set(scopes.iter().map(text)));
-    }
-    let groups: HashSet<EntityUid> = principal.groups().iter().filter_map(|group| uid("Group", group)).collect();
-    Entity::new(user, attributes, groups).map_err(failed)
-}
-
-fn failed(error: impl ToString) -> NotAsked {
+pub(super) fn failed(error: impl ToString) -> NotAsked {
     NotAsked::Failed(EngineFailure(error.to_string()))
 }
 

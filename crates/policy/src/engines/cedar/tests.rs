@@ -299,6 +299,34 @@ fn what_some_arguments_are_forbidden_is_shown_where_another_rule_allows_it() {
 }
 
 #[test]
+fn what_is_kept_of_one_caller_decides_for_no_other() {
+    let policy = policy(
+        r#"
+        permit (principal in Group::"dev", action == Action::"s/read", resource) when { if principal has scopes then principal.scopes.contains("s") else true };
+        forbid (principal == User::"key:out", action, resource);
+        forbid (principal in Group::"guests", action, resource) unless { resource.readOnly };
+    "#,
+    );
+    let key = |name: &str, groups: &[&str]| Principal::key(name).in_groups(groups.iter().map(|group| (*group).into()).collect());
+    let may = |who: &Principal, read_only: bool| {
+        let read = Resource::tool("s", "read", Some(read_only), true).with(Arguments::Given("{}"));
+        policy.explain(who, Action::Call, &read, noon()).settled().decision.is_allow()
+    };
+    let both = key("ci", &["dev", "guests"]);
+    for _ in 0..2 {
+        assert!(may(&key("ci", &["dev"]), false) && !may(&key("ci", &[]), false), "the same name in other groups");
+        assert!(may(&both, true) && !may(&both, false), "the same tool, which is said to be another");
+        assert!(!may(&key("out", &["dev"]), false));
+        assert!(may(&key("ci", &["dev"]).limited_to(Scopes::parse("s").unwrap()), false));
+        assert!(!may(&key("ci", &["dev"]).limited_to(Scopes::parse("mcp").unwrap()), false));
+    }
+    // More callers than are kept, some of whose addresses are used again.
+    let callers: Vec<Principal> = (0..3000).map(|number| key("ci", if number % 2 == 0 { &["dev"] } else { &[] })).collect();
+    assert!(callers.iter().enumerate().all(|(number, caller)| may(caller, false) == (number % 2 == 0)));
+    assert!((0..100).all(|number| may(&key("ci", if number % 3 == 0 { &["dev"] } else { &[] }), false) == (number % 3 == 0)));
+}
+
+#[test]
 fn a_forbid_that_errs_forbids() {
     let policy = policy(
         r#"

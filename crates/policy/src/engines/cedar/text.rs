@@ -4,6 +4,7 @@ use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, Res
 use miette::Diagnostic;
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::mentions::Mentions;
 use crate::InvalidPolicy;
@@ -15,7 +16,12 @@ pub(super) struct Placed {
     pub(super) policy: Policy,
     pub(super) head: Head,
     pub(super) mentions: Mentions,
+    /// Why it asks for a person, where it does. Kept here, because Cedar parses an annotation's name each time that it is asked for one.
+    pub(super) asks: Option<Arc<str>>,
 }
+
+/// The annotation of a `permit` that holds only once a person has approved: `@ask`, or `@ask("why")`.
+const ASK: &str = "ask";
 
 /// What a policy's head bounds it to. Asked of every policy for every tool, so it is taken out once.
 #[derive(Clone, Debug)]
@@ -56,7 +62,8 @@ pub(super) fn parse(source: &Source) -> Result<Vec<Placed>, Vec<InvalidPolicy>> 
         .enumerate()
         .map(|(index, policy)| {
             let id = place(source, lines.get(index).copied().unwrap_or(1));
-            Placed { head: Head::of(&policy), mentions: Mentions::of(&policy), policy: policy.new_id(PolicyId::new(id)) }
+            let asks = policy.annotation(ASK).map(Into::into);
+            Placed { head: Head::of(&policy), mentions: Mentions::of(&policy), asks, policy: policy.new_id(PolicyId::new(id)) }
         })
         .collect())
 }
