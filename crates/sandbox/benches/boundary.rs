@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use sallyport_sandbox::{Host, Instance, Layer, Profile, Program, Running, Selection, State, enter_if_asked};
+use sallyport_sandbox::{
+    GivenBack, Host, Instance, Layer, Profile, Program, Rehearsal, Running, Selection, Standby, State, enter_if_asked,
+};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, Command};
 
@@ -19,8 +21,11 @@ const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{}}
 const STARTS: usize = 40;
 const NODE_STARTS: usize = 8;
 const CALLS: usize = 2000;
-const WAKES: usize = 500;
-/// Before a call or a wake: long enough for processors to sleep.
+/// Twenty of them are slower than the 99th percentile, so that it is no single one.
+const WAKES: usize = 2000;
+/// Before wakes are measured: V8 compiles meanwhile what it is asked for often.
+const CALLS_BEFORE: usize = 1000;
+/// Before a call, a freeze or a wake: long enough for processors to sleep, and for a server to do what it does behind an answer.
 const PAUSE: Duration = Duration::from_millis(5);
 const RECLAIMS: usize = 15;
 
@@ -131,6 +136,18 @@ impl Started {
         }
     }
 
+    /// As standby does it; how often.
+    async fn rehearse(&mut self, mut asleep: Instance<Standby>, given: GivenBack, server: &Server) -> (Instance<Standby>, usize) {
+        let (mut rehearsal, mut count) = (Rehearsal::after(given), 0);
+        while rehearsal.wants_another(&asleep.memory(), || true).unwrap() {
+            let awake = asleep.wake();
+            self.ask(server.call).await;
+            asleep = awake.standby().unwrap();
+            count += 1;
+        }
+        (asleep, count)
+    }
+
     fn instance(&mut self) -> Instance<Running> {
         match &mut self.kept {
             Kept::Inside(instance) => instance.take().unwrap(),
@@ -154,14 +171,16 @@ impl Times {
         self.ticks += ticks() - before;
     }
 
-    fn print(mut self, what: &str) -> f64 {
+    /// Gives the median and the two percentiles.
+    fn print(mut self, what: &str) -> [f64; 3] {
         self.wall.sort_unstable();
         let at = |percent: usize| self.wall[(self.wall.len() * percent / 100).min(self.wall.len() - 1)].as_secs_f64() * 1000.0;
         let milliseconds_a_tick = 1000 / rustix::param::clock_ticks_per_second();
         #[expect(clippy::cast_precision_loss, reason = "counts of a few thousand")]
         let processor = (self.ticks * milliseconds_a_tick) as f64 / self.wall.len() as f64;
-        println!("{what:<52} {:>8.3} {:>8.3} {:>8.3} {processor:>9.2}", at(50), at(90), at(99));
-        at(50)
+        let [median, p90, p99] = [50, 90, 99].map(at);
+        println!("{what:<52} {median:>8.3} {p90:>8.3} {p99:>8.3} {processor:>9.2}");
+        [median, p90, p99]
     }
 }
 
@@ -193,8 +212,8 @@ async fn starts(what: &str, server: &Server, count: usize) {
             })
             .await;
     }
-    let without = bare.print(&format!("{what}, bare"));
-    let with = inside.print(&format!("{what}, os"));
+    let [without, ..] = bare.print(&format!("{what}, bare"));
+    let [with, ..] = inside.print(&format!("{what}, os"));
     println!("{:<52} {:>8.3}", "  added", with - without);
 }
 
@@ -213,7 +232,8 @@ async fn calls(what: &str, server: &Server) {
     }
 }
 
-/// Wakes, each beside a call to the same program after the same pause without a freeze: what a processor that has slept takes longer for.
+/// Wakes, each beside a call to the same program after the same pauses without a freeze: a processor that has slept takes longer, and a program
+/// that collects its garbage in every fiftieth call does so in every fiftieth wake. The last row is what the freeze itself adds.
 async fn frozen(what: &str, server: &Server) {
     let mut started = Started::inside(server).await;
     let mut instance = started.instance();
@@ -222,12 +242,16 @@ async fn frozen(what: &str, server: &Server) {
     {
         println!("  limits: {limits}");
     }
+    for _ in 0..CALLS_BEFORE {
+        started.ask(server.call).await;
+    }
     let (mut awake, mut frozen) = (Times::default(), Times::default());
     for _ in 0..WAKES {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(2 * PAUSE).await;
         let begun = Instant::now();
         started.ask(server.call).await;
         awake.wall.push(begun.elapsed());
+        tokio::time::sleep(PAUSE).await;
         let asleep = instance.standby().unwrap();
         tokio::time::sleep(PAUSE).await;
         let begun = Instant::now();
@@ -235,8 +259,10 @@ async fn frozen(what: &str, server: &Server) {
         started.ask(server.call).await;
         frozen.wall.push(begun.elapsed());
     }
-    awake.print(&format!("call after a pause, {what}"));
-    frozen.print(&format!("frozen: wake to answer, {what}"));
+    let awake = awake.print(&format!("call after a pause, {what}"));
+    let frozen = frozen.print(&format!("frozen: wake to answer, {what}"));
+    let [median, p90, p99] = [0, 1, 2].map(|at| frozen[at] - awake[at]);
+    println!("{:<52} {median:>8.3} {p90:>8.3} {p99:>8.3}", "  added by the freeze");
     instance.kill();
     instance.wait().await;
 }
@@ -245,7 +271,7 @@ async fn frozen(what: &str, server: &Server) {
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
     Nothing,
-    /// A call, as standby makes one: what it needs stays in memory.
+    /// Calls, as standby makes them: what they need stays in memory.
     Rehearse,
     /// The same, and what it needs goes too, to be fetched in one go.
     RehearseAndGiveBack,
@@ -265,34 +291,44 @@ async fn reclaimed_and(then: Then, server: &Server, what: &str) {
     let mut instance = started.instance();
     started.ask(server.call).await;
     let (mut times, mut awake, mut resident) = (Times::default(), None, Vec::new());
+    let (mut fetched, mut rehearsals) = (Vec::new(), Vec::new());
     for _ in 0..RECLAIMS {
         let mut asleep = instance.standby().unwrap();
         match asleep.memory().give_back(|| true) {
             // What it had before it first gave anything back: it grows in the course of this, as programs do.
-            Ok(given) => awake.get_or_insert(given.before),
+            Ok(given) => {
+                awake.get_or_insert(given.before);
+                if then != Then::Nothing {
+                    let count;
+                    (asleep, count) = started.rehearse(asleep, given, server).await;
+                    rehearsals.push(count);
+                }
+            }
             Err(error) => return println!("memory cannot be given back here: {error}"),
-        };
-        if then != Then::Nothing {
-            let awake = asleep.wake();
-            started.ask(server.call).await;
-            asleep = awake.standby().unwrap();
         }
         if then == Then::RehearseAndGiveBack {
             asleep.memory().give_rehearsed_back(0, || true).unwrap();
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
         resident.push(asleep.memory().give_back(|| false).unwrap().before);
+        let (memory, before) = (asleep.memory(), asleep.memory().fetched());
         let begun = Instant::now();
         instance = asleep.wake();
         started.ask(server.call).await;
         times.wall.push(begun.elapsed());
+        fetched.push(memory.fetched() - before);
     }
     times.print(what);
-    resident.sort_unstable();
-    let (awake, asleep) = (awake.unwrap_or_default(), resident[resident.len() / 2]);
+    let (awake, asleep) = (awake.unwrap_or_default(), median(resident));
     println!("  resident, MiB: {} awake, {} asleep, {} % given back", awake >> 20, asleep >> 20, 100 - asleep * 100 / awake);
+    println!("  pages that a wake waited for: {}; rehearsals before it: {}", median(fetched), median(rehearsals));
     instance.kill();
     instance.wait().await;
+}
+
+fn median<T: Copy + Ord + Default>(mut of: Vec<T>) -> T {
+    of.sort_unstable();
+    of.get(of.len() / 2).copied().unwrap_or_default()
 }
 
 /// The first place for memory that is not in memory.

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sallyport_sandbox::{Host, Instance, Profile, Program, Running, Selection, enter_if_asked, microvm};
+use sallyport_sandbox::{Host, Instance, Profile, Program, Rehearsal, Running, Selection, enter_if_asked, microvm};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
@@ -35,12 +35,20 @@ async fn main() {
     println!("{:<52} {:>8} {:>8} {:>8} {:>9}", "milliseconds, emulated processor", "median", "p90", "p99", "CPU a run");
     // One for all, as a gateway has one: a machine waits for the launches of one gateway.
     let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher"));
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |subject: [&str; 2]| wanted.iter().all(|word| subject.contains(&word.as_str()));
     for server in [Server::cat(host.clone()), Server::filesystem(host, &peers, folder.path())] {
         let machines = folder.path().join(server.name);
-        first(&server, &guest, &machines).await;
-        copies(&server, &guest, &machines).await;
-        from_pool(&server, &guest, &machines).await;
-        wakes(&server, &guest, &machines).await;
+        if is_wanted([server.name, "start"]) {
+            first(&server, &guest, &machines).await;
+            copies(&server, &guest, &machines).await;
+        }
+        if is_wanted([server.name, "pool"]) {
+            from_pool(&server, &guest, &machines).await;
+        }
+        if is_wanted([server.name, "wake"]) {
+            wakes(&server, &guest, &machines).await;
+        }
     }
 }
 
@@ -214,18 +222,21 @@ async fn wakes(server: &Server, guest: &Path, machines: &Path) {
     }
     awake.print(&format!("{}: call after a pause", server.name));
     paused.print(&format!("{}: paused, wake to answer", server.name));
-    let mut resident = (0, 0);
+    let (mut resident, mut rehearsals) = ((0, 0), 0);
     for _ in 0..RECLAIMS {
         for (rehearses, times) in [(false, &mut without), (true, &mut with)] {
             let mut asleep = instance.standby().unwrap();
-            match asleep.memory().give_back(|| true) {
-                Ok(given) => resident = (resident.0.max(given.before >> 20), given.after >> 20),
+            let given = match asleep.memory().give_back(|| true) {
+                Ok(given) => given,
                 Err(error) => return println!("memory cannot be given back here: {error}"),
-            }
-            if rehearses {
+            };
+            resident = (resident.0.max(given.before >> 20), given.after >> 20);
+            let mut rehearsal = Rehearsal::after(given);
+            while rehearses && rehearsal.wants_another(&asleep.memory(), || true).unwrap() {
                 let awake = asleep.wake();
                 ask(&mut stdin, &mut answers, server.call).await;
                 asleep = awake.standby().unwrap();
+                rehearsals += 1;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
             let (begun, before) = (Instant::now(), ticks(id));
@@ -236,6 +247,7 @@ async fn wakes(server: &Server, guest: &Path, machines: &Path) {
     }
     without.print(&format!("{}: memory given back, wake to answer", server.name));
     with.print(&format!("{}: the same, rehearsed", server.name));
+    println!("{}: rehearsals before a wake: {}", server.name, rehearsals / RECLAIMS);
     println!("{}: resident, MiB: {} awake, {} given back", server.name, resident.0, resident.1);
     instance.kill();
     instance.wait().await;

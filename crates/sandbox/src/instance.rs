@@ -92,6 +92,8 @@ pub(crate) trait Process: Send + Sync {
     fn give_rehearsed_back(&self, _keeps: u64, _go_on: &dyn Fn() -> bool) -> io::Result<Option<GivenBack>> {
         Ok(None)
     }
+    /// How many pages everything inside has waited for so far.
+    fn fetched(&self) -> u64;
     /// Which limit the program went beyond, if it did.
     fn exceeded(&self) -> Option<Exceeded>;
     /// The last lines of stderr.
@@ -177,6 +179,13 @@ impl Memory {
     /// As [`Memory::give_back`]; also before Linux 5.18.
     pub fn give_rehearsed_back(&self, keeps: u64, go_on: impl Fn() -> bool) -> io::Result<Option<GivenBack>> {
         self.process.give_rehearsed_back(keeps, &go_on)
+    }
+
+    /// How many pages everything inside has missed and waited for so far, until they were read from disk or swap (major faults). What
+    /// has ended counts no more.
+    #[must_use]
+    pub fn fetched(&self) -> u64 {
+        self.process.fetched()
     }
 }
 

@@ -433,6 +433,10 @@ impl Process for Processes {
         memory::give_back(init, go_on).map(Some)
     }
 
+    fn fetched(&self) -> u64 {
+        memory::fetched(&memory::descendants(pid_of(&self.inside.ender)))
+    }
+
     fn exceeded(&self) -> Option<Exceeded> {
         self.warden.as_ref()?.exceeded()
     }

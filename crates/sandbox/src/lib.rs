@@ -26,6 +26,7 @@ mod layer;
 pub mod learn;
 mod probe;
 mod profile;
+mod rehearsal;
 
 #[cfg(target_os = "linux")]
 mod cgroup;
@@ -63,6 +64,7 @@ pub use isolation::Isolation;
 pub use layer::{Layer, Layers, State};
 pub use probe::{Finding, Report};
 pub use profile::{Cpus, DENY_WRITE, EnvText, Limits, Network, Profile, Program};
+pub use rehearsal::Rehearsal;
 
 /// Clears away the control groups of gateways that were killed and so could not. Never those of another that lives. The first launch does
 /// it too.

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sallyport_sandbox::{Exit, Host, Instance, Profile, Program, Running, Selection};
+use sallyport_sandbox::{Exit, Host, Instance, Profile, Program, Rehearsal, Running, Selection};
 use support::{Caller, Folder, callers, eventually, is_root, launcher, lives};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -146,17 +146,56 @@ async fn without_a_boundary_nothing_is_stopped() {
     assert!(!lives(&mark));
 }
 
-#[tokio::test]
-async fn memory_is_given_back_and_nothing_is_lost() {
-    /// Bytes that nobody else has mapped: what others use too stays.
-    const OWN: usize = 16 << 20;
-    const SUMS: &str = "import mmap,sys\nfile = open(sys.argv[2])\ntext = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\nfor line in sys.stdin:\n  print(sum(text[::4096]), flush=True)";
-    let folder = Folder::of(Caller::Itself);
+/// Bytes that nobody else has mapped: what others use too stays.
+const OWN: usize = 16 << 20;
+
+/// Adds up a byte of each page of a file of its own for each line that it reads.
+const SUMS: &str = "import mmap,sys\nfile = open(sys.argv[2])\ntext = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\nfor line in sys.stdin:\n  print(sum(text[::4096]), flush=True)";
+
+/// The same of 256 pages, each of which is read by itself.
+const SPARSE_SUMS: &str = "import mmap,sys\nfile = open(sys.argv[2])\ntext = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\ntext.madvise(mmap.MADV_RANDOM)\nfor line in sys.stdin:\n  print(sum(text[::65536]), flush=True)";
+
+async fn start_adder(script: &str, folder: &Folder, mark: &str) -> Instance<Running> {
     let file = folder.path("own");
     fs::write(&file, vec![1; OWN]).unwrap();
     fs::File::open(&file).unwrap().sync_all().unwrap();
     let profile = Profile { read: vec![folder.path("")], ..Profile::default() };
-    let instance = start_as("os", SUMS, &[&mark("memory"), file.to_str().unwrap()], &profile).await;
+    start_as("os", script, &[mark, file.to_str().unwrap()], &profile).await
+}
+
+#[tokio::test]
+async fn what_has_rehearsed_hardly_waits_for_its_memory() {
+    if !is_root() {
+        return; // its memory stays
+    }
+    let folder = Folder::of(Caller::Itself);
+    let instance = start_adder(SPARSE_SUMS, &folder, &mark("rehearsed")).await;
+    let (mut stdin, stdout) = instance.take_io().unwrap();
+    let mut answers = BufReader::new(stdout).lines();
+    stdin.write_all(b"\n").await.unwrap();
+    answers.next_line().await.unwrap().unwrap();
+    // What this process has written is in the kernel's cache, and stays there: only what a program has mapped goes.
+    let mut asleep = instance.standby().unwrap();
+    let memory = asleep.memory();
+    memory.give_back(|| true).unwrap();
+    for _ in 0..3 {
+        let (mut rehearsal, mut waited) = (Rehearsal::after(memory.give_back(|| true).unwrap()), Vec::new());
+        while rehearsal.wants_another(&memory, || true).unwrap() {
+            let (awake, before) = (asleep.wake(), memory.fetched());
+            stdin.write_all(b"\n").await.unwrap();
+            answers.next_line().await.unwrap().unwrap();
+            asleep = awake.standby().unwrap();
+            waited.push(memory.fetched() - before);
+        }
+        assert!(waited.len() >= 2 && waited[0] > 16, "the first one reads the file from the disk: {waited:?}");
+        assert!(waited.last().unwrap() <= &16, "and the last one does not: {waited:?}");
+    }
+}
+
+#[tokio::test]
+async fn memory_is_given_back_and_nothing_is_lost() {
+    let folder = Folder::of(Caller::Itself);
+    let instance = start_adder(SUMS, &folder, &mark("memory")).await;
     let (mut stdin, stdout) = instance.take_io().unwrap();
     let mut answers = BufReader::new(stdout).lines();
     stdin.write_all(b"\n").await.unwrap();

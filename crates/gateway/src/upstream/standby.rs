@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sallyport_sandbox::{GivenBack, Memory};
+use sallyport_sandbox::{GivenBack, Memory, Rehearsal};
 use sallyport_telemetry::StandbyState;
 
 pub(crate) use sleeper::Sleeper;
@@ -83,9 +83,9 @@ impl Descent<'_> {
     async fn reclaim(&mut self) {
         let server = &self.life.name;
         match self.in_sleep(|memory, goes_on| memory.give_back(goes_on)).await {
-            Some(Ok(GivenBack { before, after })) => {
+            Some(Ok(given @ GivenBack { before, after })) => {
                 tracing::info!(%server, before, after, "gave memory back, bytes resident");
-                self.rehearse(before, after).await;
+                self.rehearse(given).await;
                 // More than half is not worth the name. What is fetched anew all at once costs a wake some milliseconds.
                 if let Some(Ok(Some(given))) = self.in_sleep(move |memory, goes_on| memory.give_rehearsed_back(before / 2, goes_on)).await {
                     tracing::info!(%server, before = given.before, after = given.after, "gave back what the rehearsal had fetched");
@@ -100,16 +100,14 @@ impl Descent<'_> {
         }
     }
 
-    /// Has the program answer once, so that what a request needs is in memory. Of programs that collect their garbage just then nearly all is,
-    /// for nothing; once more it is seldom.
-    async fn rehearse(&self, before: u64, after: u64) {
-        let rehearsal = || self.sleeper.rehearse(&self.life.own, self.life.plan.timeouts.list);
-        rehearsal().await;
-        let is_small = |resident: u64| resident < before / 5;
-        // Without swap it is never that small, and once more would be the same.
-        let Some(Ok(now)) = self.in_sleep(|memory, _| memory.give_back(|| false)).await.filter(|_| is_small(after)) else { return };
-        if !is_small(now.after) && self.in_sleep(|memory, goes_on| memory.give_back(goes_on)).await.is_some_and(|given| given.is_ok()) {
-            rehearsal().await;
+    /// Has the program answer a few times, so that what a request needs is in memory.
+    async fn rehearse(&self, given: GivenBack) {
+        let mut rehearsal = Rehearsal::after(given);
+        loop {
+            let asked = self.in_sleep(move |memory, goes_on| Ok((rehearsal.wants_another(memory, goes_on)?, rehearsal)));
+            let Some(Ok((true, so_far))) = asked.await else { return };
+            rehearsal = so_far;
+            self.sleeper.rehearse(&self.life.own, self.life.plan.timeouts.list).await;
         }
     }
 

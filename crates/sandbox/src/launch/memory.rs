@@ -102,9 +102,26 @@ pub(super) fn resident(processes: &[u32]) -> u64 {
     pages.sum::<u64>() * u64::try_from(page_size()).unwrap_or(u64::MAX)
 }
 
+/// Major faults of all threads, summed.
+pub(super) fn fetched(processes: &[u32]) -> u64 {
+    let faults = processes.iter().filter_map(|process| major_faults(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?));
+    faults.sum()
+}
+
+/// The twelfth field of `/proc/PID/stat`. The second is the program's name, which may look like fields.
+fn major_faults(stat: &str) -> Option<u64> {
+    stat.rsplit_once(") ")?.1.split(' ').nth(9)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn major_faults_are_found_behind_any_name() {
+        assert_eq!(major_faults("7 (a) S 1 2) T 1 7 7 0 -1 4194304 120 0 34 0 5 6 0 0 20 0"), Some(34));
+        assert_eq!(major_faults(""), None);
+    }
 
     #[test]
     fn only_memory_that_can_be_paged_out_is_taken() {

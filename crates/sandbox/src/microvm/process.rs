@@ -58,6 +58,10 @@ impl Process for Machine {
         self.monitor.process().give_memory_back(go_on)
     }
 
+    fn fetched(&self) -> u64 {
+        self.monitor.process().fetched()
+    }
+
     fn exceeded(&self) -> Option<Exceeded> {
         self.meter.exceeded().or_else(|| self.monitor.exceeded())
     }

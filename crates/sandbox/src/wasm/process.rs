@@ -75,6 +75,10 @@ impl Process for Server {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn fetched(&self) -> u64 {
+        0
+    }
+
     /// What else is beyond a limit the engine refuses, and the call that wanted it is told.
     fn exceeded(&self) -> Option<Exceeded> {
         self.meter.exceeded()
