@@ -177,10 +177,10 @@ pub(crate) enum Command {
     /// A rule with `ask` holds them. They lie in your own store; what is decided is recorded.
     #[command(after_help = APPROVAL_EXAMPLES)]
     Approval(ApprovalArguments),
-    /// Add, list and change the people who log in at this gateway
+    /// Add, list and change the people who log in at this gateway, or at a tenant
     ///
     /// They lie in your own store, their passwords as argon2id hashes alone, and log in at gateways of yours with `[identity.server]` in
-    /// their configuration.
+    /// their configuration; those of a tenant (`--tenant`) in the tenant's, and log in there alone.
     #[command(after_help = USER_EXAMPLES)]
     User(UserArguments),
     /// List what clients may do in people's names, and take it back

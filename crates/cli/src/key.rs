@@ -43,7 +43,7 @@ struct Shown {
 
 pub(crate) fn run(global: &Global, arguments: &KeyArguments) -> Result<(), Failure> {
     let tenant = arguments.tenant.tenant.as_deref();
-    let store = open_in(&tenant::folders_of(global, tenant)?)?;
+    let store = open(global, tenant)?;
     start::runtime()?.block_on(async {
         match &arguments.command {
             KeyCommand::Add(arguments) => add(global, tenant, &store, arguments).await,
@@ -54,9 +54,9 @@ pub(crate) fn run(global: &Global, arguments: &KeyArguments) -> Result<(), Failu
     })
 }
 
-/// The store that gateways of this user look into.
-pub(crate) fn open() -> Result<Store, Failure> {
-    open_in(&start::folders()?)
+/// The store that gateways of this user look into, or that of a tenant.
+pub(crate) fn open(global: &Global, tenant: Option<&str>) -> Result<Store, Failure> {
+    open_in(&tenant::folders_of(global, tenant)?)
 }
 
 pub(crate) fn open_in(folders: &Folders) -> Result<Store, Failure> {

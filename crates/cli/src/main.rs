@@ -82,8 +82,8 @@ fn main() -> ExitCode {
         Command::Microvm(arguments) => microvm::run(&arguments),
         #[cfg(not(target_os = "linux"))]
         Command::Microvm(_) => Err(output::Failure::new("microVMs are made on linux")),
-        Command::User(arguments) => user::run(&arguments.command),
-        Command::Token(arguments) => token::run(&arguments.command),
+        Command::User(arguments) => user::run(&global, &arguments),
+        Command::Token(arguments) => token::run(&global, &arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match done {

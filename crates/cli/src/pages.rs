@@ -20,9 +20,7 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
     if Page::at(&path) == Some(Page::Connect) {
         return connect_pages::answer(gateway, &request, &incoming).await;
     }
-    if let Some(server) = gateway.authorization_server()
-        && let Some(response) = server.answer(request, whom(gateway, incoming.peer)).await
-    {
+    if let Some(response) = login(gateway, request, incoming.peer).await {
         return response;
     }
     match Page::at(&path) {
@@ -40,6 +38,11 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
         },
         Some(Page::Connect) | None => not_found(),
     }
+}
+
+/// The answer of the authorization server of a gateway, if it has one and the path is one of its own.
+pub(crate) async fn login(gateway: &Gateway, request: Request<Bytes>, peer: Peer) -> Option<Response<Bytes>> {
+    gateway.authorization_server()?.answer(request, whom(gateway, peer)).await
 }
 
 /// The figures of a gateway.

@@ -79,9 +79,7 @@ async fn reload(gateway: &Gateway, invocation: &Invocation) {
     match gateway.reload(plan, GRACE).await {
         Ok(changes) => {
             tracing::info!(added = ?changes.added, removed = ?changes.removed, restarted = ?changes.changed, "the configuration was reloaded");
-            if let Some(server) = gateway.authorization_server()
-                && let Err(error) = server.tend().await
-            {
+            if let Err(error) = gateway.tend().await {
                 tracing::error!("the authorization server is not ready: {error}");
             }
             for key in changes.needs_restart {

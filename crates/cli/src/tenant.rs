@@ -26,6 +26,8 @@ struct Row {
     keys: usize,
     /// Keys that `sallyport key add --tenant` gives out are taken.
     api_keys: bool,
+    /// People of its own log in here.
+    logins: bool,
     /// Whose tokens are taken.
     issuers: Vec<String>,
     /// It is in the configuration; else only what it kept is left.
@@ -85,6 +87,7 @@ fn row(plan: &Plan) -> Row {
         toolsets: plan.toolsets.keys().cloned().collect(),
         keys: plan.keys.len(),
         api_keys: plan.identity.api_keys,
+        logins: plan.identity.server.is_some(),
         issuers: plan.identity.issuers.iter().map(|issuer| issuer.terms.issuer.clone()).collect(),
         configured: true,
         name,
@@ -93,7 +96,7 @@ fn row(plan: &Plan) -> Row {
 
 fn left(name: String) -> Row {
     let (servers, toolsets, issuers) = (Vec::new(), Vec::new(), Vec::new());
-    Row { name, endpoint: String::new(), servers, toolsets, keys: 0, api_keys: false, issuers, configured: false }
+    Row { name, endpoint: String::new(), servers, toolsets, keys: 0, api_keys: false, logins: false, issuers, configured: false }
 }
 
 fn described(row: &Row) -> String {
@@ -107,6 +110,9 @@ fn described(row: &Row) -> String {
     }
     if row.api_keys {
         callers.push("keys given out".to_owned());
+    }
+    if row.logins {
+        callers.push("people of its own".to_owned());
     }
     callers.extend(row.issuers.iter().map(|issuer| format!("tokens of {issuer}")));
     format!("{}  servers: {servers}  callers: {}", row.endpoint, callers.join(", "))
@@ -136,8 +142,10 @@ fn forget(plan: &Plan, folders: &Folders, arguments: &ForgetTenantArguments) -> 
     }
     let folder = folders.of_tenant(name).state;
     if !arguments.yes {
-        return Err(Failure::new(format!("its keys, grants and logs in {} would be removed", folder.display())).hint("say so with `--yes`"));
+        return Err(
+            Failure::new(format!("its keys, users, grants and logs in {} would be removed", folder.display())).hint("say so with `--yes`")
+        );
     }
     fs::remove_dir_all(&folder).map_err(|error| Failure::new(format!("{} cannot be removed: {error}", folder.display())))?;
-    output::line(format!("forgotten `{name}`: its keys, grants and logs"))
+    output::line(format!("forgotten `{name}`: its keys, users, grants and logs"))
 }

@@ -8,7 +8,7 @@ use sallyport_store::user;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::arguments::{RevokeTokenArguments, TokenCommand};
+use crate::arguments::{Global, RevokeTokenArguments, TokenArguments, TokenCommand};
 use crate::key::{kept, moment, open};
 use crate::output::{self, Failure};
 use crate::start;
@@ -28,9 +28,9 @@ struct Shown {
     ends: String,
 }
 
-pub(crate) fn run(command: &TokenCommand) -> Result<(), Failure> {
-    let store = open()?;
-    match command {
+pub(crate) fn run(global: &Global, arguments: &TokenArguments) -> Result<(), Failure> {
+    let store = open(global, arguments.tenant.tenant.as_deref())?;
+    match &arguments.command {
         TokenCommand::List(arguments) => list(&store, arguments.json),
         TokenCommand::Revoke(arguments) => revoke(&store, arguments),
     }

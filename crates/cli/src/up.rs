@@ -45,7 +45,7 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     let (stop, stopping) = watch::channel(false);
     let door =
         tokio::spawn(http::serve(listener, Arc::new(opened.gateway.clone()), with_pages(options, &opened.gateway), told(stopping.clone())));
-    tend_now(&opened.gateway).await?;
+    opened.gateway.tend().await.map_err(Failure::new)?; // without keys nobody could log in: that is told at once
     opened.gateway.start();
     let tending = tokio::spawn(tend(opened.gateway.clone()));
     let reloading = tokio::spawn(reload::watch(opened.gateway.clone(), invocation));
@@ -75,22 +75,14 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     ended
 }
 
-/// How often the authorization server forgets what has ended, and looks after its keys.
+/// How often authorization servers forget what has ended, and look after their keys.
 const TEND_EVERY: Duration = Duration::from_secs(60);
 
-/// Looks after the authorization server, where there is one, for as long as it is awaited.
+/// Looks after the authorization servers for as long as it is awaited.
 async fn tend(gateway: Gateway) {
     loop {
         tokio::time::sleep(TEND_EVERY).await;
-        let _ = tend_now(&gateway).await; // the log has it; the next minute tries again
-    }
-}
-
-/// Without keys nobody could log in: the first time, that is told at once.
-async fn tend_now(gateway: &Gateway) -> Result<(), Failure> {
-    match gateway.authorization_server() {
-        Some(server) => server.tend().await.map_err(Failure::new),
-        None => Ok(()),
+        let _ = gateway.tend().await; // the log has it; the next minute tries again
     }
 }
 
@@ -130,7 +122,7 @@ fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
         other: Arc::new(move |request, incoming| {
             let (gateway, approvals) = (gateway.clone(), approvals.clone());
             Box::pin(async move {
-                match incoming.tenant.clone() {
+                match tenant_pages::asked_about(&request, &incoming) {
                     Some(name) => tenant_pages::answer(&gateway, &name, request, incoming).await,
                     None => match approvals.answer(&gateway, &request, &incoming).await {
                         Some(page) => page,

@@ -10,7 +10,7 @@ use sallyport_store::Store;
 use sallyport_store::user::{Standing, User};
 use serde::Serialize;
 
-use crate::arguments::{AddUserArguments, UserCommand};
+use crate::arguments::{AddUserArguments, Global, UserArguments, UserCommand};
 use crate::key::{kept, moment, now, open};
 use crate::output::{self, Failure};
 use crate::start;
@@ -25,14 +25,14 @@ struct Shown {
     since: String,
 }
 
-pub(crate) fn run(command: &UserCommand) -> Result<(), Failure> {
-    let store = open()?;
+pub(crate) fn run(global: &Global, arguments: &UserArguments) -> Result<(), Failure> {
+    let store = open(global, arguments.tenant.tenant.as_deref())?;
     let change = |name: &str, standing: Standing, told: &str| {
         let change = accounts::set_standing(&store, name, standing, seconds_now());
         let was_known = start::runtime()?.block_on(change).map_err(|error| failed(&error))?;
         output::line(format!("{told} `{name}`{}", if was_known { "" } else { ", who has not logged in here so far" }))
     };
-    match command {
+    match &arguments.command {
         UserCommand::Add(arguments) => add(&store, arguments),
         UserCommand::List(arguments) => list(&store, arguments.json),
         UserCommand::Passwd(arguments) => set_password(&store, &arguments.name),

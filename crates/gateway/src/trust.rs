@@ -82,7 +82,8 @@ fn resource_server(
 ) -> Result<ResourceServer, BuildError> {
     let mut issuers = Vec::new();
     if let (Some(own), Some(public)) = (own, &plan.public_url) {
-        issuers.push(TrustedIssuer { terms: Terms::new(public.to_string()), keys: Arc::new(own.clone()), introspection: None });
+        let terms = Terms { tenant: plan.tenant.clone(), ..Terms::new(public.to_string()) };
+        issuers.push(TrustedIssuer { terms, keys: Arc::new(own.clone()), introspection: None });
     }
     for issuer in &plan.identity.issuers {
         let Some(remote) = remote.get(&issuer.terms.issuer) else { continue };
@@ -94,7 +95,7 @@ fn resource_server(
     Ok(ResourceServer::new(plan.public_url.clone(), issuers, api_keys))
 }
 
-/// The authorization server inside the gateway, where there is to be one.
+/// The authorization server inside the gateway, or the tenant's, where there is to be one.
 fn own_server(plan: &Plan, surroundings: &Surroundings) -> Result<Option<AuthorizationServer>, BuildError> {
     let (Some(server), Some(public)) = (&plan.identity.server, &plan.public_url) else { return Ok(None) };
     let tls = sallyport_transport::client::system_tls().map_err(|why| unusable(&why, None))?;
@@ -110,6 +111,7 @@ fn own_server(plan: &Plan, surroundings: &Surroundings) -> Result<Option<Authori
     });
     let settings = Settings {
         issuer: public.to_string(),
+        tenant: plan.tenant_name().to_owned(),
         algorithm: server.algorithm,
         access_life: server.access_life,
         access_lives: server.access_lives.clone(),
@@ -159,6 +161,24 @@ impl Gateway {
     #[must_use]
     pub fn authorization_server(&self) -> Option<AuthorizationServer> {
         self.0.parts.load().authorization_server.clone()
+    }
+
+    /// Looks after its own authorization server and those of the tenants: before the first request, and then every minute.
+    ///
+    /// # Errors
+    /// What cannot be done, and whose it is; the others are looked after.
+    pub async fn tend(&self) -> Result<(), String> {
+        let mut failed = Vec::new();
+        for gateway in std::iter::once(self.clone()).chain(self.tenants()) {
+            let Some(server) = gateway.authorization_server() else { continue };
+            if let Err(why) = server.tend().await {
+                failed.push(match &gateway.plan().tenant {
+                    Some(name) => format!("tenant `{name}`: {why}"),
+                    None => why,
+                });
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
     /// The document at `path`, where that is one of protected resources (RFC 9728) and tokens are taken. Without a path behind it, it is

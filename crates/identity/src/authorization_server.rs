@@ -64,8 +64,10 @@ pub type Resources = Arc<dyn Fn(&str) -> Option<Scopes> + Send + Sync>;
 /// How the server is set up.
 #[derive(Clone)]
 pub struct Settings {
-    /// The gateway's public URL, without a slash at its end: the `issuer`, and what all its addresses begin with.
+    /// The public URL of the gateway or of a tenant, without a slash at its end: the `issuer`, and what all its addresses begin with.
     pub issuer: String,
+    /// Whose people they are: a tenant's, or with an empty name nobody's.
+    pub tenant: String,
     /// How tokens are signed.
     pub algorithm: SigningAlgorithm,
     /// For how long an access token is good: at most a day.
@@ -146,7 +148,7 @@ impl AuthorizationServer {
         let provider = |(name, config): (&String, &sign_in::Config)| Some((name.clone(), Provider::new(config.clone(), fetcher.clone())?));
         let sign_ins = settings.sign_ins.iter().map(provider).collect::<Option<_>>()?;
         let (is_https, client_keys) = (url.scheme() == "https", ClientKeys::default());
-        let cookie = browser::cookie_name(&url);
+        let cookie = browser::cookie_name(&url, &settings.tenant);
         Some(Self(Arc::new(Server {
             base,
             is_https,

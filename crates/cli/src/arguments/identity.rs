@@ -40,7 +40,7 @@ pub(crate) struct TenantArguments {
 pub(crate) enum TenantCommand {
     /// List the tenants, and those that are gone and have left something
     List(ListKept),
-    /// Remove what a tenant kept that is not configured any more: its keys, grants and logs
+    /// Remove what a tenant kept that is not configured any more: its keys, users, grants and logs
     Forget(ForgetTenantArguments),
 }
 
@@ -124,12 +124,16 @@ pub(super) const USER_EXAMPLES: &str = "\
 Examples:
   sallyport user add alice --admin       asks for a password
   pass show alice | sallyport user add alice
-  sallyport user disable alice           logs her out everywhere, at once";
+  sallyport user disable alice           logs her out everywhere, at once
+  sallyport user add bob --tenant acme   logs in at /t/acme alone";
 
 #[derive(Debug, Args)]
 pub(crate) struct UserArguments {
     #[command(subcommand)]
     pub(crate) command: UserCommand,
+
+    #[command(flatten)]
+    pub(crate) tenant: OfTenants,
 }
 
 #[derive(Debug, Subcommand)]
@@ -179,6 +183,9 @@ pub(crate) struct NamedUser {
 pub(crate) struct TokenArguments {
     #[command(subcommand)]
     pub(crate) command: TokenCommand,
+
+    #[command(flatten)]
+    pub(crate) tenant: OfTenants,
 }
 
 #[derive(Debug, Subcommand)]

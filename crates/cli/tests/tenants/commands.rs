@@ -13,15 +13,15 @@ fn with_keys_given_out() -> String {
     format!("{OWN}{TENANTS}").replace("keys = [\"file:acme.key\"]", "keys = [\"file:acme.key\"]\nidentity = { api_keys = true }")
 }
 
-fn run(project: &Project, arguments: &[&str]) -> Output {
+pub(crate) fn run(project: &Project, arguments: &[&str]) -> Output {
     project.sallyport().args(arguments).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8([output.stdout.clone(), output.stderr.clone()].concat()).unwrap()
 }
 
-fn json_of(output: &Output) -> Value {
+pub(crate) fn json_of(output: &Output) -> Value {
     assert!(output.status.success(), "{}", said(output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -94,7 +94,7 @@ fn what_is_wrong_with_a_tenant_is_told_with_its_place() {
     let project = project(
         "[tenants.a]\nkeys = [\"file:acme.key\"]\n[tenants.a.servers.x]\ncomand = [\"x\"]\n\
          [tenants.b]\n[tenants.b.servers.y]\nurl = \"ftp://x\"\n\
-         [tenants.c]\nkeys = [\"file:acme.key\"]\nidentity = { server = {} }\n[tenants.\"not a name\"]\nkeys = [\"file:acme.key\"]\n",
+         [tenants.c]\nkeys = [\"file:acme.key\"]\n[tenants.\"not a name\"]\nkeys = [\"file:acme.key\"]\n",
     );
     let told = said(&run(&project, &["check"]));
     assert!(told.contains("tenants.a.servers.x.comand: unknown key"), "{told}");
@@ -106,7 +106,7 @@ fn what_is_wrong_with_a_tenant_is_told_with_its_place() {
     for what in [
         "tenants.b.keys: nobody could call",
         "tenants.b.servers.y",
-        "tenants.c.identity.server: the authorization server",
+        "public_url: the gateway takes tokens and does not know its own address",
         "cannot be a name",
         "tenants.d.keys",
     ] {
@@ -124,6 +124,22 @@ fn an_issuer_that_several_trust_has_to_say_whose_its_tokens_are() {
     );
     let told = said(&run(&project, &["check"]));
     for what in ["tokens of https://a.example.com name their tenant in `org`", "https://b.example.com is not trusted here alone"] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+    // Nor is a server inside the gateway trusted by anybody but the one whose it is.
+    project.configure(
+        "public_url = \"https://mcp.example.com\"\n[tenants.a.identity.server]\n[tenants.b.identity.issuers.x]\n\
+         issuer = \"https://mcp.example.com/t/a\"\n[tenants.c.identity.issuers.x]\nissuer = \"https://mcp.example.com\"\n\
+         [tenants.d.identity]\nserver = {}\n[tenants.d.identity.issuers.x]\nissuer = \"https://mcp.example.com/t/d\"\n\
+         [identity.issuers.x]\nissuer = \"https://mcp.example.com/t/a\"\n",
+    );
+    let told = said(&run(&project, &["check"]));
+    for what in [
+        "tenants.b.identity.issuers: https",
+        "tenants.c.identity.issuers: https",
+        "tenants.d.identity.issuers: https",
+        ":11:11: identity.issuers: https",
+    ] {
         assert!(told.contains(what), "{what}: {told}");
     }
 }

@@ -2,6 +2,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+#[path = "../tokens/browser.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+mod browser;
 #[path = "../tokens/caller.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod caller;
@@ -10,6 +13,7 @@ mod decided;
 mod fixture;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod login;
 mod neighbours;
 mod objects;
 #[path = "../tokens/provider.rs"]

@@ -94,8 +94,14 @@ impl Browser {
 
     /// Is logged in at a gateway as another browser is.
     pub(crate) fn take_login_of(&mut self, port: u16, other: &Self) {
-        let cookie = other.cookie(port).expect("somebody is logged in there").clone();
-        self.cookies.entry(port).or_default().insert(format!("sallyport-{port}"), cookie);
+        let name = format!("sallyport-{port}");
+        self.take_cookie(port, other, &name, &name);
+    }
+
+    /// Takes a cookie of another browser, and shows it under this name.
+    pub(crate) fn take_cookie(&mut self, port: u16, other: &Self, theirs: &str, name: &str) {
+        let cookie = other.cookies[&port].get(theirs).unwrap_or_else(|| panic!("no cookie {theirs}")).clone();
+        self.cookies.entry(port).or_default().insert(name.to_owned(), cookie);
     }
 
     fn send(&mut self, method: &str, url: &str, body: &str) -> Page {

@@ -80,20 +80,25 @@ fn the_authorization_server_gives_nothing_to_a_stranger() {
     let project = Project::new(&format!(
         "public_url = \"http://127.0.0.1:{port}\"\n[policy]\ndefault = \"deny\"\n\
          [identity.server.login.corp]\nissuer = \"http://127.0.0.1:1\"\nclient = {{ id = \"us\" }}\nanyone = true\n\
+         [tenants.acme.identity.server.login.corp]\nissuer = \"http://127.0.0.1:1\"\nclient = {{ id = \"us\" }}\nanyone = true\n\
          [servers.notes]\nbuiltin = {{ filesystem = {{}} }}\n"
     ));
     let gateway = project.up_at(port);
-    for route in Route::ALL {
-        let url = gateway.url(route.path());
+    // The gateway's own, and a tenant's.
+    for (place, route) in ["", "/t/acme"].iter().flat_map(|place| Route::ALL.map(|route| (place, route))) {
+        let path = if route == Route::Metadata { format!("{}{place}", route.path()) } else { format!("{place}{}", route.path()) };
+        let url = gateway.url(&path);
         let url = if route == Route::SignedIn { format!("{url}/corp") } else { url };
         let (read, sent) = (Browser::default().get(&url), Browser::default().post(&url, &[]));
-        assert_eq!((read.status, sent.status), of_the_authorization_server(route), "{route:?}: {read:?} {sent:?}");
+        assert_eq!((read.status, sent.status), of_the_authorization_server(route), "{place} {route:?}: {read:?} {sent:?}");
         for page in [read, sent] {
             assert!(!page.html.contains("notes") && !page.html.contains("access_token"), "{route:?}: {page:?}");
         }
     }
-    let page = Browser::default().get(&gateway.url("/connect"));
-    assert!(page.status == 303 && page.location.is_some_and(|to| to.path() == "/oauth/login"));
-    assert_eq!(Browser::default().get(&gateway.url("/connect/callback?state=x&code=y")).status, 404);
-    assert_eq!(Browser::default().get(&gateway.url("/connect/x")).status, 404);
+    for place in ["", "/t/acme"] {
+        let get = |path: &str| Browser::default().get(&gateway.url(&format!("{place}{path}")));
+        let page = get("/connect");
+        assert!(page.status == 303 && page.location.is_some_and(|to| to.path() == format!("{place}/oauth/login")));
+        assert_eq!((get("/connect/callback?state=x&code=y").status, get("/connect/x").status), (404, 404));
+    }
 }

@@ -85,7 +85,7 @@ pub struct TenantConfig {
     pub keys: Vec<SecretReference>,
 
     /// Whose word is taken for who its callers are. Issuers of the file itself that have a `tenant_claim` are trusted here too, for tokens
-    /// that claim this tenant. `identity.server` cannot be one tenant's.
+    /// that claim this tenant. With `identity.server`, people of its own log in at `/t/TENANT/oauth`.
     pub identity: IdentityConfig,
 
     /// The least boundary of its programs. Default: that of the file itself.

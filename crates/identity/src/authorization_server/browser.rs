@@ -84,20 +84,24 @@ impl Browser {
     pub(super) fn introduce(&self, server: &Server, response: &mut Response<Bytes>) {
         if self.is_new {
             let secure = if server.is_https { "; Secure" } else { "" };
-            let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax{secure}", server.cookie, self.cookie);
+            let path = if server.is_https || server.settings.tenant.is_empty() { "/" } else { server.base.as_str() };
+            let cookie = format!("{}={}; Path={path}; HttpOnly; SameSite=Lax{secure}", server.cookie, self.cookie);
             response.headers_mut().extend(HeaderValue::try_from(cookie).ok().map(|cookie| (header::SET_COOKIE, cookie)));
         }
     }
 }
 
 /// What the cookie is called. With https it cannot be set by another host, or read without TLS (RFC 6265bis §4.1.3.2). Without, on loopback,
-/// gateways at several ports are one host to a browser, and would log each other's people out.
-pub(super) fn cookie_name(issuer: &Url) -> String {
-    match (issuer.scheme(), issuer.port()) {
+/// gateways at several ports are one host to a browser, and would log each other's people out. So would tenants, which are told apart by the
+/// name and not by the path: a cookie that no other host can plant (`__Host-`) is for all paths, and paths keep nothing from one another in a
+/// browser.
+pub(super) fn cookie_name(issuer: &Url, tenant: &str) -> String {
+    let name = match (issuer.scheme(), issuer.port()) {
         ("https", _) => "__Host-sallyport".to_owned(),
         (_, Some(port)) => format!("sallyport-{port}"),
         (_, None) => "sallyport".to_owned(),
-    }
+    };
+    if tenant.is_empty() { name } else { format!("{name}.{tenant}") }
 }
 
 impl Server {

@@ -29,7 +29,8 @@ pub(super) fn log_in(
          {}<button class=\"main\">Log in</button>",
         hidden(&[("request", &request), ("form_token", &browser.form_token(&request))])
     );
-    let body = format!("<h1>Log in</h1>\n{}{}{}", notice(told), form(&server.url("login"), &fields), sign_ins(server, &request));
+    let at = if server.settings.tenant.is_empty() { String::new() } else { format!(" at {}", escaped(&server.settings.tenant)) };
+    let body = format!("<h1>Log in{at}</h1>\n{}{}{}", notice(told), form(&server.url("login"), &fields), sign_ins(server, &request));
     let status = if told.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     whole(server, status, "Log in", &body, target)
 }

@@ -89,6 +89,12 @@ impl Route {
         }
     }
 
+    /// The path of the issuer that a path of the whole host asks about (RFC 8414 §3.1): `/t/acme`.
+    #[must_use]
+    pub fn issuer_asked_about(path: &str) -> Option<&str> {
+        METADATA.iter().find_map(|place| path.strip_prefix(place)).filter(|issuer| issuer.starts_with('/'))
+    }
+
     /// Whether browsers come here, so that what goes wrong is told on a page.
     pub(super) fn is_for_people(self) -> bool {
         matches!(self, Self::Authorize | Self::LogIn | Self::LogOut | Self::SignIn | Self::SignedIn | Self::Consent | Self::Device)

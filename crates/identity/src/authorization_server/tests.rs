@@ -52,6 +52,7 @@ fn settings() -> Settings {
     });
     Settings {
         issuer: ISSUER.to_owned(),
+        tenant: String::new(),
         algorithm: SigningAlgorithm::EdDsa,
         access_life: Duration::from_secs(900),
         access_lives: [("/servers/files/mcp".to_owned(), Duration::from_secs(60))].into(),

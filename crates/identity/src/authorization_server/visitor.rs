@@ -23,7 +23,8 @@ impl AuthorizationServer {
         let browser = Browser::of(&self.0, headers)?;
         let (person, _) = self.0.person_at(&browser, (self.0.clock)()).await.ok()??;
         let groups = person.groups.iter().map(|group| group.as_str().into()).collect();
-        Some(Visitor { principal: Principal::user(self.0.issuer(), &person.name).in_groups(groups), name: person.name, browser })
+        let principal = Principal::user(self.0.issuer(), &person.name).in_groups(groups).of_tenant(&self.0.settings.tenant);
+        Some(Visitor { principal, name: person.name, browser })
     }
 
     /// Whether a principal, by its id, is somebody who could log in here.

@@ -56,7 +56,7 @@ pub(super) fn check(config: &Config, public: Option<&PublicUrl>, context: &Conte
 /// The server inside the gateway is an issuer as well, by the gateway's own address.
 fn check_own_name(public: &str, issuers: &[IssuerPlan], report: &mut Report) {
     if issuers.iter().any(|issuer| issuer.terms.issuer == public) {
-        let message = format!("{public} is the gateway itself, whose authorization server is trusted without being named");
+        let message = format!("{public} is the authorization server here itself, which is trusted without being named");
         report.error(Diagnostic::new("identity.issuers", message).hint("take it out"));
     }
 }

@@ -22,15 +22,18 @@ pub(super) fn check_all(
     report: &mut Report,
 ) -> BTreeMap<Arc<str>, Plan> {
     let mut plans = BTreeMap::new();
+    check_inside(None, &file.identity, tenants, front, report);
     for (name, tenant) in tenants {
         let path = join(TABLE, name);
         let mut told = Report::default();
         let min_isolation = tenant.min_isolation.or(context.min_isolation);
         let within = Context { tenant: Some(name), min_isolation, ..*context };
-        let mut own = own(config(tenant, front), front.public_url.as_ref(), &within, &mut told);
+        let public = front.public_url.as_ref().map(|public| public.of_tenant(name));
+        let mut own = own(config(tenant, front), public.as_ref(), &within, &mut told);
         own.identity.issuers = of_tenant(name, own.identity.issuers, shared(&file.identity));
         check_callers(tenant, &own.identity, &mut told);
         check_strangers(name, &own.identity, tenants, &file.identity, &mut told);
+        check_inside(Some(name), &own.identity, tenants, front, &mut told);
         check_keys(name, tenants, &file.keys, context, &mut told);
         let Report { errors, warnings } = told;
         report.errors.extend(errors.into_iter().map(|diagnostic| below(&path, diagnostic)));
@@ -61,23 +64,17 @@ fn of_tenant<'a>(name: &str, own: Vec<IssuerPlan>, shared: impl Iterator<Item = 
 
 /// A tenant that nobody can call is a mistake, and a key without effect.
 fn check_callers(tenant: &TenantConfig, identity: &IdentityPlan, report: &mut Report) {
-    if tenant.identity.server.is_some() {
-        report.error(
-            Diagnostic::new("identity.server", "the authorization server inside the gateway is for the gateway itself, not for a tenant")
-                .hint("name an authorization server in `identity.issuers`, or give out keys with `identity.api_keys = true`"),
-        );
-    }
     if !tenant.identity.certificates.is_empty() {
         report.errors.retain(|known| !known.path.starts_with("identity.certificates")); // that `tls` is not here helps nobody
         report.error(
             Diagnostic::new("identity.certificates", "certificates of clients are for the gateway itself, not for a tenant")
-                .hint("name an authorization server in `identity.issuers`, or give out keys with `identity.api_keys = true`"),
+                .hint("let its programs show tokens or keys: `identity.issuers`, `identity.server`, `identity.api_keys = true`"),
         );
     }
-    if tenant.keys.is_empty() && !identity.api_keys && identity.issuers.is_empty() {
+    if tenant.keys.is_empty() && !identity.api_keys && identity.issuers.is_empty() && identity.server.is_none() {
         report.error(
             Diagnostic::new("keys", "nobody could call: nothing says whose credentials this tenant takes")
-                .hint("set `keys = [\"env:NAME\"]`, `identity.api_keys = true`, or an issuer in `identity.issuers`"),
+                .hint("set `keys = [\"env:NAME\"]`, `identity.api_keys = true`, an issuer in `identity.issuers`, or `identity.server`"),
         );
     }
     let asked = identity.issuers.iter().filter(|issuer| issuer.introspection.is_some()).count();
@@ -112,6 +109,17 @@ fn check_strangers(
             let message = format!("{} is not trusted here alone, and its tokens for `audiences` do not say whose they are", terms.issuer);
             report.error(Diagnostic::new("identity.issuers", message).hint("set `tenant_claim`, or leave `audiences` out"));
         }
+    }
+}
+
+/// An authorization server inside the gateway is one tenant's: another that trusts it would let that one's people in.
+fn check_inside(name: Option<&str>, identity: &IdentityPlan, tenants: &BTreeMap<String, TenantConfig>, front: &Front, report: &mut Report) {
+    let Some(public) = &front.public_url else { return };
+    let others = tenants.keys().filter(|other| Some(other.as_str()) != name).map(|other| public.of_tenant(other).to_string());
+    let inside: Vec<String> = others.chain(name.map(|_| public.to_string())).collect();
+    for IssuerPlan { terms, .. } in identity.issuers.iter().filter(|issuer| inside.contains(&issuer.terms.issuer)) {
+        let message = format!("{} is the address of another tenant, or of the gateway itself", terms.issuer);
+        report.error(Diagnostic::new("identity.issuers", message).hint("people of a tenant's own log in with `identity.server`"));
     }
 }
 
