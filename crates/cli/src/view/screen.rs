@@ -34,7 +34,8 @@ impl<'v> Screen<'v> {
             Page::Calls => self.draw_calls(frame, below),
             Page::Clients => {
                 let lines = Paragraph::new(self.view.clients.as_str()).wrap(Wrap { trim: false });
-                frame.render_widget(lines.block(Block::new().borders(Borders::TOP).title(" paste into your client ")), below);
+                let title = " paste into your client (what does not fit: `sallyport connect CLIENT --dry-run`) ";
+                frame.render_widget(lines.block(Block::new().borders(Borders::TOP).title(title)), below);
             }
         }
         frame.render_widget(Line::from(" q quit   c clients' lines ").dim(), keys);

@@ -23,7 +23,7 @@ impl Written {
         let known = reference::schema();
         let is_of_the_file = |key: &String| known.pointer(&format!("/properties/{key}")).is_some();
         if block.keys().all(is_of_the_file) {
-            self.server = servers(&block).and_then(|servers| servers.keys().next_back().cloned()).or(self.server.take());
+            self.server = servers(&block).and_then(|servers| servers.keys().next_back().cloned()).or_else(|| self.server.take());
             merge(&mut self.file, block, &[]);
         } else {
             let name = self.server.clone().unwrap_or_else(|| "example".to_owned());
