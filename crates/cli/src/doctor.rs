@@ -47,6 +47,7 @@ pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Fa
     if let Ok(plan) = &plan {
         findings.extend(boundaries.of_servers(plan));
         findings.extend(packages::unlocked(plan).into_iter().map(not_locked));
+        findings.extend(plan.warnings.iter().filter(|warning| warning.path.starts_with("tls.")).map(certificates));
         findings.push(port(plan));
     }
     if arguments.json {
@@ -87,6 +88,10 @@ fn not_locked(server: &str) -> Finding {
         cure: Some(format!("`sallyport update {server}` shows and locks it")),
         ..finding("packages", server, false, "not locked".into())
     }
+}
+
+fn certificates(warning: &config::Diagnostic) -> Finding {
+    Finding { cure: warning.hint.clone(), ..finding("certificates", &warning.path, false, warning.message.clone()) }
 }
 
 fn port(plan: &Plan) -> Finding {

@@ -6,17 +6,20 @@ use std::time::{Duration, SystemTime};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::packages::lock_beside;
+use sallyport_gateway::plan::Plan;
+use sallyport_transport::server::tls::{Tls, TlsError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::start::GRACE;
+use crate::up;
 
 /// How often the file is looked at. One `stat` a second costs nothing, and works on every file system.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What tells that a file is another: editors write in place or put a new file there. The configuration, the locks beside it, and the files
-/// of policies.
+/// What tells that a file is another: editors write in place or put a new file there. The configuration, the locks beside it, the files
+/// of policies, and those of TLS.
 #[derive(Debug, PartialEq, Eq)]
-struct Print(Option<FilePrint>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>);
+struct Print(Option<FilePrint>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>);
 
 type FilePrint = (PathBuf, u64, SystemTime);
 
@@ -28,7 +31,8 @@ impl Print {
         let whose = std::iter::once(None).chain(plan.tenants.keys().map(|name| Some(&**name)));
         let locks = file.iter().flat_map(|file| whose.clone().map(|tenant| lock_beside(file, tenant).and_then(print_of))).collect();
         let policies = plan.policy_files().into_iter().map(print_of).collect();
-        Self(file.and_then(print_of), locks, policies)
+        let tls = plan.tls_files().into_iter().map(|(_, file)| print_of(file.to_owned())).collect();
+        Self(file.and_then(print_of), locks, policies, tls)
     }
 }
 
@@ -38,7 +42,7 @@ fn print_of(file: PathBuf) -> Option<FilePrint> {
 }
 
 /// Watches the configuration, and listens for SIGHUP, for as long as the gateway runs.
-pub(crate) async fn watch(gateway: Gateway, invocation: Invocation) {
+pub(crate) async fn watch(gateway: Gateway, invocation: Invocation, tls: Option<Tls>) {
     let mut in_force = Print::take(&invocation, &gateway);
     let mut hangup = signal(SignalKind::hangup()).ok();
     loop {
@@ -47,11 +51,14 @@ pub(crate) async fn watch(gateway: Gateway, invocation: Invocation) {
             () = heard(hangup.as_mut()) => true,
         };
         let now = Print::take(&invocation, &gateway);
-        if asked || (now != in_force && now.0.is_some()) {
-            reload(&gateway, &invocation).await;
+        if asked || ((&now.0, &now.1, &now.2) != (&in_force.0, &in_force.1, &in_force.2) && now.0.is_some()) {
+            reload(&gateway, &invocation, tls.as_ref()).await;
             // The one that is in force now may name other files; what changed during the reload is found the next time.
-            let Print(_, locks, policies) = Print::take(&invocation, &gateway);
-            in_force = Print(now.0, if locks.len() == now.1.len() { now.1 } else { locks }, policies);
+            let Print(_, locks, policies, files) = Print::take(&invocation, &gateway);
+            in_force = Print(now.0, if locks.len() == now.1.len() { now.1 } else { locks }, policies, files);
+        } else if now.3 != in_force.3 {
+            in_force.3 = now.3;
+            renew(&gateway, tls.as_ref());
         }
     }
 }
@@ -66,7 +73,7 @@ async fn heard(signal: Option<&mut tokio::signal::unix::Signal>) {
 }
 
 /// Puts the file in force, or says what is wrong with it and leaves things as they are.
-async fn reload(gateway: &Gateway, invocation: &Invocation) {
+async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) {
     let plan = match config::load(invocation) {
         Ok(plan) => plan,
         Err(errors) => {
@@ -76,8 +83,16 @@ async fn reload(gateway: &Gateway, invocation: &Invocation) {
             return;
         }
     };
+    plan.warnings.iter().filter(|warning| warning.path.starts_with("tls.")).for_each(|warning| tracing::warn!("{warning}"));
+    let renewed = match renewed(&plan, tls) {
+        Ok(renewed) => renewed,
+        Err(error) => return tracing::error!("the changed configuration is not used: {error}"),
+    };
     match gateway.reload(plan, GRACE).await {
         Ok(changes) => {
+            if let (Some(tls), Some(renewed)) = (tls, renewed) {
+                tls.replace(&renewed);
+            }
             tracing::info!(added = ?changes.added, removed = ?changes.removed, restarted = ?changes.changed, "the configuration was reloaded");
             if let Err(error) = gateway.tend().await {
                 tracing::error!("the authorization server is not ready: {error}");
@@ -87,5 +102,22 @@ async fn reload(gateway: &Gateway, invocation: &Invocation) {
             }
         }
         Err(error) => tracing::error!("the changed configuration is not used: {error}"),
+    }
+}
+
+/// Reads the files of TLS anew, where the endpoint speaks it.
+fn renewed(plan: &Plan, tls: Option<&Tls>) -> Result<Option<Tls>, TlsError> {
+    plan.tls.as_ref().filter(|_| tls.is_some()).map(up::tls).transpose()
+}
+
+/// Puts changed files of TLS in force, and nothing else.
+fn renew(gateway: &Gateway, tls: Option<&Tls>) {
+    match (tls, renewed(&gateway.plan(), tls)) {
+        (Some(tls), Ok(Some(renewed))) => {
+            tls.replace(&renewed);
+            tracing::info!("the certificates were read again");
+        }
+        (_, Ok(_)) => {}
+        (_, Err(error)) => tracing::error!("the changed certificates are not used: {error}"),
     }
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use owo_colors::OwoColorize;
 use sallyport_gateway::Gateway;
 use sallyport_gateway::config::{self, Invocation};
-use sallyport_gateway::plan::Plan;
+use sallyport_gateway::plan::{Plan, TlsPlan};
 use sallyport_telemetry::log::Stderr;
-use sallyport_transport::server::{Hosts, Workers, http, tls};
+use sallyport_transport::server::tls::{self, Tls, TlsError};
+use sallyport_transport::server::{Hosts, Workers, http};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -36,6 +37,7 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     let address = listener.local_addr().map_err(|error| Failure::new(format!("the endpoint has no address: {error}")))?;
     let workers = Workers::start().map_err(|error| Failure::new(format!("no threads can be started: {error}")))?;
     let options = http::Options { workers: Some(workers.turns()), ..options(&plan)? };
+    let tls = options.tls.clone();
     let opened = Opened::open(plan, if shows_view { Stderr::Off } else { Stderr::Auto })?;
     let plan = opened.gateway.plan();
     let url = url(&plan, address);
@@ -48,7 +50,7 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     opened.gateway.tend().await.map_err(Failure::new)?; // without keys nobody could log in: that is told at once
     opened.gateway.start();
     let tending = tokio::spawn(tend(opened.gateway.clone()));
-    let reloading = tokio::spawn(reload::watch(opened.gateway.clone(), invocation));
+    let reloading = tokio::spawn(reload::watch(opened.gateway.clone(), invocation, tls));
     if shows_view {
         view::run(&opened, &url, stop.clone(), stopping.clone());
     } else {
@@ -98,9 +100,13 @@ pub(crate) async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
     })
 }
 
+/// What the endpoint shows in TLS, and whose certificates it takes.
+pub(crate) fn tls(files: &TlsPlan) -> Result<Tls, TlsError> {
+    tls::with_clients(&files.certificate, &files.key, files.clients.as_ref())
+}
+
 pub(crate) fn options(plan: &Plan) -> Result<http::Options, Failure> {
-    let tls = plan.tls.as_ref().map(|files| tls::with_clients(&files.certificate, &files.key, files.clients.as_ref())).transpose();
-    let tls = tls.map_err(|error| {
+    let tls = plan.tls.as_ref().map(tls).transpose().map_err(|error| {
         Failure::new(error.to_string())
             .hint("`tls` needs PEM files: `certificate` (the chain, leaf first), `key`, and `client_ca` for clients' certificates")
     })?;

@@ -203,31 +203,6 @@ impl Parts {
     }
 }
 
-impl Parts {
-    /// Waits for the lists of the server that a request names, where without them it could not be found or not be decided: as long as the
-    /// call would wait for that server in any case. Where they do not come, policy has the word, and denies what it does not know.
-    ///
-    /// # Errors
-    /// `Cancelled`, and `Overloaded` where too many wait already.
-    pub(crate) async fn wait_for_target(&self, request: &Request, endpoint: &Endpoint, cancel: &Cancel) -> Result<(), Failure> {
-        if !self.policy.decides_by_tools() && !matches!(endpoint, Endpoint::Toolset(_)) {
-            return Ok(());
-        }
-        let pending = self.catalogue.load().pending_for(request, endpoint);
-        if pending.is_empty() {
-            return Ok(());
-        }
-        let waiting = try_join_all(
-            pending.iter().filter_map(|name| self.servers.get(name)).map(|server| server.upstream.listed_for_call(request.method)),
-        );
-        tokio::select! {
-            biased;
-            waited = waiting => waited.map(drop),
-            () = cancel.cancelled() => Err(Failure::client(FailureKind::Cancelled, "the request was cancelled")),
-        }
-    }
-}
-
 /// A toolset's servers are known only when their lists are: it waits for all.
 fn waited_for(endpoint: &Endpoint) -> Endpoint {
     match endpoint {
@@ -237,6 +212,39 @@ fn waited_for(endpoint: &Endpoint) -> Endpoint {
 }
 
 impl Inner {
+    /// Waits for the lists of the server that a request names, where without them it could not be found or not be decided: as long as the
+    /// call would wait for that server in any case. Where they do not come, policy has the word, and denies what it does not know.
+    ///
+    /// # Errors
+    /// `Cancelled`, and `Overloaded` where too many wait already.
+    pub(crate) async fn wait_for_target(
+        &self,
+        parts: &Parts,
+        request: &Request,
+        endpoint: &Endpoint,
+        cancel: &Cancel,
+    ) -> Result<(), Failure> {
+        if !parts.policy.decides_by_tools() && !matches!(endpoint, Endpoint::Toolset(_)) {
+            return Ok(());
+        }
+        let pending = parts.catalogue.load().pending_for(request, endpoint);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let upstreams: Vec<&Arc<Upstream>> = pending.iter().filter_map(|name| Some(&parts.servers.get(name)?.upstream)).collect();
+        let waiting = try_join_all(upstreams.iter().map(|upstream| upstream.listed_for_call(request.method)));
+        tokio::select! {
+            biased;
+            waited = waiting => waited?,
+            () = cancel.cancelled() => return Err(Failure::client(FailureKind::Cancelled, "the request was cancelled")),
+        };
+        let has_told = upstreams.iter().any(|upstream| !matches!(upstream.listing().freshness, Freshness::Pending));
+        if has_told && !parts.catalogue.load().pending_for(request, endpoint).is_empty() {
+            self.rebuild_of(parts); // another configuration is in force by now, whose parts alone were told
+        }
+        Ok(())
+    }
+
     /// Puts the catalogue together again and tells what changed. Called whenever a server's lists or state changed.
     pub(crate) fn rebuild(&self) {
         let parts = self.parts.load();

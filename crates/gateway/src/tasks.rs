@@ -100,6 +100,7 @@ impl Tasks {
             scope: line.upstream.scope().clone(),
             target: line.target.clone(),
             form,
+            is_shared: !line.upstream.plan().is_personal(),
             described: task.clone(),
             own: own.clone(),
             kept: None,
@@ -137,6 +138,7 @@ impl Tasks {
             scope: line.upstream.scope().clone(),
             target: line.target.clone(),
             form: Era::Modern,
+            is_shared: false, // no server knows it
             described: form::to_core(&over),
             own: id.clone(),
             kept: Some(ending),

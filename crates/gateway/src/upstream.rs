@@ -210,7 +210,13 @@ impl Upstream {
         let mut is_listed = self.life.is_listed.subscribe();
         if !*is_listed.borrow_and_update() {
             self.start();
-            let _ = tokio::time::timeout(wait, is_listed.wait_for(|is_listed| *is_listed)).await; // late: the listing says so itself
+            let listed = async {
+                tokio::select! {
+                    _ = is_listed.wait_for(|is_listed| *is_listed) => {}
+                    () = self.stopped() => {}
+                }
+            };
+            let _ = tokio::time::timeout(wait, listed).await; // late: the listing says so itself
         }
         self.listing()
     }
@@ -229,6 +235,7 @@ impl Upstream {
     pub(crate) fn not_listed(&self, method: Method) -> Failure {
         match &self.listing().freshness {
             Freshness::Gone { why, hint } => self.life.gone(why, hint.clone()),
+            _ if matches!(self.state(), UpstreamState::Stopped) => self.life.gone("it was stopped", None),
             _ => self.life.slow_start(&Deadline::start(&self.life.plan.timeouts, method)),
         }
     }

@@ -1,7 +1,7 @@
 //! Callers who come by a certificate: the real program, real TLS, and everybody who is not to come in.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,20 +51,20 @@ impl Authority {
         self.0.pem()
     }
 
-    /// The list of what is good no more.
-    fn revoked(&self) -> String {
-        let revoked = RevokedCertParams {
-            serial_number: SerialNumber::from(REVOKED),
+    /// The list of what is good no more, which is to be renewed in that year.
+    fn revoked(&self, serial_numbers: &[u64], renewed_in: i32) -> String {
+        let revoked = |number: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*number),
             revocation_time: date_time_ymd(2024, 1, 1),
             reason_code: None,
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(2100, 1, 1),
+            this_update: date_time_ymd(2023, 1, 1),
+            next_update: date_time_ymd(renewed_in, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
-            revoked_certs: vec![revoked],
+            revoked_certs: serial_numbers.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         list.signed_by(&self.0).unwrap().pem().unwrap()
@@ -74,9 +74,11 @@ impl Authority {
 struct Bench {
     clients: Authority,
     server: Authority,
-    _project: Project,
+    project: Project,
     gateway: Gateway,
 }
+
+type Connection = StreamOwned<ClientConnection, TcpStream>;
 
 impl Bench {
     fn new(more: &str) -> Self {
@@ -104,13 +106,13 @@ builtin = {{ filesystem = {{ root = ".", write = true }} }}
         write_private(&project, "server.key", &own.key.serialize_pem());
         write_private(&project, "key", KEY);
         fs::write(project.path("clients.pem"), clients.pem()).unwrap();
-        fs::write(project.path("revoked.pem"), clients.revoked()).unwrap();
+        fs::write(project.path("revoked.pem"), clients.revoked(&[REVOKED], 2100)).unwrap();
         let gateway = project.up_behind_tls();
-        Self { clients, server, _project: project, gateway }
+        Self { clients, server, project, gateway }
     }
 
-    /// The status and body of a request over a connection that shows this certificate; `None` where there is no connection.
-    fn ask(&self, shows: Option<Pair>, bearer: Option<&str>) -> Option<(u16, String)> {
+    /// A connection that shows this certificate. Whether it is taken is known with the first answer.
+    fn connect(&self, shows: Option<&Pair>) -> Connection {
         let mut roots = RootCertStore::empty();
         roots.add(self.server.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -120,23 +122,19 @@ builtin = {{ filesystem = {{ root = ".", write = true }} }}
             None => config.with_no_client_auth(),
             Some(Pair { certificate, key }) => {
                 let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-                config.with_client_auth_cert(vec![certificate], key).unwrap()
+                config.with_client_auth_cert(vec![certificate.clone()], key).unwrap()
             }
         };
         let stream = TcpStream::connect(("127.0.0.1", self.gateway.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut stream = StreamOwned::new(ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap(), stream);
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": { "_meta": {
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
-        } } })
-        .to_string();
+        StreamOwned::new(ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap(), stream)
+    }
+
+    /// The status and body of a request over a connection that shows this certificate; `None` where there is no connection.
+    fn ask(&self, shows: Option<Pair>, bearer: Option<&str>) -> Option<(u16, String)> {
+        let mut stream = self.connect(shows.as_ref());
         let bearer = bearer.map_or_else(String::new, |bearer| format!("Authorization: Bearer {bearer}\r\n"));
-        let head = format!(
-            "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
-             MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\nConnection: close\r\n{bearer}Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
+        stream.write_all(request("tools/list", &format!("{bearer}Connection: close\r\n")).as_bytes()).ok()?;
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer);
         let answer = String::from_utf8(answer).unwrap();
@@ -147,6 +145,46 @@ builtin = {{ filesystem = {{ root = ".", write = true }} }}
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         Some((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
     }
+}
+
+/// A request of 2026-07-28; `headers` are lines.
+fn request(method: &str, headers: &str) -> String {
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": { "notifications": { "toolsListChanged": true }, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+    } } })
+    .to_string();
+    format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
+         MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// Sends a request, and reads its answer, of a stream until `told` is in it; the connection stays open. `None` where there is none any more.
+fn exchange(connection: &mut Connection, method: &str, told: &str) -> Option<String> {
+    connection.write_all(request(method, "").as_bytes()).ok()?;
+    let (mut answer, mut some) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = connection.read(&mut some).ok().filter(|read| *read > 0)?;
+        answer.extend_from_slice(&some[..read]);
+        let answer = String::from_utf8_lossy(&answer);
+        let length = answer.split_once("content-length: ").and_then(|(_, rest)| rest.split_once("\r\n")?.0.parse::<usize>().ok());
+        let is_whole = |length| answer.split_once("\r\n\r\n").is_some_and(|(_, body)| body.len() >= length);
+        if length.is_none_or(is_whole) && answer.contains(told) {
+            return Some(answer.into_owned());
+        }
+    }
+}
+
+/// Waits until it is so; it takes a second or two.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..120 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    panic!("not within 30 s: {what}");
 }
 
 fn pem(kind: &str, der: &[u8]) -> String {
@@ -220,4 +258,70 @@ fn where_a_certificate_is_required_nobody_connects_without() {
     assert_eq!(bench.ask(None, Some(KEY)), None);
     assert!(!tools(bench.ask(Some(bench.clients.sign(&["ci.example.com"], |_| ())), None)).is_empty());
     assert!(!tools(bench.ask(Some(bench.clients.sign(&["other.example.com"], |_| ())), Some(KEY))).is_empty());
+}
+
+#[test]
+fn a_certificate_that_is_revoked_is_good_no_more_for_open_connections_either() {
+    const LATER: u64 = REVOKED + 1;
+    let bench = Bench::new("");
+    let soon = bench.clients.sign(&["ci.example.com"], |params| params.serial_number = Some(SerialNumber::from(LATER)));
+    let stays = bench.clients.sign(&["ci.example.com"], |_| ());
+    let (mut idle, mut listening, mut other) = (bench.connect(Some(&soon)), bench.connect(Some(&soon)), bench.connect(Some(&stays)));
+    for connection in [&mut idle, &mut other] {
+        assert!(exchange(connection, "tools/list", "write_file").unwrap().starts_with("HTTP/1.1 200"));
+    }
+    exchange(&mut listening, "subscriptions/listen", "acknowledged").unwrap();
+
+    fs::write(bench.project.path("revoked.pem"), bench.clients.revoked(&[REVOKED, LATER], 2100)).unwrap();
+    until("it is refused", || exchange(&mut bench.connect(Some(&soon)), "tools/list", "write_file").is_none());
+    let ended = listening.read_to_end(&mut Vec::new());
+    assert!(!ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "its stream has ended");
+    until("it makes no other request", || exchange(&mut idle, "tools/list", "write_file").is_none());
+    assert!(exchange(&mut other, "tools/list", "write_file").is_some(), "nobody else notices");
+    assert!(exchange(&mut bench.connect(Some(&stays)), "tools/list", "write_file").is_some());
+}
+
+#[test]
+fn what_is_shown_and_taken_follows_its_files() {
+    let bench = Bench::new("");
+    let shown = |connection: &Connection| connection.conn.peer_certificates().map(|chain| chain[0].clone());
+    let mine = bench.clients.sign(&["ci.example.com"], |_| ());
+    let mut before = bench.connect(Some(&mine));
+    exchange(&mut before, "tools/list", "write_file").unwrap();
+
+    fs::write(bench.project.path("clients.pem"), "nothing of the kind").unwrap();
+    std::thread::sleep(Duration::from_secs(2)); // it is looked at every second
+    assert!(exchange(&mut before, "tools/list", "write_file").is_some(), "what cannot be used changes nothing");
+
+    let renewed = bench.server.sign(&["localhost"], |_| ());
+    let others = Authority::new("others");
+    fs::write(bench.project.path("server.pem"), pem("CERTIFICATE", &renewed.certificate)).unwrap();
+    write_private(&bench.project, "server.key", &renewed.key.serialize_pem());
+    fs::write(bench.project.path("clients.pem"), others.pem()).unwrap();
+    fs::write(bench.project.path("revoked.pem"), others.revoked(&[], 2100)).unwrap();
+    let theirs = others.sign(&["ci.example.com"], |_| ());
+    until("the other authority is taken", || exchange(&mut bench.connect(Some(&theirs)), "tools/list", "write_file").is_some());
+    let mut after = bench.connect(None);
+    assert!(exchange(&mut after, "tools/list", "no_key").is_some());
+    assert_eq!(shown(&after), Some(renewed.certificate));
+    assert_eq!(exchange(&mut bench.connect(Some(&mine)), "tools/list", "write_file"), None, "the old one is trusted no more");
+    until("nor on connections that are open", || exchange(&mut before, "tools/list", "write_file").is_none());
+}
+
+#[test]
+fn a_revocation_list_that_is_past_its_date_lets_nobody_in_and_is_told_of() {
+    let bench = Bench::new("");
+    let mine = || bench.clients.sign(&["ci.example.com"], |_| ());
+    assert!(bench.ask(Some(mine()), None).is_some());
+    fs::write(bench.project.path("revoked.pem"), bench.clients.revoked(&[], 2024)).unwrap();
+    until("nobody's certificate is taken", || bench.ask(Some(mine()), None).is_none());
+    assert!(!tools(bench.ask(None, Some(KEY))).is_empty(), "who shows none comes in by a key");
+    assert!(bench.gateway.log().contains("past its date"), "{}", bench.gateway.log());
+    for command in ["check", "doctor"] {
+        let told = bench.project.sallyport().arg(command).output().unwrap();
+        let told = format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+        assert!(told.contains("CN=clients` is past its date"), "{command}: {told}");
+    }
+    fs::write(bench.project.path("revoked.pem"), bench.clients.revoked(&[], 2100)).unwrap();
+    until("it was renewed", || bench.ask(Some(mine()), None).is_some());
 }

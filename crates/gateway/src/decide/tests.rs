@@ -66,6 +66,17 @@ async fn a_call_to_a_server_that_cannot_be_reached_hears_that_and_not_that_it_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_waits_is_decided_also_where_another_configuration_comes_into_force() {
+    let (gateway, client) = slowly(SLOW, CEDAR);
+    let next = before_starting(Starts::of([Ok(Peer::calling(|_, _| fine()))]), plan(), CEDAR);
+    let (outcome, ()) = tokio::join!(client.ask(Method::ToolsCall, CALL), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        gateway.0.parts.store(next.0.parts.load_full());
+    });
+    outcome.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_toolset_knows_a_tool_whose_server_starts_slowly() {
     let (_gateway, mut client) = slowly(SLOW, "[toolsets.look]\ntools = [\"files__*\"]\n");
     client.endpoint = Endpoint::Toolset("look".into());

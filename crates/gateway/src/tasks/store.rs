@@ -39,6 +39,8 @@ pub(crate) struct Task {
     /// Which form of tasks its server speaks.
     pub(crate) form: Era,
     pub(crate) owner: Principal,
+    /// Its server is reached over one connection for all, so that an id means the same for everybody there.
+    is_shared: bool,
     /// What it ended with, where its server has made no task of the call: nobody else keeps it.
     pub(crate) kept: Option<Ending>,
     /// The server's questions that were put to the caller.
@@ -160,6 +162,8 @@ pub(crate) struct New {
     pub(crate) scope: Arc<str>,
     pub(crate) target: Target,
     pub(crate) form: Era,
+    /// Whether its server is reached over one connection for all.
+    pub(crate) is_shared: bool,
     /// The task as its server described it, under the server's own id.
     pub(crate) described: RawObject,
     pub(crate) own: String,
@@ -196,19 +200,22 @@ impl Store {
     /// Remembers a task. `id` is what its caller shall know it by; `mint` makes another where the caller has a task of that id.
     pub(crate) fn add<E>(&self, new: New, id: Option<&str>, mint: impl FnOnce() -> Result<String, E>) -> Result<Arc<Task>, E> {
         let mut known = self.known();
+        if new.is_shared {
+            known.forget_own(&new.scope, &new.own);
+        }
         let is_free = |id: &&str| !known.by_owner.get(&new.owner).is_some_and(|owned| owned.by_id.contains_key(*id));
         let id = match id.filter(is_free) {
             Some(id) => id.to_owned(),
             None => mint()?,
         };
-        let New { owner, server, scope, target, form, mut described, own, kept, counted, is_approved } = new;
+        let New { owner, server, scope, target, form, is_shared, mut described, own, kept, counted, is_approved } = new;
         described.set("taskId", sallyport_protocol::RawJson::string(&id));
         let bill = counted.as_ref().map(|counted| counted.bill());
         // One that ended before it was handed out runs nowhere; of the others only that matters which is counted.
         let place = Place::of(counted.as_ref().filter(|_| kept.is_none()));
         let state = State { seen: RawObject::new(), expiry: None, is_cancelled: false, follower: None };
         let (asked, told, since, state) = (Asked::default(), Asked::default(), Instant::now(), Mutex::new(state));
-        let task = Task { id, own, server, scope, target, form, owner, kept, asked, is_approved, told, bill, place, since, state };
+        let task = Task { id, own, server, scope, target, form, owner, is_shared, kept, asked, is_approved, told, bill, place, since, state };
         task.see(&described);
         let task = Arc::new(task);
         known.insert(&task);
@@ -267,7 +274,9 @@ impl Known {
         self.forget_expired(&task.owner);
         self.count += 1;
         self.kept_bytes += task.kept_bytes();
-        self.by_own.insert((task.scope.clone(), task.own.clone()), (task.owner.clone(), task.id.clone()));
+        if task.is_shared {
+            self.by_own.insert((task.scope.clone(), task.own.clone()), (task.owner.clone(), task.id.clone()));
+        }
         let owned = self.by_owner.entry(task.owner.clone()).or_default();
         owned.by_id.insert(task.id.clone(), task.clone());
         owned.oldest_first.push_back(task.id.clone());
@@ -310,7 +319,17 @@ impl Known {
         }
         self.count -= 1;
         self.kept_bytes -= task.kept_bytes();
-        self.by_own.remove(&(task.scope.clone(), task.own.clone()));
+        if task.is_shared {
+            self.by_own.remove(&(task.scope.clone(), task.own.clone()));
+        }
+    }
+
+    /// Forgets the task that a server knew by an id which means another one there now: a server that was started anew may count from the
+    /// beginning, and whoever had the old one must not be shown the new one.
+    fn forget_own(&mut self, scope: &Arc<str>, own: &str) {
+        if let Some((owner, id)) = self.by_own.get(&(scope.clone(), own.to_owned())).cloned() {
+            self.remove(&owner, &id);
+        }
     }
 }
 
@@ -332,6 +351,7 @@ mod tests {
             scope: server.into(),
             target: Target::named(TargetKind::Tool, "t"),
             form: Era::Legacy,
+            is_shared: true,
             described: object(&format!(r#"{{"taskId":"{own}","status":"working","ttlMs":null}}"#)),
             own: own.into(),
             kept: None,
@@ -366,6 +386,21 @@ mod tests {
         assert_eq!(two.seen().get_str("taskId").unwrap(), "minted-1");
         store.retain(|server| server == "b");
         assert_eq!(store.of(&me).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_id_that_a_server_gives_out_anew_is_the_new_owners_alone() {
+        let store = Store::default();
+        let (before, now) = (Principal::key("before"), Principal::key("now"));
+        add(&store, new(&before, "s", "1"));
+        add(&store, new(&now, "s", "1"));
+        assert!(store.find(&before, "1").is_none() && store.of(&before).is_empty());
+        assert_eq!(store.find_own(&"s".into(), "1").unwrap().owner, now);
+
+        let own = |owner| New { is_shared: false, ..new(owner, "mine", "1") };
+        add(&store, own(&before));
+        add(&store, own(&now));
+        assert!([&before, &now].iter().all(|owner| store.of(owner).iter().any(|task| &*task.server == "mine")), "each has a connection");
     }
 
     #[tokio::test(start_paused = true)]
