@@ -1,9 +1,10 @@
 //! Installs the package that a command names, so that its program starts from the disk and needs no network.
 //!
-//! The user's own package manager does the work (for images of a registry [`oci`] does it), but inside a boundary: it writes two folders of a private cache, reaches only the
-//! registries that the user's own settings name, and runs no script of any package unless the server allows it. First it is found out
-//! what the requirements come to ([`Locked`]: every package with version and digest), then exactly that is installed, into a folder of
-//! the store that is named by the digest of all that, and shown read-only to the server that runs from it.
+//! The user's own package manager does the work, but inside a boundary: it writes two folders of a private cache, reaches only the
+//! registries that the user's own settings name, and runs no script of any package unless the server allows it. Container images need no
+//! foreign program: they are fetched here, by `install/oci.rs`. First it is found out what the requirements come to ([`Locked`]: every
+//! package with version and digest), then exactly that is installed, into a folder of the store that is named by the digest of all that,
+//! and shown read-only to the server that runs from it.
 //!
 //! A package stays as it was installed. One that is asked for without a version, or by a tag, is not looked up again: what
 //! was tried and allowed yesterday must not be other code today, and a server must start without its registry.
@@ -206,8 +207,8 @@ impl Installer<'_> {
     /// next. The network is used only for what is not there.
     ///
     /// # Errors
-    /// When the package manager is missing, fails, or takes too long (five minutes; half an hour for images and where programs are built), when what
-    /// the registry serves or what is installed is not what was locked, and when the package has no such program.
+    /// When the package manager is missing, fails, or takes too long (five minutes; half an hour for images and where programs are built),
+    /// when what the registry serves or what is installed is not what was locked, and when the package has no such program.
     pub async fn install(&self, package: &Package, locked: Option<&Locked>) -> Result<(Installed, Locked), Error> {
         let desk = Desk::of(self.packages, package);
         let locked = locked.filter(|locked| locked.is_of(package)).cloned().or_else(|| desk.remembered(package));
