@@ -71,12 +71,14 @@ impl Keeper {
             }
         };
         let keeper = Self { pidfd, child: Some(child), control };
+        // It is the launching thread that waits here, for room as for answers.
+        for direction in [Timeout::Send, Timeout::Recv] {
+            set_socket_timeout(&keeper.control, direction, Some(ANSWER_LIMIT))?;
+        }
         for name in names {
             control::send_bytes(keeper.control.as_fd(), name.as_os_str().as_bytes(), &[])?;
         }
         control::send_bytes(keeper.control.as_fd(), THATS_ALL, &[])?;
-        // It is the launching thread that waits here.
-        set_socket_timeout(&keeper.control, Timeout::Recv, Some(ANSWER_LIMIT))?;
         let mut covered = Vec::with_capacity(names.len());
         for name in names {
             let (said, _) = control::receive_bytes(keeper.control.as_fd())?;

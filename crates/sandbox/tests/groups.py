@@ -6,7 +6,7 @@ that was tried.
 import json, os, sys, time, traceback
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "support"))
-from delegation import CONTROLLERS, GROUPS, boot, control, delegated, ended, read, start
+from delegation import CONTROLLERS, GROUPS, boot, control, delegated, ended, read, start, write
 
 LAUNCHER, TESTS, USER = sys.argv[1], sys.argv[2], int(sys.argv[3])
 LIMITS = ["memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cpu.weight", "cpu.max"]
@@ -87,6 +87,8 @@ def without_all(group, uid):
 
 
 def tests(group, uid):
+    # A page counts for the group that it was first read for.
+    write("1", "/proc/sys/vm/drop_caches")
     return ended(start(group, uid, ["/run/tests", "--exact", "memory_is_given_back_where_something_can"]))
 
 

@@ -495,8 +495,8 @@ pub struct StandbyTimesConfig {
     /// only the pages of files that no other process uses. It is then woken for a few `tools/list` and frozen again, so that what a
     /// request needs is there, or, where that is more than half of it, is known and fetched all at once: the next one waits two to ten
     /// milliseconds longer. Needs a gateway that runs as root, or has a delegated control group (version 2, Linux 5.19);
-    /// `CAP_SYS_NICE` alone is enough where there is swap. Default: `10m`, or with `freeze_after` where that is longer; a server in use every few minutes
-    /// keeps what it has.
+    /// `CAP_SYS_NICE` alone is enough where there is swap. Default: `10m`, or with `freeze_after` where that is longer; a server in use
+    /// every few minutes keeps what it has.
     pub reclaim_after: Option<String>,
 
     /// It is ended, and the next request starts it anew. Default: `never`, because a server may keep in its memory what its callers

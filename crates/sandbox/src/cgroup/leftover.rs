@@ -11,8 +11,14 @@ use rustix::process::{Pid, Signal, kill_process};
 /// What the names of groups begin with.
 const PREFIX: &str = "sallyport";
 
-/// How long a group whose last process was just killed is waited for, a millisecond at a time.
+/// What the name of the group ends with that a gateway moves into itself.
+pub(super) const OWN: &str = "gateway";
+
+/// How often a group whose last process was just killed is tried by whoever removes it, with a millisecond between.
 const TRIES: u32 = 200;
+
+/// How often after that, by a thread that nobody waits for: a process with gigabytes dies in seconds.
+const FURTHER_TRIES: u32 = 30_000;
 
 /// A process, named so that no other ever has the same name: by its pid, when it began, and whose pids these are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +62,7 @@ impl Owner {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let owner = entry.file_name().to_str().and_then(Self::of_group);
             if owner.is_some_and(|owner| owner.namespace == self.namespace && !owner.lives()) {
-                remove(&entry.path());
+                clear_one(&entry.path());
             }
         }
     }
@@ -67,21 +73,50 @@ pub(crate) fn clear() {
     let _found = super::places(); // the first look does it
 }
 
+/// Removes what a gateway that is gone has left. In the leaf in which it was itself, somebody may still be putting things in order for
+/// it, and ends by himself: then it stays for the next.
+fn clear_one(group: &Path) {
+    if group.extension().is_some_and(|what| what == OWN) {
+        let _inhabited = fs::remove_dir(group);
+    } else {
+        remove(group);
+    }
+}
+
 /// Removes a group once its last process is gone, which takes the kernel a moment after a kill. Whoever is still in it is ended: that
 /// nobody of a program outlives its launcher is the launcher's work, and this where the launcher itself was killed.
 pub(super) fn remove(group: &Path) {
-    for _ in 0..TRIES {
+    if is_over(group, TRIES) {
+        return;
+    }
+    let patient = group.to_owned();
+    let further = move || {
+        if !is_over(&patient, FURTHER_TRIES) {
+            tracing::warn!(group = %patient.display(), "a control group stays, because something in it does not end");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("sandbox-group".to_owned()).spawn(further) {
+        tracing::warn!(group = %group.display(), %error, "a control group stays");
+    }
+}
+
+/// Tries to remove a group so often; whether there is nothing left to try.
+fn is_over(group: &Path, tries: u32) -> bool {
+    for _ in 0..tries {
         match fs::remove_dir(group) {
             Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
                 end_all(group);
                 sleep(Duration::from_millis(1));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-            Err(error) => return tracing::warn!(group = %group.display(), %error, "a control group stays"),
-            Ok(()) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return true,
+            Err(error) => {
+                tracing::warn!(group = %group.display(), %error, "a control group stays");
+                return true;
+            }
+            Ok(()) => return true,
         }
     }
-    tracing::warn!(group = %group.display(), "a control group stays, because something in it does not end");
+    false
 }
 
 /// Version 2 ends all of a group at once; in version 1 the list is gone through again until nobody is there to be forked.

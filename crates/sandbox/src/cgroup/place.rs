@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::hierarchy::{self, Hierarchy};
-use super::leftover::Owner;
+use super::leftover::{self, Owner};
 use super::{Controller, Held, Version, write};
 
 /// A folder in which this process can make groups with these controllers.
@@ -113,7 +113,7 @@ fn delegate(folder: &Path, controllers: &[Controller], owner: &Owner) -> Result<
     if inhabitants.lines().any(|process| process != own) {
         return Err("other processes are in the gateway's own group; `systemd-run --user --scope -p Delegate=yes` gives it one".to_owned());
     }
-    let leaf = folder.join(owner.name_of("gateway"));
+    let leaf = folder.join(owner.name_of(leftover::OWN));
     let moved = fs::create_dir(&leaf).and_then(|()| write(&leaf.join("cgroup.procs"), &own)).and_then(|()| enable());
     moved.map_err(|error| {
         // Back to where it was; if that fails too, it is as well off in the leaf.
