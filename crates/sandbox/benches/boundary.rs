@@ -301,10 +301,10 @@ async fn reclaimed_and(then: Then, server: &Server, what: &str) {
         match asleep.memory().give_back(|| true) {
             // What it had before it first gave anything back: it grows in the course of this, as programs do.
             Ok(given) => {
-                awake.get_or_insert(given.before);
+                let before = *awake.get_or_insert(given.before);
                 if then != Then::Nothing {
                     let count;
-                    (asleep, count) = started.rehearse(asleep, given, server).await;
+                    (asleep, count) = started.rehearse(asleep, GivenBack { before, ..given }, server).await;
                     rehearsals.push(count);
                 }
             }

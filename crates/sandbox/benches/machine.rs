@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sallyport_sandbox::{Host, Instance, Profile, Program, Rehearsal, Running, Selection, enter_if_asked, microvm};
+use sallyport_sandbox::{GivenBack, Host, Instance, Profile, Program, Rehearsal, Running, Selection, enter_if_asked, microvm};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
@@ -236,7 +236,7 @@ async fn wakes(server: &Server, guest: &Path, machines: &Path) {
                 Err(error) => return println!("memory cannot be given back here: {error}"),
             };
             resident = (resident.0.max(given.before >> 20), given.after >> 20);
-            let mut rehearsal = Rehearsal::after(given);
+            let mut rehearsal = Rehearsal::after(GivenBack { before: resident.0 << 20, ..given });
             while rehearses && rehearsal.wants_another(&asleep.memory(), || true).unwrap() {
                 let awake = asleep.wake();
                 ask(&mut stdin, &mut answers, server.call).await;
