@@ -28,6 +28,8 @@ const CALLS_BEFORE: usize = 1000;
 /// Before a call, a freeze or a wake: long enough for processors to sleep, and for a server to do what it does behind an answer.
 const PAUSE: Duration = Duration::from_millis(5);
 const RECLAIMS: usize = 15;
+/// Before memory is given back, and after a rehearsal, as in standby.
+const COMES_TO_REST: Duration = Duration::from_millis(20);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -142,6 +144,7 @@ impl Started {
         while rehearsal.wants_another(&asleep.memory(), || true).unwrap() {
             let awake = asleep.wake();
             self.ask(server.call).await;
+            tokio::time::sleep(COMES_TO_REST).await;
             asleep = awake.standby().unwrap();
             count += 1;
         }
@@ -293,14 +296,15 @@ async fn reclaimed_and(then: Then, server: &Server, what: &str) {
     let (mut times, mut awake, mut resident) = (Times::default(), None, Vec::new());
     let (mut fetched, mut rehearsals) = (Vec::new(), Vec::new());
     for _ in 0..RECLAIMS {
+        tokio::time::sleep(COMES_TO_REST).await;
         let mut asleep = instance.standby().unwrap();
         match asleep.memory().give_back(|| true) {
             // What it had before it first gave anything back: it grows in the course of this, as programs do.
             Ok(given) => {
-                awake.get_or_insert(given.before);
+                let before = *awake.get_or_insert(given.before);
                 if then != Then::Nothing {
                     let count;
-                    (asleep, count) = started.rehearse(asleep, given, server).await;
+                    (asleep, count) = started.rehearse(asleep, GivenBack { before, ..given }, server).await;
                     rehearsals.push(count);
                 }
             }

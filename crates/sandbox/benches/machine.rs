@@ -1,7 +1,8 @@
 //! What a machine of its own costs: `cargo xtask bench sandbox`.
 //!
 //! On an emulated processor, whatever this host has: it is the slow case. Beside each time of the clock stands the processor time per run, of
-//! this process and of the monitor, which a busy host changes less.
+//! this process and of the monitor, which a busy host changes less. `cargo bench --bench machine -- Node wake` measures a part: `cat` or `Node`, and
+//! `start`, `pool` or `wake`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a measurement's only user is at the terminal")]
 
@@ -9,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sallyport_sandbox::{Host, Instance, Profile, Program, Rehearsal, Running, Selection, enter_if_asked, microvm};
+use sallyport_sandbox::{GivenBack, Host, Instance, Profile, Program, Rehearsal, Running, Selection, enter_if_asked, microvm};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
@@ -21,6 +22,8 @@ const WAKES: usize = 100;
 const CALLS_BEFORE: usize = 150;
 const PAUSE: Duration = Duration::from_millis(5);
 const RECLAIMS: usize = 15;
+/// After a rehearsal, as in standby, and before machines are stopped: what a server does behind an answer takes longer on an emulated processor.
+const COMES_TO_REST: Duration = Duration::from_millis(20);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -213,6 +216,7 @@ async fn wakes(server: &Server, guest: &Path, machines: &Path) {
         let (begun, before) = (Instant::now(), ticks(id));
         ask(&mut stdin, &mut answers, server.call).await;
         awake.add(begun, ticks(id) - before);
+        tokio::time::sleep(COMES_TO_REST).await;
         let asleep = instance.standby().unwrap();
         tokio::time::sleep(PAUSE).await;
         let (begun, before) = (Instant::now(), ticks(id));
@@ -225,16 +229,18 @@ async fn wakes(server: &Server, guest: &Path, machines: &Path) {
     let (mut resident, mut rehearsals) = ((0, 0), 0);
     for _ in 0..RECLAIMS {
         for (rehearses, times) in [(false, &mut without), (true, &mut with)] {
+            tokio::time::sleep(COMES_TO_REST).await;
             let mut asleep = instance.standby().unwrap();
             let given = match asleep.memory().give_back(|| true) {
                 Ok(given) => given,
                 Err(error) => return println!("memory cannot be given back here: {error}"),
             };
             resident = (resident.0.max(given.before >> 20), given.after >> 20);
-            let mut rehearsal = Rehearsal::after(given);
+            let mut rehearsal = Rehearsal::after(GivenBack { before: resident.0 << 20, ..given });
             while rehearses && rehearsal.wants_another(&asleep.memory(), || true).unwrap() {
                 let awake = asleep.wake();
                 ask(&mut stdin, &mut answers, server.call).await;
+                tokio::time::sleep(COMES_TO_REST).await;
                 asleep = awake.standby().unwrap();
                 rehearsals += 1;
             }

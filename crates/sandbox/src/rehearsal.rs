@@ -30,7 +30,8 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// Of a program that has given back so much and sleeps.
+    /// Of a program that has given back so much and sleeps. `before` is what it has when it has all of its memory: one that gave memory back
+    /// before has less at the next time.
     #[must_use]
     pub fn after(given: GivenBack) -> Self {
         Self { given, fetched: None, last: u64::MAX, left: MOST, has_begun_anew: false }

@@ -39,7 +39,7 @@ pub(crate) async fn descend(life: &Life, sleeper: Option<Arc<Sleeper>>) {
         return std::future::pending().await;
     };
     let plan = *plan;
-    let mut descent = Descent { life, sleeper, plan };
+    let mut descent = Descent { life, sleeper, plan, most: 0 };
     while !descent.go_on().await {}
 }
 
@@ -47,6 +47,9 @@ struct Descent<'a> {
     life: &'a Life,
     sleeper: Arc<Sleeper>,
     plan: Standby,
+    /// Bytes that were resident before memory was given back, the most of all times: with swap, a program that was woken has fetched little
+    /// of what it had, and whether it keeps much is no question of that.
+    most: u64,
 }
 
 impl Descent<'_> {
@@ -83,9 +86,11 @@ impl Descent<'_> {
     async fn reclaim(&mut self) {
         let server = &self.life.name;
         match self.in_sleep(|memory, goes_on| memory.give_back(goes_on)).await {
-            Some(Ok(given @ GivenBack { before, after })) => {
+            Some(Ok(GivenBack { before, after })) => {
                 tracing::info!(%server, before, after, "gave memory back, bytes resident");
-                self.rehearse(given).await;
+                self.most = self.most.max(before);
+                let before = self.most;
+                self.rehearse(GivenBack { before, after }).await;
                 // More than half is not worth the name. What is fetched anew all at once costs a wake some milliseconds.
                 if let Some(Ok(Some(given))) = self.in_sleep(move |memory, goes_on| memory.give_rehearsed_back(before / 2, goes_on)).await {
                     tracing::info!(%server, before = given.before, after = given.after, "gave back what the rehearsal had fetched");

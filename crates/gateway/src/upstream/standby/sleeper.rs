@@ -15,6 +15,10 @@ use tokio::sync::Notify;
 use super::tasks::Tasks;
 use crate::upstream::own_call::{self, Own};
 
+/// How long a program may do what it does behind the answer to a rehearsal before it is frozen: V8 collects its garbage then, which would else
+/// come before the answer to the request that wakes it.
+const COMES_TO_REST: Duration = Duration::from_millis(20);
+
 /// A program in its boundary and the connection to it.
 ///
 /// Two words decide between a request and a freeze that meet: a request counts itself first and looks whether the program sleeps
@@ -143,6 +147,7 @@ impl Sleeper {
         if let Err(failure) = own_call::ask(&*self.connection, own, request, limit).await {
             tracing::debug!(server = %self.name, %failure, "the rehearsal did not go well");
         }
+        tokio::time::sleep(COMES_TO_REST).await;
         drop(stay);
         self.last.store(last, Ordering::SeqCst);
         self.freeze();
