@@ -67,9 +67,9 @@ impl ApprovalPages {
         let Some(cookie) = self.0.begin(credential) else {
             return html::page(StatusCode::SERVICE_UNAVAILABLE, "<p>This system has no random numbers.</p>");
         };
-        let bounds = if is_https(gateway) { "Secure; Path=/" } else { "Path=/approvals" };
+        let bounds = if is_https(gateway) { "Secure; Path=/".to_owned() } else { format!("Path={}", base(gateway)) };
         let cookie = format!("{}={cookie}; HttpOnly; SameSite=Lax; Max-Age={}; {bounds}", cookie_name(gateway), sessions::LASTS.as_secs());
-        let mut response = to(handle);
+        let mut response = to(gateway, handle);
         set(&mut response, header::SET_COOKIE, &cookie);
         response
     }
@@ -78,7 +78,7 @@ impl ApprovalPages {
 impl Visit<'_> {
     async fn list(&self) -> Response<Bytes> {
         match &self.approver {
-            Some((approver, _)) => html::list(approver, &self.gateway.approvals(approver).await),
+            Some((approver, _)) => html::list(&base(self.gateway), approver, &self.gateway.approvals(approver).await),
             None => html::sign_in(StatusCode::OK, None),
         }
     }
@@ -86,7 +86,7 @@ impl Visit<'_> {
     async fn show(&self, handle: &str) -> Response<Bytes> {
         let Some((approver, session)) = &self.approver else { return html::sign_in(StatusCode::OK, None) };
         match self.gateway.approval(approver, handle).await {
-            Some(approval) => html::one(approver, &approval, &session.form_token(handle)),
+            Some(approval) => html::one(&base(self.gateway), approver, &approval, &session.form_token(handle)),
             None => nothing(),
         }
     }
@@ -102,7 +102,7 @@ impl Visit<'_> {
             _ => return html::page(StatusCode::BAD_REQUEST, "<p>The form has to say what is decided.</p>"),
         };
         match self.gateway.decide_approval(approver, handle, approves).await {
-            Some(_) => to(handle),
+            Some(_) => to(self.gateway, handle),
             None => nothing(),
         }
     }
@@ -121,8 +121,16 @@ fn nothing() -> Response<Bytes> {
     )
 }
 
-fn to(handle: &str) -> Response<Bytes> {
-    see_other(&if handle.is_empty() { PATH.to_owned() } else { format!("{PATH}/{handle}") })
+fn to(gateway: &Gateway, handle: &str) -> Response<Bytes> {
+    let base = base(gateway);
+    see_other(&if handle.is_empty() { base } else { format!("{base}/{handle}") })
+}
+
+/// Where these pages are: a tenant's are below its own path.
+fn base(gateway: &Gateway) -> String {
+    let callback = gateway.way_out().callback();
+    let above = callback.as_ref().and_then(|callback| callback.path().strip_suffix("/connect/callback")).unwrap_or_default();
+    format!("{above}{PATH}")
 }
 
 /// With https it cannot be set by another host, or read without TLS (RFC 6265bis §4.1.3.2).

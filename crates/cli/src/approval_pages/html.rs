@@ -24,12 +24,12 @@ pub(super) fn sign_in(status: StatusCode, told: Option<&str>) -> Response<Bytes>
 }
 
 /// What `approver` may decide about.
-pub(super) fn list(approver: &Principal, approvals: &[Approval]) -> Response<Bytes> {
+pub(super) fn list(base: &str, approver: &Principal, approvals: &[Approval]) -> Response<Bytes> {
     let row = |approval: &Approval| {
         let asked = &approval.asked;
         let (handle, what, who) =
             (escaped(&asked.handle), escaped(&format!("{}/{}", asked.server, asked.target)), escaped(&asked.principal));
-        format!("<tr><td><a href=\"/approvals/{handle}\">{what}</a><td>{who}<td>{}", approval.standing.as_str())
+        format!("<tr><td><a href=\"{base}/{handle}\">{what}</a><td>{who}<td>{}", approval.standing.as_str())
     };
     let rows: String = approvals.iter().map(row).collect();
     let table = if rows.is_empty() {
@@ -41,7 +41,7 @@ pub(super) fn list(approver: &Principal, approvals: &[Approval]) -> Response<Byt
 }
 
 /// One call, with the buttons that decide about it.
-pub(super) fn one(approver: &Principal, approval: &Approval, form_token: &str) -> Response<Bytes> {
+pub(super) fn one(base: &str, approver: &Principal, approval: &Approval, form_token: &str) -> Response<Bytes> {
     let asked = &approval.asked;
     let mut rows = vec![("By", asked.principal.clone())];
     if !asked.tenant.is_empty() {
@@ -67,7 +67,7 @@ pub(super) fn one(approver: &Principal, approval: &Approval, form_token: &str) -
         Standing::Refused => "<p>It is refused.</p>".to_owned(),
         Standing::Used => "<p>It was approved, and has been made.</p>".to_owned(),
     };
-    page(StatusCode::OK, &format!("<h1>May this call be made?</h1><dl>{rows}</dl>{end}<p><a href=/approvals>All calls</a></p>"))
+    page(StatusCode::OK, &format!("<h1>May this call be made?</h1><dl>{rows}</dl>{end}<p><a href=\"{base}\">All calls</a></p>"))
 }
 
 /// A page of a status, whose forms go nowhere but back here.

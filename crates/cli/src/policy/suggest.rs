@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::records::{self, LeftOut, Wanted};
 use crate::arguments::{Global, PolicySuggestArguments};
 use crate::output::{self, Failure};
+use crate::tenant;
 use crate::tools::shown;
 
 /// What was done at one server.
@@ -26,7 +27,7 @@ struct Used {
 }
 
 pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result<(), Failure> {
-    let plan = config::load(&global.invocation()?)?;
+    let plan = tenant::of_or_whole(config::load(&global.invocation()?)?, arguments.tenant.as_deref())?;
     if let Some(server) = &arguments.server {
         super::known_server(&plan, server)?;
     }
@@ -87,13 +88,14 @@ fn cedar(server: &str, used: &Used) -> String {
 fn rules(plan: &Plan, server: &str, used: &Used) -> String {
     let tools: BTreeSet<&str> = used.tools.values().flatten().map(String::as_str).collect();
     let list: Vec<String> = tools.iter().map(|tool| globset_escaped(tool)).collect();
-    let mut text = format!("# calls: {}, by {}\n[servers.{server}]\nallow = {}\n", used.records, principals(used), toml_list(&list));
+    let table = format!("{}servers.{server}", plan.tenant.as_deref().map(|name| format!("tenants.{name}.")).unwrap_or_default());
+    let mut text = format!("# calls: {}, by {}\n[{table}]\nallow = {}\n", used.records, principals(used), toml_list(&list));
     for ((tool, argument), values) in &used.arguments {
         let declared =
             plan.servers.get(server).into_iter().flat_map(|server| &server.rules.arguments).find(|rule| rule.argument == *argument);
         let Some(rule) = declared.and_then(|declared| narrowed(declared, tool, values)) else { continue };
         if let Ok(toml::Value::Table(keys)) = toml::Value::try_from(&rule) {
-            text += &format!("\n[[servers.{server}.arguments]]\n");
+            text += &format!("\n[[{table}.arguments]]\n");
             text.extend(keys.iter().map(|(key, value)| format!("{key} = {value}\n")));
         }
     }
