@@ -205,6 +205,9 @@ pub(crate) struct StdioArguments {
     /// Run the servers in this process, even if a gateway already runs for this configuration
     #[arg(long)]
     pub(crate) alone: bool,
+
+    #[command(flatten)]
+    pub(crate) of: OfTenant,
 }
 
 #[derive(Debug, Args)]
@@ -416,6 +419,10 @@ pub(crate) struct UpdateArguments {
     #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "names"])]
     pub(crate) prune: bool,
 
+    /// The servers are this tenant's, not the gateway's own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -433,6 +440,9 @@ pub(crate) struct RollbackArguments {
     /// Print the outcome as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// The server is this tenant's, not the gateway's own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
 }
 
 const IMPORT_EXAMPLES: &str = "\

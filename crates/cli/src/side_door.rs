@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::http::Response;
+use bytes::Bytes;
 use sallyport_gateway::Gateway;
 use sallyport_gateway::pages::Page;
 use sallyport_protocol::{
@@ -12,7 +13,7 @@ use sallyport_transport::server::http;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::{connect_pages, start, up};
+use crate::{connect_pages, start, tenant_pages, up};
 
 /// Opens the door where a server of the gateway needs one. A gateway that cannot have it works all the same, but for such servers.
 pub(crate) async fn open(gateway: &Gateway) {
@@ -31,7 +32,8 @@ pub(crate) async fn open(gateway: &Gateway) {
             let gateway = pages.clone();
             Box::pin(async move {
                 // Whoever launched the gateway is its one user, here as over stdio.
-                let incoming = Incoming { peer: if incoming.peer == Peer::Loopback { Peer::Stdio } else { incoming.peer }, ..incoming };
+                let peer = if incoming.peer == Peer::Loopback { Peer::Stdio } else { incoming.peer };
+                let (request, incoming) = as_its_own(&gateway, request, Incoming { peer, ..incoming });
                 match Page::at(request.uri().path()) {
                     Some(Page::Connect) => connect_pages::answer(&gateway, &request, &incoming).await,
                     _ => Response::default(),
@@ -41,6 +43,19 @@ pub(crate) async fn open(gateway: &Gateway) {
         ..http::Options::new(start::identity())
     };
     tokio::spawn(http::serve(listener, Arc::new(Nobody), options, up::told_by_signal()));
+}
+
+/// The same request where the gateway is a tenant's, which has its pages below `/t/NAME` here as well.
+fn as_its_own(gateway: &Gateway, mut request: ::http::Request<Bytes>, incoming: Incoming) -> (::http::Request<Bytes>, Incoming) {
+    let plan = gateway.plan();
+    let own = plan.tenant.as_deref().filter(|name| incoming.tenant.as_deref() == Some(name));
+    match own.and_then(|name| tenant_pages::below(name, request.uri())) {
+        Some(below) => {
+            *request.uri_mut() = below;
+            (request, Incoming { tenant: None, ..incoming })
+        }
+        None => (request, incoming),
+    }
 }
 
 /// MCP is spoken over stdio, and nowhere else.

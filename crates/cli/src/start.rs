@@ -80,11 +80,11 @@ impl Opened {
     }
 }
 
-/// What servers have around them that are started outside a gateway, to be looked at.
-pub(crate) fn surroundings() -> Result<Arc<Surroundings>, Failure> {
+/// What the servers of a plan have around them that are started outside a gateway, to be looked at.
+pub(crate) fn surroundings(plan: &Plan) -> Result<Arc<Surroundings>, Failure> {
     let folders = folders()?;
     start_log(&folders, Stderr::Off)?;
-    Ok(Arc::new(surroundings_of(folders)))
+    Ok(Arc::new(surroundings_of(plan.tenant.as_deref().map_or_else(|| folders.clone(), |name| folders.of_tenant(name)))))
 }
 
 /// The same, in these folders.

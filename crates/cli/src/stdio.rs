@@ -12,11 +12,12 @@ use crate::output::{self, Failure};
 use crate::reach;
 use crate::side_door;
 use crate::start::{self, Opened};
-use crate::up;
+use crate::{tenant, up};
 
 pub(crate) fn run(global: &Global, arguments: &StdioArguments) -> Result<(), Failure> {
     let plan = config::load(&global.invocation()?)?;
     output::warnings(&plan.warnings);
+    let plan = tenant::of(plan, arguments.of.tenant.as_deref())?;
     let running = if arguments.alone { None } else { reach::running(&plan)? };
     let runtime = start::runtime()?;
     let done = match running {

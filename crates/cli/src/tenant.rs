@@ -51,6 +51,12 @@ pub(crate) fn of(plan: Plan, name: Option<&str>) -> Result<Plan, Failure> {
     plan.tenants.get(name).cloned().ok_or_else(|| Failure::new(format!("there is no tenant `{name}`")).hint(hint))
 }
 
+/// The same, where the tenants need not stand in the file: then it is about principals of a tenant that only their tokens name, or the file
+/// holds one tenant's tables.
+pub(crate) fn of_or_whole(plan: Plan, name: Option<&str>) -> Result<Plan, Failure> {
+    if plan.tenants.is_empty() { Ok(plan) } else { of(plan, name) }
+}
+
 /// The folders of whose plan it is.
 pub(crate) fn folders(plan: &Plan) -> Result<Folders, Failure> {
     let folders = start::folders()?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::arguments::{Global, RollbackArguments, UpdateArguments};
 use crate::output::{self, Exit, Failure};
 use crate::start;
+use crate::tenant;
 use crate::tools::shown;
 
 /// How long a version may lie unused before it is removed: a month's holidays, and a version to go back to is still there.
@@ -46,7 +47,7 @@ struct Failed {
 }
 
 pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Failure> {
-    let packages = packages(global)?;
+    let packages = packages(global, arguments.tenant.as_deref())?;
     if arguments.prune {
         return prune(&packages, arguments.json);
     }
@@ -107,7 +108,7 @@ fn set_share(packages: &Packages, server: &str, share: Share, json: bool) -> Res
 }
 
 pub(crate) fn roll_back(global: &Global, arguments: &RollbackArguments) -> Result<(), Failure> {
-    let packages = packages(global)?;
+    let packages = packages(global, arguments.tenant.as_deref())?;
     let RolledBack { to, withdrawn } = packages.roll_back(&arguments.name, arguments.version.as_deref()).map_err(|error| told(&error))?;
     if arguments.json {
         return output::json(&serde_json::json!({ "server": arguments.name, "locked": to, "withdrawn": withdrawn }));
@@ -119,9 +120,10 @@ pub(crate) fn roll_back(global: &Global, arguments: &RollbackArguments) -> Resul
     }
 }
 
-fn packages(global: &Global) -> Result<Packages, Failure> {
-    let plan = config::load(&global.invocation()?)?;
-    Ok(Packages::new(plan, start::surroundings()?))
+fn packages(global: &Global, tenant: Option<&str>) -> Result<Packages, Failure> {
+    let plan = tenant::of(config::load(&global.invocation()?)?, tenant)?;
+    let surroundings = start::surroundings(&plan)?;
+    Ok(Packages::new(plan, surroundings))
 }
 
 async fn look(packages: &Packages, names: &[String], start: bool) -> (Vec<Updated>, Vec<Failed>) {

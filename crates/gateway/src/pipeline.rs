@@ -65,7 +65,7 @@ impl Inner {
         let resource =
             target.resource(upstream.name()).with(given.as_ref().map_or(Arguments::Unknown, |given| Arguments::Given(given.as_str())));
         let recorded = match &given {
-            Some(given) => parts.policy.recorded(upstream.name(), &target.own, given.as_str()).await,
+            Some(given) => parts.policy.recorded(principal.tenant(), upstream.name(), &target.own, given.as_str()).await,
             None => None,
         };
         trail.understood(recorded);

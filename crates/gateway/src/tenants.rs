@@ -15,6 +15,7 @@ use sallyport_protocol::{Failure, FailureKind, Incoming};
 use sallyport_telemetry::{Audit, Metrics};
 use url::Url;
 
+use crate::approvals::settings::ApprovalsPlan;
 use crate::build::{BuildError, Changes, Fault, Prepared};
 use crate::egress;
 use crate::gateway::Gateway;
@@ -79,6 +80,12 @@ impl Gateway {
         self.0.tenants.load().as_ref()?.known.get(name).cloned()
     }
 
+    /// The gateway that a name leads to that there is not: it knows nobody.
+    #[must_use]
+    pub fn nobody(&self) -> Option<Self> {
+        Some(self.0.tenants.load().as_ref()?.nobody.clone())
+    }
+
     /// Whether there are tenants.
     #[must_use]
     pub fn has_tenants(&self) -> bool {
@@ -139,6 +146,7 @@ impl Gateway {
             },
             policy: <_>::default(),
             limits: Vec::new(),
+            approvals: approvals_of_nobody(plan),
             toolsets: BTreeMap::new(),
             servers: BTreeMap::new(),
             disabled: Vec::new(),
@@ -190,6 +198,12 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Where calls of some tenant are approved on a page, there is one that knows no approver.
+fn approvals_of_nobody(plan: &Plan) -> ApprovalsPlan {
+    let some = plan.tenants.values().map(|tenant| &tenant.approvals.approvers).find(|approvers| !approvers.is_empty());
+    ApprovalsPlan { approvers: some.cloned().unwrap_or_default(), ..ApprovalsPlan::default() }
 }
 
 impl PreparedTenants {

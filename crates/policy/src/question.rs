@@ -87,7 +87,7 @@ impl<'a> Question<'a> {
     pub(crate) async fn understand(&self) {
         let Resource { server, name, arguments: Arguments::Given(text), .. } = self.resource else { return };
         if self.understood.get().is_none() && self.kinds.is_work(server, name) {
-            let understood = understood(self.kinds, server, name, text).await.map(Some);
+            let understood = understood(self.principal.tenant(), self.kinds, server, name, text).await.map(Some);
             let _ = self.understood.set(understood); // whoever asked before knows the same
         }
     }
@@ -132,9 +132,9 @@ impl<'a> Question<'a> {
 }
 
 /// The arguments of a call, worked out elsewhere.
-pub(crate) async fn understood(kinds: &Arc<Kinds>, server: &str, tool: &str, text: &str) -> Result<Value, String> {
+pub(crate) async fn understood(whose: &str, kinds: &Arc<Kinds>, server: &str, tool: &str, text: &str) -> Result<Value, String> {
     let (kinds, server, tool, text) = (Arc::clone(kinds), server.to_owned(), tool.to_owned(), text.to_owned());
-    elsewhere(move || kinds.understand(&server, &tool, &text)).await.unwrap_or_else(|none| Err(none.to_string()))
+    elsewhere(whose, move || kinds.understand(&server, &tool, &text)).await.unwrap_or_else(|none| Err(none.to_string()))
 }
 
 /// Who, as a document: `id` (which no other tenant's principal has), `kind`, `tenant`, `groups`, and `scopes` where its token has such

@@ -87,7 +87,7 @@ fn a_record_is_decided_as_its_call_is_or_not_at_all() {
             for more in [json!({}), json!({ "limit": 3 }), json!({ "limit": 7, "note": "axb" }), json!({ "note": "long enough" })] {
                 let mut arguments = more;
                 arguments["sql"] = json!(sql);
-                let recorded = settled(recorder.recorded("db", "query", &arguments.to_string())).unwrap();
+                let recorded = settled(recorder.recorded("", "db", "query", &arguments.to_string())).unwrap();
                 for who in &callers {
                     match replayed(&tried, who, &recorded) {
                         Replayed::Decided(decision) => {
@@ -110,7 +110,7 @@ fn a_record_is_decided_as_its_call_is_or_not_at_all() {
 #[test]
 fn what_is_lacking_is_named_with_its_place() {
     let recorder = policy(json!({}), json!({ "arguments": [{ "tools": ["*"], "argument": "sql", "kind": { "sql": "postgresql" } }] }));
-    let recorded = settled(recorder.recorded("db", "query", r#"{"sql": "SELECT id FROM orders", "note": "x"}"#)).unwrap();
+    let recorded = settled(recorder.recorded("", "db", "query", r#"{"sql": "SELECT id FROM orders", "note": "x"}"#)).unwrap();
     let named = |config: Value, rules: Value| match replayed(&policy(config, rules), &Principal::local_user(), &recorded) {
         Replayed::Lacking(lacks) => lacks.into_iter().map(|lack| format!("{}: {}", lack.place, lack.what)).collect(),
         Replayed::Decided(decision) => vec![decision.to_string()],

@@ -52,7 +52,7 @@ pub(crate) struct PolicyShadowArguments {
     #[arg(long, value_name = "WHEN", value_parser = crate::policy::records::since)]
     pub(crate) since: Option<Timestamp>,
 
-    /// Only the calls of this tenant
+    /// Only the calls of this tenant, by the tenant's tables in the file, or by a file that holds nothing else
     #[arg(long, value_name = "TENANT")]
     pub(crate) tenant: Option<String>,
 
@@ -101,6 +101,10 @@ pub(crate) struct PolicyCheckArguments {
     #[arg(long)]
     pub(crate) offline: bool,
 
+    /// The policy of this tenant, instead of the gateway's own
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -129,7 +133,7 @@ pub(crate) struct PolicyExplainArguments {
     #[arg(long, value_name = "SCOPES")]
     pub(crate) scopes: Option<String>,
 
-    /// Whose it is
+    /// Whose it is; where the configuration has tenants, the server is this one's
     #[arg(long, value_name = "TENANT")]
     pub(crate) tenant: Option<String>,
 
@@ -151,6 +155,10 @@ pub(crate) struct PolicyTestArguments {
     /// Files of cases, in TOML
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+
+    /// The policy of this tenant, instead of the gateway's own
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
 
     /// Print the results as JSON
     #[arg(long)]

@@ -10,7 +10,7 @@ use super::never;
 use super::tools::Tools;
 use crate::arguments::{Global, PolicyCheckArguments};
 use crate::output::{self, Exit, Failure};
-use crate::start;
+use crate::{start, tenant};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -30,7 +30,7 @@ struct Wrong<'a> {
 
 pub(crate) fn run(global: &Global, arguments: &PolicyCheckArguments) -> Result<(), Failure> {
     let plan = match config::load(&global.invocation()?) {
-        Ok(plan) => plan,
+        Ok(plan) => tenant::of(plan, arguments.tenant.as_deref())?,
         Err(errors) if arguments.json => return broken(&errors),
         Err(errors) => return Err(errors.into()),
     };

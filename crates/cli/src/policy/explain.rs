@@ -12,14 +12,15 @@ use super::tools::Tools;
 use crate::arguments::{Global, PolicyExplainArguments};
 use crate::output::{self, Failure};
 use crate::start;
+use crate::tenant;
 use crate::tools::shown;
 
 pub(crate) fn run(global: &Global, arguments: &PolicyExplainArguments) -> Result<(), Failure> {
-    let PolicyExplainArguments { principal: who, server, tool, args, groups, scopes, tenant, address, offline, json } = arguments;
-    let plan = config::load(&global.invocation()?)?;
+    let PolicyExplainArguments { principal: who, server, tool, args, groups, scopes, tenant: name, address, offline, json } = arguments;
+    let plan = tenant::of_or_whole(config::load(&global.invocation()?)?, name.as_deref())?;
     super::known_server(&plan, server)?;
     let given = args.as_deref().map(object).transpose()?;
-    let who = principal(who, groups, scopes.as_deref(), tenant.as_deref())?;
+    let who = principal(who, groups, scopes.as_deref(), name.as_deref())?;
     let policy = policy_of(&plan).map_err(|error| start::unusable(&error))?;
     let tools = if *offline { Tools::default() } else { Tools::ask(&plan, &[server])? };
     for wrong in tools.teach(&policy) {

@@ -23,13 +23,14 @@ use super::subject::principal;
 use super::tools::Tools;
 use crate::arguments::{Global, PolicyShadowArguments};
 use crate::output::{self, Exit, Failure};
-use crate::start;
+use crate::{start, tenant};
 
 /// What `{}` and no arguments at all have in bytes.
 const NOTHING: u64 = 2;
 
 pub(crate) fn run(global: &Global, arguments: &PolicyShadowArguments) -> Result<(), Failure> {
-    let plan = config::load(&Invocation { file: Some(arguments.file.clone()), ..global.invocation()? })?;
+    let file = config::load(&Invocation { file: Some(arguments.file.clone()), ..global.invocation()? })?;
+    let plan = tenant::of_or_whole(file, arguments.tenant.as_deref())?;
     let policy = policy_of(&plan).map_err(|error| start::unusable(&error))?;
     let files = records::files(arguments.audit.as_deref())?;
     let tools = if arguments.offline || !looks_at_tools(&plan, &policy) { Tools::default() } else { ask(&plan, &policy)? };

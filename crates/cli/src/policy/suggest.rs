@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::records::{self, LeftOut, Wanted};
 use crate::arguments::{Global, PolicySuggestArguments};
 use crate::output::{self, Failure};
+use crate::tenant;
 use crate::tools::shown;
 
 /// What was done at one server.
@@ -27,7 +28,7 @@ struct Used {
 }
 
 pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result<(), Failure> {
-    let plan = config::load(&global.invocation()?)?;
+    let plan = tenant::of_or_whole(config::load(&global.invocation()?)?, arguments.tenant.as_deref())?;
     if let Some(server) = &arguments.server {
         super::known_server(&plan, server)?;
     }
@@ -53,7 +54,7 @@ pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result
         return output::json(&as_json(&plan, &used, &left_out, arguments.cedar));
     }
     for (server, used) in &used {
-        output::line(if arguments.cedar { cedar(server, used) } else { rules(&plan, server, used).as_toml(server, used) })?;
+        output::line(if arguments.cedar { cedar(server, used) } else { rules(&plan, server, used).as_toml(&plan, server, used) })?;
     }
     Ok(())
 }
@@ -105,12 +106,13 @@ fn rules(plan: &Plan, server: &str, used: &Used) -> Rules {
 
 impl Rules {
     /// For the configuration.
-    fn as_toml(&self, server: &str, used: &Used) -> String {
-        let mut text =
-            format!("# calls: {}, by {}\n[servers.{server}]\nallow = {}\n", used.records, principals(used), toml_list(&self.allow));
+    fn as_toml(&self, plan: &Plan, server: &str, used: &Used) -> String {
+        let of_tenant = plan.tenant.as_deref().map(|name| format!("tenants.{name}.")).unwrap_or_default();
+        let table = format!("{of_tenant}servers.{server}");
+        let mut text = format!("# calls: {}, by {}\n[{table}]\nallow = {}\n", used.records, principals(used), toml_list(&self.allow));
         for rule in &self.arguments {
             if let Ok(toml::Value::Table(keys)) = toml::Value::try_from(rule) {
-                text += &format!("\n[[servers.{server}.arguments]]\n");
+                text += &format!("\n[[{table}.arguments]]\n");
                 text.extend(keys.iter().map(|(key, value)| format!("{key} = {value}\n")));
             }
         }

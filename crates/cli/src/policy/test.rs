@@ -15,7 +15,7 @@ use super::subject::principal;
 use super::tools::{Tool, Tools};
 use crate::arguments::{Global, PolicyTestArguments};
 use crate::output::{self, Failure};
-use crate::start;
+use crate::{start, tenant};
 
 /// A file of cases.
 #[derive(Debug, Deserialize)]
@@ -61,7 +61,7 @@ struct Case {
 }
 
 pub(crate) fn run(global: &Global, arguments: &PolicyTestArguments) -> Result<(), Failure> {
-    let plan = config::load(&global.invocation()?)?;
+    let plan = tenant::of(config::load(&global.invocation()?)?, arguments.tenant.as_deref())?;
     let policy = policy_of(&plan).map_err(|error| start::unusable(&error))?;
     let mut results = Vec::new();
     for file in &arguments.files {
@@ -121,7 +121,7 @@ fn run_file(plan: &Plan, policy: &Policy, path: &Path) -> Result<Vec<Ran>, Failu
 }
 
 async fn run_case(plan: &Plan, policy: &Policy, tools: &Tools, index: usize, case: &Case) -> Result<Ran, Failure> {
-    let who = principal(&case.principal, &case.groups, case.scopes.as_deref(), case.tenant.as_deref())?;
+    let who = principal(&case.principal, &case.groups, case.scopes.as_deref(), case.tenant.as_deref().or(plan.tenant.as_deref()))?;
     let text = case.arguments.as_ref().map(Value::to_string);
     let resource = tools.resource(plan, &case.server, &case.tool);
     let resource = text.as_deref().map_or(resource, |text| resource.with(Arguments::Given(text)));

@@ -31,7 +31,7 @@ impl Tools {
     /// Starts these servers and asks them. One that does not answer is told of, and not known.
     pub(super) fn ask(plan: &Plan, names: &[&str]) -> Result<Self, Failure> {
         let wanted = plan.servers.values().filter(|server| names.contains(&server.name.as_str()));
-        let surroundings = start::surroundings()?;
+        let surroundings = start::surroundings(plan)?;
         start::runtime()?.block_on(async {
             let upstreams: Vec<Arc<Upstream>> = wanted.map(|server| Upstream::new(server.clone(), surroundings.clone())).collect();
             starting::wait_for(&upstreams).await;

@@ -235,3 +235,27 @@ fn a_share_needs_a_version_to_lie_beside() {
         assert!(!said.success && said.stderr.contains(told), "{arguments:?}: {}", said.stderr);
     }
 }
+
+#[test]
+fn a_tenants_servers_have_versions_of_their_own() {
+    let made = Packages::new("npm:made-here");
+    let tenant = |name: &str| {
+        format!(
+            "[tenants.{name}]\nidentity = {{ api_keys = true }}\npolicy = {{ default = \"allow\" }}\n[tenants.{name}.servers.made]\n\
+             command = [\"npm:made-here\"]\nread = [\".\"]\n"
+        )
+    };
+    made.project.configure(&["acme", "umbrella"].map(tenant).concat());
+    let greeting = |tenant: &str| made.succeeds(&["call", "made__greet", "--tenant", tenant]).trim().to_owned();
+    assert_eq!(["acme", "umbrella"].map(greeting), ["greets", "greets"], "the first start locks");
+    made.registry.publish("made-here", "1.1.0", &program("waves"), json!({}));
+    made.succeeds(&["update", "made", "--tenant", "acme", "--share", "50%", "--yes"]);
+    let lock = |tenant: &str| fs::read_to_string(made.project.path(format!("sallyport.{tenant}.lock"))).unwrap();
+    assert!(lock("acme").contains("1.1.0") && !lock("umbrella").contains("1.1.0"));
+    assert!(made.succeeds(&["update", "made", "--tenant", "acme", "--finish"]).contains("1.1.0"));
+    assert_eq!(["acme", "umbrella"].map(greeting), ["waves", "greets"]);
+    made.succeeds(&["rollback", "made", "--tenant", "acme"]);
+    assert_eq!(greeting("acme"), "greets");
+    let said = made.run(&["update", "made", "--finish"]);
+    assert!(said.stderr.contains("there is no server `made`"), "the gateway itself has none: {}", said.stderr);
+}

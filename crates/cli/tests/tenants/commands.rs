@@ -1,7 +1,8 @@
 //! The commands about tenants, and others as one of them.
 
 use std::fs;
-use std::process::Output;
+use std::io::Write as _;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -142,4 +143,71 @@ fn an_issuer_that_several_trust_has_to_say_whose_its_tokens_are() {
     ] {
         assert!(told.contains(what), "{what}: {told}");
     }
+}
+
+#[test]
+fn a_program_speaks_to_a_tenant_over_stdio() {
+    let project = project(&format!("{OWN}{TENANTS}"));
+    let read = |arguments: &[&str]| {
+        let mut command = project.sallyport();
+        command.arg("stdio").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = command.spawn().unwrap();
+        let mut stdin = running.stdin.take().unwrap();
+        let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+        let read = json!({ "name": "files__read_file", "arguments": { "path": "whose.txt" } });
+        for message in [
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello }),
+            json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }),
+            json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": read }),
+        ] {
+            writeln!(stdin, "{message}").unwrap();
+        }
+        drop(stdin);
+        let said = said(&running.wait_with_output().unwrap());
+        let answer = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|message| message["id"] == 2);
+        answer.unwrap_or_else(|| panic!("{said}"))["result"]["content"][0]["text"].clone()
+    };
+    assert_eq!(read(&["--tenant", "umbrella"]), "umbrella", "in a process of its own");
+    let _gateway = project.up();
+    assert_eq!(read(&["--tenant", "acme"]), "acme", "of the gateway that runs");
+    assert_eq!(read(&["--tenant", "umbrella", "--alone"]), "umbrella");
+    assert_eq!(read(&[]), "own");
+}
+
+#[test]
+fn what_a_tenants_policy_decides_is_told_and_proposed() {
+    let rules = "[tenants.umbrella.servers.files]\ndeny = [\"list_directory\"]";
+    let project = project(&format!("{OWN}{TENANTS}").replace("[tenants.umbrella.servers.files]", rules));
+    let explain = |tenant: &[&str]| {
+        json_of(&run(&project, &[&["policy", "explain", "key:x", "files", "list_directory", "--json"], tenant].concat()))["effect"].clone()
+    };
+    assert_eq!([explain(&[]), explain(&["--tenant", "acme"]), explain(&["--tenant", "umbrella"])], ["allow", "allow", "deny"]);
+    let unknown = run(&project, &["policy", "check", "--tenant", "nothere"]);
+    assert!(said(&unknown).contains("there is no tenant `nothere`"), "{}", said(&unknown));
+    let checked = run(&project, &["policy", "check", "--tenant", "acme"]);
+    assert!(checked.status.success() && said(&checked).contains("files, secret"), "{}", said(&checked));
+    fs::write(
+        project.path("cases.toml"),
+        "[[case]]\nprincipal = \"key:x\"\nserver = \"secret\"\ntool = \"read_file\"\nexpect = \"allow\"\n",
+    )
+    .unwrap();
+    let tested = |tenant: &str| run(&project, &["policy", "test", "cases.toml", "--tenant", tenant]);
+    assert!(tested("acme").status.success(), "{}", said(&tested("acme")));
+    assert!(said(&tested("umbrella")).contains("there is no server `secret`"));
+
+    let gateway = project.up();
+    let read = json!({ "name": "files__read_file", "arguments": { "path": "whose.txt" } });
+    for (key, endpoint) in [(crate::ACME_KEY, "/t/acme/mcp"), (crate::UMBRELLA_KEY, "/t/umbrella/mcp")] {
+        assert_eq!(Caller::new(gateway.port, key).ask(endpoint, "tools/call", read.clone()).status, 200);
+    }
+    drop(gateway);
+    let proposed = said(&run(&project, &["policy", "suggest", "--tenant", "acme"]));
+    assert!(proposed.contains("calls: 1, by key:file:") && proposed.contains("[tenants.acme.servers.files]"), "{proposed}");
+    // The whole file, where one tenant may do less than before.
+    let stricter = fs::read_to_string(project.configuration())
+        .unwrap()
+        .replace("[tenants.acme.servers.files]", "[tenants.acme.servers.files]\ndeny = [\"read_file\"]");
+    fs::write(project.path("next.toml"), stricter).unwrap();
+    let shadow = |tenant: &str| run(&project, &["policy", "shadow", "next.toml", "--tenant", tenant]).status.code();
+    assert_eq!((shadow("acme"), shadow("umbrella")), (Some(3), Some(0)));
 }

@@ -196,6 +196,9 @@ fn what_one_place_gave_is_nothing_at_another() {
             assert!(mistaken.log_in(&page, "alice", &password(own)).html.contains("do not belong together"));
         }
         assert!(bench.is_logged_in(&mut browser, own));
+        let page = |place: &str| browser.clone().open(&bench.url(place, "/connect")).url.path().to_owned();
+        assert_eq!(page(own), format!("{own}/connect"));
+        assert_eq!(page(others[0]), format!("{}/oauth/login", others[0]), "and the pages beside it know nobody");
         // Somebody who is logged in at one and logs in at another is then logged in at both.
         let page = browser.open(&bench.url(others[0], "/oauth/device"));
         browser.log_in(&page, "alice", &password(others[0]));

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+mod approvals;
 #[path = "../tokens/browser.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod browser;

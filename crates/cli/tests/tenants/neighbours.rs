@@ -38,7 +38,10 @@ fn each_key_opens_its_own_and_serves_its_own() {
 
 #[test]
 fn what_there_is_of_another_tenant_is_answered_as_what_there_is_not() {
-    for configuration in [format!("{OWN}{TENANTS}"), with_keys_given_out()] {
+    let approving =
+        format!("{OWN}{TENANTS}").replace("[tenants.umbrella]", "[tenants.umbrella]\napprovals = { approvers = [\"key:boss\"] }");
+    let both = approving.replace("[tenants.acme]", "[tenants.acme]\napprovals = { approvers = [\"key:boss\"] }");
+    for configuration in [format!("{OWN}{TENANTS}"), with_keys_given_out(), approving, both] {
         let project = project(&configuration);
         let gateway = project.up();
         for caller in everyone(&gateway, &[]) {
@@ -50,9 +53,19 @@ fn what_there_is_of_another_tenant_is_answered_as_what_there_is_not() {
                     assert!(answers[0].starts_with("401"), "{}", answers[0]);
                 }
             }
-            for page in
-                ["/metrics", "/healthz", "/readyz", "/connect/x", "/connect/callback?state=x", "/connect/callback", "/oauth/token", "/"]
-            {
+            for page in [
+                "/metrics",
+                "/healthz",
+                "/readyz",
+                "/connect/x",
+                "/connect/callback?state=x",
+                "/connect/callback",
+                "/oauth/token",
+                "/approvals",
+                "/approvals/x",
+                "/approvalsx",
+                "/",
+            ] {
                 let headers = caller.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
                 let get = |tenant: &str| without_date(&loopback::get_as(gateway.port, &format!("/t/{tenant}{page}"), &headers).unwrap());
                 assert_eq!(get("acme").replace("acme", "nothere"), get("nothere"), "{page} by {:?}", caller.token);

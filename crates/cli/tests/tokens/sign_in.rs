@@ -17,6 +17,8 @@ use crate::write_private;
 const VERIFIER: &str = "a-verifier-that-is-long-enough-for-the-specification";
 
 struct Bench {
+    /// What the paths begin with: nothing, or those of a tenant.
+    place: &'static str,
     provider: Provider,
     project: Project,
     gateway: Gateway,
@@ -24,39 +26,49 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::at("")
+    }
+
+    /// People log in at the gateway itself, or at a tenant.
+    fn at(place: &'static str) -> Self {
         let port = free_port();
-        let provider = Provider::for_people(&format!("http://127.0.0.1:{port}/oauth/callback/corp"));
+        let provider = Provider::for_people(&format!("http://127.0.0.1:{port}{place}/oauth/callback/corp"));
+        let table = place.strip_prefix("/t/").map(|name| format!("tenants.{name}.")).unwrap_or_default();
         let project = Project::new(&format!(
             r#"
 public_url = "http://127.0.0.1:{port}"
-[policy]
+[{table}policy]
 default = "allow"
-[identity.server.clients.portal]
+[{table}identity.server.clients.portal]
 redirect_uris = ["http://127.0.0.1:1/callback"]
-[identity.server.login.corp]
+[{table}identity.server.login.corp]
 issuer = "{}"
 title = "Corp & Sons"
 client = {{ id = "web", secret = "file:secret" }}
 scopes = ["openid", "email", "groups"]
 allowed_domains = ["corp.example"]
 groups = {{ "Platform Team" = "staff" }}
-[servers.files]
-builtin = {{ filesystem = {{}} }}
+[{table}servers.files]
+builtin = {{ filesystem = {{ root = "." }} }}
 "#,
             provider.issuer()
         ));
         write_private(&project, "secret", SECRET);
         let gateway = project.up_at(port);
-        Self { provider, project, gateway }
+        Self { place, provider, project, gateway }
+    }
+
+    fn url(&self, path: &str) -> String {
+        self.gateway.url(&format!("{}{path}", self.place))
     }
 
     /// The address that a client of the gateway sends a browser to.
     fn authorize(&self) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
-        self.gateway.url(&format!(
+        self.url(&format!(
             "/oauth/authorize?client_id=portal&redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fcallback&response_type=code&state=s\
              &code_challenge={challenge}&code_challenge_method=S256&resource={}",
-            self.gateway.url("/servers/files/mcp").replace(':', "%3A").replace('/', "%2F")
+            self.url("/servers/files/mcp").replace(':', "%3A").replace('/', "%2F")
         ))
     }
 
@@ -90,7 +102,7 @@ builtin = {{ filesystem = {{}} }}
     }
 
     fn device(&self) -> String {
-        self.gateway.url("/oauth/device")
+        self.url("/oauth/device")
     }
 
     fn is_logged_in(&self, browser: &mut Browser) -> bool {
@@ -98,7 +110,8 @@ builtin = {{ filesystem = {{}} }}
     }
 
     fn user(&self, arguments: &[&str]) -> Value {
-        let run = Command::output(self.project.sallyport().arg("user").args(arguments)).unwrap();
+        let tenant = self.place.strip_prefix("/t/").map(|name| ["--tenant", name]);
+        let run = Command::output(self.project.sallyport().arg("user").args(arguments).args(tenant.iter().flatten())).unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         serde_json::from_slice(&run.stdout).unwrap_or_default()
     }
@@ -106,16 +119,25 @@ builtin = {{ filesystem = {{}} }}
 
 #[test]
 fn who_logs_in_with_a_provider_gets_a_token_of_the_gateways() {
-    let bench = Bench::new();
+    logs_in(&Bench::new(), ["/servers/files/mcp", "/mcp"]);
+}
+
+#[test]
+fn who_logs_in_with_a_tenants_provider_gets_a_token_of_the_tenants() {
+    logs_in(&Bench::at("/t/acme"), ["/t/acme/servers/files/mcp", "/t/acme/mcp"]);
+}
+
+/// Logs in, and shows the token where it is good and where not.
+fn logs_in(bench: &Bench, [good, other]: [&str; 2]) {
     let (mut browser, consent) = bench.log_in(&bench.authorize(), "alice");
     let name = format!("alice|{}", bench.provider.issuer());
     assert!(consent.html.contains(&name) && consent.html.contains("portal"), "{consent:?} {}", bench.gateway.log());
     let code = browser.allow(&consent).parameter("code").unwrap();
     let fields = [("grant_type", "authorization_code"), ("client_id", "portal"), ("code", &code), ("code_verifier", VERIFIER)];
-    let answer = Browser::default().post(&bench.gateway.url("/oauth/token"), &fields);
+    let answer = Browser::default().post(&bench.url("/oauth/token"), &fields);
     let token: Value = serde_json::from_str(&answer.html).unwrap_or_else(|_| panic!("{answer:?}"));
     let token = token["access_token"].as_str().unwrap_or_else(|| panic!("{answer:?}"));
-    assert_eq!(Caller::new(bench.gateway.port, token).knock("/servers/files/mcp"), 200);
+    assert_eq!([good, other].map(|endpoint| Caller::new(bench.gateway.port, token).knock(endpoint)), [200, 401]);
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
     assert_eq!(
         (&claims["sub"], &claims["groups"]),

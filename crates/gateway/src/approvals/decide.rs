@@ -125,7 +125,8 @@ impl Gateway {
     pub async fn decide_approval(&self, approver: &Principal, handle: &str, approves: bool) -> Option<Approval> {
         self.approval(approver, handle).await?;
         let store = self.0.approvals.store().ok()?;
-        decide(&store, &self.0.audit, handle, approves, (approver, "/approvals")).await.unwrap_or_else(|error| {
+        let page = self.plan().tenant.as_deref().map_or_else(|| "/approvals".to_owned(), |name| format!("/t/{name}/approvals"));
+        decide(&store, &self.0.audit, handle, approves, (approver, &page)).await.unwrap_or_else(|error| {
             tracing::error!("an approval cannot be decided: {error}");
             None
         })

@@ -97,6 +97,9 @@ pub struct TenantConfig {
     /// What its calls may come to.
     pub limits: Vec<sallyport_policy::LimitRule>,
 
+    /// Who may approve its calls, at `/t/TENANT/approvals`.
+    pub approvals: ApprovalsConfig,
+
     /// Its selections of tools, each served at `/t/TENANT/toolsets/NAME/mcp`.
     pub toolsets: BTreeMap<String, ToolsetConfig>,
 

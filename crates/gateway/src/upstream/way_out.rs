@@ -48,10 +48,9 @@ impl WayOut {
         self.base.get()?.join(&format!("{}/connect/{id}", self.path)).ok().map(String::from)
     }
 
-    /// The page on which the approval with this handle is decided; `None` where no browser reaches this gateway, or at a tenant, whose calls
-    /// are decided on the gateway's machine.
+    /// The page on which the approval with this handle is decided; `None` where no browser reaches this gateway.
     pub(crate) fn approval_page(&self, handle: &str) -> Option<String> {
-        self.base.get().filter(|_| self.path.is_empty())?.join(&format!("/approvals/{handle}")).ok().map(String::from)
+        self.base.get()?.join(&format!("{}/approvals/{handle}", self.path)).ok().map(String::from)
     }
 
     /// Where issuers send browsers back to.

@@ -8,14 +8,14 @@ use crate::rooms::elsewhere;
 use crate::{Action, Arguments, Circumstances, Effect, Principal, Question, Reason, Recorded, Resource};
 
 impl Policy {
-    /// What of a call's arguments may be written down, as far as rules declare what they are.
+    /// What of the arguments of a call of this tenant's may be written down, as far as rules declare what they are.
     #[must_use]
-    pub async fn recorded(&self, server: &str, tool: &str, arguments: &str) -> Option<Recorded> {
+    pub async fn recorded(&self, tenant: &str, server: &str, tool: &str, arguments: &str) -> Option<Recorded> {
         if !self.kinds.is_work(server, tool) {
             return self.kinds.record(server, tool, arguments);
         }
         let (kinds, server, tool, arguments) = (Arc::clone(&self.kinds), server.to_owned(), tool.to_owned(), arguments.to_owned());
-        elsewhere(move || kinds.record(&server, &tool, &arguments)).await.ok().flatten()
+        elsewhere(tenant, move || kinds.record(&server, &tool, &arguments)).await.ok().flatten()
     }
 
     /// What is decided of a call that another policy has decided, by what its record tells. Lets nothing through. Decision points elsewhere

@@ -85,7 +85,7 @@ impl PolicyEngine for Allowlist {
         match resource.arguments {
             Arguments::Given(text) if decision.is_none() && guards.iter().any(|(_, guard)| guard.is_work()) => {
                 let (text, place) = (text.to_owned(), guards[0].0.clone());
-                let looked = elsewhere(move || refused(&guards, &text));
+                let looked = elsewhere(question.principal.tenant(), move || refused(&guards, &text));
                 Answer::Later(Box::pin(async move { rest(looked.await.unwrap_or_else(|none| Some(unfit(place, none.to_string())))) }))
             }
             Arguments::Given(text) => Answer::Now(rest(decision.or_else(|| refused(&guards, text)))),

@@ -215,7 +215,7 @@ impl PolicyEngine for Rego {
         match self.document(question) {
             Ok(document) => {
                 let (asked, place) = (self.asked(), self.place.clone());
-                let answered = elsewhere(move || asked.answer(document));
+                let answered = elsewhere(question.principal.tenant(), move || asked.answer(document));
                 Answer::Later(Box::pin(async move { answered.await.unwrap_or_else(|none| without_room(none, place)) }))
             }
             Err(verdict) => Answer::Now(Ok(verdict)),
@@ -226,8 +226,9 @@ impl PolicyEngine for Rego {
     fn evaluate_all<'a>(&'a self, questions: &'a [&'a Question<'a>]) -> Later<'a, Vec<Outcome>> {
         let documents: Vec<Result<Json, Verdict>> = questions.iter().map(|question| self.document(question)).collect();
         let (asked, place, count) = (self.asked(), self.place.clone(), documents.len());
-        let answered =
-            elsewhere(move || documents.into_iter().map(|document| document.map_or_else(Ok, |document| asked.answer(document))).collect());
+        let whose = questions.first().map_or("", |question| question.principal.tenant()); // one principal's list
+        let answer = move || documents.into_iter().map(|document| document.map_or_else(Ok, |document| asked.answer(document))).collect();
+        let answered = elsewhere(whose, answer);
         Box::pin(async move { answered.await.unwrap_or_else(|none| vec![without_room(none, place); count]) })
     }
 
