@@ -180,7 +180,7 @@ mod tests {
     }
 
     fn is_over(standing: &Arc<Standing>) -> bool {
-        standing.is_over(&mut Context::from_waker(Waker::noop()))
+        standing.is_over(&Context::from_waker(Waker::noop()))
     }
 
     /// Until everybody has been asked about once more, and whoever answers at once has answered.
