@@ -215,7 +215,8 @@ impl Store {
         let place = Place::of(counted.as_ref().filter(|_| kept.is_none()));
         let state = State { seen: RawObject::new(), expiry: None, is_cancelled: false, follower: None };
         let (asked, told, since, state) = (Asked::default(), Asked::default(), Instant::now(), Mutex::new(state));
-        let task = Task { id, own, server, scope, target, form, owner, is_shared, kept, asked, is_approved, told, bill, place, since, state };
+        let task =
+            Task { id, own, server, scope, target, form, owner, is_shared, kept, asked, is_approved, told, bill, place, since, state };
         task.see(&described);
         let task = Arc::new(task);
         known.insert(&task);

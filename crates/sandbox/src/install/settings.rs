@@ -301,7 +301,7 @@ mod tests {
         let named = |variables: &[(&str, &str)]| {
             let mut npm = settings(Source::Npm, variables);
             npm.name_global([Path::new("/nowhere/npmrc"), &global].into_iter());
-            npm.env.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+            npm.env.into_keys().collect::<Vec<_>>()
         };
         assert!(named(&[]).is_empty(), "there are none");
         std::fs::write(&global, "cafile = /ca.pem\n").unwrap();

@@ -27,12 +27,7 @@ impl Asked {
     ///
     /// Cedar looks into a record that has something unknown in it only if nothing else in it has to be worked out, as moments and addresses
     /// have. So these are unknown at first as well, and bound afterwards.
-    pub(super) fn new(
-        question: &Question<'_>,
-        slice: &Slice,
-        prepared: &Prepared,
-        arguments: Option<&Value>,
-    ) -> Result<Self, NotAsked> {
+    pub(super) fn new(question: &Question<'_>, slice: &Slice, prepared: &Prepared, arguments: Option<&Value>) -> Result<Self, NotAsked> {
         let (mut members, mut bindings) = (circumstances(question, slice), Vec::new());
         if let Some(shape) = &slice.arguments {
             let arguments = match arguments {
