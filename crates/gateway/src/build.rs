@@ -16,7 +16,7 @@ use crate::approvals::Approvals;
 use crate::canaries::Canaries;
 use crate::catalogue::Catalogue;
 use crate::decide;
-use crate::gateway::{Gateway, Inner, Parts, Server, generation, members};
+use crate::gateway::{Gateway, Inner, Parts, Server, generation, has_personal, members};
 use crate::limits::CallLimits;
 use crate::news::{Audience, News, Relay};
 use crate::packages;
@@ -312,6 +312,7 @@ fn parts(
         authorization_server: trust.server,
         policy: Arc::new(policy),
         limits: Arc::new(limits),
+        has_personal: has_personal(&servers),
         servers,
         catalogue: ArcSwap::from_pointee(catalogue),
         identity_of_gateway: ServerIdentity::new("sallyport", env!("CARGO_PKG_VERSION")),

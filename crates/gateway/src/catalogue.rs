@@ -7,7 +7,7 @@ use sallyport_protocol::{Endpoint, Failure, FailureKind, RawJson, RawObject, Rev
 
 use crate::plan::{ServerPlan, Source, ToolsetPlan};
 use crate::tasks::Support;
-use crate::upstream::{Entry, Listing};
+use crate::upstream::{Entry, Freshness, Listing};
 
 pub(crate) mod extensions;
 pub(crate) mod names;
@@ -54,6 +54,8 @@ pub(crate) struct Catalogue {
     /// Names this state; cursors carry it. Unique over restarts.
     generation: String,
     members: BTreeMap<Arc<str>, Member>,
+    /// Every server has said what it offers, or that it cannot.
+    is_complete: bool,
     merged: View,
     own: BTreeMap<Arc<str>, View>,
     toolsets: BTreeMap<Arc<str>, View>,
@@ -65,16 +67,22 @@ impl Catalogue {
     /// Puts the servers' lists together, in the order of the servers' names.
     pub(crate) fn new(generation: String, members: Vec<Member>, toolsets: &BTreeMap<String, ToolsetPlan>) -> Self {
         let members: BTreeMap<Arc<str>, Member> = members.into_iter().map(|member| (member.name.clone(), member)).collect();
+        let is_complete = !members.values().any(|member| matches!(member.listing.freshness, Freshness::Pending));
         let mut refusals = Vec::new();
         let merged = merged_view(&members, &mut refusals);
         let own = members.iter().map(|(name, member)| (name.clone(), own_view(member))).collect();
         let toolsets = toolsets.iter().map(|(name, plan)| (Arc::from(name.as_str()), toolset_view(&merged, plan, &mut refusals))).collect();
         let refused_names = refusals.iter().map(|refusal| refusal.exposed.clone()).collect();
-        Self { generation, members, merged, own, toolsets, refusals, refused_names }
+        Self { generation, members, is_complete, merged, own, toolsets, refusals, refused_names }
     }
 
     pub(crate) fn generation(&self) -> &str {
         &self.generation
+    }
+
+    /// Whether no server has still to say what it offers.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// The names that were refused, for logs, the live view and `check`.

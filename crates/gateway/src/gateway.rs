@@ -74,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) policy: Arc<Policy>,
     pub(crate) limits: Arc<CallLimits>,
     pub(crate) servers: BTreeMap<Arc<str>, Server>,
+    /// Some of the servers are ones that every principal has a connection of its own to.
+    pub(crate) has_personal: bool,
     pub(crate) catalogue: ArcSwap<Catalogue>,
     /// What the gateway says it is.
     pub(crate) identity_of_gateway: ServerIdentity,
@@ -123,6 +125,7 @@ impl Parts {
             authorization_server: self.authorization_server.clone(),
             policy: self.policy.clone(),
             limits: self.limits.clone(),
+            has_personal: has_personal(&servers),
             servers,
             catalogue,
             identity_of_gateway: self.identity_of_gateway.clone(),
@@ -190,6 +193,9 @@ impl Parts {
     /// Waits, for a bounded time, for the servers of an endpoint that have not said yet what they offer.
     pub(crate) async fn wait_for_listings(&self, endpoint: &Endpoint) {
         let catalogue = self.catalogue.load();
+        if catalogue.is_complete() {
+            return; // as nearly always: no call looks at every server
+        }
         let pending: Vec<Arc<Upstream>> = catalogue
             .members_of(&waited_for(endpoint))
             .into_iter()
@@ -307,6 +313,11 @@ fn warn_of_refusals(before: &Catalogue, now: &Catalogue) {
 /// Names a state of the catalogue; two runs of the program never use the same.
 pub(crate) fn generation(run_id: &str, number: u64) -> String {
     format!("{run_id}-{number}")
+}
+
+/// Whether every principal has connections of its own to some of these.
+pub(crate) fn has_personal(servers: &BTreeMap<Arc<str>, Server>) -> bool {
+    servers.values().any(|server| server.upstream.plan().is_personal())
 }
 
 pub(crate) fn members(servers: &BTreeMap<Arc<str>, Server>) -> Vec<Member> {

@@ -59,7 +59,7 @@ impl Inner {
 
     /// `view` with the connections of `principal`, which count among all those of `parts` whatever versions of servers they go to.
     fn connected(&self, parts: &Parts, view: Arc<Parts>, principal: &Principal, token: Option<&Arc<CallerToken>>) -> Arc<Parts> {
-        if !view.servers.values().any(|server| server.upstream.plan().is_personal()) {
+        if !view.has_personal {
             return view;
         }
         let mut persons = parts.persons.0.lock().unwrap_or_else(PoisonError::into_inner);
