@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sallyport_policy::{Circumstances, InvalidPolicy, KnownTool, Later, Outgoing, Policy, TrialFault, World};
+use sallyport_policy::{Circumstances, InvalidPolicy, KnownTool, Later, Offered, Outgoing, Policy, TrialFault, World};
 use sallyport_protocol::Peer;
 use sallyport_secrets::SecretReference;
 use sallyport_transport::client::post::JsonClient;
@@ -16,6 +16,7 @@ use crate::catalogue::Member;
 use crate::gateway::Parts;
 use crate::plan::Plan;
 use crate::seldom::Seldom;
+use crate::upstream::{CONNECT_SCHEMA, CONNECT_TOOL};
 
 /// The moment of a request that came from `peer`.
 pub(crate) fn circumstances(peer: Peer) -> Circumstances {
@@ -36,6 +37,7 @@ pub fn policy_of(plan: &Plan) -> Result<Policy, BuildError> {
     let fault = |rule: InvalidPolicy| Fault { message: format!("{}: {}", rule.place, rule.message), hint: Some(rule.hint) };
     let policy = Policy::build_in(&plan.policy, &rules, &world)
         .map_err(|invalid| BuildError { faults: invalid.into_iter().map(fault).collect() })?;
+    tell_of_asking(&policy, plan);
     let (failed, missed) = (Seldom::default(), Seldom::default());
     let told = move |fault: &TrialFault<'_>| match fault {
         TrialFault::Failed(failure) => failed.tell(|others| tracing::warn!(others, "`policy.shadow` has no answer: {failure}")),
@@ -56,7 +58,7 @@ pub fn policy_of(plan: &Plan) -> Result<Policy, BuildError> {
 
 /// Tells policy what the servers offer, as far as they have told it. What does not fit is told in the log, once for each state of a server.
 pub(crate) fn learn(policy: &Policy, members: &[Member]) {
-    tell(policy, members.iter(), None);
+    tell(policy, members.iter(), Offered::ToAll);
 }
 
 /// The same of what they offer to the principal whose parts these are: over its own connections, that is to nobody else.
@@ -64,11 +66,18 @@ pub(crate) fn learn_of(parts: &Parts, members: &[Member]) {
     let is_own = |name: &str| parts.servers.get(name).is_some_and(|server| server.upstream.plan().is_personal());
     match &parts.person {
         None => learn(&parts.policy, members),
-        Some(person) => tell(&parts.policy, members.iter().filter(|member| is_own(&member.name)), Some(person)),
+        Some(person) => tell(&parts.policy, members.iter().filter(|member| is_own(&member.name)), Offered::To(person)),
     }
 }
 
-fn tell<'a>(policy: &Policy, members: impl Iterator<Item = &'a Member>, principal: Option<&str>) {
+/// Tells policy of the tool by which users are asked for access: servers that ask so have it before anything else, and beside it.
+fn tell_of_asking(policy: &Policy, plan: &Plan) {
+    let tool = KnownTool { name: CONNECT_TOOL, input_schema: Some(CONNECT_SCHEMA) };
+    let asking = plan.servers.iter().filter(|(_, server)| server.is_granted_by_users());
+    asking.for_each(|(name, _)| tell_of(policy, Offered::AtFirst, name, &[tool]));
+}
+
+fn tell<'a>(policy: &Policy, members: impl Iterator<Item = &'a Member>, to: Offered<'_>) {
     if !policy.needs_tools() {
         return;
     }
@@ -76,9 +85,16 @@ fn tell<'a>(policy: &Policy, members: impl Iterator<Item = &'a Member>, principa
         let tools = listing.tools.iter();
         let known =
             tools.map(|tool| KnownTool { name: &tool.name, input_schema: tool.raw.get("inputSchema").map(|schema| schema.as_str()) });
-        for InvalidPolicy { place, message, hint } in policy.learn_for(principal, name, &known.collect::<Vec<_>>()) {
-            tracing::error!(server = %name, hint, "server `{name}` is closed, since a policy does not fit: {place}: {message}");
+        let known: Vec<_> = known.collect();
+        if !matches!(&known[..], [one] if one.name == CONNECT_TOOL) {
+            tell_of(policy, to, name, &known);
         }
+    }
+}
+
+fn tell_of(policy: &Policy, to: Offered<'_>, name: &str, tools: &[KnownTool<'_>]) {
+    for InvalidPolicy { place, message, hint } in policy.learn_for(to, name, tools) {
+        tracing::error!(server = %name, hint, "server `{name}` is closed, since a policy does not fit: {place}: {message}");
     }
 }
 

@@ -237,6 +237,11 @@ impl ServerPlan {
     pub fn is_personal(&self) -> bool {
         matches!(&self.source, Source::Remote(RemotePlan { credential: Some(credential), .. }) if credential.is_personal())
     }
+
+    /// Whether each principal is asked to grant access to it.
+    pub(crate) fn is_granted_by_users(&self) -> bool {
+        matches!(&self.source, Source::Remote(RemotePlan { credential: Some(CredentialConfig::PerUser(_)), .. }))
+    }
 }
 
 /// How a server is reached.

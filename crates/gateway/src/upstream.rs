@@ -62,8 +62,8 @@ use deadline::Deadline;
 use keeper::Keeper;
 use life::{Life, Order};
 use sallyport_identity::upstream::{Owner, Subject};
-pub(crate) use way_out::CONNECT_TOOL;
 pub use way_out::WayOut;
+pub(crate) use way_out::{CONNECT_SCHEMA, CONNECT_TOOL};
 
 /// How long an orderly end takes at the longest: twice what closing a child takes when it must be killed.
 const STOP_WITHIN: Duration = Duration::from_secs(15);

@@ -11,8 +11,8 @@ use crate::engine::{Later, Nowhere};
 use crate::engines::EngineConfig;
 use crate::engines::allowlist::Allowlist;
 use crate::{
-    Action, Approval, Circumstances, Config, Decision, Denied, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome,
-    Permitted, Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
+    Action, Approval, Circumstances, Config, Decision, Denied, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Offered,
+    Outcome, Permitted, Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
 };
 
 use shadow::Shadow;
@@ -135,17 +135,16 @@ impl Policy {
     /// # Errors
     /// The rules that cannot hold with it; their engines deny the use of that server until they are right.
     pub fn learn(&self, server: &str, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
-        self.learn_for(None, server, tools)
+        self.learn_for(Offered::ToAll, server, tools)
     }
 
-    /// The same, of what it offers to the principal with this [`full_id`](Principal::full_id), over a connection of its own: nobody else is
-    /// decided by it.
+    /// The same, of what it offers to some alone: nobody else is decided by it.
     ///
     /// # Errors
     /// As [`learn`](Self::learn).
-    pub fn learn_for(&self, principal: Option<&str>, server: &str, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
-        let of_shadow = self.shadow.iter().flat_map(|shadow| shadow.policy.learn_for(principal, server, tools));
-        self.engines.iter().flat_map(|engine| engine.learn(server, principal, tools)).chain(of_shadow).collect()
+    pub fn learn_for(&self, to: Offered<'_>, server: &str, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
+        let of_shadow = self.shadow.iter().flat_map(|shadow| shadow.policy.learn_for(to, server, tools));
+        self.engines.iter().flat_map(|engine| engine.learn(server, to, tools)).chain(of_shadow).collect()
     }
 
     /// Forgets what servers offer to one principal alone.

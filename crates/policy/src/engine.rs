@@ -28,9 +28,8 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
         })
     }
 
-    /// Tells what a server offers by now: to everybody, or to the one principal with this [`full_id`](crate::Principal::full_id) that has a
-    /// connection of its own. Says which rules cannot hold with it; the engine then denies the use of that server, to them.
-    fn learn(&self, _server: &str, _to: Option<&str>, _tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
+    /// Tells what a server offers by now. Says which rules cannot hold with it; the engine then denies the use of that server, to them.
+    fn learn(&self, _server: &str, _to: Offered<'_>, _tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
         Vec::new()
     }
 
@@ -85,6 +84,17 @@ pub enum Verdict {
     Decided(Decision),
     /// No rule speaks of it: the other engines decide, and `policy.default` after them.
     Silent,
+}
+
+/// To whom a server offers its tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered<'a> {
+    /// To everybody.
+    ToAll,
+    /// To the one principal with this [`full_id`](crate::Principal::full_id), over a connection of its own.
+    To(&'a str),
+    /// To whoever has no connection of their own yet, before anybody can know what else there is: rules may speak of other tools.
+    AtFirst,
 }
 
 /// A tool as its server describes it.

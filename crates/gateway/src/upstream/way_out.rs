@@ -15,6 +15,8 @@ use crate::upstream::health::Outage;
 
 /// The tool of a server that asks its user to grant access. It stays answered once access is granted, since clients call it again then.
 pub(crate) const CONNECT_TOOL: &str = "sallyport_connect";
+/// What that tool takes: nothing.
+pub(crate) const CONNECT_SCHEMA: &str = r#"{"type":"object"}"#;
 
 /// Made as it is needed: a gateway without such servers opens no store.
 pub struct WayOut {

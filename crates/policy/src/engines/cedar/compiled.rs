@@ -39,14 +39,25 @@ pub(super) struct Compiled {
     others: HashMap<(ResourceKind, &'static str), (Vec<Placed>, Mentions)>,
 }
 
-/// Checks the policies against the tools of a server and sorts them.
+/// Checks the policies against the tools of a server and sorts them. What is about tools alone that may be there beside
+/// them (`SERVER/TOOL`) is left out.
 ///
 /// # Errors
 /// Each policy that does not fit, or can never match.
-pub(super) fn compile(policies: &[Placed], server: &str, tools: &[KnownTool<'_>], kinds: &Kinds) -> Result<Compiled, Vec<InvalidPolicy>> {
+pub(super) fn compile(
+    policies: &[Placed],
+    server: &str,
+    tools: &[KnownTool<'_>],
+    may_be_beside: &dyn Fn(&str) -> bool,
+    kinds: &Kinds,
+) -> Result<Compiled, Vec<InvalidPolicy>> {
     let shapes: BTreeMap<String, Shape> = tools.iter().map(|tool| (of_server(server, tool.name), shape(server, tool, kinds))).collect();
-    let of_server_alone: Vec<&Placed> = policies.iter().filter(|policy| may_concern(policy, server)).collect();
-    check(&of_server_alone, server, &shapes).map_err(|mut errors| {
+    let own = of_server(server, "");
+    let is_beside = |name: &str| name.starts_with(&own) && !shapes.contains_key(name) && may_be_beside(name);
+    let is_not_here = |name: &str| is_beside(name) || (name.contains('/') && !name.starts_with(&own));
+    let concerns = |policy: &&Placed| may_concern(policy, server) && !names_alone(policy, &is_not_here);
+    let of_server_alone: Vec<&Placed> = policies.iter().filter(concerns).collect();
+    check(&of_server_alone, server, &shapes, &is_beside).map_err(|mut errors| {
         for error in &mut errors {
             let policy = of_server_alone.iter().find(|policy| policy.place() == error.place);
             if let Some((message, hint)) = policy.and_then(|policy| undeclared(policy, server, tools, kinds)) {
@@ -163,11 +174,24 @@ fn may_concern(policy: &Placed, server: &str) -> bool {
     policy.head.actions.as_ref().is_none_or(|actions| actions.iter().any(is_of)) && policy.head.resource.as_ref().is_none_or(is_of)
 }
 
-fn check(policies: &[&Placed], server: &str, shapes: &BTreeMap<String, Shape>) -> Result<(), Vec<InvalidPolicy>> {
+/// Whether the head of a policy is about such tools alone.
+fn names_alone(policy: &Placed, is_such: &dyn Fn(&str) -> bool) -> bool {
+    let is_such = |uid: &EntityUid| is_such(uid.id().unescaped());
+    let is_tool = |uid: &&EntityUid| uid.type_name().to_string() == "Tool";
+    policy.head.actions.as_ref().is_some_and(|actions| actions.iter().all(is_such))
+        || policy.head.resource.as_ref().filter(is_tool).is_some_and(is_such)
+}
+
+fn check(
+    policies: &[&Placed],
+    server: &str,
+    shapes: &BTreeMap<String, Shape>,
+    is_beside: &dyn Fn(&str) -> bool,
+) -> Result<(), Vec<InvalidPolicy>> {
     let named = policies.iter().flat_map(|policy| policy.head.actions.iter().flatten());
     let mut others: BTreeSet<String> = named.map(|action| action.id().unescaped().to_owned()).collect();
-    others.retain(|name| name.split_once('/').is_some_and(|(own, _)| own != server));
-    let mut errors = absent(policies, server, shapes);
+    others.retain(|name| name.contains('/') && !shapes.contains_key(name));
+    let mut errors = absent(policies, server, shapes, is_beside);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -222,13 +246,13 @@ fn names_one_action(policy: &Placed) -> bool {
 }
 
 /// Tools that heads name and the server does not have.
-fn absent(policies: &[&Placed], server: &str, shapes: &BTreeMap<String, Shape>) -> Vec<InvalidPolicy> {
+fn absent(policies: &[&Placed], server: &str, shapes: &BTreeMap<String, Shape>, is_beside: &dyn Fn(&str) -> bool) -> Vec<InvalidPolicy> {
     let mut errors = Vec::new();
     for policy in policies {
         let resource = policy.head.resource.iter().filter(|uid| uid.type_name().to_string() == "Tool");
         for named in policy.head.actions.iter().flatten().chain(resource) {
             let id = named.id().unescaped();
-            if id.split_once('/').is_some_and(|(own, _)| own == server) && !shapes.contains_key(id) {
+            if id.split_once('/').is_some_and(|(own, _)| own == server) && !shapes.contains_key(id) && !is_beside(id) {
                 let names: Vec<&str> = shapes.keys().map(String::as_str).take(20).collect(); // enough to see a misspelling
                 errors.push(InvalidPolicy {
                     place: policy.place(),

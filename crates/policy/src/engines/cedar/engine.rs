@@ -9,14 +9,14 @@ use cedar_policy::{Authorizer, Decision as Answered, EntityUid, Policy, PolicyId
 
 use super::Config;
 use super::compiled::{Compiled, Slice, compile, ill_typed};
-use super::names::{CALL, OTHER_ACTIONS, other_action};
+use super::names::{CALL, OTHER_ACTIONS, of_server, other_action};
 use super::prepared::{Lately, Prepared};
 use super::request::{Asked, NotAsked};
 use super::schema::schema;
 use super::text::{Placed, parse, told_apart};
 use crate::{
-    Answer, Arguments, Decision, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Outcome, Place, PolicyEngine, Principal,
-    Question, Reason, Resource, ResourceKind, ServerRules, Verdict,
+    Answer, Arguments, Decision, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Offered, Outcome, Place, PolicyEngine,
+    Principal, Question, Reason, Resource, ResourceKind, ServerRules, Verdict,
 };
 
 /// Policies in Cedar.
@@ -36,13 +36,17 @@ pub struct Cedar {
 struct Listings {
     common: Option<Known>,
     own: HashMap<String, Known>,
+    first: Option<Known>,
 }
 
 impl Listings {
-    /// What one principal knows of the server.
-    fn seen_by(&self, principal: &Principal) -> Option<&Known> {
+    /// What decides about one of the server's things for a principal. What there is at first stays, whatever there is beside it later.
+    fn seen_by(&self, principal: &Principal, thing: &Resource<'_>) -> Option<&Known> {
         let own = if self.own.is_empty() { None } else { self.own.get(&*principal.full_id()) };
-        own.or(self.common.as_ref())
+        let known = own.or(self.common.as_ref());
+        let first =
+            self.first.as_ref().filter(|first| known.is_none() || (first.lists(thing) && !known.is_some_and(|known| known.lists(thing))));
+        first.or(known)
     }
 
     fn all(&self) -> impl Iterator<Item = &Known> {
@@ -57,6 +61,12 @@ struct Known {
     tools: Arc<Vec<(String, Option<String>)>>,
     /// What it came to; `None` where a policy does not fit.
     compiled: Option<Arc<Compiled>>,
+}
+
+impl Known {
+    fn lists(&self, thing: &Resource<'_>) -> bool {
+        thing.kind == ResourceKind::Tool && self.tools.iter().any(|(name, _)| name == thing.name)
+    }
 }
 
 impl Cedar {
@@ -100,7 +110,7 @@ impl Cedar {
             return Ok(Verdict::Silent);
         }
         let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
-        let known = servers.get(server).and_then(|listings| listings.seen_by(question.principal)).cloned();
+        let known = servers.get(server).and_then(|listings| listings.seen_by(question.principal, &question.resource)).cloned();
         drop(servers);
         let known = known
             .ok_or_else(|| EngineFailure(format!("the tools of `{server}` are not known yet, so no policy can be checked against them")))?;
@@ -124,7 +134,7 @@ impl Cedar {
     fn knows(&self, question: &Question<'_>) -> bool {
         let Resource { server, name, kind, .. } = question.resource;
         let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
-        let listing = servers.get(server).and_then(|listings| listings.seen_by(question.principal));
+        let listing = servers.get(server).and_then(|listings| listings.seen_by(question.principal, &question.resource));
         let what = match listing.map(|known| &known.compiled) {
             None => format!("the tools of `{server}`, which are not known"),
             Some(None) => format!("the tools of `{server}`, which a policy does not fit"),
@@ -221,16 +231,20 @@ impl PolicyEngine for Cedar {
         Answer::Now(self.answer(question))
     }
 
-    fn learn(&self, server: &str, to: Option<&str>, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
+    fn learn(&self, server: &str, to: Offered<'_>, tools: &[KnownTool<'_>]) -> Vec<InvalidPolicy> {
         let now: Vec<_> = tools.iter().map(|tool| (tool.name.to_owned(), tool.input_schema.map(str::to_owned))).collect();
         // Most principals are offered the same: that is compiled, kept and told of once.
         let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
         let same = servers.get(server).and_then(|listings| listings.all().find(|known| *known.tools == now)).cloned();
+        let same = same.filter(|_| to != Offered::AtFirst);
+        let first = servers.get(server).and_then(|listings| listings.first.as_ref());
+        let at_first: BTreeSet<String> =
+            first.iter().flat_map(|first| first.tools.iter()).map(|(name, _)| of_server(server, name)).collect();
         drop(servers);
         let is_new = same.is_none();
         let (known, errors) = match same {
             Some(known) => (known, Vec::new()),
-            None => match compile(&self.policies, server, tools, &self.kinds) {
+            None => match compile(&self.policies, server, tools, &|name| to == Offered::AtFirst || at_first.contains(name), &self.kinds) {
                 Ok(compiled) => (Known { tools: Arc::new(now), compiled: Some(Arc::new(compiled)) }, Vec::new()),
                 Err(errors) => (Known { tools: Arc::new(now), compiled: None }, errors),
             },
@@ -241,8 +255,9 @@ impl PolicyEngine for Cedar {
         let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
         let listings = servers.entry(server.to_owned()).or_default();
         match to {
-            Some(principal) => _ = listings.own.insert(principal.to_owned(), known),
-            None => listings.common = Some(known),
+            Offered::To(principal) => _ = listings.own.insert(principal.to_owned(), known),
+            Offered::ToAll => listings.common = Some(known),
+            Offered::AtFirst => listings.first = Some(known),
         }
         errors
     }

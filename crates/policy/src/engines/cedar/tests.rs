@@ -5,7 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
-use crate::{Action, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Policy, Principal, Resource, Scopes, ServerRules};
+use crate::{
+    Action, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Policy, Principal, Resource, Scopes, ServerRules,
+};
 
 const ISSUE: &str = r#"{ "type": "object", "required": ["title"], "properties": {
     "title": { "type": "string" }, "labels": { "type": "array", "items": { "type": "string" } }, "number": { "type": "integer" },
@@ -247,12 +249,12 @@ fn what_one_is_offered_decides_for_nobody_else() {
     let mallory = Principal::user("https://id.example.com", "mallory").of_tenant("b");
     let title = json!({ "title": "x" });
     let may = |who: &Principal| told(&policy, who, "create_issue", &title, noon()).starts_with("allowed");
-    assert_eq!(policy.learn_for(Some(&dev().full_id()), "s", &tools()), []);
+    assert_eq!(policy.learn_for(Offered::To(&dev().full_id()), "s", &tools()), []);
     assert!(may(&dev()) && !may(&mallory), "nobody has told what the other is offered");
     let other = KnownTool { name: "create_issue", input_schema: Some(r#"{"type":"object"}"#) };
-    assert!(!policy.learn_for(Some(&mallory.full_id()), "s", &[other]).is_empty());
+    assert!(!policy.learn_for(Offered::To(&mallory.full_id()), "s", &[other]).is_empty());
     assert!(may(&dev()) && !may(&mallory), "a list of one's own closes the server to oneself");
-    assert_eq!(policy.learn_for(Some(&mallory.full_id()), "s", &tools()), []);
+    assert_eq!(policy.learn_for(Offered::To(&mallory.full_id()), "s", &tools()), []);
     assert!(may(&mallory));
     policy.forget(&mallory.full_id());
     assert!(may(&dev()) && !may(&mallory));
@@ -389,4 +391,28 @@ fn policies_on_one_line_are_told_apart() {
     assert!(allows(&policy, "read", json!({})) && !allows(&policy, "ping", json!({})));
     let denied = told(&policy, &Principal::local_user(), "ping", &json!({}), noon());
     assert_eq!(denied, "denied by `policy.engines[0].cedar.text:1#2`: a policy forbids it");
+}
+
+#[test]
+fn what_is_there_at_first_is_decided_before_the_rest_is_known_and_after() {
+    let policy = build(
+        r#"
+        permit (principal, action in [Action::"s/create_issue", Action::"s/connect"], resource) when { !(context.args has title) };
+        permit (principal, action == Action::"s/query", resource) when { context.args.sql.kind == "select" };
+        forbid (principal == User::"key:eve", action in [Action::"s/query", Action::"s/connect"], resource);
+    "#,
+    )
+    .unwrap();
+    let connect = KnownTool { name: "connect", input_schema: Some(r#"{"type":"object"}"#) };
+    let may = |who: &Principal, tool: &str| told(&policy, who, tool, &json!({}), noon()).starts_with("allowed");
+    let (ci, eve) = (dev(), Principal::key("eve"));
+    assert!(!may(&ci, "connect"), "nothing is known yet");
+    assert_eq!(policy.learn_for(Offered::AtFirst, "s", &[connect]), [], "policies may be about what there is later");
+    assert!(may(&ci, "connect") && !may(&ci, "create_issue"), "what else there is nobody knows");
+    assert!(!may(&eve, "connect"), "a policy about several tools is about each");
+    assert_eq!(policy.learn_for(Offered::To(&ci.full_id()), "s", &tools()), []);
+    assert!(may(&ci, "connect") && !may(&eve, "connect"), "it stays beside the list of one's own");
+    let errors = policy.learn_for(Offered::To(&ci.full_id()), "s", &tools()[1..]);
+    assert!(errors.iter().any(|error| error.message.contains("create_issue")), "{errors:?}");
+    assert!(!may(&ci, "query"), "a whole list has no room for others");
 }
