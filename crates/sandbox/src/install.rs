@@ -252,6 +252,9 @@ impl Installer<'_> {
     /// What a lock says, out of the store or else installed exactly so.
     async fn locked(&self, desk: &Desk, package: &Package, locked: &Locked) -> Result<(Place, Record), Error> {
         locked.check()?;
+        if package.is_image() {
+            oci::is_what_is_named(package, locked)?;
+        }
         if let Some(there) = self.there(locked)? {
             return Ok(there);
         }

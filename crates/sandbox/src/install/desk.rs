@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::locked::{Locked, hex};
-use super::{Error, Package};
+use super::{Error, Package, tree};
 
 /// How often it is looked whether the lock is free: an installation takes seconds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
@@ -51,7 +51,7 @@ impl Desk {
     /// Empty scratch space, whatever an earlier installation has left.
     pub(super) async fn clear(&self) -> Result<(), Error> {
         let tmp = self.tmp();
-        off_the_runtime(move || gone(fs::remove_dir_all(&tmp)).and_then(|()| fs::create_dir(&tmp)))
+        off_the_runtime(move || gone(tree::remove(&tmp)).and_then(|()| fs::create_dir(&tmp)))
             .await
             .map_err(|cause| Error::io(format_args!("{} cannot be cleared", self.folder.display()), &cause))
     }
@@ -59,7 +59,7 @@ impl Desk {
     /// Removes the scratch space. What stays of it is removed by the next.
     pub(super) async fn clean_up(&self) {
         let tmp = self.tmp();
-        let _next_time = off_the_runtime(move || gone(fs::remove_dir_all(tmp))).await;
+        let _next_time = off_the_runtime(move || gone(tree::remove(&tmp))).await;
     }
 
     /// What the requirements came to when they were last looked up.

@@ -55,10 +55,18 @@ pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<
         _ => None,
     };
     let digest = digest.filter(|digest| is_digest(digest)).ok_or_else(|| contradicts("it is not of one image of this name"))?;
+    is_what_is_named(job.package, locked)?;
     let layout = in_time(job, async { Pull::begin(job, &reference).await?.whole(digest).await }).await?;
     (job.progress)(&format!("unpacking {reference}"));
     in_time(job, unpack(layout, tree.to_owned())).await?;
     Ok(Notes::default())
+}
+
+/// Refuses an image other than the one that the configuration names by its digest, whatever is locked.
+pub(super) fn is_what_is_named(package: &Package, locked: &Locked) -> Result<(), Error> {
+    let Some(named) = reference(package)?.digest else { return Ok(()) };
+    let is_it = locked.artefacts.iter().all(|artefact| artefact.digests.iter().eq([&named]));
+    if is_it { Ok(()) } else { Err(contradicts("it is of another digest than the configuration names")) }
 }
 
 /// What the image itself starts, or a program in it.

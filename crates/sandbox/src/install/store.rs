@@ -110,7 +110,7 @@ impl Place {
 
     fn remove(&self) -> io::Result<()> {
         gone(fs::remove_file(self.record_file()))?;
-        gone(fs::remove_dir_all(self.tree()))
+        gone(tree::remove(&self.tree()))
     }
 
     /// Takes the digests of what was installed and writes the record, which makes the installation count.

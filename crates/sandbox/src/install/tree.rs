@@ -13,6 +13,8 @@ use super::locked::hex;
 
 /// Files of one installation: ten times the largest public server.
 const MOST_FILES: usize = 500_000;
+/// Bytes of their paths, which are held at once.
+const MOST_NAMES: usize = 256 * 1024 * 1024;
 
 /// Files of a Python environment that say where and by whom it was made, and so differ from machine to machine.
 const LOCAL_OF_PYTHON: &[&str] = &["RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"];
@@ -21,26 +23,68 @@ const LOCAL_OF_PYTHON: &[&str] = &["RECORD", "INSTALLER", "REQUESTED", "direct_u
 /// makes a file executable counts too.
 ///
 /// # Errors
-/// When a file cannot be read, and when there are more than half a million.
+/// When a file cannot be read, and when there are more than half a million, or their names are too long to be held.
 pub(super) fn files(tree: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![tree.to_path_buf()];
+    let (mut entries, mut names) = (0, 0);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             let (path, kind) = (entry.path(), entry.file_type()?);
+            (entries, names) = (entries + 1, names + path.as_os_str().len());
+            if entries > MOST_FILES || names > MOST_NAMES {
+                return Err(io::Error::other("more files than an installation has"));
+            }
             if kind.is_dir() {
                 folders.push(path);
                 continue;
             }
             let digest = if kind.is_symlink() { of_link(&path)? } else { of_file(&path)? };
             found.insert(path.strip_prefix(tree).unwrap_or(&path).to_path_buf(), digest);
-            if found.len() > MOST_FILES {
-                return Err(io::Error::other("more files than an installation has"));
-            }
         }
     }
     Ok(found)
+}
+
+/// Removes a folder with all that is in it, however deep: what an installation left may be built to end whoever goes down into it. Folders
+/// are lifted up instead, so that no path grows.
+///
+/// # Errors
+/// When something cannot be removed, and when there is no such folder.
+pub(super) fn remove(tree: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(tree)?.is_dir() {
+        return fs::remove_file(tree);
+    }
+    let mut lifted = 0_u64;
+    let mut folders: Vec<PathBuf> = vec![tree.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let (path, kind) = {
+                let entry = entry?;
+                (entry.path(), entry.file_type()?)
+            };
+            if !kind.is_dir() {
+                fs::remove_file(&path)?;
+            } else if folder == tree {
+                folders.push(path);
+            } else {
+                let place = loop {
+                    lifted += 1;
+                    let place = tree.join(format!(".removed-{lifted}"));
+                    if place.symlink_metadata().is_err() {
+                        break place;
+                    }
+                };
+                fs::rename(&path, &place)?;
+                folders.push(place);
+            }
+        }
+        if folder != tree {
+            fs::remove_dir(&folder)?;
+        }
+    }
+    fs::remove_dir(tree)
 }
 
 /// The digest of all of `files`.
@@ -89,4 +133,31 @@ pub(super) fn sha256(from: &mut impl io::Read) -> io::Result<String> {
     let mut digest = Sha256::new();
     io::copy(from, &mut digest)?;
     Ok(format!("sha256:{}", hex(digest.finalize().iter())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+
+    #[test]
+    fn a_tree_is_removed_however_deep_it_is_and_nothing_beside_it() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("kept"), "kept").unwrap();
+        let (tree, above) = (outside.path().join("tree"), outside.path().join("above"));
+        fs::create_dir(&tree).unwrap();
+        std::os::unix::fs::symlink(outside.path(), tree.join("link")).unwrap();
+        for level in 0..20_000 {
+            fs::create_dir(&above).unwrap();
+            fs::write(above.join("file"), level.to_string()).unwrap();
+            fs::rename(&tree, above.join("below")).unwrap();
+            fs::rename(&above, &tree).unwrap();
+        }
+        fs::create_dir(tree.join(".removed-1")).unwrap();
+        remove(&tree).unwrap();
+        let left: Vec<_> = fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["kept"]);
+        assert_eq!(remove(&tree).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }

@@ -30,6 +30,10 @@ use crate::error::Error;
 /// Larger images are those with models in them, which belong into a folder to read.
 const MOST_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 const MOST_ENTRIES: u64 = 1_000_000;
+/// Bytes of the paths of all entries, which are held while a layer is unpacked: real images have some ten MiB.
+const MOST_NAMES: usize = 256 * 1024 * 1024;
+/// Folders in folders, from the host's root on: programs that go down into deeper ones run out of stack or descriptors.
+const MOST_LEVELS: usize = 256;
 
 /// The prefix of a name that stands for what a layer takes away, and of all that a folder had before.
 const WHITEOUT: &[u8] = b".wh.";
@@ -61,7 +65,7 @@ pub(super) fn unpacked(image: &Image, cache: &Path) -> Result<PathBuf, Error> {
 pub(super) fn fill(image: &Image, root: &Path, stop: &AtomicBool) -> Result<(), Error> {
     let opened = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let opened = opened.map_err(|errno| Error::io(format_args!("{} cannot be opened", root.display()), &errno.into()))?;
-    let mut unpack = Unpack { root: opened, bytes: MOST_BYTES, entries: MOST_ENTRIES, made: HashSet::new() };
+    let mut unpack = Unpack { root: opened, bytes: MOST_BYTES, entries: MOST_ENTRIES, made: HashSet::new(), names: MOST_NAMES };
     for (name, digest) in &image.layers {
         let found = image.layer(name).and_then(|layer| unpack.layer(Until { inner: layer, stop }));
         let found = found.map_err(|cause| Error::io(format_args!("layer {name} cannot be unpacked"), &cause))?;
@@ -78,6 +82,8 @@ struct Unpack {
     entries: u64,
     /// What the present layer has made: an opaque folder loses what lies below, not these.
     made: HashSet<PathBuf>,
+    /// Room for the paths in `made`, of all layers.
+    names: usize,
 }
 
 impl Unpack {
@@ -102,6 +108,7 @@ impl Unpack {
     fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>, names: &LongNames) -> io::Result<()> {
         let path = inside(&names.path(entry))?;
         let (Some(name), Some(above)) = (path.file_name(), path.parent()) else { return Ok(()) };
+        self.names = self.names.checked_sub(path.as_os_str().len()).ok_or_else(|| too_large("bytes of names"))?;
         let parent = self.folder(above)?;
         if name.as_bytes() == OPAQUE {
             return self.empty(&parent, above);
@@ -128,14 +135,15 @@ impl Unpack {
     }
 
     /// The folder at this path, made where it is missing. Links on the way lead nowhere outside.
-    fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
+    fn folder(&mut self, path: &Path) -> io::Result<OwnedFd> {
         match self.open(path) {
             Err(Errno::NOENT) => {}
-            found => return Ok(found?),
+            found => return not_too_deep(found?),
         }
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Err(io::ErrorKind::InvalidData.into()) };
+        self.entries = self.entries.checked_sub(1).ok_or_else(|| too_large("entries"))?;
         make_folder(&self.folder(above)?, name)?;
-        Ok(self.open(path)?)
+        not_too_deep(self.open(path)?)
     }
 
     fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
@@ -164,6 +172,12 @@ impl Unpack {
         }
         Ok(())
     }
+}
+
+/// A folder that has room for more. Links lead on from where paths end: what is made through them is not as deep as its path is long.
+fn not_too_deep(folder: OwnedFd) -> io::Result<OwnedFd> {
+    let whole = fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).map_err(|_| too_large("levels of folders"))?;
+    if whole.components().count() > MOST_LEVELS { Err(too_large("levels of folders")) } else { Ok(folder) }
 }
 
 /// The path below the root; one that climbs is refused.

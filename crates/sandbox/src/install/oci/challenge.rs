@@ -1,6 +1,10 @@
 //! How a registry says what it wants to be shown: `WWW-Authenticate` (RFC 9110, section 11; the token's part is Docker's).
 
-use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+
+/// Most of what a registry says of it: challenges are short, and a reader of hostile ones takes longer than they are.
+const MOST_CHALLENGES: usize = 4;
+const LONGEST_CHALLENGE: usize = 2 * 1024;
 
 /// What a registry wants.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +23,9 @@ pub(super) enum Challenge {
 impl Challenge {
     /// The first that is understood, a token before a password.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let texts = || headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let is_short = |value: &&HeaderValue| value.len() <= LONGEST_CHALLENGE;
+        let values = || headers.get_all(WWW_AUTHENTICATE).iter().filter(is_short).take(MOST_CHALLENGES);
+        let texts = || values().filter_map(|value| value.to_str().ok());
         let bearer = texts().find_map(|text| after_scheme(text, "bearer")).and_then(|parameters| {
             let realm = parameter(parameters, "realm")?;
             Some(Self::Bearer { realm, service: parameter(parameters, "service") })
@@ -113,6 +119,7 @@ mod tests {
         {
             assert_eq!(of(&[text]), None, "{text}");
         }
+        assert_eq!(of(&[&format!("Basic realm=\"x\",{}", " ".repeat(LONGEST_CHALLENGE))]), None, "longer than any is");
         assert_eq!(of(&[]), None);
     }
 }

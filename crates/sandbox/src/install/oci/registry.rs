@@ -64,8 +64,8 @@ impl Registry {
         let path = format!("v2/{}/{path}", self.reference.repository);
         let url = self.reach.base().join(&path).map_err(|error| Error::new(format!("{path} is no address: {error}")))?;
         let mut response = self.follow(url.clone(), accept).await?;
-        // Also in the middle of an image: tokens last for minutes.
-        if response.status() == StatusCode::UNAUTHORIZED {
+        // Also in the middle of an image: tokens last for minutes. Where it leads to another host, that one says nothing about credentials.
+        if response.status() == StatusCode::UNAUTHORIZED && self.reach.is_registry(response.url()) {
             let authorization = self.authorize(&response).await?;
             *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = authorization;
             response = self.follow(url, accept).await?;
