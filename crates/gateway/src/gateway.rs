@@ -410,7 +410,9 @@ impl Front for Gateway {
     }
 
     fn input_schema(&self, incoming: &Incoming, tool: &str) -> Option<RawJson> {
-        let parts = self.of(incoming).ok()?.seen_already(incoming)?;
+        let gateway = self.of(incoming).ok()?;
+        // Where a view is not made yet, what the locked versions take is checked: never nothing.
+        let parts = gateway.seen_already(incoming).unwrap_or_else(|| gateway.0.parts.load_full());
         let catalogue = parts.catalogue.load();
         catalogue.view(&incoming.endpoint).ok()?.tools.get(tool)?.header_schema.clone()
     }
