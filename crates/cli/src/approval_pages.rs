@@ -69,7 +69,7 @@ impl ApprovalPages {
             tracing::warn!("somebody who is no approver tried to sign in to approve calls");
             return visit.ask_who(handle, StatusCode::FORBIDDEN, Some("That is no approver's key."));
         }
-        let Some(cookie) = self.0.begin(credential) else {
+        let Some(cookie) = self.0.begin(incoming.tenant.clone(), credential) else {
             return html::page(StatusCode::SERVICE_UNAVAILABLE, "<p>This system has no random numbers.</p>");
         };
         let bounds = if is_https(visit.gateway) { "Secure; Path=/".to_owned() } else { format!("Path={}", visit.base) };
@@ -144,8 +144,9 @@ fn base(gateway: &Gateway) -> String {
 }
 
 /// With https it cannot be set by another host, or read without TLS (RFC 6265bis §4.1.3.2).
-fn cookie_name(gateway: &Gateway) -> &'static str {
-    if is_https(gateway) { "__Host-sallyport_approver" } else { "sallyport_approver" }
+fn cookie_name(gateway: &Gateway) -> String {
+    let name = if is_https(gateway) { "__Host-sallyport_approver" } else { "sallyport_approver" };
+    gateway.plan().tenant.as_ref().map_or_else(|| name.to_owned(), |tenant| format!("{name}.{tenant}"))
 }
 
 fn is_https(gateway: &Gateway) -> bool {

@@ -27,7 +27,7 @@ enum Proof {
 impl Approver {
     /// The approver who sends a request. A key that was shown a while ago, and who is logged in, are looked at anew.
     pub(super) async fn at(gateway: &Gateway, sessions: &Sessions, request: &Request<Bytes>, incoming: &Incoming) -> Option<Self> {
-        if let Some(session) = sessions.of(cookie(request, super::cookie_name(gateway)))
+        if let Some(session) = sessions.of(incoming.tenant.as_deref(), cookie(request, &super::cookie_name(gateway)))
             && let Some(principal) = by_key(gateway, incoming, session.credential.clone()).await
         {
             return Some(Self { principal, proof: Proof::Key(session) });
