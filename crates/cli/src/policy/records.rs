@@ -111,12 +111,16 @@ impl Wanted<'_> {
         if is_early || self.server.is_some_and(|wanted| wanted != server.as_str()) {
             return Fate::NotMeant;
         }
+        let is_stdio = record.endpoint.as_str() == "stdio";
+        let of_caller = record.tenant.as_ref().map(|tenant| tenant.as_str());
+        // A tenant of the configuration has endpoints of its own; another is a claim of those who call.
+        let of_caller = of_caller.filter(|_| is_stdio || self.plan.tenant.is_none());
         let of_endpoint = record.endpoint.as_str().strip_prefix("/t/").map(|rest| rest.split('/').next().unwrap_or_default());
         match self.tenant {
-            Some(wanted) if of_endpoint.or_else(|| record.tenant.as_ref().map(|tenant| tenant.as_str())) != Some(wanted) => {
-                Fate::LeftOut("of other tenants")
+            Some(wanted) if of_endpoint.or(of_caller) != Some(wanted) => Fate::LeftOut("of other tenants"),
+            None if of_endpoint.is_some() || (is_stdio && of_caller.is_some() && !self.plan.tenants.is_empty()) => {
+                Fate::LeftOut("of tenants (ask for those of one by --tenant)")
             }
-            None if of_endpoint.is_some() => Fate::LeftOut("of tenants (ask for those of one by --tenant)"),
             _ if !self.plan.servers.contains_key(server.as_str()) => Fate::LeftOut("of servers that the configuration does not have"),
             _ => Fate::Wanted,
         }
