@@ -162,9 +162,11 @@ fn what_is_around_a_server_stays_as_it_is() {
 #[test]
 fn a_server_that_would_break_the_file_is_not_written() {
     let user = User::new();
-    for arguments in
-        [&["add", "a", "--", "docker", "run", "x"][..], &["add", "a", "--url", "ftp://x"], &["add", "a", "--network", "a b", "--", "x"]]
-    {
+    for arguments in [
+        &["add", "a", "--", "docker", "run", "--privileged", "x"][..],
+        &["add", "a", "--url", "ftp://x"],
+        &["add", "a", "--network", "a b", "--", "x"],
+    ] {
         assert_eq!(user.run(arguments).code, 64, "{arguments:?}");
     }
     for arguments in [&["add", "a b", "--", "x"][..], &["add", "a"], &["add", "a", "--url", "https://a", "--", "b"]] {
@@ -270,7 +272,7 @@ fn import_takes_one_client_or_one_file() {
 #[test]
 fn import_leaves_out_what_cannot_be_served_and_takes_the_rest() {
     let user = User::new();
-    let servers = r#""dock": { "command": "docker", "args": ["run", "-i", "x"] }, "one": { "command": "a" }"#;
+    let servers = r#""dock": { "command": "docker", "args": ["run", "-it", "x"] }, "one": { "command": "a" }"#;
     user.write(".cursor/mcp.json", format!(r#"{{ "mcpServers": {{ {servers} }} }}"#));
     let said = user.ok(&["import", "--yes"]);
     assert!(said.stderr.contains("`dock` of") && said.stderr.contains("docker"), "{said:?}");

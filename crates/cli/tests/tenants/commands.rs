@@ -195,12 +195,13 @@ fn what_a_tenants_policy_decides_is_told_and_proposed() {
     assert!(tested("acme").status.success(), "{}", said(&tested("acme")));
     assert!(said(&tested("umbrella")).contains("there is no server `secret`"));
 
-    let gateway = project.up();
+    let mut gateway = project.up();
     let read = json!({ "name": "files__read_file", "arguments": { "path": "whose.txt" } });
     for (key, endpoint) in [(crate::ACME_KEY, "/t/acme/mcp"), (crate::UMBRELLA_KEY, "/t/umbrella/mcp")] {
         assert_eq!(Caller::new(gateway.port, key).ask(endpoint, "tools/call", read.clone()).status, 200);
     }
-    drop(gateway);
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0), "it writes down all that it was asked for");
     let proposed = said(&run(&project, &["policy", "suggest", "--tenant", "acme"]));
     assert!(proposed.contains("calls: 1, by key:file:") && proposed.contains("[tenants.acme.servers.files]"), "{proposed}");
     // The whole file, where one tenant may do less than before.
