@@ -110,3 +110,36 @@ async fn unpack(layout: PathBuf, tree: PathBuf) -> Result<(), Error> {
     let unpacked = tokio::task::spawn_blocking(move || installed::unpack(&layout, &tree, &asked)).await;
     Ok(unpacked.map_err(|_| Error::new("unpacking failed, which is a fault of ours"))??)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+
+    #[test]
+    fn a_digest_in_the_configuration_is_not_what_a_lock_makes_of_it() {
+        let (named, other) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+        let package = |text: String| Package {
+            source: crate::install::Source::Oci,
+            requirements: vec![text],
+            program: None,
+            args: Vec::new(),
+            tools: None,
+            scripts: false,
+        };
+        let locked = |digest: &str| Locked {
+            source: crate::install::Source::Oci,
+            requirements: Vec::new(),
+            version: "1".to_owned(),
+            scripts: false,
+            provenance: Provenance::default(),
+            trees: BTreeMap::new(),
+            artefacts: vec![Artefact { name: "r.example/x".into(), version: "1".into(), digests: BTreeSet::from([digest.to_owned()]) }],
+            plan: None,
+        };
+        let pinned = package(format!("r.example/x:1@{named}"));
+        assert!(is_what_is_named(&pinned, &locked(&named)).is_ok() && is_what_is_named(&pinned, &locked(&other)).is_err());
+        assert!(is_what_is_named(&package("r.example/x:1".to_owned()), &locked(&other)).is_ok());
+    }
+}

@@ -58,6 +58,15 @@ struct Registry {
     prefix: Option<String>,
     location: Option<String>,
     insecure: bool,
+    blocked: bool,
+}
+
+impl Registry {
+    /// Whether it is about what has this name, or about all below a part of it.
+    fn covers(&self, name: &str) -> bool {
+        let rest = self.prefix.as_deref().or(self.location.as_deref()).and_then(|prefix| name.strip_prefix(prefix));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
 }
 
 /// Where settings are looked for.
@@ -114,20 +123,22 @@ impl Places {
         Ok(Credentials { basic: None, not_used })
     }
 
-    /// Whether the user has said that the registry speaks plain HTTP.
+    /// Whether the user has said that plain HTTP is spoken where an image is.
     ///
     /// # Errors
-    /// When a file that is there cannot be read.
-    pub(super) fn say_insecure(&self, registry: &str) -> Result<bool, Error> {
+    /// When a file that is there cannot be read, and when it says that nothing is to be fetched from there.
+    pub(super) fn say_insecure(&self, reference: &Reference) -> Result<bool, Error> {
         for file in self.of_registries() {
             let Some(text) = read(&file)? else { continue };
             let found: Registries =
                 toml::from_str(&text).map_err(|error| Error::new(format!("{} is not understood: {}", file.display(), error.message())))?;
-            let host = |entry: &Registry| {
-                let named = entry.location.as_deref().or(entry.prefix.as_deref());
-                named.is_some_and(|named| named.split('/').next() == Some(registry))
-            };
-            return Ok(found.registry.iter().any(|entry| entry.insecure && host(entry)));
+            let name = reference.name();
+            let about = || found.registry.iter().filter(|entry| entry.covers(&name));
+            if about().any(|entry| entry.blocked) {
+                return Err(Error::new(format!("{} says that nothing is fetched from where {name} is", file.display()))
+                    .with_hint("take the image from elsewhere, or `blocked` out of that file"));
+            }
+            return Ok(about().any(|entry| entry.insecure));
         }
         Ok(false)
     }
@@ -261,10 +272,14 @@ mod tests {
     #[test]
     fn only_the_users_own_word_makes_a_registry_insecure() {
         let file = "unqualified-search-registries = [\"docker.io\"]\n[[registry]]\nlocation = \"a.example:5000/team\"\ninsecure = true\n\
-            [[registry]]\nprefix = \"b.example\"\n[[registry]]\nprefix = \"c.example\"\ninsecure = true\n";
+            [[registry]]\nprefix = \"b.example\"\n[[registry]]\nlocation = \"d.example/x\"\nblocked = true\n\
+            [[registry]]\nprefix = \"c.example\"\ninsecure = true\n";
         let home = Home::with(&[(".config/containers/registries.conf", file)]);
-        let insecure = |registry| home.places().say_insecure(registry).unwrap();
-        assert!(insecure("a.example:5000") && insecure("c.example"));
-        assert!(!insecure("a.example") && !insecure("b.example") && !insecure("docker.io"));
+        let said = |name: &str| home.places().say_insecure(&Reference::read(name).unwrap());
+        let insecure = |name: &str| said(name).unwrap();
+        assert!(insecure("a.example:5000/team/x") && insecure("a.example:5000/team") && insecure("c.example/x"));
+        assert!(!insecure("a.example:5000/teams") && !insecure("a.example:5000/other/x"), "for others there credentials would go in clear");
+        assert!(!insecure("a.example/team/x") && !insecure("b.example/x") && !insecure("docker.io/x/y") && !insecure("d.example/y"));
+        assert!(said("d.example/x/y").is_err(), "what is blocked is not fetched");
     }
 }

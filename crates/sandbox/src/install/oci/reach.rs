@@ -67,7 +67,7 @@ impl Reach {
         let failed = |why: &dyn std::fmt::Display| Error::new(format!("registry {host} cannot be found: {why}"));
         let https = Url::parse(&format!("https://{host}/")).map_err(|error| failed(&error))?;
         let (name, port) = (https.host_str().unwrap_or_default(), https.port_or_known_default().unwrap_or(443));
-        let plain_by_setting = places.say_insecure(&reference.registry)?;
+        let plain_by_setting = places.say_insecure(reference)?;
         let found: Vec<SocketAddr> = lookup_host((name, port)).await.map_err(|error| failed(&error).with_hint(UNREACHABLE))?.collect();
         let near: BTreeSet<Nearness> = found.iter().map(|address| nearness(address.ip())).collect();
         // A name that only happens to lead here would have credentials shown to whoever listens.
