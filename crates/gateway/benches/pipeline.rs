@@ -3,6 +3,7 @@
 //!
 //! Both gateways are in this process, each with a hundred servers, and are called in turn as a door calls them. What is measured is the
 //! processor time of the one thread that the pipeline runs on; the servers' own work is done on others.
+//! Where processors halt between two calls, everything takes twice as long, the difference as well: compare figures of one run.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench is a program for developers")]
 
