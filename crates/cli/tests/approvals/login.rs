@@ -1,8 +1,5 @@
 //! Approvers who are logged in at the gateway's own authorization server, in a browser without scripts.
 
-use std::io::Write as _;
-use std::process::Stdio;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
@@ -43,9 +40,7 @@ ask = ["write_file"]
 "#
         ));
         for arguments in [&["alice"][..], &["bob", "--group", "oncall"], &["carol"]] {
-            let mut adding = project.sallyport().args(["user", "add"]).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
-            writeln!(adding.stdin.take().unwrap(), "{PASSWORD}").unwrap();
-            assert!(adding.wait().unwrap().success());
+            project.add_user(arguments, PASSWORD);
         }
         let gateway = project.up_at(port);
         Self { project, gateway }

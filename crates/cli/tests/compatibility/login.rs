@@ -2,9 +2,8 @@
 //! elsewhere, and with the conformance suite's `authorization` mode.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -21,10 +20,7 @@ fn gateway(more: &str) -> (Project, Gateway) {
     let project = Project::new(&format!(
         "public_url = \"http://127.0.0.1:{port}\"\n[policy]\ndefault = \"allow\"\n[identity.server]\n{more}\n[servers.files]\nbuiltin = {{ filesystem = {{}} }}\n"
     ));
-    let mut adding =
-        project.sallyport().args(["user", "add", "alice", "--admin"]).stdin(Stdio::piped()).spawn().expect("the program starts");
-    writeln!(adding.stdin.take().expect("it was piped"), "{PASSWORD}").expect("it reads the password");
-    assert!(adding.wait().expect("the child is ours").success());
+    project.add_user(&["alice", "--admin"], PASSWORD);
     let gateway = project.up_at(port);
     (project, gateway)
 }

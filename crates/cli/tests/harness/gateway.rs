@@ -1,6 +1,7 @@
 //! The gateway under test: the real program, in a folder of its own, with nothing of the person's who runs the test.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -116,6 +117,15 @@ impl Project {
     pub(crate) fn stdio_command(&self) -> Vec<String> {
         let configuration = self.configuration().display().to_string();
         vec![env!("CARGO_BIN_EXE_sallyport").to_owned(), "--config".to_owned(), configuration, "stdio".to_owned()]
+    }
+
+    /// Adds somebody who may log in here (`sallyport user add`).
+    pub(crate) fn add_user(&self, arguments: &[&str], password: &str) {
+        let mut adding = self.sallyport();
+        adding.args(["user", "add"]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut adding = adding.spawn().expect("the program starts");
+        writeln!(adding.stdin.take().expect("it was piped"), "{password}").expect("it reads the password");
+        assert!(adding.wait().expect("the child is ours").success(), "{arguments:?}");
     }
 
     /// Starts the HTTP endpoint and waits until it is ready.

@@ -1,8 +1,6 @@
 //! People of a tenant log in there, at an authorization server of its own inside the gateway; and are nobody elsewhere.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,11 +41,7 @@ impl Bench {
         ));
         for place in PLACES {
             let tenant = place.strip_prefix("/t/").map(|name| ["--tenant", name]);
-            let mut adding = project.sallyport();
-            adding.args(["user", "add", "alice"]).args(tenant.iter().flatten()).stdin(Stdio::piped()).stdout(Stdio::null());
-            let mut adding = adding.spawn().unwrap();
-            writeln!(adding.stdin.take().unwrap(), "{}", password(place)).unwrap();
-            assert!(adding.wait().unwrap().success());
+            project.add_user(&[&["alice"], tenant.as_slice().as_flattened()].concat(), &password(place));
         }
         let gateway = project.up_at(port);
         Self { project, gateway }

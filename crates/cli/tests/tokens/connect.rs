@@ -1,9 +1,6 @@
 //! A user's own grant for a server elsewhere: by who is logged in at the gateway, from the page or the link to the way back. The server
 //! elsewhere is another gateway, with users of its own.
 
-use std::io::Write as _;
-use std::process::Stdio;
-
 use crate::browser::{Browser, Page};
 use crate::harness::gateway::{Gateway, Project};
 use crate::harness::loopback::free_port;
@@ -16,9 +13,7 @@ fn gateway(servers: &str, people: &[&str]) -> (Project, Gateway) {
     let project =
         Project::new(&format!("public_url = \"http://127.0.0.1:{port}\"\n[policy]\ndefault = \"allow\"\n[identity.server]\n{servers}\n"));
     for name in people {
-        let mut adding = project.sallyport().args(["user", "add", name]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        writeln!(adding.stdin.take().unwrap(), "{PASSWORD}").unwrap();
-        assert!(adding.wait().unwrap().success());
+        project.add_user(&[name], PASSWORD);
     }
     let gateway = project.up_at(port);
     (project, gateway)

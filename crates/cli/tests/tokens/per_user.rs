@@ -2,8 +2,6 @@
 //!
 //! The issuer is a gateway's own authorization server, which gives a refresh token once, and the same answer again for half a minute.
 
-use std::io::Write as _;
-use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -31,9 +29,7 @@ fn third_party(relay: Relay) -> (Project, Gateway, Sent) {
          [servers.files]\nbuiltin = {{ filesystem = {{}} }}\n",
         relay.port
     ));
-    let mut adding = project.sallyport().args(["user", "add", "alice", "--admin"]).stdin(Stdio::piped()).spawn().unwrap();
-    writeln!(adding.stdin.take().unwrap(), "{PASSWORD}").unwrap();
-    assert!(adding.wait().unwrap().success());
+    project.add_user(&["alice", "--admin"], PASSWORD);
     let gateway = project.up();
     let sent = relay.lead_to(gateway.port);
     (project, gateway, sent)
