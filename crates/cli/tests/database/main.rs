@@ -1,12 +1,19 @@
 //! An agent that may only read two tables, through the real program: its rules, the built-in server behind them, and a real database.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking and says why")]
 
+#[path = "../tokens/browser.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+mod browser;
+#[path = "../tokens/caller.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+mod caller;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod limits;
 #[path = "../faults/session.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod session;
+mod token;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
