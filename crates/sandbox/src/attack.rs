@@ -11,6 +11,8 @@ mod arena;
 #[cfg(target_os = "linux")]
 mod contender;
 #[cfg(target_os = "linux")]
+mod heart;
+#[cfg(target_os = "linux")]
 mod inside;
 #[cfg(target_os = "linux")]
 mod judge;

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::arena::{Arena, SECRET_VARIABLE, denied, random};
 use super::contender::{Contender, Kind};
-use super::inside::{FLOOD_BYTES, HEART, RACE, SWAPPED, small};
+use super::heart::Heart;
+use super::inside::{FLOOD_BYTES, RACE, SWAPPED, small};
 use super::row::Stage;
 use super::terrain::{HOSTILE, Terrain};
 use super::wire::{Attempt, CameOfIt, Given, Neighbour, Order};
@@ -29,9 +30,6 @@ pub(super) const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// A server's time to end by itself.
 pub(super) const GRACE: Duration = Duration::from_millis(400);
-
-/// Time for more than ten beats of whoever still lives.
-pub(super) const A_FEW_BEATS: Duration = Duration::from_millis(300);
 
 /// What another server is asked while somebody makes the machine busy.
 pub(super) const PINGS: usize = 20;
@@ -392,10 +390,8 @@ impl<'a> Ring<'a> {
 
     /// When it is told to end, nobody may be left who lets the file of the heart grow.
     async fn must_fall_silent(&self, hostile: &mut Contender, findings: &mut Findings) {
-        let heart = self.arena.path("writable").join(HEART);
-        let beats = || fs::metadata(&heart).map_or(0, |found| found.len());
-        sleep(A_FEW_BEATS).await;
-        if beats() == 0 {
+        let heart = Heart::of(self.arena);
+        if !heart.begins().await {
             findings.open.push("nobody was left behind, so nothing is known".to_owned());
         }
         let process = PathBuf::from(format!("/proc/{}", hostile.instance.pid()));
@@ -403,13 +399,9 @@ impl<'a> Ring<'a> {
         if timeout(END_WITHIN, hostile.instance.stop(GRACE)).await.is_err() {
             findings.open.push(format!("it did not end within {END_WITHIN:?}"));
         }
-        let before = beats();
-        sleep(A_FEW_BEATS).await;
-        if beats() != before || process.exists() {
+        if !heart.stands_still().await || process.exists() {
             findings.open.push("somebody still lives".to_owned());
         }
-        // So that the next row begins with no heart.
-        let _none = fs::remove_file(&heart);
     }
 
     /// Round a machine there is its monitor, and round that the boundary of the back-end `os`.

@@ -7,11 +7,12 @@ use std::fs;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::arena::{Arena, random};
+use super::heart::Heart;
 use super::inside::{FLOOD_BYTES, HEART, SWAPPED, small};
-use super::judge::{A_FEW_BEATS, END_WITHIN, Findings, GIVEN_VARIABLE, GRACE, PINGS, log_is_too_long};
+use super::judge::{END_WITHIN, Findings, GIVEN_VARIABLE, GRACE, PINGS, log_is_too_long};
 use super::terrain::HOSTILE;
 use super::wire::{Attempt, CameOfIt};
 use super::{Gateway, Row, Verdict};
@@ -211,24 +212,19 @@ impl Guests<'_> {
 
     /// Whoever writes without end has no say in when it ends.
     async fn must_fall_silent(&self, findings: &mut Findings) -> Result<(), Error> {
-        let heart = self.arena.path("writable").join(HEART);
-        let beats = || fs::metadata(&heart).map_or(0, |found| found.len());
+        let heart = Heart::of(self.arena);
         let file = self.compiled(&wat::program(&wat::beat(), HEART, ""))?;
         let instance = self.backend.launch(&self.profile(), &self.program(&file)).await?;
-        sleep(A_FEW_BEATS).await;
-        if beats() == 0 {
+        if !heart.begins().await {
             findings.open.push("nobody wrote, so nothing is known".to_owned());
         }
         match timeout(END_WITHIN, instance.stop(GRACE)).await {
             Ok(exit) => findings.stopped.push(format!("a program that writes for ever: it {exit}")),
             Err(_) => findings.open.push(format!("it did not end within {END_WITHIN:?}")),
         }
-        let before = beats();
-        sleep(A_FEW_BEATS).await;
-        if beats() != before {
+        if !heart.stands_still().await {
             findings.open.push("somebody still writes".to_owned());
         }
-        let _none = fs::remove_file(&heart);
         Ok(())
     }
 
