@@ -84,7 +84,9 @@ impl Opened {
 pub(crate) fn surroundings(plan: &Plan) -> Result<Arc<Surroundings>, Failure> {
     let folders = folders()?;
     start_log(&folders, Stderr::Off)?;
-    Ok(Arc::new(surroundings_of(plan.tenant.as_deref().map_or_else(|| folders.clone(), |name| folders.of_tenant(name)))))
+    let Some(tenant) = plan.tenant.as_deref() else { return Ok(Arc::new(surroundings_of(folders))) };
+    let surroundings = surroundings_of(folders.of_tenant(tenant));
+    Ok(Arc::new(Surroundings { host: surroundings.host.with_scope(tenant), ..surroundings }))
 }
 
 /// The same, in these folders.

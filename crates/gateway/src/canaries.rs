@@ -105,6 +105,10 @@ impl Adopter {
             let Some(entry) = packages::entry(server.upstream.plan()) else { continue };
             server.version = Some(entry.locked.version.as_str().into());
             let Some(canary) = entry.canary else { continue };
+            if server.upstream.plan().is_personal() {
+                tracing::warn!(server = %name, "nobody gets the newer version: each caller has a program of its own (`shared = false`)");
+                continue;
+            }
             if by_server.len() == MOST {
                 let version = &canary.locked.version;
                 tracing::warn!(server = %name, version, "nobody gets the newer version: {MOST} servers have one for a share of their callers");

@@ -217,7 +217,7 @@ pub struct ServerPlan {
     pub source: Source,
     /// When it is started or connected to.
     pub start: Start,
-    /// One child serves all principals; otherwise each principal has a child of its own.
+    /// One program serves all principals; otherwise each principal has one of its own. Says something of programs alone.
     pub shared: bool,
     /// It may ask clients something while it works on their requests: elicitation, sampling, roots.
     pub questions: bool,
@@ -232,10 +232,14 @@ pub struct ServerPlan {
 }
 
 impl ServerPlan {
-    /// Whether each principal has a connection of its own, since it goes there in its own name.
+    /// Whether each principal has a connection of its own: to a program of its own, or since it goes there in its own name.
     #[must_use]
     pub fn is_personal(&self) -> bool {
-        matches!(&self.source, Source::Remote(RemotePlan { credential: Some(credential), .. }) if credential.is_personal())
+        match &self.source {
+            Source::Stdio(_) => !self.shared,
+            Source::Remote(remote) => remote.credential.as_ref().is_some_and(CredentialConfig::is_personal),
+            Source::BuiltIn(_) => false,
+        }
     }
 
     /// Whether each principal is asked to grant access to it.

@@ -219,7 +219,7 @@ impl Surroundings {
     pub fn of_tenant(&self, name: &str, audit: &Audit) -> Self {
         let (folders, metrics) = (self.folders.of_tenant(name), Arc::new(Metrics::new()));
         Self {
-            host: self.host.clone().with_egress(egress::recorded_in(audit.clone(), metrics.clone(), name)),
+            host: self.host.clone().with_egress(egress::recorded_in(audit.clone(), metrics.clone(), name)).with_scope(name),
             identity: self.identity.clone(),
             way_out: Arc::new(WayOut::of_tenant(name, &folders, &self.way_out)),
             folders,

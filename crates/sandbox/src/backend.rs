@@ -48,6 +48,7 @@ pub struct Host {
     egress: egress::Surroundings,
     trial: Option<Trial>,
     machines: Option<PathBuf>,
+    scope: String,
 }
 
 impl Host {
@@ -60,13 +61,25 @@ impl Host {
 
     /// Another binary whose `main` calls [`crate::enter_if_asked`] first.
     pub fn with_launcher(launcher: impl Into<PathBuf>) -> Self {
-        Self { launcher: launcher.into(), egress: egress::Surroundings::default(), trial: None, machines: None }
+        Self { launcher: launcher.into(), egress: egress::Surroundings::default(), trial: None, machines: None, scope: String::new() }
     }
 
     /// The same, with these surroundings of every connection out of a sandbox.
     #[must_use]
     pub fn with_egress(self, egress: egress::Surroundings) -> Self {
         Self { egress, ..self }
+    }
+
+    /// The same, for the programs of a tenant: what their [`Program::scope`] is, or begins with.
+    #[must_use]
+    pub fn with_scope(self, scope: impl Into<String>) -> Self {
+        Self { scope: scope.into(), ..self }
+    }
+
+    /// Whose programs are launched from here: a tenant's name, or nothing.
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        &self.scope
     }
 
     /// The same, with a trial of the server that it is of.

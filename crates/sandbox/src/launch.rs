@@ -257,7 +257,7 @@ fn confine(
         trial: trial.is_some(),
         held: warden.map(Warden::held).unwrap_or_default(),
         groups: warden.map(Warden::entrances).unwrap_or_default(),
-        unprivileged: unprivileged_id(&program.name),
+        unprivileged: unprivileged_id(&program.name, &program.scope),
         namespaces,
         filter,
     };
@@ -288,9 +288,10 @@ fn spawn(binary: &Path, policy: &Policy, keeper: Option<Keeper>, warden: Option<
     Ok(Started { launcher, keeper, warden, control, stdin, stdout, stderr })
 }
 
-/// The id of one server: always the same, and another server's is another one.
-pub(crate) fn unprivileged_id(name: &str) -> u32 {
-    let digest = Sha256::digest(name.as_bytes());
+/// The id of one server in one scope: always the same, and that of another server, or of the same for others, is another one.
+pub(crate) fn unprivileged_id(name: &str, scope: &str) -> u32 {
+    // No name has such a byte in it.
+    let digest = Sha256::new().chain_update(name).chain_update([0]).chain_update(scope).finalize();
     let number = digest.iter().take(4).fold(0u32, |number, byte| (number << 8) | u32::from(*byte));
     FIRST_ID + number % IDS
 }

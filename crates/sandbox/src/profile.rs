@@ -206,6 +206,9 @@ impl JsonSchema for Cpus {
 pub struct Program {
     /// The server's name, for errors and logs.
     pub name: String,
+    /// For whom it works: a tenant, a caller; empty for whoever calls. Programs of one name for two scopes are two users to the kernel, as
+    /// programs of two names are.
+    pub scope: String,
     /// A path, or a name that is looked up in `PATH` (that of `env`, else the gateway's own).
     pub command: String,
     /// Its arguments, without the program's own name.
@@ -227,6 +230,7 @@ impl Program {
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            scope: String::new(),
             command: command.into(),
             args: Vec::new(),
             env: BTreeMap::new(),

@@ -3,6 +3,9 @@
 //! The children are real processes of `hostile_server.py`, in the sandbox every server gets; the gateway is the real program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test fails by panicking and says why")]
 
+#[path = "../tokens/caller.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+mod caller;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod session;
@@ -12,6 +15,7 @@ mod death;
 mod kill;
 mod limits;
 mod load;
+mod scopes;
 
 use harness::gateway::Project;
 use harness::peers;

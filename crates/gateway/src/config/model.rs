@@ -434,8 +434,10 @@ pub struct ServerConfig {
     /// When the server is started. Default: `eager`, so that its tools are in the first list.
     pub start: Start,
 
-    /// One program serves all callers. Default: `false`, because a program shared by callers can mix up what belongs to them.
-    pub shared: bool,
+    /// One program serves all callers, of one tenant: no two tenants share one. `false`: each caller has a program of its own, in a sandbox
+    /// of its own, which its first request starts; a reload of the configuration ends it. Default: `true`, because most servers keep nothing
+    /// of who called, and each program takes its memory. `false` for servers that remember, log in, or open a browser for whoever calls.
+    pub shared: Option<bool>,
 
     /// Lets the server ask something of the client, and so of the person or the model behind it, while it works on a request: forms
     /// and addresses to open (elicitation), completions (sampling), folders (roots). A client is asked only what it declared it can be

@@ -27,7 +27,13 @@ use crate::upstream::{Person, Surroundings};
 /// `person` is in whose name it is gone, where that is somebody's.
 pub(crate) fn way_to(plan: &ServerPlan, surroundings: &Arc<Surroundings>, person: Option<Person>) -> Box<dyn Reach> {
     match &plan.source {
-        Source::Stdio(stdio) => Box::new(child::ToChild::new(plan, stdio.clone(), surroundings.clone())),
+        Source::Stdio(stdio) => {
+            let child = child::ToChild::new(plan, stdio.clone(), surroundings.clone());
+            Box::new(match person {
+                Some(person) => child.of_person(&person),
+                None => child,
+            })
+        }
         Source::Remote(remote) => Box::new(remote::ToRemote::new(plan, remote.clone(), surroundings, person)),
         Source::BuiltIn(config) => Box::new(ToBuiltIn(config.clone())),
     }

@@ -41,7 +41,7 @@ impl Terrain {
     /// Who must own what the program is to write, where its own id is not mapped to the caller's.
     pub(super) fn owner(self) -> Option<u32> {
         let has_own = matches!(self, Self::Landlock | Self::Container) && geteuid().is_root();
-        has_own.then(|| unprivileged_id(HOSTILE))
+        has_own.then(|| unprivileged_id(HOSTILE, ""))
     }
 
     /// Whether destinations can be named.

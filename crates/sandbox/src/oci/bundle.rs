@@ -122,7 +122,7 @@ impl Bundle {
     }
 
     fn config(&self, image: &Image, view: &View, profile: &Profile, program: &Program, runtime: Known) -> Result<Value, Error> {
-        let owner = owner(view, &program.name)?;
+        let owner = owner(view, program)?;
         let mut mounts = own_mounts(&profile.limits);
         for file in own_files(&profile.network).iter().map(|(file, _)| *file) {
             mounts.push(bind(&self.place.join(file), &format!("/etc/{file}"), &["ro"])?);
@@ -205,9 +205,9 @@ fn own_files(network: &Network) -> Vec<(&'static str, String)> {
 }
 
 /// Whom the program runs as: the owner of the first folder that it may write, else an id that nobody has.
-fn owner(view: &View, name: &str) -> Result<u32, Error> {
+fn owner(view: &View, program: &Program) -> Result<u32, Error> {
     let written = view.trees.iter().find(|tree| tree.access == Access::Write);
-    let Some(path) = written.map(|tree| &tree.path) else { return Ok(unprivileged_id(name)) };
+    let Some(path) = written.map(|tree| &tree.path) else { return Ok(unprivileged_id(&program.name, &program.scope)) };
     let found = fs::metadata(path).map_err(|cause| Error::io(format_args!("root {} cannot be shown", path.display()), &cause))?;
     if found.uid() == 0 {
         return Err(Error::new(format!("root {} to write belongs to root, whom no container is run as", path.display()))

@@ -36,12 +36,13 @@ pub(super) fn check(name: &str, config: ServerConfig, context: &Context<'_>, rep
     let is_built_in = config.builtin.is_some();
     let source = source(&path, &config, context, report)?;
     // Whoever calls is the one who connects: before that there is nobody in whose name it could be done.
-    let start = if config.credential.as_ref().is_some_and(CredentialConfig::is_personal) { Start::Lazy } else { config.start };
+    let is_personal = config.shared == Some(false) || config.credential.as_ref().is_some_and(CredentialConfig::is_personal);
+    let start = if is_personal { Start::Lazy } else { config.start };
     Some(ServerPlan {
         name: name.to_owned(),
         source,
         start,
-        shared: config.shared,
+        shared: config.shared.unwrap_or(true),
         questions: config.questions.unwrap_or(true),
         trust_annotations: config.trust_annotations || is_built_in,
         retry,
@@ -95,7 +96,7 @@ fn program_keys(config: &ServerConfig) -> [(&'static str, bool); 13] {
         ("deny_write", !config.deny_write.is_empty()),
         ("network", !config.network.is_empty()),
         ("limits", config.limits != <_>::default()),
-        ("shared", config.shared),
+        ("shared", config.shared.is_some()),
         ("standby", config.standby.is_some()),
         ("scripts", config.scripts),
     ]

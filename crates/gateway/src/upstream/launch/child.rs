@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sallyport_identity::upstream::Owner;
 use sallyport_protocol::{BoxFuture, Failure, FailureKind, McpServer, Retry, Revision};
 use sallyport_sandbox::install::{Installed, Installer, Locked};
 use sallyport_sandbox::{Backend, EnvText, Exceeded, Exit, Instance, Network, Profile, Program, Running, Selection};
@@ -15,10 +16,10 @@ use super::values::filled_in;
 use super::{options, own_rules, refused, trial};
 use crate::packages::{self, LockFile};
 use crate::plan::{ServerPlan, Standby, StdioPlan};
-use crate::upstream::Surroundings;
 use crate::upstream::health::Outage;
 use crate::upstream::reach::{Doing, Hold, Reach, Reached};
 use crate::upstream::standby::Sleeper;
+use crate::upstream::{Person, Surroundings};
 
 /// How long after its pipe closed a child's end is waited for: the kernel needs milliseconds.
 const END_WITHIN: Duration = Duration::from_millis(150);
@@ -41,6 +42,8 @@ pub struct Launched {
 /// The way to a program.
 pub(super) struct ToChild {
     name: String,
+    /// For whom it works, as [`Program::scope`] has it.
+    scope: String,
     plan: StdioPlan,
     connect: Duration,
     options: Options,
@@ -56,6 +59,7 @@ impl ToChild {
     pub(super) fn new(plan: &ServerPlan, stdio: StdioPlan, surroundings: Arc<Surroundings>) -> Self {
         Self {
             name: plan.name.clone(),
+            scope: surroundings.host.scope().to_owned(),
             connect: plan.timeouts.connect,
             options: Options { line_limit: stdio.limits.line_mb as usize * MIB, ..options(plan, &surroundings) },
             plan: stdio,
@@ -64,6 +68,12 @@ impl ToChild {
             exactly: None,
             is_canary: false,
         }
+    }
+
+    /// The same, for one principal alone.
+    pub(super) fn of_person(self, person: &Person) -> Self {
+        let Owner { tenant, principal } = &person.owner;
+        Self { scope: format!("{tenant}\n{principal}"), ..self }
     }
 
     /// The same with another version of its package, which does not become the locked one.
@@ -205,6 +215,7 @@ impl ToChild {
 
     fn program(&self) -> Result<Program, Outage> {
         let mut program = Program::new(&self.name, &self.plan.program);
+        program.scope.clone_from(&self.scope);
         program.args = self.plan.arguments.iter().map(filled_in).collect::<Result<_, _>>()?;
         for (name, value) in &self.plan.environment {
             program.env.insert(name.clone(), EnvText::from(filled_in(value)?));

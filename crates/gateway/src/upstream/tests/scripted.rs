@@ -201,7 +201,7 @@ pub(crate) fn plan() -> ServerPlan {
             credential: None,
         }),
         start: Start::Eager,
-        shared: false,
+        shared: true,
         questions: true,
         trust_annotations: false,
         retry: Vec::new(),
