@@ -86,7 +86,7 @@ fn revoke_user(store: &Store, user: &str, as_json: bool) -> Result<(), Failure> 
         1 => "revoked 1 grant".to_owned(),
         many => format!("revoked {many} grants"),
     };
-    let whose = if was_known { "" } else { ", of somebody who has not logged in here so far" };
+    let whose = if was_known { "" } else { " (nobody of that name has logged in here so far)" };
     output::line(format!("{grants}: all access tokens in that name are refused within a second{whose}"))
 }
 
