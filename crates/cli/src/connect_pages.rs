@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::grants::owner_of;
 use sallyport_gateway::pages::Page;
-use sallyport_gateway::upstream::Outage;
+use sallyport_gateway::upstream::{Outage, WayOut};
 use sallyport_identity::authorization_server::Visitor;
 use sallyport_identity::upstream::{LoginError, Logins, Wanted};
 use sallyport_policy::Principal;
@@ -29,29 +29,18 @@ const COOKIE: &str = "sallyport_connect";
 /// In the place of a link, for the page about all of them.
 const ALL: &str = "";
 
-/// Answers a request at `/connect` or below.
-pub(crate) async fn answer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Response<Bytes> {
+/// Answers a request at `/connect` or below. The links are found by way of `links`.
+pub(crate) async fn answer(gateway: &Gateway, links: &WayOut, request: &Request<Bytes>, incoming: &Incoming) -> Response<Bytes> {
     let link = request.uri().path().strip_prefix(Page::Connect.path()).unwrap_or_default();
     let outcome = match (request.method(), link.trim_start_matches('/')) {
         (&Method::GET, ALL) => list(gateway, request, incoming).await,
-        (&Method::POST, ALL) => offer(gateway, request, incoming).await,
-        (&Method::GET, "callback") => callback(gateway, request).await,
-        (&Method::GET, id) => ask(gateway, id, request, incoming).await,
-        (&Method::POST, id) if id != "callback" => begin(gateway, id, request, incoming).await,
+        (&Method::POST, ALL) => offer(gateway, links, request, incoming).await,
+        (&Method::GET, "callback") => callback(gateway, links, request).await,
+        (&Method::GET, id) => ask(gateway, links, id, request, incoming).await,
+        (&Method::POST, id) if id != "callback" => begin(gateway, links, id, request, incoming).await,
         _ => return not_allowed(),
     };
     outcome.unwrap_or_else(|error| refused(&error))
-}
-
-/// The same of a gateway that has begun no login.
-pub(crate) fn unknown(request: &Request<Bytes>) -> Response<Bytes> {
-    let link = request.uri().path().strip_prefix(Page::Connect.path()).unwrap_or_default();
-    match (request.method(), link.trim_start_matches('/')) {
-        (&Method::GET | &Method::POST, ALL) => nobody(),
-        (&Method::GET, _) => refused(&LoginError::Unknown),
-        (&Method::POST, id) if id != "callback" => refused(&LoginError::Unknown),
-        _ => not_allowed(),
-    }
 }
 
 fn not_allowed() -> Response<Bytes> {
@@ -74,14 +63,14 @@ async fn list(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) 
 }
 
 /// Makes a link for whoever is there, and opens it.
-async fn offer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
+async fn offer(gateway: &Gateway, links: &WayOut, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
     let Some((principal, visitor)) = somebody(gateway, request, incoming).await else { return list(gateway, request, incoming).await };
     let server = field(request, "server").unwrap_or_default();
     let may = gateway.grantable(&principal, incoming.peer).await.map_err(|outage| unusable(&outage))?;
     if !is_sent_by(visitor.as_ref(), ALL, request) || !may.iter().any(|known| known.server == server) {
         return Err(LoginError::Unknown);
     }
-    let id = logins(gateway)?.offer(&server, owner_of(&principal)).await?;
+    let id = logins(links)?.offer(&server, owner_of(&principal)).await?;
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
     Ok(see_other(&format!("{}/{id}", pages_path(&callback))))
 }
@@ -96,8 +85,14 @@ async fn somebody(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incomi
 }
 
 /// Says what a link is about, and asks whether to go on.
-async fn ask(gateway: &Gateway, id: &str, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
-    let wanted = logins(gateway)?.look(id).await?;
+async fn ask(
+    gateway: &Gateway,
+    links: &WayOut,
+    id: &str,
+    request: &Request<Bytes>,
+    incoming: &Incoming,
+) -> Result<Response<Bytes>, LoginError> {
+    let wanted = logins(links)?.look(id).await?;
     let host = gateway.granted_by_users(&wanted.server).and_then(|(_, url)| url.host_str().map(str::to_owned)).unwrap_or_default();
     match way::of(gateway, request, incoming, &wanted.owner).await {
         Way::Theirs(visitor) => Ok(html::ask(&wanted.server, &host, id, false, visitor.as_ref())),
@@ -107,20 +102,26 @@ async fn ask(gateway: &Gateway, id: &str, request: &Request<Bytes>, incoming: &I
 }
 
 /// Sends the one whose link it is to the authorization server.
-async fn begin(gateway: &Gateway, id: &str, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
-    let wanted = logins(gateway)?.look(id).await?;
+async fn begin(
+    gateway: &Gateway,
+    links: &WayOut,
+    id: &str,
+    request: &Request<Bytes>,
+    incoming: &Incoming,
+) -> Result<Response<Bytes>, LoginError> {
+    let wanted = logins(links)?.look(id).await?;
     let session = match way::of(gateway, request, incoming, &wanted.owner).await {
         Way::Theirs(visitor) if is_sent_by(visitor.as_ref(), id, request) => visitor.map(|visitor| visitor.session()),
         Way::Key if way::has_key(gateway, request, incoming, &wanted.owner).await => None,
         other => return Ok(turned_away(id, &other)),
     };
-    go(gateway, id, &wanted, session.as_deref()).await
+    go(gateway, links, id, &wanted, session.as_deref()).await
 }
 
-async fn go(gateway: &Gateway, id: &str, wanted: &Wanted, session: Option<&str>) -> Result<Response<Bytes>, LoginError> {
+async fn go(gateway: &Gateway, links: &WayOut, id: &str, wanted: &Wanted, session: Option<&str>) -> Result<Response<Bytes>, LoginError> {
     let (config, url) = gateway.granted_by_users(&wanted.server).ok_or(LoginError::Unknown)?;
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
-    let begun = logins(gateway)?.begin(id, &config, &url, &callback, session).await?;
+    let begun = logins(links)?.begin(id, &config, &url, &callback, session).await?;
     let mut response = see_other(begun.to.as_str());
     let cookie = format!("{}={}; HttpOnly; SameSite=Lax; Max-Age=600; {}", cookie_name(&callback), begun.cookie, cookie_bounds(&callback));
     set(&mut response, header::SET_COOKIE, &cookie);
@@ -128,7 +129,7 @@ async fn go(gateway: &Gateway, id: &str, wanted: &Wanted, session: Option<&str>)
 }
 
 /// Takes what the authorization server sent back.
-async fn callback(gateway: &Gateway, request: &Request<Bytes>) -> Result<Response<Bytes>, LoginError> {
+async fn callback(gateway: &Gateway, links: &WayOut, request: &Request<Bytes>) -> Result<Response<Bytes>, LoginError> {
     let answer: Vec<(String, String)> = parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
     let cookie = cookie(request, cookie_name(&callback));
@@ -138,7 +139,7 @@ async fn callback(gateway: &Gateway, request: &Request<Bytes>) -> Result<Respons
     };
     let session = visitor.map(|visitor| visitor.session());
     let configured = |server: &str| gateway.granted_by_users(server);
-    let wanted = logins(gateway)?.finish(&answer, cookie, session.as_deref(), configured).await?;
+    let wanted = logins(links)?.finish(&answer, cookie, session.as_deref(), configured).await?;
     let text = format!("<h1>Access to {} is granted</h1><p>You can close this page and go on.</p>", escaped(&wanted.server));
     Ok(page(StatusCode::OK, &text))
 }
@@ -166,8 +167,8 @@ fn subject(link: &str) -> String {
     format!("connect\0{link}")
 }
 
-fn logins(gateway: &Gateway) -> Result<Logins, LoginError> {
-    gateway.way_out().logins().map_err(|outage| unusable(&outage))
+fn logins(links: &WayOut) -> Result<Logins, LoginError> {
+    links.logins().map_err(|outage| unusable(&outage))
 }
 
 fn unusable(outage: &Outage) -> LoginError {

@@ -78,6 +78,12 @@ impl Gateway {
         Ok(all)
     }
 
+    /// Whether there is a server that users grant access to.
+    #[must_use]
+    pub fn grants_access(&self) -> bool {
+        self.plan().servers.keys().any(|name| self.granted_by_users(name).is_some())
+    }
+
     /// The settings and the address of a server that users grant access to.
     #[must_use]
     pub fn granted_by_users(&self, server: &str) -> Option<(PerUserConfig, Url)> {
