@@ -123,7 +123,8 @@ async fn go(gateway: &Gateway, links: &WayOut, id: &str, wanted: &Wanted, sessio
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
     let begun = logins(links)?.begin(id, &config, &url, &callback, session).await?;
     let mut response = see_other(begun.to.as_str());
-    let cookie = format!("{}={}; HttpOnly; SameSite=Lax; Max-Age=600; {}", cookie_name(&callback), begun.cookie, cookie_bounds(&callback));
+    let name = cookie_name(&callback, gateway.plan().tenant.as_deref());
+    let cookie = format!("{name}={}; HttpOnly; SameSite=Lax; Max-Age=600; {}", begun.cookie, cookie_bounds(&callback));
     set(&mut response, header::SET_COOKIE, &cookie);
     Ok(response)
 }
@@ -132,7 +133,8 @@ async fn go(gateway: &Gateway, links: &WayOut, id: &str, wanted: &Wanted, sessio
 async fn callback(gateway: &Gateway, links: &WayOut, request: &Request<Bytes>) -> Result<Response<Bytes>, LoginError> {
     let answer: Vec<(String, String)> = parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
-    let cookie = cookie(request, cookie_name(&callback));
+    let name = cookie_name(&callback, gateway.plan().tenant.as_deref());
+    let cookie = cookie(request, &name);
     let visitor = match gateway.authorization_server() {
         Some(server) => server.visitor(request.headers()).await,
         None => None,
@@ -176,8 +178,15 @@ fn unusable(outage: &Outage) -> LoginError {
     LoginError::Unknown
 }
 
-fn cookie_name(callback: &Url) -> &'static str {
-    if callback.scheme() == "https" { "__Host-sallyport_connect" } else { COOKIE }
+/// What the cookie is called, as that of a login is: one of the whole host has no path, and without TLS gateways at several ports are one host
+/// to a browser. So tenants and ports are told apart by the name.
+fn cookie_name(callback: &Url, tenant: Option<&str>) -> String {
+    let name = match (callback.scheme(), callback.port()) {
+        ("https", _) => format!("__Host-{COOKIE}"),
+        (_, Some(port)) => format!("{COOKIE}-{port}"),
+        (_, None) => COOKIE.to_owned(),
+    };
+    tenant.map_or_else(|| name.clone(), |tenant| format!("{name}.{tenant}"))
 }
 
 /// Where these pages are: a tenant's are below its own path.
@@ -200,4 +209,39 @@ fn refused(error: &LoginError) -> Response<Bytes> {
     let text =
         format!("<h1>Access was not granted</h1><p>{}.</p><p>Make the call again for another link.</p>", escaped(&error.to_string()));
     page(status, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn what_is_begun_at_one_gateway_or_tenant_is_kept_apart_from_others() {
+        let all = [
+            ("https://a.example/connect/callback", None),
+            ("https://a.example/t/acme/connect/callback", Some("acme")),
+            ("https://a.example/t/umbrella/connect/callback", Some("umbrella")),
+            ("http://127.0.0.1:7420/connect/callback", None),
+            ("http://127.0.0.1:7420/t/acme/connect/callback", Some("acme")),
+            ("http://127.0.0.1:7421/connect/callback", None),
+            ("http://localhost/connect/callback", None),
+        ];
+        let cookies = all.map(|(callback, tenant)| {
+            let callback = Url::parse(callback).unwrap();
+            (cookie_name(&callback, tenant), cookie_bounds(&callback))
+        });
+        let names: std::collections::BTreeSet<&str> = cookies.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+        for (name, bounds) in &cookies {
+            // What browsers ask of a cookie that no other host can set (RFC 6265bis, section 4.1.3.2).
+            assert_eq!(name.starts_with("__Host-"), bounds == "Secure; Path=/", "{name}: {bounds}");
+        }
+        let sent =
+            Request::builder().header(header::COOKIE, "__Host-sallyport_connect.acme=a; __Host-sallyport_connect=own").body(Bytes::new());
+        let sent = sent.unwrap();
+        assert_eq!(cookie(&sent, &cookies[0].0), Some("own"));
+        assert_eq!(cookie(&sent, &cookies[1].0), Some("a"));
+        assert_eq!(cookie(&sent, &cookies[2].0), None);
+    }
 }
