@@ -174,7 +174,7 @@ fn logins(links: &WayOut) -> Result<Logins, LoginError> {
 }
 
 fn unusable(outage: &Outage) -> LoginError {
-    tracing::error!("the vault cannot be used: {}", outage.why);
+    tracing::error!(hint = outage.hint, "the vault cannot be used: {}", outage.why);
     LoginError::Unknown
 }
 
