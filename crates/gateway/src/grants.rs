@@ -81,7 +81,11 @@ impl Gateway {
     /// Whether there is a server that users grant access to.
     #[must_use]
     pub fn grants_access(&self) -> bool {
-        self.plan().servers.keys().any(|name| self.granted_by_users(name).is_some())
+        let is_granted = |source: &Source| match source {
+            Source::Remote(remote) => matches!(remote.credential, Some(CredentialConfig::PerUser(_))),
+            _ => false,
+        };
+        self.plan().servers.values().any(|server| is_granted(&server.source))
     }
 
     /// The settings and the address of a server that users grant access to.
