@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::grants::owner_of;
 use sallyport_gateway::pages::Page;
-use sallyport_gateway::upstream::Outage;
+use sallyport_gateway::upstream::{Outage, WayOut};
 use sallyport_identity::authorization_server::Visitor;
 use sallyport_identity::upstream::{LoginError, Logins, Wanted};
 use sallyport_policy::Principal;
@@ -29,29 +29,18 @@ const COOKIE: &str = "sallyport_connect";
 /// In the place of a link, for the page about all of them.
 const ALL: &str = "";
 
-/// Answers a request at `/connect` or below.
-pub(crate) async fn answer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Response<Bytes> {
+/// Answers a request at `/connect` or below. The links are found by way of `links`.
+pub(crate) async fn answer(gateway: &Gateway, links: &WayOut, request: &Request<Bytes>, incoming: &Incoming) -> Response<Bytes> {
     let link = request.uri().path().strip_prefix(Page::Connect.path()).unwrap_or_default();
     let outcome = match (request.method(), link.trim_start_matches('/')) {
         (&Method::GET, ALL) => list(gateway, request, incoming).await,
-        (&Method::POST, ALL) => offer(gateway, request, incoming).await,
-        (&Method::GET, "callback") => callback(gateway, request).await,
-        (&Method::GET, id) => ask(gateway, id, request, incoming).await,
-        (&Method::POST, id) if id != "callback" => begin(gateway, id, request, incoming).await,
+        (&Method::POST, ALL) => offer(gateway, links, request, incoming).await,
+        (&Method::GET, "callback") => callback(gateway, links, request).await,
+        (&Method::GET, id) => ask(gateway, links, id, request, incoming).await,
+        (&Method::POST, id) if id != "callback" => begin(gateway, links, id, request, incoming).await,
         _ => return not_allowed(),
     };
     outcome.unwrap_or_else(|error| refused(&error))
-}
-
-/// The same of a gateway that has begun no login.
-pub(crate) fn unknown(request: &Request<Bytes>) -> Response<Bytes> {
-    let link = request.uri().path().strip_prefix(Page::Connect.path()).unwrap_or_default();
-    match (request.method(), link.trim_start_matches('/')) {
-        (&Method::GET | &Method::POST, ALL) => nobody(),
-        (&Method::GET, _) => refused(&LoginError::Unknown),
-        (&Method::POST, id) if id != "callback" => refused(&LoginError::Unknown),
-        _ => not_allowed(),
-    }
 }
 
 fn not_allowed() -> Response<Bytes> {
@@ -74,14 +63,14 @@ async fn list(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) 
 }
 
 /// Makes a link for whoever is there, and opens it.
-async fn offer(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
+async fn offer(gateway: &Gateway, links: &WayOut, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
     let Some((principal, visitor)) = somebody(gateway, request, incoming).await else { return list(gateway, request, incoming).await };
     let server = field(request, "server").unwrap_or_default();
     let may = gateway.grantable(&principal, incoming.peer).await.map_err(|outage| unusable(&outage))?;
     if !is_sent_by(visitor.as_ref(), ALL, request) || !may.iter().any(|known| known.server == server) {
         return Err(LoginError::Unknown);
     }
-    let id = logins(gateway)?.offer(&server, owner_of(&principal)).await?;
+    let id = logins(links)?.offer(&server, owner_of(&principal)).await?;
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
     Ok(see_other(&format!("{}/{id}", pages_path(&callback))))
 }
@@ -96,8 +85,14 @@ async fn somebody(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incomi
 }
 
 /// Says what a link is about, and asks whether to go on.
-async fn ask(gateway: &Gateway, id: &str, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
-    let wanted = logins(gateway)?.look(id).await?;
+async fn ask(
+    gateway: &Gateway,
+    links: &WayOut,
+    id: &str,
+    request: &Request<Bytes>,
+    incoming: &Incoming,
+) -> Result<Response<Bytes>, LoginError> {
+    let wanted = logins(links)?.look(id).await?;
     let host = gateway.granted_by_users(&wanted.server).and_then(|(_, url)| url.host_str().map(str::to_owned)).unwrap_or_default();
     match way::of(gateway, request, incoming, &wanted.owner).await {
         Way::Theirs(visitor) => Ok(html::ask(&wanted.server, &host, id, false, visitor.as_ref())),
@@ -107,38 +102,46 @@ async fn ask(gateway: &Gateway, id: &str, request: &Request<Bytes>, incoming: &I
 }
 
 /// Sends the one whose link it is to the authorization server.
-async fn begin(gateway: &Gateway, id: &str, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
-    let wanted = logins(gateway)?.look(id).await?;
+async fn begin(
+    gateway: &Gateway,
+    links: &WayOut,
+    id: &str,
+    request: &Request<Bytes>,
+    incoming: &Incoming,
+) -> Result<Response<Bytes>, LoginError> {
+    let wanted = logins(links)?.look(id).await?;
     let session = match way::of(gateway, request, incoming, &wanted.owner).await {
         Way::Theirs(visitor) if is_sent_by(visitor.as_ref(), id, request) => visitor.map(|visitor| visitor.session()),
         Way::Key if way::has_key(gateway, request, incoming, &wanted.owner).await => None,
         other => return Ok(turned_away(id, &other)),
     };
-    go(gateway, id, &wanted, session.as_deref()).await
+    go(gateway, links, id, &wanted, session.as_deref()).await
 }
 
-async fn go(gateway: &Gateway, id: &str, wanted: &Wanted, session: Option<&str>) -> Result<Response<Bytes>, LoginError> {
+async fn go(gateway: &Gateway, links: &WayOut, id: &str, wanted: &Wanted, session: Option<&str>) -> Result<Response<Bytes>, LoginError> {
     let (config, url) = gateway.granted_by_users(&wanted.server).ok_or(LoginError::Unknown)?;
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
-    let begun = logins(gateway)?.begin(id, &config, &url, &callback, session).await?;
+    let begun = logins(links)?.begin(id, &config, &url, &callback, session).await?;
     let mut response = see_other(begun.to.as_str());
-    let cookie = format!("{}={}; HttpOnly; SameSite=Lax; Max-Age=600; {}", cookie_name(&callback), begun.cookie, cookie_bounds(&callback));
+    let name = cookie_name(&callback, gateway.plan().tenant.as_deref());
+    let cookie = format!("{name}={}; HttpOnly; SameSite=Lax; Max-Age=600; {}", begun.cookie, cookie_bounds(&callback));
     set(&mut response, header::SET_COOKIE, &cookie);
     Ok(response)
 }
 
 /// Takes what the authorization server sent back.
-async fn callback(gateway: &Gateway, request: &Request<Bytes>) -> Result<Response<Bytes>, LoginError> {
+async fn callback(gateway: &Gateway, links: &WayOut, request: &Request<Bytes>) -> Result<Response<Bytes>, LoginError> {
     let answer: Vec<(String, String)> = parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
-    let cookie = cookie(request, cookie_name(&callback));
+    let name = cookie_name(&callback, gateway.plan().tenant.as_deref());
+    let cookie = cookie(request, &name);
     let visitor = match gateway.authorization_server() {
         Some(server) => server.visitor(request.headers()).await,
         None => None,
     };
     let session = visitor.map(|visitor| visitor.session());
     let configured = |server: &str| gateway.granted_by_users(server);
-    let wanted = logins(gateway)?.finish(&answer, cookie, session.as_deref(), configured).await?;
+    let wanted = logins(links)?.finish(&answer, cookie, session.as_deref(), configured).await?;
     let text = format!("<h1>Access to {} is granted</h1><p>You can close this page and go on.</p>", escaped(&wanted.server));
     Ok(page(StatusCode::OK, &text))
 }
@@ -166,17 +169,24 @@ fn subject(link: &str) -> String {
     format!("connect\0{link}")
 }
 
-fn logins(gateway: &Gateway) -> Result<Logins, LoginError> {
-    gateway.way_out().logins().map_err(|outage| unusable(&outage))
+fn logins(links: &WayOut) -> Result<Logins, LoginError> {
+    links.logins().map_err(|outage| unusable(&outage))
 }
 
 fn unusable(outage: &Outage) -> LoginError {
-    tracing::error!("the vault cannot be used: {}", outage.why);
+    tracing::error!(hint = outage.hint, "the vault cannot be used: {}", outage.why);
     LoginError::Unknown
 }
 
-fn cookie_name(callback: &Url) -> &'static str {
-    if callback.scheme() == "https" { "__Host-sallyport_connect" } else { COOKIE }
+/// What the cookie is called, as that of a login is: one of the whole host has no path, and without TLS gateways at several ports are one host
+/// to a browser. So tenants and ports are told apart by the name.
+fn cookie_name(callback: &Url, tenant: Option<&str>) -> String {
+    let name = match (callback.scheme(), callback.port()) {
+        ("https", _) => format!("__Host-{COOKIE}"),
+        (_, Some(port)) => format!("{COOKIE}-{port}"),
+        (_, None) => COOKIE.to_owned(),
+    };
+    tenant.map_or_else(|| name.clone(), |tenant| format!("{name}.{tenant}"))
 }
 
 /// Where these pages are: a tenant's are below its own path.
@@ -199,4 +209,39 @@ fn refused(error: &LoginError) -> Response<Bytes> {
     let text =
         format!("<h1>Access was not granted</h1><p>{}.</p><p>Make the call again for another link.</p>", escaped(&error.to_string()));
     page(status, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn what_is_begun_at_one_gateway_or_tenant_is_kept_apart_from_others() {
+        let all = [
+            ("https://a.example/connect/callback", None),
+            ("https://a.example/t/acme/connect/callback", Some("acme")),
+            ("https://a.example/t/umbrella/connect/callback", Some("umbrella")),
+            ("http://127.0.0.1:7420/connect/callback", None),
+            ("http://127.0.0.1:7420/t/acme/connect/callback", Some("acme")),
+            ("http://127.0.0.1:7421/connect/callback", None),
+            ("http://localhost/connect/callback", None),
+        ];
+        let cookies = all.map(|(callback, tenant)| {
+            let callback = Url::parse(callback).unwrap();
+            (cookie_name(&callback, tenant), cookie_bounds(&callback))
+        });
+        let names: std::collections::BTreeSet<&str> = cookies.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+        for (name, bounds) in &cookies {
+            // What browsers ask of a cookie that no other host can set (RFC 6265bis, section 4.1.3.2).
+            assert_eq!(name.starts_with("__Host-"), bounds == "Secure; Path=/", "{name}: {bounds}");
+        }
+        let sent =
+            Request::builder().header(header::COOKIE, "__Host-sallyport_connect.acme=a; __Host-sallyport_connect=own").body(Bytes::new());
+        let sent = sent.unwrap();
+        assert_eq!(cookie(&sent, &cookies[0].0), Some("own"));
+        assert_eq!(cookie(&sent, &cookies[1].0), Some("a"));
+        assert_eq!(cookie(&sent, &cookies[2].0), None);
+    }
 }

@@ -18,7 +18,7 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
     let gateway = &gateway;
     let path = request.uri().path().to_owned();
     if Page::at(&path) == Some(Page::Connect) {
-        return connect_pages::answer(gateway, &request, &incoming).await;
+        return connect_pages::answer(gateway, &gateway.way_out(), &request, &incoming).await;
     }
     if let Some(response) = login(gateway, request, incoming.peer).await {
         return response;

@@ -35,7 +35,7 @@ pub(crate) async fn open(gateway: &Gateway) {
                 let peer = if incoming.peer == Peer::Loopback { Peer::Stdio } else { incoming.peer };
                 let (request, incoming) = as_its_own(&gateway, request, Incoming { peer, ..incoming });
                 match Page::at(request.uri().path()) {
-                    Some(Page::Connect) => connect_pages::answer(&gateway, &request, &incoming).await,
+                    Some(Page::Connect) => connect_pages::answer(&gateway, &gateway.way_out(), &request, &incoming).await,
                     _ => Response::default(),
                 }
             })

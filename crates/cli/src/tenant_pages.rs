@@ -31,8 +31,12 @@ pub(crate) async fn answer(
             (Ok(_), None) => pages::not_found(), // it went at this very moment
             (Err(failure), _) => pages::unauthorized(&failure),
         },
-        (Some(Page::Connect), Some(tenant)) => connect_pages::answer(&tenant, &request, &incoming).await,
-        (Some(Page::Connect), None) => connect_pages::unknown(&request),
+        (Some(Page::Connect), tenant) => {
+            let at = tenant.as_ref().unwrap_or(&nobody);
+            // Of one where nobody grants anything there is no vault: to make one would take its time.
+            let links = if at.grants_access() { at } else { &nobody }.way_out();
+            connect_pages::answer(at, &links, &request, &incoming).await
+        }
         (Some(_), _) => pages::not_found(),
         (None, tenant) => {
             // Who may approve nothing anywhere is told the same, whether there is such a tenant or not.

@@ -2,9 +2,9 @@
 
 use owo_colors::OwoColorize;
 use sallyport_identity::authorization_server::LONGEST_ACCESS_LIFE;
+use sallyport_identity::authorization_server::accounts::{self, Ended};
 use sallyport_store::Store;
 use sallyport_store::token_grant::{self, TokenGrant};
-use sallyport_store::user;
 use serde::Serialize;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::arguments::{Global, RevokeTokenArguments, TokenArguments, TokenComman
 use crate::key::{kept, moment, open};
 use crate::output::{self, Failure};
 use crate::start;
-use crate::user::seconds_now;
+use crate::user::{failed as account, seconds_now};
 
 /// A grant, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -53,23 +53,41 @@ fn list(store: &Store, as_json: bool) -> Result<(), Failure> {
 }
 
 fn revoke(store: &Store, arguments: &RevokeTokenArguments) -> Result<(), Failure> {
-    let refused_until = seconds_now() + LONGEST_ACCESS_LIFE;
-    let (id, user) = (arguments.id.clone(), arguments.user.clone());
-    let change = store.write(move |tables| match (id, user) {
-        (Some(id), _) => {
-            let is_there = token_grant::find(tables, &id, 0)?.is_some();
-            if is_there { token_grant::revoke(tables, &id, refused_until).map(|there| Some(usize::from(there))) } else { Ok(None) }
-        }
-        (None, Some(user)) => user::end_tokens(tables, &user, refused_until),
-        (None, None) => Ok(None),
-    });
-    match start::runtime()?.block_on(change).map_err(|error| kept(&error))? {
-        None => Err(Failure::new("there is no such grant").hint("`sallyport token list` shows those that there are")),
-        Some(grants) if arguments.json => output::json(&json!({ "grants": grants })),
-        Some(0) => output::line("revoked: all access tokens in that name are refused within a second"),
-        Some(1) => output::line("revoked: its access tokens are refused within a second"),
-        Some(many) => output::line(format!("revoked {many} grants: all access tokens in that name are refused within a second")),
+    let told = match (&arguments.id, &arguments.user) {
+        (Some(id), _) => revoke_family(store, id.clone())?,
+        (None, Some(user)) => return revoke_user(store, user, arguments.json),
+        (None, None) => false,
+    };
+    match told {
+        false => Err(Failure::new("there is no such grant").hint("`sallyport token list` shows those that there are")),
+        true if arguments.json => output::json(&json!({ "grants": 1 })),
+        true => output::line("revoked: its access tokens are refused within a second"),
     }
+}
+
+/// Says whether there was one.
+fn revoke_family(store: &Store, id: String) -> Result<bool, Failure> {
+    let refused_until = seconds_now() + LONGEST_ACCESS_LIFE;
+    let change = store.write(move |tables| {
+        let is_there = token_grant::find(tables, &id, 0)?.is_some();
+        if is_there { token_grant::revoke(tables, &id, refused_until) } else { Ok(false) }
+    });
+    start::runtime()?.block_on(change).map_err(|error| kept(&error))
+}
+
+fn revoke_user(store: &Store, user: &str, as_json: bool) -> Result<(), Failure> {
+    let ended = start::runtime()?.block_on(accounts::end_tokens(store, user, seconds_now()));
+    let Ended { families, was_known } = ended.map_err(|error| account(&error))?;
+    if as_json {
+        return output::json(&json!({ "grants": families }));
+    }
+    let grants = match families {
+        0 => "revoked".to_owned(),
+        1 => "revoked 1 grant".to_owned(),
+        many => format!("revoked {many} grants"),
+    };
+    let whose = if was_known { "" } else { " (nobody of that name has logged in here so far)" };
+    output::line(format!("{grants}: all access tokens in that name are refused within a second{whose}"))
 }
 
 fn shown(grant: TokenGrant) -> Shown {

@@ -116,7 +116,7 @@ pub(crate) fn seconds_now() -> i64 {
     i64::try_from(now()).unwrap_or(i64::MAX)
 }
 
-fn failed(error: &AccountError) -> Failure {
+pub(crate) fn failed(error: &AccountError) -> Failure {
     let failure = Failure::new(error.to_string());
     match error.hint() {
         Some(hint) => failure.hint(hint),

@@ -122,6 +122,7 @@ impl Gateway {
     pub fn start(&self) {
         self.start_own();
         self.tenants().iter().for_each(Self::start_own);
+        self.open_links_of_tenants();
     }
 
     /// The same without its tenants'.

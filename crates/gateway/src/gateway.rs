@@ -7,8 +7,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::future::{join_all, try_join_all};
 use sallyport_identity::authorization_server::AuthorizationServer;
+use sallyport_identity::resource_server::Verified;
 use sallyport_identity::resource_server::remote_issuer::RemoteIssuer;
-use sallyport_identity::resource_server::{TokenFault, Verified};
 use sallyport_identity::{Authentication, Identity, Unauthenticated};
 use sallyport_policy::{Policy, Principal};
 use sallyport_protocol::{
@@ -160,7 +160,7 @@ impl Parts {
     fn refuse(&self, refusal: Unauthenticated, tenant: Option<&str>, endpoint: &Endpoint) -> Failure {
         let refusal = self.identity.told(refusal);
         let (kind, fault) = match refusal {
-            Unauthenticated::Token(TokenFault::Unavailable) => {
+            Unauthenticated::Token(fault) if fault.may_pass() => {
                 return Failure::client(FailureKind::Http(503), refusal.to_string()).with_hint(refusal.hint());
             }
             Unauthenticated::Token(fault) => (FailureKind::Unauthenticated, Some(fault)),

@@ -78,6 +78,16 @@ impl Gateway {
         Ok(all)
     }
 
+    /// Whether there is a server that users grant access to.
+    #[must_use]
+    pub fn grants_access(&self) -> bool {
+        let is_granted = |source: &Source| match source {
+            Source::Remote(remote) => matches!(remote.credential, Some(CredentialConfig::PerUser(_))),
+            _ => false,
+        };
+        self.plan().servers.values().any(|server| is_granted(&server.source))
+    }
+
     /// The settings and the address of a server that users grant access to.
     #[must_use]
     pub fn granted_by_users(&self, server: &str) -> Option<(PerUserConfig, Url)> {

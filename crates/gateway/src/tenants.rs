@@ -20,7 +20,7 @@ use crate::build::{BuildError, Changes, Fault, Prepared};
 use crate::egress;
 use crate::gateway::Gateway;
 use crate::plan::{IdentityPlan, IssuerPlan, Plan};
-use crate::upstream::{Surroundings, WayOut};
+use crate::upstream::{Outage, Surroundings, WayOut};
 
 /// The tenant that an unknown name leads to. No configuration, claim or key can have this name.
 const NOBODY: &str = "\n";
@@ -101,7 +101,7 @@ impl Gateway {
     /// Takes note of where browsers reach the gateway and its tenants: scheme, host and port.
     pub fn reached_at(&self, base: &Url) {
         self.way_out().reached_at(base.clone());
-        self.tenants().iter().for_each(|tenant| tenant.way_out().reached_at(base.clone()));
+        self.tenants().iter().chain(&self.nobody()).for_each(|tenant| tenant.way_out().reached_at(base.clone()));
     }
 
     /// Makes ready what the tenants of a configuration need.
@@ -153,7 +153,26 @@ impl Gateway {
             warnings: Vec::new(),
             ..plan.clone()
         };
-        Self::build_one(nobody, self.0.audit.clone(), self.0.metrics.clone(), self.0.adopter.surroundings())
+        let surroundings = Arc::new(self.0.adopter.surroundings().of_nobody());
+        Self::build_one(nobody, self.0.audit.clone(), self.0.metrics.clone(), surroundings)
+    }
+
+    /// Opens the vaults that links of tenants lead to, so that the first who asks for one waits no longer than the next: that would tell of a
+    /// tenant.
+    pub(crate) fn open_links_of_tenants(&self) {
+        let granting = self.tenants().into_iter().filter(Self::grants_access);
+        let ways: Vec<Arc<WayOut>> = granting.map(|tenant| tenant.way_out()).collect();
+        if ways.is_empty() {
+            return; // then links are looked for in nobody's vault alone, whichever name is asked for
+        }
+        let nobodys = self.nobody().map(|nobody| nobody.way_out());
+        drop(tokio::task::spawn_blocking(move || {
+            for way in ways.into_iter().chain(nobodys) {
+                if let Err(Outage { why, hint, .. }) = way.logins() {
+                    tracing::error!(hint, "a vault cannot be used: {why}");
+                }
+            }
+        }));
     }
 
     /// Puts tenants in force. Those that are gone are told nothing any more from here on, and end within `grace`.
@@ -180,6 +199,7 @@ impl Gateway {
             changes.removed.extend(removed);
             changes.changed.extend(changed);
         }
+        self.open_links_of_tenants();
         changes
     }
 
@@ -224,6 +244,17 @@ impl Surroundings {
             way_out: Arc::new(WayOut::of_tenant(name, &folders, &self.way_out)),
             folders,
             metrics,
+        }
+    }
+
+    /// The same for the tenant that there is not.
+    fn of_nobody(&self) -> Self {
+        Self {
+            host: self.host.clone(),
+            folders: self.folders.clone(),
+            identity: self.identity.clone(),
+            metrics: self.metrics.clone(),
+            way_out: Arc::new(WayOut::of_nobody(&self.folders, &self.way_out)),
         }
     }
 }

@@ -54,13 +54,17 @@ impl ApiKeys {
     /// Whose key it is that has this SHA-256.
     pub(crate) async fn holder(&self, digest: [u8; 32]) -> Result<Arc<Verified>, TokenFault> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let found = self.store.use_api_key(&self.tenant, digest, now).await.map_err(|error| {
-            tracing::error!("keys cannot be looked up: {error}");
-            TokenFault::Unavailable
+        let found = self.store.api_key(&self.tenant, digest).await.map_err(|error| {
+            tracing::error!(hint = error.hint(), "keys cannot be looked up: {error}");
+            TokenFault::KeysUnavailable
         })?;
         let key = found.ok_or(TokenFault::Unknown)?;
         if !key.is_good(now) {
             return Err(TokenFault::Expired);
+        }
+        // Whose it is does not hang on it: nobody is locked out where the disk is full.
+        if let Err(error) = self.store.note_use_of_api_key(&key, now).await {
+            tracing::error!(hint = error.hint(), "it cannot be written down that the key `{}` was used: {error}", key.name);
         }
         let left = key.ends.map_or(BELIEVED, |ends| Duration::from_secs(ends - now)).min(BELIEVED);
         Ok(Verified::new(principal(&key)?, Resources::All, left))
@@ -73,5 +77,50 @@ fn principal(key: &ApiKey) -> Result<Principal, TokenFault> {
     match &key.scopes {
         None => Ok(principal),
         Some(scopes) => Ok(principal.limited_to(Scopes::parse(scopes).ok_or(TokenFault::Claims)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    async fn with_a_key(folder: &tempfile::TempDir) -> (Store, ApiKeys) {
+        let store = Store::open(&folder.path().join("store.db")).unwrap();
+        let (id, name) = ("one".to_owned(), "ci".to_owned());
+        let key = ApiKey { id, name, scopes: None, groups: Vec::new(), tenant: String::new(), made: 0, ends: None, used: None };
+        assert!(store.add_api_key(key, [1; 32], None).await.unwrap());
+        (store.clone(), ApiKeys::new(store, ""))
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_locks_nobody_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, keys) = with_a_key(&folder).await;
+        // No page can be added, and what is written needs some.
+        let full = store.write(|tables| {
+            tables.execute_batch(
+                "CREATE TABLE ballast (bytes BLOB) STRICT;
+                 CREATE TRIGGER fill AFTER UPDATE ON api_key BEGIN INSERT INTO ballast VALUES (zeroblob(100000)); END;",
+            )?;
+            let pages: i64 = tables.query_row("PRAGMA page_count", (), |row| row.get(0))?;
+            tables.query_row(&format!("PRAGMA max_page_count = {pages}"), (), |row| row.get::<_, i64>(0))
+        });
+        full.await.unwrap();
+        let key = store.api_key("", [1; 32]).await.unwrap().unwrap();
+        let error = store.note_use_of_api_key(&key, 100).await.unwrap_err();
+        assert!(error.to_string().contains("no room left on its disk") && error.hint().is_some(), "{error}");
+        assert_eq!(keys.holder([1; 32]).await.unwrap().principal.id(), "key:ci");
+        assert_eq!(keys.holder([2; 32]).await.map(drop), Err(TokenFault::Unknown));
+    }
+
+    #[tokio::test]
+    async fn where_keys_cannot_be_looked_up_nobody_comes_in_and_no_issuer_is_blamed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, keys) = with_a_key(&folder).await;
+        store.write(|tables| tables.execute_batch("ALTER TABLE api_key RENAME TO elsewhere")).await.unwrap();
+        let refused = keys.holder([1; 32]).await.map(drop).unwrap_err();
+        assert!(refused.may_pass(), "it says nothing of the key: {refused:?}");
+        assert_eq!((refused.as_str(), refused.to_string().as_str()), ("keys_unavailable", "the bearer key cannot be checked now"));
     }
 }

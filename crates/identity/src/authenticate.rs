@@ -77,7 +77,8 @@ impl Identity {
     #[must_use]
     pub fn told(&self, refusal: Unauthenticated) -> Unauthenticated {
         match refusal {
-            Unauthenticated::NoKey | Unauthenticated::Token(TokenFault::Unavailable) => refusal,
+            Unauthenticated::NoKey => refusal,
+            Unauthenticated::Token(fault) if fault.may_pass() => refusal,
             _ if self.is_tenants => Unauthenticated::Token(TokenFault::NotTaken),
             _ => refusal,
         }
@@ -189,7 +190,9 @@ impl Unauthenticated {
             Self::NotLocal => "whoever runs the gateway has to configure `keys`",
             Self::UnknownCertificate => "whoever runs the gateway has to name the certificate in `identity.certificates`",
             Self::CertificateEnded => "connect anew with a certificate that is good",
-            Self::Token(TokenFault::Unavailable) => "try again; whoever runs the gateway finds in its log what went wrong",
+            Self::Token(TokenFault::Unavailable | TokenFault::KeysUnavailable) => {
+                "try again; whoever runs the gateway finds in its log what went wrong"
+            }
             Self::Token(TokenFault::OtherResource) => "ask for a token with the `resource` that the metadata of this endpoint names",
             Self::Token(TokenFault::NotTaken) => "get a new token for this very endpoint, or ask whoever runs the gateway for a key",
             Self::Token(_) => "get a new token where the metadata of this endpoint says, and for its `resource`",

@@ -261,11 +261,19 @@ pub enum TokenFault {
     OtherResource,
     /// Its issuer cannot be asked about it now.
     Unavailable,
+    /// The gateway's own keys cannot be looked up now.
+    KeysUnavailable,
     /// It is not taken, and why is not said.
     NotTaken,
 }
 
 impl TokenFault {
+    /// Whether nothing is said of the token itself: another try may go well.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Unavailable | Self::KeysUnavailable)
+    }
+
     /// The name in audit records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -284,6 +292,7 @@ impl TokenFault {
             Self::Inactive => "token_inactive",
             Self::OtherResource => "token_for_other_resource",
             Self::Unavailable => "issuer_unavailable",
+            Self::KeysUnavailable => "keys_unavailable",
             Self::NotTaken => "not_taken",
         }
     }
@@ -306,6 +315,7 @@ impl fmt::Display for TokenFault {
             Self::Inactive => "the token is not valid, or not any more",
             Self::OtherResource => "the token is for another resource",
             Self::Unavailable => "the token's issuer cannot be asked about it now",
+            Self::KeysUnavailable => "the bearer key cannot be checked now",
             Self::NotTaken => "the credential is not taken here",
         })
     }

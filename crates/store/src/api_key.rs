@@ -107,18 +107,25 @@ impl Store {
         .await
     }
 
-    /// The key of `tenant` with this SHA-256, good or not; that it was used at `now` is written down.
+    /// The key of `tenant` with this SHA-256, good or not.
     ///
     /// # Errors
     /// Where the store cannot be read.
-    pub async fn use_api_key(&self, tenant: &str, digest: [u8; 32], now: u64) -> Result<Option<ApiKey>, StoreError> {
+    pub async fn api_key(&self, tenant: &str, digest: [u8; 32]) -> Result<Option<ApiKey>, StoreError> {
         let (sql, tenant) = ("SELECT * FROM api_key WHERE digest = ?1 AND tenant = ?2", tenant.to_owned());
-        let found = self.read(move |tables| tables.query_row(sql, params![digest, tenant], ApiKey::of).optional()).await?;
-        if let Some(key) = found.as_ref().filter(|key| key.is_good(now) && key.used.is_none_or(|used| used + USE_GRAIN <= now)) {
-            let id = key.id.clone();
-            self.write(move |tables| tables.execute("UPDATE api_key SET used = ?2 WHERE id = ?1", params![id, number(now)])).await?;
+        self.read(move |tables| tables.query_row(sql, params![digest, tenant], ApiKey::of).optional()).await
+    }
+
+    /// Writes down that a key was used at `now`, where that is not known to the minute.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub async fn note_use_of_api_key(&self, key: &ApiKey, now: u64) -> Result<(), StoreError> {
+        if key.used.is_some_and(|used| now < used + USE_GRAIN) {
+            return Ok(());
         }
-        Ok(found)
+        let (sql, id) = ("UPDATE api_key SET used = ?2 WHERE id = ?1", key.id.clone());
+        self.write(move |tables| tables.execute(sql, params![id, number(now)]).map(drop)).await
     }
 
     /// Every key, the newest first.
@@ -173,11 +180,12 @@ mod tests {
         assert!(!store.add_api_key(key("two"), [2; 32], None).await.unwrap(), "a name is one caller's");
         assert!(store.add_api_key(ApiKey { made: 2_000, ..key("two") }, [2; 32], Some(2_500)).await.unwrap());
 
-        let old = store.use_api_key("", [1; 32], 2_100).await.unwrap().unwrap();
+        let old = store.api_key("", [1; 32]).await.unwrap().unwrap();
+        store.note_use_of_api_key(&old, 2_100).await.unwrap();
         assert!(old.is_good(2_499) && !old.is_good(2_500));
         assert_eq!(old.groups, key("one").groups);
-        assert_eq!(store.use_api_key("", [3; 32], 2_100).await.unwrap(), None);
-        assert_eq!(store.use_api_key("acme", [1; 32], 2_100).await.unwrap(), None, "it is not this tenant's");
+        assert_eq!(store.api_key("", [3; 32]).await.unwrap(), None);
+        assert_eq!(store.api_key("acme", [1; 32]).await.unwrap(), None, "it is not this tenant's");
 
         assert_eq!(store.revoke_api_key("ci", 2_200).await.unwrap(), 2);
         assert_eq!(store.revoke_api_key("ci", 2_300).await.unwrap(), 0);

@@ -1,7 +1,7 @@
 //! What the pages say. Every text from outside is bounded and escaped.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use sallyport_gateway::approvals::visible;
 use sallyport_identity::authorization_server::Visitor;
 use sallyport_policy::Principal;
@@ -9,9 +9,7 @@ use sallyport_store::approval::{Approval, Standing};
 use sallyport_telemetry::Timestamp;
 
 use crate::html;
-
-/// What a page may load, who may show it, and where its forms go: nothing, nobody, and back here.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+pub(super) use crate::html::page;
 
 /// What is known of who has to show who they are.
 pub(super) struct Asking<'a> {
@@ -97,13 +95,6 @@ pub(super) fn one(base: &str, approver: &Principal, approval: &Approval, form_to
         Standing::Used => "<p>It was approved, and has been made.</p>".to_owned(),
     };
     page(StatusCode::OK, &format!("<h1>May this call be made?</h1><dl>{rows}</dl>{end}<p><a href=\"{base}\">All calls</a></p>"))
-}
-
-/// A page of a status, whose forms go nowhere but back here.
-pub(super) fn page(status: StatusCode, body: &str) -> Response<Bytes> {
-    let mut response = html::page(status, body);
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    response
 }
 
 fn time(seconds: i64) -> String {

@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use sallyport_gateway::grants::Grantable;
 use sallyport_identity::authorization_server::Visitor;
 
-use crate::html::{escaped, page};
+use crate::html::{escaped, page, page_that_leads_on};
 
 /// What a user may grant access to, with a button for each that they have not.
 pub(super) fn list(all: &[Grantable], visitor: Option<&Visitor>) -> Response<Bytes> {
@@ -43,7 +43,7 @@ pub(super) fn ask(server: &str, host: &str, link: &str, needs_key: bool, visitor
          gateway as you can do there what you allow.</p><p>If you have not just asked for this, close the page.</p>{whom}\
          <form method=post>{fields}{key}<button>Go on to log in</button></form>"
     );
-    page(StatusCode::OK, &text)
+    page_that_leads_on(StatusCode::OK, &text)
 }
 
 /// Refuses somebody whose link it is not. Who is logged in as somebody else may change that.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::browser::Browser;
 use crate::caller::Caller;
 use crate::harness::loopback;
 use crate::provider::Provider;
@@ -73,6 +74,36 @@ fn what_there_is_of_another_tenant_is_answered_as_what_there_is_not() {
         }
         assert!(!gateway.log().contains("panicked"));
     }
+}
+
+#[test]
+fn links_of_a_tenant_are_looked_for_as_those_of_one_that_is_not_there() {
+    let granting = "[tenants.acme.servers.elsewhere]\nurl = \"http://127.0.0.1:9/mcp\"\ncredential = { per_user = {} }\n";
+    let project = project(&format!("{OWN}{TENANTS}{granting}"));
+    let gateway = project.up();
+    // Nobody waits for a vault to be made: whoever asks first would learn that there is one to be made.
+    let vault = |folder: &str| project.state().join("sallyport").join(folder).join("store.db");
+    crate::harness::processes::eventually("the vaults are open", std::time::Duration::from_secs(10), || {
+        vault("tenants/acme").exists() && vault("nobody").exists()
+    });
+    let ask = |tenant: &str, page: &str, is_sent: bool| {
+        let path = format!("/t/{tenant}{page}");
+        let answer = match is_sent {
+            false => without_date(&loopback::get_as(gateway.port, &path, "").unwrap()),
+            true => {
+                let sent = Browser::default().post(&gateway.url(&path), &[("key", ACME_KEY), ("server", "elsewhere")]);
+                format!("{} {:?} {}", sent.status, sent.location, sent.html)
+            }
+        };
+        answer.replace(tenant, "x")
+    };
+    for page in ["/connect", "/connect/", "/connect/x", "/connect/callback", "/connect/callback?state=x&code=y", "/connect/x/y"] {
+        for is_sent in [false, true] {
+            let answers = ["acme", "umbrella", "nothere", "neither"].map(|tenant| ask(tenant, page, is_sent));
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{page}: {answers:#?}");
+        }
+    }
+    assert!(!vault("tenants/umbrella").exists() && !vault("tenants/nothere").exists());
 }
 
 /// One tenant has keys of the store, the other has not.

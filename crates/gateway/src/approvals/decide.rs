@@ -105,7 +105,7 @@ impl Gateway {
         let Ok(store) = self.0.approvals.store() else { return Vec::new() };
         let tenant = approver.tenant().to_owned();
         let found = store.read(move |tables| approval::list(tables, Some(&tenant), now())).await.unwrap_or_else(|error| {
-            tracing::error!("approvals cannot be listed: {error}");
+            tracing::error!(hint = error.hint(), "approvals cannot be listed: {error}");
             Vec::new()
         });
         found.into_iter().filter(|approval| may_decide(&plan.approvals, approver, approval)).collect()
@@ -115,7 +115,7 @@ impl Gateway {
     pub async fn approval(&self, approver: &Principal, handle: &str) -> Option<Approval> {
         let store = self.0.approvals.store().ok()?;
         let found = find(&store, handle).await.unwrap_or_else(|error| {
-            tracing::error!("an approval cannot be looked up: {error}");
+            tracing::error!(hint = error.hint(), "an approval cannot be looked up: {error}");
             None
         });
         found.filter(|approval| may_decide(&self.plan().approvals, approver, approval))
@@ -127,7 +127,7 @@ impl Gateway {
         let store = self.0.approvals.store().ok()?;
         let page = self.plan().tenant.as_deref().map_or_else(|| "/approvals".to_owned(), |name| format!("/t/{name}/approvals"));
         decide(&store, &self.0.audit, handle, approves, (approver, &page)).await.unwrap_or_else(|error| {
-            tracing::error!("an approval cannot be decided: {error}");
+            tracing::error!(hint = error.hint(), "an approval cannot be decided: {error}");
             None
         })
     }

@@ -40,6 +40,13 @@ impl WayOut {
         Self { path: format!("/t/{name}"), base: gateway.base.clone(), ..Self::new(folders) }
     }
 
+    /// The way out of the tenant that there is not, whose vault nothing is ever put into: to look there for what is not there takes the
+    /// steps that it takes at a tenant.
+    pub(crate) fn of_nobody(folders: &Folders, gateway: &Self) -> Self {
+        let folders = Folders { state: folders.state.join("nobody"), ..folders.clone() };
+        Self { path: "/t/-".to_owned(), ..Self::of_tenant("", &folders, gateway) }
+    }
+
     /// Takes note of where browsers reach the gateway: scheme, host and port. The first word holds: an issuer knows it.
     pub fn reached_at(&self, base: Url) {
         let _ = self.base.set(base);
@@ -119,5 +126,6 @@ mod tests {
         assert_eq!(gateway.link("x").unwrap(), "https://mcp.example.com/connect/x");
         assert_eq!(tenant.link("x").unwrap(), "https://mcp.example.com/t/acme/connect/x");
         assert_eq!(tenant.callback().unwrap().as_str(), "https://mcp.example.com/t/acme/connect/callback");
+        assert_eq!(WayOut::of_nobody(&folders, &gateway).folders.state, std::path::Path::new("/s/nobody"));
     }
 }

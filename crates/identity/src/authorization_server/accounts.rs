@@ -162,6 +162,33 @@ pub async fn set_standing(store: &Store, name: &str, standing: Standing, now: i6
     }
 }
 
+/// What was ended in somebody's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How many families of tokens there were. Those of none ended, too.
+    pub families: usize,
+    /// Whether somebody was known by that name.
+    pub was_known: bool,
+}
+
+/// Ends every token in a user's name, of whichever grant. Those for whom a provider vouches may have some without ever having logged in here;
+/// they are users from now on, so that it is known in which epoch their tokens were made.
+///
+/// # Errors
+/// Where nobody has that name.
+pub async fn end_tokens(store: &Store, name: &str, now: i64) -> Result<Ended, AccountError> {
+    let name = name.to_owned();
+    let change = store.write(move |tables| {
+        let was_known = user::find(tables, &name)?.is_some();
+        if !was_known && is_vouched(&name) {
+            user::add(tables, &vouched(name.clone(), Vec::new(), Standing::Active, now))?;
+        }
+        let families = user::end_tokens(tables, &name, now + LONGEST_TOKEN)?;
+        Ok(families.map(|families| Ended { families, was_known }))
+    });
+    change.await?.ok_or(AccountError::Unknown)
+}
+
 /// Somebody who logs in with a provider.
 fn vouched(name: String, groups: Vec<String>, standing: Standing, since: i64) -> User {
     User { name, password: NO_PASSWORD.to_owned(), is_admin: false, groups, standing, since, epoch: 0 }

@@ -103,7 +103,8 @@ impl Server {
             let told = format!("There were too many tries. The next one can come in {wait} seconds.");
             return Err(Problem { retry_after: Some(wait), ..Problem::new("slow_down", told) });
         }
-        let person = accounts::log_in(&self.store, name, password).await.map_err(|error| Problem::internal(&error.to_string()))?;
+        let person =
+            accounts::log_in(&self.store, name, password).await.map_err(|error| Problem::failed(&error.to_string(), error.hint()))?;
         if person.is_some() {
             let forget = self.store.write(move |tables| {
                 of_address.iter().try_for_each(|of_address| login::forget_tries(tables, of_address))?;

@@ -66,7 +66,10 @@ impl Withdrawals {
         }
         let at = Instant::now();
         let found = store.read(token_grant::withdrawals).await;
-        let count = found.inspect_err(|error| tracing::error!("it cannot be found out which tokens were taken back: {error}")).ok()?;
+        let tell = |error: &StoreError| {
+            tracing::error!(hint = error.hint(), "it cannot be found out which tokens were taken back: {error}");
+        };
+        let count = found.inspect_err(tell).ok()?;
         self.known.store(Some(Arc::new((count, at))));
         Some(count)
     }

@@ -38,7 +38,12 @@ impl Problem {
 
     /// Something on our side, which the log tells and the caller does not learn.
     pub(super) fn internal(what: &str) -> Self {
-        tracing::error!("the authorization server failed: {what}");
+        Self::failed(what, None)
+    }
+
+    /// The same, with what whoever runs the gateway can do about it.
+    pub(super) fn failed(what: &str, hint: Option<&str>) -> Self {
+        tracing::error!(hint, "the authorization server failed: {what}");
         let told = Self::new("server_error", "the authorization server failed; its log says why");
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, ..told }
     }
@@ -59,6 +64,6 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::internal(&error.to_string())
+        Self::failed(&error.to_string(), error.hint())
     }
 }

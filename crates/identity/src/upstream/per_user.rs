@@ -299,12 +299,11 @@ pub(crate) fn seconds(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }
 
+/// The log says what is wrong with the vault; callers and browsers learn nothing of where it lies.
 pub(crate) fn of_vault(error: impl Into<VaultError>) -> TokenError {
     let error = error.into();
-    TokenError::Own(match error.hint() {
-        Some(hint) => format!("{error}; {hint}"),
-        None => error.to_string(),
-    })
+    tracing::error!(hint = error.hint(), "users' grants cannot be read or kept: {error}");
+    TokenError::Own("what users granted cannot be read or kept now; the gateway's log says why".to_owned())
 }
 
 impl TokenSource for PerUser {

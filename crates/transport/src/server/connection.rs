@@ -39,6 +39,9 @@ pub struct Patience {
     /// No word of an answer, before a client that takes a stream is given one: proxies commonly cut what is silent for a
     /// minute, some after half of that, and a stream is kept alive and can be resumed.
     pub silent: Duration,
+    /// Go on by a certificate, before it is looked at again: certificates and lists of revoked ones end without a word, and a look costs two
+    /// signatures for each client that is connected.
+    pub certificate: Duration,
 }
 
 impl Default for Patience {
@@ -49,6 +52,7 @@ impl Default for Patience {
             idle: Duration::from_secs(10 * 60),
             stalled: Duration::from_secs(60),
             silent: Duration::from_secs(15),
+            certificate: Duration::from_secs(60),
         }
     }
 }
@@ -136,11 +140,19 @@ impl Connections {
     }
 
     /// Has those end whose certificates are taken no more: the requests that they are at go on, their streams end with their callers' right
-    /// to them. Takes as long as many signatures take to be checked.
-    pub(crate) fn review(&self, takes: impl Fn(&[CertificateDer<'_>]) -> bool) {
+    /// to them. Takes as long as the signatures of all who are connected take to be checked, each client's once. Says how many end now.
+    pub(crate) fn review(&self, takes: impl Fn(&[CertificateDer<'_>]) -> bool) -> usize {
         let open: Vec<Arc<Connection>> = self.lock().values().cloned().collect();
-        let has_to_go = |connection: &&Arc<Connection>| connection.shown.get().is_some_and(|shown| !takes(shown));
-        open.iter().filter(has_to_go).for_each(|connection| connection.withdraw());
+        let mut known: HashMap<&[CertificateDer<'_>], bool> = HashMap::new();
+        let mut ended = 0;
+        for connection in &open {
+            let Some(shown) = connection.shown.get() else { continue };
+            let is_taken = *known.entry(shown).or_insert_with(|| takes(shown));
+            if !is_taken && connection.withdraw() {
+                ended += 1;
+            }
+        }
+        ended
     }
 
     /// Waits until no connection is left.
@@ -173,7 +185,9 @@ impl Connection {
         self.shown.get_or_init(|| chain.iter().map(|shown| shown.clone().into_owned()).collect())
     }
 
-    fn withdraw(&self) {
+    /// Says whether that is new to it.
+    fn withdraw(&self) -> bool {
+        let is_new = self.command.load(Ordering::Acquire) == GO_ON;
         match self.certificate.get() {
             Some(certificate) => {
                 certificate.withdrawn.cancel();
@@ -181,6 +195,7 @@ impl Connection {
             }
             None => self.obey(CLOSE), // nothing tells its streams apart from those of others
         }
+        is_new
     }
 
     /// Runs until the client leaves, a request breaks off, or the connection is told to end.

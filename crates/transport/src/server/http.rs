@@ -21,6 +21,7 @@ use sallyport_protocol::{
 use sallyport_telemetry::metric::DoorMetrics;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -130,11 +131,21 @@ pub(crate) struct HttpDoor {
     pub(crate) intake: Intake,
     options: Options,
     http: http1::Builder,
-    /// By what was in force in TLS the last time that the open connections were looked at.
-    reviewed: Mutex<Option<Arc<InForce>>>,
+    /// The last time that the certificates of open connections were looked at.
+    reviewed: Mutex<Option<Review>>,
     /// When it was told that a revocation list is out of date.
     told: AtomicU32,
     connections: Arc<Connections>,
+}
+
+/// A look at the certificates of open connections.
+struct Review {
+    /// What was in force in TLS.
+    by: Arc<InForce>,
+    /// When it began, by the clock of the connections.
+    began: u32,
+    /// It may still run: many signatures take a while.
+    running: Option<JoinHandle<()>>,
 }
 
 /// A request that has passed `Host`, `Origin` and admission, with its body still to be read.
@@ -189,7 +200,7 @@ impl HttpDoor {
             door: Door::new(front, options.identity.clone(), Sessions::new(options.sessions.clone(), options.figures.clone())),
             intake: Intake::new(options.bounds.body, options.bounds.bodies),
             http,
-            reviewed: Mutex::new(options.tls.as_ref().map(Tls::in_force)),
+            reviewed: Mutex::new(options.tls.as_ref().map(|tls| Review { by: tls.in_force(), began: 0, running: None })),
             told: AtomicU32::new(0),
             connections: Arc::default(),
             options,
@@ -205,16 +216,29 @@ impl HttpDoor {
         self.review();
     }
 
-    /// Looks whether who is connected may stay, where others are taken in TLS by now.
+    /// Looks whether who is connected may stay: where others are taken in TLS by now, and from time to time, since certificates and the lists of
+    /// revoked ones end. There is one look at a time.
     fn review(&self) {
         let Some(now) = self.options.tls.as_ref().map(Tls::in_force) else { return };
         let mut reviewed = self.reviewed.lock().unwrap_or_else(PoisonError::into_inner);
-        if reviewed.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now)) {
+        let is_to_wait = reviewed.as_ref().is_some_and(|last| {
+            let is_running = last.running.as_ref().is_some_and(|running| !running.is_finished());
+            is_running || Arc::ptr_eq(&last.by, &now) && !last.is_due(self.connections.now(), &self.options.patience)
+        });
+        if is_to_wait {
             return;
         }
-        *reviewed = Some(Arc::clone(&now));
-        let connections = Arc::clone(&self.connections);
-        drop(tokio::task::spawn_blocking(move || connections.review(|shown| now.takes(shown))));
+        let (connections, by) = (Arc::clone(&self.connections), Arc::clone(&now));
+        let running = tokio::task::spawn_blocking(move || {
+            let ended = connections.review(|shown| now.takes(shown));
+            if ended > 0 {
+                tracing::warn!(
+                    connections = ended,
+                    "connections end whose certificates are taken no more: they have ended, were revoked, or the list that would say so is past its date"
+                );
+            }
+        });
+        *reviewed = Some(Review { by, began: self.connections.now(), running: Some(running) });
     }
 
     fn take(self: &Arc<Self>, stream: TcpStream, slot: Option<OwnedSemaphorePermit>) {
@@ -323,6 +347,13 @@ impl HttpDoor {
     pub(crate) fn refuse(&self, failure: &Failure, headers: &HeaderMap) -> Response<ResponseBody> {
         let era = if names_modern_version(headers) { Era::Modern } else { Era::Legacy };
         respond(self.door.refuse(failure, None, era, None).at_least_bad_request())
+    }
+}
+
+impl Review {
+    /// Whether so much time has passed that what was good then may be good no more.
+    fn is_due(&self, now: u32, patience: &Patience) -> bool {
+        self.by.asks_clients() && u64::from(now.saturating_sub(self.began)) >= patience.certificate.as_secs()
     }
 }
 

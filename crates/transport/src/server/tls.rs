@@ -53,6 +53,11 @@ impl Tls {
 }
 
 impl InForce {
+    /// Whether clients may show certificates.
+    pub(super) fn asks_clients(&self) -> bool {
+        self.clients.is_some()
+    }
+
     /// Whether a connection would be made with a client that has shown this chain, the leaf first; empty where it has shown none.
     pub(super) fn takes(&self, shown: &[CertificateDer<'_>]) -> bool {
         match (&self.clients, shown) {

@@ -1,8 +1,9 @@
 //! What is taken back is refused by the gateway's own resource server, however it came to be.
 
 use sallyport_protocol::{CallerToken, Endpoint};
-use sallyport_store::user::{self, Standing};
+use sallyport_store::user::Standing;
 
+use super::accounts::Ended;
 use super::*;
 use crate::resource_server::resource::PublicUrl;
 use crate::resource_server::{ResourceServer, Terms, TokenFault, TrustedIssuer};
@@ -103,10 +104,30 @@ async fn what_is_revoked_is_refused_and_the_rest_is_not() {
     door.refuses(&first["access_token"]).await;
     assert_eq!((door.takes(&second["access_token"]).await, door.takes(&carols).await), (Ok(()), Ok(())));
 
-    let families = bench.store.write(|tables| user::end_tokens(tables, "alice", 1_800_090_000)).await.unwrap();
-    assert_eq!(families, Some(1));
+    let ended = accounts::end_tokens(&bench.store, "alice", 1_800_000_000).await.unwrap();
+    assert_eq!(ended, Ended { families: 1, was_known: true });
     door.refuses(&second["access_token"]).await;
     assert_eq!(door.takes(&carols).await, Ok(()), "hers have nothing to do with it");
+}
+
+#[tokio::test]
+async fn all_tokens_of_somebody_who_never_logged_in_here_can_be_ended() {
+    let bench = Bench::new().await;
+    let (door, twin) = (Door::of(&bench.server), Door::of(&bench.twin()));
+    let before = bench.vouched().await;
+    assert_eq!((door.takes(&before).await, twin.takes(&before).await), (Ok(()), Ok(())));
+    for was_known in [false, true] {
+        let ended = accounts::end_tokens(&bench.store, VOUCHED, 1_800_000_000).await.unwrap();
+        assert_eq!(ended, Ended { families: 0, was_known });
+        door.refuses(&before).await;
+        twin.refuses(&before).await;
+    }
+    // They may come in as ever, with what is made from now on.
+    assert_eq!(door.takes(&bench.vouched().await).await, Ok(()));
+    let back = accounts::keep_vouched(&bench.store, VOUCHED.to_owned(), vec!["staff".to_owned()], 1_800_000_000).await.unwrap();
+    assert_eq!(back.unwrap().groups, ["staff"]);
+    let slip = accounts::end_tokens(&bench.store, "bob", 1_800_000_000).await;
+    assert!(matches!(slip, Err(accounts::AccountError::Unknown)), "a slip of the operator's is told");
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Where an installation of an image may go: to the registry that the user names, and to where that leads, but not into a network that the
 //! registry itself is not in.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +53,7 @@ pub(super) struct Reach {
     base: Url,
     /// Where the registry was when this began: a name that is another address a moment later gains nothing.
     addresses: Vec<SocketAddr>,
-    near: BTreeSet<Nearness>,
+    near: Nearness,
 }
 
 impl Reach {
@@ -69,13 +68,19 @@ impl Reach {
         let (name, port) = (https.host_str().unwrap_or_default(), https.port_or_known_default().unwrap_or(443));
         let plain_by_setting = places.say_insecure(reference)?;
         let found: Vec<SocketAddr> = lookup_host((name, port)).await.map_err(|error| failed(&error).with_hint(UNREACHABLE))?.collect();
-        let near: BTreeSet<Nearness> = found.iter().map(|address| nearness(address.ip())).collect();
         // A name that only happens to lead here would have credentials shown to whoever listens.
-        let is_loopback = is_this_machine(name) && near.iter().all(|near| *near == Nearness::Loopback);
+        let is_loopback = is_this_machine(name) && found.iter().all(|address| address.ip().is_loopback());
         let scheme = if is_loopback || plain_by_setting { "http" } else { "https" };
         let base = Url::parse(&format!("{scheme}://{host}/")).map_err(|error| failed(&error))?;
-        let addresses = found.into_iter().map(|address| SocketAddr::new(address.ip(), 0)).collect();
-        Ok(Self { base, addresses, near })
+        Self::at(base, &found).ok_or_else(|| failed(&"its name has no address").with_hint(UNREACHABLE))
+    }
+
+    /// A registry whose name has these addresses. Of some that are near and some that are not the farthest count alone: whoever runs a public
+    /// name could lead into one's own network by one more address.
+    fn at(base: Url, found: &[SocketAddr]) -> Option<Self> {
+        let near = found.iter().map(|address| nearness(address.ip())).min()?;
+        let as_near = found.iter().filter(|address| nearness(address.ip()) == near);
+        Some(Self { base, addresses: as_near.map(|address| SocketAddr::new(address.ip(), 0)).collect(), near })
     }
 
     /// Where the registry is asked.
@@ -114,7 +119,7 @@ impl Reach {
         match nearness(address) {
             Nearness::Public => true,
             Nearness::Other => false,
-            near => self.near.contains(&near),
+            near => self.near == near,
         }
     }
 
@@ -183,9 +188,8 @@ mod tests {
     use super::*;
 
     fn reach(base: &str, addresses: &[&str]) -> Reach {
-        let addresses: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 0)).collect();
-        let near = addresses.iter().map(|address| nearness(address.ip())).collect();
-        Reach { base: Url::parse(base).unwrap(), addresses, near }
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 443)).collect();
+        Reach::at(Url::parse(base).unwrap(), &addresses).unwrap()
     }
 
     fn allows(reach: &Reach, url: &str) -> bool {
@@ -214,6 +218,22 @@ mod tests {
         let own = reach("http://localhost:5000/", &["127.0.0.1", "::1"]);
         assert!(allows(&own, "http://127.0.0.1:9000/") && allows(&own, "https://1.1.1.1/"));
         assert!(!allows(&own, "http://10.0.0.1/") && METADATA.iter().all(|url| !allows(&own, url)));
+    }
+
+    #[tokio::test]
+    async fn of_public_and_private_addresses_of_one_name_the_private_ones_are_not_dialled() {
+        let dialled = async |addresses: &[&str]| {
+            let mixed = reach("https://registry.example.com/", addresses);
+            let near = allows(&mixed, "https://10.9.0.1/");
+            let found = Permitted(mixed).resolve("registry.example.com".parse().unwrap()).await.unwrap();
+            (found.map(|address| address.ip().to_string()).collect::<Vec<_>>(), near)
+        };
+        let public = "93.184.215.14";
+        for others in [["10.0.0.1", "fd00::1"], ["127.0.0.1", "::1"], ["169.254.169.254", "::ffff:10.0.0.1"]] {
+            assert_eq!(dialled(&[others[0], public, others[1]]).await, (vec![public.to_owned()], false), "{others:?}");
+        }
+        assert_eq!(dialled(&["10.0.0.1", "127.0.0.1", "169.254.169.254"]).await, (vec!["10.0.0.1".to_owned()], true));
+        assert!(Reach::at(Url::parse("https://registry.example.com/").unwrap(), &[]).is_none());
     }
 
     #[tokio::test]
