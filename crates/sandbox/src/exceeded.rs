@@ -13,6 +13,8 @@ pub enum Exceeded {
     Output(u32),
     /// It wanted more processes and threads than this many, and went on without, until it ended.
     Processes(u32),
+    /// It wrote on at the end of a file of this many MiB, and was ended by the kernel. Who ignores SIGXFSZ is told by EFBIG instead, and goes on.
+    FileSize(u32),
 }
 
 impl Exceeded {
@@ -23,6 +25,7 @@ impl Exceeded {
             Self::Memory(_) => "memory_mb",
             Self::Output(_) => "output_mb",
             Self::Processes(_) => "processes",
+            Self::FileSize(_) => "file_mb",
         }
     }
 
@@ -30,7 +33,7 @@ impl Exceeded {
     #[must_use]
     pub fn explain(self, exit: Exit) -> String {
         match self {
-            Self::Memory(_) | Self::Output(_) => format!("was ended because it {self}"),
+            Self::Memory(_) | Self::Output(_) | Self::FileSize(_) => format!("was ended because it {self}"),
             Self::Processes(_) => format!("{exit} after it {self}"),
         }
     }
@@ -42,6 +45,7 @@ impl fmt::Display for Exceeded {
         match self {
             Self::Memory(mb) => write!(f, "used more than {mb} MiB of memory"),
             Self::Output(mb) => write!(f, "wrote more than {mb} MiB within a minute"),
+            Self::FileSize(mb) => write!(f, "wanted a file larger than {mb} MiB"),
             Self::Processes(count) => write!(f, "wanted more than {count} processes and threads"),
         }
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use sallyport_sandbox::{Exceeded, Host, Instance, Layer, Limits, Profile, Program, Running, Selection, State};
+use sallyport_sandbox::{Exceeded, Exit, Host, Instance, Layer, Limits, Profile, Program, Running, Selection, State};
 use support::{callers, eventually, launcher, lives, run, text};
 use tokio::io::AsyncReadExt;
 
@@ -113,6 +113,23 @@ async fn a_refused_process_is_told_where_a_group_counts() {
     } else {
         assert!(held(&instance).contains("20 processes (resource limit)"), "{}", held(&instance));
     }
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_large_is_told() {
+    // Python ignores the signal, as Node does; a program in C or Go does not.
+    let script = "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_DFL)\nwith open('/tmp/file', 'wb') as file:\n  while True: file.write(bytes(1 << 20))";
+    let instance = start(script, &mark("file"), Limits { file_mb: 4, ..Limits::default() }).await;
+    let exit = instance.wait().await;
+    assert_eq!(instance.exceeded(), Some(Exceeded::FileSize(4)), "{exit}");
+    assert_eq!(instance.exceeded().unwrap().explain(exit), "was ended because it wanted a file larger than 4 MiB");
+}
+
+#[tokio::test]
+async fn no_more_files_are_opened_than_it_may() {
+    let script = "import sys\nfiles = []\ntry:\n  while True: files.append(open('/dev/null'))\nexcept OSError as error: sys.exit(error.errno if len(files) < 64 else 1)";
+    let instance = start(script, &mark("open"), Limits { open_files: 64, ..Limits::default() }).await;
+    assert_eq!(instance.wait().await, Exit::Code(24), "EMFILE: {:?}", instance.stderr_tail());
 }
 
 #[tokio::test]

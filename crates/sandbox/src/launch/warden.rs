@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -93,8 +94,11 @@ impl Warden {
         });
     }
 
-    /// Takes the groups away, and with them what they tell: the program has ended.
-    pub(super) fn has_ended(&self) {
+    /// The program has ended. Takes the groups away, and with them what they tell.
+    pub(super) fn has_ended(&self, exit: Exit) {
+        if exit == Exit::Signal(Signal::XFSZ.as_raw()) {
+            let _first_counts = self.exceeded.set(Exceeded::FileSize(self.limits.file_mb));
+        }
         let Some(group) = self.group().take() else { return };
         if group.ended_for_memory() > 0 {
             let _first_counts = self.exceeded.set(Exceeded::Memory(self.limits.memory_mb));

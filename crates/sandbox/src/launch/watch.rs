@@ -45,11 +45,12 @@ impl Launcher {
     fn wait(&mut self) -> io::Result<Exit> {
         let status = retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED))?;
         self.has_ended = true;
-        if let Some(warden) = &self.warden {
-            warden.has_ended();
-        }
         let code = status.as_ref().and_then(WaitIdStatus::exit_status).map(Exit::Code);
-        Ok(code.unwrap_or_else(|| Exit::Signal(status.and_then(|status| status.terminating_signal()).unwrap_or(0))))
+        let exit = code.unwrap_or_else(|| Exit::Signal(status.and_then(|status| status.terminating_signal()).unwrap_or(0)));
+        if let Some(warden) = &self.warden {
+            warden.has_ended(exit);
+        }
+        Ok(exit)
     }
 }
 
