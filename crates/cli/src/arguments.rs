@@ -345,6 +345,10 @@ pub(crate) struct LearnArguments {
     /// Look for the server in your own configuration instead of the project's
     #[arg(long, conflicts_with = "config")]
     pub(crate) user: bool,
+
+    /// The server is this tenant's, not the gateway's own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
 }
 
 /// Which configuration is changed.
