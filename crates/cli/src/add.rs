@@ -30,13 +30,15 @@ pub(crate) fn run(global: &Global, arguments: &AddArguments) -> Result<(), Failu
         secrets.write().map_err(|error| Failure::new(format!("a secret cannot be written to a file of its own: {error}")))?;
     }
     let plan = file.save(arguments.target.dry_run)?;
-    for key in moved {
+    for key in &moved {
         output::note(format!(
             "note: {key} looks like a secret: it goes to a file that only you may read, and the configuration names that"
         ));
     }
     let about_it = |path: &str| path.strip_prefix("servers.").is_some_and(|path| path == name || path.starts_with(&format!("{name}.")));
-    let warnings: Vec<_> = plan.warnings.into_iter().filter(|warning| about_it(&warning.path)).collect();
+    // In a dry run the files of secrets are not there yet.
+    let is_moved = |path: &str| moved.iter().any(|key| path == format!("servers.{name}.{key}"));
+    let warnings: Vec<_> = plan.warnings.into_iter().filter(|warning| about_it(&warning.path) && !is_moved(&warning.path)).collect();
     output::warnings(&warnings);
     Ok(())
 }

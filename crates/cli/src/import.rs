@@ -48,7 +48,10 @@ pub(crate) fn run(global: &Global, arguments: &ImportArguments) -> Result<(), Fa
     file.show()?;
     tell(&harvest, &moved, &folder);
     let about_them = |warning: &&Diagnostic| harvest.servers.keys().any(|name| warning.path.starts_with(&format!("servers.{name}")));
-    output::warnings(&plan.warnings.iter().filter(about_them).cloned().collect::<Vec<_>>());
+    // The files of secrets are not there yet.
+    let is_moved = |path: &str| moved.iter().any(|(name, keys)| keys.iter().any(|key| path == format!("servers.{name}.{key}")));
+    let warnings = plan.warnings.iter().filter(about_them).filter(|warning| !is_moved(&warning.path));
+    output::warnings(&warnings.cloned().collect::<Vec<_>>());
     if arguments.target.dry_run || !(arguments.yes || confirm()?) {
         output::note("nothing was changed");
         return Ok(());
