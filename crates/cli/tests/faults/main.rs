@@ -12,6 +12,7 @@ mod death;
 mod kill;
 mod limits;
 mod load;
+mod twins;
 
 use harness::gateway::Project;
 use harness::peers;
