@@ -23,7 +23,7 @@ use report::Report;
 use trial::Tried;
 
 pub(crate) fn run(global: &Global, arguments: &LearnArguments) -> Result<(), Failure> {
-    let target = Target { user: arguments.user, dry_run: !arguments.write };
+    let target = Target { user: arguments.user, dry_run: !arguments.write, json: arguments.json };
     let mut file = ProjectFile::open(global, &target)?.of_tenant(arguments.tenant.as_deref())?;
     let name = subject(&mut file, arguments)?;
     let rounds = start::runtime()?.block_on(rounds(&mut file, &name, arguments))?;
@@ -35,7 +35,7 @@ pub(crate) fn run(global: &Global, arguments: &LearnArguments) -> Result<(), Fai
         tell_change(&file, &name, arguments.write)?;
     }
     if arguments.write && file.has_changed() {
-        file.save(false)?;
+        file.save(&target)?;
     }
     if rounds.last().is_some_and(|round| round.tried.answered) { Ok(()) } else { Err(Failure::told(Exit::Failed)) }
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use owo_colors::OwoColorize;
 use sallyport_gateway::config::model::{ServerConfig, Value};
-use sallyport_gateway::config::{self, FILE_NAME, Invocation, plain_secret};
+use sallyport_gateway::config::{self, Diagnostic, FILE_NAME, Invocation, plain_secret};
 use sallyport_gateway::plan::{Origin, Plan, RemoteTransport};
+use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, TomlError, Value as TomlValue};
 
@@ -170,10 +171,10 @@ impl ProjectFile {
     }
 
     /// Shows what changes and, unless it is a dry run, writes it. Refuses to write what could not be read again.
-    pub(crate) fn save(&self, dry_run: bool) -> Result<Plan, Failure> {
+    pub(crate) fn save(&self, target: &Target) -> Result<Plan, Failure> {
         let plan = self.check()?;
-        if dry_run {
-            return self.show().map(|()| plan);
+        if target.dry_run {
+            return if target.json { Ok(plan) } else { self.show().map(|()| plan) };
         }
         let new = self.document.to_string();
         atomic_write::replace(&self.path, &new).map_err(|error| {
@@ -186,6 +187,11 @@ impl ProjectFile {
             self.tell_of_default();
         }
         Ok(plan)
+    }
+
+    /// What became of it, for programs.
+    pub(crate) fn outcome<'a>(&'a self, written: bool, warnings: &'a [Diagnostic]) -> Outcome<'a> {
+        Outcome { file: &self.path, written, warnings }
     }
 
     /// The plan that the changed file would make.
@@ -217,6 +223,26 @@ impl ProjectFile {
             ));
         }
     }
+}
+
+/// What became of the file, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome<'a> {
+    file: &'a Path,
+    /// Else it only would have been.
+    written: bool,
+    warnings: &'a [Diagnostic],
+}
+
+/// A server that was added or removed, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Changed<'a> {
+    pub(crate) server: &'a str,
+    /// The keys whose secrets went to files of their own.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) secrets: &'a [String],
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome<'a>,
 }
 
 fn parse(text: &str, origin: &Origin, invocation: &Invocation) -> Result<DocumentMut, Failure> {
