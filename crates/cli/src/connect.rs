@@ -74,14 +74,13 @@ struct Outcome<'a> {
 impl<'a> Outcome<'a> {
     /// Nothing is changed.
     fn new(client: Client, file: &'a Path, entry: Option<&Entry>) -> Self {
-        let backup = Some(backup(file)).filter(|backup| backup.exists());
         let (connected, entry) = (entry.is_some(), entry.map(Entry::to_text));
-        Self { client: client.name(), file, connected, changes: false, written: false, entry, backup }
+        Self { client: client.name(), file, connected, changes: false, written: false, entry, backup: kept(file) }
     }
 
     /// It is, or would be.
     fn changed(self, written: bool) -> Self {
-        Self { changes: true, written, backup: Some(backup(self.file)).filter(|backup| backup.exists()), ..self }
+        Self { changes: true, written, backup: kept(self.file), ..self }
     }
 }
 
@@ -163,6 +162,11 @@ fn keep_backup(file: &Path, text: &str) -> Result<(), Failure> {
     fs::copy(file, &backup).map_err(|error| cannot_write(&backup, &error))?;
     debug_assert!(fs::read_to_string(&backup).is_ok_and(|copy| copy.trim_start_matches('\u{feff}') == text));
     Ok(())
+}
+
+/// The backup, where there is one.
+fn kept(file: &Path) -> Option<PathBuf> {
+    Some(backup(file)).filter(|backup| backup.exists())
 }
 
 fn backup(file: &Path) -> PathBuf {

@@ -31,6 +31,7 @@ pub(crate) struct Running {
 #[derive(Debug)]
 pub(crate) struct Note {
     file: PathBuf,
+    written: Running,
 }
 
 impl Note {
@@ -47,12 +48,14 @@ impl Note {
         let unfinished = file.with_extension("new");
         fs::write(&unfinished, serde_json::to_vec(&written)?)?;
         fs::rename(&unfinished, &file)?;
-        Ok(Self { file })
+        Ok(Self { file, written })
     }
 
-    /// Takes the note back.
+    /// Takes the note back, unless a process of the same number, in another container, has put its own in the place.
     pub(crate) fn withdraw(self) {
-        let _ = fs::remove_file(&self.file); // a note left behind is not believed
+        if read(&self.file).as_ref() == Some(&self.written) {
+            let _ = fs::remove_file(&self.file); // a note left behind is not believed
+        }
     }
 }
 
@@ -133,8 +136,7 @@ mod tests {
     fn a_note_of_a_process_that_is_gone_is_not_believed() {
         let folder = tempfile::tempdir().unwrap();
         let note = Note::leave(folder.path(), &origin("/p/a.toml"), "http://127.0.0.1:1").unwrap();
-        let written = read(&note.file).unwrap();
-        for faked in [Running { born: written.born + 1, ..written.clone() }, Running { pid: u32::MAX, ..written.clone() }] {
+        for faked in [Running { born: note.written.born + 1, ..note.written.clone() }, Running { pid: u32::MAX, ..note.written.clone() }] {
             fs::write(&note.file, serde_json::to_vec(&faked).unwrap()).unwrap();
             assert_eq!(find(folder.path(), &origin("/p/a.toml")), None);
         }
