@@ -635,3 +635,12 @@ at_once = 1
     }
     assert_eq!(told.matches("warning:").count(), 17, "{told}");
 }
+
+#[test]
+fn the_token_of_a_decision_point_lies_beside_the_configuration() {
+    let engine = "{ remote = { url = \"https://pdp.example.com\", speaks = \"opa\", token = \"file:pdp.token\" } }";
+    let plan = toml(&format!("[policy]\nengines = [{engine}]\nshadow = [{engine}]\n")).unwrap();
+    let told = format!("{:?}", plan.policy);
+    let anchored = plan.origin.absolute(Path::new("pdp.token"));
+    assert_eq!(told.matches(&format!("file:{}", anchored.display())).count(), 2, "{told}");
+}
