@@ -6,7 +6,7 @@ use sallyport_gateway::config::{escape, user_file};
 
 use crate::arguments::{AddArguments, Global};
 use crate::output::{self, Failure};
-use crate::project_file::ProjectFile;
+use crate::project_file::{Changed, ProjectFile};
 use crate::secret_file::SecretFiles;
 
 pub(crate) fn run(global: &Global, arguments: &AddArguments) -> Result<(), Failure> {
@@ -29,14 +29,19 @@ pub(crate) fn run(global: &Global, arguments: &AddArguments) -> Result<(), Failu
         file.check()?;
         secrets.write().map_err(|error| Failure::new(format!("a secret cannot be written to a file of its own: {error}")))?;
     }
-    let plan = file.save(arguments.target.dry_run)?;
-    for key in moved {
+    let plan = file.save(&arguments.target)?;
+    for key in &moved {
         output::note(format!(
             "note: {key} looks like a secret: it goes to a file that only you may read, and the configuration names that"
         ));
     }
     let about_it = |path: &str| path.strip_prefix("servers.").is_some_and(|path| path == name || path.starts_with(&format!("{name}.")));
-    let warnings: Vec<_> = plan.warnings.into_iter().filter(|warning| about_it(&warning.path)).collect();
+    // In a dry run the files of secrets are not there yet.
+    let is_moved = |path: &str| moved.iter().any(|key| path == format!("servers.{name}.{key}"));
+    let warnings: Vec<_> = plan.warnings.into_iter().filter(|warning| about_it(&warning.path) && !is_moved(&warning.path)).collect();
+    if arguments.target.json {
+        return output::json(&Changed { server: name, secrets: &moved, outcome: file.outcome(!arguments.target.dry_run, &warnings) });
+    }
     output::warnings(&warnings);
     Ok(())
 }

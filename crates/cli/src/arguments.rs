@@ -19,9 +19,9 @@ use approval::APPROVAL_EXAMPLES;
 pub(crate) use approval::{ApprovalArguments, ApprovalCommand, ApprovalListArguments, ApprovalOneArguments};
 use identity::USER_EXAMPLES;
 pub(crate) use identity::{
-    AddKeyArguments, AddUserArguments, ForgetArguments, ForgetTenantArguments, KeyArguments, KeyCommand, ListKept, OfTenant, OfTenants,
-    RevokeTokenArguments, RotateKeyArguments, TenantArguments, TenantCommand, TokenArguments, TokenCommand, UserArguments, UserCommand,
-    VaultArguments, VaultCommand,
+    AddKeyArguments, AddUserArguments, ForgetArguments, ForgetTenantArguments, KeyArguments, KeyCommand, ListKept, NamedUser, OfTenant,
+    OfTenants, RevokeTokenArguments, RotateKeyArguments, TenantArguments, TenantCommand, TokenArguments, TokenCommand, UserArguments,
+    UserCommand, VaultArguments, VaultCommand,
 };
 use policy::POLICY_EXAMPLES;
 pub(crate) use policy::{
@@ -345,6 +345,10 @@ pub(crate) struct LearnArguments {
     /// Look for the server in your own configuration instead of the project's
     #[arg(long, conflicts_with = "config")]
     pub(crate) user: bool,
+
+    /// The server is this tenant's, not the gateway's own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
 }
 
 /// Which configuration is changed.
@@ -357,6 +361,10 @@ pub(crate) struct Target {
     /// Show what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -495,6 +503,10 @@ pub(crate) struct ConnectArguments {
     /// Show what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A client whose configuration is known.
@@ -550,6 +562,10 @@ pub(crate) struct LogsArguments {
     /// Go on as new lines come
     #[arg(long, short)]
     pub(crate) follow: bool,
+
+    /// Print the lines, and which file they are from, as JSON
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) json: bool,
 
     /// The server is this tenant's, not the gateway's own
     #[arg(long, value_name = "TENANT", requires = "name")]

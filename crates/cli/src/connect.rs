@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sallyport_gateway::config;
 use sallyport_gateway::plan::Plan;
+use serde::Serialize;
 
 use crate::arguments::{Client, ConnectArguments, Global};
 use crate::atomic_write;
@@ -32,7 +33,8 @@ pub(crate) fn run(global: &Global, arguments: &ConnectArguments) -> Result<(), F
         }
     };
     if arguments.undo {
-        return undo(client, &file, arguments.dry_run);
+        let outcome = undo(client, &file, arguments.dry_run)?;
+        return if arguments.json { output::json(&outcome) } else { Ok(()) };
     }
     let plan = config::load(&invocation)?;
     let way = if arguments.stdio {
@@ -42,11 +44,44 @@ pub(crate) fn run(global: &Global, arguments: &ConnectArguments) -> Result<(), F
     } else {
         Way::http(client, &plan).or_else(|_| Way::stdio(&plan))?
     };
-    connect(client, &file, &Entry::new(client, &way), arguments.dry_run)?;
+    let outcome = connect(client, &file, &Entry::new(client, &way), arguments.dry_run)?;
     if !arguments.dry_run && matches!(way, Way::Http { .. }) {
         output::note("`sallyport up` must run for the client to reach it");
     }
-    Ok(())
+    match &outcome.entry {
+        _ if arguments.json => output::json(&outcome),
+        Some(entry) if arguments.dry_run && outcome.changes => output::line(entry),
+        _ => Ok(()),
+    }
+}
+
+/// What became of a client's configuration, as `--json` prints it.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    client: &'static str,
+    file: &'a Path,
+    /// Our entry is in it, or would be.
+    connected: bool,
+    /// The file is not as it was, or would not be.
+    changes: bool,
+    written: bool,
+    /// Our entry; what stands around it may have secrets in it.
+    entry: Option<String>,
+    /// The file as it was before the first change.
+    backup: Option<PathBuf>,
+}
+
+impl<'a> Outcome<'a> {
+    /// Nothing is changed.
+    fn new(client: Client, file: &'a Path, entry: Option<&Entry>) -> Self {
+        let (connected, entry) = (entry.is_some(), entry.map(Entry::to_text));
+        Self { client: client.name(), file, connected, changes: false, written: false, entry, backup: kept(file) }
+    }
+
+    /// It is, or would be.
+    fn changed(self, written: bool) -> Self {
+        Self { changes: true, written, backup: kept(self.file), ..self }
+    }
 }
 
 /// What to paste for each client: shown by `sallyport up`.
@@ -58,17 +93,17 @@ pub(crate) fn paste(plan: &Plan) -> Vec<(Client, String)> {
     Client::ALL.into_iter().filter_map(lines).collect()
 }
 
-fn connect(client: Client, file: &Path, entry: &Entry, dry_run: bool) -> Result<(), Failure> {
+fn connect<'a>(client: Client, file: &'a Path, entry: &Entry, dry_run: bool) -> Result<Outcome<'a>, Failure> {
     let old = read(file)?;
+    let outcome = Outcome::new(client, file, Some(entry));
     let new = edit::insert(old.as_deref().unwrap_or_default(), entry).map_err(|problem| unusable(file, problem))?;
     if old.as_deref() == Some(new.as_str()) {
         output::note(format!("{} is connected already: {}", client.title(), file.display()));
-        return Ok(());
+        return Ok(outcome);
     }
     if dry_run {
-        // Only the entry: what stands around it may have secrets in it.
         output::note(format!("would write to {}:", file.display()));
-        return output::line(entry.to_text());
+        return Ok(outcome.changed(false));
     }
     if let Some(old) = &old {
         keep_backup(file, old)?;
@@ -82,19 +117,20 @@ fn connect(client: Client, file: &Path, entry: &Entry, dry_run: bool) -> Result<
             client.name()
         ));
     }
-    Ok(())
+    Ok(outcome.changed(true))
 }
 
-fn undo(client: Client, file: &Path, dry_run: bool) -> Result<(), Failure> {
+fn undo(client: Client, file: &Path, dry_run: bool) -> Result<Outcome<'_>, Failure> {
+    let outcome = Outcome::new(client, file, None);
     let current = read(file)?;
     let without = current.as_deref().map(|text| edit::remove(text, client).map_err(|problem| unusable(file, problem))).transpose()?;
     let (Some(_), Some(Some(without))) = (&current, without) else {
         output::note(format!("{} is not connected: {}", client.title(), file.display()));
-        return Ok(());
+        return Ok(outcome);
     };
     if dry_run {
         output::note(format!("would take the entry out of {}", file.display()));
-        return Ok(());
+        return Ok(outcome.changed(false));
     }
     let saved = read(&backup(file))?;
     match saved {
@@ -105,7 +141,7 @@ fn undo(client: Client, file: &Path, dry_run: bool) -> Result<(), Failure> {
     }
     let _ = fs::remove_file(backup(file)); // it may not be there
     output::note(format!("disconnected {}: {}", client.title(), file.display()));
-    Ok(())
+    Ok(outcome.changed(true))
 }
 
 fn read(file: &Path) -> Result<Option<String>, Failure> {
@@ -126,6 +162,11 @@ fn keep_backup(file: &Path, text: &str) -> Result<(), Failure> {
     fs::copy(file, &backup).map_err(|error| cannot_write(&backup, &error))?;
     debug_assert!(fs::read_to_string(&backup).is_ok_and(|copy| copy.trim_start_matches('\u{feff}') == text));
     Ok(())
+}
+
+/// The backup, where there is one.
+fn kept(file: &Path) -> Option<PathBuf> {
+    Some(backup(file)).filter(|backup| backup.exists())
 }
 
 fn backup(file: &Path) -> PathBuf {

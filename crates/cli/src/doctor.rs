@@ -46,7 +46,7 @@ pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Fa
     findings.extend(PROGRAMS.iter().map(program));
     if let Ok(plan) = &plan {
         findings.extend(boundaries.of_servers(plan));
-        findings.extend(packages::unlocked(plan).into_iter().map(not_locked));
+        findings.extend(plans(plan).flat_map(|plan| packages::unlocked(plan).into_iter().map(|server| not_locked(plan, server))));
         findings.extend(plan.warnings.iter().filter(|warning| warning.path.starts_with("tls.")).map(certificates));
         findings.push(port(plan));
     }
@@ -82,11 +82,22 @@ fn program((name, cost, cure): &(&'static str, &'static str, &'static str)) -> F
     }
 }
 
-fn not_locked(server: &str) -> Finding {
+/// The gateway's own plan, and those of its tenants.
+fn plans(plan: &Plan) -> impl Iterator<Item = &Plan> {
+    std::iter::once(plan).chain(plan.tenants.values())
+}
+
+/// What a server is called here: `TENANT/SERVER` where it is a tenant's.
+fn called(plan: &Plan, server: &str) -> String {
+    plan.tenant.as_deref().map_or_else(|| server.to_owned(), |tenant| format!("{tenant}/{server}"))
+}
+
+fn not_locked(plan: &Plan, server: &str) -> Finding {
+    let whose = plan.tenant.as_deref().map(|tenant| format!(" --tenant {tenant}")).unwrap_or_default();
     Finding {
         cost: Some("its first start takes whatever the registry has then".into()),
-        cure: Some(format!("`sallyport update {server}` shows and locks it")),
-        ..finding("packages", server, false, "not locked".into())
+        cure: Some(format!("`sallyport update {server}{whose}` shows and locks it")),
+        ..finding("packages", &called(plan, server), false, "not locked".into())
     }
 }
 

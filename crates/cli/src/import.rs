@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use sallyport_gateway::config::client_file::fitting_name;
 use sallyport_gateway::config::model::ServerConfig;
 use sallyport_gateway::config::{Diagnostic, user_file};
+use serde::Serialize;
 
 use crate::arguments::{Global, ImportArguments};
 use crate::output::{self, Failure};
-use crate::project_file::ProjectFile;
+use crate::project_file::{Outcome, ProjectFile};
 use crate::secret_file::SecretFiles;
 
 use source::Source;
@@ -30,9 +31,10 @@ pub(crate) fn run(global: &Global, arguments: &ImportArguments) -> Result<(), Fa
     let sources = source::find(arguments.from.as_deref(), file.invocation())?;
     let mut harvest = harvest(&sources, &file)?;
     harvest.leave_out_refused(&mut file)?;
+    let (target, as_json) = (&arguments.target, arguments.target.json);
     if harvest.servers.is_empty() {
         output::note("there is nothing to take over");
-        return Ok(());
+        return if as_json { Imported::new(&harvest, &BTreeMap::new(), file.outcome(false, &[])).print() } else { Ok(()) };
     }
     let folder = user_file(file.invocation()).map(|own| own.with_file_name("secrets"));
     let folder =
@@ -45,17 +47,56 @@ pub(crate) fn run(global: &Global, arguments: &ImportArguments) -> Result<(), Fa
     }
     moved.retain(|_, keys| !keys.is_empty());
     let plan = file.check()?;
-    file.show()?;
+    if !as_json {
+        file.show()?;
+    }
     tell(&harvest, &moved, &folder);
     let about_them = |warning: &&Diagnostic| harvest.servers.keys().any(|name| warning.path.starts_with(&format!("servers.{name}")));
-    output::warnings(&plan.warnings.iter().filter(about_them).cloned().collect::<Vec<_>>());
-    if arguments.target.dry_run || !(arguments.yes || confirm()?) {
-        output::note("nothing was changed");
-        return Ok(());
+    // The files of secrets are not there yet.
+    let is_moved = |path: &str| moved.iter().any(|(name, keys)| keys.iter().any(|key| path == format!("servers.{name}.{key}")));
+    let warnings = plan.warnings.iter().filter(about_them).filter(|warning| !is_moved(&warning.path));
+    let warnings: Vec<_> = warnings.cloned().collect();
+    if !as_json {
+        output::warnings(&warnings);
     }
-    secrets.write().map_err(|error| Failure::new(format!("a secret cannot be written below {}: {error}", folder.display())))?;
-    file.save(false)?;
-    Ok(())
+    let write = !target.dry_run && (arguments.yes || confirm()?);
+    if write {
+        secrets.write().map_err(|error| Failure::new(format!("a secret cannot be written below {}: {error}", folder.display())))?;
+        file.save(target)?;
+    } else {
+        output::note("nothing was changed");
+    }
+    if as_json { Imported::new(&harvest, &moved, file.outcome(write, &warnings)).print() } else { Ok(()) }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Imported<'a> {
+    servers: Vec<Taken<'a>>,
+    #[serde(flatten)]
+    outcome: Outcome<'a>,
+}
+
+/// A server that was taken over.
+#[derive(Serialize)]
+struct Taken<'a> {
+    server: &'a str,
+    /// The file that it was found in.
+    from: &'a Path,
+    /// The keys whose secrets went to files of their own.
+    secrets: &'a [String],
+}
+
+impl<'a> Imported<'a> {
+    fn new(harvest: &'a Harvest, moved: &'a BTreeMap<String, Vec<String>>, outcome: Outcome<'a>) -> Self {
+        let taken = harvest.files.iter().filter(|(name, _)| harvest.servers.contains_key(*name));
+        let secrets = |name: &str| moved.get(name).map(Vec::as_slice).unwrap_or_default();
+        Self { servers: taken.map(|(name, from)| Taken { server: name, from, secrets: secrets(name) }).collect(), outcome }
+    }
+
+    fn print(&self) -> Result<(), Failure> {
+        output::json(self)
+    }
 }
 
 /// Reads the sources, and leaves out what is there already and what is Sallyport itself.

@@ -1,5 +1,6 @@
 //! `sallyport learn`: a server on trial inside its whole sandbox, and what its configuration would have to say.
 
+mod door;
 mod grant;
 mod report;
 mod trial;
@@ -22,8 +23,8 @@ use report::Report;
 use trial::Tried;
 
 pub(crate) fn run(global: &Global, arguments: &LearnArguments) -> Result<(), Failure> {
-    let target = Target { user: arguments.user, dry_run: !arguments.write };
-    let mut file = ProjectFile::open(global, &target)?;
+    let target = Target { user: arguments.user, dry_run: !arguments.write, json: arguments.json };
+    let mut file = ProjectFile::open(global, &target)?.of_tenant(arguments.tenant.as_deref())?;
     let name = subject(&mut file, arguments)?;
     let rounds = start::runtime()?.block_on(rounds(&mut file, &name, arguments))?;
     let report = Report::new(&name, &rounds, &file);
@@ -34,7 +35,7 @@ pub(crate) fn run(global: &Global, arguments: &LearnArguments) -> Result<(), Fai
         tell_change(&file, &name, arguments.write)?;
     }
     if arguments.write && file.has_changed() {
-        file.save(false)?;
+        file.save(&target)?;
     }
     if rounds.last().is_some_and(|round| round.tried.answered) { Ok(()) } else { Err(Failure::told(Exit::Failed)) }
 }
@@ -77,7 +78,7 @@ fn name_of(program: &str, arguments: &[String]) -> String {
 
 /// Tries the server, and again with what each trial proposes, until one brings nothing new.
 async fn rounds(file: &mut ProjectFile, name: &str, arguments: &LearnArguments) -> Result<Vec<Round>, Failure> {
-    let (plan, stdio) = only(file.check()?, name)?;
+    let (plan, stdio) = only(file.plan()?, name)?;
     let mut giver = grant::Giver::new(file, name, &stdio);
     let trial = trial::Trial::open(plan, name, arguments, &std::io::stderr()).await?;
     let mut rounds = Vec::new();
@@ -89,7 +90,7 @@ async fn rounds(file: &mut ProjectFile, name: &str, arguments: &LearnArguments) 
         if !is_new || number == arguments.rounds {
             break;
         }
-        trial.renew(only(file.check()?, name)?.0).await?;
+        trial.renew(only(file.plan()?, name)?.0).await?;
     }
     trial.close().await;
     Ok(rounds)
@@ -99,6 +100,7 @@ async fn rounds(file: &mut ProjectFile, name: &str, arguments: &LearnArguments) 
 fn only(mut plan: Plan, name: &str) -> Result<(Plan, StdioPlan), Failure> {
     plan.servers.retain(|server, _| server == name);
     plan.toolsets.clear();
+    plan.tenants.clear();
     let Some(server) = plan.servers.get_mut(name) else {
         return Err(Failure::new(format!("server `{name}` is disabled")).hint("take `disabled` out to try it"));
     };
@@ -133,7 +135,8 @@ fn tell_change(file: &ProjectFile, name: &str, writes: bool) -> Result<(), Failu
         return output::line("no change of the configuration is proposed");
     }
     file.show()?;
-    let about_it = |path: &str| path.strip_prefix("servers.").is_some_and(|path| path == name || path.starts_with(&format!("{name}.")));
+    let key = file.key_of(name);
+    let about_it = |path: &str| path.strip_prefix(&key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     output::warnings(&file.check()?.warnings.into_iter().filter(|warning| about_it(&warning.path)).collect::<Vec<_>>());
     if !writes && std::io::stdout().is_terminal() {
         output::note("nothing was changed; `--write` puts that into the configuration");

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sallyport_gateway::config;
 use sallyport_telemetry::bounded_log;
+use serde_json::json;
 
 use crate::arguments::{Global, LogsArguments};
 use crate::output::{self, Failure};
@@ -25,9 +26,11 @@ pub(crate) fn run(global: &Global, arguments: &LogsArguments) -> Result<(), Fail
         _ => Failure::new(format!("{} cannot be read: {error}", file.display())).hint("logs are for the user who runs the gateway"),
     })?;
     let mut log = BufReader::new(log);
-    for line in last_lines(&mut log, arguments.lines)? {
-        output::line(shown(&line))?;
+    let lines = last_lines(&mut log, arguments.lines)?;
+    if arguments.json {
+        return output::json(&json!({ "file": file, "lines": lines }));
     }
+    lines.iter().try_for_each(|line| output::line(shown(line)))?;
     if arguments.follow { follow(&file, log) } else { Ok(()) }
 }
 

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use owo_colors::OwoColorize;
 use sallyport_gateway::config::model::{ServerConfig, Value};
-use sallyport_gateway::config::{self, FILE_NAME, Invocation, plain_secret};
+use sallyport_gateway::config::{self, Diagnostic, FILE_NAME, Invocation, plain_secret};
 use sallyport_gateway::plan::{Origin, Plan, RemoteTransport};
+use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TomlError, Value as TomlValue};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, TomlError, Value as TomlValue};
 
 use crate::arguments::{Global, Target};
-use crate::atomic_write;
 use crate::output::{self, Failure};
+use crate::{atomic_write, tenant};
 
 /// A configuration file while it is changed.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct ProjectFile {
     old: Option<String>,
     document: DocumentMut,
     invocation: Invocation,
+    /// Whose servers it is about, if not the gateway's own.
+    tenant: Option<String>,
 }
 
 impl ProjectFile {
@@ -40,13 +43,29 @@ impl ProjectFile {
         let is_own = config::user_file(&invocation).as_ref() == Some(&path);
         let origin = Origin { file: Some(path.clone()), folder: if is_own { invocation.folder.clone() } else { folder } };
         let document = old.as_deref().map_or_else(|| Ok(DocumentMut::new()), |text| parse(text, &origin, &invocation))?;
-        let mut file = Self { origin, path, old, document, invocation };
+        let mut file = Self { origin, path, old, document, invocation, tenant: None };
         if file.old.is_none() {
             for (name, server) in config::built_in_default(&file.origin.folder).servers {
                 file.insert(&name, &server)?;
             }
         }
         Ok(file)
+    }
+
+    /// The same, about the servers of a tenant, which is there already.
+    pub(crate) fn of_tenant(mut self, name: Option<&str>) -> Result<Self, Failure> {
+        self.tenant = name.map(str::to_owned);
+        self.plan().map(|_| self)
+    }
+
+    /// Whose servers it is about, if not the gateway's own.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    /// The key of a server, as diagnostics have it.
+    pub(crate) fn key_of(&self, name: &str) -> String {
+        self.tenant.as_ref().map_or_else(|| format!("servers.{name}"), |tenant| format!("tenants.{tenant}.servers.{name}"))
     }
 
     /// How the program was called.
@@ -56,16 +75,41 @@ impl ProjectFile {
 
     /// Whether a server of this name is in it.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.document.get("servers").and_then(|servers| servers.get(name)).is_some()
+        self.server(name).is_some()
+    }
+
+    fn server(&self, name: &str) -> Option<&Item> {
+        let holder = match &self.tenant {
+            Some(tenant) => self.document.get("tenants")?.get(tenant)?,
+            None => self.document.as_item(),
+        };
+        holder.get("servers")?.get(name)
+    }
+
+    /// The table that has the servers in it, or will have.
+    fn holder(&mut self) -> Option<&mut Item> {
+        match &self.tenant {
+            Some(tenant) => self.document.get_mut("tenants")?.get_mut(tenant),
+            None => Some(self.document.as_item_mut()),
+        }
+    }
+
+    fn servers(&mut self) -> Option<&mut dyn TableLike> {
+        self.holder()?.get_mut("servers")?.as_table_like_mut()
     }
 
     /// Adds a server at the end.
     pub(crate) fn insert(&mut self, name: &str, server: &ServerConfig) -> Result<(), Failure> {
-        let servers = self.document.entry("servers").or_insert_with(|| {
+        let broken = || Failure::new("`servers` is not a table");
+        let holder = self.holder().ok_or_else(broken)?;
+        let none = if holder.is_inline_table() {
+            Item::Value(TomlValue::InlineTable(InlineTable::new()))
+        } else {
             let mut servers = Table::new();
             servers.set_implicit(true);
             Item::Table(servers)
-        });
+        };
+        let servers = holder.as_table_like_mut().ok_or_else(broken)?.entry("servers").or_insert(none);
         let table = table(server)?;
         match servers {
             Item::Table(servers) => servers.insert(name, Item::Table(table)),
@@ -73,7 +117,7 @@ impl ProjectFile {
                 servers.insert(name, TomlValue::InlineTable(table.into_inline_table()));
                 None
             }
-            _ => return Err(Failure::new("`servers` is not a table")),
+            _ => return Err(broken()),
         };
         Ok(())
     }
@@ -95,7 +139,7 @@ impl ProjectFile {
 
     /// The texts in a list of a server.
     pub(crate) fn list_of(&self, name: &str, key: &str) -> Vec<String> {
-        let list = self.document.get("servers").and_then(|servers| servers.get(name)?.get(key)?.as_array());
+        let list = self.server(name).and_then(|server| server.get(key)?.as_array());
         list.into_iter().flatten().filter_map(TomlValue::as_str).map(str::to_owned).collect()
     }
 
@@ -106,9 +150,9 @@ impl ProjectFile {
         if new.is_empty() {
             return Ok(false);
         }
-        let broken = || Failure::new(format!("`servers.{name}.{key}` is not a list"));
-        let servers = self.document.get_mut("servers").and_then(Item::as_table_like_mut);
-        let server = servers.and_then(|servers| servers.get_mut(name)?.as_table_like_mut()).ok_or_else(broken)?;
+        let at = self.key_of(name);
+        let broken = || Failure::new(format!("`{at}.{key}` is not a list"));
+        let server = self.servers().and_then(|servers| servers.get_mut(name)?.as_table_like_mut()).ok_or_else(broken)?;
         let list = server.entry(key).or_insert_with(|| Item::Value(TomlValue::Array(Array::new()))).as_array_mut().ok_or_else(broken)?;
         for entry in new {
             // A list with an entry on each line stays one.
@@ -123,15 +167,14 @@ impl ProjectFile {
 
     /// Takes a server out. Whether it was there.
     pub(crate) fn remove(&mut self, name: &str) -> bool {
-        let servers = self.document.get_mut("servers").and_then(Item::as_table_like_mut);
-        servers.is_some_and(|servers| servers.remove(name).is_some())
+        self.servers().is_some_and(|servers| servers.remove(name).is_some())
     }
 
     /// Shows what changes and, unless it is a dry run, writes it. Refuses to write what could not be read again.
-    pub(crate) fn save(&self, dry_run: bool) -> Result<Plan, Failure> {
+    pub(crate) fn save(&self, target: &Target) -> Result<Plan, Failure> {
         let plan = self.check()?;
-        if dry_run {
-            return self.show().map(|()| plan);
+        if target.dry_run {
+            return if target.json { Ok(plan) } else { self.show().map(|()| plan) };
         }
         let new = self.document.to_string();
         atomic_write::replace(&self.path, &new).map_err(|error| {
@@ -146,9 +189,19 @@ impl ProjectFile {
         Ok(plan)
     }
 
+    /// What became of it, for programs.
+    pub(crate) fn outcome<'a>(&'a self, written: bool, warnings: &'a [Diagnostic]) -> Outcome<'a> {
+        Outcome { file: &self.path, written, warnings }
+    }
+
     /// The plan that the changed file would make.
     pub(crate) fn check(&self) -> Result<Plan, Failure> {
         Ok(config::read(&self.document.to_string(), self.origin.clone(), &self.invocation)?)
+    }
+
+    /// The plan of whose servers it is about.
+    pub(crate) fn plan(&self) -> Result<Plan, Failure> {
+        tenant::of(self.check()?, self.tenant())
     }
 
     /// What is wrong with it as it is now.
@@ -170,6 +223,26 @@ impl ProjectFile {
             ));
         }
     }
+}
+
+/// What became of the file, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome<'a> {
+    file: &'a Path,
+    /// Else it only would have been.
+    written: bool,
+    warnings: &'a [Diagnostic],
+}
+
+/// A server that was added or removed, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Changed<'a> {
+    pub(crate) server: &'a str,
+    /// The keys whose secrets went to files of their own.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) secrets: &'a [String],
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome<'a>,
 }
 
 fn parse(text: &str, origin: &Origin, invocation: &Invocation) -> Result<DocumentMut, Failure> {

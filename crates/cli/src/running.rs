@@ -1,7 +1,8 @@
 //! Which gateways run, so that `stdio`, `tools` and `call` use the one that is there already.
 //!
-//! A running gateway leaves a note in the user's own state folder, one file a configuration. A note is believed only while the very
-//! process that wrote it lives: its port may be somebody else's by then, and what is sent there are a key and tool calls.
+//! A running gateway leaves a note in the user's own state folder, in a file of its own. A note is believed only while the very process
+//! that wrote it lives: its port may be somebody else's by then, and what is sent there are a key and tool calls. Of several gateways for
+//! one configuration the one that has run longest is used: another that comes and goes changes nothing for whoever uses it.
 
 use std::fs;
 use std::io;
@@ -42,15 +43,15 @@ impl Note {
         let pid = std::process::id();
         let born = born(pid).ok_or_else(|| io::Error::other("the start of this process is not known"))?;
         let written = Running { pid, born, url: url.to_owned(), configuration: origin.file.clone() };
-        let file = file(folder, origin);
         clear(folder);
-        let unfinished = file.with_extension(format!("{pid}.new"));
+        let file = folder.join(format!("{}.{pid}.json", named(origin)));
+        let unfinished = file.with_extension("new");
         fs::write(&unfinished, serde_json::to_vec(&written)?)?;
         fs::rename(&unfinished, &file)?;
         Ok(Self { file, written })
     }
 
-    /// Takes the note back, unless another process has put its own in the place.
+    /// Takes the note back, unless a process of the same number, in another container, has put its own in the place.
     pub(crate) fn withdraw(self) {
         if read(&self.file).as_ref() == Some(&self.written) {
             let _ = fs::remove_file(&self.file); // a note left behind is not believed
@@ -58,15 +59,24 @@ impl Note {
     }
 }
 
-/// The gateway that serves the configuration of `origin`, if one runs.
+/// The gateway that serves the configuration of `origin`, if one runs; of several the one that has run longest.
 pub(crate) fn find(folder: &Path, origin: &Origin) -> Option<Running> {
-    let running = read(&file(folder, origin))?;
-    (born(running.pid)? == running.born).then_some(running)
+    let named = format!("{}.", named(origin));
+    let is_of_it = |file: &PathBuf| {
+        let name = file.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(&named) && name.ends_with(".json"))
+    };
+    let notes = files(folder).filter(is_of_it).filter_map(|file| read(&file));
+    notes.filter(|note| born(note.pid) == Some(note.born)).min_by_key(|note| (note.born, note.pid))
+}
+
+fn files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Removes the notes, and unfinished ones, of gateways that were killed and so could not.
 fn clear(folder: &Path) {
-    for file in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+    for file in files(folder) {
         let is_left = match file.extension().and_then(|extension| extension.to_str()) {
             Some("json") => read(&file).is_some_and(|note| born(note.pid) != Some(note.born)),
             Some("new") => writer(&file).is_some_and(|pid| born(pid).is_none()),
@@ -88,12 +98,12 @@ fn read(file: &Path) -> Option<Running> {
     (length <= MAX_NOTE).then(|| fs::read(file).ok())?.and_then(|text| serde_json::from_slice(&text).ok())
 }
 
-/// One file a configuration: named by where it came from.
-fn file(folder: &Path, origin: &Origin) -> PathBuf {
+/// What the notes of a configuration are named by: where it came from.
+fn named(origin: &Origin) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hash = DefaultHasher::new(); // SipHash with a fixed key: the same in every process of one version
     (origin.file.as_deref(), origin.folder.as_path()).hash(&mut hash);
-    folder.join(format!("{:016x}.json", hash.finish()))
+    format!("{:016x}", hash.finish())
 }
 
 /// When a process began (field 22 of `/proc/PID/stat`; the second field may hold spaces and brackets).
@@ -132,5 +142,22 @@ mod tests {
         }
         fs::write(&note.file, "{").unwrap();
         assert_eq!(find(folder.path(), &origin("/p/a.toml")), None);
+    }
+
+    #[test]
+    fn of_several_gateways_the_one_is_found_that_has_run_longest() {
+        let folder = tempfile::tempdir().unwrap();
+        let origin = origin("/p/a.toml");
+        // Process 1 was there before this one.
+        let first = Running { pid: 1, born: born(1).unwrap(), url: "http://127.0.0.1:1".into(), configuration: None };
+        let file = folder.path().join(format!("{}.1.json", named(&origin)));
+        fs::write(&file, serde_json::to_vec(&first).unwrap()).unwrap();
+        let second = Note::leave(folder.path(), &origin, "http://127.0.0.1:2").unwrap();
+        assert_eq!(find(folder.path(), &origin), Some(first));
+        fs::remove_file(&file).unwrap();
+        assert_eq!(find(folder.path(), &origin).unwrap().url, "http://127.0.0.1:2");
+        fs::write(&file, "{").unwrap();
+        second.withdraw();
+        assert_eq!(find(folder.path(), &origin), None);
     }
 }

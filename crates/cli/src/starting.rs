@@ -1,11 +1,15 @@
 //! Waits for servers that are starting, and shows what they are at.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use indicatif::ProgressBar;
 use sallyport_gateway::upstream::{Upstream, UpstreamState};
+
+use crate::output;
+use crate::tools::shown;
 
 /// How long a start is waited for that installs nothing: what clients give a server at most.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,8 +20,10 @@ const INSTALLING: Duration = Duration::from_secs(5 * 60);
 /// How often the line on the terminal is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Starts `servers` and waits until each has told what it offers, or failed. On a terminal, a line on stderr says what goes on.
+/// Starts `servers` and waits until each has told what it offers, or failed. On a terminal, a line on stderr says what goes on; elsewhere
+/// each installation is told of when it begins, since it may take minutes.
 pub(crate) async fn wait_for(servers: &[Arc<Upstream>]) {
+    let mut told = BTreeMap::new();
     let line = ProgressBar::new_spinner(); // on stderr, and nothing at all where that is no terminal
     let begun = Instant::now();
     let mut last_installing = begun;
@@ -29,11 +35,25 @@ pub(crate) async fn wait_for(servers: &[Arc<Upstream>]) {
         if last_installing.elapsed() >= PATIENCE || begun.elapsed() >= INSTALLING {
             break;
         }
+        if line.is_hidden() {
+            servers.iter().for_each(|server| tell_of_installation(server, &mut told));
+        }
         let doing: Vec<String> = servers.iter().filter_map(|server| Some(format!("{}: {}", server.name(), doing(server)?))).collect();
         line.set_message(doing.join(" · "));
         line.tick();
     }
     line.finish_and_clear();
+}
+
+/// Says once what a server is installing.
+fn tell_of_installation(server: &Upstream, told: &mut BTreeMap<String, String>) {
+    let state = server.state();
+    let UpstreamState::Starting { doing, .. } = &state else { return };
+    let name = server.name().to_string();
+    if state.is_installing() && told.get(&name).is_none_or(|before| before != doing) {
+        output::note(format!("server `{name}`: {}", shown(doing)));
+        told.insert(name, doing.to_string());
+    }
 }
 
 /// What a server that is starting is at.

@@ -9,6 +9,7 @@ use sallyport_gateway::config;
 use sallyport_gateway::plan::Plan;
 use sallyport_telemetry::Folders;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::arguments::{ForgetTenantArguments, Global, TenantCommand};
 use crate::output::{self, Failure};
@@ -153,5 +154,8 @@ fn forget(plan: &Plan, folders: &Folders, arguments: &ForgetTenantArguments) -> 
         );
     }
     fs::remove_dir_all(&folder).map_err(|error| Failure::new(format!("{} cannot be removed: {error}", folder.display())))?;
+    if arguments.json {
+        return output::json(&json!({ "tenant": name, "removed": folder }));
+    }
     output::line(format!("forgotten `{name}`: its keys, users, grants and logs"))
 }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::approval_pages::ApprovalPages;
 use crate::arguments::{Global, UpArguments};
 use crate::output::{self, Failure};
-use crate::running::{self, Note};
+use crate::running::{self, Note, Running};
 use crate::start::{self, Opened};
 use crate::{connect, pages, reload, tenant_pages, view};
 
@@ -43,6 +43,12 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     let url = url(&plan, address);
     let known_as = plan.public_url.as_ref().map_or_else(|| url.clone(), ToString::to_string);
     known_as.parse().iter().for_each(|base| opened.gateway.reached_at(base));
+    if let Some(other) = running_already(&plan) {
+        output::note(format!(
+            "note: a gateway for this configuration runs already (process {}) at {}: `stdio`, `tools` and `call` use that one for as long as it runs",
+            other.pid, other.url
+        ));
+    }
     let note = leave_note(&opened, &plan, &url);
     let (stop, stopping) = watch::channel(false);
     let door =
@@ -91,13 +97,17 @@ async fn tend(gateway: Gateway) {
 pub(crate) async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
     TcpListener::bind(plan.listen).await.map_err(|error| {
         let failure = Failure::new(format!("{} cannot be listened on: {error}", plan.listen));
-        let other = start::folders().ok().and_then(|folders| running::find(&folders.run_folder(), &plan.origin));
-        match other {
+        match running_already(plan) {
             Some(other) => failure.hint(format!("a gateway for this configuration runs already (process {}) at {}", other.pid, other.url)),
             None => failure
                 .hint("choose another address with `--listen 127.0.0.1:PORT` or `listen` in the configuration; port 0 takes a free one"),
         }
     })
+}
+
+/// The gateway for the same configuration that is there before this one.
+fn running_already(plan: &Plan) -> Option<Running> {
+    start::folders().ok().and_then(|folders| running::find(&folders.run_folder(), &plan.origin))
 }
 
 /// What the endpoint shows in TLS, and whose certificates it takes.

@@ -46,6 +46,13 @@ struct Failed {
     hint: Option<String>,
 }
 
+/// A server whose callers all get one version again.
+#[derive(Serialize)]
+struct Finished<'a> {
+    server: &'a str,
+    version: String,
+}
+
 pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Failure> {
     let packages = packages(global, arguments.tenant.as_deref())?;
     if arguments.prune {
@@ -57,7 +64,7 @@ pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Fa
         return verify(&packages, &names, arguments.json);
     }
     if arguments.finish {
-        return names.iter().try_for_each(|name| finish_share(&packages, name, arguments.json));
+        return finish_shares(&packages, &names, arguments.json);
     }
     if let Some(share) = arguments.share.filter(|_| !arguments.dry_run)
         && let [name] = names.as_slice()
@@ -91,12 +98,23 @@ pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Fa
     finish(&failed)
 }
 
-fn finish_share(packages: &Packages, server: &str, json: bool) -> Result<(), Failure> {
-    let version = packages.finish(server).map_err(|error| told(&error))?;
-    if json {
-        return output::json(&serde_json::json!({ "server": server, "version": version, "share": null }));
+/// Gives versions with a share to everybody. That one server has none keeps the others from nothing.
+fn finish_shares(packages: &Packages, names: &[String], json: bool) -> Result<(), Failure> {
+    let (mut finished, mut failed) = (Vec::new(), Vec::new());
+    for name in names {
+        match packages.finish(name) {
+            Ok(version) => finished.push(Finished { server: name, version }),
+            Err(error) => failed.push(Failed::new(name, &error)),
+        }
     }
-    output::line(format!("{} is locked to version {version} for all callers", server.bold()))
+    if json {
+        output::json(&serde_json::json!({ "finished": finished, "failed": failed }))?;
+    } else {
+        finished.iter().try_for_each(|Finished { server, version }| {
+            output::line(format!("{} is locked to version {version} for all callers", server.bold()))
+        })?;
+    }
+    finish(&failed)
 }
 
 fn set_share(packages: &Packages, server: &str, share: Share, json: bool) -> Result<(), Failure> {

@@ -7,10 +7,10 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use sallyport_identity::authorization_server::accounts::{self, AccountError};
 use sallyport_secrets::Secret;
 use sallyport_store::Store;
-use sallyport_store::user::{Standing, User};
+use sallyport_store::user::{self, Standing, User};
 use serde::Serialize;
 
-use crate::arguments::{AddUserArguments, Global, UserArguments, UserCommand};
+use crate::arguments::{AddUserArguments, Global, NamedUser, UserArguments, UserCommand};
 use crate::key::{kept, moment, now, open};
 use crate::output::{self, Failure};
 use crate::start;
@@ -27,32 +27,41 @@ struct Shown {
 
 pub(crate) fn run(global: &Global, arguments: &UserArguments) -> Result<(), Failure> {
     let store = open(global, arguments.tenant.tenant.as_deref())?;
-    let change = |name: &str, standing: Standing, told: &str| {
+    let change = |NamedUser { name, json }: &NamedUser, standing: Standing, told: &str| {
         let change = accounts::set_standing(&store, name, standing, seconds_now());
         let was_known = start::runtime()?.block_on(change).map_err(|error| failed(&error))?;
+        if *json {
+            return print(&store, name);
+        }
         output::line(format!("{told} `{name}`{}", if was_known { "" } else { ", who has not logged in here so far" }))
     };
     match &arguments.command {
         UserCommand::Add(arguments) => add(&store, arguments),
         UserCommand::List(arguments) => list(&store, arguments.json),
-        UserCommand::Passwd(arguments) => set_password(&store, &arguments.name),
-        UserCommand::Disable(arguments) => change(&arguments.name, Standing::Disabled, "disabled"),
-        UserCommand::Enable(arguments) => change(&arguments.name, Standing::Active, "enabled"),
-        UserCommand::Remove(arguments) => change(&arguments.name, Standing::Removed, "removed"),
+        UserCommand::Passwd(arguments) => set_password(&store, arguments),
+        UserCommand::Disable(arguments) => change(arguments, Standing::Disabled, "disabled"),
+        UserCommand::Enable(arguments) => change(arguments, Standing::Active, "enabled"),
+        UserCommand::Remove(arguments) => change(arguments, Standing::Removed, "removed"),
     }
 }
 
 fn add(store: &Store, arguments: &AddUserArguments) -> Result<(), Failure> {
-    let AddUserArguments { name, admin, groups } = arguments;
+    let AddUserArguments { name, admin, groups, json } = arguments;
     let password = password()?;
     let adding = accounts::add(store, name, password.expose(), *admin, groups, seconds_now());
     start::runtime()?.block_on(adding).map_err(|error| failed(&error))?;
+    if *json {
+        return print(store, name);
+    }
     output::line(format!("added `{name}`{}", if *admin { ", who may steer the gateway" } else { "" }))
 }
 
-fn set_password(store: &Store, name: &str) -> Result<(), Failure> {
+fn set_password(store: &Store, NamedUser { name, json }: &NamedUser) -> Result<(), Failure> {
     let password = password()?;
     start::runtime()?.block_on(accounts::set_password(store, name, password.expose(), seconds_now())).map_err(|error| failed(&error))?;
+    if *json {
+        return print(store, name);
+    }
     output::line(format!("`{name}` has another password, and is logged out everywhere"))
 }
 
@@ -70,6 +79,13 @@ fn list(store: &Store, as_json: bool) -> Result<(), Failure> {
         let admin = if user.admin { "admin" } else { "" };
         output::line(format!("{:width$}  {}  {admin:5}  since {}  {}", user.name.bold(), user.standing, user.since, user.groups.join(" ")))
     })
+}
+
+/// Prints somebody as JSON, as the list does.
+fn print(store: &Store, name: &str) -> Result<(), Failure> {
+    let name = name.to_owned();
+    let found = start::runtime()?.block_on(store.read(move |tables| user::find(tables, &name))).map_err(|error| kept(&error))?;
+    output::json(&found.map(shown))
 }
 
 fn shown(user: User) -> Shown {

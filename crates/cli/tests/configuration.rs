@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
 
 /// A secret that must never be printed.
 const SECRET: &str = "ghp_0123456789abcdefghijklmnopqrstuvwxyz";
@@ -42,16 +45,15 @@ impl User {
         fs::read_to_string(self.home(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
     }
 
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sallyport"));
+        command.args(arguments).current_dir(self.home("project")).env_clear();
+        command.env("HOME", self.home("")).env("PATH", "/usr/bin:/bin");
+        command
+    }
+
     fn run(&self, arguments: &[&str]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_sallyport"))
-            .args(arguments)
-            .current_dir(self.home("project"))
-            .env_clear()
-            .env("HOME", self.home(""))
-            .env("PATH", "/usr/bin:/bin")
-            .output()
-            .unwrap();
-        self.said(output)
+        self.said(self.command(arguments).output().unwrap())
     }
 
     /// What was said, the folder's name taken out.
@@ -359,4 +361,89 @@ fn a_clients_file_that_is_broken_is_left_alone() {
     assert!(said.stderr.contains("is not changed"), "{said:?}");
     assert_eq!(user.read(".cursor/mcp.json"), "{ \"mcpServers\": [ }");
     assert!(!user.home(".cursor/mcp.json.before-sallyport").exists());
+}
+
+#[test]
+fn programs_are_told_what_was_changed() {
+    let user = User::new();
+    let json = |arguments: &[&str]| {
+        let said = user.ok(arguments);
+        serde_json::from_str::<Value>(&said.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said:?}"))
+    };
+    let token = format!("GITHUB_TOKEN={SECRET}");
+    let mut add = vec!["add", "gh", "--env", &token, "--json", "--dry-run", "--", "gh"];
+    let told = |written: bool| json!({ "server": "gh", "secrets": ["env.GITHUB_TOKEN"], "file": "/home/project/sallyport.toml", "written": written, "warnings": [] });
+    assert_eq!(json(&add), told(false), "the file of the secret is not missed");
+    assert!(!user.home("project/sallyport.toml").exists());
+    add.retain(|word| *word != "--dry-run");
+    assert_eq!(json(&add), told(true));
+    assert_eq!(json(&["check", "--json"])["warnings"], json!([]));
+    fs::remove_file(user.home(".config/sallyport/secrets/gh-github-token")).unwrap();
+    let missed = &json(&["check", "--json"])["warnings"][0];
+    assert_eq!((&missed["path"], &missed["line"]), (&json!("servers.gh.env.GITHUB_TOKEN"), &json!(6)), "{missed}");
+    assert!(missed["hint"].as_str().unwrap().starts_with("the server cannot start until that is put right"), "{missed}");
+    assert_eq!(
+        json(&["remove", "gh", "--json"]),
+        json!({ "server": "gh", "file": "/home/project/sallyport.toml", "written": true, "warnings": [] })
+    );
+
+    user.write(
+        ".cursor/mcp.json",
+        format!(r#"{{ "mcpServers": {{ "cur": {{ "command": "c", "env": {{ "API_TOKEN": "{SECRET}" }} }} }} }}"#),
+    );
+    let taken = json!([{ "server": "cur", "from": "/home/.cursor/mcp.json", "secrets": ["env.API_TOKEN"] }]);
+    for (arguments, servers, written) in [
+        (["import", "--json", "--dry-run"], &taken, false),
+        (["import", "--json", "--yes"], &taken, true),
+        (["import", "--json", "--yes"], &json!([]), false),
+    ] {
+        let told = json(&arguments);
+        assert_eq!((&told["servers"], &told["written"]), (servers, &json!(written)), "{told}");
+    }
+
+    let connected = |told: &Value| ["connected", "changes", "written"].map(|key| told[key].as_bool().unwrap());
+    let would = json(&["connect", "cursor", "--json", "--dry-run"]);
+    assert_eq!(connected(&would), [true, true, false]);
+    assert!(would["entry"].as_str().unwrap().contains("http://127.0.0.1:7420/mcp") && would["backup"].is_null(), "{would}");
+    let done = json(&["connect", "cursor", "--json"]);
+    assert_eq!(connected(&done), [true, true, true]);
+    assert_eq!((&done["client"], &done["backup"]), (&json!("cursor"), &json!("/home/.cursor/mcp.json.before-sallyport")));
+    assert_eq!(connected(&json(&["connect", "cursor", "--json"])), [true, false, false]);
+    assert_eq!(connected(&json(&["connect", "cursor", "--undo", "--json"])), [false, true, true]);
+    assert_eq!(connected(&json(&["connect", "cursor", "--undo", "--json"])), [false, false, false]);
+}
+
+#[test]
+fn programs_are_told_whom_a_command_changed() {
+    let user = User::new();
+    let run = |arguments: &[&str]| -> Value {
+        let mut command = user.command(arguments);
+        let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        writeln!(running.stdin.take().unwrap(), "correct horse battery staple").unwrap();
+        let output = running.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let added = run(&["user", "add", "alice", "--admin", "--group", "ops", "--json"]);
+    assert_eq!(
+        ["name", "admin", "groups", "standing"].map(|key| &added[key]),
+        [&json!("alice"), &json!(true), &json!(["ops"]), &json!("active")]
+    );
+    assert_eq!(run(&["user", "passwd", "alice", "--json"]), added);
+    for (command, standing) in [("disable", "disabled"), ("enable", "active"), ("remove", "removed")] {
+        let changed = run(&["user", command, "alice", "--json"]);
+        assert_eq!((&changed["name"], &changed["standing"]), (&json!("alice"), &json!(standing)));
+    }
+    assert_eq!(user.run(&["user", "disable", "nobody", "--json"]).code, 1);
+
+    user.write(
+        ".local/state/sallyport/servers/filesystem.log",
+        "one
+two
+three
+",
+    );
+    let logs: Value = serde_json::from_str(&user.ok(&["logs", "filesystem", "-n", "2", "--json"]).stdout).unwrap();
+    assert_eq!(logs, json!({ "file": "/home/.local/state/sallyport/servers/filesystem.log", "lines": ["two", "three"] }));
+    assert_eq!(user.run(&["logs", "--json", "--follow"]).code, 2);
 }

@@ -239,6 +239,35 @@ fn a_sandbox_that_is_named_and_does_not_work_here_is_told_with_its_server() {
     assert_eq!(report["warnings"].as_array().unwrap().len(), 2, "{report:#}");
 }
 
+/// A tenant's servers: one that may step down, one that may not, and a package that nobody has locked.
+const OF_TENANT: &str = r#"
+[tenants.acme]
+keys = ["file:acme.key"]
+[tenants.acme.servers.strict]
+command = ["/usr/bin/python3", "idle_server.py"]
+[tenants.acme.servers.lowered]
+command = ["/usr/bin/python3", "idle_server.py"]
+min_isolation = "landlock"
+[tenants.acme.servers.package]
+command = ["npx", "-y", "@example/server"]
+[tenants.acme.servers.machine]
+command = ["/usr/bin/python3", "idle_server.py"]
+sandbox = { microvm = { guest = "/nowhere" } }
+"#;
+
+#[test]
+fn tenants_servers_are_looked_at_too() {
+    let project = projects_with(OF_TENANT).pop().unwrap();
+    let found = Found::on(Machine::Whole, &project);
+    assert!(found.holds("servers", "acme/strict") && found.holds("servers", "acme/lowered"));
+    assert!(found.text("servers", "acme/machine", "detail").contains("no kernel is prepared"));
+    assert!(found.text("packages", "acme/package", "cure").contains("`sallyport update package --tenant acme`"));
+    assert_eq!(found.code, 1, "the machine is refused");
+    let found = Found::on(Machine::NoUserNamespaces, &project);
+    assert!(found.text("servers", "acme/strict", "detail").contains("refused"));
+    assert!(found.text("servers", "acme/lowered", "detail").contains("the boundary landlock"));
+}
+
 #[test]
 fn the_apparmor_profile_names_this_binary() {
     let project = Project::new("");

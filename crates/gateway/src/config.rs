@@ -1,6 +1,6 @@
 //! Configuration: from a file, or none, to a [`Plan`].
 //!
-//! [`load`] is the only function here that touches the file system; [`validate()`] and everything below it is pure. Starting and
+//! [`load`] and [`read`] look at the file system; [`validate()`] and everything below it is pure. Starting and
 //! reloading use the same function, so that what `sallyport check` says is what happens.
 
 pub mod client_file;
@@ -27,7 +27,7 @@ pub use template::{escape, verbatim};
 pub use validate::{matches, unknown_server, validate};
 
 use crate::config::diagnostic::Places;
-use crate::plan::{Origin, Plan, Source};
+use crate::plan::{Origin, Plan, SecretFile, Source};
 
 /// Looks up a variable of the environment.
 pub type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
@@ -153,6 +153,12 @@ fn missing_files(plan: &Plan) -> Vec<Diagnostic> {
     missing.map(told).collect()
 }
 
+/// Says what is wrong with the file that a secret lies in: that it is not there, or that others may read it.
+fn missing_secret(file: &SecretFile) -> Option<Diagnostic> {
+    let error = sallyport_secrets::look(&file.reference).err()?;
+    Some(Diagnostic::new(&file.path, error.to_string()).hint(format!("{} until that is put right: {}", file.consequence, error.hint())))
+}
+
 /// Says which lists of revoked certificates are past their date, or cannot be read.
 fn outdated_lists(plan: &Plan) -> Vec<Diagnostic> {
     let clients = plan.tls.as_ref().and_then(|tls| tls.clients.as_ref());
@@ -198,6 +204,7 @@ fn plan(mut config: Config, origin: Origin, invocation: &Invocation, places: &Pl
     match validate(config, origin, &*invocation.variables) {
         Ok(mut plan) => {
             plan.warnings.extend(missing_files(&plan));
+            plan.warnings.extend(plan.secret_files.iter().filter_map(missing_secret));
             plan.warnings.extend(outdated_lists(&plan));
             put_places(&mut plan.warnings);
             Ok(plan)

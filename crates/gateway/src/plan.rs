@@ -69,6 +69,19 @@ pub struct Plan {
     pub disabled: Vec<String>,
     /// What the user should know and what does not stop the gateway.
     pub warnings: Vec<Diagnostic>,
+    /// The files in which its secrets lie, those of the tenants too; none in the plan of a tenant.
+    pub secret_files: Vec<SecretFile>,
+}
+
+/// A secret that lies in a file, and where it is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    /// The key that names it (`servers.github.env.TOKEN`).
+    pub path: String,
+    /// The file, absolute.
+    pub reference: SecretReference,
+    /// What does not work without it.
+    pub consequence: &'static str,
 }
 
 impl Plan {

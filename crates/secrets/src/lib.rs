@@ -13,6 +13,14 @@ pub use error::SecretError;
 pub use reference::{InvalidReference, SecretReference};
 pub use secret::Secret;
 
+/// Looks whether the secret that `reference` names is there, in a place and form that are safe, as far as that shows without reading it.
+///
+/// # Errors
+/// Why [`resolve`] would fail, now.
+pub fn look(reference: &SecretReference) -> Result<(), SecretError> {
+    reference.provider().look(reference.locator()).map_err(|problem| SecretError::new(reference.clone(), problem))
+}
+
 /// Reads the secret that `reference` names, now.
 ///
 /// # Errors

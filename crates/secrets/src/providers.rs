@@ -46,6 +46,11 @@ macro_rules! providers {
                 match self { $(Self::$variant => $module::anchored(locator, folder),)* }
             }
 
+            /// Looks for the secret without reading it.
+            pub(crate) fn look(self, locator: &str) -> Result<(), Problem> {
+                match self { $(Self::$variant => $module::look(locator),)* }
+            }
+
             /// Reads the secret.
             pub(crate) fn read(self, locator: &str) -> Result<Secret, Problem> {
                 match self { $(Self::$variant => $module::read(locator),)* }

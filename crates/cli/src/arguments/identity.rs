@@ -52,6 +52,10 @@ pub(crate) struct ForgetTenantArguments {
     /// Really remove it
     #[arg(long)]
     pub(crate) yes: bool,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -164,6 +168,10 @@ pub(crate) struct AddUserArguments {
     /// A group, which policies can name; may be given again
     #[arg(long = "group", value_name = "GROUP")]
     pub(crate) groups: Vec<String>,
+
+    /// Print whom it added as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -177,6 +185,10 @@ pub(crate) struct ListKept {
 pub(crate) struct NamedUser {
     /// The name
     pub(crate) name: String,
+
+    /// Print whom it changed as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

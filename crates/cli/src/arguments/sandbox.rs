@@ -96,6 +96,10 @@ pub(crate) struct InspectArguments {
     /// Print all of it as JSON
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// The server is this tenant's, not the gateway's own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
 }
 
 #[derive(Debug, Args)]

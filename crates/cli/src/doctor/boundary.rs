@@ -4,7 +4,7 @@ use sallyport_gateway::plan::{Plan, ServerPlan, Source, StdioPlan};
 use sallyport_sandbox::backends::{landlock, microvm, os};
 use sallyport_sandbox::{BackendConfig, Host, Isolation, Network, Report, Selection};
 
-use super::{Finding, finding};
+use super::{Finding, called, finding, plans};
 use crate::output::Failure;
 use crate::{start, view};
 
@@ -73,13 +73,17 @@ impl Boundaries {
         }
     }
 
-    /// One line for each server.
+    /// One line for each server, the tenants' too.
     pub(super) fn of_servers<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Finding> + 'a {
+        plans(plan).flat_map(|plan| self.of_own_servers(plan))
+    }
+
+    fn of_own_servers<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = Finding> + 'a {
         let open = view::open_boundaries(plan);
         plan.servers.iter().map(move |(name, server)| {
             let opened = open.iter().find(|(opened, _)| opened == name).map(|(_, what)| *what);
             let gets = program(server).map(|program| self.gets(program));
-            self.of_server(name, &server.source, gets, opened)
+            self.of_server(&called(plan, name), &server.source, gets, opened)
         })
     }
 
@@ -153,7 +157,7 @@ enum Gets<'a> {
 }
 
 fn programs(plan: Option<&Plan>) -> impl Iterator<Item = &StdioPlan> {
-    plan.into_iter().flat_map(|plan| plan.servers.values()).filter_map(program)
+    plan.into_iter().flat_map(plans).flat_map(|plan| plan.servers.values()).filter_map(program)
 }
 
 /// Whether a back-end is there only for those that name it.

@@ -10,10 +10,8 @@ use sallyport_gateway::upstream::{Freshness, Listing};
 use sallyport_protocol::{Method, RawJson, RawObject};
 use sallyport_sandbox::learn::{self, Record};
 use sallyport_telemetry::log::Stderr;
-use sallyport_transport::server::{Workers, http};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
+use super::door::Door;
 use crate::arguments::LearnArguments;
 use crate::output::{self, Failure};
 use crate::reach::Reach;
@@ -50,14 +48,6 @@ pub(super) struct Tried {
 enum Wait {
     For(Duration),
     UntilTold,
-}
-
-/// The endpoint at which clients reach the server meanwhile.
-struct Door {
-    url: String,
-    stop: watch::Sender<bool>,
-    served: JoinHandle<()>,
-    _workers: Workers,
 }
 
 impl Trial {
@@ -112,9 +102,8 @@ impl Trial {
 
     /// Ends the server and the endpoint.
     pub(super) async fn close(self) {
-        if let Some(Door { stop, served, .. }) = self.door {
-            let _ = stop.send(true); // it has ended by itself
-            let _drained = served.await;
+        if let Some(door) = self.door {
+            door.close().await;
         }
         self.reach.close().await;
     }
@@ -145,7 +134,7 @@ impl Trial {
     /// Waits while somebody works with the server, and shows what has come to light.
     async fn wait(&self, wait: Wait) {
         if let Some(door) = &self.door {
-            output::note(format!("work with it at {}/mcp; {}", door.url, wait.end()));
+            output::note(format!("work with it at {}; {}", door.url, wait.end()));
         }
         let (line, begun) = (ProgressBar::new_spinner(), Instant::now());
         let mut told = std::pin::pin!(up::told_by_signal());
@@ -171,20 +160,6 @@ impl Wait {
             Self::For(time) => format!("for {time:?}, or until Ctrl-C"),
             Self::UntilTold => "Ctrl-C ends the trial".to_owned(),
         }
-    }
-}
-
-impl Door {
-    fn open(listener: tokio::net::TcpListener, opened: &Opened, options: http::Options) -> Result<Self, Failure> {
-        let address = listener.local_addr().map_err(|error| Failure::new(format!("the endpoint has no address: {error}")))?;
-        let workers = Workers::start().map_err(|error| Failure::new(format!("no threads can be started: {error}")))?;
-        let options = http::Options { workers: Some(workers.turns()), ..options };
-        let (stop, stopping) = watch::channel(false);
-        let serving = http::serve(listener, Arc::new(opened.gateway.clone()), options, up::told(stopping));
-        let served = tokio::spawn(async move {
-            serving.await;
-        });
-        Ok(Self { url: up::url(&opened.gateway.plan(), address), stop, served, _workers: workers })
     }
 }
 

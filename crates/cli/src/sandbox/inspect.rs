@@ -8,14 +8,14 @@ use indicatif::ProgressBar;
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
 use sallyport_gateway::plan::{Plan, ServerPlan, Source};
-use sallyport_gateway::upstream::{Launched, Outage, launch_alone};
+use sallyport_gateway::upstream::{Launched, Outage, Surroundings, launch_alone};
 use sallyport_sandbox::{Enforced, Layers, Limits, Network, State};
 use serde::Serialize;
 
 use crate::arguments::{Global, InspectArguments};
 use crate::output::{self, Failure};
-use crate::start;
 use crate::tools::shown;
+use crate::{start, tenant};
 
 /// Everything that is told of one server.
 #[derive(Serialize)]
@@ -40,9 +40,10 @@ struct Shown {
 }
 
 pub(crate) fn run(global: &Global, arguments: &InspectArguments) -> Result<(), Failure> {
-    let plan = config::load(&global.invocation()?)?;
+    let plan = tenant::of(config::load(&global.invocation()?)?, arguments.tenant.as_deref())?;
     let server = find(&plan, &arguments.name)?;
-    let inspection = start::runtime()?.block_on(inspect(server))?;
+    let surroundings = start::surroundings_of(tenant::folders(&plan)?);
+    let inspection = start::runtime()?.block_on(inspect(server, surroundings))?;
     if arguments.json { output::json(&inspection) } else { print(&inspection) }
 }
 
@@ -60,8 +61,7 @@ fn find<'p>(plan: &'p Plan, name: &str) -> Result<&'p ServerPlan, Failure> {
 }
 
 /// Launches the program as for its first request, looks at it, and ends it.
-async fn inspect(server: &ServerPlan) -> Result<Inspection, Failure> {
-    let surroundings = start::surroundings_of(start::folders()?);
+async fn inspect(server: &ServerPlan, surroundings: Surroundings) -> Result<Inspection, Failure> {
     let line = ProgressBar::new_spinner(); // on stderr, and nothing at all where that is no terminal
     let doing = |now: std::borrow::Cow<'static, str>| line.set_message(now.into_owned());
     let launched = launch_alone(server, &Arc::new(surroundings), &doing).await;

@@ -16,6 +16,7 @@ mod kill;
 mod limits;
 mod load;
 mod scopes;
+mod twins;
 
 use harness::gateway::Project;
 use harness::peers;

@@ -103,7 +103,16 @@ impl Packages {
 fn the_first_start_locks_and_later_ones_need_no_registry() {
     let made = Packages::new("npm:made-here");
     assert!(made.succeeds(&["check"]).contains("not locked: made"));
+    let listed = made.run(&["tools"]);
+    assert!(listed.stdout.contains("made__greet"), "{}", listed.stdout);
+    assert_eq!(
+        listed.stderr.matches("server `made`: installing made-here").count(),
+        1,
+        "nobody is left waiting in silence: {}",
+        listed.stderr
+    );
     assert_eq!(made.greeting(), "greets");
+    assert!(!made.run(&["tools"]).stderr.contains("installing"));
     let lock = made.lock();
     assert!(lock.contains("version = \"1.0.0\"") && lock.contains("\"made-here 1.0.0 sha512-"), "{lock}");
     assert!(!lock.contains(&made.registry.url()), "where the registry is, is the settings' business");

@@ -237,6 +237,24 @@ fn a_share_needs_a_version_to_lie_beside() {
 }
 
 #[test]
+fn shares_of_several_servers_are_ended_in_one_document() {
+    let made = Packages::new("npm:made-here");
+    let server = |name: &str| format!("[servers.{name}]\ncommand = [\"npm:made-here\"]\nread = [\".\"]\n");
+    made.project.configure(&["made", "twin", "third"].map(server).concat());
+    made.succeeds(&["update", "--yes", "--no-start"]);
+    made.registry.publish("made-here", "1.1.0", &program("waves"), json!({}));
+    for name in ["made", "twin"] {
+        made.succeeds(&["update", name, "--share", "50%", "--yes", "--no-start"]);
+    }
+    let said = made.run(&["update", "made", "third", "twin", "--finish", "--json"]);
+    assert!(!said.success, "one had no share");
+    let document: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.stdout));
+    let finished = json!([{ "server": "made", "version": "1.1.0" }, { "server": "twin", "version": "1.1.0" }]);
+    assert_eq!((&document["finished"], &document["failed"][0]["server"]), (&finished, &json!("third")));
+    assert!(document["failed"][0]["hint"].as_str().unwrap().contains("--share"));
+}
+
+#[test]
 fn a_tenants_servers_have_versions_of_their_own() {
     let made = Packages::new("npm:made-here");
     let tenant = |name: &str| {

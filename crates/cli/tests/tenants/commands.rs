@@ -43,8 +43,8 @@ fn tenants_are_listed_and_forgotten() {
     assert_eq!((&listed[0]["name"], &listed[0]["configured"]), (&json!("acme"), &json!(false)));
     assert!(!run(&project, &["tenant", "forget", "acme"]).status.success(), "not without being sure");
     assert!(!run(&project, &["tenant", "forget", "../tenants", "--yes"]).status.success());
-    let forgotten = run(&project, &["tenant", "forget", "acme", "--yes"]);
-    assert!(forgotten.status.success(), "{}", said(&forgotten));
+    let forgotten = json_of(&run(&project, &["tenant", "forget", "acme", "--yes", "--json"]));
+    assert!(forgotten["tenant"] == "acme" && forgotten["removed"].as_str().unwrap().ends_with("/tenants/acme"), "{forgotten}");
     assert_eq!(json_of(&run(&project, &["tenant", "list", "--json"])), json!([]));
 }
 

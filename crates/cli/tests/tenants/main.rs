@@ -21,6 +21,7 @@ mod objects;
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod provider;
 mod reload;
+mod tried;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

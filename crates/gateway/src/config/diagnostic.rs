@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::plan::SecretFile;
+
 /// One thing wrong, or worth knowing, in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Diagnostic {
@@ -71,6 +73,8 @@ pub(crate) struct Report {
     pub(crate) errors: Vec<Diagnostic>,
     /// What does not.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// The files that are to be looked for.
+    pub(crate) secret_files: Vec<SecretFile>,
 }
 
 impl Report {

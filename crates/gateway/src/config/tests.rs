@@ -570,12 +570,32 @@ fn names_that_nobody_has_and_what_is_not_there_are_warnings() {
     let told = told_of_toml(
         r#"
 public_url = "https://mcp.example.com"
+keys = ["file:none.key"]
 tls = { certificate = "none.pem", key = "none.key", client_ca = "none.ca", client_revoked = "none.crl" }
 [policy]
 engines = [{ remote = { url = "https://pdp.example.com", speaks = "opa", token = "env:UNSET_TOKEN" } }]
+shadow = [{ remote = { url = "https://pdp.example.com", speaks = "opa", token = "file:none.token" } }]
+[approvals]
+webhook = "https://hooks.example.com/a"
+webhook_secret = "file:none.hook"
+[identity.issuers.hr]
+issuer = "https://hr.example.com"
+introspection = { client_id = "gateway", client_secret = "file:none.asked" }
+[identity.server.login.okta]
+issuer = "https://okta.example.com"
+anyone = true
+client = { id = "gateway", secret = "file:none.login" }
 [identity.server.clients.bot]
 secret = "env:UNSET_SECRET"
 scopes = ["shop:query", "shp:query", "mcp:read"]
+[servers.far]
+url = "https://far.example.com/mcp"
+headers = { Authorization = "Bearer ${file:none.far}" }
+[servers.own]
+url = "https://own.example.com/mcp"
+credential = { client_credentials = { issuer = "https://as.example.com", client = { id = "gateway", key = "file:none.pem" } } }
+[tenants.acme]
+keys = ["file:none.acme"]
 [servers.shop]
 builtin = { database = { sqlite = "shop.db", tables = ["orders"] } }
 [[servers.shop.arguments]]
@@ -597,6 +617,14 @@ at_once = 1
         "tls.client_revoked: PROJECT/none.crl is no file",
         "`UNSET_TOKEN` is not set",
         "`UNSET_SECRET` is not set",
+        "keys[0]: secret `file:PROJECT/none.key`: there is no such file\n  hint: the gateway cannot start until that is put right: check the path",
+        "identity.server.login.okta.client.secret: secret `file:PROJECT/none.login`: there is no such file\n  hint: nobody can log in with it",
+        "identity.issuers.hr.introspection.client_secret: secret `file:PROJECT/none.asked`",
+        "approvals.webhook_secret: secret `file:PROJECT/none.hook`",
+        "policy.shadow[0].remote.token: secret `file:PROJECT/none.token`",
+        "servers.far.headers.Authorization: secret `file:PROJECT/none.far`: there is no such file\n  hint: the server cannot start",
+        "servers.own.credential.client_credentials.client.key: secret `file:PROJECT/none.pem`: there is no such file",
+        "tenants.acme.keys[0]: secret `file:PROJECT/none.acme`: there is no such file",
         "the scope `shp:query` is good for nothing: no server is called `shp`",
         "the server itself does not give the table `ordes`",
         "did you mean `orders`?",
@@ -605,5 +633,14 @@ at_once = 1
     ] {
         assert!(told.contains(expected), "{expected}: {told}");
     }
-    assert_eq!(told.matches("warning:").count(), 9, "{told}");
+    assert_eq!(told.matches("warning:").count(), 17, "{told}");
+}
+
+#[test]
+fn the_token_of_a_decision_point_lies_beside_the_configuration() {
+    let engine = "{ remote = { url = \"https://pdp.example.com\", speaks = \"opa\", token = \"file:pdp.token\" } }";
+    let plan = toml(&format!("[policy]\nengines = [{engine}]\nshadow = [{engine}]\n")).unwrap();
+    let told = format!("{:?}", plan.policy);
+    let anchored = plan.origin.absolute(Path::new("pdp.token"));
+    assert_eq!(told.matches(&format!("file:{}", anchored.display())).count(), 2, "{told}");
 }

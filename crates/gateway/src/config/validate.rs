@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use globset::Glob;
 use sallyport_identity::resource_server::resource::PublicUrl;
+use sallyport_policy::engines::EngineConfig;
 use sallyport_policy::{LimitRule, Limits, Policy};
 use sallyport_secrets::SecretReference;
 
@@ -55,11 +56,11 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
     if !tenants.is_empty() {
         own.identity.issuers = own.identity.issuers.into_iter().map(|issuer| issuer.of_tenant("")).collect();
     }
-    let Report { errors, warnings } = report;
+    let Report { errors, warnings, secret_files } = report;
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(Plan { tenants, warnings, ..front.plan(&origin, None, own) })
+    Ok(Plan { tenants, warnings, secret_files, ..front.plan(&origin, None, own) })
 }
 
 /// What all tenants have in common.
@@ -109,14 +110,16 @@ impl Front {
             servers,
             disabled,
             warnings: Vec::new(),
+            secret_files: Vec::new(),
         }
     }
 }
 
 /// Checks what each tenant has of its own.
-fn own(config: Config, public: Option<&PublicUrl>, context: &Context<'_>, report: &mut Report) -> Own {
+fn own(mut config: Config, public: Option<&PublicUrl>, context: &Context<'_>, report: &mut Report) -> Own {
+    anchor_tokens(&mut config.policy, context);
     for (index, key) in config.keys.iter().enumerate() {
-        context.warn_if_unset(&format!("keys[{index}]"), key, "the gateway cannot start", report);
+        context.look_for(&format!("keys[{index}]"), key, "the gateway cannot start", report);
     }
     let identity = identity::check(&config, public, context, report);
     let names: Vec<String> = config.servers.keys().cloned().collect();
@@ -136,6 +139,16 @@ fn own(config: Config, public: Option<&PublicUrl>, context: &Context<'_>, report
     }
     let keys = config.keys.into_iter().map(|key| key.within(&context.origin.folder)).collect();
     Own { keys, identity, policy: config.policy, limits: config.limits, approvals, toolsets, servers, disabled }
+}
+
+/// Makes the paths absolute at which tokens of decision points elsewhere lie.
+fn anchor_tokens(policy: &mut sallyport_policy::Config, context: &Context<'_>) {
+    for engine in policy.engines.iter_mut().chain(&mut policy.shadow) {
+        let EngineConfig::Remote(remote) = engine else { continue };
+        if let Some(Ok(reference)) = remote.token.as_deref().map(str::parse::<SecretReference>) {
+            remote.token = Some(reference.within(&context.origin.folder).to_string());
+        }
+    }
 }
 
 /// The longest name of a server or toolset: with `__` and a tool's name it must fit into 48 characters (clients allow 64 and put

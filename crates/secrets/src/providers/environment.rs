@@ -23,6 +23,14 @@ pub(super) fn anchored<'a>(name: &'a str, _: &Path) -> Cow<'a, str> {
     Cow::Borrowed(name)
 }
 
+pub(super) fn look(name: &str) -> Result<(), Problem> {
+    match std::env::var_os(name) {
+        Some(value) if value.is_empty() => Err(Problem::Empty),
+        Some(_) => Ok(()),
+        None => Err(Problem::VariableNotSet),
+    }
+}
+
 pub(super) fn read(name: &str) -> Result<Secret, Problem> {
     match std::env::var(name) {
         Ok(value) if value.is_empty() => Err(Problem::Empty),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -31,17 +31,24 @@ pub(super) fn anchored<'a>(path: &'a str, folder: &Path) -> Cow<'a, str> {
     }
 }
 
-pub(super) fn read(path: &str) -> Result<Secret, Problem> {
+pub(super) fn look(path: &str) -> Result<(), Problem> {
     let path = Path::new(path);
     if !path.is_absolute() {
         return Err(Problem::RelativePath);
     }
-    let io = |error: std::io::Error| Problem::Unreadable(error.kind());
-    check(&path.metadata().map_err(io)?)?; // before opening: to open a FIFO is to wait for its writer
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
+    check(&path.metadata().map_err(unreadable)?)
+}
+
+pub(super) fn read(path: &str) -> Result<Secret, Problem> {
+    look(path)?; // before opening: to open a FIFO is to wait for its writer
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     check(&metadata)?; // again, on what was really opened
-    text(bytes(file, &metadata).map_err(io)?)
+    text(bytes(file, &metadata).map_err(unreadable)?)
+}
+
+fn unreadable(error: io::Error) -> Problem {
+    Problem::Unreadable(error.kind())
 }
 
 fn check(metadata: &Metadata) -> Result<(), Problem> {
@@ -67,7 +74,7 @@ fn check_mode(_: &Metadata) -> Result<(), Problem> {
 }
 
 /// At most one byte more than is allowed, in a buffer that never moves: moving would leave a copy behind.
-fn bytes(file: File, metadata: &Metadata) -> std::io::Result<Zeroizing<Vec<u8>>> {
+fn bytes(file: File, metadata: &Metadata) -> io::Result<Zeroizing<Vec<u8>>> {
     let room = usize::try_from(metadata.len().min(MOST_BYTES)).unwrap_or(0) + 64;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;

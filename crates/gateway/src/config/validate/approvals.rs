@@ -61,6 +61,6 @@ fn webhook(config: &ApprovalsConfig, context: &Context<'_>, report: &mut Report)
     let hint = "write `https://HOST/PATH`, or `http` on this machine";
     let url = report.take(url.map_err(|why| Diagnostic::new("approvals.webhook", why).hint(hint)));
     let secret = secret.clone().within(&context.origin.folder);
-    context.warn_if_unset("approvals.webhook_secret", &secret, "no notice can be signed, and none is sent", report);
+    context.look_for("approvals.webhook_secret", &secret, "no notice can be signed, and none is sent", report);
     Some((url?, secret))
 }

@@ -21,7 +21,7 @@ pub(super) fn check(path: &str, written: &BuiltInConfig, context: &Context<'_>, 
     };
     let mut built_in = written.clone();
     if let Some(secret) = built_in.secret() {
-        context.warn_if_unset(&path, secret, "no call of it works", report);
+        context.look_for(&path, secret, "no call of it works", report);
     }
     if let Some(root) = place.as_deref().filter(|_| !matches!(written, BuiltInConfig::Database(_))) {
         warn_of_reach(&path, root, written, context, report);

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use sallyport_sandbox::Isolation;
+use sallyport_secrets::SecretReference;
 
 use crate::config::diagnostic::{Diagnostic, Report};
 use crate::config::model::Value;
 use crate::config::template::{self, BadText};
 use crate::config::{Variables, plain_secret};
-use crate::plan::{Origin, Part, Template};
+use crate::plan::{Origin, Part, SecretFile, Template};
 
 /// Where a configuration lies, and the variables of the environment.
 #[derive(Clone, Copy)]
@@ -57,7 +58,7 @@ impl Context<'_> {
         self.template(path, template::of_text(text), report)
     }
 
-    /// Anchors the references of a template, and warns of variables that are not set.
+    /// Anchors the references of a template, and warns of those that lead nowhere.
     fn template(&self, path: &str, template: Result<Template, BadText>, report: &mut Report) -> Option<Template> {
         let template = report.take(template.map_err(|bad| Diagnostic::new(path, bad.message).hint(bad.hint)))?;
         if template.parts().iter().any(|part| matches!(part, Part::Text(text) if text.contains('\0'))) {
@@ -68,17 +69,21 @@ impl Context<'_> {
             Part::Text(text) => Part::Text(text.clone()),
             Part::Secret(reference) => {
                 let reference = reference.clone().within(&self.origin.folder);
-                self.warn_if_unset(path, &reference, "the server cannot start", report);
+                self.look_for(path, &reference, "the server cannot start", report);
                 Part::Secret(reference)
             }
         });
         Some(Template::new(anchored.collect()))
     }
 
-    /// Warns of a reference to a variable that is not set; `consequence` says what does not work for so long.
-    pub(crate) fn warn_if_unset(&self, path: &str, reference: &sallyport_secrets::SecretReference, consequence: &str, report: &mut Report) {
+    /// Warns of a reference to a variable that is not set, and notes one to a file, which is looked for later; `consequence` says what does
+    /// not work for so long.
+    pub(crate) fn look_for(&self, path: &str, reference: &SecretReference, consequence: &'static str, report: &mut Report) {
         let written = reference.to_string();
-        let Some(name) = written.strip_prefix("env:") else { return };
+        let Some(name) = written.strip_prefix("env:") else {
+            let reference = reference.clone().within(&self.origin.folder);
+            return report.secret_files.push(SecretFile { path: path.to_owned(), reference, consequence });
+        };
         if (self.variables)(name).is_none() {
             report.warn(
                 Diagnostic::new(path, format!("the environment variable `{name}` is not set"))

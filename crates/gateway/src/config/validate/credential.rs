@@ -1,6 +1,7 @@
 //! How the token of a server elsewhere is had.
 
 use sallyport_identity::upstream::{CredentialConfig, RegisteredConfig};
+use sallyport_secrets::SecretReference;
 use url::Url;
 
 use super::remote::is_loopback;
@@ -22,19 +23,21 @@ pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Cont
     match &credential {
         CredentialConfig::ClientCredentials(found) => {
             let path = join(&path, "client_credentials");
-            client(&path, &found.client, true, report);
+            client(&path, &found.client, true, context, report);
             secret_of(&path, &found.client, found.issuer.as_ref(), url, report);
             found.issuer.iter().for_each(|issuer| https(&join(&path, "issuer"), issuer, report));
         }
         CredentialConfig::Exchange(found) => {
             let path = join(&path, "exchange");
-            client(&path, &found.client, false, report);
+            client(&path, &found.client, false, context, report);
+            subject(&path, found.subject.as_ref(), context, report);
             https(&join(&path, "issuer"), &found.issuer, report);
         }
         CredentialConfig::IdJag(found) => {
             let path = join(&path, "id_jag");
-            client(&path, &found.client, true, report);
-            client(&join(&path, "provider"), &found.provider.client, false, report);
+            client(&path, &found.client, true, context, report);
+            client(&join(&path, "provider"), &found.provider.client, false, context, report);
+            subject(&join(&path, "provider"), found.provider.subject.as_ref(), context, report);
             https(&join(&join(&path, "provider"), "issuer"), &found.provider.issuer, report);
             secret_of(&path, &found.client, found.issuer.as_ref(), url, report);
             found.issuer.iter().for_each(|issuer| https(&join(&path, "issuer"), issuer, report));
@@ -42,7 +45,7 @@ pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Cont
         CredentialConfig::PerUser(found) => {
             let path = join(&path, "per_user");
             if let Some(registered) = &found.client {
-                client(&path, registered, false, report);
+                client(&path, registered, false, context, report);
                 if found.issuer.is_none() {
                     let message = "a client is known at one authorization server, and none is named";
                     report.error(Diagnostic::new(join(&path, "client"), message).hint("name it: `issuer = \"https://…\"`"));
@@ -67,11 +70,26 @@ fn secret_of(path: &str, client: &RegisteredConfig, issuer: Option<&Url>, server
     }
 }
 
-fn client(path: &str, found: &RegisteredConfig, needs_proof: bool, report: &mut Report) {
+/// What does not work without one of its secrets.
+const NO_CALL: &str = "no call of the server works";
+
+/// The token that an exchange begins with, where it is not the caller's own.
+fn subject(path: &str, found: Option<&SecretReference>, context: &Context<'_>, report: &mut Report) {
+    if let Some(reference) = found {
+        context.look_for(&join(path, "subject"), reference, NO_CALL, report);
+    }
+}
+
+fn client(path: &str, found: &RegisteredConfig, needs_proof: bool, context: &Context<'_>, report: &mut Report) {
     let path = join(path, "client");
     if found.id.is_empty() {
         report
             .error(Diagnostic::new(join(&path, "id"), "the client has no id").hint("write the one that the authorization server gave it"));
+    }
+    for (key, reference) in [("secret", &found.secret), ("key", &found.key)] {
+        if let Some(reference) = reference {
+            context.look_for(&join(&path, key), reference, NO_CALL, report);
+        }
     }
     match (&found.secret, &found.key) {
         (Some(_), Some(_)) => {

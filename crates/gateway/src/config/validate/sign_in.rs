@@ -73,7 +73,7 @@ fn check_one(name: &str, config: &Config, context: &Context<'_>, report: &mut Re
     }
     for (key, secret) in [("secret", &config.client.secret), ("key", &config.client.key)] {
         if let Some(reference) = secret {
-            context.warn_if_unset(&join(&path, &format!("client.{key}")), reference, "nobody can log in with it", report);
+            context.look_for(&join(&join(&path, "client"), key), reference, "nobody can log in with it", report);
         }
     }
     config.clone().within(&context.origin.folder)

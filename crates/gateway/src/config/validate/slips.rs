@@ -1,4 +1,4 @@
-//! What a gateway could be built from and is most likely a slip: references that are not set, and names that nobody has.
+//! What a gateway could be built from and is most likely a slip: references that lead nowhere, and names that nobody has.
 
 use globset::Glob;
 use sallyport_policy::engines::EngineConfig;
@@ -25,7 +25,7 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
 
 /// Secrets that the gateway itself needs to start.
 fn secrets(config: &Config, context: &Context<'_>, report: &mut Report) {
-    let mut look = |path: String, reference: &SecretReference| context.warn_if_unset(&path, reference, "the gateway cannot start", report);
+    let mut look = |path: String, reference: &SecretReference| context.look_for(&path, reference, "the gateway cannot start", report);
     for (id, client) in config.identity.server.iter().flat_map(|server| &server.clients) {
         if let Some(secret) = &client.secret {
             look(format!("{}.secret", join("identity.server.clients", id)), secret);

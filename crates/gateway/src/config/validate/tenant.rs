@@ -8,7 +8,7 @@ use sallyport_secrets::SecretReference;
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::{Config, TenantConfig};
 use crate::config::validate::{Context, Front, Own, own};
-use crate::plan::{IdentityPlan, IssuerPlan, Plan};
+use crate::plan::{IdentityPlan, IssuerPlan, Plan, SecretFile};
 
 /// The table in which tenants stand.
 pub(super) const TABLE: &str = "tenants";
@@ -35,9 +35,10 @@ pub(super) fn check_all(
         check_strangers(name, &own.identity, tenants, &file.identity, &mut told);
         check_inside(Some(name), &own.identity, tenants, front, &mut told);
         check_keys(name, tenants, &file.keys, context, &mut told);
-        let Report { errors, warnings } = told;
+        let Report { errors, warnings, secret_files } = told;
         report.errors.extend(errors.into_iter().map(|diagnostic| below(&path, diagnostic)));
         report.warnings.extend(warnings.into_iter().map(|diagnostic| below(&path, diagnostic)));
+        report.secret_files.extend(secret_files.into_iter().map(|file| SecretFile { path: format!("{path}.{}", file.path), ..file }));
         let name: Arc<str> = name.as_str().into();
         plans.insert(name.clone(), front.plan(context.origin, Some(name), own));
     }

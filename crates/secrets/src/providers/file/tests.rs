@@ -33,6 +33,8 @@ fn one_line_ending_is_trimmed_and_nothing_else() {
 fn a_file_that_others_may_use_is_refused() {
     for mode in [0o640, 0o604, 0o620, 0o602, 0o777] {
         assert_eq!(outcome(b"key", mode), Err(Problem::OpenToOthers { mode }));
+        let (_folder, path) = file_with(b"key", mode);
+        assert_eq!(look(path.to_str().unwrap()), Err(Problem::OpenToOthers { mode }));
     }
 }
 
