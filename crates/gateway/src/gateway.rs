@@ -226,6 +226,7 @@ impl Inner {
     pub(crate) async fn wait_for_target(
         &self,
         parts: &Parts,
+        principal: &Principal,
         request: &Request,
         endpoint: &Endpoint,
         cancel: &Cancel,
@@ -246,21 +247,31 @@ impl Inner {
         };
         let has_told = upstreams.iter().any(|upstream| !matches!(upstream.listing().freshness, Freshness::Pending));
         if has_told && !parts.catalogue.load().pending_for(request, endpoint).is_empty() {
-            self.rebuild_of(parts); // another configuration is in force by now, whose parts alone were told
+            self.rebuild_early(parts, principal);
         }
         Ok(())
+    }
+
+    /// Puts the catalogue of `parts` together again that waits still, though its servers have told: whoever does so for all comes later, or,
+    /// where another configuration is in force by now, not at all. What changed is told here, since whoever comes later finds no change.
+    fn rebuild_early(&self, parts: &Parts, principal: &Principal) {
+        match parts.person {
+            Some(_) => self.rebuild_own(parts, principal),
+            None => self.news.tell_changes(&self.rebuild_of(parts)),
+        }
     }
 
     /// Puts the catalogue together again and tells what changed. Called whenever a server's lists or state changed.
     pub(crate) fn rebuild(&self) {
         let parts = self.parts.load();
         let changes = self.rebuild_of(&parts);
-        parts.everybody().iter().for_each(|own| drop(self.rebuild_of(own))); // what changed for all is told to all
+        self.rebuild_everybody(&parts, &changes);
         self.rebuild_views(&parts, &changes);
         self.news.tell_changes(&changes);
     }
 
-    /// Puts the catalogue of `parts` together again, and says what changed.
+    /// Puts the catalogue of `parts` together again, and says what changed: to be told to all who see it, for nobody finds it changed again.
+    #[must_use]
     pub(crate) fn rebuild_of(&self, parts: &Parts) -> Vec<(Endpoint, Kind)> {
         let mut made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
         *made += 1;
@@ -421,3 +432,6 @@ impl Front for Gateway {
         failure::answer(failure, method, era)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,7 @@ impl Inner {
         if request.method == Method::SkillsList {
             return self.list_skills(parts, request, &principal, incoming, &context).await;
         }
-        self.wait_for_target(parts, &request, &incoming.endpoint, &context.cancel).await?;
+        self.wait_for_target(parts, &principal, &request, &incoming.endpoint, &context.cancel).await?;
         let call = parts.catalogue.load().resolve(request, &incoming.endpoint)?;
         trail.resolved(&call);
         let Call { mut routed, action, target, expose } = call;
