@@ -196,16 +196,22 @@ impl Parts {
         if catalogue.is_complete() {
             return; // as nearly always: no call looks at every server
         }
-        let pending: Vec<Arc<Upstream>> = catalogue
-            .members_of(&waited_for(endpoint))
-            .into_iter()
-            .filter(|member| matches!(member.listing.freshness, Freshness::Pending))
-            .filter_map(|member| self.servers.get(&member.name).map(|server| server.upstream.clone()))
-            .collect();
+        let members = catalogue.members_of(&waited_for(endpoint)).into_iter();
+        let pending = members.filter(|member| matches!(member.listing.freshness, Freshness::Pending)).map(|member| member.name.clone());
+        let pending = pending.collect();
         drop(catalogue);
-        if !pending.is_empty() {
-            join_all(pending.iter().map(|upstream| upstream.listed(PATIENCE))).await;
-        }
+        self.wait_for_servers(pending).await;
+    }
+
+    /// Waits in the same way for the servers that a request of an extension may be for.
+    pub(crate) async fn wait_for_extensions(&self, request: &Request, endpoint: &Endpoint) {
+        let pending = self.catalogue.load().pending_for(request, endpoint);
+        self.wait_for_servers(pending).await;
+    }
+
+    async fn wait_for_servers(&self, names: Vec<Arc<str>>) {
+        let servers = names.iter().filter_map(|name| self.servers.get(name));
+        join_all(servers.map(|server| server.upstream.listed(PATIENCE))).await;
     }
 }
 

@@ -3,11 +3,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sallyport_protocol::Event;
+use sallyport_protocol::{Event, Revision};
+use tokio::time::Instant;
 
 use super::*;
-use crate::tasks::tests::with_parts;
-use crate::upstream::tests::scripted::{NAME, Peer, fine, object, running, tools};
+use crate::plan::ServerPlan;
+use crate::tasks::tests::{Program, with_parts};
+use crate::upstream::tests::scripted::{NAME, Peer, Starts, fine, object, plan, reply, running, tools, upstream};
 
 const LONG: Duration = Duration::from_secs(3600);
 /// An engine that has to know tools to decide.
@@ -86,4 +88,50 @@ async fn who_has_connections_of_their_own_is_told_when_what_they_see_has_changed
     // Bob was told, but his own catalogue is put together again only now: what he has looked at meanwhile lacks the tool.
     inner.rebuild();
     assert_eq!(ears.each_ref().map(|ear| ear.heard()), [0, 1]);
+}
+
+/// A gateway of a server that has skills and methods of its own, beside one that starts for an hour.
+async fn beside_a_slow_one() -> Gateway {
+    let skilled = r#"{"extensions":{"io.modelcontextprotocol/skills":{},"com.example/x":{}}}"#;
+    let peer = Peer::modern(|_, _| Box::pin(std::future::ready(reply(r#"{"skill":{}}"#)))).declaring(skilled);
+    let server = running(&peer);
+    server.listed(LONG).await;
+    let configuration = format!("{CEDAR}[servers.slow]\nurl = \"http://127.0.0.1:1/mcp\"\n[toolsets.some]\ntools = [\"{NAME}__*\"]\n");
+    with_parts(&configuration, |_, parts| {
+        let slow = upstream(ServerPlan { name: "slow".into(), ..plan() }, Starts::of([Ok(peer.clone())]).taking(LONG)).0;
+        for (name, upstream) in [(NAME, server), ("slow", slow)] {
+            let found = parts.servers.get_mut(name).unwrap();
+            *found = Server { upstream, ..found.clone() };
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_no_server_that_it_cannot_be_for() {
+    let gateway = beside_a_slow_one().await;
+    let thing = Method::of_extension("vendor/thing").unwrap();
+    let (toolset, own) = (Endpoint::Toolset("some".into()), Endpoint::Server(NAME.into()));
+    let skill = format!(r#"{{"uri":"skill://{NAME}.mcp/a/SKILL.md"}}"#);
+    for (method, params, endpoint, is_served) in [
+        (Method::SkillsGet, skill.as_str(), Endpoint::All, true),
+        (Method::SkillsGet, skill.as_str(), toolset.clone(), false),
+        (thing, "{}", own, true),
+        (thing, "{}", Endpoint::All, false),
+        (thing, "{}", toolset, false),
+    ] {
+        let mut client = Program::new(&gateway, Revision::LATEST, "{}");
+        client.endpoint = endpoint.clone();
+        let begun = Instant::now();
+        let outcome = client.ask(method, params).await;
+        match outcome {
+            Ok(_) => assert!(is_served, "{} at {endpoint}", method.as_str()),
+            Err(failure) => assert!(!is_served && matches!(failure.kind, FailureKind::MethodNotFound), "{failure}"),
+        }
+        assert!(begun.elapsed() < PATIENCE, "{} at {endpoint} waited {:?}", method.as_str(), begun.elapsed());
+    }
+    let mut client = Program::new(&gateway, Revision::LATEST, "{}");
+    client.endpoint = Endpoint::All;
+    let begun = Instant::now();
+    client.ask(Method::SkillsGet, r#"{"uri":"skill://slow.mcp/a/SKILL.md"}"#).await.unwrap_err();
+    assert!(begun.elapsed() >= PATIENCE, "for the one that it names it does wait");
 }
