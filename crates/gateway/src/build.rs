@@ -204,7 +204,7 @@ impl Gateway {
         self.0.questions.abandon(|_| true);
         self.0.tasks.abandon(|_| true);
         let own = self.0.parts.load().everybody();
-        let own = own.iter().flat_map(|parts| parts.servers.values()).filter(|server| server.upstream.plan().is_personal());
+        let own = own.iter().flat_map(|(_, parts)| parts.servers.values()).filter(|server| server.upstream.plan().is_personal());
         let own: Vec<Arc<Upstream>> = own.map(|server| server.upstream.clone()).collect();
         join_all(self.upstreams().iter().chain(&own).map(|upstream| upstream.stop(grace))).await;
     }

@@ -150,7 +150,7 @@ impl Parts {
     }
 
     /// What principals see who have connections of their own, whatever they have drawn.
-    pub(crate) fn everybody(&self) -> Vec<Arc<Parts>> {
+    pub(crate) fn everybody(&self) -> Vec<(Principal, Arc<Parts>)> {
         self.persons.all()
     }
 
@@ -197,7 +197,9 @@ impl Inner {
         });
         let made = made.await.clone();
         if let Some(made) = made.as_deref().filter(|_| is_new) {
-            self.rebuild_of(made); // whoever made the catalogues anew in the meantime did not find this one
+            // Whoever made the catalogues anew in the meantime did not find this one; others may have looked at it already.
+            let changes = self.rebuild_of(made);
+            self.tell_drawn(parts, drawn, &changes);
         }
         made.unwrap_or_else(|| parts.clone())
     }
@@ -207,10 +209,15 @@ impl Inner {
         for (drawn, view) in parts.canaries.made() {
             let mut changes = self.rebuild_of(&view);
             changes.retain(|change| !told.contains(change));
-            if !changes.is_empty() {
-                let callers = self.news.callers().into_iter().filter(|caller| parts.canaries.drawn_by(caller) == drawn);
-                callers.for_each(|caller| self.news.tell_caller_changes(&caller, &changes));
-            }
+            self.tell_drawn(parts, drawn, &changes);
+        }
+    }
+
+    /// Tells those who have drawn the same what changed for them.
+    fn tell_drawn(&self, parts: &Parts, drawn: Drawn, changes: &[(Endpoint, Kind)]) {
+        if !changes.is_empty() {
+            let callers = self.news.callers().into_iter().filter(|caller| parts.canaries.drawn_by(caller) == drawn);
+            callers.for_each(|caller| self.news.tell_caller_changes(&caller, changes));
         }
     }
 

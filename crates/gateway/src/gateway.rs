@@ -196,16 +196,22 @@ impl Parts {
         if catalogue.is_complete() {
             return; // as nearly always: no call looks at every server
         }
-        let pending: Vec<Arc<Upstream>> = catalogue
-            .members_of(&waited_for(endpoint))
-            .into_iter()
-            .filter(|member| matches!(member.listing.freshness, Freshness::Pending))
-            .filter_map(|member| self.servers.get(&member.name).map(|server| server.upstream.clone()))
-            .collect();
+        let members = catalogue.members_of(&waited_for(endpoint)).into_iter();
+        let pending = members.filter(|member| matches!(member.listing.freshness, Freshness::Pending)).map(|member| member.name.clone());
+        let pending = pending.collect();
         drop(catalogue);
-        if !pending.is_empty() {
-            join_all(pending.iter().map(|upstream| upstream.listed(PATIENCE))).await;
-        }
+        self.wait_for_servers(pending).await;
+    }
+
+    /// Waits in the same way for the servers that a request of an extension may be for.
+    pub(crate) async fn wait_for_extensions(&self, request: &Request, endpoint: &Endpoint) {
+        let pending = self.catalogue.load().pending_for(request, endpoint);
+        self.wait_for_servers(pending).await;
+    }
+
+    async fn wait_for_servers(&self, names: Vec<Arc<str>>) {
+        let servers = names.iter().filter_map(|name| self.servers.get(name));
+        join_all(servers.map(|server| server.upstream.listed(PATIENCE))).await;
     }
 }
 
@@ -226,6 +232,7 @@ impl Inner {
     pub(crate) async fn wait_for_target(
         &self,
         parts: &Parts,
+        principal: &Principal,
         request: &Request,
         endpoint: &Endpoint,
         cancel: &Cancel,
@@ -246,21 +253,31 @@ impl Inner {
         };
         let has_told = upstreams.iter().any(|upstream| !matches!(upstream.listing().freshness, Freshness::Pending));
         if has_told && !parts.catalogue.load().pending_for(request, endpoint).is_empty() {
-            self.rebuild_of(parts); // another configuration is in force by now, whose parts alone were told
+            self.rebuild_early(parts, principal);
         }
         Ok(())
+    }
+
+    /// Puts the catalogue of `parts` together again that waits still, though its servers have told: whoever does so for all comes later, or,
+    /// where another configuration is in force by now, not at all. What changed is told here, since whoever comes later finds no change.
+    fn rebuild_early(&self, parts: &Parts, principal: &Principal) {
+        match parts.person {
+            Some(_) => self.rebuild_own(parts, principal),
+            None => self.news.tell_changes(&self.rebuild_of(parts)),
+        }
     }
 
     /// Puts the catalogue together again and tells what changed. Called whenever a server's lists or state changed.
     pub(crate) fn rebuild(&self) {
         let parts = self.parts.load();
         let changes = self.rebuild_of(&parts);
-        parts.everybody().iter().for_each(|own| drop(self.rebuild_of(own))); // what changed for all is told to all
+        self.rebuild_everybody(&parts, &changes);
         self.rebuild_views(&parts, &changes);
         self.news.tell_changes(&changes);
     }
 
-    /// Puts the catalogue of `parts` together again, and says what changed.
+    /// Puts the catalogue of `parts` together again, and says what changed: to be told to all who see it, for nobody finds it changed again.
+    #[must_use]
     pub(crate) fn rebuild_of(&self, parts: &Parts) -> Vec<(Endpoint, Kind)> {
         let mut made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
         *made += 1;
@@ -421,3 +438,6 @@ impl Front for Gateway {
         failure::answer(failure, method, era)
     }
 }
+
+#[cfg(test)]
+mod tests;

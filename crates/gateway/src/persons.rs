@@ -12,8 +12,9 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use sallyport_identity::upstream::{Owner, Subject};
 use sallyport_policy::Principal;
-use sallyport_protocol::{CallerToken, Event, Listener};
+use sallyport_protocol::{CallerToken, Endpoint, Event, Listener};
 
+use crate::catalogue::view::Kind;
 use crate::catalogue::{Catalogue, uris};
 use crate::gateway::{Inner, Parts, Server, generation, members};
 use crate::news::News;
@@ -39,9 +40,10 @@ impl fmt::Debug for Persons {
 }
 
 impl Persons {
-    /// Everybody's part, whoever called last first.
-    pub(crate) fn all(&self) -> Vec<Arc<Parts>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(|seen| seen.parts.clone()).collect()
+    /// Everybody's part, in no order.
+    pub(crate) fn all(&self) -> Vec<(Principal, Arc<Parts>)> {
+        let persons = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        persons.iter().map(|(principal, seen)| (principal.clone(), seen.parts.clone())).collect()
     }
 }
 
@@ -114,14 +116,16 @@ impl Inner {
     }
 
     /// Puts a principal's catalogue together again and tells it what changed.
-    fn rebuild_own(&self, own: &Parts, principal: &Principal) {
-        for (_, kind) in self.rebuild_of(own) {
-            let event = match kind {
-                crate::catalogue::view::Kind::Tools => Event::ToolsChanged,
-                crate::catalogue::view::Kind::Prompts => Event::PromptsChanged,
-                _ => Event::ResourcesChanged,
-            };
-            self.news.tell_caller(principal, &event);
+    pub(crate) fn rebuild_own(&self, own: &Parts, principal: &Principal) {
+        self.news.tell_caller_changes(principal, &self.rebuild_of(own));
+    }
+
+    /// Puts the catalogues together again of all who have connections of their own, and tells them what `told`, which all are told, leaves out.
+    pub(crate) fn rebuild_everybody(&self, parts: &Parts, told: &[(Endpoint, Kind)]) {
+        for (principal, own) in parts.everybody() {
+            let mut changes = self.rebuild_of(&own);
+            changes.retain(|change| !told.contains(change));
+            self.news.tell_caller_changes(&principal, &changes);
         }
     }
 }

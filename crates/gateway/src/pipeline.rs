@@ -47,13 +47,14 @@ impl Inner {
         if tasks::concern(request.method) {
             return self.serve_task(parts, request, &principal, incoming, context, trail).await;
         }
-        if extensions::concern(request.method) {
-            parts.wait_for_listings(&incoming.endpoint).await; // until then it is not known who has the method
-        }
         if request.method == Method::SkillsList {
+            parts.wait_for_listings(&incoming.endpoint).await; // until then it is not known who has skills
             return self.list_skills(parts, request, &principal, incoming, &context).await;
         }
-        self.wait_for_target(parts, &request, &incoming.endpoint, &context.cancel).await?;
+        if extensions::concern(request.method) {
+            parts.wait_for_extensions(&request, &incoming.endpoint).await; // until then it is not known whether its server has the method
+        }
+        self.wait_for_target(parts, &principal, &request, &incoming.endpoint, &context.cancel).await?;
         let call = parts.catalogue.load().resolve(request, &incoming.endpoint)?;
         trail.resolved(&call);
         let Call { mut routed, action, target, expose } = call;

@@ -1,5 +1,7 @@
 //! What of an approved call reaches its server.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -54,6 +56,79 @@ fn what_a_caller_adds_to_an_approved_call_reaches_no_server() {
         approval(&project, &["approve", &handle]).unwrap();
         assert_eq!(text(&agent.call(ECHOES, json!({}))), "{}", "{server}");
     }
+}
+
+/// Two servers that answer with all that came to them, of which one is asked about, and an agent that says `mallory` wherever it can.
+fn hostile() -> (Project, Gateway, Agent) {
+    let server = |name: &str| format!("[servers.{name}]\ncommand = [\"python3\", \"echo_server.py\"]\n");
+    let project = project(&format!("{CONFIGURATION}{}ask = [\"echo\"]\n{}", server("asked"), server("free")));
+    fs::write(project.path("echo_server.py"), include_str!("echo_server.py")).unwrap();
+    let token = key(&project, "agent");
+    let gateway = project.up();
+    let mut agent = Agent::new(gateway.port, &token);
+    agent.capabilities = json!({
+        "elicitation": { "form": { "to": "mallory" }, "mallory": {} }, "experimental": { "mallory": {} },
+        "extensions": { "com.example/mallory": { "to": "mallory" } },
+    });
+    agent.meta = json!({
+        "com.example/account": "mallory", "baggage": "to=mallory", "tracestate": "x=mallory", "traceparent": "mallory",
+        "progressToken": "mallory", "io.modelcontextprotocol/clientInfo": { "name": "mallory", "version": "1" },
+    });
+    (project, gateway, agent)
+}
+
+/// The call that a person is asked about, with more in it.
+fn echo(agent: &Agent) -> Value {
+    let more = json!({ "name": "echo", "arguments": { "to": "alice" }, "as": "mallory", "task": { "ttl": 5, "note": "mallory" } });
+    agent.ask("tools/call", more)
+}
+
+/// What came to a server, as it answered.
+fn came(answer: &Value) -> Value {
+    serde_json::from_str(text(answer)).unwrap_or_else(|_| panic!("{answer}"))
+}
+
+/// The names in it, and what it was told of its client.
+fn parts(came: &Value) -> (BTreeSet<&str>, &Value) {
+    (came.as_object().unwrap().keys().map(String::as_str).collect(), &came["_meta"]["io.modelcontextprotocol/clientCapabilities"])
+}
+
+#[test]
+fn none_of_a_callers_own_words_reach_a_server_but_what_a_person_was_shown() {
+    let (project, _gateway, mut agent) = hostile();
+    agent.server = "free";
+    let free = came(&echo(&agent));
+    let said = free.to_string();
+    assert!(free["as"] == "mallory" && said.contains("to=mallory") && said.contains("com.example/mallory"), "nobody is asked: {free}");
+
+    agent.server = "asked";
+    approval(&project, &["approve", &handle_of(&echo(&agent))]).unwrap();
+    let bare = came(&echo(&agent));
+    assert!(!bare.to_string().contains("mallory"), "{bare}");
+    let can = json!({ "elicitation": { "form": {} }, "extensions": {} });
+    assert_eq!(parts(&bare), (["_meta", "arguments", "name", "task"].into(), &can), "{bare}");
+    assert_eq!((&bare["arguments"], &bare["task"]), (&json!({ "to": "alice" }), &json!({ "ttl": 5 })));
+}
+
+#[test]
+fn nor_do_they_with_the_questions_for_its_task() {
+    let (project, _gateway, mut agent) = hostile();
+    agent.capabilities["extensions"]["io.modelcontextprotocol/tasks"] = json!({ "to": "mallory" });
+    let about = |agent: &Agent, answer: &Value| {
+        let task = answer["result"]["taskId"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        let answer = agent.ask("tasks/get", json!({ "taskId": task, "as": "mallory" }));
+        came(&json!({ "result": answer["result"]["result"] }))
+    };
+    agent.server = "free";
+    let free = about(&agent, &echo(&agent)).to_string();
+    assert!(free.contains("to=mallory") && free.contains("com.example/mallory"), "nobody is asked: {free}");
+
+    agent.server = "asked";
+    approval(&project, &["approve", &handle_of(&echo(&agent))]).unwrap();
+    let bare = about(&agent, &echo(&agent));
+    assert!(!bare.to_string().contains("mallory"), "{bare}");
+    let can = json!({ "elicitation": { "form": {} }, "extensions": { "io.modelcontextprotocol/tasks": {} } });
+    assert_eq!(parts(&bare), (["_meta", "taskId"].into(), &can), "{bare}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! The issuer is a gateway's own authorization server, which gives a refresh token once, and the same answer again for half a minute.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use crate::caller::Caller;
 use crate::harness::gateway::{Gateway, Project, send_signal};
 use crate::harness::loopback::free_port;
+use crate::harness::processes::eventually;
 use crate::relay::{Relay, Sent};
 use crate::write_private;
 
@@ -99,6 +101,62 @@ fn a_grant_survives_the_gateway_that_was_killed_between_renewing_and_writing_it_
     let kept = project.sallyport().args(["vault", "list", "--json"]).output().unwrap();
     let kept: Value = serde_json::from_slice(&kept.stdout).unwrap();
     assert_eq!(kept.as_array().map(Vec::len), Some(1), "{kept}");
+}
+
+/// The tools of `theirs` that a caller is shown.
+fn shown(caller: &Caller) -> Vec<String> {
+    let answer = caller.ask("/mcp", "tools/list", json!({}));
+    let answer: Value = answer.message().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| panic!("{answer:?}"));
+    let tools = answer["result"]["tools"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn policies_about_a_servers_own_tools_hold_before_access_is_granted_and_after() {
+    let relay = Relay::new();
+    let theirs = format!("http://127.0.0.1:{}/servers/files/mcp", relay.port);
+    let (_project, _third_party, sent) = third_party(relay);
+    let project = Project::new(&format!(
+        "keys = [\"file:alice\", \"file:bob\"]\n[policy]\nengines = [{{ cedar = {{ files = [\"main.cedar\"] }} }}]\n\
+         [servers.theirs]\nurl = \"{theirs}\"\ncredential = {{ per_user = {{}} }}\n"
+    ));
+    // Arguments are typed by what the tools take, which nobody knows before alice has granted access.
+    let policies = r#"
+        permit (principal, action == Action::"theirs/sallyport_connect", resource);
+        permit (principal, action == Action::"theirs/list_directory", resource) when { context.args has path && context.args.path == "." };
+    "#;
+    fs::write(project.path("main.cedar"), policies).unwrap();
+    let (alices, bobs) = ("alice-0123456789abcdef", "bob-0123456789abcdef");
+    write_private(&project, "alice", alices);
+    write_private(&project, "bob", bobs);
+    let gateway = project.up();
+    let (alice, bob) = (Caller::new(gateway.port, alices), Caller::new(gateway.port, bobs));
+
+    for caller in [&alice, &bob] {
+        assert_eq!(shown(caller), ["theirs__sallyport_connect"], "{}", gateway.log());
+        let early = call(caller, "theirs__list_directory").to_string();
+        assert!(early.contains("denied"), "nothing is known of it: {early}");
+    }
+    let mut browser = Browser::default();
+    let page = browser.open(&link(&alice, &gateway)).unwrap();
+    let login = browser.submit(&page, &[("key", alices)]).unwrap();
+    assert_eq!(agree(&mut browser, &login).status, 200);
+
+    eventually("alice is shown the tools that policies name", Duration::from_secs(30), || shown(&alice) == ["theirs__list_directory"]);
+    lists_the_folder(&alice);
+    let elsewhere = alice.ask("/mcp", "tools/call", json!({ "name": "theirs__list_directory", "arguments": { "path": "/" } }));
+    assert!(elsewhere.body.contains("denied"), "what it may be called with is known by now: {elsewhere:?}");
+    let asked = call(&alice, "theirs__sallyport_connect").to_string();
+    assert!(asked.contains("Access is granted"), "clients call it again: {asked}");
+    for other in ["theirs__read_file", "theirs__search_files"] {
+        let other = call(&alice, other).to_string();
+        assert!(other.contains("denied"), "no policy permits it: {other}");
+    }
+    assert!(!sent.text().contains("read_file"), "what is denied is not sent");
+
+    assert_eq!(shown(&bob), ["theirs__sallyport_connect"], "what alice has granted is hers");
+    assert!(link(&bob, &gateway).contains("/connect/"), "bob has granted nothing");
+    assert!(call(&bob, "theirs__list_directory").to_string().contains("denied"));
 }
 
 #[test]

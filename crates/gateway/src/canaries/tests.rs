@@ -1,7 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 //! Two versions of one server, and callers of each.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use sallyport_protocol::{Event, Listener};
+use tokio::sync::Notify;
 
 use super::*;
 use crate::Gateway;
@@ -18,7 +23,10 @@ fn offering(tool: &'static str) -> Arc<Peer> {
 
 /// A gateway whose server offers `old`, and `new` to half of its callers.
 async fn house(configuration: &str) -> Gateway {
-    let (old, new) = (running(&offering("old")), running(&offering("new")));
+    house_of(configuration, running(&offering("old")), running(&offering("new"))).await
+}
+
+async fn house_of(configuration: &str, old: Arc<Upstream>, new: Arc<Upstream>) -> Gateway {
     old.listed(LONG).await;
     new.listed(LONG).await;
     with_parts(configuration, |_, parts| {
@@ -75,4 +83,75 @@ async fn personal_connections_count_together_whatever_their_callers_have_drawn()
         gateway.0.seen_by(&parts, &caller, None).await;
     }
     assert_eq!(parts.everybody().len(), persons::MOST);
+}
+
+/// Counts how often it heard that tools have changed.
+#[derive(Default)]
+struct Ear(AtomicUsize);
+
+impl Listener for Ear {
+    fn hear(&self, event: &Event) {
+        if matches!(event, Event::ToolsChanged) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+fn listening(inner: &Inner, caller: &Principal) -> Arc<Ear> {
+    let ear = Arc::new(Ear::default());
+    inner.news.listen(&Endpoint::All, caller, &(ear.clone() as Arc<dyn Listener>));
+    ear
+}
+
+/// Says when it is woken.
+#[derive(Default)]
+struct Woken(Notify);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+#[test]
+fn what_changes_while_a_view_is_made_is_told_to_those_who_have_drawn_it() {
+    // One thread for what blocks, so that the test says when a view is made.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let has_more = Arc::new(AtomicBool::new(false));
+        let offers = has_more.clone();
+        let peer = Peer::new(move |request, _| match request.method {
+            Method::ToolsList if offers.load(Ordering::SeqCst) => tools(&["new", "more"]),
+            Method::ToolsList => tools(&["new"]),
+            _ => fine(),
+        });
+        let new = running(&peer);
+        let gateway = house_of(CEDAR, running(&offering("old")), new.clone()).await;
+        let (inner, parts) = (&gateway.0, gateway.0.parts.load_full());
+        let (drawn, locked) = (callers(&parts, true).next().unwrap(), callers(&parts, false).next().unwrap());
+        let (ear, others) = (listening(inner, &drawn), listening(inner, &locked));
+
+        let (release, held) = mpsc::channel::<()>();
+        let before = tokio::task::spawn_blocking(move || held.recv());
+        let woken = Arc::new(Woken::default());
+        let mut making = Box::pin(inner.drawn_by(&parts, &drawn));
+        let waker = Waker::from(woken.clone());
+        assert!(matches!(making.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending));
+        release.send(()).unwrap();
+        woken.0.notified().await; // the view is made, and its catalogue too
+        before.await.unwrap().unwrap();
+
+        let listed = Arc::new(Notify::new());
+        let tell = listed.clone();
+        new.on_change(Arc::new(move |_| tell.notify_one()));
+        has_more.store(true, Ordering::SeqCst);
+        peer.listeners.tell(&Event::ToolsChanged);
+        while new.listing().tools.len() < 2 {
+            listed.notified().await;
+        }
+        let view = making.await;
+        assert_eq!(view.catalogue.load().view(&Endpoint::All).unwrap().tools.items().len(), 2);
+        let heard = |ear: &Ear| ear.0.load(Ordering::SeqCst);
+        assert_eq!((heard(&ear), heard(&others)), (1, 0), "whoever has looked at the view already looks again");
+    });
 }

@@ -57,6 +57,17 @@ pub(crate) const fn concern(method: Method) -> bool {
     matches!(method, Method::SkillsList | Method::SkillsGet | Method::DirectoryRead | Method::Extension(_))
 }
 
+/// Whether an endpoint may have a method, whatever its servers declare. What an extension that nobody here knows means by its parameters is
+/// not known either, so its methods are there at a server's own endpoint alone, where nothing has another name. A toolset is a selection
+/// of tools: it has no skills.
+pub(super) const fn may_have(method: Method, endpoint: &Endpoint) -> bool {
+    match (method, endpoint) {
+        (Method::Extension(_), _) => matches!(endpoint, Endpoint::Server(_)),
+        (_, Endpoint::Toolset(_)) => !concern(method),
+        (_, Endpoint::Server(_) | Endpoint::All) => true,
+    }
+}
+
 impl Member {
     /// Whether the server is known to have a method that only extensions have.
     pub(super) fn has_method(&self, method: Method) -> bool {
@@ -65,20 +76,13 @@ impl Member {
 }
 
 impl Catalogue {
-    /// Checks that an endpoint has a method, where that depends on the extensions of its servers. What an extension that nobody here
-    /// knows means by its parameters is not known either, so its methods are there at a server's own endpoint alone, where nothing
-    /// has another name. A toolset is a selection of tools: it has no skills.
+    /// Checks that an endpoint has a method, where that depends on the extensions of its servers.
     ///
     /// # Errors
     /// `MethodNotFound`.
     pub(crate) fn require(&self, method: Method, endpoint: &Endpoint) -> Result<(), Failure> {
-        let may_have = match (method, endpoint) {
-            _ if !concern(method) => return Ok(()),
-            (_, Endpoint::Server(_)) => true,
-            (Method::Extension(_), _) | (_, Endpoint::Toolset(_)) => false,
-            (_, Endpoint::All) => true,
-        };
-        if may_have && self.members_of(endpoint).into_iter().any(|member| member.has_method(method)) {
+        let is_served = || self.members_of(endpoint).into_iter().any(|member| member.has_method(method));
+        if !concern(method) || may_have(method, endpoint) && is_served() {
             return Ok(());
         }
         Err(no_method(method))

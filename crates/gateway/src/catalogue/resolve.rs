@@ -93,7 +93,7 @@ impl Catalogue {
     /// The servers that a request may be for and that have not told yet what they offer.
     pub(crate) fn pending_for(&self, request: &Request, endpoint: &Endpoint) -> Vec<Arc<str>> {
         let mut pending = self.members.values().filter(|member| matches!(member.listing.freshness, Freshness::Pending)).peekable();
-        if pending.peek().is_none() {
+        if pending.peek().is_none() || !extensions::may_have(request.method, endpoint) {
             return Vec::new();
         }
         let Ok((_, reference)) = read_reference(request) else { return Vec::new() };
@@ -101,7 +101,7 @@ impl Catalogue {
             (Endpoint::Server(name), _) => member.name == *name,
             (_, Reference::Named(_, name)) => name.split_once(names::SEPARATOR).is_some_and(|(server, _)| *server == *member.name),
             (_, Reference::Uri(uri)) => uris::split(uri).is_some_and(|(label, _)| label == member.label),
-            (_, Reference::Method) => true,
+            (_, Reference::Method) => false, // such methods are at a server's own endpoint alone
         };
         pending.filter(may_mean).map(|member| member.name.clone()).collect()
     }

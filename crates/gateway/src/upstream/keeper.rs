@@ -23,6 +23,9 @@ use crate::upstream::{own_call, refresh, standby};
 const CLOSE_WITHIN: Duration = Duration::from_secs(4);
 /// How long what is left of a broken server may take to end.
 const CLEAR_WITHIN: Duration = Duration::from_secs(1);
+/// A connection that gives way to the next sooner than this, twice in a row, goes in circles: a grant that is not enough for its server. Nobody
+/// has read a page and agreed to it twice within that time.
+const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) struct Keeper {
     life: Arc<Life>,
@@ -31,6 +34,8 @@ pub(crate) struct Keeper {
     orders: watch::Receiver<Order>,
     /// It was stopped because nobody called it, and was not started since.
     went_unused: bool,
+    /// Its last connection gave way soon.
+    gave_way_soon: bool,
 }
 
 /// How a time of service ended.
@@ -43,7 +48,7 @@ enum Ending {
 impl Keeper {
     pub(crate) fn new(life: Arc<Life>, reach: Box<dyn Reach>, pace: Pace) -> Self {
         let orders = life.orders.subscribe();
-        Self { life, reach, health: Health::new(pace), orders, went_unused: false }
+        Self { life, reach, health: Health::new(pace), orders, went_unused: false, gave_way_soon: false }
     }
 
     /// Keeps the server until it is ordered to stop.
@@ -146,6 +151,7 @@ impl Keeper {
             hold.close(CLEAR_WITHIN).await;
             return self.pause(wait).await;
         }
+        let rests = self.life.plan.start == Start::Lazy && !self.gives_way(link, &outage);
         if outage.at_once {
             tracing::info!(server = %self.life.name, "connecting again: {}", outage.why);
         } else {
@@ -154,9 +160,16 @@ impl Keeper {
         self.life.set_freshness(Freshness::Stale { why: format!("the server went away ({}) and is started again", outage.why) });
         self.life.set_doing("starting again");
         hold.close(CLEAR_WITHIN).await;
-        if self.life.plan.start == Start::Lazy {
+        if rests {
             self.rest();
         }
+    }
+
+    /// Whether the server is to be reached anew without a call: what it offers is another thing now, and its clients wait to be told of that.
+    fn gives_way(&mut self, link: &Link, outage: &Outage) -> bool {
+        let is_soon = outage.at_once && link.since.elapsed() < SOON;
+        let was_soon = std::mem::replace(&mut self.gave_way_soon, is_soon);
+        outage.at_once && !(was_soon && is_soon)
     }
 
     /// Waits for the next call; one that waits already sees the state and asks for a start.

@@ -7,6 +7,7 @@
 mod pressure;
 mod sleeper;
 mod tasks;
+mod uses;
 
 use std::io;
 use std::sync::Arc;

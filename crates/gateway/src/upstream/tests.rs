@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sallyport_protocol::{Cancel, Event, Failure, FailureKind, Method, Request, Retry, Revision};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
@@ -209,6 +210,31 @@ async fn a_lazy_server_that_ends_rests_until_the_next_call() {
     assert_eq!(names(&listing.tools), ["t"]);
     upstream.send(call("t"), context()).await.unwrap();
     assert_eq!(starts.so_far(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lazy_server_whose_way_is_another_now_is_reached_by_it_at_once() {
+    let consent = Peer::new(|request, _| if request.method == Method::ToolsList { tools(&["connect"]) } else { fine() });
+    let mut lazy = plan();
+    lazy.start = crate::plan::Start::Lazy;
+    let granted = Peer::calling(|_, _| fine());
+    let (upstream, starts) = upstream(lazy, Starts::of([consent.clone(), granted.clone()].map(Ok)));
+    upstream.listed(LONG).await;
+    let told = Arc::new(Notify::new());
+    let tell = told.clone();
+    upstream.on_change(Arc::new(move |_| tell.notify_one()));
+    consent.end_by(Outage { at_once: true, ..Outage::new("access was granted") });
+    let is_told = timeout(LONG, async {
+        while names(&upstream.listing().tools) != ["t"] {
+            told.notified().await;
+        }
+    });
+    assert!(is_told.await.is_ok(), "nobody has to call before it is told what there is by now");
+    assert_eq!(starts.so_far(), 2);
+    granted.end_by(Outage { at_once: true, ..Outage::new("it goes in circles") });
+    until(&upstream, |state| matches!(state, UpstreamState::Idle)).await;
+    sleep(LONG).await;
+    assert_eq!(starts.so_far(), 2, "that leads nowhere");
 }
 
 /// A tool that never answers, and the cancellation it was given.

@@ -1,6 +1,6 @@
 //! A program that may be asleep: whoever asks it something wakes it, and it stays awake until the answer is there.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use sallyport_telemetry::{ServerMetrics, StandbyState};
 use tokio::sync::Notify;
 
 use super::tasks::Tasks;
+use super::uses::{Use, Uses, Using};
 use crate::upstream::own_call::{self, Own};
 
 /// How long a program may do what it does behind the answer to a rehearsal before it is frozen: V8 collects its garbage then, which would else
@@ -31,11 +32,7 @@ pub(crate) struct Sleeper {
     bed: Mutex<Bed>,
     /// Whether a request must look into `bed` first.
     is_asleep: AtomicBool,
-    /// Requests under way.
-    users: AtomicUsize,
-    /// Milliseconds after `began` when the last request ended.
-    last: AtomicU64,
-    began: Instant,
+    uses: Uses,
     woken: Notify,
     tasks: Tasks,
 }
@@ -60,9 +57,7 @@ impl Sleeper {
             metrics,
             bed: Mutex::new(Bed::Awake(instance)),
             is_asleep: AtomicBool::new(false),
-            users: AtomicUsize::new(0),
-            last: AtomicU64::new(0),
-            began: Instant::now(),
+            uses: Uses::new(),
             woken: Notify::new(),
             tasks: Tasks::default(),
         })
@@ -92,11 +87,7 @@ impl Sleeper {
 
     /// How long there was neither a request nor a task.
     pub(super) fn idle(&self) -> Duration {
-        let last = Duration::from_millis(self.last.load(Ordering::SeqCst));
-        match self.users.load(Ordering::SeqCst) {
-            0 if !self.tasks.any() => self.began.elapsed().saturating_sub(last),
-            _ => Duration::ZERO,
-        }
+        if self.tasks.any() { Duration::ZERO } else { self.uses.idle() }
     }
 
     /// Freezes it, unless there is a request; `false` where its boundary cannot freeze anything.
@@ -124,7 +115,7 @@ impl Sleeper {
         let mut bed = self.bed();
         self.is_asleep.store(true, Ordering::SeqCst);
         *bed = match std::mem::replace(&mut *bed, Bed::Empty) {
-            Bed::Awake(instance) if self.users.load(Ordering::SeqCst) == 0 => how(instance),
+            Bed::Awake(instance) if !self.uses.any() => how(instance),
             other => other,
         };
         self.is_asleep.store(!matches!(&*bed, Bed::Awake(_)), Ordering::SeqCst);
@@ -139,18 +130,19 @@ impl Sleeper {
     }
 
     /// Wakes it for one request that changes nothing, and freezes it again: what a request needs is in memory then, the rest stays
-    /// away. Does not count as use.
+    /// away. A program that somebody used meanwhile stays awake: it has just begun to be idle.
     pub(super) async fn rehearse(&self, own: &Own, limit: Duration) {
-        let last = self.last.load(Ordering::SeqCst);
-        let Some(stay) = self.stay() else { return };
+        let last = self.uses.last();
+        let Some(stay) = self.stay(Use::Rehearsal) else { return };
         let request = Request::new(Method::ToolsList, RawObject::new());
         if let Err(failure) = own_call::ask(&*self.connection, own, request, limit).await {
             tracing::debug!(server = %self.name, %failure, "the rehearsal did not go well");
         }
         tokio::time::sleep(COMES_TO_REST).await;
         drop(stay);
-        self.last.store(last, Ordering::SeqCst);
-        self.freeze();
+        if self.uses.last() == last {
+            self.freeze();
+        }
     }
 
     /// Takes note that its memory was given back, unless it was woken meanwhile.
@@ -178,9 +170,8 @@ impl Sleeper {
     }
 
     /// Keeps it awake as long as the guard lives; `None` where it takes no more requests.
-    fn stay(&self) -> Option<Stay<'_>> {
-        self.users.fetch_add(1, Ordering::SeqCst);
-        let mut stay = Stay { sleeper: self, woken: None };
+    fn stay(&self, kind: Use) -> Option<Stay<'_>> {
+        let mut stay = Stay { sleeper: self, woken: None, _using: self.uses.begin(kind) };
         if self.is_asleep() {
             let begun = Instant::now();
             stay.woken = self.wake().map(|from| (from, begun));
@@ -247,7 +238,7 @@ impl McpServer for Sleeper {
 
     fn handle<'a>(&'a self, request: Request, context: Context) -> BoxFuture<'a, Result<Reply, Failure>> {
         Box::pin(async move {
-            let stay = self.stay().ok_or_else(|| self.shut_out())?;
+            let stay = self.stay(Use::Request).ok_or_else(|| self.shut_out())?;
             let about = self.tasks.about(&request);
             let outcome = self.connection.handle(request, context).await;
             stay.answered();
@@ -268,6 +259,7 @@ struct Stay<'a> {
     sleeper: &'a Sleeper,
     /// What it woke the program from, and when.
     woken: Option<(StandbyState, Instant)>,
+    _using: Using<'a>,
 }
 
 impl Stay<'_> {
@@ -275,13 +267,5 @@ impl Stay<'_> {
         if let Some((from, begun)) = self.woken {
             self.sleeper.wakes.woken(from, begun.elapsed());
         }
-    }
-}
-
-impl Drop for Stay<'_> {
-    fn drop(&mut self) {
-        let now = u64::try_from(self.sleeper.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.sleeper.last.store(now, Ordering::SeqCst);
-        self.sleeper.users.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Peer {
     pub(crate) listeners: Listeners,
     script: Box<Script>,
     end: Cancel,
-    why: Mutex<String>,
+    why: Mutex<Outage>,
     pub(crate) closed: Cancel,
 }
 
@@ -99,7 +99,12 @@ impl Peer {
     }
 
     pub(crate) fn die(&self, why: &str) {
-        *self.why.lock().unwrap() = why.into();
+        self.end_by(Outage::new(why));
+    }
+
+    /// It is gone, for this reason.
+    pub(crate) fn end_by(&self, outage: Outage) {
+        *self.why.lock().unwrap() = outage;
         self.end.cancel();
     }
 }
@@ -131,7 +136,7 @@ impl Hold for PeerHold {
     fn ended(&self) -> BoxFuture<'_, Outage> {
         Box::pin(async {
             self.0.end.cancelled().await;
-            Outage::new(self.0.why.lock().unwrap().clone())
+            self.0.why.lock().unwrap().clone()
         })
     }
 
