@@ -3,34 +3,23 @@
 //! Exact within one process: a call takes from every limit that is about it or from none, under one lock. Pure: time is passed in.
 
 mod count;
+mod counts;
 mod rule;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::{InvalidPolicy, Place, Principal};
-use count::{Count, Key};
+use counts::{Concerned, Counts};
 use rule::Compiled;
 pub use rule::{Across, Budget, LimitRule, Rate};
-
-/// Most counts at once: callers times tools, some 200 bytes each.
-const MOST_COUNTS: usize = 100_000;
-/// How long to wait between two looks for counts that nobody needs: looking at all of them takes milliseconds.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// The limits in force, and what was counted.
 #[derive(Debug, Default)]
 pub struct Limits {
-    rules: Vec<Compiled>,
+    rules: Arc<[Compiled]>,
     counts: Arc<Mutex<Counts>>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    by_key: HashMap<Key, Count>,
-    swept: Duration,
 }
 
 /// A call, as limits see it.
@@ -83,22 +72,13 @@ pub struct Held(Account);
 #[derive(Clone, Debug)]
 pub struct Account(Option<Arc<Concerned>>);
 
-/// The limits that a call is concerned by.
-#[derive(Debug)]
-struct Concerned {
-    counts: Arc<Mutex<Counts>>,
-    /// Each count, with the time of its budget where that bounds bytes.
-    keys: Vec<(Key, Option<Duration>)>,
-    counts_at_once: bool,
-}
-
 impl Limits {
     /// The limits that the configuration describes, and nothing counted yet.
     ///
     /// # Errors
     /// Every rule that cannot be understood or limits nothing.
     pub fn build(rules: &[LimitRule]) -> Result<Self, Vec<InvalidPolicy>> {
-        Ok(Self { rules: rule::compile(rules)?, counts: Arc::default() })
+        Ok(Self { rules: rule::compile(rules)?.into(), counts: Arc::default() })
     }
 
     /// The same limits with what `before` counted, for the rules that are in both: a configuration that is read again forgives nothing.
@@ -112,47 +92,19 @@ impl Limits {
     /// # Errors
     /// The first limit that it would go beyond; it then counts nowhere.
     pub fn take(&self, call: &Metered<'_>, now: Duration) -> Result<Held, Exceeded> {
-        let concerned: Vec<(&Compiled, Key)> =
-            self.rules.iter().filter(|rule| rule.concerns(call)).map(|rule| (rule, rule.key(call))).collect();
-        if concerned.is_empty() {
+        if self.rules.is_empty() {
             return Ok(Held(Account(None)));
         }
-        let mut counts = locked(&self.counts);
-        for (rule, key) in &concerned {
-            counts.count(key, now).ok_or_else(|| full(rule))?.check(rule, call.tool, now)?;
+        let mut all = locked(&self.counts);
+        let concerned = all.concerned(&self.rules, call, now)?;
+        for (rule, mut count) in concerned.counts() {
+            count.check(rule, call.tool, now)?;
         }
-        for (rule, key) in &concerned {
-            if let Some(count) = counts.by_key.get_mut(key) {
-                count.take(rule, call.tool, now);
-            }
+        for (rule, mut count) in concerned.counts() {
+            count.take(rule, call.tool, now);
         }
-        drop(counts);
-        let counts_at_once = concerned.iter().any(|(rule, _)| rule.at_once.is_some());
-        let keys = concerned.into_iter().map(|(rule, key)| (key, rule.window_of_bytes())).collect();
-        Ok(Held(Account(Some(Arc::new(Concerned { counts: Arc::clone(&self.counts), keys, counts_at_once })))))
-    }
-}
-
-impl Counts {
-    /// The count of `key`, new where there is none; `None` where there is no room for it.
-    ///
-    /// A count is forgotten only when it says what a new one would: forgetting it forgives nothing. Where all others still say something,
-    /// whoever was not counted yet has to wait.
-    fn count(&mut self, key: &Key, now: Duration) -> Option<&mut Count> {
-        if !self.by_key.contains_key(key) && self.by_key.len() >= MOST_COUNTS {
-            if now < self.swept + SWEEP {
-                return None;
-            }
-            self.swept = now;
-            self.by_key.retain(|_, count| !count.is_at_rest(now));
-            if self.by_key.len() >= MOST_COUNTS {
-                return None;
-            }
-        }
-        if !self.by_key.contains_key(key) {
-            self.by_key.insert(key.clone(), Count::default()); // once a caller: the key is not copied for each call
-        }
-        self.by_key.get_mut(key)
+        drop(all); // until here nobody else takes; what ends or is charged meanwhile goes beyond nothing
+        Ok(Held(Account(Some(concerned).filter(|concerned| !concerned.is_empty()))))
     }
 }
 
@@ -166,7 +118,7 @@ impl Held {
     /// Whether a limit counts how many such calls run at once.
     #[must_use]
     pub fn counts_at_once(&self) -> bool {
-        self.0.0.as_ref().is_some_and(|concerned| concerned.counts_at_once)
+        self.0.0.as_ref().is_some_and(|concerned| concerned.rules().any(|rule| rule.at_once.is_some()))
     }
 
     /// Where its bytes are charged.
@@ -180,17 +132,16 @@ impl Account {
     /// Whether [`spend`](Self::spend) would count anything.
     #[must_use]
     pub fn counts_bytes(&self) -> bool {
-        self.0.as_ref().is_some_and(|concerned| concerned.keys.iter().any(|(_, window)| window.is_some()))
+        self.0.as_ref().is_some_and(|concerned| concerned.rules().any(|rule| rule.window_of_bytes().is_some()))
     }
 
     /// Counts bytes of the call and its answer at the time `now`: they are known only afterwards, so that a budget of bytes ends with the
     /// call that goes beyond it. Where the budget's time is over by then, they begin the next.
     pub fn spend(&self, bytes: u64, now: Duration) {
         let Some(concerned) = &self.0 else { return };
-        let mut counts = locked(&concerned.counts);
-        for (key, window) in &concerned.keys {
-            if let (Some(window), Some(count)) = (window, counts.count(key, now)) {
-                count.spend(bytes, *window, now);
+        for (rule, mut count) in concerned.counts() {
+            if let Some(window) = rule.window_of_bytes() {
+                count.spend(bytes, window, now);
             }
         }
     }
@@ -199,22 +150,12 @@ impl Account {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(concerned) = &self.0.0 else { return };
-        let mut counts = locked(&concerned.counts);
-        for (key, _) in &concerned.keys {
-            if let Some(count) = counts.by_key.get_mut(key) {
-                count.end();
-            }
-        }
+        concerned.counts().for_each(|(_, mut count)| count.end());
     }
 }
 
-fn locked(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn full(rule: &Compiled) -> Exceeded {
-    let most = MOST_COUNTS as u64;
-    Exceeded { kind: LimitKind::Rate, place: rule.place.clone(), unit: "callers counted", most, used: most, retry_after: SWEEP }
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LimitKind {

@@ -59,7 +59,8 @@ impl Kinds {
             let spread = config.rules.iter().filter(|rule| matches(&rule.server)).flat_map(|rule| &rule.arguments);
             (name.clone(), own.arguments.iter().chain(spread).filter_map(Declared::of).collect())
         };
-        Self(servers.iter().map(declared).collect())
+        // Where no rules declare anything, as mostly, nothing is looked up.
+        Self(servers.iter().map(declared).filter(|(_, declared): &(_, Vec<_>)| !declared.is_empty()).collect())
     }
 
     /// What rules say of each argument of that tool that they are about.

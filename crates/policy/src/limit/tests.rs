@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::counts::MOST_COUNTS;
 use super::*;
 
 fn limits(rules: Value) -> Limits {
@@ -94,7 +97,7 @@ fn a_call_counts_everywhere_or_nowhere() {
     }
     drop(held);
     let counts = locked(&limits.counts);
-    assert!(counts.by_key.values().all(|count| count.is_at_rest(seconds(10))) && counts.by_key.len() == 2);
+    assert!(counts.by_key.values().all(|count| locked(count).is_at_rest(seconds(10))) && counts.by_key.len() == 2);
 }
 
 #[test]
@@ -118,6 +121,56 @@ fn only_counts_that_say_nothing_are_forgotten() {
     assert!(limits.take(&call(&newcomer, "query"), seconds(60)).is_err(), "all of them say something");
     assert!(limits.take(&call(&newcomer, "query"), seconds(110)).is_ok(), "half of them do not any more");
     assert!(limits.take(&call(&who(MOST_COUNTS - 1), "query"), seconds(110)).is_err(), "and nothing is forgiven");
+}
+
+#[test]
+fn a_count_is_not_forgotten_while_bytes_may_still_be_charged_to_it() {
+    let limits = limits(json!([{ "across": "principal", "budget": { "seconds": 60, "bytes": 100 } }]));
+    let who = |number: usize| Principal::key(&number.to_string());
+    let account = limits.take(&call(&who(0), "query"), seconds(0)).unwrap().account();
+    for number in 1..MOST_COUNTS {
+        assert!(limits.take(&call(&who(number), "query"), seconds(0)).is_ok());
+    }
+    assert!(limits.take(&call(&who(MOST_COUNTS), "query"), seconds(90)).is_ok(), "the time of all of them is over");
+    assert_eq!(locked(&limits.counts).by_key.len(), 2, "of those that were, only the one is left that somebody holds");
+    account.spend(150, seconds(90));
+    assert_eq!(limits.take(&call(&who(0), "query"), seconds(91)).unwrap_err().used, 150);
+}
+
+#[test]
+fn a_call_that_began_under_other_limits_counts_in_those_that_stayed() {
+    let (stays, goes) = (json!({ "at_once": 1 }), json!({ "budget": { "seconds": 60, "calls": 9 } }));
+    let before = limits(json!([goes, stays]));
+    let alice = Principal::key("alice");
+    let held = before.take(&call(&alice, "query"), seconds(0)).unwrap();
+    let after = limits(json!([stays])).continuing(&before);
+    assert_eq!(after.take(&call(&alice, "query"), seconds(1)).unwrap_err().place.as_str(), "limits[0].at_once");
+    assert_eq!(before.take(&call(&alice, "query"), seconds(1)).unwrap_err().place.as_str(), "limits[1].at_once");
+    drop(held);
+    let held = after.take(&call(&alice, "query"), seconds(2)).unwrap();
+    assert!(before.take(&call(&alice, "query"), seconds(2)).is_err());
+    drop(held);
+    assert!(before.take(&call(&alice, "query"), seconds(3)).is_ok());
+}
+
+#[test]
+fn no_more_run_at_once_however_many_call() {
+    let limits = limits(json!([{ "at_once": 2, "across": "tenant" }, { "rate": { "calls": 1_000_000, "seconds": 1 } }]));
+    let running = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for caller in ["a", "b", "c", "d"].map(Principal::key) {
+            let (limits, running) = (&limits, &running);
+            scope.spawn(move || {
+                for _ in 0..2000 {
+                    let Ok(held) = limits.take(&call(&caller, "query"), seconds(0)) else { continue };
+                    assert!(running.fetch_add(1, Ordering::SeqCst) < 2);
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    drop(held);
+                }
+            });
+        }
+    });
+    assert!(locked(&limits.counts).by_key.values().all(|count| locked(count).is_at_rest(seconds(2))));
 }
 
 #[test]
@@ -169,5 +222,42 @@ proptest! {
         }
         let given = u64::from(calls) + u64::try_from(now.as_nanos()).unwrap() * u64::from(calls) / (u64::from(length) * 1_000_000_000) + 1;
         prop_assert!(u64::from(passed) <= given, "{passed} of {given}");
+    }
+
+    /// What is known of earlier calls saves looking it up, and changes nothing: the same calls go on and the same are refused, for the same
+    /// reason, by limits that know of none. Of the calls some still run, some are charged bytes, and the limits are others after a while.
+    #[test]
+    fn what_is_known_of_earlier_calls_decides_nothing(
+        calls in prop::collection::vec((0usize..3, 0usize..3, 0u64..4000, 0u64..80, any::<bool>()), 1..120),
+        change in 0usize..120,
+    ) {
+        let rules = [
+            json!({ "rate": { "calls": 3, "seconds": 5 } }),
+            json!({ "at_once": 3, "across": "principal" }),
+            json!({ "tools": ["a*"], "across": "tenant", "budget": { "seconds": 20, "bytes": 300, "cost": 40, "costs": { "ab": 7 } } }),
+        ];
+        let [knowing, knowing_none] = [0, 1].map(|_| limits(json!(rules)));
+        let mut both = [(knowing, Vec::new()), (knowing_none, Vec::new())];
+        let (callers, mut now) = (["x", "y", "z"].map(Principal::key), Duration::ZERO);
+        for (at, (who, tool, wait, bytes, ends)) in calls.into_iter().enumerate() {
+            now += Duration::from_millis(wait);
+            let mut told = Vec::new();
+            for (limited, running) in &mut both {
+                if at == change {
+                    *limited = limits(json!([rules[2], rules[0]])).continuing(limited);
+                }
+                let taken = limited.take(&call(&callers[who], ["a", "ab", "b"][tool]), now);
+                told.push(taken.as_ref().map(Held::counts_at_once).map_err(Clone::clone));
+                if let Ok(held) = taken {
+                    held.account().spend(bytes, now);
+                    running.push(held);
+                }
+                if ends {
+                    running.clear();
+                }
+            }
+            locked(&both[1].0.counts).lately.clear();
+            prop_assert_eq!(&told[0], &told[1]);
+        }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Slice {
     pub(super) does: Option<Entity>,
     /// The policies that ask for a person, and why.
     pub(super) asking: HashMap<PolicyId, Arc<str>>,
+    /// The policies about a tool that say the same of each call of a caller's.
+    pub(super) of_no_call: HashSet<PolicyId>,
     /// What the policies look at.
     pub(super) mentions: Mentions,
     /// The type of a tool's arguments.
@@ -83,10 +85,10 @@ pub(super) fn compile(
 impl Slice {
     /// The same with other policies.
     pub(super) fn with(&self, policies: PolicySet, mentions: Mentions) -> Self {
-        let Self { action, resource, does, asking, arguments, .. } = self;
+        let Self { action, resource, does, asking, of_no_call, arguments, .. } = self;
         let (action, resource, does) = (action.clone(), resource.clone(), does.clone());
-        let (asking, arguments) = (asking.clone(), arguments.clone());
-        Self { policies, action, resource, does, asking, mentions, arguments }
+        let (asking, of_no_call, arguments) = (asking.clone(), of_no_call.clone(), arguments.clone());
+        Self { policies, action, resource, does, asking, of_no_call, mentions, arguments }
     }
 
     /// The tool or other thing that it is for, as Cedar sees it.
@@ -112,6 +114,7 @@ impl Compiled {
             resource: thing,
             does: None,
             asking: asking(policies),
+            of_no_call: HashSet::new(), // made for one request, which is decided faster than it is found out what holds for all
             mentions: mentions.clone(),
             arguments: None,
         })
@@ -276,6 +279,7 @@ fn slice(policies: &[&Placed], server: &str, name: &str, arguments: Option<Shape
         resource: tool,
         does: Some(doing),
         asking: asking(about.iter().copied().copied()),
+        of_no_call: about.iter().filter(|placed| placed.mentions.is_of_no_call()).map(|placed| placed.policy.id().clone()).collect(),
         mentions: about.iter().fold(Mentions::default(), |all, policy| all.and(&policy.mentions)),
         arguments,
     })

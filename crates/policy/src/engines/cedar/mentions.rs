@@ -11,6 +11,8 @@ pub(super) struct Mentions {
     names: BTreeSet<String>,
     /// It takes the arguments, or all of the context, as one value.
     takes_all: bool,
+    /// It looks at the context at all.
+    looks_at_context: bool,
 }
 
 impl Mentions {
@@ -19,7 +21,7 @@ impl Mentions {
         let mut mentions = Self::default();
         match policy.to_json() {
             Ok(json) => mentions.walk(json.get("conditions").unwrap_or(&Value::Null), false),
-            Err(_) => mentions.takes_all = true,
+            Err(_) => (mentions.takes_all, mentions.looks_at_context) = (true, true),
         }
         mentions
     }
@@ -28,12 +30,18 @@ impl Mentions {
     pub(super) fn and(mut self, other: &Self) -> Self {
         self.names.extend(other.names.iter().cloned());
         self.takes_all |= other.takes_all;
+        self.looks_at_context |= other.looks_at_context;
         self
     }
 
     /// Whether a member of that name is looked at.
     pub(super) fn has(&self, name: &str) -> bool {
         self.takes_all || self.names.contains(name)
+    }
+
+    /// Whether it looks at the caller and at what is called alone, so that it says the same of each call.
+    pub(super) fn is_of_no_call(&self) -> bool {
+        !self.looks_at_context
     }
 
     /// `is_member_taken`: one member of the value here is all that is looked at.
@@ -45,8 +53,9 @@ impl Mentions {
                     let is_access = matches!(key.as_str(), "." | "has");
                     let name = inner.get("attr").and_then(Value::as_str).filter(|_| is_access);
                     self.names.extend(name.map(str::to_owned));
-                    let takes = (key == "." && name == Some("args")) || (key == "Var" && inner == "context");
-                    self.takes_all |= takes && !is_member_taken;
+                    let is_context = key == "Var" && inner == "context";
+                    self.looks_at_context |= is_context;
+                    self.takes_all |= (is_context || key == "." && name == Some("args")) && !is_member_taken;
                     self.walk(inner, is_access || (key == "left" && is_member_taken));
                 }
             }
@@ -70,6 +79,17 @@ mod tests {
         let mentions = of("context.args has sql && context.args.sql.tables.contains(\"a\") && context.loopback");
         assert!(["args", "sql", "tables", "loopback"].iter().all(|name| mentions.has(name)));
         assert!(!mentions.has("now") && !mentions.takes_all);
+    }
+
+    #[test]
+    fn what_looks_at_no_call_is_known() {
+        for condition in ["true", "principal.tenant == \"context\" && resource.readOnly", "principal in Group::\"context\""] {
+            assert!(of(condition).is_of_no_call(), "{condition}");
+        }
+        for condition in ["context.loopback", "context has address", "principal.groups.contains(context.args.group)", "[context] == []"] {
+            assert!(!of(condition).is_of_no_call(), "{condition}");
+        }
+        assert!(!of("true").and(&of("context.loopback")).is_of_no_call());
     }
 
     #[test]

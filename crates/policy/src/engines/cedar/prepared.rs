@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cedar_policy::{Entities, Entity, EntityUid, Policy, PolicySet, PrincipalConstraint, RestrictedExpression};
+use cedar_policy::{
+    Authorizer, Context, Entities, Entity, EntityUid, Policy, PolicySet, PrincipalConstraint, Request, RestrictedExpression,
+};
 
 use super::compiled::Slice;
 use super::mentions::Mentions;
@@ -19,7 +21,8 @@ const MOST: usize = 2000;
 pub(super) struct Prepared {
     pub(super) user: EntityUid,
     pub(super) entities: Entities,
-    /// Those whose heads leave room for the caller. The others cannot match, and what is not looked into cannot fail.
+    /// Those whose heads leave room for the caller, and that do not say already that they are about none of its calls. The others cannot match,
+    /// and what is not looked into cannot fail.
     pub(super) policies: PolicySet,
 }
 
@@ -67,11 +70,13 @@ impl Prepared {
         let caller = question.principal;
         let user = uid("User", &caller.full_id()).ok_or_else(|| failed("it has no name for the principal"))?;
         let groups: HashSet<EntityUid> = caller.groups().iter().filter_map(|group| uid("Group", group)).collect();
-        let leaves_room = |policy: &&Policy| leaves_room(policy, &user, &groups);
-        let policies = PolicySet::from_policies(slice.policies.policies().filter(leaves_room).cloned()).map_err(failed)?;
+        let mut policies: Vec<Policy> = slice.policies.policies().filter(|policy| leaves_room(policy, &user, &groups)).cloned().collect();
         let thing = slice.thing(&question.resource).ok_or_else(|| failed("it has no name for the resource"))?;
         let who = entity(caller, user.clone(), groups, &slice.mentions)?;
         let entities = Entities::from_entities(slice.does.iter().cloned().chain([thing, who]), None).map_err(failed)?;
+        let may_match = |policy: &Policy| !slice.of_no_call.contains(policy.id()) || matches(policy, &user, slice, &entities);
+        policies.retain(may_match);
+        let policies = PolicySet::from_policies(policies).map_err(failed)?;
         Ok(Self { user, entities, policies })
     }
 }
@@ -83,6 +88,15 @@ fn leaves_room(policy: &Policy, user: &EntityUid, groups: &HashSet<EntityUid>) -
         PrincipalConstraint::Eq(named) => named == *user,
         PrincipalConstraint::In(named) | PrincipalConstraint::IsIn(_, named) => named == *user || groups.contains(&named),
     }
+}
+
+/// Whether a policy that looks at nothing of a call matches, or cannot say so.
+fn matches(policy: &Policy, user: &EntityUid, slice: &Slice, entities: &Entities) -> bool {
+    let request = Request::new(user.clone(), slice.action.clone(), slice.resource.clone(), Context::empty(), None);
+    let (Ok(request), Ok(alone)) = (request, PolicySet::from_policies([policy.clone()])) else { return true };
+    let response = Authorizer::new().is_authorized(&request, &alone, entities);
+    let said = response.diagnostics();
+    said.reason().next().is_some() || said.errors().next().is_some()
 }
 
 /// The caller, with those attributes that policies look at.

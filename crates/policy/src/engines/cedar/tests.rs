@@ -329,6 +329,36 @@ fn what_is_kept_of_one_caller_decides_for_no_other() {
 }
 
 #[test]
+fn what_looks_at_no_call_decides_as_what_looks_at_each() {
+    const TEXT: &str = r#"
+        permit (principal, action, resource) when { principal.kind == "key" LOOK };
+        @ask("why") permit (principal, action == Action::"s/query", resource) when { principal.id like "user:*" LOOK };
+        forbid (principal, action, resource) when { principal.tenant == "t" && !resource.readOnly LOOK };
+        forbid (principal, action, resource) unless { principal has scopes && principal.scopes.contains("s") LOOK };
+        forbid (principal, action == Action::"s/ping", resource) when { principal.id == "key:odd" && 9223372036854775807 + 1 > 0 LOOK };
+    "#;
+    let policies = ["", "&& context.loopback"].map(|look| policy(&TEXT.replace("LOOK", look)));
+    let scopes = |principal: Principal| [principal.clone(), principal.limited_to(Scopes::parse("s").unwrap())];
+    let named = [Principal::key("ci"), Principal::key("odd"), Principal::user("https://i", "ann"), Principal::key("ci").of_tenant("t")];
+    let mut met = std::collections::BTreeSet::new();
+    for caller in named.into_iter().flat_map(scopes) {
+        for (tool, read_only) in [("query", true), ("query", false), ("ping", true), ("ping", false)] {
+            let resource = Resource::tool("s", tool, Some(read_only), true);
+            let given = resource.with(Arguments::Given(r#"{"sql":"SELECT 1"}"#));
+            let told = |policy: &Policy| {
+                let decided = |_| policy.explain(&caller, Action::Call, &given, noon()).settled().decision.to_string();
+                let [first, again] = [0, 1].map(decided);
+                assert_eq!(first, again);
+                (first, policy.allows_each(&caller, noon(), &[resource]).settled())
+            };
+            assert_eq!(told(&policies[0]), told(&policies[1]), "{caller} {tool} {read_only}");
+            met.insert(told(&policies[0]).0);
+        }
+    }
+    assert_eq!(met.len(), 6, "{met:?}");
+}
+
+#[test]
 fn a_forbid_that_errs_forbids() {
     let policy = policy(
         r#"
