@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sallyport_policy::{Decision, Principal, Recorded};
+use sallyport_policy::{Decision, Origin, Principal, Recorded};
 use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Incoming, Method, Peer, Reply, Request, Revision, input};
-use sallyport_telemetry::{ArgumentDigest, Asked, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId};
+use sallyport_telemetry::{
+    ArgumentDigest, Asked, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId, UNKNOWN_ADDRESS,
+};
 
 use crate::catalogue::resolve::Call;
 use crate::decide::circumstances;
@@ -191,7 +193,11 @@ impl Trail {
         let asked = Asked {
             groups: principal.groups().iter().map(|group| (&**group).into()).collect(),
             scopes: principal.scopes().map(|scopes| scopes.to_string().into()),
-            address: circumstances(self.peer).address.map(|address| address.to_string().into()),
+            address: match circumstances(self.peer).origin {
+                Origin::ThisMachine => None,
+                Origin::Address(address) => Some(address.to_string().into()),
+                Origin::Unknown => Some(UNKNOWN_ADDRESS.into()),
+            },
             read_only: self.read_only,
         };
         asked.bounded()

@@ -35,7 +35,7 @@ pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};
 pub use engine::{Answer, EngineFailure, KnownTool, Later, Making, Offered, Outcome, Outgoing, PolicyEngine, Verdict, World};
 pub use limit::{Account, Across, Budget, Exceeded, Held, LimitKind, LimitRule, Limits, Metered, Rate};
 pub use principal::{Principal, PrincipalKind};
-pub use question::{Circumstances, Question};
+pub use question::{Circumstances, Origin, Question};
 pub use replay::{Lack, Replayed};
 pub use resource::{Resource, ResourceKind};
 pub use scope::{SCOPE_OF_ALL, Scopes};

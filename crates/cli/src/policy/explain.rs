@@ -35,7 +35,7 @@ pub(crate) fn run(global: &Global, arguments: &PolicyExplainArguments) -> Result
     let resource = tools.resource(&plan, server, tool);
     let resource = args.as_deref().map_or(resource, |args| resource.with(Arguments::Given(args)));
     let action = if args.is_some() { Action::Call } else { Action::List };
-    let moment = Circumstances { time: SystemTime::now(), address: *address };
+    let moment = Circumstances { time: SystemTime::now(), origin: (*address).into() };
     let explained = start::runtime()?.block_on(policy.explain(&who, action, &resource, moment));
     if *json { output::json(&as_json(&explained)) } else { tell(&who, &resource, &explained) }
 }

@@ -127,7 +127,7 @@ async fn run_case(plan: &Plan, policy: &Policy, tools: &Tools, index: usize, cas
     let resource = text.as_deref().map_or(resource, |text| resource.with(Arguments::Given(text)));
     let action = if text.is_some() { Action::Call } else { Action::List };
     let time = case.time.map_or_else(SystemTime::now, |seconds| UNIX_EPOCH + Duration::from_secs(seconds));
-    let decision = policy.explain(&who, action, &resource, Circumstances { time, address: case.address }).await.decision;
+    let decision = policy.explain(&who, action, &resource, Circumstances { time, origin: case.address.into() }).await.decision;
     let what = || format!("case {}: {who} {action} {}/{}", index + 1, case.server, case.tool);
     Ok(Ran { name: case.name.clone().unwrap_or_else(what), problem: problem(case, &decision), decision: decision.to_string() })
 }

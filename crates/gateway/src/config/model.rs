@@ -31,8 +31,9 @@ pub struct Config {
     /// Certificate and key for TLS. Default: none, because loopback traffic does not leave this machine.
     pub tls: Option<TlsConfig>,
 
-    /// Says that a proxy in front of the gateway speaks TLS, so that the gateway may listen beyond loopback without. Default:
-    /// `false`, because keys must not cross a network in the clear by accident.
+    /// Says that a proxy in front of the gateway speaks TLS, so that the gateway may listen beyond loopback without. Nobody else may reach
+    /// it then: the address that policies see is the last one in `X-Forwarded-For`. Default: `false`, because keys must not cross a network
+    /// in the clear by accident, and without a proxy that header is anybody's word.
     pub behind_proxy: bool,
 
     /// Web origins (`https://app.example.com`) whose pages may call the endpoint, besides those on loopback. Default: none,

@@ -6,7 +6,7 @@ use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use crate::{
-    Action, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Policy, Principal, Resource, Scopes, ServerRules,
+    Action, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Policy, Principal, Resource, Scopes, ServerRules,
 };
 
 const ISSUE: &str = r#"{ "type": "object", "required": ["title"], "properties": {
@@ -191,7 +191,7 @@ fn who_when_and_from_where_count_in_lists_and_calls() {
     };
     assert!(ping(&dev(), noon()));
     assert!(!ping(&dev(), Circumstances { time: UNIX_EPOCH, ..noon() }));
-    assert!(!ping(&dev(), Circumstances { address: Some([192, 0, 2, 1].into()), ..noon() }));
+    assert!(!ping(&dev(), Circumstances { origin: Origin::Address([192, 0, 2, 1].into()), ..noon() }));
     assert!(!ping(&Principal::key("ci"), noon()) && !ping(&Principal::local_user(), noon()));
 }
 
