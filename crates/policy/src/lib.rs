@@ -37,5 +37,5 @@ pub use limit::{Account, Across, Budget, Exceeded, Held, LimitKind, LimitRule, L
 pub use principal::{Principal, PrincipalKind};
 pub use question::{Circumstances, Origin, Question};
 pub use replay::{Lack, Replayed};
-pub use resource::{Resource, ResourceKind};
+pub use resource::{Annotations, Resource, ResourceKind};
 pub use scope::{SCOPE_OF_ALL, Scopes};

@@ -144,8 +144,16 @@ impl<'a> Question<'a> {
     /// What it is about, without arguments.
     #[must_use]
     pub fn resource_document(&self) -> Value {
-        let Resource { kind, name, trusted, .. } = self.resource;
-        json!({ "kind": kind.as_str(), "name": name, "read_only": self.resource.changes_nothing(), "trusted": trusted })
+        let resource = &self.resource;
+        json!({
+            "kind": resource.kind.as_str(),
+            "name": resource.name,
+            "read_only": resource.changes_nothing(),
+            "destructive": resource.is_destructive(),
+            "idempotent": resource.is_idempotent(),
+            "open_world": resource.is_open_world(),
+            "trusted": resource.trusted,
+        })
     }
 
     /// Where the request comes from.

@@ -119,6 +119,15 @@ pub struct Asked<'a> {
     /// Whether the server calls the tool read-only. Missing if it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
+    /// Whether the server says that the tool may change or take away what is there. Missing if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destructive: Option<bool>,
+    /// Whether the server says that the same call twice does no more than once. Missing if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// Whether the server says that the tool reaches things beyond a closed set. Missing if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_world: Option<bool>,
 }
 
 /// Written down for the address of a request that a proxy has passed on without saying whose it is (as in RFC 7239, section 6.2).

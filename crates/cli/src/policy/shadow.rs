@@ -11,7 +11,7 @@ use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::Plan;
 use sallyport_gateway::policy_of;
 use sallyport_policy::engines::EngineConfig;
-use sallyport_policy::{Action, Arguments, Circumstances, Origin, Policy, Principal, Recorded, Replayed, Resource};
+use sallyport_policy::{Action, Annotations, Arguments, Circumstances, Origin, Policy, Principal, Recorded, Replayed, Resource};
 use sallyport_telemetry::{Asked, AuditRecord, UNKNOWN_ADDRESS};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -121,7 +121,7 @@ impl Replay<'_> {
             "tools/call" => {
                 let recorded = recorded.insert(self.arguments(record, server.as_str(), target.as_str()));
                 let tool = self.tools.resource(self.plan, server.as_str(), target.as_str());
-                let tool = Resource { read_only: asked.read_only, ..tool };
+                let tool = Resource { annotations: annotations(asked), ..tool };
                 (Action::Call, tool.with(Arguments::Recorded(recorded)))
             }
             "resources/read" => (Action::Read, Resource::resource(server.as_str(), target.as_str())),
@@ -139,6 +139,12 @@ impl Replay<'_> {
         let unrecorded = if is_nothing { Some(0) } else { record.unrecorded };
         Recorded::new(members(&record.attributes), members(&record.sizes), unrecorded, self.tools.arguments(server, tool))
     }
+}
+
+/// What the server said of the tool then.
+fn annotations(asked: &Asked<'_>) -> Annotations {
+    let Asked { read_only, destructive, idempotent, open_world, .. } = *asked;
+    Annotations { read_only, destructive, idempotent, open_world }
 }
 
 /// Where it came from.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sallyport_gateway::config::nearest;
 use sallyport_gateway::plan::{Plan, Source};
 use sallyport_gateway::upstream::{Freshness, Upstream};
-use sallyport_policy::{InvalidPolicy, KnownTool, Policy, Resource};
+use sallyport_policy::{Annotations, InvalidPolicy, KnownTool, Policy, Resource};
 use serde_json::{Map, Value};
 
 use super::fits;
@@ -24,7 +24,7 @@ pub(super) struct Tool {
     pub(super) name: String,
     /// Its `inputSchema`, as JSON.
     pub(super) schema: Option<String>,
-    pub(super) read_only: Option<bool>,
+    pub(super) annotations: Annotations,
 }
 
 impl Tools {
@@ -44,7 +44,7 @@ impl Tools {
                 }
                 for tool in listing.tools.iter() {
                     let schema = tool.raw.get("inputSchema").map(|schema| schema.as_str().to_owned());
-                    tools.add(upstream.name(), Tool { name: tool.name.clone(), schema, read_only: tool.read_only });
+                    tools.add(upstream.name(), Tool { name: tool.name.clone(), schema, annotations: tool.annotations });
                 }
                 tools.0.entry(upstream.name().to_string()).or_default();
             }
@@ -116,6 +116,6 @@ impl Tools {
         let known = self.0.get(server).into_iter().flatten().find(|tool| tool.name == name);
         let trusted =
             plan.servers.get(server).is_some_and(|server| server.trust_annotations || matches!(server.source, Source::BuiltIn(_)));
-        Resource::tool(server, name, known.and_then(|tool| tool.read_only), trusted)
+        Resource::tool(server, name, known.map(|tool| tool.annotations).unwrap_or_default(), trusted)
     }
 }

@@ -443,7 +443,7 @@ pub struct ServerConfig {
     /// asked. Default: `true`; where a gateway serves more people than its owner, `false` for servers that are not trusted to ask.
     pub questions: Option<bool>,
 
-    /// Believe what the server says about its tools (`readOnlyHint`, `idempotentHint`). Default: `false`, because a hostile
+    /// Believe what the server says about its tools (`readOnlyHint`, `destructiveHint`, `idempotentHint`, `openWorldHint`). Default: `false`, because a hostile
     /// server would say it only reads. Built-in servers are always believed.
     pub trust_annotations: bool,
 

@@ -65,7 +65,10 @@ fn every_member_of_the_document_is_there() {
         allow if {
             input.principal == {"id": "key:ci", "kind": "key", "tenant": "", "groups": []}
             input.server == "s"
-            input.resource == {"kind": "tool", "name": "query", "read_only": true, "trusted": true}
+            input.resource == {
+                "kind": "tool", "name": "query", "read_only": true, "destructive": false, "idempotent": true, "open_world": true,
+                "trusted": true,
+            }
             input.time == 60
             input.origin == {"loopback": false, "address": "192.0.2.7"}
             input.taint == []
