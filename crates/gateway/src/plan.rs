@@ -239,7 +239,8 @@ impl ServerPlan {
     }
 
     /// Whether each principal is asked to grant access to it.
-    pub(crate) fn is_granted_by_users(&self) -> bool {
+    #[must_use]
+    pub fn is_granted_by_users(&self) -> bool {
         matches!(&self.source, Source::Remote(RemotePlan { credential: Some(CredentialConfig::PerUser(_)), .. }))
     }
 }
