@@ -108,7 +108,10 @@ fn a_record_is_decided_as_its_call_is_or_not_at_all() {
 
 #[test]
 fn of_a_text_its_length_can_be_asked_about_and_nothing_else() {
-    let declared = json!([{ "tools": ["*"], "argument": "note", "kind": "text", "optional": true }]);
+    let declared = json!([
+        { "tools": ["*"], "argument": "note", "kind": "text", "optional": true },
+        { "tools": ["*"], "argument": "sql", "kind": { "sql": "postgresql" } },
+    ]);
     let recorder = policy(json!({}), json!({ "arguments": declared }));
     let cedar = |condition: &str| {
         let text = format!(
@@ -130,7 +133,6 @@ fn of_a_text_its_length_can_be_asked_about_and_nothing_else() {
         for note in ["x", "longer", "gr\u{fc}n", ""] {
             let arguments = json!({ "sql": "SELECT 1", "note": note });
             let recorded = settled(recorder.recorded("", "db", "query", &arguments.to_string())).unwrap();
-            let recorded = Recorded { unrecorded: Some(0), ..recorded };
             let me = Principal::local_user();
             match replayed(&tried, &me, &recorded) {
                 Replayed::Decided(decision) => {
