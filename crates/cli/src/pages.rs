@@ -42,7 +42,7 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
 
 /// The answer of the authorization server of a gateway, if it has one and the path is one of its own.
 pub(crate) async fn login(gateway: &Gateway, request: Request<Bytes>, peer: Peer) -> Option<Response<Bytes>> {
-    gateway.authorization_server()?.answer(request, whom(gateway, peer)).await
+    gateway.authorization_server()?.answer(request, whom(peer)).await
 }
 
 /// The figures of a gateway.
@@ -57,12 +57,12 @@ pub(crate) fn not_found() -> Response<Bytes> {
     text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into())
 }
 
-/// Whom a request came from, as far as that is known: a proxy speaks for everybody.
-fn whom(gateway: &Gateway, peer: Peer) -> Option<IpAddr> {
+/// Whom a request came from, as far as that is sure: a proxy speaks for everybody, and what it says may be its caller's own word.
+fn whom(peer: Peer) -> Option<IpAddr> {
     match peer {
-        Peer::Remote(address) => (!gateway.plan().behind_proxy).then_some(address),
+        Peer::Remote(address) => Some(address),
         Peer::Loopback => Some(Ipv4Addr::LOCALHOST.into()),
-        Peer::Stdio => None,
+        Peer::Stdio | Peer::Proxied(_) => None,
     }
 }
 

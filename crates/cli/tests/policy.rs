@@ -98,6 +98,7 @@ fn a_policy_is_checked_against_what_the_servers_tools_take() {
         let (code, _, errors) = project.policy(&["check"]);
         assert!(code == 64 && errors.contains("can never match") && errors.contains(told), "{errors}");
     }
+    patterns_that_match_nothing_are_told(&project);
     project.write("sallyport.toml", CONFIGURATION);
     fs::remove_file(project.path("policies.cedar")).unwrap();
     let (code, _, errors) = project.policy(&["check"]);
@@ -105,6 +106,38 @@ fn a_policy_is_checked_against_what_the_servers_tools_take() {
     let (code, told, _) = project.policy(&["check", "--json"]);
     let report: Value = serde_json::from_str(&told).unwrap();
     assert!(code == 64 && report["errors"][0]["message"].as_str().unwrap().contains("policies.cedar"), "{report}");
+}
+
+/// Each list of patterns over tools, wherever it stands.
+fn patterns_that_match_nothing_are_told(project: &Project) {
+    let server = "[servers.files]\nbuiltin = { filesystem = { root = \".\" } }\n";
+    let rule = "[[policy.rules]]\nserver = \"fil*\"\n";
+    let limit = "[[limits]]\nrate = { calls = 1, seconds = 1 }\n";
+    for (written, place) in [
+        (format!("{server}deny = [\"read_file\", \"raed_*\"]"), "servers.files.deny[1]"),
+        (format!("{server}allow = [\"raed_file\"]"), "servers.files.allow[0]"),
+        (format!("{server}ask = [\"{{raed,wrote}}_file\"]"), "servers.files.ask[0]"),
+        (format!("{server}{rule}deny = [\"raed_file\"]"), "policy.rules[0].deny[0]"),
+        (
+            format!("{server}{rule}arguments = [{{ tools = [\"read_*\"], argument = \"paht\", kind = \"path\" }}]"),
+            "policy.rules[0].arguments[0].argument",
+        ),
+        (format!("{server}{limit}tools = [\"read_*\", \"raed_file\"]"), "limits[0].tools[1]"),
+        (format!("{server}{limit}server = \"fyles\""), "limits[0].server"),
+    ] {
+        project.write("sallyport.toml", &written);
+        let (code, _, errors) = project.policy(&["check"]);
+        assert!(code == 64 && errors.contains(&format!("{place}: ")) && errors.contains("can never match"), "{written}\n{errors}");
+        assert_eq!(errors.matches("can never match").count(), 1, "{errors}");
+    }
+    // All of it matches, or may be meant for what no list tells; of a server that does not answer nobody can tell.
+    let fine = format!(
+        "{server}allow = [\"*\", \"file:///*\", \"vendor/thing\"]\ndeny = [\"read_*\"]\n{rule}ask = [\"list_*\"]\n{limit}server = \"f*\"\ntools = [\"*_file\"]\n\
+         [servers.gone]\ncommand = [\"/bin/false\"]\ndeny = [\"no_such_tool\"]\n"
+    );
+    project.write("sallyport.toml", &fine);
+    let (code, told, errors) = project.policy(&["check"]);
+    assert!(code == 0 && told.contains("files") && errors.contains("`gone` does not answer"), "{told}{errors}");
 }
 
 #[test]

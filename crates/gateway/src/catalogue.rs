@@ -193,7 +193,7 @@ fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, raw: RawObj
         says_execution: kind == Kind::Tools && entry.raw.get(EXECUTION).is_some(),
         for_apps_alone,
         revision: entry.revision,
-        read_only: entry.read_only,
+        annotations: entry.annotations,
         trusted: member.trusted,
         header_schema: header_schema(entry),
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sallyport_policy::{Circumstances, InvalidPolicy, KnownTool, Later, Offered, Outgoing, Policy, TrialFault, World};
+use sallyport_policy::{Circumstances, InvalidPolicy, KnownTool, Later, Offered, Origin, Outgoing, Policy, TrialFault, World};
 use sallyport_protocol::Peer;
 use sallyport_secrets::SecretReference;
 use sallyport_transport::client::post::JsonClient;
@@ -20,11 +20,12 @@ use crate::upstream::{CONNECT_SCHEMA, CONNECT_TOOL};
 
 /// The moment of a request that came from `peer`.
 pub(crate) fn circumstances(peer: Peer) -> Circumstances {
-    let address = match peer {
-        Peer::Stdio | Peer::Loopback => None,
-        Peer::Remote(address) => Some(address),
+    let origin = match peer {
+        Peer::Stdio | Peer::Loopback => Origin::ThisMachine,
+        Peer::Remote(address) | Peer::Proxied(Some(address)) => Origin::Address(address),
+        Peer::Proxied(None) => Origin::Unknown,
     };
-    Circumstances { time: SystemTime::now(), address }
+    Circumstances { time: SystemTime::now(), origin }
 }
 
 /// The policy of a configuration. What its engines fail with, and what one on trial would have decided, goes to the log.

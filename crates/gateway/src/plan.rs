@@ -234,7 +234,7 @@ pub struct ServerPlan {
     pub shared: bool,
     /// It may ask clients something while it works on their requests: elicitation, sampling, roots.
     pub questions: bool,
-    /// What the server says of its own tools (`readOnlyHint`, `idempotentHint`) is believed. Always true of a built-in.
+    /// What the server says of its own tools (`readOnlyHint` and the other annotations) is believed. Always true of a built-in.
     pub trust_annotations: bool,
     /// The tools (own names) that may be called again after a failure that leaves open whether the call was done.
     pub retry: Vec<Glob>,
@@ -256,7 +256,8 @@ impl ServerPlan {
     }
 
     /// Whether each principal is asked to grant access to it.
-    pub(crate) fn is_granted_by_users(&self) -> bool {
+    #[must_use]
+    pub fn is_granted_by_users(&self) -> bool {
         matches!(&self.source, Source::Remote(RemotePlan { credential: Some(CredentialConfig::PerUser(_)), .. }))
     }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sallyport_policy::{Decision, Principal, Recorded};
+use sallyport_policy::{Annotations, Decision, Origin, Principal, Recorded};
 use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Incoming, Method, Peer, Reply, Request, Revision, input};
-use sallyport_telemetry::{ArgumentDigest, Asked, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId};
+use sallyport_telemetry::{
+    ArgumentDigest, Asked, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId, UNKNOWN_ADDRESS,
+};
 
 use crate::catalogue::resolve::Call;
 use crate::decide::circumstances;
@@ -31,8 +33,8 @@ pub(crate) struct Trail {
     /// What they mean, as far as that is written down.
     recorded: Option<Recorded>,
     target: Option<String>,
-    /// What the server says of the tool.
-    read_only: Option<bool>,
+    /// What the server says that the tool does.
+    annotations: Annotations,
     server: Option<Arc<str>>,
     principal: Option<Principal>,
     /// What the caller sees.
@@ -62,7 +64,7 @@ impl Trail {
             arguments,
             recorded: None,
             target: None,
-            read_only: None,
+            annotations: Annotations::default(),
             server: None,
             principal: None,
             seen: None,
@@ -93,7 +95,7 @@ impl Trail {
         self.durations.resolve = self.step();
         self.server = Some(call.server().clone());
         self.target = Some(call.target.own.clone());
-        self.read_only = call.target.read_only;
+        self.annotations = call.target.annotations;
     }
 
     /// What the arguments mean, as far as that may be written down.
@@ -191,8 +193,15 @@ impl Trail {
         let asked = Asked {
             groups: principal.groups().iter().map(|group| (&**group).into()).collect(),
             scopes: principal.scopes().map(|scopes| scopes.to_string().into()),
-            address: circumstances(self.peer).address.map(|address| address.to_string().into()),
-            read_only: self.read_only,
+            address: match circumstances(self.peer).origin {
+                Origin::ThisMachine => None,
+                Origin::Address(address) => Some(address.to_string().into()),
+                Origin::Unknown => Some(UNKNOWN_ADDRESS.into()),
+            },
+            read_only: self.annotations.read_only,
+            destructive: self.annotations.destructive,
+            idempotent: self.annotations.idempotent,
+            open_world: self.annotations.open_world,
         };
         asked.bounded()
     }

@@ -104,7 +104,7 @@ impl Identity {
         Authentication::Known(match (incoming.peer, &incoming.credential) {
             (Peer::Stdio, _) => Ok(Arc::clone(&self.local_user)),
             (Peer::Loopback, _) if !self.needs_credential() => Ok(Arc::clone(&self.local_user)),
-            (Peer::Remote(_), _) if !self.needs_credential() => Err(Unauthenticated::NotLocal),
+            (Peer::Remote(_) | Peer::Proxied(_), _) if !self.needs_credential() => Err(Unauthenticated::NotLocal),
             (_, None) => match &incoming.certificate {
                 None => Err(Unauthenticated::NoKey),
                 Some(certificate) => self.certificates.holder(certificate, SystemTime::now()),

@@ -80,6 +80,9 @@ impl Built {
             ("server".to_owned(), text("s7")),
             ("name".to_owned(), text("t7")),
             ("readOnly".to_owned(), RestrictedExpression::new_bool(true)),
+            ("destructive".to_owned(), RestrictedExpression::new_bool(false)),
+            ("idempotent".to_owned(), RestrictedExpression::new_bool(true)),
+            ("openWorld".to_owned(), RestrictedExpression::new_bool(true)),
             ("trusted".to_owned(), RestrictedExpression::new_bool(true)),
         ]);
         let resource = Entity::new(tool.clone(), attributes, HashSet::from([uid("Server::\"s7\"")])).unwrap();

@@ -16,15 +16,44 @@ use crate::{Action, Arguments, Principal, PrincipalKind, Resource, ResourceKind}
 pub struct Circumstances {
     /// The time.
     pub time: SystemTime,
-    /// The address the request comes from; `None` for this machine itself.
-    pub address: Option<IpAddr>,
+    /// Where the request comes from.
+    pub origin: Origin,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This machine itself.
+    ThisMachine,
+    /// That address.
+    Address(IpAddr),
+    /// Somewhere that nobody has told: a proxy stands between.
+    Unknown,
+}
+
+impl Origin {
+    /// The address, where one is known.
+    #[must_use]
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::ThisMachine | Self::Unknown => None,
+        }
+    }
+}
+
+/// `None` is this machine itself.
+impl From<Option<IpAddr>> for Origin {
+    fn from(address: Option<IpAddr>) -> Self {
+        address.map_or(Self::ThisMachine, Self::Address)
+    }
 }
 
 impl Circumstances {
     /// From this machine, at `time`.
     #[must_use]
     pub fn local(time: SystemTime) -> Self {
-        Self { time, address: None }
+        Self { time, origin: Origin::ThisMachine }
     }
 
     /// Seconds since 1970.
@@ -115,16 +144,24 @@ impl<'a> Question<'a> {
     /// What it is about, without arguments.
     #[must_use]
     pub fn resource_document(&self) -> Value {
-        let Resource { kind, name, trusted, .. } = self.resource;
-        json!({ "kind": kind.as_str(), "name": name, "read_only": self.resource.changes_nothing(), "trusted": trusted })
+        let resource = &self.resource;
+        json!({
+            "kind": resource.kind.as_str(),
+            "name": resource.name,
+            "read_only": resource.changes_nothing(),
+            "destructive": resource.is_destructive(),
+            "idempotent": resource.is_idempotent(),
+            "open_world": resource.is_open_world(),
+            "trusted": resource.trusted,
+        })
     }
 
     /// Where the request comes from.
     #[must_use]
     pub fn origin(&self) -> Value {
         let mut origin = Map::new();
-        origin.insert("loopback".into(), self.circumstances.address.is_none().into());
-        if let Some(address) = self.circumstances.address {
+        origin.insert("loopback".into(), (self.circumstances.origin == Origin::ThisMachine).into());
+        if let Some(address) = self.circumstances.origin.address() {
             origin.insert("address".into(), address.to_string().into());
         }
         origin.into()

@@ -12,12 +12,32 @@ pub struct Resource<'a> {
     /// The tool's or prompt's own name at its server (not the `server__name` that clients see), the resource's own
     /// URI or URI template, or the method.
     pub name: &'a str,
-    /// The tool's `readOnlyHint`, if the server gave one.
-    pub read_only: Option<bool>,
+    /// What its server says that using it does.
+    pub annotations: Annotations,
     /// Whether what the server says about its tools is believed: built-ins, and servers with `trust_annotations = true`.
     pub trusted: bool,
     /// What a tool is to be called with.
     pub arguments: Arguments<'a>,
+}
+
+/// What a server says of one of its tools, each if it says so (2026-07-28, `ToolAnnotations`): words, not knowledge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// `readOnlyHint`: it changes nothing.
+    pub read_only: Option<bool>,
+    /// `destructiveHint`: it may change or take away what is there, and not only add.
+    pub destructive: Option<bool>,
+    /// `idempotentHint`: the same call twice does no more than once.
+    pub idempotent: Option<bool>,
+    /// `openWorldHint`: it reaches things beyond a closed set, such as the web.
+    pub open_world: Option<bool>,
+}
+
+/// Nothing but `readOnlyHint`.
+impl From<Option<bool>> for Annotations {
+    fn from(read_only: Option<bool>) -> Self {
+        Self { read_only, ..Self::default() }
+    }
 }
 
 /// The kinds of things that servers offer.
@@ -34,29 +54,33 @@ pub enum ResourceKind {
 }
 
 impl<'a> Resource<'a> {
-    /// A tool of `server`; `read_only` is its annotation and `trusted` says whether to believe it.
+    /// A tool of `server`; `trusted` says whether to believe its annotations, of which many have no more than `readOnlyHint`.
     #[must_use]
-    pub fn tool(server: &'a str, name: &'a str, read_only: Option<bool>, trusted: bool) -> Self {
-        Self { server, kind: ResourceKind::Tool, name, read_only, trusted, arguments: Arguments::Unknown }
+    pub fn tool(server: &'a str, name: &'a str, annotations: impl Into<Annotations>, trusted: bool) -> Self {
+        Self { annotations: annotations.into(), trusted, ..Self::other(server, ResourceKind::Tool, name) }
     }
 
     /// A resource or resource template of `server`.
     #[must_use]
     #[expect(clippy::self_named_constructors, reason = "MCP calls this kind of thing a resource as well")]
     pub fn resource(server: &'a str, uri: &'a str) -> Self {
-        Self { server, kind: ResourceKind::Resource, name: uri, read_only: None, trusted: false, arguments: Arguments::Unknown }
+        Self::other(server, ResourceKind::Resource, uri)
     }
 
     /// A prompt of `server`.
     #[must_use]
     pub fn prompt(server: &'a str, name: &'a str) -> Self {
-        Self { server, kind: ResourceKind::Prompt, name, read_only: None, trusted: false, arguments: Arguments::Unknown }
+        Self::other(server, ResourceKind::Prompt, name)
     }
 
     /// A method of an extension that only `server` knows.
     #[must_use]
     pub fn method(server: &'a str, name: &'a str) -> Self {
-        Self { server, kind: ResourceKind::Method, name, read_only: None, trusted: false, arguments: Arguments::Unknown }
+        Self::other(server, ResourceKind::Method, name)
+    }
+
+    fn other(server: &'a str, kind: ResourceKind, name: &'a str) -> Self {
+        Self { server, kind, name, annotations: Annotations::default(), trusted: false, arguments: Arguments::Unknown }
     }
 
     /// The same, called with these arguments.
@@ -71,9 +95,43 @@ impl<'a> Resource<'a> {
     pub fn changes_nothing(&self) -> bool {
         match self.kind {
             ResourceKind::Resource | ResourceKind::Prompt => true,
-            ResourceKind::Tool => self.trusted && self.read_only == Some(true),
+            ResourceKind::Tool => self.says(self.annotations.read_only, true),
             ResourceKind::Method => false,
         }
+    }
+
+    /// Whether using it may change or take away what is there: a tool does, unless a believed annotation says that it only adds, or only
+    /// reads.
+    #[must_use]
+    pub fn is_destructive(&self) -> bool {
+        !(self.changes_nothing() || self.is_tool() && self.says(self.annotations.destructive, false))
+    }
+
+    /// Whether using it twice is known to do no more than using it once.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.changes_nothing() || self.is_tool() && self.says(self.annotations.idempotent, true)
+    }
+
+    /// Whether using it may reach things beyond a closed set, such as the web: unless a believed annotation says that it does not.
+    #[must_use]
+    pub fn is_open_world(&self) -> bool {
+        !(self.is_tool() && self.says(self.annotations.open_world, false))
+    }
+
+    /// All that engines are told of what using it does: two of the same name with the same of these are the same to them.
+    #[cfg(feature = "cedar")]
+    pub(crate) fn traits(&self) -> [bool; 5] {
+        [self.changes_nothing(), self.is_destructive(), self.is_idempotent(), self.is_open_world(), self.trusted]
+    }
+
+    fn is_tool(&self) -> bool {
+        self.kind == ResourceKind::Tool
+    }
+
+    /// Whether an annotation says that, and is believed. Where it is missing, what MCP takes for granted is the more careful of the two.
+    fn says(&self, annotation: Option<bool>, what: bool) -> bool {
+        self.trusted && annotation == Some(what)
     }
 }
 
@@ -87,5 +145,48 @@ impl ResourceKind {
             Self::Prompt => "prompt",
             Self::Method => "method",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(resource: &Resource<'_>) -> [bool; 4] {
+        [resource.changes_nothing(), resource.is_destructive(), resource.is_idempotent(), resource.is_open_world()]
+    }
+
+    /// What nobody has said anything good of.
+    const CAREFUL: [bool; 4] = [false, true, false, true];
+
+    #[test]
+    fn what_is_missing_or_not_believed_is_taken_for_the_worst() {
+        let good = Annotations { read_only: Some(true), destructive: Some(false), idempotent: Some(true), open_world: Some(false) };
+        let bad = Annotations { read_only: Some(false), destructive: Some(true), idempotent: Some(false), open_world: Some(true) };
+        assert_eq!(told(&Resource::tool("s", "t", good, true)), [true, false, true, false]);
+        for (annotations, trusted) in [(good, false), (bad, true), (bad, false), (Annotations::default(), true)] {
+            assert_eq!(told(&Resource::tool("s", "t", annotations, trusted)), CAREFUL, "{annotations:?} {trusted}");
+        }
+    }
+
+    #[test]
+    fn each_annotation_counts_alone() {
+        let none = Annotations::default();
+        for (annotations, expected) in [
+            (Annotations { read_only: Some(true), ..none }, [true, false, true, true]),
+            (Annotations { read_only: Some(true), destructive: Some(true), idempotent: Some(false), ..none }, [true, false, true, true]),
+            (Annotations { destructive: Some(false), ..none }, [false, false, false, true]),
+            (Annotations { idempotent: Some(true), ..none }, [false, true, true, true]),
+            (Annotations { open_world: Some(false), ..none }, [false, true, false, false]),
+        ] {
+            assert_eq!(told(&Resource::tool("s", "t", annotations, true)), expected, "{annotations:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_tool_has_no_annotations() {
+        assert_eq!(told(&Resource::resource("s", "file:///a")), [true, false, true, true]);
+        assert_eq!(told(&Resource::prompt("s", "p")), [true, false, true, true]);
+        assert_eq!(told(&Resource::method("s", "vendor/thing")), CAREFUL);
     }
 }

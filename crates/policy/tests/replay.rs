@@ -106,6 +106,44 @@ fn a_record_is_decided_as_its_call_is_or_not_at_all() {
     assert!(decided > 300 && lacking > 20, "{decided} {lacking}");
 }
 
+#[test]
+fn of_a_text_its_length_can_be_asked_about_and_nothing_else() {
+    let declared = json!([
+        { "tools": ["*"], "argument": "note", "kind": "text", "optional": true },
+        { "tools": ["*"], "argument": "sql", "kind": { "sql": "postgresql" } },
+    ]);
+    let recorder = policy(json!({}), json!({ "arguments": declared }));
+    let cedar = |condition: &str| {
+        let text = format!(
+            "permit(principal, action, resource); forbid(principal, action == Action::\"db/query\", resource) when {{ context.args has note && {condition} }};"
+        );
+        json!({ "engines": [{ "cedar": { "text": text } }] })
+    };
+    let rego =
+        |condition: &str| json!({ "engines": [{ "rego": { "text": format!("package sallyport\nallow if true\ndeny if {condition}") } }] });
+    for (config, is_told) in [
+        (cedar("context.args.note.length > 3"), true),
+        (cedar("context.args.note.text like \"*x*\""), false),
+        (cedar("context.args.note == {text: \"x\", length: 1}"), false),
+        (rego("input.args.note.length > 3"), true),
+        (rego("input.args[\"note\"].text == \"x\""), false),
+        (rego("some part; input.args.note[part] == \"x\""), false),
+    ] {
+        let tried = policy(config.clone(), json!({ "arguments": declared }));
+        for note in ["x", "longer", "gr\u{fc}n", ""] {
+            let arguments = json!({ "sql": "SELECT 1", "note": note });
+            let recorded = settled(recorder.recorded("", "db", "query", &arguments.to_string())).unwrap();
+            let me = Principal::local_user();
+            match replayed(&tried, &me, &recorded) {
+                Replayed::Decided(decision) => {
+                    assert_eq!((is_told, decision.effect), (true, called(&tried, &me, &arguments)), "{config} {note}")
+                }
+                Replayed::Lacking(lacks) => assert!(!is_told, "{config} {lacks:?}"),
+            }
+        }
+    }
+}
+
 /// Each engine names the rule and what it looks at.
 #[test]
 fn what_is_lacking_is_named_with_its_place() {

@@ -53,8 +53,11 @@ pub enum Peer {
     Stdio,
     /// A connection from this machine.
     Loopback,
-    /// A connection from another machine, or through a proxy that speaks for other machines.
+    /// A connection from another machine.
     Remote(IpAddr),
+    /// A connection through a proxy that speaks for other machines, and the address of the one it speaks for; `None` where it does not
+    /// say. Whatever the address, it is not taken for this machine.
+    Proxied(Option<IpAddr>),
 }
 
 impl Peer {

@@ -112,13 +112,26 @@ pub struct Asked<'a> {
     /// The scopes of the caller's token. Missing if it has no such bounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Text<'a>>,
-    /// The address that the request came from. Missing for this machine itself.
+    /// The address that the request came from, behind a proxy as the proxy tells it, or `unknown` where it does not. Missing for this
+    /// machine itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Text<'a>>,
     /// Whether the server calls the tool read-only. Missing if it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
+    /// Whether the server says that the tool may change or take away what is there. Missing if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destructive: Option<bool>,
+    /// Whether the server says that the same call twice does no more than once. Missing if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// Whether the server says that the tool reaches things beyond a closed set. Missing if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_world: Option<bool>,
 }
+
+/// Written down for the address of a request that a proxy has passed on without saying whose it is (as in RFC 7239, section 6.2).
+pub const UNKNOWN_ADDRESS: &str = "unknown";
 
 /// Most bytes of groups and scopes in a record: those of everybody but who is in hundreds of groups.
 const MOST_ASKED: usize = 4096;

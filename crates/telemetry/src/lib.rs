@@ -20,7 +20,7 @@ pub mod state_folder;
 pub mod timestamp;
 pub mod trace_context;
 
-pub use audit::{ArgumentDigest, Asked, AuditRecord, Durations, Outcome, RecordId};
+pub use audit::{ArgumentDigest, Asked, AuditRecord, Durations, Outcome, RecordId, UNKNOWN_ADDRESS};
 pub use metric::{BreakerState, ConnectionOutcome, Metrics, ServerMetrics, StandbyState, UpstreamState};
 pub use sink::{Audit, Tap};
 pub use state_folder::Folders;

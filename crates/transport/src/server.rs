@@ -17,6 +17,7 @@ mod client_certificate;
 mod connection;
 mod door;
 pub(crate) mod era;
+mod forwarded;
 mod guard;
 mod http_sse;
 mod intake;

@@ -37,7 +37,7 @@ pub(crate) fn run(global: &Global, arguments: &PolicyCheckArguments) -> Result<(
     let policy = policy_of(&plan).map_err(|error| start::unusable(&error))?;
     let names: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
     // Those about which a policy or a rule may say something that does not fit their tools.
-    let is_about = |name: &&str| policy.needs_tools() || plan.servers.get(*name).is_some_and(|server| !server.rules.arguments.is_empty());
+    let is_about = |name: &&str| policy.needs_tools() || never::names_tools_of(&plan, name);
     let asked: Vec<&str> = names.iter().copied().filter(|name| is_about(name) && !arguments.offline).collect();
     let tools = if asked.is_empty() { Tools::default() } else { Tools::ask(&plan, &asked)? };
     let mut errors = tools.teach(&policy);

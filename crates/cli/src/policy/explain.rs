@@ -35,9 +35,9 @@ pub(crate) fn run(global: &Global, arguments: &PolicyExplainArguments) -> Result
     let resource = tools.resource(&plan, server, tool);
     let resource = args.as_deref().map_or(resource, |args| resource.with(Arguments::Given(args)));
     let action = if args.is_some() { Action::Call } else { Action::List };
-    let moment = Circumstances { time: SystemTime::now(), address: *address };
+    let moment = Circumstances { time: SystemTime::now(), origin: (*address).into() };
     let explained = start::runtime()?.block_on(policy.explain(&who, action, &resource, moment));
-    if *json { output::json(&as_json(&explained)) } else { tell(&who, &resource, &explained) }
+    if *json { output::json(&as_json(&resource, &explained)) } else { tell(&who, &resource, &explained) }
 }
 
 /// The arguments of a call, which are one object whatever the tool.
@@ -56,8 +56,7 @@ fn tell(who: &Principal, resource: &Resource<'_>, explained: &Explanation) -> Re
     output::line(if explained.decision.is_allow() { told.green().to_string() } else { told.red().to_string() })?;
     let groups = if who.groups().is_empty() { String::new() } else { format!(", in {}", who.groups().join(", ")) };
     output::line(format!("  principal  {who}{groups}"))?;
-    let changes = if resource.changes_nothing() { "changes nothing" } else { "may change something" };
-    output::line(format!("  tool       {}/{} ({changes})", resource.server, resource.name))?;
+    output::line(format!("  tool       {}/{} ({})", resource.server, resource.name, does(resource)))?;
     match &explained.arguments {
         Ok(Some(arguments)) => output::line(format!("  arguments  {}", shown(&arguments.to_string())))?,
         Ok(None) => output::line("  arguments  not known: this is what a list shows")?,
@@ -70,6 +69,17 @@ fn tell(who: &Principal, resource: &Resource<'_>, explained: &Explanation) -> Re
     if hint.is_empty() { Ok(()) } else { output::line(format!("  {} {hint}", "hint:".cyan())) }
 }
 
+/// What using a tool does, as far as that is believed.
+fn does(resource: &Resource<'_>) -> String {
+    let changes = if resource.changes_nothing() { "changes nothing" } else { "may change something" };
+    let more = [
+        (!resource.changes_nothing() && !resource.is_destructive(), ", only adds"),
+        (!resource.changes_nothing() && resource.is_idempotent(), ", twice is as once"),
+        (!resource.is_open_world(), ", reaches nothing else"),
+    ];
+    more.iter().filter(|(is_so, _)| *is_so).fold(changes.to_owned(), |told, (_, more)| told + more)
+}
+
 fn said(outcome: &Outcome) -> String {
     match outcome {
         Ok(Verdict::Silent) => "says nothing".to_owned(),
@@ -79,7 +89,7 @@ fn said(outcome: &Outcome) -> String {
 }
 
 /// The same for programs.
-fn as_json(explained: &Explanation) -> Value {
+fn as_json(resource: &Resource<'_>, explained: &Explanation) -> Value {
     let engine = |(name, outcome): &(&'static str, Outcome)| match outcome {
         Ok(Verdict::Silent) => json!({ "engine": name, "says": "nothing" }),
         Ok(Verdict::Decided(decision)) => {
@@ -92,6 +102,13 @@ fn as_json(explained: &Explanation) -> Value {
         "effect": decision.effect,
         "place": decision.place.as_str(),
         "why": why(decision),
+        "tool": {
+            "read_only": resource.changes_nothing(),
+            "destructive": resource.is_destructive(),
+            "idempotent": resource.is_idempotent(),
+            "open_world": resource.is_open_world(),
+            "trusted": resource.trusted,
+        },
         "hint": Some(decision.hint()).filter(|hint| !hint.is_empty()),
         "arguments": explained.arguments.as_ref().ok().and_then(Option::as_ref),
         "engines": explained.said.iter().map(engine).collect::<Vec<_>>(),

@@ -2,7 +2,6 @@
 
 mod report;
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -12,8 +11,8 @@ use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::Plan;
 use sallyport_gateway::policy_of;
 use sallyport_policy::engines::EngineConfig;
-use sallyport_policy::{Action, Arguments, Circumstances, Policy, Principal, Recorded, Replayed, Resource};
-use sallyport_telemetry::{Asked, AuditRecord};
+use sallyport_policy::{Action, Annotations, Arguments, Circumstances, Origin, Policy, Principal, Recorded, Replayed, Resource};
+use sallyport_telemetry::{Asked, AuditRecord, UNKNOWN_ADDRESS};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -113,8 +112,7 @@ impl Replay<'_> {
         let (Some(server), Some(target)) = (record.server.as_ref(), record.target.as_ref()) else { return Err("without a target") };
         let asked = record.asked.as_ref().ok_or("that do not say what policy was asked with (an earlier version, or very many groups)")?;
         let who = caller(record, asked).ok_or("of callers that cannot be made out")?;
-        let address = asked.address.as_ref().map(|address| address.as_str().parse::<IpAddr>()).transpose();
-        let address = address.map_err(|_| "of addresses that are none")?;
+        let origin = origin(asked).ok_or("of addresses that are none")?;
         if target.as_str().ends_with('…') {
             return Err("whose target is cut"); // or really ends so, which nobody will miss
         }
@@ -123,7 +121,7 @@ impl Replay<'_> {
             "tools/call" => {
                 let recorded = recorded.insert(self.arguments(record, server.as_str(), target.as_str()));
                 let tool = self.tools.resource(self.plan, server.as_str(), target.as_str());
-                let tool = Resource { read_only: asked.read_only, ..tool };
+                let tool = Resource { annotations: annotations(asked), ..tool };
                 (Action::Call, tool.with(Arguments::Recorded(recorded)))
             }
             "resources/read" => (Action::Read, Resource::resource(server.as_str(), target.as_str())),
@@ -131,7 +129,7 @@ impl Replay<'_> {
             "prompts/get" => (Action::Get, Resource::prompt(server.as_str(), target.as_str())),
             _ => return Err("of other methods than calls, prompts and resources"),
         };
-        let moment = Circumstances { time: SystemTime::from(record.time), address };
+        let moment = Circumstances { time: SystemTime::from(record.time), origin };
         Ok((who.clone(), self.runtime.block_on(self.policy.replay(&who, action, &resource, moment, self.asks_elsewhere))))
     }
 
@@ -140,6 +138,21 @@ impl Replay<'_> {
         let members = |value: &Option<Value>| value.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
         let unrecorded = if is_nothing { Some(0) } else { record.unrecorded };
         Recorded::new(members(&record.attributes), members(&record.sizes), unrecorded, self.tools.arguments(server, tool))
+    }
+}
+
+/// What the server said of the tool then.
+fn annotations(asked: &Asked<'_>) -> Annotations {
+    let Asked { read_only, destructive, idempotent, open_world, .. } = *asked;
+    Annotations { read_only, destructive, idempotent, open_world }
+}
+
+/// Where it came from.
+fn origin(asked: &Asked<'_>) -> Option<Origin> {
+    match asked.address.as_ref().map(|address| address.as_str()) {
+        None => Some(Origin::ThisMachine),
+        Some(UNKNOWN_ADDRESS) => Some(Origin::Unknown),
+        Some(address) => address.parse().ok().map(Origin::Address),
     }
 }
 

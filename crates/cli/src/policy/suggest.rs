@@ -175,6 +175,10 @@ fn narrowed(declared: &ArgumentRule, tool: &str, values: &[Value]) -> Option<Arg
         rule.path = Some(PathRule { below: folders(each()) });
     } else if declared.url.is_some() || declared.kind == Some(ArgumentKind::Url) {
         rule.url = Some(UrlRule { hosts: hosts(each()), schemes: texts("scheme").into_iter().collect() });
+    } else if declared.kind == Some(ArgumentKind::Text) {
+        // Of a list the rule would bound the entries.
+        let lengths = values.iter().map(|value| value.get("length").and_then(Value::as_u64)).collect::<Option<Vec<_>>>()?;
+        rule.longest = Some(u32::try_from(lengths.into_iter().max()?).ok()?);
     } else {
         let numbers: Vec<i64> = each().map(Value::as_i64).collect::<Option<_>>()?;
         rule.number = Some(NumberRule { min: numbers.iter().min().copied(), max: numbers.iter().max().copied() });

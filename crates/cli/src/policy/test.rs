@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use owo_colors::OwoColorize;
 use sallyport_gateway::plan::Plan;
 use sallyport_gateway::{config, policy_of};
-use sallyport_policy::{Action, Arguments, Circumstances, Decision, Effect, Policy};
+use sallyport_policy::{Action, Annotations, Arguments, Circumstances, Decision, Effect, Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -36,6 +36,9 @@ struct ToolEntry {
     /// Its `inputSchema`.
     schema: Option<Value>,
     read_only: Option<bool>,
+    destructive: Option<bool>,
+    idempotent: Option<bool>,
+    open_world: Option<bool>,
 }
 
 /// One question, and what has to come of it.
@@ -103,8 +106,9 @@ fn run_file(plan: &Plan, policy: &Policy, path: &Path) -> Result<Vec<Ran>, Failu
         super::known_server(plan, &case.server)?;
     }
     let mut tools = Tools::default();
-    for ToolEntry { server, name, schema, read_only } in tool {
-        tools.add(&server, Tool { name, schema: schema.map(|schema| schema.to_string()), read_only });
+    for ToolEntry { server, name, schema, read_only, destructive, idempotent, open_world } in tool {
+        let annotations = Annotations { read_only, destructive, idempotent, open_world };
+        tools.add(&server, Tool { name, schema: schema.map(|schema| schema.to_string()), annotations });
     }
     let mut unknown: Vec<&str> = case.iter().map(|case| case.server.as_str()).filter(|server| !tools.knows(server)).collect();
     unknown.sort_unstable();
@@ -127,7 +131,7 @@ async fn run_case(plan: &Plan, policy: &Policy, tools: &Tools, index: usize, cas
     let resource = text.as_deref().map_or(resource, |text| resource.with(Arguments::Given(text)));
     let action = if text.is_some() { Action::Call } else { Action::List };
     let time = case.time.map_or_else(SystemTime::now, |seconds| UNIX_EPOCH + Duration::from_secs(seconds));
-    let decision = policy.explain(&who, action, &resource, Circumstances { time, address: case.address }).await.decision;
+    let decision = policy.explain(&who, action, &resource, Circumstances { time, origin: case.address.into() }).await.decision;
     let what = || format!("case {}: {who} {action} {}/{}", index + 1, case.server, case.tool);
     Ok(Ran { name: case.name.clone().unwrap_or_else(what), problem: problem(case, &decision), decision: decision.to_string() })
 }

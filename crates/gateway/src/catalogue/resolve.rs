@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use sallyport_policy::{Action, Resource};
+use sallyport_policy::{Action, Annotations, Resource};
 use sallyport_protocol::{Endpoint, Failure, FailureKind, Method, RawJson, RawObject, Request};
 
 use super::view::{Item, Kind};
@@ -27,7 +27,7 @@ pub(crate) struct Target {
     pub(crate) kind: TargetKind,
     /// The own name or URI at its server.
     pub(crate) own: String,
-    pub(crate) read_only: Option<bool>,
+    pub(crate) annotations: Annotations,
     pub(crate) trusted: bool,
     /// How a tool may run.
     pub(crate) tasks: Support,
@@ -46,7 +46,7 @@ pub(crate) enum TargetKind {
 impl Target {
     /// What no more is known of than its own name or URI.
     pub(crate) fn named(kind: TargetKind, own: &str) -> Self {
-        Self { kind, own: own.to_owned(), read_only: None, trusted: false, tasks: Support::Never }
+        Self { kind, own: own.to_owned(), annotations: Annotations::default(), trusted: false, tasks: Support::Never }
     }
 
     /// What a tool is to be called with, for policy to look at; a call that says nothing calls it with nothing.
@@ -58,7 +58,7 @@ impl Target {
     /// What policy is asked about.
     pub(crate) fn resource<'a>(&'a self, server: &'a str) -> Resource<'a> {
         match self.kind {
-            TargetKind::Tool => Resource::tool(server, &self.own, self.read_only, self.trusted),
+            TargetKind::Tool => Resource::tool(server, &self.own, self.annotations, self.trusted),
             TargetKind::Prompt => Resource::prompt(server, &self.own),
             TargetKind::Resource => Resource::resource(server, &self.own),
             TargetKind::Method => Resource::method(server, &self.own),
@@ -111,8 +111,8 @@ impl Catalogue {
         if let Some(item) = self.view(endpoint)?.lane(kind).get(name)
             && let Some(member) = self.members.get(&item.server)
         {
-            let Item { own, read_only, trusted, tasks, .. } = item;
-            let target = Target { kind: target_kind, own: own.clone(), read_only: *read_only, trusted: *trusted, tasks: *tasks };
+            let Item { own, annotations, trusted, tasks, .. } = item;
+            let target = Target { kind: target_kind, own: own.clone(), annotations: *annotations, trusted: *trusted, tasks: *tasks };
             return Ok((member, target));
         }
         // A name that is not listed may still be known to its server: not listed yet, gone for the moment, or for apps

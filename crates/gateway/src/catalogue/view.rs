@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sallyport_policy::{Circumstances, Policy, Principal, Resource};
+use sallyport_policy::{Annotations, Circumstances, Policy, Principal, Resource};
 use sallyport_protocol::revisions::reply_for;
 use sallyport_protocol::{Era, Failure, FailureKind, Method, RawJson, RawObject, Reply, Revision, ServerIdentity};
 
@@ -28,8 +28,8 @@ pub(crate) struct Item {
     pub(crate) raw: RawJson,
     /// The revision that the entry was written in.
     pub(crate) revision: Revision,
-    /// The annotation `readOnlyHint`, for tools that have it.
-    pub(crate) read_only: Option<bool>,
+    /// What its server says that it does, for tools.
+    pub(crate) annotations: Annotations,
     /// Whether the server's annotations are believed.
     pub(crate) trusted: bool,
     /// Whether it is a tool that is for the pages of MCP Apps alone.
@@ -98,7 +98,7 @@ impl Kind {
     /// What policy is asked about an item of this list.
     fn resource(self, item: &Item) -> Resource<'_> {
         match self {
-            Self::Tools => Resource::tool(&item.server, &item.own, item.read_only, item.trusted),
+            Self::Tools => Resource::tool(&item.server, &item.own, item.annotations, item.trusted),
             Self::Prompts => Resource::prompt(&item.server, &item.own),
             Self::Resources | Self::Templates => Resource::resource(&item.server, &item.own),
         }

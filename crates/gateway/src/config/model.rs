@@ -31,8 +31,9 @@ pub struct Config {
     /// Certificate and key for TLS. Default: none, because loopback traffic does not leave this machine.
     pub tls: Option<TlsConfig>,
 
-    /// Says that a proxy in front of the gateway speaks TLS, so that the gateway may listen beyond loopback without. Default:
-    /// `false`, because keys must not cross a network in the clear by accident.
+    /// Says that a proxy in front of the gateway speaks TLS, so that the gateway may listen beyond loopback without. Nobody else may reach
+    /// it then: the address that policies see is the last one in `X-Forwarded-For`. Default: `false`, because keys must not cross a network
+    /// in the clear by accident, and without a proxy that header is anybody's word.
     pub behind_proxy: bool,
 
     /// Web origins (`https://app.example.com`) whose pages may call the endpoint, besides those on loopback. Default: none,
@@ -444,7 +445,7 @@ pub struct ServerConfig {
     /// asked. Default: `true`; where a gateway serves more people than its owner, `false` for servers that are not trusted to ask.
     pub questions: Option<bool>,
 
-    /// Believe what the server says about its tools (`readOnlyHint`, `idempotentHint`). Default: `false`, because a hostile
+    /// Believe what the server says about its tools (`readOnlyHint`, `destructiveHint`, `idempotentHint`, `openWorldHint`). Default: `false`, because a hostile
     /// server would say it only reads. Built-in servers are always believed.
     pub trust_annotations: bool,
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sallyport_policy::Annotations;
 use sallyport_protocol::{Discovery, Method, RawJson, RawObject, Revision};
 
 /// The lists of one server. They are the last good ones whatever [`freshness`](Self::freshness) says; whether they may be shown is
@@ -61,10 +62,8 @@ pub struct Entry {
     pub raw: RawObject,
     /// The revision it was written in.
     pub revision: Revision,
-    /// A tool's `readOnlyHint`: what the server says, not what is known.
-    pub read_only: Option<bool>,
-    /// A tool's `idempotentHint`.
-    pub idempotent: Option<bool>,
+    /// What the server says that a tool does, which is not what is known.
+    pub annotations: Annotations,
 }
 
 impl Entry {
@@ -80,12 +79,18 @@ impl Entry {
         };
         let hints = raw.get("annotations").filter(|_| kind == Kind::Tools).and_then(|hints| hints.object().ok());
         let hint = |key: &str| hints.as_ref().and_then(|hints| hints.get(key)).and_then(|value| value.decode::<bool>().ok());
-        Ok(Self { read_only: hint("readOnlyHint"), idempotent: hint("idempotentHint"), name, revision, raw })
+        let annotations = Annotations {
+            read_only: hint("readOnlyHint"),
+            destructive: hint("destructiveHint"),
+            idempotent: hint("idempotentHint"),
+            open_world: hint("openWorldHint"),
+        };
+        Ok(Self { annotations, name, revision, raw })
     }
 
     /// Whether the server says that a call may be carried out twice.
     pub(crate) fn is_repeatable(&self) -> bool {
-        self.read_only == Some(true) || self.idempotent == Some(true)
+        self.annotations.read_only == Some(true) || self.annotations.idempotent == Some(true)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sallyport_policy::Annotations;
 use sallyport_protocol::{Cancel, Event, Failure, FailureKind, Method, Request, Retry, Revision};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -417,12 +418,15 @@ async fn a_list_comes_page_by_page_and_without_what_is_no_entry() {
         now(reply(match request.params.get_str("cursor").as_deref() {
             None => r#"{"tools":[{"name":"a"},{"name":7},"b",{"name":"same","x":1}],"nextCursor":"2"}"#,
             Some("2") => r#"{"tools":[{"name":"a"},{"name":"same","x":2},{"name":""},{"title":"t"}],"nextCursor":"3"}"#,
-            _ => r#"{"tools":[{"name":"z","annotations":{"readOnlyHint":true,"idempotentHint":"yes"}}]}"#,
+            _ => {
+                r#"{"tools":[{"name":"z","annotations":{"readOnlyHint":true,"idempotentHint":"yes","destructiveHint":false,"openWorldHint":true}}]}"#
+            }
         }))
     });
     let listing = running(&peer).listed(LONG).await;
     assert_eq!(names(&listing.tools), ["a", "z"], "the same entry twice is one, namesakes that differ are refused");
-    assert_eq!((listing.tools[1].read_only, listing.tools[1].idempotent), (Some(true), None));
+    let told = Annotations { read_only: Some(true), destructive: Some(false), idempotent: None, open_world: Some(true) };
+    assert_eq!((listing.tools[0].annotations, listing.tools[1].annotations), (Annotations::default(), told));
     assert_eq!(listing.freshness, Freshness::Fresh);
 }
 

@@ -28,7 +28,10 @@ fn without_keys_this_machine_is_the_local_user_and_nobody_else_gets_in() {
     for key in [None, Some(ALICE)] {
         assert_eq!(who(&open, key, Peer::Stdio).unwrap(), "local");
         assert_eq!(who(&open, key, Peer::Loopback).unwrap(), "local");
-        assert_eq!(who(&open, key, REMOTE), Err(Unauthenticated::NotLocal));
+        let proxied = [None, Some(Ipv4Addr::LOCALHOST.into()), Some(Ipv4Addr::new(192, 0, 2, 1).into())].map(Peer::Proxied);
+        for peer in [REMOTE].into_iter().chain(proxied) {
+            assert_eq!(who(&open, key, peer), Err(Unauthenticated::NotLocal), "{peer:?}");
+        }
     }
 }
 
@@ -36,7 +39,7 @@ fn without_keys_this_machine_is_the_local_user_and_nobody_else_gets_in() {
 fn with_keys_every_connection_needs_one() {
     let closed = identity(&[("alice", ALICE), ("bob", BOB)]).unwrap();
     assert!(closed.needs_credential());
-    for peer in [Peer::Loopback, REMOTE] {
+    for peer in [Peer::Loopback, REMOTE, Peer::Proxied(Some(Ipv4Addr::LOCALHOST.into()))] {
         assert_eq!(who(&closed, Some(ALICE), peer).unwrap(), "key:alice");
         assert_eq!(who(&closed, Some(BOB), peer).unwrap(), "key:bob");
         assert_eq!(who(&closed, None, peer), Err(Unauthenticated::NoKey));

@@ -1,14 +1,14 @@
 //! Arguments taken apart by what they are declared to be, for every engine in the same form.
 //!
 //! A query becomes `{ kind, tables, functions, columns, aliases }`, a path `{ text, absolute, below }`, an address
-//! `{ text, scheme, host, port, path, domains }`; everything else stays what it is.
+//! `{ text, scheme, host, port, path, domains }`, a text whose length counts `{ text, length }`; everything else stays what it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ArgumentRule, Dialect, path, sql, strict, url};
 use crate::{Config, ServerRules};
@@ -26,6 +26,8 @@ pub enum ArgumentKind {
     Path,
     /// An address.
     Url,
+    /// A text of which the length counts, in characters.
+    Text,
 }
 
 /// What each argument of each tool is, as far as rules say.
@@ -162,6 +164,7 @@ impl ArgumentKind {
             Self::Sql(dialect) => sql::apart(text, dialect).map_err(|why| format!("is {why}")),
             Self::Path => path::apart(text).map_err(|why| format!("is a path {why}")),
             Self::Url => url::apart(text).ok_or_else(|| "is an address that can be read in several ways".into()),
+            Self::Text => Ok(json!({ "text": text, "length": text.chars().count() })),
         }
     }
 }

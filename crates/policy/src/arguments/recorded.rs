@@ -52,8 +52,18 @@ impl Recorded {
         }
     }
 
+    /// Whether of that argument nothing is told but how long it is.
+    pub(crate) fn is_mere_length(&self, name: &str) -> bool {
+        self.attributes
+            .get(name)
+            .is_some_and(|value| each(value).any(|value| ArgumentKind::Text.fits(value) && value.get("text").is_none()))
+    }
+
     /// Whether this is all of the arguments.
     pub(crate) fn is_whole(&self) -> bool {
+        if self.attributes.keys().any(|name| self.is_mere_length(name)) {
+            return false;
+        }
         let is_told = |name: &String| self.attributes.contains_key(name);
         let is_all = self.unrecorded == Some(0) || self.names.as_ref().is_some_and(|names| names.iter().all(is_told));
         is_all && self.lost.is_empty()
@@ -91,8 +101,21 @@ impl ArgumentKind {
             Self::Sql(_) => "tables",
             Self::Path => "below",
             Self::Url => "domains",
+            Self::Text => return value.get("length").is_some_and(Value::is_u64),
         };
         value.get(member).is_some_and(Value::is_array)
+    }
+
+    /// What of an argument that was taken apart may be written down: of a mere text no more than its length.
+    fn written_down(self, mut apart: Value) -> Value {
+        let entries = match &mut apart {
+            Value::Array(list) => list.as_mut_slice(),
+            one => std::slice::from_mut(one),
+        };
+        for text in entries.iter_mut().filter(|_| self == Self::Text).filter_map(Value::as_object_mut) {
+            text.remove("text");
+        }
+        apart
     }
 }
 
@@ -115,7 +138,7 @@ impl Kinds {
                 recorded.sizes.insert(name.to_owned(), size.into());
             }
             let means = match declared.kind {
-                Some(kind) => super::kinds::apart(kind, value).ok(),
+                Some(kind) => super::kinds::apart(kind, value).ok().map(|apart| kind.written_down(apart)),
                 None => may_be_told(value, &declared.values).then(|| value.clone()),
             };
             recorded.attributes.extend(means.map(|means| (name.to_owned(), means)));
@@ -181,6 +204,18 @@ mod tests {
         assert_eq!(hidden.sizes, object(json!({ "p": 9, "note": 6 })));
         assert_eq!(kinds.record("s", "else", "{}"), None);
         assert_eq!(kinds.record("s", "t", r#"{"n": 1, "n": 2}"#), None);
+    }
+
+    #[test]
+    fn of_a_text_its_length_is_written_down_alone() {
+        let kinds = kinds(json!([{ "tools": ["t"], "argument": "note", "kind": "text" }]));
+        let record = |note: Value| kinds.record("s", "t", &json!({ "note": note }).to_string()).unwrap();
+        let told = record(json!("secret"));
+        assert_eq!((&told.attributes, told.unrecorded), (&object(json!({ "note": { "length": 6 } })), Some(0)));
+        assert!(told.is_mere_length("note") && !told.is_mere_length("other") && !told.is_whole());
+        assert_eq!(record(json!(["a", "bc"])).attributes, object(json!({ "note": [{ "length": 1 }, { "length": 2 }] })));
+        let again = told.declared_by(&kinds, "s", "t");
+        assert!(matches!(again.get("note"), Known::Is(_)), "it is declared as what it was recorded as");
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub struct ArgumentRule {
     /// Lets a call leave the argument out. Default: `false`, because what a server does without it the rule does not know.
     #[serde(default)]
     pub optional: bool,
-    /// What it is, for the policies of engines to look at: `"path"`, `"url"` or `{ sql = "postgresql" }`. A call whose argument cannot be
-    /// understood as that is denied. `sql`, `path` and `url` beside it say so as well.
+    /// What it is, for the policies of engines to look at: `"path"`, `"url"`, `{ sql = "postgresql" }`, or `"text"` where its length counts. A
+    /// call whose argument cannot be understood as that is denied. `sql`, `path` and `url` beside it say so as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ArgumentKind>,
     /// It is one query in SQL that only reads, and only what is named.

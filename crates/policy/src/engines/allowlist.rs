@@ -150,7 +150,7 @@ fn allowed(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision>
 /// server with rules it has to be allowed.
 fn restricted(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision> {
     let (reason, place) = if let Some(place) = rules.iter().find_map(|rule| rule.read_only.clone()) {
-        let claims = resource.read_only == Some(true);
+        let claims = resource.annotations.read_only == Some(true);
         (if claims { Reason::NotBelieved } else { Reason::NotReadOnly }, place)
     } else {
         let is_unknown = resource.kind == ResourceKind::Method;

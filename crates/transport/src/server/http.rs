@@ -31,6 +31,7 @@ use super::client_certificate;
 use super::connection::{Connection, Connections};
 use super::door::Door;
 use super::era::names_modern_version;
+use super::forwarded;
 use super::guard::{Hosts, preflight, show_to};
 use super::intake::Intake;
 use super::route::{Route, split_tenant};
@@ -62,7 +63,8 @@ pub struct Options {
     pub hosts: Hosts,
     /// What is shown and taken in TLS, where the door speaks it itself.
     pub tls: Option<Tls>,
-    /// A proxy stands before the door: a connection from this machine then speaks for others.
+    /// A proxy stands before the door, and nobody else reaches it: every connection speaks for others, whose address is the last one in
+    /// `X-Forwarded-For`.
     pub behind_proxy: bool,
     /// How much is taken in.
     pub bounds: Bounds,
@@ -338,7 +340,8 @@ impl HttpDoor {
         connection: &Connection,
         headers: &HeaderMap,
     ) -> Result<Incoming, Failure> {
-        let peer = if self.options.behind_proxy { Peer::Remote(connection.peer.ip()) } else { Peer::from_address(connection.peer.ip()) };
+        let peer =
+            if self.options.behind_proxy { Peer::Proxied(forwarded::caller(headers)) } else { Peer::from_address(connection.peer.ip()) };
         let certificate = connection.certificate.get().cloned();
         Ok(Incoming { tenant, endpoint, credential: bearer(headers)?.map(Arc::new), certificate, peer, recognised: None })
     }

@@ -104,6 +104,17 @@ fn an_address_is_told_by_its_host() {
 }
 
 #[test]
+fn a_text_is_told_with_its_length_in_characters() {
+    let rules = json!([{ "tools": ["*"], "argument": "note", "kind": "text" }]);
+    let of = |note: Value| understood(rules.clone(), json!({ "note": note })).map(|read| read["note"].clone());
+    assert_eq!(of(json!("gr\u{fc}n")).unwrap(), json!({ "text": "gr\u{fc}n", "length": 4 }));
+    assert_eq!(of(json!(["", "ab"])).unwrap(), json!([{ "text": "", "length": 0 }, { "text": "ab", "length": 2 }]));
+    for forged in [json!({ "text": "ab", "length": 1 }), json!(1), json!([["ab"]])] {
+        assert!(of(forged.clone()).is_err(), "{forged}");
+    }
+}
+
+#[test]
 fn two_rules_about_one_argument_take_it_apart_once() {
     let rules = json!([
         { "tools": ["t"], "argument": "p", "kind": "path" },

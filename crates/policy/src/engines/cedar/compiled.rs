@@ -93,11 +93,15 @@ impl Slice {
 
     /// The tool or other thing that it is for, as Cedar sees it.
     pub(super) fn thing(&self, resource: &Resource<'_>) -> Option<Entity> {
+        let (text, truth) = (|text: &str| RestrictedExpression::new_string(text.to_owned()), RestrictedExpression::new_bool);
         let attributes = HashMap::from([
-            ("server".to_owned(), RestrictedExpression::new_string(resource.server.to_owned())),
-            ("name".to_owned(), RestrictedExpression::new_string(resource.name.to_owned())),
-            ("readOnly".to_owned(), RestrictedExpression::new_bool(resource.changes_nothing())),
-            ("trusted".to_owned(), RestrictedExpression::new_bool(resource.trusted)),
+            ("server".to_owned(), text(resource.server)),
+            ("name".to_owned(), text(resource.name)),
+            ("readOnly".to_owned(), truth(resource.changes_nothing())),
+            ("destructive".to_owned(), truth(resource.is_destructive())),
+            ("idempotent".to_owned(), truth(resource.is_idempotent())),
+            ("openWorld".to_owned(), truth(resource.is_open_world())),
+            ("trusted".to_owned(), truth(resource.trusted)),
         ]);
         Entity::new(self.resource.clone(), attributes, HashSet::from([uid("Server", resource.server)?])).ok()
     }

@@ -9,6 +9,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mentions {
     names: BTreeSet<String>,
+    /// Those that are taken as one value.
+    whole: BTreeSet<String>,
     /// It takes the arguments, or all of the context, as one value.
     takes_all: bool,
     /// It looks at the context at all.
@@ -29,6 +31,7 @@ impl Mentions {
     /// What both mention.
     pub(super) fn and(mut self, other: &Self) -> Self {
         self.names.extend(other.names.iter().cloned());
+        self.whole.extend(other.whole.iter().cloned());
         self.takes_all |= other.takes_all;
         self.looks_at_context |= other.looks_at_context;
         self
@@ -44,6 +47,11 @@ impl Mentions {
         !self.looks_at_context
     }
 
+    /// Whether a member of that name is taken as one value, whatever is in it.
+    pub(super) fn has_whole(&self, name: &str) -> bool {
+        self.takes_all || self.whole.contains(name)
+    }
+
     /// `is_member_taken`: one member of the value here is all that is looked at.
     fn walk(&mut self, node: &Value, is_member_taken: bool) {
         match node {
@@ -53,6 +61,7 @@ impl Mentions {
                     let is_access = matches!(key.as_str(), "." | "has");
                     let name = inner.get("attr").and_then(Value::as_str).filter(|_| is_access);
                     self.names.extend(name.map(str::to_owned));
+                    self.whole.extend(name.filter(|_| key == "." && !is_member_taken).map(str::to_owned));
                     let is_context = key == "Var" && inner == "context";
                     self.looks_at_context |= is_context;
                     self.takes_all |= (is_context || key == "." && name == Some("args")) && !is_member_taken;
@@ -98,5 +107,10 @@ mod tests {
             assert!(of(condition).takes_all, "{condition}");
         }
         assert!(of("context.args.a.b has c").names.len() == 4);
+        for (condition, is_whole) in
+            [("context.args.a == context.args.b", true), ("context.args.a.contains({})", true), ("context.args.a.length < 3", false), ("context.args has a", false)]
+        {
+            assert_eq!(of(condition).has_whole("a"), is_whole, "{condition}");
+        }
     }
 }

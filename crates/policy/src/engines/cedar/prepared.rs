@@ -31,7 +31,7 @@ pub(super) struct Prepared {
 pub(super) struct Lately(RwLock<HashMap<Key, Kept>>);
 
 /// The addresses of the caller and of the slice, and what the tool is like.
-type Key = (usize, usize, (bool, bool));
+type Key = (usize, usize, [bool; 5]);
 
 struct Kept {
     prepared: Arc<Prepared>,
@@ -43,7 +43,7 @@ impl Lately {
     /// What is prepared for who asks about the tool that `slice` is for.
     pub(super) fn of(&self, question: &Question<'_>, slice: &Arc<Slice>) -> Result<Arc<Prepared>, NotAsked> {
         let (caller, resource) = (question.principal, &question.resource);
-        let key = (caller.address(), Arc::as_ptr(slice).addr(), (resource.changes_nothing(), resource.trusted));
+        let key = (caller.address(), Arc::as_ptr(slice).addr(), resource.traits());
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).map(|kept| Arc::clone(&kept.prepared));
         if let Some(known) = known {
             return Ok(known);

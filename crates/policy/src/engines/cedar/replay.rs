@@ -19,7 +19,9 @@ impl Cedar {
         let unknown = unknown(slice, recorded);
         let looks_at = |policy: &Policy| {
             let mentions = Mentions::of(policy);
-            unknown.iter().copied().find(|name| mentions.has(name))
+            let is_lacking = |name: &&str| 
+                mentions.has(name) && (!recorded.is_mere_length(name) || mentions.has("text") || mentions.has_whole(name));
+            unknown.iter().copied().find(is_lacking)
         };
         let (mut known, mut left) = (Vec::new(), Vec::new());
         for policy in slice.policies.policies() {
@@ -50,12 +52,13 @@ impl Cedar {
     }
 }
 
-/// The arguments of the tool that may have been given and are not known, or that the record knows as something else.
+/// The arguments of the tool that may have been given and are not known, all of them or but for their length, or that the record knows as
+/// something else.
 fn unknown<'s>(slice: &'s Slice, recorded: &Recorded) -> Vec<&'s str> {
     let Some(Shape::Record(members)) = &slice.arguments else { return Vec::new() };
     let is_unknown = |name: &str, shape: &Shape| match recorded.get(name) {
         Known::Absent => false,
-        Known::Is(value) => shape.value(value).is_none(),
+        Known::Is(value) => shape.value(value).is_none() || recorded.is_mere_length(name),
         Known::Unknown => true,
     };
     members.iter().filter(|(name, member)| is_unknown(name, &member.shape)).map(|(name, _)| name.as_str()).collect()

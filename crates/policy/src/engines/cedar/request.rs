@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::compiled::Slice;
 use super::prepared::Prepared;
 use super::shape::Shape;
-use crate::{EngineFailure, Question};
+use crate::{EngineFailure, Origin, Question};
 
 /// What is asked of one slice.
 pub(super) struct Asked {
@@ -81,9 +81,9 @@ fn circumstances(question: &Question<'_>, slice: &Slice) -> Vec<(String, Restric
         members.push(("now".to_owned(), RestrictedExpression::new_datetime(datetime(question.circumstances.seconds()))));
     }
     if slice.mentions.has("loopback") {
-        members.push(("loopback".to_owned(), RestrictedExpression::new_bool(question.circumstances.address.is_none())));
+        members.push(("loopback".to_owned(), RestrictedExpression::new_bool(question.circumstances.origin == Origin::ThisMachine)));
     }
-    if let Some(address) = question.circumstances.address.filter(|_| slice.mentions.has("address")) {
+    if let Some(address) = question.circumstances.origin.address().filter(|_| slice.mentions.has("address")) {
         members.push(("address".to_owned(), RestrictedExpression::new_ip(address.to_string())));
     }
     if slice.mentions.has("taint") {

@@ -48,11 +48,11 @@ fn context(arguments: Option<&Shape>) -> Value {
 }
 
 fn entity_types() -> Value {
-    let text = json!({ "type": "String" });
+    let (text, truth) = (json!({ "type": "String" }), json!({ "type": "Boolean" }));
     let thing = json!({
         "memberOfTypes": ["Server"],
         "shape": { "type": "Record", "attributes": {
-            "server": text, "name": text, "readOnly": { "type": "Boolean" }, "trusted": { "type": "Boolean" },
+            "server": text, "name": text, "readOnly": truth, "destructive": truth, "idempotent": truth, "openWorld": truth, "trusted": truth,
         } },
     });
     json!({

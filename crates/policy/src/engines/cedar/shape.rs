@@ -52,6 +52,7 @@ impl Shape {
         let members = match kind {
             ArgumentKind::Sql(_) => vec![("kind", Self::Text), ("tables", texts()), ("functions", texts()), ("columns", texts())],
             ArgumentKind::Path => vec![("text", Self::Text), ("absolute", Self::Truth), ("below", texts())],
+            ArgumentKind::Text => vec![("text", Self::Text), ("length", Self::Whole)],
             ArgumentKind::Url => vec![
                 ("text", Self::Text),
                 ("scheme", Self::Text),

@@ -6,7 +6,7 @@ use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use crate::{
-    Action, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Policy, Principal, Resource, Scopes, ServerRules,
+    Action, Annotations, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Policy, Principal, Resource, Scopes, ServerRules,
 };
 
 const ISSUE: &str = r#"{ "type": "object", "required": ["title"], "properties": {
@@ -128,6 +128,24 @@ fn arguments_have_the_types_of_the_tools_schema() {
 }
 
 #[test]
+fn each_annotation_is_an_attribute_as_far_as_it_is_believed() {
+    let good = Annotations { read_only: None, destructive: Some(false), idempotent: Some(true), open_world: Some(false) };
+    for (condition, bad) in [
+        ("!resource.destructive", Annotations { destructive: None, ..good }),
+        ("resource.idempotent", Annotations { idempotent: None, ..good }),
+        ("!resource.openWorld", Annotations { open_world: None, ..good }),
+    ] {
+        let policy = policy(&format!("permit (principal, action in Action::\"call\", resource) when {{ {condition} }};"));
+        // One after the other, so that what is remembered of one does not answer for the next.
+        for (annotations, trusted, expected) in [(good, true, true), (bad, true, false), (good, false, false), (good, true, true)] {
+            let tool = Resource::tool("s", "ping", annotations, trusted).with(Arguments::Given("{}"));
+            let decision = policy.explain(&dev(), Action::Call, &tool, noon()).settled().decision;
+            assert_eq!(decision.is_allow(), expected, "{condition} {annotations:?} {trusted}");
+        }
+    }
+}
+
+#[test]
 fn a_tool_is_what_its_server_says_of_it_now_and_a_principal_is_who_it_is() {
     let policy = policy(
         r#"
@@ -191,7 +209,7 @@ fn who_when_and_from_where_count_in_lists_and_calls() {
     };
     assert!(ping(&dev(), noon()));
     assert!(!ping(&dev(), Circumstances { time: UNIX_EPOCH, ..noon() }));
-    assert!(!ping(&dev(), Circumstances { address: Some([192, 0, 2, 1].into()), ..noon() }));
+    assert!(!ping(&dev(), Circumstances { origin: Origin::Address([192, 0, 2, 1].into()), ..noon() }));
     assert!(!ping(&Principal::key("ci"), noon()) && !ping(&Principal::local_user(), noon()));
 }
 

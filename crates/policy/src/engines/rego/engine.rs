@@ -108,11 +108,12 @@ impl Rego {
     fn lacks_an_argument(&self, question: &Question<'_>) -> bool {
         let Arguments::Recorded(recorded) = question.resource.arguments else { return false };
         let is_unknown = |look: &&Look| match &look.argument {
+            Some(name) if recorded.is_mere_length(name) => look.member.as_deref() != Some("length"),
             Some(name) => matches!(recorded.get(name), Known::Unknown),
             None => !recorded.is_whole(),
         };
         let mut lacks = false;
-        for Look { place, argument } in self.looks.iter().filter(is_unknown) {
+        for Look { place, argument, .. } in self.looks.iter().filter(is_unknown) {
             let what = argument.as_ref().map_or_else(|| "all arguments".to_owned(), |name| format!("`{name}`"));
             question.lacks(place, what);
             lacks = true;

@@ -11,6 +11,8 @@ pub(super) struct Look {
     pub(super) place: String,
     /// The argument; `None` where it may be any.
     pub(super) argument: Option<String>,
+    /// What of it; `None` where it may be all.
+    pub(super) member: Option<String>,
 }
 
 /// All looks at arguments in a text.
@@ -23,19 +25,23 @@ pub(super) fn looks(source: &Source) -> Vec<Look> {
         {
             continue;
         }
-        let Some(argument) = taken(words.get(at + 1..).unwrap_or_default()) else { continue };
-        looks.push(Look { place: format!("{}:{line}", source.name), argument: argument.map(str::to_owned) });
+        let Some((argument, part)) = taken(words.get(at + 1..).unwrap_or_default()) else { continue };
+        let (argument, member) = (argument.map(str::to_owned), part.map(str::to_owned));
+        looks.push(Look { place: format!("{}:{line}", source.name), argument, member });
     }
     looks.dedup();
     looks
 }
 
-/// What is taken of `input`: nothing that concerns arguments, one of them, or any.
-fn taken<'t>(after: &[(usize, Word<'t>)]) -> Option<Option<&'t str>> {
+/// What is taken of `input`: nothing that concerns arguments, one of them and what of it, or any.
+fn taken<'t>(after: &[(usize, Word<'t>)]) -> Option<(Option<&'t str>, Option<&'t str>)> {
     match member(after) {
-        Some(("args", after)) => Some(member(after).map(|(name, _)| name)),
+        Some(("args", after)) => {
+            let Some((name, after)) = member(after) else { return Some((None, None)) };
+            Some((Some(name), member(after).map(|(part, _)| part)))
+        }
         Some(_) => None,
-        None => Some(None),
+        None => Some((None, None)),
     }
 }
 
@@ -121,6 +127,14 @@ mod tests {
                     deny if input[\"args\"][\"limit\"] > 3\nx := `input\n.args`\ny if input . args [ `z` ]\nz if input.principal.id == \"a\"";
         let named = |line: u8, name: &str| (format!("p:{line}"), Some(name.to_owned()));
         assert_eq!(of(text), [named(2, "sql"), named(3, "limit"), named(6, "z")]);
+    }
+
+    #[test]
+    fn what_is_taken_of_an_argument_is_known() {
+        let text = "a if input.args.note.length < 9\nb if input.args[\"note\"][\"text\"] == \"x\"\nc if input.args.note[part]\nd := input.args.note";
+        let told = looks(&Source { name: "p".into(), text: text.into() });
+        let members: Vec<_> = told.iter().map(|look| (look.argument.as_deref(), look.member.as_deref())).collect();
+        assert_eq!(members, [(Some("note"), Some("length")), (Some("note"), Some("text")), (Some("note"), None), (Some("note"), None)]);
     }
 
     #[test]

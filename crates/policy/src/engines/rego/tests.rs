@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
-use crate::{Action, Arguments, Circumstances, Config, InvalidPolicy, Policy, Principal, Resource, ServerRules};
+use crate::{Action, Arguments, Circumstances, Config, InvalidPolicy, Origin, Policy, Principal, Resource, ServerRules};
 
 fn build(text: &str) -> Result<Policy, Vec<InvalidPolicy>> {
     let rules = json!([{ "tools": ["query"], "argument": "sql", "kind": { "sql": "sqlite" }, "optional": true }]);
@@ -17,7 +17,7 @@ fn build(text: &str) -> Result<Policy, Vec<InvalidPolicy>> {
 fn told(policy: &Policy, who: &Principal, arguments: Option<Value>) -> String {
     let text = arguments.map(|arguments| arguments.to_string());
     let resource = Resource::tool("s", "query", Some(true), true).with(text.as_deref().map_or(Arguments::Unknown, Arguments::Given));
-    let moment = Circumstances { time: UNIX_EPOCH + Duration::from_secs(60), address: Some([192, 0, 2, 7].into()) };
+    let moment = Circumstances { time: UNIX_EPOCH + Duration::from_secs(60), origin: Origin::Address([192, 0, 2, 7].into()) };
     policy.explain(who, Action::Call, &resource, moment).settled().decision.to_string()
 }
 
@@ -65,7 +65,10 @@ fn every_member_of_the_document_is_there() {
         allow if {
             input.principal == {"id": "key:ci", "kind": "key", "tenant": "", "groups": []}
             input.server == "s"
-            input.resource == {"kind": "tool", "name": "query", "read_only": true, "trusted": true}
+            input.resource == {
+                "kind": "tool", "name": "query", "read_only": true, "destructive": false, "idempotent": true, "open_world": true,
+                "trusted": true,
+            }
             input.time == 60
             input.origin == {"loopback": false, "address": "192.0.2.7"}
             input.taint == []

@@ -8,7 +8,7 @@ use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Action, Arguments, Circumstances, Policy, Principal, Resource, ServerRules};
+use crate::{Action, Annotations, Arguments, Circumstances, Policy, Principal, Resource, ServerRules};
 
 /// A decision point that answers from a list, and a clock that is set by hand.
 #[derive(Debug, Default)]
@@ -71,6 +71,23 @@ fn opa_is_asked_by_its_data_api() {
     );
     answers(&point, r#"{"result":false}"#);
     assert!(told(&policy, r#"{"a":2}"#).ends_with("a policy forbids it"));
+}
+
+#[test]
+fn annotations_go_to_decision_points_as_far_as_they_are_believed() {
+    let annotations = Annotations { idempotent: Some(true), open_world: Some(false), ..Annotations::default() };
+    for (trusted, idempotent, open_world) in [(true, true, false), (false, false, true)] {
+        for (speaks, at) in [("opa", "/input/resource"), ("authzen", "/resource/properties")] {
+            let point = Arc::new(Point::default());
+            let policy = policy(&point, speaks);
+            let tool = Resource::tool("s", "t", annotations, trusted).with(Arguments::Given("{}"));
+            policy.explain(&Principal::key("ci"), Action::Call, &tool, Circumstances::local(UNIX_EPOCH)).settled();
+            let (_, body) = point.asked.lock().unwrap().remove(0);
+            let told = body.pointer(at).unwrap();
+            assert_eq!((&told["read_only"], &told["destructive"]), (&json!(false), &json!(true)), "{speaks}");
+            assert_eq!((&told["idempotent"], &told["open_world"]), (&json!(idempotent), &json!(open_world)), "{speaks} {trusted}");
+        }
+    }
 }
 
 #[test]
