@@ -41,7 +41,7 @@ pub(super) const PINGS: usize = 20;
 /// # Errors
 /// When nothing can be tried: the host's side cannot be set up, or the back-end does not start a program.
 pub async fn run(host: &Host, selection: &Selection, gateway: &dyn Gateway, tell: &mut dyn FnMut(&Row)) -> Result<Vec<Verdict>, Error> {
-    let terrain = Terrain::of(selection.name());
+    let terrain = Terrain::of(selection.boundary());
     let unready = |cause| Error::io("the attacks cannot be prepared", &cause);
     let arena = Arena::set_up(terrain).await.map_err(unready)?;
     let backend = selection.build_for_attacks(&host.clone().with_egress(arena.egress()))?;
@@ -258,7 +258,7 @@ impl<'a> Ring<'a> {
         }
         match carried.broken {
             // A limit of the whole sandbox ends all of it.
-            Some(why) if row.number == 18 => findings.stopped.push(why),
+            Some(why) if row.number == 18 || (row.number == 17 && self.terrain == Terrain::Gvisor) => findings.stopped.push(why),
             Some(why) => findings.open.push(format!("not known to the end: {why}")),
             None => {}
         }
