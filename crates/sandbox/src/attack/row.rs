@@ -285,7 +285,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(21, "floods", "write to stderr without end", "bounded log", QUIET, &[]),
     row(22, "io_uring", "set up, enter and register a ring", "seccomp", QUIET, MACHINE),
-    row(23, "kernel keyrings", "read, add and request keys", "seccomp", QUIET, MACHINE),
+    row(23, "kernel keyrings", "read, add and request keys", "seccomp", QUIET, &[own("microvm", OWN_MACHINE, ANY)]),
     row(24, "nested namespaces", "unshare, clone and clone3 with every namespace flag", "seccomp", QUIET, MACHINE),
     row(
         25,

@@ -14,9 +14,9 @@ use crate::sys::seccomp::{self, Filter};
 /// Where packages put them. `PATH` is not asked: this runs as root.
 const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// How many of the host's processes and threads gVisor takes for one of the program's. With `ptrace` 5 were seen, and some more where
-/// all of them compute; only a program that goes far beyond its limit may be ended by it.
-const HOSTS_FOR_ONE: u32 = 16;
+/// How many of the host's processes and threads gVisor may take for one of the program's. With `ptrace` 4 to 5 were seen; only a program
+/// that goes far beyond its limit may be ended by it.
+const HOSTS_FOR_ONE: u32 = 8;
 
 /// And for itself: its kernel, what opens files for it, and the command, each a Go program.
 const HOSTS_FOR_GVISOR: u32 = 128;

@@ -118,10 +118,15 @@ pub(super) fn of_root(attack: &Attack<'_>) {
     });
 }
 
+/// One that takes any arguments, and ends well. This one is larger than a file may be where it was built for debugging.
+fn some_program() -> io::Result<File> {
+    File::open("/usr/bin/true").or_else(|_| File::open(std::env::current_exe()?))
+}
+
 pub(super) fn run_from_memory(attack: &Attack<'_>) {
     attack.attempt("a program in a memfd", || {
         let mut memory = File::from(memfd_create("program", MemfdFlags::empty())?);
-        io::copy(&mut File::open(std::env::current_exe()?)?, &mut memory)?;
+        io::copy(&mut some_program()?, &mut memory)?;
         memory.flush()?;
         let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
         // Opened to be read only: what is open for writing cannot be executed.
