@@ -29,6 +29,7 @@ fn system_packages(repository: &Repository) -> Outcome {
         ("cpio", step::answers("cpio", &["--version"])),
         ("runc", step::answers("runc", &["--version"])),
         ("crun", step::answers("crun", &["--version"])),
+        ("runsc", step::answers("runsc", &["--version"])),
         ("docker-registry", step::answers("docker-registry", &["--version"])),
         ("skopeo", step::answers("skopeo", &["--version"])),
         ("postgresql", step::answers("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"])),

@@ -10,6 +10,9 @@ use sallyport_sandbox::{BackendConfig, Error, Selection};
 use crate::arguments::{Global, SandboxCommand};
 use crate::output::Failure;
 
+/// A boundary of its own, though the configuration names it by the runtime.
+const GVISOR: &str = "gvisor";
+
 pub(crate) fn run(global: &Global, command: &SandboxCommand) -> Result<(), Failure> {
     match command {
         SandboxCommand::Attack(arguments) => attack::run(arguments),
@@ -21,9 +24,11 @@ pub(crate) fn run(global: &Global, command: &SandboxCommand) -> Result<(), Failu
 /// The back-end that is named, else that of a server without one.
 fn select(name: Option<&str>) -> Result<Selection, Failure> {
     let Some(name) = name else { return Ok(Selection::default()) };
-    serde_json::from_value(name.into()).map_err(|_| {
+    let named = if name == GVISOR { serde_json::json!({ "oci": { "runtime": "runsc" } }) } else { name.into() };
+    serde_json::from_value(named).map_err(|_| {
         let names = BackendConfig::NAMES.join("`, `");
-        Failure::new(format!("there is no sandbox back-end `{}`", name.escape_debug())).hint(format!("the back-ends are `{names}`"))
+        Failure::new(format!("there is no sandbox back-end `{}`", name.escape_debug()))
+            .hint(format!("the back-ends are `{names}`, and `{GVISOR}` is `oci` with the runtime runsc"))
     })
 }
 

@@ -132,6 +132,12 @@ impl Selection {
         }
     }
 
+    /// The boundary's name: the back-end's, but for images by gVisor, whose boundary is another one than that of other runtimes.
+    #[must_use]
+    pub fn boundary(&self) -> &'static str {
+        if self.isolation() == Isolation::Gvisor { Isolation::Gvisor.name() } else { self.name() }
+    }
+
     /// Whether there is no boundary at all, which every display of the server must show.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -147,10 +153,11 @@ impl Selection {
     /// The rung that a back-end stands on which was named; for `auto`, the highest that it can be.
     #[must_use]
     pub fn isolation(&self) -> Isolation {
-        match self.named.as_ref().map_or("os", BackendConfig::name) {
-            "none" => Isolation::None,
-            "landlock" => Isolation::Landlock,
-            "microvm" => Isolation::Microvm,
+        match &self.named {
+            Some(BackendConfig::None(_)) => Isolation::None,
+            Some(BackendConfig::Landlock(_)) => Isolation::Landlock,
+            Some(BackendConfig::Oci(oci::Config { runtime: Runtime::Runsc, .. })) => Isolation::Gvisor,
+            Some(BackendConfig::Microvm(_)) => Isolation::Microvm,
             // What shares the host's kernel and is made of its namespaces, or of less than its system calls.
             _ => Isolation::Os,
         }
@@ -325,7 +332,16 @@ mod tests {
         }
         assert_eq!(parse("\"auto\"").unwrap(), Selection::default());
         assert!(parse("\"none\"").unwrap().is_none());
-        assert_eq!(parse("\"landlock\"").unwrap().isolation(), Isolation::Landlock);
+        for (written, isolation) in [
+            ("\"landlock\"", Isolation::Landlock),
+            ("\"oci\"", Isolation::Os),
+            ("{\"oci\": {\"runtime\": \"runc\"}}", Isolation::Os),
+            ("{\"oci\": {\"runtime\": \"runsc\"}}", Isolation::Gvisor),
+            ("\"microvm\"", Isolation::Microvm),
+        ] {
+            assert_eq!(parse(written).unwrap().isolation(), isolation, "{written}");
+        }
+        assert!(Isolation::Os < Isolation::Gvisor && Isolation::Gvisor < Isolation::Microvm);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use crate::backend::Host;
-use crate::cgroup::{Group, Places, places};
+use crate::cgroup::{Group, places};
 use crate::cover::Keeper;
 use crate::cure;
 use crate::egress::{self, Room, Sockets};
@@ -74,6 +74,8 @@ pub(crate) struct Runtime {
     /// The runtime itself.
     pub(crate) target: Target,
     pub(crate) around: policy::Around,
+    /// The groups that hold it, with [`policy::Around::groups`] for entrances. None where it makes its own.
+    pub(crate) group: Group,
     /// Keeps what must not come to be covered.
     pub(crate) keeper: Option<Keeper>,
 }
@@ -127,10 +129,10 @@ impl Around {
         }
     }
 
-    /// The groups that hold the program; a container runtime makes its own.
-    fn group(&self, limits: &Limits) -> Group {
+    /// The groups that hold the program.
+    fn group(&mut self, limits: &Limits) -> Group {
         match self {
-            Self::Runtime(..) => Group::make(&Places::default(), limits),
+            Self::Runtime(runtime) => std::mem::take(&mut runtime.group),
             Self::Nothing | Self::Boundary(_) => Group::make(places(), limits),
         }
     }
@@ -213,7 +215,7 @@ struct Started {
 }
 
 /// Runs on the launching thread: nothing here may block for long.
-fn start(launcher: &Path, program: &Program, limits: Option<Limits>, around: Around) -> Result<Started, Error> {
+fn start(launcher: &Path, program: &Program, limits: Option<Limits>, mut around: Around) -> Result<Started, Error> {
     let warden = limits.map(|limits| {
         let group = around.group(&limits);
         Warden::new(limits, group)
@@ -224,7 +226,7 @@ fn start(launcher: &Path, program: &Program, limits: Option<Limits>, around: Aro
             let target = visible::resolve_unconfined(program)?;
             (Policy { gateway, target, confinement: None, around: None }, None)
         }
-        Around::Runtime(Runtime { target, around, keeper }) => {
+        Around::Runtime(Runtime { target, around, keeper, .. }) => {
             (Policy { gateway, target, confinement: None, around: Some(around) }, keeper)
         }
         Around::Boundary(boundary) => {

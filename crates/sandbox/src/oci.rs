@@ -23,9 +23,11 @@ use tokio::sync::OnceCell;
 use crate::backend::{Backend, Host, Pending};
 use crate::backends::oci::{Config, Runtime};
 use crate::calls::SystemCalls;
+use crate::cgroup::{Group, places};
 use crate::cover::Keeper;
 use crate::error::Error;
 use crate::instance::{Instance, Running};
+use crate::isolation::Isolation;
 use crate::launch;
 use crate::policy::{self, Around, Target, View};
 use crate::probe::{Finding, Report};
@@ -46,14 +48,7 @@ const TRIAL_LIMIT: Duration = Duration::from_secs(20);
 pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, program: &Program) -> Result<Instance<Running>, Error> {
     needs_root(&program.name)?;
     let runtime = chosen(host, config.runtime).await?;
-    if profile.network == Network::Host || (profile.network != Network::None && !runtime.shares_network()) {
-        return Err(Error::new(format!("server {} names a network that sandbox oci with {} does not give", program.name, runtime.name()))
-            .with_hint("name the hosts that it needs and use runc or crun, or take `network` out"));
-    }
-    if runtime == Known::Runsc && profile.seccomp != SystemCalls::default() {
-        return Err(Error::new(format!("server {} names system calls in `seccomp`, which runsc answers all by itself", program.name))
-            .with_hint("take `seccomp` out, or use runc or crun"));
-    }
+    keeps_to(runtime, profile, &program.name)?;
     let (config, wanted, name) = (config.clone(), program.clone(), program.name.clone());
     let (shown, folders, launcher) = (profile.clone(), folders()?, host.launcher().to_owned());
     let prepared = tokio::task::spawn_blocking(move || {
@@ -69,6 +64,19 @@ pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, prog
     });
     let prepared = prepared.await.unwrap_or_else(|_| Err(Error::new("unpacking failed, which is a fault of ours")));
     run(host, runtime, profile, program, prepared.map_err(|error| error.within(&format!("image of server {name}")))?).await
+}
+
+/// Whether the runtime gives what the profile names.
+fn keeps_to(runtime: Known, profile: &Profile, name: &str) -> Result<(), Error> {
+    if profile.network == Network::Host || (profile.network != Network::None && !runtime.shares_network()) {
+        return Err(Error::new(format!("server {name} names a network that sandbox oci with {} does not give", runtime.name()))
+            .with_hint("name the hosts that it needs and use runc or crun, or take `network` out"));
+    }
+    if runtime == Known::Runsc && profile.seccomp != SystemCalls::default() {
+        return Err(Error::new(format!("server {name} names system calls in `seccomp`, which runsc answers all by itself"))
+            .with_hint("take `seccomp` out, or use runc or crun"));
+    }
+    Ok(())
 }
 
 /// A container that is ready to be started.
@@ -99,15 +107,18 @@ impl Prepared {
 
 async fn run(host: &Host, runtime: Known, profile: &Profile, program: &Program, prepared: Prepared) -> Result<Instance<Running>, Error> {
     let Prepared { bundle, root, view, keeper } = prepared;
+    let group = runtime.held_to(&profile.limits).map(|limits| Group::make(places(), &limits)).unwrap_or_default();
     let around = Around {
         network: policy::Network::of(&profile.network),
         lower: root,
         view,
         place: bundle.place().to_owned(),
-        layers: runtime.layers(),
+        groups: group.entrances(),
+        filter: runtime.filter()?,
+        layers: runtime.layers(&group),
     };
     let target = Target { path: runtime.path()?, args: runtime.arguments(&bundle), env: runtime.environment(), cwd: "/".into() };
-    let instance = launch::launch_around(host, program, profile, launch::Runtime { target, around, keeper }).await?;
+    let instance = launch::launch_around(host, program, profile, launch::Runtime { target, around, group, keeper }).await?;
     let end = instance.wait();
     tokio::spawn(async move {
         end.await;
@@ -207,7 +218,7 @@ impl WithoutImage {
 
 impl Backend for WithoutImage {
     fn name(&self) -> &'static str {
-        "oci"
+        if self.runtime == Runtime::Runsc { Isolation::Gvisor.name() } else { "oci" }
     }
 
     fn probe(&self) -> Pending<'_, Report> {
@@ -218,6 +229,7 @@ impl Backend for WithoutImage {
         Box::pin(async move {
             needs_root(&program.name)?;
             let runtime = chosen(&self.host, self.runtime).await?;
+            keeps_to(runtime, profile, &program.name)?;
             launch_without_image(&self.host, runtime, profile, program).await
         })
     }

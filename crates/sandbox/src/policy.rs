@@ -35,6 +35,10 @@ pub(crate) struct Around {
     pub(crate) view: View,
     /// The folder of the bundle: `mount` in it is what lasts as long as the container, `mount/root` the container's root.
     pub(crate) place: PathBuf,
+    /// Where the launcher joins control groups, with the runtime and all that it starts.
+    pub(crate) groups: Vec<PathBuf>,
+    /// What neither the runtime nor anything that it starts may call.
+    pub(crate) filter: Option<Filter>,
     /// The layers that the runtime is to put in force, and in which form.
     pub(crate) layers: Vec<(Layer, String)>,
 }

@@ -319,6 +319,16 @@ def _():
     os.chmod(path, 0o4755)
 
 
+@attack("set-uid bit of a new file")
+def _():
+    os.open(GIVEN["writable"] + "/born-suid", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o4755)
+
+
+@attack("set-gid bit of a new file without a name")
+def _():
+    os.open(GIVEN["writable"], os.O_TMPFILE | os.O_WRONLY, 0o2755)
+
+
 @attack("set-gid bit by descriptor")
 def _():
     file = os.open(GIVEN["writable"] + "/sgid", os.O_CREAT | os.O_WRONLY)

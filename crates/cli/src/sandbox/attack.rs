@@ -57,7 +57,7 @@ fn print(selection: &Selection, verdicts: &[Verdict]) -> Result<(), Failure> {
         "{} of {} attacks on `{}` stopped, {} open, {} accepted, {} not applicable",
         count(Outcome::Stopped),
         verdicts.len(),
-        selection.name(),
+        selection.boundary(),
         count(Outcome::Open),
         count(Outcome::Accepted),
         count(Outcome::NotApplicable),

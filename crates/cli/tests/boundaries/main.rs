@@ -31,10 +31,11 @@ fn fixture() -> PathBuf {
     program
 }
 
-/// The processes of the fixture, wherever below the gateway they are.
+/// The processes of the fixture, wherever below the gateway they are; on gVisor's kernel that kernel, which is a process of the host.
 fn servers(gateway: &Gateway) -> Vec<u32> {
-    let is_fixture = |id: &u32| fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.starts_with("sallyport-fixtu"));
-    descendants(gateway.id()).into_iter().filter(is_fixture).collect()
+    let of = |id: u32, file: &str| fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+    let is_server = |id: &u32| of(*id, "comm").starts_with("sallyport-fixtu") || of(*id, "cmdline").starts_with("runsc-sandbox");
+    descendants(gateway.id()).into_iter().filter(is_server).collect()
 }
 
 /// Calls until the server is there again.
@@ -67,6 +68,11 @@ fn a_server_out_of_an_image_answers_comes_back_and_ends_with_its_gateway_by_runc
 #[test]
 fn a_server_out_of_an_image_answers_comes_back_and_ends_with_its_gateway_by_crun() {
     comes_back_and_ends_with_its_gateway("crun");
+}
+
+#[test]
+fn a_server_out_of_an_image_answers_comes_back_and_ends_with_its_gateway_by_gvisor() {
+    comes_back_and_ends_with_its_gateway("runsc");
 }
 
 fn comes_back_and_ends_with_its_gateway(runtime: &str) {

@@ -109,8 +109,9 @@ fn every_attack_ends_as_the_rows_say() {
 fn every_attack_on_the_other_back_ends_does_too() {
     for as_user in callers() {
         let home = home_with_a_key(*as_user);
-        let may_run_containers = callers().len() == 2 && !as_user && Path::new("/usr/sbin/runc").exists();
-        let backends = [("landlock", true), ("oci", may_run_containers), ("wasm", cfg!(feature = "wasm"))];
+        let runs = |runtime: &str| callers().len() == 2 && !as_user && Path::new(runtime).exists();
+        let backends =
+            [("landlock", true), ("oci", runs("/usr/sbin/runc")), ("gvisor", runs("/usr/bin/runsc")), ("wasm", cfg!(feature = "wasm"))];
         for (backend, _) in backends.iter().filter(|(_, is_here)| *is_here) {
             let output = sallyport(*as_user, home.path(), &["sandbox", "attack", "--json", "--backend", backend]).output().unwrap();
             are_as_the_rows_say(backend, *as_user, &output);

@@ -6,8 +6,8 @@ use sallyport_sandbox::attack::{Outcome, ROWS};
 
 use crate::harness::peers;
 
-/// The columns: a back-end each, attacked as root and, but for `oci`, as an ordinary user.
-const COLUMNS: &[&str] = &["os", "landlock", "microvm", "oci", "wasm"];
+/// The columns: a back-end each, attacked as root and, but for `oci` and `gvisor`, as an ordinary user.
+const COLUMNS: &[&str] = &["os", "landlock", "microvm", "oci", "gvisor", "wasm"];
 
 /// Fails when the page in the repository is another one; writes it instead if `SALLYPORT_BLESS` is set.
 pub(crate) fn check() {

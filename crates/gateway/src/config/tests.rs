@@ -311,14 +311,38 @@ fn only_a_floor_that_is_written_contradicts_a_boundary_that_is_named() {
     let named = two("min_isolation = \"os\"", "sandbox = \"none\"\nmin_isolation = \"none\"", "");
     assert_eq!(boundaries(&named).unwrap(), (("none", Isolation::None), os));
 
+    const IMAGE_BY_RUNC: &str = "sandbox = { oci = { image = \"i\", runtime = \"runc\" } }\nmin_isolation = \"gvisor\"";
+    const IMAGE_BY_GVISOR: &str = "sandbox = { oci = { image = \"i\", runtime = \"runsc\" } }\nmin_isolation = \"microvm\"";
+    let gvisor = IMAGE_BY_GVISOR.replace("microvm", "gvisor");
+    assert_eq!(boundaries(&two("", &gvisor, "")).unwrap(), (("oci", Isolation::Gvisor), os));
+
     for (top, a, told) in [
         ("min_isolation = \"os\"", "sandbox = \"none\"", "the boundary is `none`, and `min_isolation` asks for `os`"),
         ("", "sandbox = \"landlock\"\nmin_isolation = \"os\"", "the boundary is `landlock`, and `min_isolation` asks for `os`"),
         ("", "min_isolation = \"microvm\"", "the boundary is at most `os`, and `min_isolation` asks for `microvm`"),
+        ("", "min_isolation = \"gvisor\"", "the boundary is at most `os`, and `min_isolation` asks for `gvisor`"),
+        ("", IMAGE_BY_RUNC, "the boundary is `oci`, and `min_isolation` asks for `gvisor`"),
+        ("", IMAGE_BY_GVISOR, "the boundary is `gvisor`, and `min_isolation` asks for `microvm`"),
     ] {
         let errors = boundaries(&two(top, a, "")).unwrap_err();
         let error = errors.iter().find(|error| error.path == "servers.a.sandbox").unwrap();
         assert!(error.message.contains(told) && error.hint.is_some(), "{error:?}");
+    }
+}
+
+#[test]
+fn what_gvisor_does_not_keep_is_refused() {
+    let with = |settings: &str| {
+        toml(&format!("[servers.a]\ncommand = [\"a\"]\nsandbox = {{ oci = {{ image = \"i\", runtime = \"runsc\" }} }}\n{settings}\n"))
+    };
+    assert!(with("").is_ok());
+    for (key, settings) in
+        [("network", "network = [\"a.example\"]"), ("network", "network = [\"host-network\"]"), ("seccomp", "seccomp = [\"-sockets\"]")]
+    {
+        let errors = with(settings).unwrap_err();
+        let error = errors.iter().find(|error| error.path == format!("servers.a.{key}")).unwrap();
+        assert!(error.message.contains("the boundary `gvisor` does not keep to it"), "{error:?}");
+        assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("the runtime runc")), "{error:?}");
     }
 }
 

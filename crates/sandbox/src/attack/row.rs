@@ -128,13 +128,14 @@ const fn accepted(backend: &'static str, reason: &'static str) -> Exception {
 const ANY: &[&str] = &[""];
 
 const OWN_MACHINE: &str = "the kernel and the processes that it reaches are those of the machine of its own";
+const OWN_KERNEL: &str = "gVisor's kernel answers, which nobody else uses, and the processes that it knows are the sandbox's own";
 const OWN_NETWORK: &str = "it may listen in the network of its own, into which nobody comes";
 const NO_WAY_OUT: &str = "no destination can be named";
 const MEMORY: &str = "what runs that way has no more rights than what wrote it; runtimes with a JIT do as much";
 const NO_MACHINE: &str = "there is no virtual machine";
 const NOT_CLONED: &str = "nothing is cloned";
-const CLOSED: &[Exception] = &[none("landlock", NO_WAY_OUT), none("wasm", NO_WAY_OUT)];
-const MACHINE: &[Exception] = &[own("microvm", OWN_MACHINE, ANY)];
+const CLOSED: &[Exception] = &[none("landlock", NO_WAY_OUT), none("gvisor", NO_WAY_OUT), none("wasm", NO_WAY_OUT)];
+const MACHINE: &[Exception] = &[own("microvm", OWN_MACHINE, ANY), own("gvisor", OWN_KERNEL, ANY)];
 
 const QUIET: &[Stage] = &[Stage::Quiet];
 const CONNECTED: &[Stage] = &[Stage::Connected];
@@ -157,7 +158,10 @@ pub const ROWS: &[Row] = &[
         "read /etc/shadow, the host's users and name, its logs and /sys",
         "private root with its own /etc",
         QUIET,
-        &[open("landlock", "the host's name is the machine's for every program on it", &["name of the host"])],
+        &[
+            open("landlock", "the host's name is the machine's for every program on it", &["name of the host"]),
+            own("gvisor", OWN_KERNEL, &["/sys"]),
+        ],
     ),
     row(
         3,
@@ -198,7 +202,11 @@ pub const ROWS: &[Row] = &[
         "connect to a port of the host at 127.0.0.1, ::1 and 0.0.0.0",
         "network namespace, Landlock",
         BOTH,
-        &[own("oci", OWN_NETWORK, &["listen at the loopback"]), own("microvm", OWN_NETWORK, &["listen at the loopback"])],
+        &[
+            own("oci", OWN_NETWORK, &["listen at the loopback"]),
+            own("gvisor", OWN_NETWORK, &["listen at the loopback"]),
+            own("microvm", OWN_NETWORK, &["listen at the loopback"]),
+        ],
     ),
     row(
         9,
@@ -248,11 +256,14 @@ pub const ROWS: &[Row] = &[
         "open vsock, packet, raw, crypto, netfilter and bluetooth sockets",
         "seccomp",
         QUIET,
-        &[own(
-            "microvm",
-            OWN_MACHINE,
-            &["kernel objects", "kernel objects, with a flag", "generic netlink", "generic netlink, with a flag"],
-        )],
+        &[
+            own("gvisor", OWN_KERNEL, &["kernel objects", "kernel objects, with a flag"]),
+            own(
+                "microvm",
+                OWN_MACHINE,
+                &["kernel objects", "kernel objects, with a flag", "generic netlink", "generic netlink, with a flag"],
+            ),
+        ],
     ),
     row(17, "fork bomb", "start processes until that fails; another server must answer meanwhile", "processes limit", SMALL, &[]),
     row(18, "memory bomb", "take and use more memory than there may be", "memory limit", SMALL, &[]),
@@ -263,11 +274,18 @@ pub const ROWS: &[Row] = &[
         "fill /tmp and /dev/shm, their inodes, and one endless file",
         "sized tmpfs, file size limit",
         QUIET,
-        &[open("wasm", "the engine does not know a largest file: what it writes is bounded by the disk alone", &["an endless file"])],
+        &[
+            open("wasm", "the engine does not know a largest file: what it writes is bounded by the disk alone", &["an endless file"]),
+            open(
+                "gvisor",
+                "its `/tmp` knows no most files: how many there are is bounded by the memory limit",
+                &["inodes of /tmp", "inodes of /dev/shm"],
+            ),
+        ],
     ),
     row(21, "floods", "write to stderr without end", "bounded log", QUIET, &[]),
     row(22, "io_uring", "set up, enter and register a ring", "seccomp", QUIET, MACHINE),
-    row(23, "kernel keyrings", "read, add and request keys", "seccomp", QUIET, MACHINE),
+    row(23, "kernel keyrings", "read, add and request keys", "seccomp", QUIET, &[own("microvm", OWN_MACHINE, ANY)]),
     row(24, "nested namespaces", "unshare, clone and clone3 with every namespace flag", "seccomp", QUIET, MACHINE),
     row(
         25,
@@ -275,9 +293,16 @@ pub const ROWS: &[Row] = &[
         "mount, unmount, move, open trees, chroot, pivot_root, setns",
         "seccomp, no capabilities",
         QUIET,
-        &[own("microvm", OWN_MACHINE, &["fsconfig", "setns"])],
+        &[own("microvm", OWN_MACHINE, &["fsconfig", "setns"]), own("gvisor", OWN_KERNEL, &["setns"])],
     ),
-    row(26, "devices", "open disks, /dev/kvm, /dev/mem, terminals, and make device nodes", "own /dev, nodev, seccomp", QUIET, &[]),
+    row(
+        26,
+        "devices",
+        "open disks, /dev/kvm, /dev/mem, terminals, and make device nodes",
+        "own /dev, nodev, seccomp",
+        QUIET,
+        &[own("gvisor", OWN_KERNEL, &["/dev/fuse", "/dev/net/tun", "/dev/ptmx", "device node in /tmp", "device node in /dev/shm"])],
+    ),
     row(27, "input into the terminal", "TIOCSTI and TIOCLINUX, also with high bits set", "own session, seccomp", QUIET, MACHINE),
     row(28, "other call conventions", "calls of 32-bit x86, x32 numbers, numbers that nobody knows", "seccomp allow-list", QUIET, MACHINE),
     row(29, "kernel surface", "bpf, perf, userfaultfd, handles, modules, kexec, clocks, swap, personality", "seccomp", QUIET, MACHINE),
@@ -287,7 +312,7 @@ pub const ROWS: &[Row] = &[
         "set-uid bits, running from a writable folder, becoming root, writing what may only be read",
         "no_new_privs, noexec and read-only mounts",
         QUIET,
-        &[own("microvm", OWN_MACHINE, &["capabilities and filters"])],
+        &[own("microvm", OWN_MACHINE, &["capabilities and filters"]), own("gvisor", OWN_KERNEL, &["capabilities and filters"])],
     ),
     row(
         31,
@@ -327,6 +352,7 @@ pub const ROWS: &[Row] = &[
             none("none", NO_MACHINE),
             none("landlock", NO_MACHINE),
             none("oci", NO_MACHINE),
+            none("gvisor", NO_MACHINE),
             none("wasm", NO_MACHINE),
         ],
     ),
@@ -341,6 +367,7 @@ pub const ROWS: &[Row] = &[
             none("none", NOT_CLONED),
             none("landlock", NOT_CLONED),
             none("oci", NOT_CLONED),
+            none("gvisor", NOT_CLONED),
             none("wasm", NOT_CLONED),
         ],
     ),
@@ -358,7 +385,13 @@ pub const ROWS: &[Row] = &[
         "memfd_create and execution around noexec",
         "none: the program runs under the same filter",
         QUIET,
-        &[accepted("os", MEMORY), accepted("landlock", MEMORY), accepted("oci", MEMORY), accepted("microvm", MEMORY)],
+        &[
+            accepted("os", MEMORY),
+            accepted("landlock", MEMORY),
+            accepted("oci", MEMORY),
+            accepted("gvisor", MEMORY),
+            accepted("microvm", MEMORY),
+        ],
     ),
     row(
         41,
@@ -378,7 +411,7 @@ mod tests {
     fn rows_are_numbered_and_only_two_may_be_accepted() {
         for (row, number) in ROWS.iter().zip(1..) {
             assert_eq!(row.number, number);
-            for backend in crate::BackendConfig::NAMES {
+            for backend in crate::BackendConfig::NAMES.iter().chain(&["gvisor"]) {
                 let (outcome, reason) = row.expected(backend);
                 assert_eq!(reason.is_none(), outcome == Outcome::Stopped, "{number}");
                 assert!(outcome != Outcome::Accepted || [36, 40].contains(&number), "{number}");

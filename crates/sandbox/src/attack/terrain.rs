@@ -21,6 +21,8 @@ pub(super) enum Terrain {
     Landlock,
     /// A container, with the ids of the host.
     Container,
+    /// A container on gVisor's kernel, with the ids of the host. Without a network.
+    Gvisor,
     /// A machine, with a kernel of its own.
     Machine,
     /// An engine in the gateway's own process.
@@ -32,6 +34,7 @@ impl Terrain {
         match backend {
             "landlock" => Self::Landlock,
             "oci" => Self::Container,
+            "gvisor" => Self::Gvisor,
             "microvm" => Self::Machine,
             "wasm" => Self::Module,
             _ => Self::Mapped,
@@ -40,7 +43,7 @@ impl Terrain {
 
     /// Who must own what the program is to write, where its own id is not mapped to the caller's.
     pub(super) fn owner(self) -> Option<u32> {
-        let has_own = matches!(self, Self::Landlock | Self::Container) && geteuid().is_root();
+        let has_own = matches!(self, Self::Landlock | Self::Container | Self::Gvisor) && geteuid().is_root();
         has_own.then(|| unprivileged_id(HOSTILE, ""))
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn reclaim(folder: &Path, go_on: &dyn Fn() -> bool) -> io::Result<()>
 }
 
 /// The groups of one program. Dropping this removes them; everything in them must have been killed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
     parts: Vec<Part>,
 }

@@ -48,8 +48,6 @@ pub(super) enum Means {
     ByFlags(Wish, usize),
     /// As `open` is told by its flags.
     Open(usize),
-    /// As `openat2` is told by the structure that the argument points to.
-    OpenHow(usize),
     /// As `access` is told by its mode.
     Access(usize),
 }
@@ -72,13 +70,12 @@ const fn here(text: usize) -> PathArgument {
 }
 
 use About::{Address, Move, Path};
-use Means::{Access, ByFlags, Open, OpenHow, To, WithLink};
+use Means::{Access, ByFlags, Open, To, WithLink};
 use Wish::{Add, Execute, Look, Make, Read, Take, Write};
 
 /// Every watched call. `sendmsg` is none of them: its address is too deep in memory, and this very machinery is set up by it.
 const TABLE: &[(i64, About)] = &[
     (libc::SYS_openat, Path(at(0, 1), Open(2))),
-    (libc::SYS_openat2, Path(at(0, 1), OpenHow(2))),
     (libc::SYS_newfstatat, Path(at(0, 1), ByFlags(Look, 3))),
     (libc::SYS_statx, Path(at(0, 1), ByFlags(Look, 2))),
     (libc::SYS_statfs, Path(here(0), To(Look))),

@@ -31,13 +31,6 @@ impl Memory {
         text(|bytes, address| self.0.read_at(bytes, address), address).map(|bytes| PathBuf::from(std::ffi::OsString::from_vec(bytes)))
     }
 
-    /// The word at `address`.
-    pub(super) fn word(&self, address: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.0.read_exact_at(&mut bytes, address).ok()?;
-        Some(u64::from_ne_bytes(bytes))
-    }
-
     /// The address of a socket at `address`.
     pub(super) fn socket_address(&self, address: u64, length: u64) -> Option<SocketName> {
         let length = usize::try_from(length & u64::from(u32::MAX)).ok()?.min(LONGEST_ADDRESS);

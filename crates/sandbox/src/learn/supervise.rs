@@ -139,10 +139,6 @@ impl Supervisor {
             Means::WithLink(wish) => (wish, true),
             Means::ByFlags(wish, flags) => (wish, asks::keeps_link(argument(flags))),
             Means::Open(flags) => (asks::of_open(argument(flags)), asks::open_keeps_link(argument(flags))),
-            Means::OpenHow(how) => {
-                let flags = memory.word(argument(how))?;
-                (asks::of_open(flags), asks::open_keeps_link(flags))
-            }
             Means::Access(mode) => (asks::of_access(argument(mode)), false),
         };
         let path = absolute(&base?, &written);

@@ -16,7 +16,7 @@ const ALLOWED: &str = "\
      ioctl ioprio_get ioprio_set kill landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown lgetxattr link linkat \
      listen listxattr llistxattr lremovexattr lseek lsetxattr lstat madvise membarrier memfd_create mincore mkdir mkdirat mlock mlock2 \
      mlockall mmap mprotect mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink mremap mseal msgctl msgget msgrcv \
-     msgsnd msync munlock munlockall munmap nanosleep newfstatat open openat openat2 pause personality pidfd_open pidfd_send_signal \
+     msgsnd msync munlock munlockall munmap nanosleep newfstatat open openat pause personality pidfd_open pidfd_send_signal \
      pipe pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll prctl pread64 preadv preadv2 prlimit64 process_mrelease pselect6 pwrite64 \
      pwritev pwritev2 read readahead readlink readlinkat readv recvfrom recvmmsg recvmsg removexattr rename renameat renameat2 \
      restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait \
@@ -30,13 +30,16 @@ const ALLOWED: &str = "\
      waitid write writev";
 
 /// Allowed with some arguments only; [`by_argument`] says which.
-const CONDITIONAL: [&str; 9] = ["chmod", "clone", "fchmod", "fchmodat", "fchmodat2", "ioctl", "personality", "socket", "socketpair"];
+const CONDITIONAL: [&str; 12] =
+    ["chmod", "clone", "creat", "fchmod", "fchmodat", "fchmodat2", "ioctl", "open", "openat", "personality", "socket", "socketpair"];
 
 /// `ENOSYS`: programs fall back to what they used before, from `clone3` to `clone` for one.
 const NOSYS: i32 = 38;
 
 /// Set-user-id and set-group-id.
 const PRIVILEGE_BITS: u64 = 0o6000;
+/// `O_CREAT`, and what `O_TMPFILE` has beside `O_DIRECTORY`.
+const MAKES: u64 = 0o20_000_100;
 /// All `CLONE_NEW…` flags.
 const NAMESPACES: u64 = 0x7e02_0000;
 /// `AF_NETLINK`; up to there only local, IPv4 and IPv6 sockets are let through.
@@ -124,8 +127,13 @@ fn by_argument() -> Vec<Value> {
     let kind = |kind: u64| json!({ "index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": KIND, "valueTwo": kind });
     let mut calls = vec![
         allow(&["clone"], json!([no_bits(0, NAMESPACES)])),
-        allow(&["chmod", "fchmod"], json!([no_bits(1, PRIVILEGE_BITS)])),
+        allow(&["chmod", "creat", "fchmod"], json!([no_bits(1, PRIVILEGE_BITS)])),
         allow(&["fchmodat", "fchmodat2"], json!([no_bits(2, PRIVILEGE_BITS)])),
+        // A mode counts only where a file is made.
+        allow(&["open"], json!([no_bits(1, MAKES)])),
+        allow(&["open"], json!([no_bits(2, PRIVILEGE_BITS)])),
+        allow(&["openat"], json!([no_bits(2, MAKES)])),
+        allow(&["openat"], json!([no_bits(3, PRIVILEGE_BITS)])),
         allow(&["personality"], json!([is(0, 0)])),
         allow(&["personality"], json!([is(0, 0xffff_ffff)])),
         allow(&["socket"], json!([is(0, UNIX)])),

@@ -14,7 +14,9 @@ use super::control::{Control, Message};
 use super::launcher::{Never, become_program, give_up};
 use super::lifetime::{self, Link};
 use super::network;
+use super::privileges;
 use super::raw::{self, Forked, Others};
+use super::seccomp;
 use super::sources::{self, Source};
 use super::step::Step;
 use crate::error::Failure;
@@ -30,6 +32,7 @@ pub(super) fn launcher(control: &mut Control, gateway: i32, target: Target, arou
     lifetime::tie_to_gateway(gateway, Signal::KILL)?;
     lifetime::leave_session()?;
     chdir("/").step(Layer::Root, "leave the gateway's folder")?;
+    privileges::join(&around.groups)?;
     let null = lifetime::open_null()?;
     raw::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWPID).step(Layer::Namespaces, "make namespaces")?;
     network::enter(&around.network, control, &mut layers)?;
@@ -135,6 +138,9 @@ fn runtime(control: &Control, target: &Target, around: &Around, mut layers: Laye
     layers.in_force(Layer::Descriptors, "");
     for (layer, what) in &around.layers {
         layers.in_force(*layer, what);
+    }
+    if let Some(filter) = &around.filter {
+        seccomp::load(filter)?;
     }
     control.send(&Message::InForce(layers), &[])?;
     become_program(target)

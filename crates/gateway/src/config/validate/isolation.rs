@@ -30,7 +30,7 @@ pub(super) fn check(path: &str, config: &ServerConfig, is_image: bool, context: 
         report.error(
             Diagnostic::new(
                 join(path, "sandbox"),
-                format!("the boundary {is} `{}`, and `min_isolation` asks for `{floor}`", sandbox.name()),
+                format!("the boundary {is} `{}`, and `min_isolation` asks for `{floor}`", sandbox.boundary()),
             )
             .hint(way_out(sandbox, floor)),
         );
@@ -56,12 +56,15 @@ pub(super) fn check(path: &str, config: &ServerConfig, is_image: bool, context: 
 
 /// A key that a back-end could not keep to must not be taken for one that holds.
 fn refuse_what_is_not_kept(path: &str, config: &ServerConfig, report: &mut Report) {
-    let back_end = config.sandbox.name();
-    let keys: [(&str, bool, &[&str]); 2] =
-        [("seccomp", config.seccomp != SystemCalls::default(), &["microvm", "wasm"]), ("network", !config.network.is_empty(), &["wasm"])];
-    for (key, _, _) in keys.iter().filter(|(_, is_given, without)| *is_given && without.contains(&back_end)) {
-        let message = format!("the boundary `{back_end}` does not keep to it");
-        report.error(Diagnostic::new(join(path, key), message).hint("remove it, or use `sandbox = \"os\"` for this server"));
+    let boundary = config.sandbox.boundary();
+    let keys: [(&str, bool, &[&str]); 2] = [
+        ("seccomp", config.seccomp != SystemCalls::default(), &["gvisor", "microvm", "wasm"]),
+        ("network", !config.network.is_empty(), &["gvisor", "wasm"]),
+    ];
+    for (key, _, _) in keys.iter().filter(|(_, is_given, without)| *is_given && without.contains(&boundary)) {
+        let message = format!("the boundary `{boundary}` does not keep to it");
+        let other = if boundary == "gvisor" { "the runtime runc" } else { "`sandbox = \"os\"`" };
+        report.error(Diagnostic::new(join(path, key), message).hint(format!("remove it, or use {other} for this server")));
     }
 }
 
@@ -76,6 +79,10 @@ pub(super) fn check_denied(path: &str, config: &ServerConfig, deny_write: &[Stri
 }
 
 fn way_out(sandbox: &Selection, floor: Isolation) -> String {
+    if floor == Isolation::Gvisor {
+        return "name `microvm` in `sandbox`, or an image and the runtime runsc: `{ oci = { image = \"…\", runtime = \"runsc\" } }`"
+            .to_owned();
+    }
     if sandbox.is_auto() {
         return format!("name a back-end in `sandbox` that is at least `{floor}`");
     }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,6 +20,7 @@ pub(super) fn gain(attack: &Attack<'_>) {
     let (readable, writable) = (&attack.given.readable, &attack.given.writable);
     for (name, mode) in [("set-uid", 0o4755), ("set-gid", 0o2755)] {
         attack.attempt(&format!("{name} bit"), || set_bit(&writable.join(name), mode));
+        attack.attempt(&format!("a new file with the {name} bit"), || make_with_bit(&writable.join(name), mode));
     }
     for (name, folder) in [("/tmp", PathBuf::from("/tmp")), ("/dev/shm", "/dev/shm".into()), ("the writable folder", writable.clone())] {
         attack.attempt(&format!("run a file in {name}"), || in_child(|| run(&folder.join("program"))));
@@ -59,6 +60,15 @@ pub(super) fn gain(attack: &Attack<'_>) {
 fn set_bit(path: &Path, mode: u32) -> Tried {
     let file = File::create(path)?;
     let set = file.set_permissions(fs::Permissions::from_mode(mode));
+    has_bit(path, set)
+}
+
+fn make_with_bit(path: &Path, mode: u32) -> Tried {
+    File::options().write(true).create_new(true).mode(mode).open(path)?;
+    has_bit(path, Ok(()))
+}
+
+fn has_bit(path: &Path, set: io::Result<()>) -> Tried {
     let (found, removed) = (fs::metadata(path)?.mode(), fs::remove_file(path));
     set.and(removed)?;
     if found & 0o6000 == 0 { Err(Stopped::by("the bit is dropped")) } else { Ok(format!("mode {found:o}")) }
@@ -108,10 +118,15 @@ pub(super) fn of_root(attack: &Attack<'_>) {
     });
 }
 
+/// One that takes any arguments, and ends well. This one is larger than a file may be where it was built for debugging.
+fn some_program() -> io::Result<File> {
+    File::open("/usr/bin/true").or_else(|_| File::open(std::env::current_exe()?))
+}
+
 pub(super) fn run_from_memory(attack: &Attack<'_>) {
     attack.attempt("a program in a memfd", || {
         let mut memory = File::from(memfd_create("program", MemfdFlags::empty())?);
-        io::copy(&mut File::open(std::env::current_exe()?)?, &mut memory)?;
+        io::copy(&mut some_program()?, &mut memory)?;
         memory.flush()?;
         let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
         // Opened to be read only: what is open for writing cannot be executed.

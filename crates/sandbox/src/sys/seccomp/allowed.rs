@@ -22,7 +22,6 @@ const FILES: &[i64] = &[
     libc::SYS_preadv2,         // the newest form of both, which libc tries first
     libc::SYS_pwritev2,        // the same for writing
     libc::SYS_openat,          // opens files: libc's form
-    libc::SYS_openat2,         // opens files strictly: Go, systemd's libraries
     libc::SYS_close,           // closes
     libc::SYS_close_range,     // closes many at once before a child's exec: Python, glibc
     libc::SYS_lseek,           // moves in a file
