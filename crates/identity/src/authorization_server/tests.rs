@@ -3,6 +3,7 @@
 
 mod attacks;
 mod flows;
+mod refused_refreshes;
 mod withdrawals;
 
 use std::sync::atomic::{AtomicI64, Ordering};
