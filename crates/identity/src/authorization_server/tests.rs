@@ -2,8 +2,11 @@
 //! The whole server over a real store, asked as clients and browsers ask, and as attackers do.
 
 mod attacks;
+mod elsewhere;
 mod flows;
+mod identity_assertions;
 mod refused_refreshes;
+mod signer;
 mod withdrawals;
 
 use std::sync::atomic::{AtomicI64, Ordering};
