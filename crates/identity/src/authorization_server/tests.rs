@@ -2,6 +2,7 @@
 //! The whole server over a real store, asked as clients and browsers ask, and as attackers do.
 
 mod attacks;
+mod client_assertions;
 mod elsewhere;
 mod flows;
 mod identity_assertions;
