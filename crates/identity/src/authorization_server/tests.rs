@@ -3,6 +3,7 @@
 
 mod attacks;
 mod client_assertions;
+mod documents;
 mod elsewhere;
 mod flows;
 mod identity_assertions;
