@@ -76,6 +76,7 @@ struct Own {
     policy: sallyport_policy::Config,
     limits: Vec<LimitRule>,
     approvals: ApprovalsPlan,
+    vault_key: Option<SecretReference>,
     toolsets: BTreeMap<String, ToolsetPlan>,
     servers: BTreeMap<String, ServerPlan>,
     disabled: Vec<String>,
@@ -89,7 +90,7 @@ impl Front {
             Some(name) => public.of_tenant(name),
             None => public.clone(),
         });
-        let Own { keys, identity, policy, limits, approvals, toolsets, servers, disabled } = own;
+        let Own { keys, identity, policy, limits, approvals, vault_key, toolsets, servers, disabled } = own;
         Plan {
             origin: origin.clone(),
             tenant,
@@ -105,6 +106,7 @@ impl Front {
             policy,
             limits,
             approvals,
+            vault_key,
             toolsets,
             servers,
             disabled,
@@ -135,7 +137,8 @@ fn own(config: Config, public: Option<&PublicUrl>, context: &Context<'_>, report
         }
     }
     let keys = config.keys.into_iter().map(|key| key.within(&context.origin.folder)).collect();
-    Own { keys, identity, policy: config.policy, limits: config.limits, approvals, toolsets, servers, disabled }
+    let vault_key = config.vault.key.map(|key| key.within(&context.origin.folder));
+    Own { keys, identity, policy: config.policy, limits: config.limits, approvals, vault_key, toolsets, servers, disabled }
 }
 
 /// The longest name of a server or toolset: with `__` and a tool's name it must fit into 48 characters (clients allow 64 and put

@@ -109,3 +109,45 @@ fn gateways_go_on_over_a_rotation_and_ask_again_for_what_was_forgotten() {
     assert_eq!(granted.counted(&["forget", "--all"]), json!({ "grants": 0 }));
     granted.is_gone();
 }
+
+#[test]
+fn a_key_that_the_operator_keeps_seals_at_both_gateways_and_is_changed_by_the_operator() {
+    let [old, new] = [("AQEB", "AQE="), ("AgIC", "AgI=")].map(|(part, end)| format!("{}{end}", part.repeat(10)));
+    let granted = Granted::new("[vault]\nkey = \"file:kept.key\"", &[("kept.key", &old)]);
+    assert!(!granted.own_key().exists(), "there is no other");
+    let put = |text: &str| write_private(&granted.project, "kept.key", text);
+    let told = granted.refused(&["rotate"]);
+    assert!(told.contains("holds one key") && told.contains("openssl rand -base64 32") && !told.contains(&old), "{told}");
+
+    put(&format!("{new}\n{old}\n"));
+    granted.is_there();
+    let output = granted.vault(&["rotate"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.starts_with("1 grant: sealed with the first key of `file:") && told.ends_with("kept.key`\n"), "{told}");
+    put(&new);
+    granted.is_there();
+    thread::sleep(ENDED);
+    granted.is_there();
+    lists_the_folder(&Caller { port: granted.project.up().port, token: None });
+
+    // Open to others it is none, to nobody.
+    fs::set_permissions(granted.project.path("kept.key"), fs::Permissions::from_mode(0o640)).unwrap();
+    let told = granted.refused(&["rotate"]);
+    assert!(told.contains("chmod 600"), "{told}");
+    thread::sleep(ENDED);
+    let answer = call(&granted.callers()[0], "theirs__list_directory");
+    assert!(answer["result"]["isError"] == json!(true) || answer["error"].is_object(), "{answer}");
+    put(&new);
+    granted.is_there();
+}
+
+#[test]
+fn a_key_in_the_configuration_itself_is_refused_and_a_variable_that_is_not_set_is_told() {
+    let project = Project::new("[vault]\nkey = \"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\"\n");
+    let check = || project.sallyport().arg("check").output().unwrap();
+    let output = check();
+    assert!(!output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("AQEB"), "{output:?}");
+    project.configure("[vault]\nkey = \"env:VAULT_KEY\"\n");
+    let told = format!("{:?}", check());
+    assert!(told.contains("vault.key") && told.contains("`VAULT_KEY` is not set"), "{told}");
+}
