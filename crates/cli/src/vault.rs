@@ -1,5 +1,6 @@
 //! `sallyport vault`: what users granted the gateway at servers elsewhere.
 
+use sallyport_gateway::config;
 use sallyport_gateway::upstream::{Outage, way_out};
 use sallyport_identity::upstream::VaultError;
 use serde::Serialize;
@@ -29,8 +30,15 @@ struct Count {
 }
 
 pub(crate) fn run(global: &Global, arguments: &VaultArguments) -> Result<(), Failure> {
-    let folders = tenant::folders_of(global, arguments.tenant.tenant.as_deref())?;
-    let vault = way_out::vault(&folders).map_err(|outage| told(&outage))?;
+    let tenant = arguments.tenant.tenant.as_deref();
+    let folders = tenant::folders_of(global, tenant)?;
+    // Only what seals needs the key, and so the configuration that may say where it is.
+    let key = match &arguments.command {
+        VaultCommand::Rotate(_) => tenant::of(config::load(&global.invocation()?)?, tenant)?.vault_key,
+        _ => None,
+    };
+    let made_by = key.as_ref().map_or_else(|| "a new key".to_owned(), |reference| format!("the first key of `{reference}`"));
+    let vault = way_out::vault(&folders, key).map_err(|outage| told(&outage))?;
     let runtime = start::runtime()?;
     match &arguments.command {
         VaultCommand::List(arguments) => list(runtime.block_on(vault.store().upstream_grants()).map_err(of_vault)?, arguments),
@@ -41,7 +49,7 @@ pub(crate) fn run(global: &Global, arguments: &VaultArguments) -> Result<(), Fai
         }
         VaultCommand::Rotate(arguments) => {
             let grants = runtime.block_on(vault.rotate()).map_err(of_vault)?;
-            counted(grants, "sealed with a new key", arguments.json)
+            counted(grants, &format!("sealed with {made_by}"), arguments.json)
         }
     }
 }

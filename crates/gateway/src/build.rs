@@ -27,6 +27,9 @@ use crate::tasks::Tasks;
 use crate::trust::{self, Trust};
 use crate::upstream::{Surroundings, Upstream, own_rules};
 
+/// The one key of a tenant that only a restart puts in force.
+pub(crate) const VAULT_KEY: &str = "vault.key";
+
 /// Why a configuration that is valid in itself could not be put in force.
 #[derive(Debug)]
 pub struct BuildError {
@@ -89,6 +92,7 @@ impl Gateway {
     /// The same without its tenants.
     pub(crate) fn build_one(plan: Plan, audit: Audit, metrics: Arc<Metrics>, surroundings: Arc<Surroundings>) -> Result<Self, BuildError> {
         let (trust, policy, limits) = (trust::build(&plan, &surroundings, &BTreeMap::new())?, decide::policy_of(&plan)?, limits(&plan)?);
+        surroundings.way_out.sealed_with(plan.vault_key.clone());
         let questions = Questions::new()
             .map_err(|_| BuildError { faults: vec![Fault { message: "this system has no random numbers".into(), hint: None }] })?;
         let run_id = run_id();
@@ -342,6 +346,7 @@ fn changes(before: &Parts, now: &Plan, servers: &BTreeMap<Arc<str>, Server>) -> 
         ("allowed_origins", plan.allowed_origins != now.allowed_origins),
         ("allowed_hosts", plan.allowed_hosts != now.allowed_hosts),
         ("public_url", plan.public_url != now.public_url),
+        (VAULT_KEY, plan.vault_key != now.vault_key),
     ];
     Changes {
         added: names(servers, &|name, _| !before.servers.contains_key(name)),

@@ -57,6 +57,8 @@ pub struct Plan {
     pub identity: IdentityPlan,
     /// What holds for every server. `Policy::build` of it and the servers' `rules` succeeds.
     pub policy: sallyport_policy::Config,
+    /// The keys of the vault, where they are not the gateway's own to keep.
+    pub vault_key: Option<SecretReference>,
     /// What calls may come to. `Limits::build` of it succeeds.
     pub limits: Vec<sallyport_policy::LimitRule>,
     /// Who approves calls that rules ask a person about.

@@ -16,7 +16,7 @@ use sallyport_telemetry::{Audit, Metrics};
 use url::Url;
 
 use crate::approvals::settings::ApprovalsPlan;
-use crate::build::{BuildError, Changes, Fault, Prepared};
+use crate::build::{BuildError, Changes, Fault, Prepared, VAULT_KEY};
 use crate::egress;
 use crate::gateway::Gateway;
 use crate::plan::{IdentityPlan, IssuerPlan, Plan};
@@ -190,11 +190,12 @@ impl Gateway {
         changes.removed.extend(gone.iter().flat_map(|(name, gateway)| gateway.server_names(name)));
         let stopped = join_all(gone.iter().map(|(_, gateway)| gateway.stop_own(grace)));
         let changed = join_all(changed.into_iter().map(|(name, gateway, prepared)| async move {
-            let Changes { added, removed, changed, needs_restart: _ } = gateway.commit(prepared, grace).await;
+            let Changes { added, removed, changed, needs_restart } = gateway.commit(prepared, grace).await;
             let named = |servers: Vec<String>| servers.into_iter().map(|server| format!("{name}/{server}")).collect::<Vec<_>>();
-            (named(added), named(removed), named(changed))
+            (named(added), named(removed), named(changed), needs_restart.contains(&VAULT_KEY))
         }));
-        for (added, removed, changed) in join(stopped, changed).await.1 {
+        for (added, removed, changed, needs_restart) in join(stopped, changed).await.1 {
+            changes.needs_restart.extend(needs_restart.then_some(VAULT_KEY));
             changes.added.extend(added);
             changes.removed.extend(removed);
             changes.changed.extend(changed);

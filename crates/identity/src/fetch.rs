@@ -64,18 +64,24 @@ impl Fetcher {
     /// # Errors
     /// Where `tls` cannot be used.
     pub fn new(tls: &ClientConfig) -> Result<Self, FetchError> {
+        Self::resolving(tls, PublicOnly, DEADLINE)
+    }
+
+    /// The same with a deadline of its own, and with what finds the addresses of hosts that others name: there tests have an internet of
+    /// their own.
+    pub(crate) fn resolving(tls: &ClientConfig, public: impl Resolve + 'static, deadline: Duration) -> Result<Self, FetchError> {
         let builder = || {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
-                .timeout(DEADLINE)
+                .timeout(deadline)
                 .connect_timeout(CONNECT)
                 .pool_max_idle_per_host(IDLE)
                 .user_agent(concat!("sallyport/", env!("CARGO_PKG_VERSION")))
         };
         let built = |builder: reqwest::ClientBuilder| builder.build().map_err(|cause| FetchError::Failed(Arc::new(cause)));
-        Ok(Self { anywhere: built(builder())?, public: built(builder().https_only(true).dns_resolver(PublicOnly))? })
+        Ok(Self { anywhere: built(builder())?, public: built(builder().https_only(true).dns_resolver(public))? })
     }
 
     /// Gets a document.

@@ -2,6 +2,8 @@
 //!
 //! The issuer is a gateway's own authorization server, which gives a refresh token once, and the same answer again for half a minute.
 
+mod vault;
+
 use std::fs;
 use std::thread;
 use std::time::Duration;

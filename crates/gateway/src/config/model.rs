@@ -65,6 +65,9 @@ pub struct Config {
     /// Who may approve calls that rules ask a person about (`ask`), and for how long they wait.
     pub approvals: ApprovalsConfig,
 
+    /// How what users grant the gateway elsewhere (`per_user`) is sealed.
+    pub vault: VaultConfig,
+
     /// Named selections of tools, each served at `/toolsets/NAME/mcp`.
     pub toolsets: BTreeMap<String, ToolsetConfig>,
 
@@ -101,11 +104,24 @@ pub struct TenantConfig {
     /// Who may approve its calls, at `/t/TENANT/approvals`.
     pub approvals: ApprovalsConfig,
 
+    /// How what its users grant is sealed. That of the file itself is the gateway's own, and no tenant's.
+    pub vault: VaultConfig,
+
     /// Its selections of tools, each served at `/t/TENANT/toolsets/NAME/mcp`.
     pub toolsets: BTreeMap<String, ToolsetConfig>,
 
     /// Its servers. A program that names no folders gets none, not even the configuration's.
     pub servers: BTreeMap<String, ServerConfig>,
+}
+
+/// How what users grant the gateway elsewhere is sealed. A reload does not change where the key is; the key itself is read at each use.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VaultConfig {
+    /// The key, a reference (`env:NAME` or `file:PATH`): 32 random bytes in base64, as `openssl rand -base64 32` makes them, or the file
+    /// `vault.key` that was moved from the state folder. The key before it may stand on a second line until `sallyport vault rotate` has
+    /// sealed everything with the first. Default: none, because the gateway makes a key by itself, in `vault.key` beside the store.
+    pub key: Option<SecretReference>,
 }
 
 /// Whose word is taken for who calls. With anything in it, every request over HTTP has to show a key or a token, also on loopback.

@@ -77,6 +77,7 @@ struct Own {
     policy: sallyport_policy::Config,
     limits: Vec<LimitRule>,
     approvals: ApprovalsPlan,
+    vault_key: Option<SecretReference>,
     toolsets: BTreeMap<String, ToolsetPlan>,
     servers: BTreeMap<String, ServerPlan>,
     disabled: Vec<String>,
@@ -90,7 +91,7 @@ impl Front {
             Some(name) => public.of_tenant(name),
             None => public.clone(),
         });
-        let Own { keys, identity, policy, limits, approvals, toolsets, servers, disabled } = own;
+        let Own { keys, identity, policy, limits, approvals, vault_key, toolsets, servers, disabled } = own;
         Plan {
             origin: origin.clone(),
             tenant,
@@ -106,6 +107,7 @@ impl Front {
             policy,
             limits,
             approvals,
+            vault_key,
             toolsets,
             servers,
             disabled,
@@ -138,7 +140,8 @@ fn own(mut config: Config, public: Option<&PublicUrl>, context: &Context<'_>, re
         }
     }
     let keys = config.keys.into_iter().map(|key| key.within(&context.origin.folder)).collect();
-    Own { keys, identity, policy: config.policy, limits: config.limits, approvals, toolsets, servers, disabled }
+    let vault_key = config.vault.key.map(|key| key.within(&context.origin.folder));
+    Own { keys, identity, policy: config.policy, limits: config.limits, approvals, vault_key, toolsets, servers, disabled }
 }
 
 /// Makes the paths absolute at which tokens of decision points elsewhere lie.

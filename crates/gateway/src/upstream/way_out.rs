@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use sallyport_identity::fetch::Fetcher;
 use sallyport_identity::upstream::{Around, Logins, Vault, now};
+use sallyport_secrets::SecretReference;
 use sallyport_store::Store;
 use sallyport_telemetry::Folders;
 use sallyport_telemetry::state_folder::private_folder;
@@ -24,6 +25,8 @@ pub struct WayOut {
     around: Mutex<Option<Around>>,
     logins: Mutex<Option<Logins>>,
     base: OnceLock<Url>,
+    /// What the vault's keys are, where the configuration says it.
+    keys: OnceLock<Option<SecretReference>>,
     /// What the paths of its pages begin with: nothing, or `/t/NAME`.
     path: String,
 }
@@ -32,7 +35,8 @@ impl WayOut {
     /// The way out of a gateway that keeps its state in these folders.
     #[must_use]
     pub fn new(folders: &Folders) -> Self {
-        Self { folders: folders.clone(), around: Mutex::default(), logins: Mutex::default(), base: OnceLock::new(), path: String::new() }
+        let (around, logins) = (Mutex::default(), Mutex::default());
+        Self { folders: folders.clone(), around, logins, base: OnceLock::new(), keys: OnceLock::new(), path: String::new() }
     }
 
     /// The way out of a tenant, whose pages are below its own path at the address of `gateway`.
@@ -50,6 +54,11 @@ impl WayOut {
     /// Takes note of where browsers reach the gateway: scheme, host and port. The first word holds: an issuer knows it.
     pub fn reached_at(&self, base: Url) {
         let _ = self.base.set(base);
+    }
+
+    /// Takes note of where the vault's keys are. The first word holds: what is sealed with them is in use.
+    pub(crate) fn sealed_with(&self, keys: Option<SecretReference>) {
+        let _ = self.keys.set(keys);
     }
 
     /// The page that a user is sent to for the login `id`; `None` where no browser reaches this gateway.
@@ -89,21 +98,24 @@ impl WayOut {
         if let Some(logins) = &*made {
             return Ok(logins.clone());
         }
-        let logins = Logins::new(vault(&self.folders)?, around);
+        let logins = Logins::new(vault(&self.folders, self.keys.get().cloned().flatten())?, around);
         *made = Some(logins.clone());
         Ok(logins)
     }
 }
 
-/// The vault of a gateway that keeps its state in these folders.
+/// The vault of a gateway that keeps its state in these folders: with keys of its own there, or with those of a reference.
 ///
 /// # Errors
 /// Where the store cannot be opened.
-pub fn vault(folders: &Folders) -> Result<Vault, Outage> {
+pub fn vault(folders: &Folders, keys: Option<SecretReference>) -> Result<Vault, Outage> {
     private_folder(&folders.state).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;
     let store = Store::open(&folders.store_file());
     let store = store.map_err(|error| Outage { hint: error.hint().map(str::to_owned), ..Outage::new(error.to_string()) })?;
-    Ok(Vault::new(store, folders.state.join("vault.key")))
+    Ok(match keys {
+        Some(reference) => Vault::with_keys_of(store, reference),
+        None => Vault::new(store, folders.state.join("vault.key")),
+    })
 }
 
 impl fmt::Debug for WayOut {

@@ -2,7 +2,13 @@
 //! The whole server over a real store, asked as clients and browsers ask, and as attackers do.
 
 mod attacks;
+mod client_assertions;
+mod documents;
+mod elsewhere;
 mod flows;
+mod identity_assertions;
+mod refused_refreshes;
+mod signer;
 mod withdrawals;
 
 use std::sync::atomic::{AtomicI64, Ordering};

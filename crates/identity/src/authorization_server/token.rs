@@ -94,40 +94,47 @@ impl Server {
     }
 
     async fn refresh(&self, client: &Client, form: &Parameters, now: i64) -> Result<Tokens, Problem> {
-        let unusable = || Problem::invalid_grant("the refresh token is unknown, has ended, or was used");
-        let (id, generation) = self.family(form.need("refresh_token")?, client, now).await?.ok_or_else(unusable)?;
-        let idle_until = now + super::seconds(self.settings.refresh_life);
+        let (shown, generation) = self.family(form.need("refresh_token")?, client, now).await?.ok_or_else(unusable)?;
+        // Whatever can be refused is refused before the token is used up: its client asks again with the one that it has.
+        let renewed = self.renewed(&shown, form, now).await;
+        let is_good = renewed.is_ok();
+        let (idle_until, kept) = (now + super::seconds(self.settings.refresh_life), now + super::clients::registration::KEPT);
         let refreshed = self.store.write(move |tables| {
-            let Some(grant) = token_grant::find(tables, &id, now)? else { return Ok(Refreshed::Unknown) };
-            if generation == grant.generation {
+            let Some(mut grant) = token_grant::find(tables, &shown.id, now)? else { return Ok(Refreshed::Unknown) };
+            let is_current = generation == grant.generation;
+            let is_repeated = generation + 1 == grant.generation && now - grant.used <= REPLAY_GRACE;
+            if !is_current && !is_repeated {
+                token_grant::revoke(tables, &grant.id, now + LONGEST_TOKEN)?;
+                return Ok(Refreshed::Reused);
+            }
+            if is_current && is_good {
                 token_grant::advance(tables, &grant, now, idle_until)?;
-                return Ok(Refreshed::Good(Box::new(TokenGrant { generation: generation + 1, ..grant })));
+                grant.generation += 1;
             }
-            if generation + 1 == grant.generation && now - grant.used <= REPLAY_GRACE {
-                return Ok(Refreshed::Good(Box::new(grant)));
+            if is_good {
+                sallyport_store::client::touch(tables, &grant.client, now, kept)?;
             }
-            token_grant::revoke(tables, &grant.id, now + LONGEST_TOKEN)?;
-            Ok(Refreshed::Reused)
+            Ok(Refreshed::Good(Box::new(grant)))
         });
-        let grant = match refreshed.await? {
-            Refreshed::Good(grant) => grant,
+        match refreshed.await? {
+            Refreshed::Good(grant) => Ok(Tokens { refresh_token: Some(refresh_token(&grant)), ..renewed? }),
             Refreshed::Reused => {
                 tracing::warn!(client = %client.id, "a refresh token was used twice: its family is revoked");
-                return Err(unusable());
+                Err(unusable())
             }
-            Refreshed::Unknown => return Err(unusable()),
-        };
+            Refreshed::Unknown => Err(unusable()),
+        }
+    }
+
+    /// The access token that a refresh of this grant asks for.
+    async fn renewed(&self, grant: &TokenGrant, form: &Parameters, now: i64) -> Result<Tokens, Problem> {
         // Clients leave `resource` out; where it is there it names the grant's own.
         if form.get("resource").map(|asked| self.resource(Some(asked))).transpose()?.is_some_and(|asked| asked.url != grant.resource) {
             return Err(Problem::new("invalid_target", "the grant is for another endpoint"));
         }
         let scopes = narrowed(form.get("scope"), &grant.scopes)?;
         let person = accounts::find(&self.store, &grant.user).await?.ok_or_else(unusable)?;
-        let (id, ends) = (client.id.clone(), now + super::clients::registration::KEPT);
-        self.store.write(move |tables| sallyport_store::client::touch(tables, &id, now, ends)).await?;
-        let mut tokens = self.tokens_of(&grant, &person, &scopes, now).await?;
-        tokens.refresh_token = Some(refresh_token(&grant));
-        Ok(tokens)
+        self.tokens_of(grant, &person, &scopes, now).await
     }
 
     /// An access token of a grant.
@@ -195,19 +202,19 @@ impl Server {
                 self.store.write(move |tables| token_grant::revoke_token(tables, &jti, ends)).await?;
             }
         } else if let Some((grant, _)) = self.family(&token, &client, now).await? {
-            self.end_family(grant, now).await?;
+            self.end_family(grant.id, now).await?;
         }
         Ok(answer::bare(StatusCode::OK))
     }
 
     /// The grant and the generation of a refresh token that we gave to this client, whether it was used or not.
-    async fn family(&self, token: &str, client: &Client, now: i64) -> Result<Option<(String, i64)>, Problem> {
+    async fn family(&self, token: &str, client: &Client, now: i64) -> Result<Option<(TokenGrant, i64)>, Problem> {
         let Some((id, generation, proof)) = taken_apart(token) else { return Ok(None) };
         let asked = id.to_owned();
         let Some(grant) = self.store.read(move |tables| token_grant::find(tables, &asked, now)).await? else { return Ok(None) };
         let key = hmac::Key::new(hmac::HMAC_SHA256, &grant.secret);
         let is_ours = hmac::verify(&key, &proved(&grant.id, generation), &proof).is_ok() && grant.client == client.id;
-        Ok(is_ours.then_some((grant.id, generation)))
+        Ok(is_ours.then_some((grant, generation)))
     }
 
     /// What an access token of ours says, if it is good.
@@ -224,6 +231,10 @@ impl Server {
         }
         Ok((!self.is_taken_back(&claims).await?).then_some(claims))
     }
+}
+
+fn unusable() -> Problem {
+    Problem::invalid_grant("the refresh token is unknown, has ended, or was used")
 }
 
 /// The scopes that are asked for, of those that there are.

@@ -28,6 +28,9 @@ use super::{Token, TokenSource, Unavailable, joined, union};
 
 /// A token is renewed when so many seconds of its life are left: a call takes a while, and clocks differ.
 const AHEAD: u64 = 60;
+/// For how many seconds a token is used without a look at the vault: what was forgotten there is asked for again so soon, and a look is one
+/// row that is read and opened.
+const LOOK_AGAIN: u64 = 1;
 /// For how many seconds a lease holds. Who renews takes it again and again, so that one of a process that died is soon over: the issuer may
 /// have given the next tokens already, and takes the old refresh token again for a short while alone (30 s at our own).
 const LEASE: u64 = 10;
@@ -101,7 +104,8 @@ pub struct PerUser {
 
 struct Held {
     access: String,
-    renew_at: u64,
+    /// Until then it is used without a look at the vault.
+    until: u64,
 }
 
 impl PerUser {
@@ -187,7 +191,7 @@ impl PerUser {
             let ahead = ahead(u64::try_from(row.updated).unwrap_or_default(), expires);
             let is_good = now.saturating_add(ahead) < expires && worn.is_none_or(|worn| !worn.is(&sealed.access));
             if is_good || (worn.is_none() && now < expires && sealed.refresh.is_none()) {
-                return Ok(Some(hold(held, &sealed.access, expires, ahead)));
+                return Ok(Some(hold(held, &sealed.access, expires.saturating_sub(ahead).min(now.saturating_add(LOOK_AGAIN)))));
             }
             let until = now.saturating_add(LEASE);
             let leased = self.vault().store.lease_upstream_grant(row.id.clone(), holder.clone(), seconds(now), seconds(until)).await;
@@ -290,8 +294,8 @@ fn ahead(since: u64, expires: u64) -> u64 {
     AHEAD.min(expires.saturating_sub(since) / 10)
 }
 
-fn hold(held: &mut Option<Held>, access: &str, expires: u64, ahead: u64) -> Token {
-    *held = Some(Held { access: access.to_owned(), renew_at: expires.saturating_sub(ahead) });
+fn hold(held: &mut Option<Held>, access: &str, until: u64) -> Token {
+    *held = Some(Held { access: access.to_owned(), until });
     Token::new(access)
 }
 
@@ -310,7 +314,7 @@ impl TokenSource for PerUser {
     fn token(&self) -> BoxFuture<'_, Result<Option<Token>, Unavailable>> {
         Box::pin(async move {
             let mut held = self.held.lock().await;
-            if let Some(Held { access, .. }) = held.as_ref().filter(|held| (self.around.clock)() < held.renew_at) {
+            if let Some(Held { access, .. }) = held.as_ref().filter(|held| (self.around.clock)() < held.until) {
                 return Ok(Some(Token::new(access)));
             }
             Ok(self.current(&mut held, None).await?)

@@ -1,7 +1,8 @@
-//! Where users' grants are kept: rows of the store, sealed with AES-256-GCM under a key that lies beside it in a file of its own.
+//! Where users' grants are kept: rows of the store, sealed with AES-256-GCM under a key that lies beside it in a file of its own, or that the
+//! operator keeps wherever a reference leads.
 //!
-//! A sealed row is bound to what it is found by, so that it cannot be put in another user's place. The file of keys is read at each use:
-//! what another process rotated is in force at once.
+//! A sealed row is bound to what it is found by, so that it cannot be put in another user's place. The keys are read at each use: what
+//! another process rotated is in force at once.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -14,7 +15,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
+use sallyport_secrets::{SecretError, SecretReference};
 use sallyport_store::{Store, StoreError};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// Keys that the file holds: the one in force and, after a rotation, the one before, which another process may just be sealing with.
@@ -28,14 +31,29 @@ const KEY: usize = 32;
 #[derive(Clone)]
 pub struct Vault {
     pub(crate) store: Store,
-    keys: Arc<PathBuf>,
+    keys: Arc<Source>,
+}
+
+/// Where the keys are.
+enum Source {
+    /// In a file of the gateway's own.
+    File(PathBuf),
+    /// Where the operator says, who makes them.
+    Reference(SecretReference),
 }
 
 impl Vault {
     /// The vault in `store`, its keys in the file `keys`, which is made (0600) at the first use.
     #[must_use]
     pub fn new(store: Store, keys: PathBuf) -> Self {
-        Self { store, keys: Arc::new(keys) }
+        Self { store, keys: Arc::new(Source::File(keys)) }
+    }
+
+    /// The vault in `store`, its keys what `reference` leads to: 32 bytes in base64, on a line for the key in force and, where that is new,
+    /// one for the key before.
+    #[must_use]
+    pub fn with_keys_of(store: Store, reference: SecretReference) -> Self {
+        Self { store, keys: Arc::new(Source::Reference(reference)) }
     }
 
     /// The store that the grants lie in.
@@ -46,23 +64,33 @@ impl Vault {
 
     /// Seals `text` for the row that `bound` names.
     pub(crate) fn seal(&self, bound: &str, text: &[u8]) -> Result<Vec<u8>, VaultError> {
-        Keys::read_or_make(&self.keys)?.seal(bound, text).ok_or(VaultError::NoRandomNumbers)
+        self.keys.read()?.seal(bound, text).ok_or(VaultError::NoRandomNumbers)
     }
 
     /// Opens what was sealed for the row that `bound` names; `None` where its key is gone, or it was sealed for another row.
     pub(crate) fn open(&self, bound: &str, sealed: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        Ok(Keys::read_or_make(&self.keys)?.open(bound, sealed))
+        Ok(self.keys.read()?.open(bound, sealed))
     }
 
     /// Makes another key, and seals everything anew with it. The key before stays in the file until the next rotation, for a process
-    /// that is in the middle of something. Says how many grants there are.
+    /// that is in the middle of something. Keys that the operator keeps are not made here: everything is sealed with the first of them.
+    /// Says how many grants there are.
     ///
     /// # Errors
     /// Where the keys or the store cannot be read or written, and where a row cannot be opened; nothing is changed then but that the new
-    /// key is there already.
+    /// key is there already. Where a reference leads to one key alone, so that there is none to change to.
     pub async fn rotate(&self) -> Result<usize, VaultError> {
-        let keys = Keys::read_or_make(&self.keys)?.rotated().ok_or(VaultError::NoRandomNumbers)?;
-        keys.write(&self.keys)?;
+        let keys = match &*self.keys {
+            Source::File(path) => {
+                let keys = Keys::read_or_make(path)?.rotated().ok_or(VaultError::NoRandomNumbers)?;
+                keys.write(path)?;
+                keys
+            }
+            Source::Reference(reference) => match Keys::of_reference(reference)? {
+                Keys(keys) if keys.len() == 1 => return Err(VaultError::NothingNew(reference.clone())),
+                keys => keys,
+            },
+        };
         let resealed = self.store.reseal_upstream(move |bound, sealed| keys.seal(bound, &keys.open(bound, sealed)?)).await;
         resealed.map_err(VaultError::Store)
     }
@@ -70,7 +98,20 @@ impl Vault {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Vault").field("keys", &self.keys).finish_non_exhaustive()
+        let keys = match &*self.keys {
+            Source::File(path) => path.display().to_string(),
+            Source::Reference(reference) => reference.to_string(),
+        };
+        out.debug_struct("Vault").field("keys", &keys).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    fn read(&self) -> Result<Keys, VaultError> {
+        match self {
+            Self::File(path) => Keys::read_or_make(path),
+            Self::Reference(reference) => Keys::of_reference(reference),
+        }
     }
 }
 
@@ -101,8 +142,17 @@ impl Keys {
             return Err(VaultError::NoKeys(path.to_owned()));
         }
         let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
-        let keys: Option<Vec<_>> = text.lines().map(key_of_line).collect();
-        keys.filter(|keys| (1..=MOST_KEYS).contains(&keys.len())).map(Self).ok_or_else(|| VaultError::NoKeys(path.to_owned()))
+        Self::of_lines(&text).ok_or_else(|| VaultError::NoKeys(path.to_owned()))
+    }
+
+    fn of_reference(reference: &SecretReference) -> Result<Self, VaultError> {
+        let text = sallyport_secrets::resolve(reference).map_err(VaultError::Secret)?;
+        Self::of_lines(text.expose()).ok_or_else(|| VaultError::NoKeysAt(reference.clone()))
+    }
+
+    fn of_lines(text: &str) -> Option<Self> {
+        let keys: Vec<_> = text.lines().map(key_of_line).collect::<Option<_>>()?;
+        (1..=MOST_KEYS).contains(&keys.len()).then_some(Self(keys))
     }
 
     /// Makes the file whole or not at all: another process that reads it never finds half of it.
@@ -165,10 +215,16 @@ fn fresh() -> Option<Zeroizing<[u8; KEY]>> {
     SystemRandom::new().fill(key.as_mut_slice()).ok().map(|()| key)
 }
 
+/// A key with its number, as we write them; or alone, as others do: then it goes by its digest.
 fn key_of_line(line: &str) -> Option<(u32, Zeroizing<[u8; KEY]>)> {
-    let (number, text) = line.split_once(' ')?;
+    let (number, text) = line.split_once(' ').map_or((None, line), |(number, text)| (Some(number), text));
     let bytes = Zeroizing::new(STANDARD.decode(text).ok()?);
-    Some((number.parse().ok()?, Zeroizing::new(bytes.as_slice().try_into().ok()?)))
+    let key: Zeroizing<[u8; KEY]> = Zeroizing::new(bytes.as_slice().try_into().ok()?);
+    let number = match number {
+        Some(number) => number.parse().ok()?,
+        None => u32::from_be_bytes(*Sha256::digest(key.as_slice()).first_chunk()?),
+    };
+    Some((number, key))
 }
 
 /// Why the vault cannot be used.
@@ -185,6 +241,12 @@ pub enum VaultError {
     OpenToOthers(PathBuf),
     /// What lies there are no keys.
     NoKeys(PathBuf),
+    /// The reference leads to nothing.
+    Secret(SecretError),
+    /// What it leads to are no keys.
+    NoKeysAt(SecretReference),
+    /// It leads to one key, and everything is sealed with that.
+    NothingNew(SecretReference),
     /// The system has no random numbers.
     NoRandomNumbers,
     /// The store.
@@ -201,6 +263,15 @@ impl VaultError {
             Self::NoKeys(path) => Some(format!(
                 "put the file back from a copy; without it the kept grants are lost: remove {} and run `sallyport vault forget --all`",
                 path.display()
+            )),
+            Self::Secret(error) => Some(error.hint()),
+            Self::NoKeysAt(_) => Some(
+                "a key is one line, as `openssl rand -base64 32` makes it; the one before it may stand on a second line, and nothing else"
+                    .into(),
+            ),
+            Self::NothingNew(reference) => Some(format!(
+                "put a new key (`openssl rand -base64 32`) on a line before the one that `{reference}` holds, start gateways anew that have it in \
+                 their environment, rotate, and then take the old line out"
             )),
             Self::NoRandomNumbers => None,
             Self::Store(error) => error.hint().map(str::to_owned),
@@ -220,6 +291,9 @@ impl fmt::Display for VaultError {
             Self::File { path, why } => write!(out, "the vault's keys in {} cannot be used: {why}", path.display()),
             Self::OpenToOthers(path) => write!(out, "the vault's keys in {} are open to others", path.display()),
             Self::NoKeys(path) => write!(out, "{} holds no keys of a vault", path.display()),
+            Self::Secret(error) => write!(out, "the vault's keys cannot be had: {error}"),
+            Self::NoKeysAt(reference) => write!(out, "`{reference}` holds no keys of a vault"),
+            Self::NothingNew(reference) => write!(out, "`{reference}` holds one key, so there is none to change to"),
             Self::NoRandomNumbers => out.write_str("this system has no random numbers"),
             Self::Store(error) => error.fmt(out),
         }
@@ -269,6 +343,43 @@ mod tests {
         fs::write(&path, "hunter2").unwrap();
         let error = vault.seal("a", b"b").unwrap_err();
         assert!(matches!(error, VaultError::NoKeys(_)) && !error.to_string().contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn keys_of_a_reference_are_changed_by_who_keeps_them() {
+        let (folder, own) = vault();
+        let old = own.seal("a", b"b").unwrap();
+        let path = folder.path().join("kept.key");
+        let put = |text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        let vault = Vault::with_keys_of(own.store.clone(), format!("file:{}", path.display()).parse().unwrap());
+        assert!(matches!(vault.seal("a", b"b"), Err(VaultError::Secret(_))), "none is made");
+        // The file that the gateway had, moved to another place, opens what there is.
+        fs::rename(folder.path().join("vault.key"), &path).unwrap();
+        assert!(vault.open("a", &old).unwrap().is_some());
+        assert!(matches!(vault.rotate().await, Err(VaultError::NothingNew(_))));
+
+        let (new, moved) = (STANDARD.encode([7; KEY]), fs::read_to_string(&path).unwrap());
+        put(&format!("{new}\n{moved}"));
+        let sealed = vault.seal("a", b"c").unwrap();
+        assert!(vault.open("a", &old).unwrap().is_some() && vault.rotate().await.is_ok());
+        put(&format!("{new}\n"));
+        assert!(vault.open("a", &old).unwrap().is_none());
+        assert_eq!(vault.open("a", &sealed).unwrap().unwrap().as_slice(), b"c");
+
+        for wrong in ["hunter2", "hunter2 hunter2", &format!("{new}\n{new}\n{new}"), &format!("{new}\n\n{new}"), &STANDARD.encode([7; 31])]
+        {
+            put(wrong);
+            let error = vault.seal("a", b"b").unwrap_err();
+            let told = format!("{error} {} {vault:?}", error.hint().unwrap());
+            assert!(matches!(error, VaultError::NoKeysAt(_)) && !told.contains("hunter2") && !told.contains(&new), "{told}");
+        }
+        put(&new);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = vault.seal("a", b"b").unwrap_err();
+        assert!(matches!(error, VaultError::Secret(_)) && error.hint().unwrap().contains("chmod 600"), "{error}");
     }
 
     #[tokio::test]

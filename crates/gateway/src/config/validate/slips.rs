@@ -25,6 +25,9 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
 
 /// Secrets that the gateway itself needs to start.
 fn secrets(config: &Config, context: &Context<'_>, report: &mut Report) {
+    if let Some(key) = &config.vault.key {
+        context.look_for("vault.key", key, "nobody can grant anything, and nothing that was granted is used", report);
+    }
     let mut look = |path: String, reference: &SecretReference| context.look_for(&path, reference, "the gateway cannot start", report);
     for (id, client) in config.identity.server.iter().flat_map(|server| &server.clients) {
         if let Some(secret) = &client.secret {

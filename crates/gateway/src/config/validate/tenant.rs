@@ -47,9 +47,9 @@ pub(super) fn check_all(
 
 /// A tenant's tables, as a file of their own.
 fn config(tenant: &TenantConfig, front: &Front) -> Config {
-    let TenantConfig { keys, identity, min_isolation: _, policy, limits, approvals, toolsets, servers } = tenant.clone();
+    let TenantConfig { keys, identity, min_isolation: _, policy, limits, approvals, vault, toolsets, servers } = tenant.clone();
     let public_url = front.public_url.as_ref().map(ToString::to_string);
-    Config { keys, identity, policy, limits, approvals, toolsets, servers, public_url, ..Config::default() }
+    Config { keys, identity, policy, limits, approvals, vault, toolsets, servers, public_url, ..Config::default() }
 }
 
 /// The issuers that say of each token whose it is: all tenants trust them, each with the tokens that are its own.
