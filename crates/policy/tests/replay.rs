@@ -127,7 +127,7 @@ fn of_a_text_its_length_can_be_asked_about_and_nothing_else() {
         (cedar("context.args.note == {text: \"x\", length: 1}"), false),
         (rego("input.args.note.length > 3"), true),
         (rego("input.args[\"note\"].text == \"x\""), false),
-        (rego("some part; input.args.note[part] == \"x\""), false),
+        (rego("{ some part; input.args.note[part] == \"x\" }"), false),
     ] {
         let tried = policy(config.clone(), json!({ "arguments": declared }));
         for note in ["x", "longer", "gr\u{fc}n", ""] {

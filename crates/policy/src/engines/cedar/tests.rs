@@ -140,7 +140,7 @@ fn each_annotation_is_an_attribute_as_far_as_it_is_believed() {
         // One after the other, so that what is remembered of one does not answer for the next.
         for (annotations, trusted, expected) in [(good, true, true), (bad, true, false), (good, false, false), (good, true, true)] {
             let tool = Resource::tool("s", "ping", annotations, trusted).with(Arguments::Given("{}"));
-            let decision = policy.explain(&dev(), Action::Call, &tool, noon()).settled().decision;
+            let decision = policy.explain(&Principal::key("ci"), Action::Call, &tool, noon()).settled().decision;
             assert_eq!(decision.is_allow(), expected, "{condition} {annotations:?} {trusted}");
         }
     }

@@ -80,6 +80,7 @@ fn annotations_go_to_decision_points_as_far_as_they_are_believed() {
         for (speaks, at) in [("opa", "/input/resource"), ("authzen", "/resource/properties")] {
             let point = Arc::new(Point::default());
             let policy = policy(&point, speaks);
+            answers(&point, r#"{"result":true,"decision":true}"#);
             let tool = Resource::tool("s", "t", annotations, trusted).with(Arguments::Given("{}"));
             policy.explain(&Principal::key("ci"), Action::Call, &tool, Circumstances::local(UNIX_EPOCH)).settled();
             let (_, body) = point.asked.lock().unwrap().remove(0);
