@@ -87,9 +87,12 @@ mod tests {
             assert!(of(condition).takes_all, "{condition}");
         }
         assert!(of("context.args.a.b has c").names.len() == 4);
-        for (condition, is_whole) in
-            [("context.args.a == context.args.b", true), ("context.args.a.contains({})", true), ("context.args.a.length < 3", false), ("context.args has a", false)]
-        {
+        for (condition, is_whole) in [
+            ("context.args.a == context.args.b", true),
+            ("context.args.a.contains({})", true),
+            ("context.args.a.length < 3", false),
+            ("context.args has a", false),
+        ] {
             assert_eq!(of(condition).has_whole("a"), is_whole, "{condition}");
         }
     }

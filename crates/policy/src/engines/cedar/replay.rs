@@ -19,8 +19,8 @@ impl Cedar {
         let unknown = unknown(slice, recorded);
         let looks_at = |policy: &Policy| {
             let mentions = Mentions::of(policy);
-            let is_lacking = |name: &&str| 
-                mentions.has(name) && (!recorded.is_mere_length(name) || mentions.has("text") || mentions.has_whole(name));
+            let is_lacking =
+                |name: &&str| mentions.has(name) && (!recorded.is_mere_length(name) || mentions.has("text") || mentions.has_whole(name));
             unknown.iter().copied().find(is_lacking)
         };
         let (mut known, mut left) = (Vec::new(), Vec::new());

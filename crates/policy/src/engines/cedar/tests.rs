@@ -6,7 +6,8 @@ use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use crate::{
-    Action, Annotations, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Policy, Principal, Resource, Scopes, ServerRules,
+    Action, Annotations, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Policy, Principal, Resource, Scopes,
+    ServerRules,
 };
 
 const ISSUE: &str = r#"{ "type": "object", "required": ["title"], "properties": {
