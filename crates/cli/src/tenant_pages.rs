@@ -33,13 +33,13 @@ pub(crate) async fn answer(
         },
         (Some(Page::Connect), Some(tenant)) => connect_pages::answer(&tenant, &request, &incoming).await,
         (Some(Page::Connect), None) => connect_pages::unknown(&request),
-        (Some(_), _) => pages::not_found(),
-        (None, tenant) => {
+        (Some(Page::Approvals), tenant) => {
             // Who may approve nothing anywhere is told the same, whether there is such a tenant or not.
             let decides = tenant.as_ref().filter(|tenant| !tenant.plan().approvals.approvers.is_empty()).unwrap_or(&nobody);
-            if let Some(page) = approvals.answer(decides, &request, &incoming).await {
-                return page;
-            }
+            approvals.answer(decides, &request, &incoming).await.unwrap_or_else(pages::not_found)
+        }
+        (Some(Page::Health | Page::Ready | Page::ResourceMetadata), _) => pages::not_found(),
+        (None, tenant) => {
             *request.uri_mut() = whole;
             log_in(tenant.as_ref(), request, &incoming).await
         }
