@@ -6,6 +6,8 @@ mod browser;
 mod caller;
 mod certificates;
 mod connect;
+#[path = "../tenants/fixture.rs"]
+mod fixture;
 mod forged;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -18,6 +20,7 @@ mod relay;
 mod resources;
 mod routes;
 mod sign_in;
+mod visitor;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
