@@ -6,6 +6,7 @@ mod browser;
 mod caller;
 mod certificates;
 mod connect;
+mod credential;
 #[path = "../tenants/fixture.rs"]
 mod fixture;
 mod forged;
