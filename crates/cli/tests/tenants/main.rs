@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod approvals;
+mod begun;
 #[path = "../tokens/browser.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod browser;
@@ -21,6 +22,9 @@ mod objects;
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod provider;
 mod reload;
+#[path = "../tokens/visitor.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+mod visitor;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
