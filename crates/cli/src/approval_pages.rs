@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
+use sallyport_gateway::pages::Page;
 use sallyport_identity::authorization_server::Visitor;
 use sallyport_protocol::{CallerToken, Incoming};
 
@@ -22,7 +23,7 @@ use self::html::Asking;
 use self::sessions::Sessions;
 use crate::html::{field, see_other, set};
 
-const PATH: &str = "/approvals";
+const PATH: &str = Page::Approvals.path();
 
 /// The pages of one gateway, with those who have shown who they are.
 #[derive(Clone, Default)]
@@ -41,10 +42,10 @@ struct Visit<'a> {
 }
 
 impl ApprovalPages {
-    /// Answers a request for these pages; `None` where the path is another one, or nobody is an approver here.
+    /// Answers a request for these pages; `None` where nobody is an approver here.
     pub(crate) async fn answer(&self, gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) -> Option<Response<Bytes>> {
         let rest = request.uri().path().strip_prefix(PATH)?;
-        if gateway.plan().approvals.approvers.is_empty() || !(rest.is_empty() || rest.starts_with('/')) {
+        if gateway.plan().approvals.approvers.is_empty() {
             return None;
         }
         let handle = rest.trim_matches('/');

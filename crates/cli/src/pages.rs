@@ -10,20 +10,24 @@ use sallyport_gateway::upstream::Freshness;
 use sallyport_protocol::{Failure, Front, Incoming, Peer};
 use sallyport_telemetry::metric;
 
+use crate::approval_pages::ApprovalPages;
 use crate::connect_pages;
 
 /// Answers a request whose path is none of MCP's. Only who may send a request over MCP is told the servers' names: those who watch a
 /// gateway that has keys need one of their own.
-pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: Incoming) -> Response<Bytes> {
+pub(crate) async fn answer(gateway: Gateway, approvals: &ApprovalPages, request: Request<Bytes>, incoming: Incoming) -> Response<Bytes> {
     let gateway = &gateway;
     let path = request.uri().path().to_owned();
-    if Page::at(&path) == Some(Page::Connect) {
-        return connect_pages::answer(gateway, &gateway.way_out(), &request, &incoming).await;
+    let page = Page::at(&path);
+    match page {
+        Some(Page::Connect) => return connect_pages::answer(gateway, &gateway.way_out(), &request, &incoming).await,
+        Some(Page::Approvals) => return approvals.answer(gateway, &request, &incoming).await.unwrap_or_else(not_found),
+        _ => {}
     }
     if let Some(response) = login(gateway, request, incoming.peer).await {
         return response;
     }
-    match Page::at(&path) {
+    match page {
         Some(Page::Health) => text(StatusCode::OK, "ok\n".into()),
         Some(Page::Ready) => ready(gateway, &incoming).await,
         Some(Page::Metrics) => {
@@ -36,7 +40,7 @@ pub(crate) async fn answer(gateway: Gateway, request: Request<Bytes>, incoming: 
             Some(document) => json(document),
             None => text(StatusCode::NOT_FOUND, "not found: there is no such resource, or no tokens are taken here\n".into()),
         },
-        Some(Page::Connect) | None => not_found(),
+        Some(Page::Connect | Page::Approvals) | None => not_found(),
     }
 }
 

@@ -37,13 +37,13 @@ pub(crate) async fn answer(
             let links = if at.grants_access() { at } else { &nobody }.way_out();
             connect_pages::answer(at, &links, &request, &incoming).await
         }
-        (Some(_), _) => pages::not_found(),
-        (None, tenant) => {
+        (Some(Page::Approvals), tenant) => {
             // Who may approve nothing anywhere is told the same, whether there is such a tenant or not.
             let decides = tenant.as_ref().filter(|tenant| !tenant.plan().approvals.approvers.is_empty()).unwrap_or(&nobody);
-            if let Some(page) = approvals.answer(decides, &request, &incoming).await {
-                return page;
-            }
+            approvals.answer(decides, &request, &incoming).await.unwrap_or_else(pages::not_found)
+        }
+        (Some(Page::Health | Page::Ready | Page::ResourceMetadata), _) => pages::not_found(),
+        (None, tenant) => {
             *request.uri_mut() = whole;
             log_in(tenant.as_ref(), request, &incoming).await
         }

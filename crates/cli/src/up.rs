@@ -140,10 +140,7 @@ fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {
             Box::pin(async move {
                 match tenant_pages::asked_about(&request, &incoming) {
                     Some(name) => tenant_pages::answer(&gateway, &approvals, &name, request, incoming).await,
-                    None => match approvals.answer(&gateway, &request, &incoming).await {
-                        Some(page) => page,
-                        None => pages::answer(gateway, request, incoming).await,
-                    },
+                    None => pages::answer(gateway, &approvals, request, incoming).await,
                 }
             })
         }),

@@ -15,21 +15,24 @@ pub enum Page {
     ResourceMetadata,
     /// What a user may grant access to; a link follows.
     Connect,
+    /// The calls that wait for an approver; one of them follows.
+    Approvals,
 }
 
 impl Page {
     /// Every page.
-    pub const ALL: [Self; 5] = [Self::Health, Self::Ready, Self::Metrics, Self::ResourceMetadata, Self::Connect];
+    pub const ALL: [Self; 6] = [Self::Health, Self::Ready, Self::Metrics, Self::ResourceMetadata, Self::Connect, Self::Approvals];
 
     /// Its path.
     #[must_use]
-    pub fn path(self) -> &'static str {
+    pub const fn path(self) -> &'static str {
         match self {
             Self::Health => "/healthz",
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",
             Self::ResourceMetadata => METADATA,
             Self::Connect => "/connect",
+            Self::Approvals => "/approvals",
         }
     }
 
@@ -38,7 +41,7 @@ impl Page {
     pub fn at(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|page| match (page, path.strip_prefix(page.path())) {
             (_, Some("")) => true,
-            (Self::ResourceMetadata | Self::Connect, Some(rest)) => rest.starts_with('/'),
+            (Self::ResourceMetadata | Self::Connect | Self::Approvals, Some(rest)) => rest.starts_with('/'),
             _ => false,
         })
     }

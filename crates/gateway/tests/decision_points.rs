@@ -3,13 +3,15 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))] // what Cerbos is pinned for
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+#[path = "peers/cerbos.rs"]
+mod cerbos;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use cerbos::Cerbos;
 use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::Origin;
 use sallyport_gateway::policy_of;
@@ -32,59 +34,20 @@ async fn told(policy: &Policy, who: &Principal, tool: &str, arguments: Option<&s
     policy.explain(who, Action::Call, &resource, Circumstances::local(SystemTime::now())).await.decision.to_string()
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A process that is ended with the test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn cerbos(folder: &Path, port: u16) -> Ended {
-    let peers =
-        std::env::var_os("SALLYPORT_PEERS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.peers"), PathBuf::from);
-    let program = peers.join("npm/node_modules/@cerbos/cerbos-linux-x64/cerbos-linux-x64");
-    let policies = folder.join("policies");
-    std::fs::create_dir(&policies).unwrap();
-    std::fs::write(
-        folder.join("cerbos.yaml"),
-        format!(
-            "server: {{httpListenAddr: \"127.0.0.1:{port}\", grpcListenAddr: \"127.0.0.1:{}\"}}\n\
-             storage: {{driver: disk, disk: {{directory: {}, watchForChanges: false}}}}\ntelemetry: {{disabled: true}}\n",
-            free_port(),
-            policies.display()
-        ),
-    )
-    .unwrap();
-    std::fs::write(
-        policies.join("tool.yaml"),
-        "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: tool\n  version: default\n  rules:\n\
-         \x20   - {actions: [list], effect: EFFECT_ALLOW, roles: [dev], condition: {match: {expr: 'request.resource.attr.name == \"read\"'}}}\n\
-         \x20   - {actions: [call], effect: EFFECT_ALLOW, roles: [dev], condition: {match: {expr: '\"/srv\" in request.resource.attr.args.path.below'}}}\n",
-    )
-    .unwrap();
-    let config = format!("--config={}", folder.join("cerbos.yaml").display());
-    let child = Command::new(&program).args(["server", &config]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let child = Ended(child.unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask peers`", program.display())));
-    for _ in 0..600 {
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return child;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("cerbos does not answer");
-}
+/// One tool is listed for `dev`, and whatever is called is called below a folder.
+const READS: &str = r#"apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: tool
+  version: default
+  rules:
+    - {actions: [list], effect: EFFECT_ALLOW, roles: [dev], condition: {match: {expr: 'request.resource.attr.name == "read"'}}}
+    - {actions: [call], effect: EFFECT_ALLOW, roles: [dev], condition: {match: {expr: '"/srv" in request.resource.attr.args.path.below'}}}
+"#;
 
 #[tokio::test]
 async fn cerbos_decides_lists_and_calls_by_authzen() {
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-    let running = cerbos(folder.path(), port);
+    let running = Cerbos::start(READS);
+    let port = running.port;
     let remote = format!(
         "{{ remote = {{ url = \"http://127.0.0.1:{port}\", speaks = \"authzen\", roles = \"cerbos.roles\", timeout_ms = 20000, cache_ms = 0 }} }}"
     );

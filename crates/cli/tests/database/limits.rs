@@ -136,3 +136,28 @@ fn a_budget_of_bytes_ends_with_the_call_that_goes_beyond_it() {
     assert!(failure(&refused)["used"].as_u64().unwrap() > 3000);
     assert_ne!(call(&gateway, KEYS[1], &large)["isError"], true);
 }
+
+#[test]
+fn budgets_of_calls_and_of_cost_end_when_they_are_spent() {
+    let budgets = "[[limits]]\ntools = [\"list_tables\"]\nbudget = { seconds = 3600, calls = 2 }\n\
+                   [[limits]]\nacross = \"principal\"\nbudget = { seconds = 3600, cost = 10, costs = { query = 4, list_tables = 1 } }\n";
+    let (_project, gateway) = gateway(budgets);
+    let list = |key: &str| {
+        let params = json!({ "name": "list_tables", "arguments": {} });
+        post(&mut Connection::open(gateway.port), key, "tools/call", "list_tables", &params)["result"].clone()
+    };
+    let is_done = |result: &Value| result["content"].is_array() && result["isError"] != true;
+    assert!(is_done(&list(KEYS[0])) && is_done(&list(KEYS[0])), "{}", gateway.log());
+    let refused = list(KEYS[0]);
+    let told = failure(&refused);
+    assert_eq!((&told["kind"], &told["limit"]), (&json!("limited"), &json!("limits[0].budget.calls")), "{refused}");
+    assert_eq!((&told["used"], &told["most"]), (&json!(2), &json!(2)), "{refused}");
+
+    // Two of ten are spent: one query more costs four, two cost eight, and a third is too much.
+    assert!(is_done(&call(&gateway, KEYS[0], QUICK)) && is_done(&call(&gateway, KEYS[0], QUICK)), "{}", gateway.log());
+    let refused = call(&gateway, KEYS[0], QUICK);
+    let told = failure(&refused);
+    assert_eq!((&told["kind"], &told["limit"]), (&json!("limited"), &json!("limits[1].budget.cost")), "{refused}");
+    assert_eq!((&told["used"], &told["most"]), (&json!(10), &json!(10)), "what was refused before cost nothing: {refused}");
+    assert!(is_done(&call(&gateway, KEYS[1], QUICK)) && is_done(&list(KEYS[1])), "the other caller has a budget of their own");
+}

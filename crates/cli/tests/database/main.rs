@@ -84,3 +84,50 @@ fn an_agent_reads_two_tables_of_a_server() {
     fs::set_permissions(project.path("address"), fs::Permissions::from_mode(0o600)).unwrap();
     reads_two_tables_and_nothing_else(&project);
 }
+
+/// What a login may beyond reading is told, once, with what takes it away; and that does take it away.
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn what_a_login_may_beyond_reading_is_told_until_it_is_taken_away() {
+    const TOLD: [&str; 4] = ["make temporary tables", "make schemas", "make large objects", "change tables"];
+    let postgres = Postgres::start();
+    let _nothing = postgres.sql(&format!(
+        "{SHOP} CREATE ROLE agent LOGIN; GRANT SELECT, INSERT ON orders TO agent;
+         DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO agent', current_database()); END $$;"
+    ));
+    let project = Project::new("[servers.shop]\nbuiltin = { database = { postgres = \"file:address\" } }\n");
+    fs::write(project.path("address"), postgres.url("agent")).unwrap();
+    fs::set_permissions(project.path("address"), fs::Permissions::from_mode(0o600)).unwrap();
+    let log_of_two_queries = || {
+        let gateway = project.up();
+        let mut agent = Session::open(gateway.port, "/servers/shop/mcp");
+        for _ in 0..2 {
+            let read = agent.call("query", &json!({ "sql": "SELECT count(*) FROM orders" }));
+            assert!(!read.is_error(), "{}\n{}", read.words(), gateway.log());
+        }
+        gateway.log()
+    };
+    let log = log_of_two_queries();
+    assert_eq!(log.matches("the login may do more than it needs").count(), 1, "{log}");
+    for power in TOLD {
+        assert!(log.contains(power), "{power}: {log}");
+    }
+
+    let _nothing = postgres.sql(
+        "DO $$ DECLARE way regprocedure; BEGIN
+             EXECUTE format('REVOKE TEMP ON DATABASE %I FROM PUBLIC', current_database());
+             EXECUTE format('REVOKE CREATE ON DATABASE %I FROM agent', current_database());
+             FOR way IN SELECT oid::regprocedure FROM pg_proc WHERE proname ~ '^lo_' AND pronamespace = 'pg_catalog'::regnamespace LOOP
+                 EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', way);
+             END LOOP;
+         END $$;
+         REVOKE INSERT ON orders FROM agent;",
+    );
+    let log = log_of_two_queries();
+    assert!(!log.contains("the login may do more than it needs"), "{log}");
+    let left = postgres.sql(
+        "SET ROLE agent; SELECT has_database_privilege(current_database(), 'TEMP') OR has_function_privilege('lo_create(oid)', 'EXECUTE')
+             OR has_function_privilege('lo_put(oid, bigint, bytea)', 'EXECUTE') OR has_table_privilege('orders', 'INSERT')",
+    );
+    assert!(left.ends_with('f'), "the database itself refuses it now: {left}");
+}

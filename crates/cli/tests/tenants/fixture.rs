@@ -1,6 +1,6 @@
 //! The scripted server of `testkit` behind both tenants: one process, so that only the gateway keeps them apart.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,14 +14,19 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn start() -> Self {
-        let program = Path::new(env!("CARGO_BIN_EXE_sallyport")).with_file_name("sallyport-fixture");
-        assert!(program.is_file(), "no {}: run `cargo build -p sallyport-testkit`", program.display());
         let port = loopback::free_port();
-        let mut command = Command::new(program);
+        let mut command = Command::new(Self::program());
         command.args(["http", "--listen", &format!("127.0.0.1:{port}"), "--revision", "2026-07-28"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the fixture starts");
         loopback::wait_for_port(port, Duration::from_secs(10));
         Self { child, port }
+    }
+
+    /// The program of the crate `testkit`, which lies beside the gateway's.
+    pub(crate) fn program() -> PathBuf {
+        let program = Path::new(env!("CARGO_BIN_EXE_sallyport")).with_file_name("sallyport-fixture");
+        assert!(program.is_file(), "no {}: run `cargo build -p sallyport-testkit`", program.display());
+        program
     }
 }
 

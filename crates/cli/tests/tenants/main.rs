@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod approvals;
+mod begun;
 #[path = "../tokens/browser.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod browser;
@@ -22,6 +23,9 @@ mod objects;
 mod provider;
 mod reload;
 mod tried;
+#[path = "../tokens/visitor.rs"]
+#[allow(dead_code, reason = "each test binary uses its own part of this")]
+mod visitor;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

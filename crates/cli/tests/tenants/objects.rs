@@ -51,7 +51,7 @@ fn servers_tools_prompts_and_resources_of_another_are_not_there() {
         [
             ("tools/call", json!({ "name": format!("{server}__list_directory"), "arguments": { "path": "." } })),
             ("prompts/get", json!({ "name": format!("{server}__prompt") })),
-            ("resources/read", json!({ "uri": format!("{server}.file:///whose.txt") })),
+            ("resources/read", json!({ "uri": format!("{server}.mcp:file:///whose.txt") })),
             (
                 "completion/complete",
                 json!({ "ref": { "type": "ref/prompt", "name": format!("{server}__prompt") }, "argument": { "name": "a", "value": "" } }),
@@ -89,7 +89,7 @@ fn a_session_of_another_is_not_there() {
     };
     for endpoint in ["/t/umbrella/mcp", "/t/acme/mcp", "/t/umbrella/servers/files/mcp"] {
         for (method, params) in
-            [("tools/list", json!({})), ("ping", json!({})), ("resources/unsubscribe", json!({ "uri": "files.file:///whose.txt" }))]
+            [("tools/list", json!({})), ("ping", json!({})), ("resources/unsubscribe", json!({ "uri": "files.mcp:file:///whose.txt" }))]
         {
             let foreign = told(&stolen(&acme.session, endpoint).ask(method, params.clone()), &[]);
             let unknown = told(&stolen("0123456789abcdef0123456789abcdef", endpoint).ask(method, params), &[]);

@@ -71,17 +71,22 @@ impl Authority {
     }
 }
 
-struct Bench {
+pub(crate) struct Bench {
     clients: Authority,
     server: Authority,
     project: Project,
     gateway: Gateway,
 }
 
-type Connection = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Connection = StreamOwned<ClientConnection, TcpStream>;
 
 impl Bench {
     fn new(more: &str) -> Self {
+        Self::serving(more, "[servers.files]\nbuiltin = { filesystem = { root = \".\", write = true } }\n", |_| ())
+    }
+
+    /// A gateway with these servers, whose folders are made by `prepare`.
+    pub(crate) fn serving(more: &str, servers: &str, prepare: impl FnOnce(&Project)) -> Self {
         let (clients, server) = (Authority::new("clients"), Authority::new("servers"));
         let project = Project::new(&format!(
             r#"
@@ -96,10 +101,9 @@ certificate = "uri:spiffe://corp.example/reader"
 scopes = ["files:read"]
 [identity.certificates.named]
 certificate = "subject:CN=The named one"
-[servers.files]
-builtin = {{ filesystem = {{ root = ".", write = true }} }}
-"#
+{servers}"#
         ));
+        prepare(&project);
         let own = server.sign(&["localhost"], |_| ());
         let chain = format!("{}{}", pem("CERTIFICATE", &own.certificate), server.pem());
         fs::write(project.path("server.pem"), chain).unwrap();
@@ -128,6 +132,16 @@ builtin = {{ filesystem = {{ root = ".", write = true }} }}
         let stream = TcpStream::connect(("127.0.0.1", self.gateway.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         StreamOwned::new(ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap(), stream)
+    }
+
+    /// A connection that shows the certificate of somebody whom the configuration calls so, or of nobody.
+    pub(crate) fn connect_as(&self, name: &str) -> Connection {
+        let uri = format!("spiffe://corp.example/{name}").try_into().unwrap();
+        let pair = match name {
+            "reader" => self.clients.sign(&[], |params| params.subject_alt_names.push(SanType::URI(uri))),
+            name => self.clients.sign(&[&format!("{name}.example.com")], |_| ()),
+        };
+        self.connect(Some(&pair))
     }
 
     /// The status and body of a request over a connection that shows this certificate; `None` where there is no connection.

@@ -7,6 +7,9 @@ mod browser;
 mod caller;
 mod certificates;
 mod connect;
+mod credential;
+#[path = "../tenants/fixture.rs"]
+mod fixture;
 mod forged;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -19,6 +22,7 @@ mod relay;
 mod resources;
 mod routes;
 mod sign_in;
+mod visitor;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -5,6 +5,7 @@
 mod vault;
 
 use std::fs;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const PASSWORD: &str = "correct horse battery staple";
 /// How long an access token lives here, and until it has ended for certain.
 const LIFE: &str = "2s";
 const ENDED: Duration = Duration::from_millis(2500);
+/// How long the issuer's answer is held back, for another gateway to want the same.
+const HELD: Duration = Duration::from_secs(1);
 
 /// How a token endpoint is asked to renew.
 const RENEWAL: &str = "grant_type=refresh_token";
@@ -82,12 +85,20 @@ fn a_grant_survives_the_gateway_that_was_killed_between_renewing_and_writing_it_
 
     let renewals = || sent.text().matches(RENEWAL).count();
     thread::sleep(ENDED);
-    let before = renewals();
+    let (before, watched) = (renewals(), sent.clone());
+    let (begins, has_begun) = mpsc::channel();
+    let (ends, has_ended) = mpsc::channel();
+    sent.before_the_answer_to(RENEWAL, move || {
+        begins.send(()).unwrap();
+        thread::sleep(HELD);
+        ends.send(watched.text().matches(RENEWAL).count()).unwrap();
+    });
     thread::scope(|both| {
         both.spawn(|| lists_the_folder(&one));
+        has_begun.recv_timeout(Duration::from_secs(60)).expect("the token had ended");
         both.spawn(|| lists_the_folder(&other));
     });
-    assert!(renewals() > before, "the token had ended");
+    assert_eq!(has_ended.recv().unwrap(), before + 1, "one renews, and the other waits for what comes of it");
 
     thread::sleep(ENDED);
     let (victim, before) = (first.id(), renewals());

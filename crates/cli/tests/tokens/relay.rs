@@ -67,9 +67,12 @@ impl Sent {
     }
 
     fn comes_back(&self, is_answered: &AtomicBool) {
-        if is_answered.swap(false, Ordering::Relaxed)
-            && let Some((_, act)) = self.before.lock().unwrap().take()
-        {
+        if !is_answered.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        // It is let go of before that is done: other requests go on meanwhile.
+        let before = self.before.lock().unwrap().take();
+        if let Some((_, act)) = before {
             act();
         }
     }

@@ -112,3 +112,30 @@ fn an_opaque_token_is_asked_about_and_ends_when_it_is_taken_back() {
     provider.begin();
     assert_eq!(caller("made-up").knock("/servers/notes/mcp"), 401);
 }
+
+#[test]
+fn whoever_needs_a_further_scope_is_told_which_and_where_tokens_are_had() {
+    let (provider, project) = trusting();
+    let gateway = project.up();
+    for (endpoint, tool) in [("/mcp", "files__write_file"), ("/servers/files/mcp", "write_file")] {
+        let caller = Caller::new(gateway.port, &provider.token(&resource(endpoint), "files:read"));
+        let refused = caller.ask(endpoint, "tools/call", json!({ "name": tool, "arguments": { "path": "b.txt", "content": "b" } }));
+        let challenge = refused.header("www-authenticate").unwrap_or_else(|| panic!("{refused:?}"));
+        let told = ["error", "scope", "resource_metadata"].map(|name| parameter(challenge, name));
+        let metadata = resource(&format!("/.well-known/oauth-protected-resource{endpoint}"));
+        assert_eq!((refused.status, told), (403, [Some("insufficient_scope"), Some("files:write_file"), Some(&*metadata)]), "{endpoint}");
+        assert!(!project.path("files/b.txt").exists());
+    }
+}
+
+#[test]
+fn an_opaque_token_that_is_taken_back_while_it_is_in_use_is_soon_refused() {
+    let (provider, project) = trusting();
+    let gateway = project.up();
+    let token = provider.token(&resource("/servers/notes/mcp"), "notes");
+    let caller = Caller::new(gateway.port, &token);
+    assert_eq!(caller.knock("/servers/notes/mcp"), 200, "{}", gateway.log());
+    provider.revoke(&token);
+    // The provider is asked anew after a minute, however often the token is used meanwhile.
+    eventually("it is refused", Duration::from_secs(100), || caller.knock("/servers/notes/mcp") == 401);
+}
