@@ -59,6 +59,9 @@ pub(crate) fn run(global: &Global, arguments: &ImportArguments) -> Result<(), Fa
     if !as_json {
         output::warnings(&warnings);
     }
+    if as_json && !arguments.yes && !target.dry_run {
+        return Err(Failure::new("nobody is asked with `--json`").hint("`--yes` changes without asking, `--dry-run` only shows"));
+    }
     let write = !target.dry_run && (arguments.yes || confirm()?);
     if write {
         secrets.write().map_err(|error| Failure::new(format!("a secret cannot be written below {}: {error}", folder.display())))?;

@@ -97,7 +97,8 @@ async fn rounds(file: &mut ProjectFile, name: &str, arguments: &LearnArguments) 
 }
 
 /// The plan with this server alone, as it is tried.
-fn only(mut plan: Plan, name: &str) -> Result<(Plan, StdioPlan), Failure> {
+fn only(plan: Plan, name: &str) -> Result<(Plan, StdioPlan), Failure> {
+    let mut plan = plan.for_one_caller();
     plan.servers.retain(|server, _| server == name);
     plan.toolsets.clear();
     plan.tenants.clear();

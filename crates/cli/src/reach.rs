@@ -101,7 +101,7 @@ impl Reach {
                 Ok(Self::Running(connection.map_err(|failure| told(&failure))?))
             }
             None => {
-                let opened = Opened::open(plan, Stderr::Off)?;
+                let opened = Opened::open(plan.for_one_caller(), Stderr::Off)?;
                 opened.gateway.start();
                 Ok(Self::Here(Box::new(opened)))
             }

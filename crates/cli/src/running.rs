@@ -106,11 +106,14 @@ fn named(origin: &Origin) -> String {
     format!("{:016x}", hash.finish())
 }
 
-/// When a process began (field 22 of `/proc/PID/stat`; the second field may hold spaces and brackets).
+/// When a process began that has not ended (fields 22 and 3 of `/proc/PID/stat`; the second may hold spaces and brackets). One that nobody waits
+/// for is listed on when it was killed.
 fn born(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, behind_the_name) = stat.rsplit_once(')')?;
-    behind_the_name.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = behind_the_name.split_whitespace();
+    let state = fields.next()?;
+    fields.nth(18)?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ fn revoke_user(store: &Store, user: &str, as_json: bool) -> Result<(), Failure> 
     let ended = start::runtime()?.block_on(accounts::end_tokens(store, user, seconds_now()));
     let Ended { families, was_known } = ended.map_err(|error| account(&error))?;
     if as_json {
-        return output::json(&json!({ "grants": families }));
+        return output::json(&json!({ "grants": families, "known": was_known }));
     }
     let grants = match families {
         0 => "revoked".to_owned(),

@@ -185,7 +185,11 @@ impl Gateway {
         self.0.replace(Parts { canaries, ..parts }).await;
         self.start_own();
         let now = self.0.parts.load_full();
-        let left: Vec<_> = before.upstreams().filter(|old| !now.upstreams().any(|new| Arc::ptr_eq(new, old))).collect();
+        let mut left: Vec<_> = before.upstreams().filter(|old| !now.upstreams().any(|new| Arc::ptr_eq(new, old))).collect();
+        // Callers' own programs go with what they saw: whoever calls again gets another.
+        let everybody = before.everybody();
+        let own = everybody.iter().flat_map(|(_, parts)| parts.servers.values()).map(|server| &server.upstream);
+        left.extend(own.filter(|upstream| upstream.plan().is_program() && upstream.plan().is_personal()));
         let ends = |scope: &str| left.iter().any(|upstream| **upstream.scope() == *scope);
         self.0.questions.abandon(ends);
         self.0.tasks.abandon(ends);

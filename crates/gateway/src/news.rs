@@ -11,7 +11,7 @@ use crate::catalogue::view::Kind;
 use crate::packages::Draw;
 use crate::tasks::Tasks;
 
-const TASK_STATUS: &str = "notifications/tasks/status";
+pub(crate) const TASK_STATUS: &str = "notifications/tasks/status";
 
 /// From so many callers on those are forgotten who have left, each time that another comes. Those who listen are bounded by the
 /// connections that there may be.

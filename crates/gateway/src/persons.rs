@@ -17,7 +17,7 @@ use sallyport_protocol::{CallerToken, Endpoint, Event, Listener};
 use crate::catalogue::view::Kind;
 use crate::catalogue::{Catalogue, uris};
 use crate::gateway::{Inner, Parts, Server, generation, members};
-use crate::news::News;
+use crate::news::{News, TASK_STATUS};
 use crate::upstream::{Person, Upstream};
 
 /// Principals whose connections a gateway keeps open, each tenant's its own. Who has not called for the longest time makes room; the next call opens them again.
@@ -81,7 +81,7 @@ impl Inner {
         seen.parts.clone()
     }
 
-    /// Makes the parts of a principal, and opens its connections.
+    /// Makes the parts of a principal, and opens its connections to servers elsewhere.
     fn meet(&self, parts: &Arc<Parts>, principal: &Principal) -> Seen {
         let subject = Subject::default();
         let owner = Owner { tenant: principal.tenant().to_owned(), principal: principal.id().to_owned() };
@@ -91,7 +91,9 @@ impl Inner {
             let catalogue = Catalogue::new(generation(&self.run_id, 0), members(&servers), &parts.plan.toolsets);
             parts.with_servers(servers, ArcSwap::from_pointee(catalogue), Some(principal.full_id()))
         });
-        own.servers.values().filter(|server| server.upstream.plan().is_personal()).for_each(|server| server.upstream.start());
+        // A program waits for the first request that is about it: it takes memory.
+        let elsewhere = own.servers.values().map(|server| &server.upstream).filter(|upstream| upstream.plan().is_personal());
+        elsewhere.filter(|upstream| !upstream.plan().is_program()).for_each(|upstream| upstream.start());
         Seen { parts: own, subject, last: Instant::now() }
     }
 
@@ -139,13 +141,20 @@ struct Own {
 
 impl Listener for Own {
     fn hear(&self, event: &Event) {
-        if let Event::ResourceUpdated { uri, params } = event {
-            let label = uris::label(&self.server);
-            let mut exposed = params.clone();
-            uris::expose_member(&mut exposed, "uri", &label);
-            // Under the name of the merged endpoints, and under that of the server's own: it has subscribed to one of them.
-            self.news.tell_caller(&self.principal, &Event::ResourceUpdated { uri: uris::expose(&label, uri), params: exposed });
-            self.news.tell_caller(&self.principal, event);
+        match event {
+            // The catalogue tells these, when it has changed in fact.
+            Event::ToolsChanged | Event::PromptsChanged | Event::ResourcesChanged => {}
+            Event::ResourceUpdated { uri, params } => {
+                let label = uris::label(&self.server);
+                let mut exposed = params.clone();
+                uris::expose_member(&mut exposed, "uri", &label);
+                // Under the name of the merged endpoints, and under that of the server's own: it has subscribed to one of them.
+                self.news.tell_caller(&self.principal, &Event::ResourceUpdated { uri: uris::expose(&label, uri), params: exposed });
+                self.news.tell_caller(&self.principal, event);
+            }
+            // It has the server's own name of the task: its owner asks.
+            Event::Other(method, _) if method == TASK_STATUS => {}
+            Event::Log(_) | Event::Other(..) => self.news.tell_caller(&self.principal, event),
         }
     }
 }

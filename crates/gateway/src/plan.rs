@@ -107,6 +107,13 @@ impl Plan {
         [("tls.certificate", &**certificate), ("tls.key", &**key)].into_iter().chain(of_clients).collect()
     }
 
+    /// The same for a process with one caller, whose programs nobody else could share.
+    #[must_use]
+    pub fn for_one_caller(mut self) -> Self {
+        self.servers.values_mut().for_each(|server| server.shared = true);
+        self
+    }
+
     /// The tenant's name, or nothing: what principals of this plan have.
     #[must_use]
     pub fn tenant_name(&self) -> &str {
@@ -255,6 +262,11 @@ impl ServerPlan {
             Source::Remote(remote) => remote.credential.as_ref().is_some_and(CredentialConfig::is_personal),
             Source::BuiltIn(_) => false,
         }
+    }
+
+    /// Whether it is a program that is started here.
+    pub(crate) fn is_program(&self) -> bool {
+        matches!(self.source, Source::Stdio(_))
     }
 
     /// Whether each principal is asked to grant access to it.

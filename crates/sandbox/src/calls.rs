@@ -87,6 +87,11 @@ impl SystemCalls {
         Ok(Self(changes))
     }
 
+    /// The changes as [`parse`](Self::parse) reads them.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(signed)
+    }
+
     /// The groups that are allowed beyond the usual.
     pub fn added(&self) -> impl Iterator<Item = CallGroup> {
         self.0.iter().copied().filter(|group| !group.is_allowed())

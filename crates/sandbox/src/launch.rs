@@ -292,8 +292,12 @@ fn spawn(binary: &Path, policy: &Policy, keeper: Option<Keeper>, warden: Option<
 
 /// The id of one server in one scope: always the same, and that of another server, or of the same for others, is another one.
 pub(crate) fn unprivileged_id(name: &str, scope: &str) -> u32 {
-    // No name has such a byte in it.
-    let digest = Sha256::new().chain_update(name).chain_update([0]).chain_update(scope).finalize();
+    let mut digest = Sha256::new_with_prefix(name);
+    if !scope.is_empty() {
+        digest.update([0]); // no name has such a byte in it
+        digest.update(scope);
+    }
+    let digest = digest.finalize();
     let number = digest.iter().take(4).fold(0u32, |number, byte| (number << 8) | u32::from(*byte));
     FIRST_ID + number % IDS
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -94,11 +94,10 @@ impl Log {
     }
 }
 
-/// A file that becomes `FILE.1` when it is full.
+/// A file that becomes `FILE.1` when it is full. Several programs of one server may write to one: what is in it is looked at, and not counted.
 struct Rotating {
     path: PathBuf,
     file: File,
-    written: u64,
     /// The size at which it is full.
     most: u64,
 }
@@ -106,19 +105,26 @@ struct Rotating {
 impl Rotating {
     fn open(path: &Path, most: u64) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        Ok(Self { path: path.to_path_buf(), written: file.metadata()?.len(), file, most })
+        Ok(Self { path: path.to_path_buf(), file, most })
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.written + bytes.len() as u64 > self.most {
+        if !self.is_current()? {
+            *self = Self::open(&self.path, self.most)?;
+        }
+        if self.file.metadata()?.len() + bytes.len() as u64 > self.most {
             let mut before = self.path.clone().into_os_string();
             before.push(".1");
             std::fs::rename(&self.path, before)?;
             *self = Self::open(&self.path, self.most)?;
         }
-        self.file.write_all(bytes)?;
-        self.written += bytes.len() as u64;
-        Ok(())
+        self.file.write_all(bytes)
+    }
+
+    /// Whether the path still leads to the file: another program may have turned it.
+    fn is_current(&self) -> io::Result<bool> {
+        let (here, there) = (self.file.metadata()?, std::fs::metadata(&self.path));
+        Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())))
     }
 }
 

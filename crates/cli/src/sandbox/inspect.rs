@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
-use sallyport_gateway::plan::{Plan, ServerPlan, Source};
+use sallyport_gateway::plan::{Plan, ServerPlan, Source, Standby, StdioPlan};
 use sallyport_gateway::upstream::{Launched, Outage, Surroundings, launch_alone};
 use sallyport_sandbox::{Enforced, Layers, Limits, Network, State};
 use serde::Serialize;
@@ -24,7 +24,10 @@ struct Inspection {
     backend: String,
     layers: Layers,
     profile: Shown,
-    kernel: Enforced,
+    /// What the kernel was asked about.
+    process: &'static str,
+    /// What it said; nothing of a program that is no process of its own.
+    kernel: Option<Enforced>,
 }
 
 /// The profile; of the environment the names alone.
@@ -37,23 +40,43 @@ struct Shown {
     network: Vec<String>,
     limits: Limits,
     environment: Vec<String>,
+    folder: Option<PathBuf>,
+    /// How its system calls differ from the usual.
+    seccomp: Vec<String>,
+    standby: Descent,
+}
+
+/// After how many seconds without a request it goes down each step; `None`: never.
+#[derive(Serialize)]
+struct Descent {
+    freeze_after: Option<f64>,
+    reclaim_after: Option<f64>,
+    stop_after: Option<f64>,
+}
+
+impl From<Standby> for Descent {
+    fn from(Standby { freeze_after, reclaim_after, stop_after }: Standby) -> Self {
+        let [freeze_after, reclaim_after, stop_after] =
+            [freeze_after, reclaim_after, stop_after].map(|after| after.map(|after| after.as_secs_f64()));
+        Self { freeze_after, reclaim_after, stop_after }
+    }
 }
 
 pub(crate) fn run(global: &Global, arguments: &InspectArguments) -> Result<(), Failure> {
     let plan = tenant::of(config::load(&global.invocation()?)?, arguments.tenant.as_deref())?;
-    let server = find(&plan, &arguments.name)?;
-    let surroundings = start::surroundings_of(tenant::folders(&plan)?);
-    let inspection = start::runtime()?.block_on(inspect(server, surroundings))?;
+    let (server, stdio) = find(&plan, &arguments.name)?;
+    let surroundings = start::surroundings(&plan)?;
+    let inspection = start::runtime()?.block_on(inspect(server, stdio, surroundings))?;
     if arguments.json { output::json(&inspection) } else { print(&inspection) }
 }
 
-fn find<'p>(plan: &'p Plan, name: &str) -> Result<&'p ServerPlan, Failure> {
+fn find<'p>(plan: &'p Plan, name: &str) -> Result<(&'p ServerPlan, &'p StdioPlan), Failure> {
     let server = plan.servers.get(name).ok_or_else(|| {
         let known: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
         Failure::new(format!("there is no server `{}`", name.escape_debug())).hint(format!("there are {}", known.join(", ")))
     })?;
     let no_program = match &server.source {
-        Source::Stdio(_) => return Ok(server),
+        Source::Stdio(stdio) => return Ok((server, stdio)),
         Source::Remote(_) => "runs elsewhere",
         Source::BuiltIn(_) => "is built into the gateway, and confined by its file code alone",
     };
@@ -61,21 +84,23 @@ fn find<'p>(plan: &'p Plan, name: &str) -> Result<&'p ServerPlan, Failure> {
 }
 
 /// Launches the program as for its first request, looks at it, and ends it.
-async fn inspect(server: &ServerPlan, surroundings: Surroundings) -> Result<Inspection, Failure> {
+async fn inspect(server: &ServerPlan, stdio: &StdioPlan, surroundings: Arc<Surroundings>) -> Result<Inspection, Failure> {
     let line = ProgressBar::new_spinner(); // on stderr, and nothing at all where that is no terminal
     let doing = |now: std::borrow::Cow<'static, str>| line.set_message(now.into_owned());
-    let launched = launch_alone(server, &Arc::new(surroundings), &doing).await;
+    let launched = launch_alone(server, &surroundings, &doing).await;
     line.finish_and_clear();
     let launched = launched.map_err(|outage| told(&server.name, &outage))?;
     let launched = launched.ok_or_else(|| Failure::new(format!("server `{}` is no program", server.name)))?;
-    let kernel = Enforced::on(launched.instance.pid());
+    // A WebAssembly program has no process.
+    let pid = Some(launched.instance.pid()).filter(|pid| *pid != 0);
+    let kernel = pid.map(Enforced::on).transpose();
     launched.instance.kill();
     launched.instance.wait().await;
     let kernel = kernel.map_err(|error| {
         let last = launched.instance.stderr_tail().last().map(|line| format!(" after it wrote: {line}")).unwrap_or_default();
         Failure::new(format!("server `{}` cannot be looked at: {error}{last}", server.name)).hint("it may end as soon as it starts")
     })?;
-    Ok(Inspection::of(&server.name, launched, kernel))
+    Ok(Inspection::of(server, stdio, launched, kernel))
 }
 
 fn told(name: &str, outage: &Outage) -> Failure {
@@ -84,16 +109,24 @@ fn told(name: &str, outage: &Outage) -> Failure {
 }
 
 impl Inspection {
-    fn of(name: &str, launched: Launched, kernel: Enforced) -> Self {
+    fn of(server: &ServerPlan, stdio: &StdioPlan, launched: Launched, kernel: Option<Enforced>) -> Self {
         let Launched { instance, profile, program, .. } = launched;
         let network = match &profile.network {
             Network::None => Vec::new(),
             Network::Host => vec!["host-network".to_owned()],
             Network::Only(allowed) => allowed.destinations().iter().map(ToString::to_string).collect(),
         };
+        let backend = instance.in_force().boundary().to_owned();
+        let folder = program.cwd.or_else(|| profile.write.first().or(profile.read.first()).cloned());
         Self {
-            server: name.to_owned(),
-            backend: instance.in_force().boundary().to_owned(),
+            server: server.name.clone(),
+            process: match &*backend {
+                "microvm" => "the monitor of its machine",
+                "wasm" => "none: a module runs in a thread of the gateway",
+                "oci" => "the container runtime round it",
+                _ => "the program",
+            },
+            backend,
             layers: instance.in_force().clone(),
             profile: Shown {
                 command: program.command,
@@ -103,6 +136,9 @@ impl Inspection {
                 network,
                 limits: profile.limits,
                 environment: program.env.into_keys().chain(["HOME", "LANG", "PATH"].map(str::to_owned)).collect(),
+                folder,
+                seccomp: profile.seccomp.words().collect(),
+                standby: stdio.standby.into(),
             },
             kernel,
         }
@@ -110,7 +146,7 @@ impl Inspection {
 }
 
 fn print(inspection: &Inspection) -> Result<(), Failure> {
-    let Inspection { server, backend, layers, profile, kernel } = inspection;
+    let Inspection { server, backend, layers, profile, process, kernel } = inspection;
     output::line(format!("{} in back-end {}", shown(server).bold(), backend.bold()))?;
     title("layers")?;
     for (layer, state) in layers.iter() {
@@ -131,16 +167,19 @@ fn print(inspection: &Inspection) -> Result<(), Failure> {
     }
     list("network", &profile.network)?;
     list("variables", &profile.environment)?;
-    list("limits", &limits(&profile.limits)?)?;
-    title("kernel")?;
-    print_kernel(kernel)
+    list("starts in", &paths(profile.folder.as_slice()))?;
+    list("limits", &entries(&profile.limits)?)?;
+    list("changed system calls", &profile.seccomp)?;
+    list("standby, seconds", &entries(&profile.standby)?)?;
+    title(&format!("kernel, of {process}"))?;
+    kernel.as_ref().map_or(Ok(()), print_kernel)
 }
 
-fn limits(limits: &Limits) -> Result<Vec<String>, Failure> {
+/// The members of a table that say something.
+fn entries(of: &impl Serialize) -> Result<Vec<String>, Failure> {
     let failed = |error: serde_json::Error| Failure::new(error.to_string());
-    let table: BTreeMap<String, serde_json::Value> =
-        serde_json::from_value(serde_json::to_value(limits).map_err(failed)?).map_err(failed)?;
-    Ok(table.into_iter().map(|(name, value)| format!("{name} {value}")).collect())
+    let table: BTreeMap<String, serde_json::Value> = serde_json::from_value(serde_json::to_value(of).map_err(failed)?).map_err(failed)?;
+    Ok(table.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| format!("{name} {value}")).collect())
 }
 
 fn print_kernel(kernel: &Enforced) -> Result<(), Failure> {

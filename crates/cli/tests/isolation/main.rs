@@ -191,8 +191,17 @@ fn inspect_shows_what_is_meant_and_what_the_kernel_has() {
         assert!(options(&project).starts_with("rw,nosuid,nodev,noexec"));
         assert!(options(&project.join(".git")).starts_with("ro,"));
         assert_eq!(fs::read_dir(&project).unwrap().count(), 0, "nothing is left");
+        assert_eq!((&found["process"], &found["profile"]["folder"]), (&"the program".into(), &project.to_str().unwrap().into()));
+        assert_eq!(found["profile"]["standby"]["stop_after"], 3600.0);
         let table = text(&inspect(&["cat"]).stdout);
-        assert!(table.contains("landlock: abi") && table.contains("TOKEN") && !table.contains("value-of-the-token"), "{table}");
+        assert!(
+            table.contains("kernel, of the program")
+                && table.contains("starts in: ")
+                && table.contains("landlock: abi")
+                && table.contains("TOKEN")
+                && !table.contains("value-of-the-token"),
+            "{table}"
+        );
         let refused = inspect(&["files"]);
         assert!(text(&refused.stderr).contains("has no sandbox: it is built into the gateway"), "{}", text(&refused.stderr));
         let missing = inspect(&["fiels"]);

@@ -32,7 +32,7 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
 
     /// Says that a proxy in front of the gateway speaks TLS, so that the gateway may listen beyond loopback without. Nobody else may reach
-    /// it then: the address that policies see is the last one in `X-Forwarded-For`. Default: `false`, because keys must not cross a network
+    /// it then: the address that policies see is the last one in `X-Forwarded-For`, which the proxy has to write. Default: `false`, because keys must not cross a network
     /// in the clear by accident, and without a proxy that header is anybody's word.
     pub behind_proxy: bool,
 

@@ -259,7 +259,7 @@ impl Logins {
         let (issuer, redirect_text) = (server.issuer.as_str(), redirect.as_str());
         let bound = client_bound(issuer, redirect_text);
         let open = |sealed: &[u8]| -> Result<Option<KeptClient>, TokenError> {
-            let text = self.0.vault.open(&bound, sealed).map_err(of_vault)?;
+            let text = self.0.vault.open_kept(&bound, sealed).map_err(of_vault)?;
             Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
         };
         if let Some((generation, Some(sealed))) = self.0.vault.store.upstream_client(issuer, redirect_text).await.map_err(of_vault)? {

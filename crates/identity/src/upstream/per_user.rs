@@ -164,7 +164,7 @@ impl PerUser {
         let Owner { tenant, principal } = &self.owner;
         let row = self.vault().store.upstream_grant(tenant, principal, self.resource()).await.map_err(of_vault)?;
         let Some(row) = row else { return Ok(None) };
-        let opened = self.vault().open(&row.id.bound(), &row.sealed).map_err(of_vault)?;
+        let opened = self.vault().open_kept(&row.id.bound(), &row.sealed).map_err(of_vault)?;
         let sealed = opened.and_then(|text| serde_json::from_slice(&text).ok());
         if sealed.is_none() {
             tracing::warn!(server = self.server, "a kept grant cannot be opened with the keys that there are; it is asked for again");

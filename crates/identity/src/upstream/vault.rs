@@ -72,6 +72,17 @@ impl Vault {
         Ok(self.keys.read()?.open(bound, sealed))
     }
 
+    /// The same of what is kept, and has to be opened.
+    ///
+    /// `None` where the keys are the gateway's own: what they do not open is lost, and asked for again. Keys that an operator keeps may be the
+    /// wrong ones for the moment, and nothing is given up for that.
+    pub(crate) fn open_kept(&self, bound: &str, sealed: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        match (self.open(bound, sealed)?, &*self.keys) {
+            (None, Source::Reference(reference)) => Err(VaultError::WrongKeys(reference.clone())),
+            (opened, _) => Ok(opened),
+        }
+    }
+
     /// Makes another key, and seals everything anew with it. The key before stays in the file until the next rotation, for a process
     /// that is in the middle of something. Keys that the operator keeps are not made here: everything is sealed with the first of them.
     /// Says how many grants there are.
@@ -201,13 +212,19 @@ impl Keys {
     fn open(&self, bound: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (number, rest) = sealed.split_first_chunk::<4>()?;
         let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let (_, key) = self.0.iter().find(|(known, _)| *known == u32::from_be_bytes(*number))?;
-        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_slice()).ok()?);
-        let mut text = Zeroizing::new(rest.to_vec());
-        let length = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(bound.as_bytes()), &mut text).ok()?.len();
-        text.truncate(length);
-        Some(text)
+        // The number says which key it was first of all; a key that an operator keeps may have got another, or none.
+        let is_of_number = |known: &&(u32, _)| known.0 == u32::from_be_bytes(*number);
+        let (its, others) = (self.0.iter().filter(is_of_number), self.0.iter().filter(|known| !is_of_number(known)));
+        its.chain(others).find_map(|(_, key)| opened_by(key, nonce, bound, rest))
     }
+}
+
+fn opened_by(key: &[u8; KEY], nonce: &[u8; NONCE_LEN], bound: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?);
+    let mut text = Zeroizing::new(sealed.to_vec());
+    let length = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(bound.as_bytes()), &mut text).ok()?.len();
+    text.truncate(length);
+    Some(text)
 }
 
 fn fresh() -> Option<Zeroizing<[u8; KEY]>> {
@@ -247,6 +264,8 @@ pub enum VaultError {
     NoKeysAt(SecretReference),
     /// It leads to one key, and everything is sealed with that.
     NothingNew(SecretReference),
+    /// The keys that it leads to do not open what was sealed.
+    WrongKeys(SecretReference),
     /// The system has no random numbers.
     NoRandomNumbers,
     /// The store.
@@ -273,6 +292,10 @@ impl VaultError {
                 "put a new key (`openssl rand -base64 32`) on a line before the one that `{reference}` holds, start gateways anew that have it in \
                  their environment, rotate, and then take the old line out"
             )),
+            Self::WrongKeys(reference) => Some(format!(
+                "let `{reference}` lead to the key that grants were sealed with, on a second line if there is a newer; what is sealed with a lost \
+                 key is given up by `sallyport vault forget`"
+            )),
             Self::NoRandomNumbers => None,
             Self::Store(error) => error.hint().map(str::to_owned),
         }
@@ -294,6 +317,7 @@ impl fmt::Display for VaultError {
             Self::Secret(error) => write!(out, "the vault's keys cannot be had: {error}"),
             Self::NoKeysAt(reference) => write!(out, "`{reference}` holds no keys of a vault"),
             Self::NothingNew(reference) => write!(out, "`{reference}` holds one key, so there is none to change to"),
+            Self::WrongKeys(reference) => write!(out, "what was granted cannot be opened with the keys that `{reference}` leads to"),
             Self::NoRandomNumbers => out.write_str("this system has no random numbers"),
             Self::Store(error) => error.fmt(out),
         }
@@ -360,6 +384,18 @@ mod tests {
         fs::rename(folder.path().join("vault.key"), &path).unwrap();
         assert!(vault.open("a", &old).unwrap().is_some());
         assert!(matches!(vault.rotate().await, Err(VaultError::NothingNew(_))));
+        // Without its number it is the same key, and so it is behind one that has the same number.
+        let (numbered, bare) =
+            (fs::read_to_string(&path).unwrap(), fs::read_to_string(&path).unwrap().trim_end().rsplit(' ').next().unwrap().to_owned());
+        put(&bare);
+        assert!(vault.open_kept("a", &old).unwrap().is_some());
+        put(&format!("1 {}\n{numbered}", STANDARD.encode([8; KEY])));
+        assert!(vault.open_kept("a", &old).unwrap().is_some());
+        // A wrong one opens nothing, and nothing is taken for lost.
+        put(&STANDARD.encode([9; KEY]));
+        assert!(vault.open("a", &old).unwrap().is_none());
+        assert!(matches!(vault.open_kept("a", &old), Err(VaultError::WrongKeys(_))));
+        put(&numbered);
 
         let (new, moved) = (STANDARD.encode([7; KEY]), fs::read_to_string(&path).unwrap());
         put(&format!("{new}\n{moved}"));

@@ -15,6 +15,8 @@ pub(super) const MOST_COUNTS: usize = 100_000;
 const SWEEP: Duration = Duration::from_secs(1);
 /// Most callers times tools that are known with all their counts, some 300 bytes each. Where more are about, some of their calls look each count up.
 const MOST_KNOWN: usize = 10_000;
+/// Longest names of caller and tool together, in bytes, that are known so: a caller may ask for a tool by any name.
+const LONGEST_KNOWN: usize = 512;
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -58,10 +60,12 @@ impl Counts {
             rules: Arc::clone(rules),
             counts,
         });
-        if self.lately.len() >= MOST_KNOWN {
-            self.lately.clear(); // who still calls is soon back
+        if call.tool.len() + call.principal.id().len() <= LONGEST_KNOWN {
+            if self.lately.len() >= MOST_KNOWN {
+                self.lately.clear(); // who still calls is soon back
+            }
+            self.lately.insert(hash, Arc::clone(&concerned));
         }
-        self.lately.insert(hash, Arc::clone(&concerned));
         Ok(concerned)
     }
 

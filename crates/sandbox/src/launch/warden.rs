@@ -96,7 +96,9 @@ impl Warden {
 
     /// The program has ended. Takes the groups away, and with them what they tell.
     pub(super) fn has_ended(&self, exit: Exit) {
-        if exit == Exit::Signal(Signal::XFSZ.as_raw()) {
+        // A shell or a container runtime round it says so by its code.
+        let signal = Signal::XFSZ.as_raw();
+        if matches!(exit, Exit::Signal(ended_by) if ended_by == signal) || exit == Exit::Code(128 + signal) {
             let _first_counts = self.exceeded.set(Exceeded::FileSize(self.limits.file_mb));
         }
         let Some(group) = self.group().take() else { return };

@@ -128,7 +128,7 @@ pub(crate) fn without_privilege_bits() -> Option<Filter> {
     const CALLS: i64 = 1024;
     let allowed: Vec<i64> = (0..CALLS).filter(|call| *call != libc::SYS_openat2).collect();
     let mut refused = Rules::new();
-    for (call, when) in refused::privilege_bits() {
+    for (call, when) in refused::privilege_bits().into_iter().chain(refused::privilege_bits_of_nodes()) {
         refused.entry(call).or_default().push(when);
     }
     filter::compile(&allowed, &refused).map(|program| Filter(Arc::new(program)))

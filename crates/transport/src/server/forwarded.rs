@@ -8,10 +8,10 @@ use http::{HeaderMap, HeaderName};
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The address that the nearest proxy saw: the last one of the last header. What stands before it are words of others. `None` where it
-/// has not said, or not understandably.
+/// has not said, or not understandably; nor is an address of this machine said of anybody: whom policy takes for local came without a proxy.
 pub(super) fn caller(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
-    address(last.rsplit(',').next()?.trim_ascii())
+    address(last.rsplit(',').next()?.trim_ascii()).filter(|address| !address.is_loopback() && !address.is_unspecified())
 }
 
 /// An address as proxies write it: some add the port, some put IPv6 into brackets.
@@ -57,6 +57,9 @@ mod tests {
         assert_eq!(told(&[]), None);
         for value in [
             "",
+            "127.0.0.1",
+            "[::1]:80",
+            "::",
             ",",
             "192.0.2.7,",
             "192.0.2.7, unknown",

@@ -58,8 +58,8 @@ impl Mentions {
             Value::Array(list) => list.iter().for_each(|node| self.walk(node, false)),
             Value::Object(node) => {
                 for (key, inner) in node {
-                    let is_access = matches!(key.as_str(), "." | "has");
-                    let name = inner.get("attr").and_then(Value::as_str).filter(|_| is_access);
+                    let name = inner.get("attr").and_then(Value::as_str).filter(|_| matches!(key.as_str(), "." | "has"));
+                    let is_access = name.is_some(); // a record may have members of those names
                     self.names.extend(name.map(str::to_owned));
                     self.whole.extend(name.filter(|_| key == "." && !is_member_taken).map(str::to_owned));
                     let is_context = key == "Var" && inner == "context";

@@ -206,6 +206,15 @@ pub(super) fn privilege_bits() -> Vec<(i64, Rule)> {
     table
 }
 
+/// The same of what makes a file by another name, where that is not refused as a whole.
+pub(super) fn privilege_bits_of_nodes() -> Vec<(i64, Rule)> {
+    let mut calls = vec![(libc::SYS_mknodat, 2)];
+    #[cfg(target_arch = "x86_64")]
+    calls.push((libc::SYS_mknod, 1));
+    let bits = [libc::S_ISUID, libc::S_ISGID];
+    calls.into_iter().flat_map(|(call, mode)| bits.map(|bit| (call, all(&[has(mode, bit)])))).collect()
+}
+
 /// Calls that open a file and can make it, with the positions of flags and mode.
 fn opening() -> Vec<(i64, u8, u8)> {
     let mut calls = vec![(libc::SYS_openat, 2, 3)];
