@@ -117,7 +117,7 @@ impl Inspection {
             Network::Only(allowed) => allowed.destinations().iter().map(ToString::to_string).collect(),
         };
         let backend = instance.in_force().boundary().to_owned();
-        let folder = program.cwd.or_else(|| profile.write.first().or(profile.read.first()).cloned());
+        let folder = program.cwd.or_else(|| profile.write.iter().chain(&profile.read).next().cloned());
         Self {
             server: server.name.clone(),
             process: match &*backend {

