@@ -217,7 +217,7 @@ async fn starts(what: &str, server: &Server, count: usize) {
     }
     let [without, ..] = bare.print(&format!("{what}, bare"));
     let [with, ..] = inside.print(&format!("{what}, os"));
-    println!("{:<52} {:>8.3}", "  added", with - without);
+    println!("{:<52} {:>8.3}, {:.2} times", "  added", with - without, with / without);
 }
 
 async fn calls(what: &str, server: &Server) {
@@ -229,10 +229,12 @@ async fn calls(what: &str, server: &Server) {
             times.wall.push(begun.elapsed());
         }
     }
+    let mut medians = Vec::new();
     for ((started, times), how) in both.into_iter().zip(["bare", "os"]) {
-        times.print(&format!("{what}, {how}"));
+        medians.push(times.print(&format!("{what}, {how}"))[0]);
         started.end().await;
     }
+    println!("{:<52} {:>8.3}, {:.2} times", "  added", medians[1] - medians[0], medians[1] / medians[0]);
 }
 
 /// Wakes, each beside a call to the same program after the same pauses without a freeze: a processor that has slept takes longer, and a program
