@@ -2,7 +2,7 @@
 //!
 //! Whoever has the link learns nothing: the pages show a call to those alone who may decide about it. An approver is logged in at the
 //! gateway's own authorization server, or shows a key or token of their own, once for a while; both are looked at anew with each request, so
-//! that what was revoked opens nothing more. A decision needs the cookie, and a token that stands in the page alone: a page of somebody
+//! that what was revoked opens nothing more. A program shows its key with each request. A browser's decision needs the cookie, and a token that stands in the page alone: a page of somebody
 //! else's can neither send the form nor show ours in a frame.
 
 mod approver;

@@ -20,13 +20,21 @@ pub(super) struct Approver {
 
 /// How they have shown who they are.
 enum Proof {
+    /// By the request itself, which no page of somebody else's makes a browser send: a program, as one that was told of the call by the
+    /// webhook.
+    Bearer,
     Key(Session),
     Login(Visitor),
 }
 
 impl Approver {
-    /// The approver who sends a request. A key that was shown a while ago, and who is logged in, are looked at anew.
+    /// The approver who sends a request. A key that was shown a while ago, and who is logged in, are looked at anew. What a request shows
+    /// itself has the last word.
     pub(super) async fn at(gateway: &Gateway, sessions: &Sessions, request: &Request<Bytes>, incoming: &Incoming) -> Option<Self> {
+        if let Some(credential) = &incoming.credential {
+            let principal = by_key(gateway, incoming, credential.clone()).await?;
+            return Some(Self { principal, proof: Proof::Bearer });
+        }
         if let Some(session) = sessions.of(incoming.tenant.as_deref(), cookie(request, &super::cookie_name(gateway)))
             && let Some(principal) = by_key(gateway, incoming, session.credential.clone()).await
         {
@@ -40,14 +48,16 @@ impl Approver {
     /// What the form about `handle` carries, and no page of somebody else's can know.
     pub(super) fn form_token(&self, handle: &str) -> String {
         match &self.proof {
+            Proof::Bearer => String::new(),
             Proof::Key(session) => session.form_token(handle),
             Proof::Login(visitor) => visitor.form_token(&subject(handle)),
         }
     }
 
-    /// Whether the form about `handle` came from the page that this very browser was shown.
+    /// Whether the form about `handle` came from the page that this very browser was shown, or from no browser.
     pub(super) fn sent(&self, handle: &str, token: Option<&str>) -> bool {
         match &self.proof {
+            Proof::Bearer => true,
             Proof::Key(session) => token == Some(&session.form_token(handle)),
             Proof::Login(visitor) => visitor.sent(&subject(handle), token),
         }

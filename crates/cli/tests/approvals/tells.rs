@@ -10,6 +10,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, handle_of, key};
+use crate::harness::http::Connection;
 use crate::{CONFIGURATION, approval, project, write};
 
 /// An agent whose client can be asked to open a page.
@@ -90,7 +91,7 @@ fn a_signed_notice_says_what_waits_and_nothing_of_its_arguments() {
     let project = project(&CONFIGURATION.replace("approvers =", &hook));
     std::fs::write(project.path("hook.secret"), SECRET).unwrap();
     std::fs::set_permissions(project.path("hook.secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    let token = key(&project, "agent");
+    let (token, approver) = (key(&project, "agent"), key(&project, "boss"));
     let gateway = project.up();
     let agent = Agent::new(gateway.port, &token);
     let handle = handle_of(&agent.call("write_file", json!({ "path": "a.txt", "content": "hunter2" })));
@@ -107,7 +108,20 @@ fn a_signed_notice_says_what_waits_and_nothing_of_its_arguments() {
     let secret = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     hmac::verify(&secret, format!("{time}.{body}").as_bytes(), &digest).unwrap();
 
-    agent.call("write_file", json!({ "path": "a.txt", "content": "hunter2" }));
+    // Who was told so may decide, with a key that is an approver's.
+    let decides = |key: &str, decision: &str| {
+        let bearer = format!("Bearer {key}");
+        let headers = [("Authorization", &*bearer), ("Content-Type", "application/x-www-form-urlencoded")];
+        Connection::open(gateway.port).post(&format!("/approvals/{handle}"), &headers, &format!("decision={decision}")).status
+    };
+    assert_eq!(decides(&token, "approve"), 404, "nobody decides about their own calls");
+    assert_eq!(decides("sp_no-key", "approve"), 403);
+    assert_eq!(decides(&approver, "perhaps"), 400);
+    assert_eq!(decides(&approver, "approve"), 303, "{}", gateway.log());
+    assert_eq!(decides(&approver, "approve"), 404, "it is decided");
+    let done = agent.call("write_file", json!({ "path": "a.txt", "content": "hunter2" }));
+    assert!(done["result"]["isError"] != true && project.path("files/a.txt").exists(), "{done}");
+
     handle_of(&agent.call("write_file", write("b.txt")));
     assert!(!next().1.contains(&handle), "the same call is told of once");
 }
