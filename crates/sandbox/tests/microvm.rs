@@ -96,6 +96,31 @@ fn a_program_has_a_machine_of_its_own_and_sees_what_the_other_sandbox_would_show
     }
 }
 
+/// Whatever this host has: a machine that says that it has KVM has booted with it, and one where that fails says so and is not emulated unasked.
+#[test]
+fn kvm_is_believed_when_a_kernel_has_booted_with_it_and_asked_for_it_is_not_replaced() {
+    let folder = Folder::of(callers()[0]);
+    let (cache, guest) = (folder.folder("cache"), own_guest(&folder));
+    let run = |accel: &str, layers: &Path| {
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest, "accel": accel } }).to_string();
+        let options = ["--sandbox", &sandbox, "--layers", layers.to_str().unwrap()];
+        launcher(callers()[0], &options, &["/bin/true"]).env("XDG_CACHE_HOME", &cache).stdin(Stdio::null()).output().unwrap()
+    };
+    let layers = folder.file("layers", "");
+    let automatic = run("auto", &layers);
+    assert!(automatic.status.success(), "{}", text(&automatic.stderr));
+    let told = fs::read_to_string(&layers).unwrap();
+    let asked_for = run("kvm", &folder.file("none", ""));
+    if told.contains("emulated processor: ") {
+        assert!(!asked_for.status.success(), "it is not emulated where kvm was asked for");
+        assert!(text(&asked_for.stderr).contains("kvm does not work here: "), "{}", text(&asked_for.stderr));
+    } else {
+        assert!(told.contains("kvm") && asked_for.status.success(), "{told} {}", text(&asked_for.stderr));
+    }
+    // Where there is a device the verdict was kept: a machine that hangs with it is waited for once.
+    assert_eq!(cache.join("sallyport/microvm/kvm.json").is_file(), Path::new("/dev/kvm").exists());
+}
+
 #[test]
 fn a_gateway_that_is_killed_leaves_no_machine_and_no_file() {
     for caller in callers() {
