@@ -87,6 +87,28 @@ fn what_is_there_stays_as_it_is() {
 }
 
 #[test]
+fn what_a_shell_or_a_login_runs_stays_where_the_home_is_there_to_write() {
+    for caller in callers() {
+        let folder = project(*caller);
+        let home = folder.folder("project/home");
+        folder.file("project/home/.bashrc", "mine");
+        let options = options(&folder);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let script = "cd $WHERE && { echo x > .bashrc; rm .bashrc; mv ../file .profile; mkdir .ssh; mkdir -p .config/systemd/user; echo x > .npmrc; \
+                      echo x > other; echo x > ../.bashrc; } 2>&1; true";
+        let place = format!("WHERE={}", home.display());
+        let options = [&options[..], &["--env", &place]].concat();
+        let output = launcher(*caller, &options, &["/bin/sh", "-c", script]).env("HOME", &home).output().unwrap();
+        let said = text(&output.stdout);
+        assert_eq!(said.lines().count(), 6, "{said} {}", text(&output.stderr));
+        assert_eq!(fs::read_to_string(home.join(".bashrc")).unwrap(), "mine");
+        let left = names(&home); // what was covered for is gone again, but for a folder that others may have come to need
+        assert!(left.is_subset(&BTreeSet::from([".bashrc", ".config", "other"].map(str::to_owned))) && left.contains("other"), "{left:?}");
+        assert!(folder.path("project/.bashrc").is_file(), "a file of that name elsewhere is no shell's");
+    }
+}
+
+#[test]
 fn a_link_is_kept_and_what_it_leads_to_outside_is_not_shown() {
     for caller in callers() {
         let folder = project(*caller);
