@@ -29,15 +29,25 @@ const COOKIE: &str = "sallyport_connect";
 /// In the place of a link, for the page about all of them.
 const ALL: &str = "";
 
+/// A request for a link, with where links are found.
+#[derive(Clone, Copy)]
+struct Visit<'a> {
+    gateway: &'a Gateway,
+    links: &'a WayOut,
+    request: &'a Request<Bytes>,
+    incoming: &'a Incoming,
+}
+
 /// Answers a request at `/connect` or below. The links are found by way of `links`.
 pub(crate) async fn answer(gateway: &Gateway, links: &WayOut, request: &Request<Bytes>, incoming: &Incoming) -> Response<Bytes> {
+    let visit = Visit { gateway, links, request, incoming };
     let link = request.uri().path().strip_prefix(Page::Connect.path()).unwrap_or_default();
     let outcome = match (request.method(), link.trim_start_matches('/')) {
         (&Method::GET, ALL) => list(gateway, request, incoming).await,
-        (&Method::POST, ALL) => offer(gateway, links, request, incoming).await,
+        (&Method::POST, ALL) => offer(visit).await,
         (&Method::GET, "callback") => callback(gateway, links, request).await,
-        (&Method::GET, id) => ask(gateway, links, id, request, incoming).await,
-        (&Method::POST, id) if id != "callback" => begin(gateway, links, id, request, incoming).await,
+        (&Method::GET, id) => ask(visit, id).await,
+        (&Method::POST, id) if id != "callback" => begin(visit, id).await,
         _ => return not_allowed(),
     };
     outcome.unwrap_or_else(|error| refused(&error))
@@ -63,7 +73,8 @@ async fn list(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incoming) 
 }
 
 /// Makes a link for whoever is there, and opens it.
-async fn offer(gateway: &Gateway, links: &WayOut, request: &Request<Bytes>, incoming: &Incoming) -> Result<Response<Bytes>, LoginError> {
+async fn offer(visit: Visit<'_>) -> Result<Response<Bytes>, LoginError> {
+    let Visit { gateway, links, request, incoming } = visit;
     let Some((principal, visitor)) = somebody(gateway, request, incoming).await else { return list(gateway, request, incoming).await };
     let server = field(request, "server").unwrap_or_default();
     let may = gateway.grantable(&principal, incoming.peer).await.map_err(|outage| unusable(&outage))?;
@@ -85,13 +96,8 @@ async fn somebody(gateway: &Gateway, request: &Request<Bytes>, incoming: &Incomi
 }
 
 /// Says what a link is about, and asks whether to go on.
-async fn ask(
-    gateway: &Gateway,
-    links: &WayOut,
-    id: &str,
-    request: &Request<Bytes>,
-    incoming: &Incoming,
-) -> Result<Response<Bytes>, LoginError> {
+async fn ask(visit: Visit<'_>, id: &str) -> Result<Response<Bytes>, LoginError> {
+    let Visit { gateway, links, request, incoming } = visit;
     let wanted = logins(links)?.look(id).await?;
     let host = gateway.granted_by_users(&wanted.server).and_then(|(_, url)| url.host_str().map(str::to_owned)).unwrap_or_default();
     match way::of(gateway, request, incoming, &wanted.owner).await {
@@ -102,13 +108,8 @@ async fn ask(
 }
 
 /// Sends the one whose link it is to the authorization server.
-async fn begin(
-    gateway: &Gateway,
-    links: &WayOut,
-    id: &str,
-    request: &Request<Bytes>,
-    incoming: &Incoming,
-) -> Result<Response<Bytes>, LoginError> {
+async fn begin(visit: Visit<'_>, id: &str) -> Result<Response<Bytes>, LoginError> {
+    let Visit { gateway, links, request, incoming } = visit;
     let wanted = logins(links)?.look(id).await?;
     let session = match way::of(gateway, request, incoming, &wanted.owner).await {
         Way::Theirs(visitor) if is_sent_by(visitor.as_ref(), id, request) => visitor.map(|visitor| visitor.session()),

@@ -440,4 +440,4 @@ impl Front for Gateway {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -99,3 +99,15 @@ fn one_program_serves_all_callers_of_a_tenant_and_no_other_tenants() {
     assert_eq!(users.len(), 2, "{users:?}");
     assert!(!is_root() || users[0] != users[1], "a tenant's runs as another user: {users:?}");
 }
+
+#[test]
+fn without_a_gateway_there_is_one_caller_and_one_program() {
+    let script = peers::repository().join("crates/cli/tests/faults/hostile_server.py");
+    let start = format!("echo started >> starts; exec python3 {} none", script.display());
+    let project = Project::new(&format!(
+        "[servers.counter]\ncommand = [\"sh\", \"-c\", {start:?}]\nread = [{script:?}]\nwrite = [\".\"]\nshared = false\n"
+    ));
+    let output = project.sallyport().args(["call", "counter__count"]).output().unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"1"), "{output:?}");
+    assert_eq!(fs::read_to_string(project.path("starts")).unwrap(), "started\n", "nobody's was started beside it");
+}

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use sallyport_protocol::{Event, Listener};
+use sallyport_protocol::Event;
 use tokio::sync::Notify;
 
 use super::*;
 use crate::Gateway;
+use crate::gateway::tests::Ear;
 use crate::persons;
 use crate::tasks::tests::with_parts;
 use crate::upstream::tests::scripted::{NAME, Peer, fine, running, tools};
@@ -85,24 +86,6 @@ async fn personal_connections_count_together_whatever_their_callers_have_drawn()
     assert_eq!(parts.everybody().len(), persons::MOST);
 }
 
-/// Counts how often it heard that tools have changed.
-#[derive(Default)]
-struct Ear(AtomicUsize);
-
-impl Listener for Ear {
-    fn hear(&self, event: &Event) {
-        if matches!(event, Event::ToolsChanged) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-}
-
-fn listening(inner: &Inner, caller: &Principal) -> Arc<Ear> {
-    let ear = Arc::new(Ear::default());
-    inner.news.listen(&Endpoint::All, caller, &(ear.clone() as Arc<dyn Listener>));
-    ear
-}
-
 /// Says when it is woken.
 #[derive(Default)]
 struct Woken(Notify);
@@ -129,7 +112,7 @@ fn what_changes_while_a_view_is_made_is_told_to_those_who_have_drawn_it() {
         let gateway = house_of(CEDAR, running(&offering("old")), new.clone()).await;
         let (inner, parts) = (&gateway.0, gateway.0.parts.load_full());
         let (drawn, locked) = (callers(&parts, true).next().unwrap(), callers(&parts, false).next().unwrap());
-        let (ear, others) = (listening(inner, &drawn), listening(inner, &locked));
+        let (ear, others) = (Ear::of(inner, &drawn), Ear::of(inner, &locked));
 
         let (release, held) = mpsc::channel::<()>();
         let before = tokio::task::spawn_blocking(move || held.recv());
@@ -151,7 +134,6 @@ fn what_changes_while_a_view_is_made_is_told_to_those_who_have_drawn_it() {
         }
         let view = making.await;
         assert_eq!(view.catalogue.load().view(&Endpoint::All).unwrap().tools.items().len(), 2);
-        let heard = |ear: &Ear| ear.0.load(Ordering::SeqCst);
-        assert_eq!((heard(&ear), heard(&others)), (1, 0), "whoever has looked at the view already looks again");
+        assert_eq!((ear.heard(), others.heard()), (1, 0), "whoever has looked at the view already looks again");
     });
 }

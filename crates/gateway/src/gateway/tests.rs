@@ -18,7 +18,7 @@ const PERSONAL: &str = "[servers.mine]\nurl = \"http://127.0.0.1:1/mcp\"\ncreden
 
 /// Counts how often it heard that tools have changed.
 #[derive(Default)]
-struct Ear(AtomicUsize);
+pub(crate) struct Ear(AtomicUsize);
 
 impl Listener for Ear {
     fn hear(&self, event: &Event) {
@@ -29,14 +29,14 @@ impl Listener for Ear {
 }
 
 impl Ear {
-    fn of(inner: &Inner, caller: &Principal) -> Arc<Self> {
+    pub(crate) fn of(inner: &Inner, caller: &Principal) -> Arc<Self> {
         let ear = Arc::new(Self::default());
         inner.news.listen(&Endpoint::All, caller, &(ear.clone() as Arc<dyn Listener>));
         ear
     }
 
     /// How often since the last look.
-    fn heard(&self) -> usize {
+    pub(crate) fn heard(&self) -> usize {
         self.0.swap(0, Ordering::SeqCst)
     }
 }

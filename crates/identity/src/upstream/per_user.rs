@@ -159,7 +159,7 @@ impl PerUser {
         self.place.url().as_str()
     }
 
-    /// The row, and what is sealed in it. What cannot be opened is no grant: its key is gone, or somebody moved it.
+    /// The row, and what is sealed in it. What the gateway's own keys do not open is no grant: its key is gone, or somebody moved it.
     async fn kept(&self) -> Result<Option<(KeptGrant, Sealed)>, TokenError> {
         let Owner { tenant, principal } = &self.owner;
         let row = self.vault().store.upstream_grant(tenant, principal, self.resource()).await.map_err(of_vault)?;
