@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::auto;
 use crate::backends::BackendConfig;
+use crate::backends::microvm;
 use crate::backends::oci::{self, Runtime};
 use crate::egress;
 use crate::error::Error;
@@ -175,6 +176,16 @@ impl Selection {
         self.floor
     }
 
+    /// Whether the program is one of a container image, which is its root: nothing of this machine's programs is there.
+    #[must_use]
+    pub fn has_image(&self) -> bool {
+        match &self.named {
+            Some(BackendConfig::Oci(_)) => true,
+            Some(BackendConfig::Microvm(config)) => config.image.is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether the program gets a virtual machine, which takes its time to boot and does not write to the host.
     #[must_use]
     pub fn is_machine(&self) -> bool {
@@ -187,17 +198,22 @@ impl Selection {
         if matches!(self.name(), "microvm" | "oci" | "wasm") { Self::default() } else { self.clone() }
     }
 
-    /// The back-end for an image of a registry, in the place of `auto` or of one that names a container runtime alone. Without `installed`,
-    /// its folder in the store, it can be built, and start nothing. `None` where what was chosen runs no image, or another one.
+    /// The back-end for an image of a registry, in the place of `auto`, of one that names a container runtime alone, or of a machine
+    /// without an image. Without `installed`, its folder in the store, it can be built, and start nothing. `None` where what was chosen runs
+    /// no image, or another one.
     #[must_use]
     pub fn for_image(&self, installed: Option<&Path>) -> Option<Self> {
+        let image = installed.unwrap_or_else(|| Path::new("")).to_owned();
         let runtime = match &self.named {
             None => Runtime::Auto,
+            Some(BackendConfig::Microvm(config)) if config.is_installed || (config.image.is_none() && config.digest.is_none()) => {
+                let named = BackendConfig::Microvm(microvm::Config { image: Some(image), is_installed: true, ..config.clone() });
+                return Some(Self { named: Some(named), floor: self.floor });
+            }
             Some(BackendConfig::Oci(config)) if config.is_installed => config.runtime,
             Some(BackendConfig::Oci(oci::Config { image, digest: None, runtime, .. })) if image.as_os_str().is_empty() => *runtime,
             Some(_) => return None,
         };
-        let image = installed.unwrap_or_else(|| Path::new("")).to_owned();
         let named = BackendConfig::Oci(oci::Config { image, digest: None, runtime, is_installed: true });
         Some(Self { named: Some(named), floor: self.floor })
     }
@@ -205,10 +221,10 @@ impl Selection {
     /// The same with relative paths among its settings taken from `folder`: that of the configuration.
     #[must_use]
     pub fn with_paths_in(mut self, folder: &Path) -> Self {
-        if let Some(BackendConfig::Oci(config)) = &mut self.named
-            && !config.image.as_os_str().is_empty()
-        {
-            config.image = folder.join(&config.image);
+        match &mut self.named {
+            Some(BackendConfig::Oci(config)) if !config.image.as_os_str().is_empty() => config.image = folder.join(&config.image),
+            Some(BackendConfig::Microvm(config)) => config.image = config.image.take().map(|image| folder.join(image)),
+            _ => {}
         }
         self
     }
@@ -245,6 +261,7 @@ impl Selection {
     pub(crate) fn build_for_attacks(&self, host: &Host) -> Result<Box<dyn Backend>, Error> {
         match &self.named {
             Some(BackendConfig::Oci(config)) => Ok(Box::new(crate::oci::WithoutImage::new(host, config.runtime))),
+            Some(BackendConfig::Microvm(config)) => BackendConfig::Microvm(config.without_image()).build(host),
             _ => self.build(host),
         }
     }
@@ -342,6 +359,32 @@ mod tests {
             assert_eq!(parse(written).unwrap().isolation(), isolation, "{written}");
         }
         assert!(Isolation::Os < Isolation::Gvisor && Isolation::Gvisor < Isolation::Microvm);
+    }
+
+    #[test]
+    fn an_image_of_a_registry_takes_the_place_of_none() {
+        let (tree, image) = (Path::new("/store/tree"), "{\"microvm\": {\"image\": \"i.tar\", \"memory_mb\": 128}}");
+        for (written, name) in [("\"auto\"", "oci"), ("{\"oci\": {\"runtime\": \"crun\"}}", "oci"), ("{\"microvm\": {\"pool\": 1}}", "microvm")] {
+            let before = parse(written).unwrap().for_image(None).unwrap();
+            let installed = before.for_image(Some(tree)).unwrap();
+            assert_eq!((installed.name(), installed.has_image(), before.has_image()), (name, true, true), "{written}");
+            let host = Host::this_binary();
+            assert!(before.build(&host).is_ok() && installed.build(&host).is_ok() && installed != before);
+        }
+        let of_machine = parse("{\"microvm\": {\"pool\": 1}}").unwrap();
+        let Some(BackendConfig::Microvm(config)) = of_machine.for_image(Some(tree)).unwrap().named else { panic!("no machine") };
+        assert_eq!((config.pool, config.image.as_deref()), (1, Some(tree)));
+        assert!(!of_machine.has_image() && !Selection::default().has_image());
+        for other in [image, "\"os\"", "\"none\"", "{\"oci\": {\"image\": \"i.tar\"}}", "{\"microvm\": {\"digest\": \"sha256:1\"}}"] {
+            assert_eq!(parse(other).unwrap().for_image(Some(tree)), None, "{other}");
+        }
+        let from_disk = parse(image).unwrap();
+        assert!(from_disk.build(&Host::this_binary()).unwrap_err().to_string().contains("i.tar is not an absolute path"));
+        let from_disk = from_disk.with_paths_in(Path::new("/project"));
+        assert!(from_disk.build(&Host::this_binary()).is_ok());
+        assert_eq!(from_disk, parse(&image.replace("i.tar", "/project/i.tar")).unwrap());
+        let digest = parse("{\"microvm\": {\"digest\": \"sha256:1\"}}").unwrap().build(&Host::this_binary()).unwrap_err();
+        assert!(digest.to_string().contains("`digest` is that of no `image`"));
     }
 
     #[test]

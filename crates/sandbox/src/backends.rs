@@ -11,8 +11,8 @@ sallyport_registry::registry! {
         /// Landlock, seccomp and limits without namespaces, for machines that refuse those. The host's processes and the names of its
         /// files can be seen; `network` cannot be named.
         landlock => Landlock,
-        /// A virtual machine with a kernel of its own, in which the program sees what `os` would show it, as it was at the start. Needs QEMU, and
-        /// `sallyport microvm prepare` once.
+        /// A virtual machine with a kernel of its own, in which the program sees what `os` would show it, as it was at the start; or a
+        /// container image. Needs QEMU, and `sallyport microvm prepare` once.
         microvm => Microvm,
         /// A container image on disk, started by a container runtime.
         oci => Oci,

@@ -293,9 +293,6 @@ impl Installer<'_> {
     where
         Self: 'j,
     {
-        if package.is_image() {
-            oci::check_user()?;
-        }
         (self.progress)(&format!("installing {package}"));
         desk.clear().await?;
         let mut settings = Settings::of_the_user(package.source);

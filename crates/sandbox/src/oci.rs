@@ -13,6 +13,7 @@ pub(crate) mod manifest;
 mod names;
 mod runtime;
 mod seccomp;
+mod unpacked;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,9 +38,14 @@ use bundle::Bundle;
 use image::Image;
 pub(crate) use image::{blob, digest_of};
 use runtime::Known;
+pub(crate) use unpacked::Unpacked;
 
 /// The word that stands for what the image itself starts.
 pub(crate) const ENTRYPOINT: &str = "entrypoint";
+
+/// What runs images of ordinary users.
+const WITHOUT_ROOT: &str =
+    "run the image in a virtual machine, which does not: `sandbox = { microvm = { image = \"…\" } }`, or `sandbox = \"microvm\"` for one of a registry";
 
 /// A trial starts the host's own `true`.
 const TRIAL_LIMIT: Duration = Duration::from_secs(20);
@@ -50,16 +56,13 @@ pub(crate) async fn launch(host: &Host, config: &Config, profile: &Profile, prog
     let runtime = chosen(host, config.runtime).await?;
     keeps_to(runtime, profile, &program.name)?;
     let (config, wanted, name) = (config.clone(), program.clone(), program.name.clone());
-    let (shown, folders, launcher) = (profile.clone(), folders()?, host.launcher().to_owned());
+    let (shown, state, launcher) = (profile.clone(), folders()?.state, host.launcher().to_owned());
     let prepared = tokio::task::spawn_blocking(move || {
-        let (image, root) = if config.is_installed {
-            (installed::open(&config.image)?, installed::root(&config.image))
-        } else {
-            let image = Image::open(&config.image, config.digest.as_deref())?;
-            let root = layer::unpacked(&image, &folders.cache.join("images"))?;
-            (image, root)
+        let Unpacked { image, root } = match config.is_installed {
+            true => Unpacked::installed(&config.image)?,
+            false => Unpacked::from_disk(&config.image, config.digest.as_deref())?,
         };
-        let bundle = Bundle::reserve(&folders.state)?;
+        let bundle = Bundle::reserve(&state)?;
         Prepared::write(&launcher, &image, root, bundle, &shown, &wanted, runtime)
     });
     let prepared = prepared.await.unwrap_or_else(|_| Err(Error::new("unpacking failed, which is a fault of ours")));
@@ -149,7 +152,7 @@ pub(crate) async fn report(host: &Host, wanted: Runtime) -> Report {
 /// Whether images can be started, as far as it shows without starting one.
 pub(crate) fn look_round(wanted: Runtime) -> Result<(), Error> {
     if !rustix::process::geteuid().is_root() {
-        return Err(Error::new("sandbox oci needs root").with_hint("use sandbox os, which does not"));
+        return Err(Error::new("sandbox oci needs root").with_hint(WITHOUT_ROOT));
     }
     match Known::of(wanted) {
         [only] => only.path().map(drop),
@@ -254,16 +257,11 @@ fn folders() -> Result<Folders, Error> {
     Folders::of_user().map_err(|error| Error::new(error.to_string()).with_hint(error.hint()))
 }
 
-/// Whether containers can be started at all by this user.
-pub(crate) fn is_permitted() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 fn needs_root(name: &str) -> Result<(), Error> {
-    if is_permitted() {
+    if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Error::new(format!("server {name} cannot be started: sandbox oci needs root")).with_hint("use sandbox os, which does not"))
+    Err(Error::new(format!("server {name} cannot be started: sandbox oci needs root")).with_hint(WITHOUT_ROOT))
 }
 
 /// A path as the runtime's configuration holds it.

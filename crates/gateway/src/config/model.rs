@@ -363,9 +363,9 @@ pub struct ToolsetConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// The program and its arguments, for a server that speaks over stdin and stdout. A package is named by `npm:NAME@VERSION`,
-    /// `pypi:NAME==VERSION`, `cargo:NAME@VERSION` or `oci:REGISTRY/NAME:TAG` (a container image, which needs root), with `#PROGRAM` behind it
-    /// where it has several, and by the usual commands (`npx`, `uvx`, `docker run`, …): it is installed once, locked in `sallyport.lock`, and
-    /// then started from the disk. `${env:NAME}` and `${file:PATH}` stand for a secret; `$${` for the characters `${` themselves.
+    /// `pypi:NAME==VERSION`, `cargo:NAME@VERSION` or `oci:REGISTRY/NAME:TAG` (a container image, which needs root or `sandbox =
+    /// "microvm"`), with `#PROGRAM` behind it where it has several, and by the usual commands (`npx`, `uvx`, `docker run`, …): it is installed
+    /// once, locked in `sallyport.lock`, and then started from the disk. `${env:NAME}` and `${file:PATH}` stand for a secret; `$${` for the characters `${` themselves.
     pub command: Option<Vec<String>>,
 
     /// The endpoint of a server elsewhere, `http://` or `https://`. `${env:NAME}` is replaced when the file is read.

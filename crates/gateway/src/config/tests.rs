@@ -323,10 +323,34 @@ fn only_a_floor_that_is_written_contradicts_a_boundary_that_is_named() {
         ("", "min_isolation = \"gvisor\"", "the boundary is at most `os`, and `min_isolation` asks for `gvisor`"),
         ("", IMAGE_BY_RUNC, "the boundary is `oci`, and `min_isolation` asks for `gvisor`"),
         ("", IMAGE_BY_GVISOR, "the boundary is `gvisor`, and `min_isolation` asks for `microvm`"),
+        ("", "sandbox = \"oci\"\nmin_isolation = \"microvm\"", "the boundary is `oci`, and `min_isolation` asks for `microvm`"),
     ] {
         let errors = boundaries(&two(top, a, "")).unwrap_err();
         let error = errors.iter().find(|error| error.path == "servers.a.sandbox").unwrap();
         assert!(error.message.contains(told) && error.hint.is_some(), "{error:?}");
+    }
+}
+
+#[test]
+fn the_root_of_a_machine_is_an_image_where_one_is_named() {
+    let server = |command: &str, settings: &str| {
+        let plan = toml(&format!("min_isolation = \"microvm\"\n[servers.a]\ncommand = [\"{command}\"]\n{settings}\n"))?;
+        let program = stdio(&plan, "a");
+        Ok::<_, Vec<Diagnostic>>((program.sandbox.name(), program.sandbox.has_image(), program.folder.is_some()))
+    };
+    assert_eq!(server("a", "sandbox = \"microvm\"").unwrap(), ("microvm", false, true));
+    // Where it starts the image says.
+    assert_eq!(server("entrypoint", "sandbox = { microvm = { image = \"i.tar\" } }").unwrap(), ("microvm", true, false));
+    assert_eq!(server("oci:registry.example.com/a:1", "sandbox = \"microvm\"").unwrap(), ("microvm", true, false));
+    for (command, settings, told, hint) in [
+        ("npm:a@1", "sandbox = { microvm = { image = \"i.tar\" } }", "cannot run in an image in a microVM", "take `sandbox` out"),
+        ("a", "sandbox = { microvm = { digest = \"sha256:1\" } }", "`digest` is that of no `image`", "name the image"),
+        ("oci:registry.example.com/a:1", "sandbox = { microvm = { image = \"i.tar\" } }", "this names another one", "`sandbox = \"microvm\"`"),
+        ("oci:registry.example.com/a:1", "", "the boundary is `oci`", "run the image in a machine"),
+    ] {
+        let errors = server(command, settings).unwrap_err();
+        let found = errors.iter().any(|error| error.message.contains(told) && error.hint.as_ref().is_some_and(|said| said.contains(hint)));
+        assert!(found, "{command} {settings}: {errors:?}");
     }
 }
 

@@ -37,11 +37,31 @@ pub struct Config {
 
     /// The folder that `sallyport microvm prepare --into` made. Default: the one it makes without `--into`.
     pub guest: Option<PathBuf>,
+
+    /// A container image that is the machine's root, in the place of this machine's own programs: its path, a relative one from the
+    /// configuration's folder, of a folder in OCI layout or an archive (`docker save`). `command` runs inside it; the single word
+    /// `entrypoint` as its first stands for what the image itself starts. Default: none. A command `oci:IMAGE` names one in a registry.
+    pub image: Option<PathBuf>,
+
+    /// What that image must be: `sha256:` and the digest of its manifest or of its configuration. Default: whatever lies there.
+    pub digest: Option<String>,
+
+    /// The image is one of a registry: `image` is its folder in the store, empty as long as it is not installed.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(crate) is_installed: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { memory_mb: 512, accel: Acceleration::Auto, pool: 0, guest: None }
+        Self { memory_mb: 512, accel: Acceleration::Auto, pool: 0, guest: None, image: None, digest: None, is_installed: false }
+    }
+}
+
+impl Config {
+    /// The same machine, with this machine's own files.
+    pub(crate) fn without_image(&self) -> Self {
+        Self { image: None, digest: None, is_installed: false, ..self.clone() }
     }
 }
 
@@ -74,7 +94,8 @@ pub struct Microvm {
 /// Makes the back-end.
 ///
 /// # Errors
-/// When the memory or the pool is out of bounds, or the guest's folder is not an absolute path. Whether machines can be made only a launch can tell.
+/// When the memory or the pool is out of bounds, the guest's folder or the image is not an absolute path, or a digest stands without an image.
+/// Whether machines can be made only a launch can tell.
 pub fn build(config: Config, host: &Host) -> Result<Microvm, Error> {
     if !MEMORY_MB.contains(&config.memory_mb) {
         return Err(Error::new(format!("memory_mb = {} is out of bounds", config.memory_mb)).with_hint("give 64 to 65536"));
@@ -84,6 +105,13 @@ pub fn build(config: Config, host: &Host) -> Result<Microvm, Error> {
     }
     if let Some(guest) = config.guest.as_ref().filter(|guest| !guest.is_absolute()) {
         return Err(Error::new(format!("guest {} is not an absolute path", guest.display())));
+    }
+    if let Some(image) = config.image.as_ref().filter(|image| !config.is_installed && !image.is_absolute()) {
+        return Err(Error::new(format!("image {} is not an absolute path", image.display())));
+    }
+    if config.image.is_none() && config.digest.is_some() {
+        return Err(Error::new("`digest` is that of no `image`")
+            .with_hint("name the image, too; that of a registry has its digest behind its name: `oci:REGISTRY/NAME@sha256:…`"));
     }
     Ok(Microvm { host: host.clone(), config })
 }
@@ -98,7 +126,8 @@ impl Backend for Microvm {
         Box::pin(async {
             let mut trial = Program::new("trial", "/bin/true");
             trial.cwd = Some("/tmp".into());
-            let started = crate::microvm::launch(&self.host, &self.config, &Profile::default(), &trial).await;
+            // What an image holds nobody knows: that the machine starts is what is asked.
+            let started = crate::microvm::launch(&self.host, &self.config.without_image(), &Profile::default(), &trial).await;
             let (works, detail, cure) = match started {
                 Ok(instance) => {
                     let machine = match instance.in_force().get(Layer::Machine) {

@@ -24,7 +24,7 @@ use super::reference::{Reference, is_digest};
 use super::step::Job;
 use super::store::{Notes, Place};
 use super::{Error, Package, Start};
-use crate::oci::{ENTRYPOINT, installed, is_permitted};
+use crate::oci::{ENTRYPOINT, installed};
 use pull::Pull;
 
 /// What the tag stands for now.
@@ -76,15 +76,6 @@ pub(super) fn start(place: &Place, package: &Package) -> Result<Start, Error> {
     }
     let command = package.program.clone().unwrap_or_else(|| ENTRYPOINT.to_owned());
     Ok(Start { command: command.into(), args: package.args.clone() })
-}
-
-/// Refuses what could not be run afterwards, before anything is fetched.
-pub(super) fn check_user() -> Result<(), Error> {
-    if is_permitted() {
-        return Ok(());
-    }
-    Err(Error::new("images are run by a container runtime, which needs root")
-        .with_hint("run the gateway as root; or run the server from a package (`npm:`, `pypi:`), which needs nothing"))
 }
 
 fn reference(package: &Package) -> Result<Reference, Error> {

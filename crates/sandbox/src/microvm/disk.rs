@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn empty() -> (Receiver<Image>, u64) {
-        let image = Image::of(&View::default(), &Network::None).unwrap();
+        let image = Image::of(&View::default(), None, &Network::None).unwrap();
         let (size, (show, shown)) = (image.size(), channel());
         show.send(image).unwrap();
         (shown, size)

@@ -1,6 +1,7 @@
 //! The disk of a machine: everything that the program may see, as a read-only erofs file system that exists only while it is read. Folders,
 //! names and links are laid out here; the blocks of files are taken from the host's own files when the machine asks for them. So nothing is
-//! copied, whatever the size of what is shown, and what is not asked for is never read.
+//! copied, whatever the size of what is shown, and what is not asked for is never read. Where the root is a container image, its files are those
+//! of the folder in which it was unpacked, and what is shown of the host lies over them.
 //!
 //! The format is that of the kernel's `fs/erofs/erofs_fs.h`, with nothing packed.
 
@@ -10,7 +11,7 @@ mod tree;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2};
 
@@ -21,6 +22,15 @@ pub(super) const BLOCK: u64 = 4096;
 
 /// Files that are kept open; a program reads from few at a time.
 const OPEN_FILES: usize = 64;
+
+/// A container image below what is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Lower<'a> {
+    /// The folder in which it is unpacked.
+    pub(super) root: &'a Path,
+    /// Where its program starts; made where the image does not have it, as a container runtime would.
+    pub(super) start: &'a Path,
+}
 
 /// One disk.
 #[derive(Debug)]
@@ -43,9 +53,9 @@ struct Extent {
 }
 
 impl Image {
-    /// Lays out what `view` shows, and where names are asked for. Takes the time of a look at each file.
-    pub(super) fn of(view: &View, network: &Network) -> Result<Self, Error> {
-        layout::lay_out(tree::Tree::of(view, network)?)
+    /// Lays out what `view` shows, over the image if there is one, and where names are asked for. Takes the time of a look at each file.
+    pub(super) fn of(view: &View, lower: Option<Lower<'_>>, network: &Network) -> Result<Self, Error> {
+        layout::lay_out(tree::Tree::of(view, lower, network)?)
     }
 
     /// In bytes.

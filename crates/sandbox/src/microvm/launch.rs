@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::control::{Ended, Wishes, hear_the_end, now};
-use super::image::Image;
+use super::image::{Image, Lower};
 use super::initramfs::Archive;
 use super::pool::Order;
 use super::prepare::{KERNEL, Prepared, failed, hexadecimal, prepared};
@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
 use crate::launch::{unserved, way_out};
 use crate::layer::Layer;
+use crate::oci::Unpacked;
 use crate::output::{Counted, Meter};
 use crate::policy::{self, Target};
 use crate::profile::{Limits, Network, Profile, Program};
@@ -60,9 +61,9 @@ pub(super) async fn start(order: &Order) -> Result<Instance<Running>, Error> {
     let guest = apart(move || Guest::prepared(&wanted, &place, needs_drivers)).await?;
     let (accelerator, told) = accelerator::choose(host, config.accel, &guest).await?;
     let shape = Shape { guest, memory_mb: config.memory_mb, accelerator, folders: folders.clone() };
-    let wanted = (profile.clone(), program.clone());
+    let wanted = order.clone();
     // The machine waits for its disk only when it reads from it.
-    let laid = apart(move || Laid::out(&wanted.0, &wanted.1, folders));
+    let laid = apart(move || Laid::out(&wanted, folders));
     let (laid, ready) = tokio::try_join!(laid, ready(host, &shape, profile, &program.name))?;
     ready.start(host, &told, laid, profile, program).await
 }
@@ -98,15 +99,37 @@ struct Laid {
     image: Image,
     /// Not on it: the monitor serves them.
     folders: Vec<PathBuf>,
+    /// Where the root is unpacked, if it is a container image.
+    root: Option<PathBuf>,
 }
 
 impl Laid {
-    fn out(profile: &Profile, program: &Program, folders: Vec<PathBuf>) -> Result<Self, Error> {
+    fn out(order: &Order, folders: Vec<PathBuf>) -> Result<Self, Error> {
+        let Order { config, profile, program, .. } = order;
+        let of_image = |error: Error| error.within(&format!("image of server {}", program.name));
+        let unpacked = unpacked(config).map_err(of_image)?;
         // What is not there and must not come to be is covered where the folders are served.
-        let (mut view, target, _covered_for_the_monitor) = visible::resolve(profile, program)?;
+        let (mut view, target, _covered_for_the_monitor) = match &unpacked {
+            None => visible::resolve(profile, program)?,
+            Some(image) => {
+                let (view, absent) = visible::named(profile)?;
+                (view, image.target(profile, program).map_err(of_image)?, absent)
+            }
+        };
         folders::leave_out(&mut view, &folders);
-        let image = Image::of(&view, &policy::Network::of(&profile.network))?;
-        Ok(Self { target, image, folders })
+        let root = unpacked.map(|image| image.root);
+        let lower = root.as_deref().map(|root| Lower { root, start: &target.cwd });
+        let image = Image::of(&view, lower, &policy::Network::of(&profile.network))?;
+        Ok(Self { target, image, folders, root })
+    }
+}
+
+/// The container image that is the machine's root, if one is.
+fn unpacked(config: &Config) -> Result<Option<Unpacked>, Error> {
+    match &config.image {
+        None => Ok(None),
+        Some(tree) if config.is_installed => Unpacked::installed(tree).map(Some),
+        Some(image) => Unpacked::from_disk(image, config.digest.as_deref()).map(Some),
     }
 }
 
@@ -144,15 +167,16 @@ impl Ready {
         profile: &Profile,
         program: &Program,
     ) -> Result<Instance<Running>, Error> {
-        let (Laid { target, image, folders }, Self { monitor, control, stdio, egress, disk, memory, kernel, is_clone }) = (laid, self);
+        let (Laid { target, image, folders, root }, Self { monitor, control, stdio, egress, disk, memory, kernel, is_clone }) = (laid, self);
         // If the monitor has ended, nobody reads it.
         let _unread = disk.send(image);
         let port = match control.start(&program.name, start_record(target, profile, &folders)).await {
             Ok(port) => port,
             Err(error) => return Err(told_with_last_words(error, &monitor).await),
         };
-        let mut layers =
-            monitor.in_force().round_a_machine(format!("linux {kernel}{}, {accelerator}", if is_clone { ", copied" } else { "" }));
+        let copied = if is_clone { ", copied" } else { "" };
+        let root = root.map_or_else(String::new, |root| format!(", root {}", root.display()));
+        let mut layers = monitor.in_force().round_a_machine(format!("linux {kernel}{copied}, {accelerator}{root}"));
         let wishes = Arc::new(Wishes::new());
         let (stdin, stdout) = stdio::split(stdio, wishes.clone());
         let (tail, end) = (Tail::default(), watch::channel(None));

@@ -15,7 +15,7 @@ use crate::cgroup::{PERIOD, SHARES};
 use crate::egress::synthetic;
 use crate::error::Error;
 use crate::launch::unprivileged_id;
-use crate::policy::{Access, Around, View};
+use crate::policy::{Access, Around, Target, View};
 use crate::profile::{Limits, Network, Profile, Program};
 
 /// Where runtimes put the control groups of our containers, in each hierarchy.
@@ -35,9 +35,6 @@ const MASKED: [&str; 10] = [
     "/sys/firmware",
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// The search path inside, unless the image or the configuration says another.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// One container's folder. Dropping it removes the folder and what the runtime left outside of it.
 #[derive(Debug)]
@@ -123,6 +120,8 @@ impl Bundle {
 
     fn config(&self, image: &Image, view: &View, profile: &Profile, program: &Program, runtime: Known) -> Result<Value, Error> {
         let owner = owner(view, program)?;
+        let Target { path, args, env, cwd } = image.target(profile, program)?;
+        let args = [vec![text_of(&path)?], args].concat();
         let mut mounts = own_mounts(&profile.limits);
         for file in own_files(&profile.network).iter().map(|(file, _)| *file) {
             mounts.push(bind(&self.place.join(file), &format!("/etc/{file}"), &["ro"])?);
@@ -136,14 +135,6 @@ impl Bundle {
             };
             mounts.push(bind(&Around::mount_of(&self.place, number), &text_of(&tree.path)?, access)?);
         }
-        let cwd = match &program.cwd {
-            Some(folder) => text_of(folder)?,
-            None => match (image.folder(), profile.write.iter().chain(&profile.read).find(|path| path.is_dir())) {
-                (Some(folder), _) => folder,
-                (None, Some(path)) => text_of(path)?,
-                (None, None) => "/".to_owned(),
-            },
-        };
         let mut linux = json!({
             "namespaces": namespaces(runtime),
             "cgroupsPath": format!("/{GROUPS}/{}", self.id),
@@ -168,9 +159,9 @@ impl Bundle {
             "process": {
                 "terminal": false,
                 "user": { "uid": owner, "gid": owner },
-                "args": image.command(program),
-                "env": environment(image, program),
-                "cwd": cwd,
+                "args": args,
+                "env": env.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect::<Vec<_>>(),
+                "cwd": text_of(&cwd)?,
                 "noNewPrivileges": true,
                 "capabilities": { "bounding": [], "effective": [], "permitted": [], "inheritable": [], "ambient": [] },
                 "rlimits": rlimits(&profile.limits),
@@ -233,14 +224,6 @@ fn own_mounts(limits: &Limits) -> Vec<Value> {
         scratch("/tmp", limits.tmp_mb),
         scratch("/dev/shm", limits.shm_mb),
     ]
-}
-
-/// The image's variables, over them the configuration's.
-fn environment(image: &Image, program: &Program) -> Vec<String> {
-    let mut variables = std::collections::BTreeMap::from([("PATH", PATH), ("HOME", "/tmp"), ("LANG", "C.UTF-8")]);
-    variables.extend(image.variables());
-    variables.extend(program.env.iter().map(|(name, value)| (name.as_str(), value.expose())));
-    variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 fn rlimits(limits: &Limits) -> Value {

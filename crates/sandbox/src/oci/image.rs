@@ -1,7 +1,7 @@
 //! An image on disk: a folder in OCI layout, or an archive of one (also in the form of `docker save`). Whatever it holds is checked
 //! against its digests before it is used.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,11 @@ use super::ENTRYPOINT;
 use super::manifest::{DEEPEST, Index, MOST_LAYERS, Manifest, Platform, TEXT_BYTES, nothing_for_this_machine};
 use super::names::LongNames;
 use crate::error::Error;
-use crate::profile::Program;
+use crate::policy::Target;
+use crate::profile::{EnvText, Profile, Program};
+
+/// The search path inside, unless the image or the configuration says another.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Entries of the archive itself: some for each layer.
 const MOST_MEMBERS: usize = 4096;
@@ -101,7 +105,29 @@ impl Image {
         self.store.as_ref().ok_or(io::ErrorKind::NotFound)?.read(name)
     }
 
-    /// What is executed: the command, or in the place of its first word the image's own.
+    /// What is executed inside, with which variables, and where.
+    ///
+    /// # Errors
+    /// Where neither the configuration nor the image says what is executed.
+    pub(super) fn target(&self, profile: &Profile, program: &Program) -> Result<Target, Error> {
+        let mut words = self.command(program).into_iter();
+        let path = words.next().ok_or_else(|| {
+            Error::new("it says nothing of what it starts").with_hint("name a program in it as the command, instead of `entrypoint`")
+        })?;
+        let named = || profile.write.iter().chain(&profile.read).find(|path| path.is_dir()).cloned();
+        let cwd = program.cwd.clone().or_else(|| self.folder()).or_else(named).unwrap_or_else(|| "/".into());
+        Ok(Target { path: path.into(), args: words.collect(), env: self.environment(program), cwd })
+    }
+
+    /// The image's variables, over them the configuration's.
+    fn environment(&self, program: &Program) -> BTreeMap<String, EnvText> {
+        let usual = [("PATH", PATH), ("HOME", "/tmp"), ("LANG", "C.UTF-8")].into_iter().chain(self.variables());
+        let mut variables: BTreeMap<_, _> = usual.map(|(name, value)| (name.to_owned(), EnvText::from(value))).collect();
+        variables.extend(program.env.clone());
+        variables
+    }
+
+    /// The command, or in the place of its first word the image's own.
     pub(super) fn command(&self, program: &Program) -> Vec<String> {
         if program.command != ENTRYPOINT {
             return [vec![program.command.clone()], program.args.clone()].concat();
@@ -110,13 +136,13 @@ impl Image {
         [own, if program.args.is_empty() { default } else { program.args.clone() }].concat()
     }
 
-    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+    fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         self.start.env.iter().flatten().filter_map(|variable| variable.split_once('='))
     }
 
     /// Where its programs start, if it says so.
-    pub(super) fn folder(&self) -> Option<String> {
-        self.start.working_dir.clone().filter(|folder| folder.starts_with('/'))
+    fn folder(&self) -> Option<PathBuf> {
+        self.start.working_dir.as_ref().map(PathBuf::from).filter(|folder| folder.is_absolute())
     }
 }
 
@@ -240,8 +266,6 @@ pub(crate) fn blob(digest: &str) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -262,7 +286,12 @@ mod tests {
         assert_eq!(image.command(&program), ["/server", "--mine"]);
         program.command = "sh".to_owned();
         assert_eq!(image.command(&program), ["sh", "--mine"]);
-        assert_eq!(image.variables().collect::<BTreeMap<_, _>>(), BTreeMap::from([("A", "1")]));
-        assert_eq!(image.folder(), None);
+        program.env.insert("B".to_owned(), EnvText::from("2"));
+        let Target { path, args, env, cwd } = image.target(&Profile::default(), &program).unwrap();
+        assert_eq!((path.to_str(), &*args, cwd.to_str()), (Some("sh"), &["--mine".to_owned()][..], Some("/")));
+        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+        assert_eq!(env, [("A", "1"), ("B", "2"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("PATH", PATH)]);
+        let said = Image::default().target(&Profile::default(), &Program::new("x", ENTRYPOINT)).err().unwrap();
+        assert!(said.to_string().contains("nothing of what it starts"), "{said}");
     }
 }

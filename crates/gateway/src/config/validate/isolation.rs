@@ -18,10 +18,10 @@ pub(super) fn check(path: &str, config: &ServerConfig, is_image: bool, context: 
     };
     if is_image && sandbox.for_image(None).is_none() {
         let message = match sandbox.name() {
-            "oci" => "the command is an image of a registry, and this names another one".to_owned(),
+            "oci" | "microvm" => "the command is an image of a registry, and this names another one".to_owned(),
             other => format!("the command is an image of a registry, which sandbox {other} does not run"),
         };
-        let hint = "take `sandbox` out, or name a container runtime alone: `sandbox = { oci = { runtime = \"runc\" } }`; a digest stands behind the image: `oci:…@sha256:…`";
+        let hint = "take `sandbox` out, or write `sandbox = \"microvm\"`, or name a container runtime alone: `sandbox = { oci = { runtime = \"runc\" } }`; a digest stands behind the image: `oci:…@sha256:…`";
         report.error(Diagnostic::new(join(path, "sandbox"), message).hint(hint));
     }
     let written = config.min_isolation.or(context.min_isolation);
@@ -82,6 +82,9 @@ fn way_out(sandbox: &Selection, floor: Isolation) -> String {
     if floor == Isolation::Gvisor {
         return "name `microvm` in `sandbox`, or an image and the runtime runsc: `{ oci = { image = \"…\", runtime = \"runsc\" } }`"
             .to_owned();
+    }
+    if sandbox.has_image() {
+        return "run the image in a machine: `sandbox = \"microvm\"`, or `{ microvm = { image = \"…\" } }` for one on disk".to_owned();
     }
     if sandbox.is_auto() {
         return format!("name a back-end in `sandbox` that is at least `{floor}`");

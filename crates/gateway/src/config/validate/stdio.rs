@@ -48,7 +48,7 @@ pub(super) fn check(
     Some(StdioPlan {
         folder: match folder {
             Some(named) => Some(named?),
-            None if sandbox.name() == "oci" => None, // the image says where
+            None if sandbox.has_image() => None, // which says where
             None => Some(context.origin.folder.clone()).filter(|folder| config.sandbox.is_none() || is_below(folder, &read, &write)),
         },
         configuration: context.origin.file.clone(),
@@ -178,8 +178,9 @@ fn check_installation(path: &str, program: &str, arguments: &[Template], config:
                 None => diagnostic,
             });
         }
-        Some(Ok(Some(package))) if !package.is_image() && matches!(config.sandbox.name(), "oci" | "wasm") => {
-            let message = format!("a package is installed for this machine, and cannot run in sandbox {}", config.sandbox.name());
+        Some(Ok(Some(package))) if !package.is_image() && (config.sandbox.has_image() || config.sandbox.name() == "wasm") => {
+            let root = if config.sandbox.is_machine() { "an image in a microVM".to_owned() } else { format!("sandbox {}", config.sandbox.name()) };
+            let message = format!("a package is installed for this machine, and cannot run in {root}");
             report.error(Diagnostic::new(command, message).hint("take `sandbox` out, or name what the image or the module starts"));
         }
         Some(Ok(None)) if scripts => {

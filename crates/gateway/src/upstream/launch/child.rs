@@ -163,6 +163,7 @@ impl ToChild {
     ) -> Result<Option<Installed>, Outage> {
         let package = packages::package(&program.command, &program.args, self.plan.scripts).map_err(trial::not_installed)?;
         let Some(package) = package else { return Ok(None) };
+        trial::check_boundary(&package, &self.plan, &self.surroundings)?;
         let path = program.env.get("PATH").map(|path| path.expose().to_owned());
         let installer = Installer {
             backend,

@@ -27,6 +27,7 @@ pub(crate) async fn install(
     locked: Option<&Locked>,
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Locked, Outage> {
+    check_boundary(package, plan, surroundings)?;
     let backend = plan.sandbox.for_installing().build(&surroundings.host).map_err(|error| refused(&error))?;
     let path = plan.environment.get("PATH").map(filled_in).transpose()?;
     let packages = surroundings.folders.packages_folder();
@@ -36,6 +37,14 @@ pub(crate) async fn install(
         None => installer.newest(package).await,
     };
     installed.map(|(_, locked)| locked).map_err(not_installed)
+}
+
+/// Refuses an image that cannot be run here, before anything of it is fetched.
+pub(super) fn check_boundary(package: &Package, plan: &StdioPlan, surroundings: &Surroundings) -> Result<(), Outage> {
+    if !package.is_image() {
+        return Ok(());
+    }
+    plan.sandbox.look_round(&surroundings.host).map_err(|error| refused(&error))
 }
 
 /// Starts a version of a server in its sandbox, and asks it for its tools.

@@ -108,11 +108,11 @@ fn place_blocks(tree: &Tree, places: &mut [Place], after_inodes: u64) -> u64 {
 fn place_files(tree: &Tree, places: &mut [Place], metadata: u64) -> (Vec<Extent>, u64) {
     let (mut files, mut next) = (Vec::new(), metadata);
     for (position, (node, place)) in tree.nodes.iter().zip(places).enumerate() {
-        if let Content::File { size, identity } = node.content
+        if let Content::File { size, identity, .. } = node.content
             && size > 0
         {
             place.block = next / BLOCK;
-            files.push(Extent { start: next, size, path: tree.path(position), identity });
+            files.push(Extent { start: next, size, path: tree.source(position), identity });
             next = next.saturating_add(size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX));
         }
     }

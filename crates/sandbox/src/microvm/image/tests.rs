@@ -52,7 +52,7 @@ fn the_kernels_own_tool_finds_every_file_as_it_is() {
     symlink("x".repeat(4000), path.join("long link")).unwrap();
     symlink("many", path.join("link")).unwrap();
     fs::set_permissions(path.join("exact"), fs::Permissions::from_mode(0o4755)).unwrap();
-    let image = Image::of(&view(&path), &Network::None).unwrap();
+    let image = Image::of(&view(&path), None, &Network::None).unwrap();
     let disk = written(&image);
 
     let (_keep, unpacked) = folder();
@@ -78,7 +78,7 @@ fn what_was_replaced_or_is_not_for_the_program_is_not_read() {
     fs::write(path.join("closed"), "canary").unwrap();
     fs::set_permissions(path.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap();
-    let image = Image::of(&view(&path), &Network::None).unwrap();
+    let image = Image::of(&view(&path), None, &Network::None).unwrap();
     assert_eq!(image.files.len(), 1);
     let start = image.files[0].start;
     let mut block = vec![0xAA; 8192];

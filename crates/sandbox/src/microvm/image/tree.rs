@@ -1,5 +1,7 @@
-//! What is on the disk: the visible trees of the host at their own paths, and the few files and folders that every sandbox has.
+//! What is on the disk: the visible trees of the host at their own paths, and the few files and folders that every sandbox has. Below them,
+//! where there is one, a container image.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -8,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, 
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::Lower;
 use crate::error::Error;
 use crate::policy::{Access, Network, View};
 use crate::sys;
@@ -22,9 +25,16 @@ const DEEPEST: usize = 128;
 /// The one user inside.
 const INSIDE: u32 = 1000;
 
+/// What an image is not asked about: the boundary says who is who in the network, as a container runtime does. The rest of `/etc` is the image's.
+const NOT_OF_AN_IMAGE: [&str; 2] = ["etc/hosts", "etc/resolv.conf"];
+
 pub(super) struct Tree {
     /// The root first; each folder before what is in it.
     pub(super) nodes: Vec<Node>,
+    /// Folders that are there only for what is in them: an image adds to these, and to no others.
+    ways: BTreeSet<usize>,
+    /// Where the image's files are.
+    image: PathBuf,
 }
 
 pub(super) struct Node {
@@ -47,67 +57,115 @@ pub(super) enum Content {
     File {
         size: u64,
         identity: (u64, u64),
+        of_image: bool,
     },
 }
 
 impl Tree {
-    pub(super) fn of(view: &View, network: &Network) -> Result<Self, Error> {
-        let mut tree = Self { nodes: vec![folder_node(b"", 0)] };
-        for place in ["dev", "proc", "tmp", "etc", "run"] {
-            tree.folder(Path::new(place))?;
+    /// What comes first stays: so nothing of an image stands in the way of what is shown, or of what the guest mounts.
+    pub(super) fn of(view: &View, lower: Option<Lower<'_>>, network: &Network) -> Result<Self, Error> {
+        let mut tree = Self { nodes: vec![folder_node(b"", 0)], ways: BTreeSet::from([0]), image: PathBuf::new() };
+        for place in ["dev", "proc", "tmp"] {
+            tree.closed_folder(Path::new(place))?;
         }
-        for (link, target) in &view.links {
-            tree.put(link, FileType::Symlink, 0o777, target.as_os_str().as_bytes().to_vec())?;
+        for place in ["etc", "run"] {
+            tree.folder(Path::new(place))?;
         }
         for shown in &view.trees {
             // A folder to write is served by the monitor: here it is empty.
             if shown.access == Access::Write {
-                tree.folder(&shown.path)?;
+                tree.closed_folder(&shown.path)?;
                 continue;
             }
-            let mut walk = Walk { tree: &mut tree, shown: &shown.path, owner: None, is_system: shown.access == Access::System };
-            walk.take_the_top()?;
+            Walk::of_host(&mut tree, &shown.path, shown.access == Access::System).take_the_top()?;
         }
-        for (path, text) in sys::etc(network) {
-            tree.put(Path::new(path), FileType::RegularFile, 0o644, text.into_bytes())?;
+        let (own, others): (Vec<_>, Vec<_>) = sys::etc(network).into_iter().partition(|(path, _)| NOT_OF_AN_IMAGE.contains(path));
+        tree.texts(own)?;
+        if let Some(lower) = lower {
+            tree.lay_below(lower, view)?;
         }
+        for (link, target) in &view.links {
+            tree.put(link, FileType::Symlink, 0o777, target.as_os_str().as_bytes().to_vec())?;
+        }
+        tree.texts(others)?;
         Ok(tree)
     }
 
-    /// Where a node stands on the host.
-    pub(super) fn path(&self, mut position: usize) -> PathBuf {
-        let mut names = Vec::new();
-        while let Some(node) = self.nodes.get(position).filter(|_| position != 0) {
-            names.push(&node.name);
-            position = node.parent;
-        }
-        let bytes: Vec<u8> = names.iter().rev().flat_map(|name| [b"/", &***name].concat()).collect();
-        PathBuf::from(std::ffi::OsString::from_vec(bytes))
+    fn texts(&mut self, files: Vec<(&str, String)>) -> Result<(), Error> {
+        files.into_iter().try_for_each(|(path, text)| self.put(Path::new(path), FileType::RegularFile, 0o644, text.into_bytes()))
     }
 
-    /// A folder and those above it, made where they are missing.
-    fn folder(&mut self, path: &Path) -> Result<usize, Error> {
+    fn lay_below(&mut self, lower: Lower<'_>, view: &View) -> Result<(), Error> {
+        let root = lower.root.canonicalize();
+        self.image = root.map_err(|cause| Error::io(format_args!("image {} cannot be shown", lower.root.display()), &cause))?;
+        let image = self.image.clone();
+        Walk { tree: self, shown: &image, owner: None, is_system: true, of_image: true }.take_the_root()?;
+        if !view.trees.iter().any(|tree| lower.start.starts_with(&tree.path)) {
+            self.folder(lower.start)?;
+        }
+        Ok(())
+    }
+
+    /// Where the content of a node is on the host.
+    pub(super) fn source(&self, position: usize) -> PathBuf {
+        let mut names = Vec::new();
+        let mut next = position;
+        while let Some(node) = self.nodes.get(next).filter(|_| next != 0) {
+            names.push(&node.name);
+            next = node.parent;
+        }
+        let of_image = matches!(self.nodes.get(position), Some(Node { content: Content::File { of_image: true, .. }, .. }));
+        let above = if of_image { self.image.as_os_str().as_bytes() } else { b"" };
+        let below: Vec<u8> = names.iter().rev().flat_map(|name| [b"/", &***name].concat()).collect();
+        PathBuf::from(std::ffi::OsString::from_vec([above, &below].concat()))
+    }
+
+    /// A folder and those above it, made where they are missing; `None` where something else than a folder is in the way.
+    fn folder(&mut self, path: &Path) -> Result<Option<usize>, Error> {
         let mut at = 0;
         for part in path.components() {
             let Component::Normal(name) = part else { continue };
             at = match self.find(at, name.as_bytes()) {
                 Some(known) => known,
-                None => self.add(folder_node(name.as_bytes(), at))?,
+                None => {
+                    let made = self.add(folder_node(name.as_bytes(), at))?;
+                    self.ways.insert(made);
+                    made
+                }
             };
+            if !matches!(self.nodes.get(at), Some(Node { content: Content::Folder(_), .. })) {
+                return Ok(None);
+            }
         }
-        Ok(at)
+        Ok(Some(at))
+    }
+
+    /// One over which something is mounted: an image has no part in it.
+    fn closed_folder(&mut self, path: &Path) -> Result<(), Error> {
+        if let Some(made) = self.folder(path)? {
+            self.ways.remove(&made);
+        }
+        Ok(())
     }
 
     /// A link or a file of its own, unless something is there: a link of the host's goes before.
     fn put(&mut self, path: &Path, kind: FileType, permissions: u32, text: Vec<u8>) -> Result<(), Error> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-        let parent = self.folder(parent)?;
+        let Some(parent) = self.folder(parent)? else { return Ok(()) };
         if self.find(parent, name.as_bytes()).is_none() {
             let mode = kind.as_raw_mode() | permissions;
             let node = Node { mode, content: Content::Text(text), ..folder_node(name.as_bytes(), parent) };
             self.add(node)?;
         }
         Ok(())
+    }
+
+    /// What is in a folder already to which an image may add.
+    fn names_in_way(&self, folder: usize) -> BTreeMap<Box<[u8]>, usize> {
+        let Some(Node { content: Content::Folder(inside), .. }) = self.nodes.get(folder).filter(|_| self.ways.contains(&folder)) else {
+            return BTreeMap::new();
+        };
+        inside.iter().filter_map(|one| Some((self.nodes.get(*one)?.name.clone(), *one))).collect()
     }
 
     fn find(&self, folder: usize, name: &[u8]) -> Option<usize> {
@@ -141,27 +199,46 @@ struct Walk<'a> {
     /// Whose files become the program's own.
     owner: Option<(u32, u32)>,
     is_system: bool,
+    /// It is a container image, and its folder the root.
+    of_image: bool,
 }
 
-impl Walk<'_> {
-    fn take_the_top(&mut self) -> Result<(), Error> {
-        let cannot = |errno: Errno| Error::io(format_args!("{} cannot be shown", self.shown.display()), &errno.into());
+impl<'a> Walk<'a> {
+    fn of_host(tree: &'a mut Tree, shown: &'a Path, is_system: bool) -> Self {
+        Self { tree, shown, owner: None, is_system, of_image: false }
+    }
+
+    fn cannot(&self, errno: Errno) -> Error {
+        Error::io(format_args!("{} cannot be shown", self.shown.display()), &errno.into())
+    }
+
+    fn open(&self) -> Result<OwnedFd, Error> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let place = openat2(CWD, self.shown, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(cannot)?;
-        let found = fstat(&place).map_err(cannot)?;
+        openat2(CWD, self.shown, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(|errno| self.cannot(errno))
+    }
+
+    /// All of an image, which has no owner inside: its files were made readable for everybody.
+    fn take_the_root(&mut self) -> Result<(), Error> {
+        let folder = open_folder(&self.open()?, c".").map_err(|errno| self.cannot(errno))?;
+        self.inside(&folder, 0, 0)
+    }
+
+    fn take_the_top(&mut self) -> Result<(), Error> {
+        let place = self.open()?;
+        let found = fstat(&place).map_err(|errno| self.cannot(errno))?;
         self.owner = match geteuid() {
             // As the other boundaries do it: root's programs own what the owner of a tree owns in it, and nothing of the system.
             root if root.is_root() => Some((found.st_uid, found.st_gid)).filter(|_| !self.is_system),
             user => Some((user.as_raw(), rustix::process::getegid().as_raw())),
         };
         let (Some(parent), Some(name)) = (self.shown.parent(), self.shown.file_name()) else { return Ok(()) };
-        let parent = self.tree.folder(parent)?;
+        let Some(parent) = self.tree.folder(parent)? else { return Ok(()) };
         if self.tree.find(parent, name.as_bytes()).is_some() {
             return Ok(());
         }
         let Some(at) = self.add(parent, name.as_bytes(), &found, Vec::new)? else { return Ok(()) };
         if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-            let folder = open_folder(&place, c".").map_err(cannot)?;
+            let folder = open_folder(&place, c".").map_err(|errno| self.cannot(errno))?;
             self.inside(&folder, at, 0)?;
         }
         Ok(())
@@ -173,14 +250,22 @@ impl Walk<'_> {
             return Err(Error::new(format!("{} has more than {DEEPEST} folders in each other", self.shown.display())));
         }
         let Ok(entries) = Dir::read_from(folder) else { return Ok(()) };
+        let above = self.tree.names_in_way(at);
         for entry in entries.flatten() {
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
             let Ok(found) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let target = || readlinkat(folder, name, Vec::new()).map(std::ffi::CString::into_bytes).unwrap_or_default();
-            let Some(added) = self.add(at, name.to_bytes(), &found, target)? else { continue };
+            let added = match above.get(name.to_bytes()) {
+                Some(known) if self.tree.ways.contains(known) => *known,
+                Some(_) => continue,
+                None => {
+                    let target = || readlinkat(folder, name, Vec::new()).map(std::ffi::CString::into_bytes).unwrap_or_default();
+                    let Some(added) = self.add(at, name.to_bytes(), &found, target)? else { continue };
+                    added
+                }
+            };
             if FileType::from_raw_mode(found.st_mode) == FileType::Directory
                 && let Ok(below) = open_folder(folder, name)
             {
@@ -197,7 +282,8 @@ impl Walk<'_> {
             FileType::Directory => Content::Folder(Vec::new()),
             FileType::Symlink => Content::Text(target()),
             FileType::RegularFile if self.may_read(found) => {
-                Content::File { size: u64::try_from(found.st_size).unwrap_or(0), identity: (found.st_dev, found.st_ino) }
+                let (size, identity) = (u64::try_from(found.st_size).unwrap_or(0), (found.st_dev, found.st_ino));
+                Content::File { size, identity, of_image: self.of_image }
             }
             _ => return Ok(None),
         };
