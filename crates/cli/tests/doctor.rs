@@ -221,7 +221,9 @@ fn without_control_groups_the_gateway_watches_and_each_process_is_limited() {
 fn a_sandbox_that_is_named_and_does_not_work_here_is_told_with_its_server() {
     let project = projects_with(UNUSABLE).pop().unwrap(); // an ordinary user's
     let found = Found::on(Machine::Whole, &project);
-    for (server, why, cure) in [("machine", "no kernel is prepared", "sallyport microvm prepare"), ("image", "needs root", "sandbox os")] {
+    for (server, why, cure) in
+        [("machine", "no kernel is prepared", "sallyport microvm prepare"), ("image", "needs root", "in a virtual machine")]
+    {
         assert!(found.text("servers", server, "detail").contains(why), "{:#}", found.get("servers", server));
         assert!(found.text("servers", server, "cure").contains(cure), "{:#}", found.get("servers", server));
     }
@@ -233,7 +235,10 @@ fn a_sandbox_that_is_named_and_does_not_work_here_is_told_with_its_server() {
     for (server, why) in [("machine", "no kernel is prepared for microVMs"), ("image", "sandbox oci needs root")] {
         assert!(said.contains(&format!("servers.{server}.sandbox: does not work on this machine: {why}")), "{said}");
     }
-    assert!(said.contains("hint: run `sallyport microvm prepare` once") && said.contains("hint: use sandbox os"), "{said}");
+    assert!(
+        said.contains("hint: run `sallyport microvm prepare` once") && said.contains("hint: run the image in a virtual machine"),
+        "{said}"
+    );
     let output = run(Machine::Whole, &project, &["check", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["warnings"].as_array().unwrap().len(), 2, "{report:#}");

@@ -364,7 +364,9 @@ mod tests {
     #[test]
     fn an_image_of_a_registry_takes_the_place_of_none() {
         let (tree, image) = (Path::new("/store/tree"), "{\"microvm\": {\"image\": \"i.tar\", \"memory_mb\": 128}}");
-        for (written, name) in [("\"auto\"", "oci"), ("{\"oci\": {\"runtime\": \"crun\"}}", "oci"), ("{\"microvm\": {\"pool\": 1}}", "microvm")] {
+        for (written, name) in
+            [("\"auto\"", "oci"), ("{\"oci\": {\"runtime\": \"crun\"}}", "oci"), ("{\"microvm\": {\"pool\": 1}}", "microvm")]
+        {
             let before = parse(written).unwrap().for_image(None).unwrap();
             let installed = before.for_image(Some(tree)).unwrap();
             assert_eq!((installed.name(), installed.has_image(), before.has_image()), (name, true, true), "{written}");

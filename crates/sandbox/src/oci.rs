@@ -44,8 +44,7 @@ pub(crate) use unpacked::Unpacked;
 pub(crate) const ENTRYPOINT: &str = "entrypoint";
 
 /// What runs images of ordinary users.
-const WITHOUT_ROOT: &str =
-    "run the image in a virtual machine, which does not: `sandbox = { microvm = { image = \"…\" } }`, or `sandbox = \"microvm\"` for one of a registry";
+const WITHOUT_ROOT: &str = "run the image in a virtual machine, which does not: `sandbox = { microvm = { image = \"…\" } }`, or `sandbox = \"microvm\"` for one of a registry";
 
 /// A trial starts the host's own `true`.
 const TRIAL_LIMIT: Duration = Duration::from_secs(20);

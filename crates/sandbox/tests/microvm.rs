@@ -22,17 +22,6 @@ use support::servers::{http, swallows};
 use support::{Caller, Folder, callers, is_root, launcher, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 
-/// The caller's own copy of it, since a user does not see the other one.
-fn own_guest(folder: &Folder) -> PathBuf {
-    let own = folder.folder("guest");
-    for entry in fs::read_dir(guest()).unwrap().flatten() {
-        let copy = own.join(entry.file_name());
-        fs::copy(entry.path(), &copy).unwrap();
-        std::os::unix::fs::chown(&copy, Some(folder.owner()), Some(folder.owner())).unwrap();
-    }
-    own
-}
-
 fn descendants(ancestor: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{ancestor}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
@@ -65,7 +54,7 @@ fn a_program_has_a_machine_of_its_own_and_sees_what_the_other_sandbox_would_show
         let (root, cache) = (folder.folder("root"), folder.folder("cache"));
         folder.file("root/visible", "the visible file\n");
         let canary = folder.file("canary", "the canary");
-        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": own_guest(&folder) } }).to_string();
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": folder.guest() } }).to_string();
         let (root, layers) = (root.to_str().unwrap(), folder.file("layers", ""));
         let canary = format!("CANARY={}", canary.display());
         let environment = format!("ROOT={root}");
@@ -100,7 +89,7 @@ fn a_program_has_a_machine_of_its_own_and_sees_what_the_other_sandbox_would_show
 #[test]
 fn kvm_is_believed_when_a_kernel_has_booted_with_it_and_asked_for_it_is_not_replaced() {
     let folder = Folder::of(callers()[0]);
-    let (cache, guest) = (folder.folder("cache"), own_guest(&folder));
+    let (cache, guest) = (folder.folder("cache"), folder.guest());
     let run = |accel: &str, layers: &Path| {
         let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest, "accel": accel } }).to_string();
         let options = ["--sandbox", &sandbox, "--layers", layers.to_str().unwrap()];
@@ -126,7 +115,7 @@ fn a_gateway_that_is_killed_leaves_no_machine_and_no_file() {
     for caller in callers() {
         let folder = Folder::of(*caller);
         let cache = folder.folder("cache");
-        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": own_guest(&folder) } }).to_string();
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": folder.guest() } }).to_string();
         for moment in ["while it boots", "while it runs"] {
             let mut gateway = launcher(*caller, &["--sandbox", &sandbox], &["/bin/sh", "-c", "echo ready; sleep 600"])
                 .env("XDG_CACHE_HOME", &cache)
@@ -192,7 +181,7 @@ fn a_machine_reaches_what_is_allowed_through_the_gateway_and_nothing_else() {
     for caller in callers() {
         let folder = Folder::of(*caller);
         let (cache, lines) = (folder.folder("cache"), folder.file("connections", ""));
-        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": own_guest(&folder) } }).to_string();
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": folder.guest() } }).to_string();
         let mut options = vec!["--sandbox", &sandbox, "--connections", lines.to_str().unwrap()];
         for destination in [&allowed[0], &allowed[1], &log, &also, &inner] {
             options.extend(["--network", destination]);
@@ -271,7 +260,7 @@ fn a_program_in_a_machine_writes_the_folders_that_it_may_and_nothing_else_in_the
         let [root, other, kept] = ["root", "other, with a comma", "root/kept"].map(|name| folder.path(name).display().to_string());
         folder.file("root/visible", "as it was\n");
         std::os::unix::fs::symlink(folder.path("hidden"), folder.path("root/link")).unwrap();
-        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": own_guest(&folder) } }).to_string();
+        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": folder.guest() } }).to_string();
         let options = [
             "--sandbox",
             &sandbox,

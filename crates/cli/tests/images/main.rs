@@ -22,18 +22,11 @@ use registry::Registry;
 use serde_json::{Value, json};
 
 /// A server with one tool, in the shell: it says what it was started with, and where.
-const PROGRAM: &str = r#"while read -r line; do
-  id=${line#*\"id\":}; id=${id%%[,\}]*}
-  answer() { printf '{"jsonrpc":"2.0","id":%s,%s}\n' "$id" "$1"; }
-  case $line in
-    *'"initialize"'*)
-      answer '"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"made","version":"1"}}' ;;
-    *'"tools/list"'*) answer '"result":{"tools":[{"name":"greet","description":"DESCRIPTION","inputSchema":{"type":"object"}}]}' ;;
-    *'"tools/call"'*) answer '"result":{"content":[{"type":"text","text":"DESCRIPTION '"$GREETING $PWD $*"'"}]}' ;;
-    *'"id"'*) answer '"error":{"code":-32601,"message":"no"}' ;;
-  esac
-done
-"#;
+const PROGRAM: &str = include_str!("server.sh");
+
+/// An id that no distribution gives to anybody.
+#[cfg(target_arch = "x86_64")]
+const USER: u32 = 64_114;
 
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -196,6 +189,42 @@ fn two_gateways_at_once_pull_one_image_once() {
     assert_eq!(registry.served("/blobs/"), 2, "the configuration and one layer");
 }
 
+/// As root, and as an ordinary user, who can start no container.
+#[cfg(target_arch = "x86_64")]
+#[test]
+#[ignore = "needs QEMU, and docker-registry and skopeo, which `cargo xtask peers` installs"]
+fn an_image_of_a_registry_runs_in_a_machine() {
+    if !is_root() {
+        return;
+    }
+    let registry = Registry::with_password();
+    publish(&registry, "greets", "server:1");
+    for user in [None, Some(USER)] {
+        let settings = "sandbox = { microvm = { memory_mb = 192 } }\ntimeouts = { connect = \"5m\" }";
+        let mut made = Images::new(&json!([format!("oci:{}/server:1", registry.host()), "--mine"]), settings);
+        made.log_in(&registry);
+        let guest = made.project.path("../cache/sallyport/microvm/guest");
+        fs::create_dir_all(&guest).unwrap();
+        for file in fs::read_dir(harness::peers::guest()).unwrap().map(|entry| entry.unwrap().path()) {
+            fs::copy(&file, guest.join(file.file_name().unwrap())).unwrap();
+        }
+        if let Some(user) = user {
+            made.project = made.project.run_by(user);
+        }
+        assert_eq!(made.greeting(), "greets hello /app --mine");
+        assert!(made.lock().contains("version = \"1@sha256:") && made.stored().len() == 1);
+        let inspected: Value = serde_json::from_str(&made.succeeds(&["sandbox", "inspect", "made", "--json"])).unwrap();
+        let machine = inspected["layers"]["layers"]["machine"]["in_force"].as_str().unwrap();
+        let root = made.stored().remove(0).canonicalize().unwrap().join("tree/root");
+        assert!(machine.ends_with(&format!(", root {}", root.display())), "{machine}");
+        if user.is_some() {
+            made.project.configure(&format!("[servers.made]\ncommand = [\"oci:{}/other:1\"]\n", registry.host()));
+            let told = made.installs().stderr;
+            assert!(told.contains("sandbox oci needs root") && told.contains("hint: run the image in a virtual machine"), "{told}");
+        }
+    }
+}
+
 #[test]
 fn what_an_image_cannot_be_combined_with_is_told_before_anything_starts() {
     let told = |command: Value, further: &str| {
@@ -204,15 +233,17 @@ fn what_an_image_cannot_be_combined_with_is_told_before_anything_starts() {
         said.stderr + &said.stdout
     };
     let image = || json!(["oci:registry.example.com/server:1"]);
-    for other in ["os", "landlock", "microvm", "none"] {
+    for other in ["os", "landlock", "none"] {
         let said = told(image(), &format!("sandbox = \"{other}\""));
         assert!(said.contains(&format!("sandbox {other} does not run")) && said.contains("take `sandbox` out"), "{said}");
     }
     assert!(told(image(), "sandbox = { oci = { image = \"image.tar\" } }").contains("this names another one"));
     assert!(told(image(), "scripts = true").contains("`scripts` has no effect on image"));
     assert!(told(image(), "min_isolation = \"microvm\"").contains("the boundary is `oci`"));
+    assert!(told(image(), "sandbox = { microvm = { image = \"image.tar\" } }").contains("this names another one"));
     assert!(told(json!(["docker", "run", "-v", "/:/host", "mcp/time"]), "").contains("name the folders in `read` and `write`"));
     assert!(told(json!(["docker", "compose", "up"]), "").contains("outside the gateway's boundary"));
     let fine = Images::new(&image(), "sandbox = { oci = { runtime = \"crun\" } }");
     fine.succeeds(&["check"]);
+    Images::new(&image(), "sandbox = \"microvm\"\nmin_isolation = \"microvm\"").succeeds(&["check"]);
 }

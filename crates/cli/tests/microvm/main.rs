@@ -5,6 +5,10 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[allow(dead_code, reason = "the sandbox's own tests use more of it")]
+#[path = "../../../sandbox/tests/support/image.rs"]
+mod image;
+mod roots;
 #[path = "../faults/session.rs"]
 mod session;
 

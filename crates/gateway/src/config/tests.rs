@@ -345,7 +345,12 @@ fn the_root_of_a_machine_is_an_image_where_one_is_named() {
     for (command, settings, told, hint) in [
         ("npm:a@1", "sandbox = { microvm = { image = \"i.tar\" } }", "cannot run in an image in a microVM", "take `sandbox` out"),
         ("a", "sandbox = { microvm = { digest = \"sha256:1\" } }", "`digest` is that of no `image`", "name the image"),
-        ("oci:registry.example.com/a:1", "sandbox = { microvm = { image = \"i.tar\" } }", "this names another one", "`sandbox = \"microvm\"`"),
+        (
+            "oci:registry.example.com/a:1",
+            "sandbox = { microvm = { image = \"i.tar\" } }",
+            "this names another one",
+            "`sandbox = \"microvm\"`",
+        ),
         ("oci:registry.example.com/a:1", "", "the boundary is `oci`", "run the image in a machine"),
     ] {
         let errors = server(command, settings).unwrap_err();

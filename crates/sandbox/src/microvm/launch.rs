@@ -167,7 +167,8 @@ impl Ready {
         profile: &Profile,
         program: &Program,
     ) -> Result<Instance<Running>, Error> {
-        let (Laid { target, image, folders, root }, Self { monitor, control, stdio, egress, disk, memory, kernel, is_clone }) = (laid, self);
+        let (Laid { target, image, folders, root }, Self { monitor, control, stdio, egress, disk, memory, kernel, is_clone }) =
+            (laid, self);
         // If the monitor has ended, nobody reads it.
         let _unread = disk.send(image);
         let port = match control.start(&program.name, start_record(target, profile, &folders)).await {

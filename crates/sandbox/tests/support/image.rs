@@ -29,20 +29,27 @@ pub(crate) fn layout(folder: &Path, holds: Holds) -> String {
 
 /// The same, which starts what `start` says, with further programs in it.
 pub(crate) fn layout_of(folder: &Path, holds: Holds, start: &Value, programs: &[(&str, &str)]) -> String {
+    layout_over(folder, holds, start, programs, &[])
+}
+
+/// The same with further layers, the lowest first: archives as they are.
+pub(crate) fn layout_over(folder: &Path, holds: Holds, start: &Value, programs: &[(&str, &str)], further: &[Vec<u8>]) -> String {
     fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
-    let layer = layer(folder, holds, programs);
+    let lowest = layer(folder, holds, programs);
     let descriptor = |kind: &str, bytes: &[u8]| {
         let kind = format!("application/vnd.oci.image.{kind}");
         json!({ "mediaType": kind, "digest": blob(folder, bytes), "size": bytes.len() })
     };
-    let packed = descriptor("layer.v1.tar", &fs::read(&layer).unwrap());
-    fs::remove_file(layer).unwrap();
+    let mut layers = vec![descriptor("layer.v1.tar", &fs::read(&lowest).unwrap())];
+    fs::remove_file(lowest).unwrap();
+    layers.extend(further.iter().map(|layer| descriptor("layer.v1.tar", layer)));
+    let digests: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let layers = json!({ "type": "layers", "diff_ids": [packed["digest"]] });
-    let configuration = json!({ "architecture": architecture, "os": "linux", "config": start, "rootfs": layers });
+    let rootfs = json!({ "type": "layers", "diff_ids": digests });
+    let configuration = json!({ "architecture": architecture, "os": "linux", "config": start, "rootfs": rootfs });
     let configuration = descriptor("config.v1+json", configuration.to_string().as_bytes());
     let kind = "application/vnd.oci.image.manifest.v1+json";
-    let manifest = json!({ "schemaVersion": 2, "mediaType": kind, "config": configuration, "layers": [packed] });
+    let manifest = json!({ "schemaVersion": 2, "mediaType": kind, "config": configuration, "layers": layers });
     let manifest = descriptor("manifest.v1+json", manifest.to_string().as_bytes());
     let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
     fs::write(folder.join("index.json"), index.to_string()).unwrap();
@@ -55,10 +62,11 @@ pub(crate) fn archive(layout: &Path, file: &Path) {
     let read = |name: &str| -> Value { serde_json::from_slice(&fs::read(layout.join(name)).unwrap()).unwrap() };
     let path = |digest: &Value| digest.as_str().unwrap().replace("sha256:", "blobs/sha256/");
     let manifest = read(&path(&read("index.json")["manifests"][0]["digest"]));
-    let (configuration, layer) = (path(&manifest["config"]["digest"]), path(&manifest["layers"][0]["digest"]));
-    let saved = json!([{ "Config": configuration, "RepoTags": ["test:latest"], "Layers": [layer] }]).to_string();
+    let configuration = path(&manifest["config"]["digest"]);
+    let layers: Vec<String> = manifest["layers"].as_array().unwrap().iter().map(|layer| path(&layer["digest"])).collect();
+    let saved = json!([{ "Config": configuration, "RepoTags": ["test:latest"], "Layers": layers }]).to_string();
     let mut builder = tar::Builder::new(File::create(file).unwrap());
-    for name in [configuration, layer] {
+    for name in [vec![configuration], layers].concat() {
         builder.append_path_with_name(layout.join(&name), &name).unwrap();
     }
     let mut header = tar::Header::new_gnu();

@@ -4,6 +4,7 @@
 pub(crate) mod image;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod kernel;
+pub(crate) mod packages;
 pub(crate) mod servers;
 
 use std::fs;
@@ -62,6 +63,18 @@ impl Folder {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         self.give(&path);
         path
+    }
+
+    /// The kernel of machines, as a copy of the caller's own: a user does not see the other one.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn guest(&self) -> PathBuf {
+        let own = self.folder("guest");
+        for entry in fs::read_dir(kernel::prepared()).unwrap().flatten() {
+            let copy = own.join(entry.file_name());
+            fs::copy(entry.path(), &copy).unwrap();
+            self.give(&copy);
+        }
+        own
     }
 
     fn give(&self, path: &Path) {

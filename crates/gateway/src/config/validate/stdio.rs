@@ -179,7 +179,8 @@ fn check_installation(path: &str, program: &str, arguments: &[Template], config:
             });
         }
         Some(Ok(Some(package))) if !package.is_image() && (config.sandbox.has_image() || config.sandbox.name() == "wasm") => {
-            let root = if config.sandbox.is_machine() { "an image in a microVM".to_owned() } else { format!("sandbox {}", config.sandbox.name()) };
+            let root =
+                if config.sandbox.is_machine() { "an image in a microVM".to_owned() } else { format!("sandbox {}", config.sandbox.name()) };
             let message = format!("a package is installed for this machine, and cannot run in {root}");
             report.error(Diagnostic::new(command, message).hint("take `sandbox` out, or name what the image or the module starts"));
         }
