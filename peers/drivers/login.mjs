@@ -169,9 +169,9 @@ async function grant([address, server, name, other, password]) {
     };
     await page.goto(address);
     await logIn(name);
+    const asks = page.waitForResponse((response) => response.url().startsWith(`${address}/`) && response.status() === 200);
     await page.getByRole("button", { name: `Grant access to ${server}` }).click();
-    const asks = await page.waitForResponse((response) => response.url().startsWith(`${address}/`) && response.status() === 200);
-    const policy = asks.headers()["content-security-policy"];
+    const policy = (await asks).headers()["content-security-policy"];
     await page.getByRole("button", { name: "Go on to log in" }).click();
     await logIn(other);
     await page.getByRole("button", { name: "Allow" }).click();
