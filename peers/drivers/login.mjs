@@ -3,6 +3,7 @@
 // PASSWORD PORT` has the conformance suite's `authorization` mode log in, and prints its checks. `node login.mjs provider PAGE LINK NAME` opens a
 // page of the gateway, follows the link of its login page to an identity provider, logs in there, and prints what the gateway then shows.
 // `node login.mjs approve PAGE NAME PASSWORD` logs in by way of the page about a call, approves it, and prints what was shown.
+// `node login.mjs grant PAGE SERVER NAME OTHER PASSWORD` logs in, grants access to a server at which it is called OTHER, and prints what was shown.
 
 import { spawn } from "node:child_process";
 import { createServer } from "node:http";
@@ -155,6 +156,32 @@ async function approve([address, name, password]) {
   }
 }
 
+async function grant([address, server, name, other, password]) {
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+  try {
+    const page = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
+    const complaints = [];
+    page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+    const logIn = async (whom) => {
+      await page.getByLabel("Name").fill(whom);
+      await page.getByLabel("Password").fill(password);
+      await page.getByRole("button", { name: "Log in" }).click();
+    };
+    await page.goto(address);
+    await logIn(name);
+    const asks = page.waitForResponse((response) => response.url().startsWith(`${address}/`) && response.status() === 200);
+    await page.getByRole("button", { name: `Grant access to ${server}` }).click();
+    const policy = (await asks).headers()["content-security-policy"];
+    await page.getByRole("button", { name: "Go on to log in" }).click();
+    await logIn(other);
+    await page.getByRole("button", { name: "Allow" }).click();
+    await page.getByText(`Access to ${server} is granted`).waitFor({ timeout: 20_000 });
+    return { policy, url: page.url(), complaints };
+  } finally {
+    await browser.close();
+  }
+}
+
 const [mode, ...words] = process.argv.slice(2);
-console.log(JSON.stringify(await { sdk, suite, provider, approve }[mode](words)));
+console.log(JSON.stringify(await { sdk, suite, provider, approve, grant }[mode](words)));
 process.exit(0);

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,42 @@ impl Block {
     #[must_use]
     pub const fn is_single(&self) -> bool {
         self.prefix == if self.address.is_ipv4() { 32 } else { 128 }
+    }
+}
+
+/// Why a text is not a block of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockError(&'static str);
+
+impl BlockError {
+    /// What is wrong with the text.
+    #[must_use]
+    pub const fn text(&self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for BlockError {}
+
+impl FromStr for Block {
+    type Err = BlockError;
+
+    /// Reads an address, or `ADDRESS/BITS` without a bit behind those that are shared.
+    fn from_str(text: &str) -> Result<Self, BlockError> {
+        let Some((address, prefix)) = text.split_once('/') else {
+            let address: IpAddr = text.parse().map_err(|_| BlockError("not an IP address"))?;
+            return Ok(Self::single(address.to_canonical()));
+        };
+        let address = address.parse().map_err(|_| BlockError("not an IP address before the `/`"))?;
+        let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
+        let prefix = prefix.parse().ok().filter(|_| digits).ok_or(BlockError("not a number of bits after the `/`"))?;
+        Self::new(address, prefix).ok_or(BlockError("not a block of addresses: bits after its prefix are set"))
     }
 }
 
@@ -192,5 +229,18 @@ mod tests {
             assert_eq!(block(address, prefix), None);
         }
         assert!(block("0.0.0.0", 0).unwrap().contains("1.2.3.4".parse().unwrap()));
+    }
+
+    #[test]
+    fn blocks_are_read_as_they_are_shown_and_nothing_else_is() {
+        for text in ["10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "0.0.0.0/0"] {
+            assert_eq!(text.parse::<Block>().unwrap().to_string(), text);
+        }
+        assert_eq!("::ffff:10.0.0.1".parse::<Block>().unwrap().to_string(), "10.0.0.1");
+        for text in
+            ["", "/", "10.0.0.1/8", "10.0.0.0/", "10.0.0.0/+8", "10.0.0.0/33", "10.0.0.0/8/8", "10.0.0", "010.0.0.1", " ::1", "[::1]", "a"]
+        {
+            assert!(text.parse::<Block>().is_err(), "{text}");
+        }
     }
 }

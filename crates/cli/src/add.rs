@@ -8,6 +8,7 @@ use crate::arguments::{AddArguments, Global};
 use crate::output::{self, Failure};
 use crate::project_file::{Changed, ProjectFile};
 use crate::secret_file::SecretFiles;
+use crate::tenant;
 
 pub(crate) fn run(global: &Global, arguments: &AddArguments) -> Result<(), Failure> {
     let name = &arguments.name;
@@ -16,14 +17,19 @@ pub(crate) fn run(global: &Global, arguments: &AddArguments) -> Result<(), Failu
             Failure::new(format!("`{}` cannot be a server's name", name.escape_debug())).hint(format!("`{}` can", fitting_name(name)))
         );
     }
-    let mut file = ProjectFile::open(global, &arguments.target)?;
+    let mut file = ProjectFile::open(global, &arguments.target)?.of_tenant(arguments.of.tenant.as_deref())?;
     if file.has(name) {
-        return Err(Failure::new(format!("there is a server `{name}` already")).hint(format!("`sallyport remove {name}` takes it out")));
+        let whose = tenant::option(file.tenant());
+        return Err(
+            Failure::new(format!("there is a server `{name}` already")).hint(format!("`sallyport remove {name}{whose}` takes it out"))
+        );
     }
     let mut server = server(arguments);
     let folder = user_file(file.invocation()).map(|own| own.with_file_name("secrets"));
     let mut secrets = SecretFiles::in_folder(folder.ok_or_else(|| Failure::new("HOME is not set").hint("set it to your home folder"))?);
-    let moved = secrets.take_from(name, &mut server);
+    // Files of two tenants' secrets are told apart at a glance.
+    let whose = file.tenant().map_or_else(|| name.clone(), |tenant| format!("{tenant}-{name}"));
+    let moved = secrets.take_from(&whose, &mut server);
     file.insert(name, &server)?;
     if !arguments.target.dry_run {
         file.check()?;
@@ -35,9 +41,10 @@ pub(crate) fn run(global: &Global, arguments: &AddArguments) -> Result<(), Failu
             "note: {key} looks like a secret: it goes to a file that only you may read, and the configuration names that"
         ));
     }
-    let about_it = |path: &str| path.strip_prefix("servers.").is_some_and(|path| path == name || path.starts_with(&format!("{name}.")));
+    let key = file.key_of(name);
+    let about_it = |path: &str| path.strip_prefix(&key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     // In a dry run the files of secrets are not there yet.
-    let is_moved = |path: &str| moved.iter().any(|key| path == format!("servers.{name}.{key}"));
+    let is_moved = |path: &str| moved.iter().any(|key| path == format!("{}.{key}", file.key_of(name)));
     let warnings: Vec<_> = plan.warnings.into_iter().filter(|warning| about_it(&warning.path) && !is_moved(&warning.path)).collect();
     if arguments.target.json {
         return output::json(&Changed { server: name, secrets: &moved, outcome: file.outcome(!arguments.target.dry_run, &warnings) });

@@ -12,6 +12,7 @@ use anstream::ColorChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sallyport_gateway::config::{Invocation, parse_duration};
 use sallyport_gateway::packages::Share;
+use sallyport_telemetry::Timestamp;
 
 use crate::output::Failure;
 
@@ -19,9 +20,9 @@ use approval::APPROVAL_EXAMPLES;
 pub(crate) use approval::{ApprovalArguments, ApprovalCommand, ApprovalListArguments, ApprovalOneArguments};
 use identity::USER_EXAMPLES;
 pub(crate) use identity::{
-    AddKeyArguments, AddUserArguments, ForgetArguments, ForgetTenantArguments, KeyArguments, KeyCommand, ListKept, NamedUser, OfTenant,
-    OfTenants, RevokeTokenArguments, RotateKeyArguments, TenantArguments, TenantCommand, TokenArguments, TokenCommand, UserArguments,
-    UserCommand, VaultArguments, VaultCommand,
+    AddKeyArguments, AddUserArguments, ForgetArguments, ForgetTenantArguments, KeyArguments, KeyCommand, ListKept, NamedUser, OfServers,
+    OfTenant, OfTenants, RevokeTokenArguments, RotateKeyArguments, TenantArguments, TenantCommand, TokenArguments, TokenCommand,
+    UserArguments, UserCommand, VaultArguments, VaultCommand,
 };
 use policy::POLICY_EXAMPLES;
 pub(crate) use policy::{
@@ -159,6 +160,8 @@ pub(crate) enum Command {
     Connect(ConnectArguments),
     /// Show what a server wrote to stderr, or the gateway's own log
     Logs(LogsArguments),
+    /// Show who called what, and how it ended: the gateway's own records, or those of one tenant
+    Audit(AuditArguments),
     /// Look for what keeps Sallyport from working here, and say how to get it
     Doctor(DoctorArguments),
     /// Make what `sandbox = "microvm"` needs
@@ -299,6 +302,9 @@ pub(crate) struct AddArguments {
     pub(crate) write: Vec<String>,
 
     #[command(flatten)]
+    pub(crate) of: OfServers,
+
+    #[command(flatten)]
     pub(crate) target: Target,
 }
 
@@ -371,6 +377,9 @@ pub(crate) struct Target {
 pub(crate) struct RemoveArguments {
     /// The server's name
     pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) of: OfServers,
 
     #[command(flatten)]
     pub(crate) target: Target,
@@ -570,6 +579,28 @@ pub(crate) struct LogsArguments {
     /// The server is this tenant's, not the gateway's own
     #[arg(long, value_name = "TENANT", requires = "name")]
     pub(crate) tenant: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArguments {
+    /// How many of the last records
+    #[arg(long, short = 'n', value_name = "RECORDS", default_value_t = 100)]
+    pub(crate) lines: usize,
+
+    /// Only those since then: `36h`, `7d`, `2026-11-20`, `2026-11-20T08:00:00Z`
+    #[arg(long, value_name = "WHEN", value_parser = crate::policy::records::since)]
+    pub(crate) since: Option<Timestamp>,
+
+    /// The audit records: a file, or `default` for the gateways' own
+    #[arg(long, value_name = "FILE", default_value = "default")]
+    pub(crate) records: Option<PathBuf>,
+
+    /// Print the records as they were written, as a list in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) of: OfServers,
 }
 
 #[derive(Debug, Args)]

@@ -123,7 +123,7 @@ async fn go(gateway: &Gateway, links: &WayOut, id: &str, wanted: &Wanted, sessio
     let (config, url) = gateway.granted_by_users(&wanted.server).ok_or(LoginError::Unknown)?;
     let callback = gateway.way_out().callback().ok_or(LoginError::Unknown)?;
     let begun = logins(links)?.begin(id, &config, &url, &callback, session).await?;
-    let mut response = see_other(begun.to.as_str());
+    let mut response = html::lead_on(&begun.to);
     let name = cookie_name(&callback, gateway.plan().tenant.as_deref());
     let cookie = format!("{name}={}; HttpOnly; SameSite=Lax; Max-Age=600; {}", begun.cookie, cookie_bounds(&callback));
     set(&mut response, header::SET_COOKIE, &cookie);

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::arguments::{DoctorArguments, Global};
 use crate::output::{self, Exit, Failure};
-use crate::{running, start};
+use crate::{running, start, tenant};
 use boundary::Boundaries;
 
 /// Programs that commands of servers commonly need.
@@ -93,7 +93,7 @@ fn called(plan: &Plan, server: &str) -> String {
 }
 
 fn not_locked(plan: &Plan, server: &str) -> Finding {
-    let whose = plan.tenant.as_deref().map(|tenant| format!(" --tenant {tenant}")).unwrap_or_default();
+    let whose = tenant::option(plan.tenant.as_deref());
     Finding {
         cost: Some("its first start takes whatever the registry has then".into()),
         cure: Some(format!("`sallyport update {server}{whose}` shows and locks it")),

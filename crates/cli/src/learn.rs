@@ -18,7 +18,7 @@ use sallyport_sandbox::{Selection, install};
 use crate::arguments::{Global, LearnArguments, Target};
 use crate::output::{self, Exit, Failure};
 use crate::project_file::ProjectFile;
-use crate::start;
+use crate::{start, tenant};
 use report::Report;
 use trial::Tried;
 
@@ -52,7 +52,9 @@ fn subject(file: &mut ProjectFile, arguments: &LearnArguments) -> Result<String,
         let name = arguments.name.clone().unwrap_or_default();
         if !file.has(&name) {
             let failure = Failure::new(format!("there is no server `{}`", name.escape_debug()));
-            return Err(failure.hint("`sallyport list` names them; `sallyport learn -- COMMAND` tries one that is not configured"));
+            let whose = tenant::option(file.tenant());
+            let hint = format!("`sallyport list{whose}` names them; `sallyport learn{whose} -- COMMAND` tries one that is not configured");
+            return Err(failure.hint(hint));
         }
         return Ok(name);
     };

@@ -39,7 +39,12 @@ fn file(global: &Global, arguments: &LogsArguments) -> Result<PathBuf, Failure> 
     let plan = tenant::of(config::load(&global.invocation()?)?, arguments.tenant.as_deref())?;
     if !plan.servers.contains_key(name) {
         let known: Vec<&str> = plan.servers.keys().map(String::as_str).collect();
-        return Err(Failure::new(format!("there is no server `{name}`")).hint(format!("there are {}", known.join(", "))));
+        let of_tenant = plan.tenants.values().find_map(|tenant| tenant.servers.get(name));
+        let hint = match of_tenant {
+            Some(server) => format!("a tenant has one: `sallyport logs {}`", server.in_commands()),
+            None => format!("there are {}", known.join(", ")),
+        };
+        return Err(Failure::new(format!("there is no server `{name}`")).hint(hint));
     }
     Ok(tenant::folders(&plan)?.server_log(name))
 }

@@ -6,6 +6,7 @@ mod approval;
 mod approval_pages;
 mod arguments;
 mod atomic_write;
+mod audit;
 mod call;
 mod check;
 mod client_files;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&global, &arguments),
         Command::Connect(arguments) => connect::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
+        Command::Audit(arguments) => audit::run(&global, &arguments),
         Command::Key(arguments) => key::run(&global, &arguments),
         Command::Policy(arguments) => policy::run(&global, &arguments.command),
         Command::Sandbox(arguments) => sandbox::run(&global, &arguments.command),

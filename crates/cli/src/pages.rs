@@ -61,12 +61,13 @@ pub(crate) fn not_found() -> Response<Bytes> {
     text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into())
 }
 
-/// Whom a request came from, as far as that is sure: a proxy speaks for everybody, and what it says may be its caller's own word.
+/// Whom a request came from, as far as that is known.
 fn whom(peer: Peer) -> Option<IpAddr> {
     match peer {
         Peer::Remote(address) => Some(address),
+        Peer::Proxied(address) => address,
         Peer::Loopback => Some(Ipv4Addr::LOCALHOST.into()),
-        Peer::Stdio | Peer::Proxied(_) => None,
+        Peer::Stdio => None,
     }
 }
 

@@ -52,10 +52,15 @@ impl ProjectFile {
         Ok(file)
     }
 
-    /// The same, about the servers of a tenant, which is there already.
+    /// The same, about the servers of a tenant, which is there already. What is wrong in the file is told once it is changed, unless the
+    /// change mends it.
     pub(crate) fn of_tenant(mut self, name: Option<&str>) -> Result<Self, Failure> {
         self.tenant = name.map(str::to_owned);
-        self.plan().map(|_| self)
+        let is_there = |tenant: &str| self.document.get("tenants").and_then(|tenants| tenants.get(tenant)).is_some();
+        if !name.is_none_or(is_there) {
+            self.plan()?;
+        }
+        Ok(self)
     }
 
     /// Whose servers it is about, if not the gateway's own.

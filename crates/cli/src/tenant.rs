@@ -44,6 +44,11 @@ pub(crate) fn run(global: &Global, command: &TenantCommand) -> Result<(), Failur
     }
 }
 
+/// What a command that is told to the user needs to be about that tenant, too.
+pub(crate) fn option(name: Option<&str>) -> String {
+    name.map(|name| format!(" --tenant {name}")).unwrap_or_default()
+}
+
 /// The plan of the tenant that a command is about, or the gateway's own.
 pub(crate) fn of(plan: Plan, name: Option<&str>) -> Result<Plan, Failure> {
     let Some(name) = name else { return Ok(plan) };

@@ -15,7 +15,7 @@ const SHOWN: usize = 100;
 pub(crate) fn run(global: &Global, arguments: &ToolsArguments) -> Result<(), Failure> {
     let plan = tenant::of(config::load(&global.invocation()?)?, arguments.of.tenant.as_deref())?;
     output::warnings(&plan.warnings);
-    let names: Vec<String> = plan.servers.keys().cloned().collect();
+    let names: Vec<(String, String)> = plan.servers.values().map(|server| (server.name.clone(), server.in_commands())).collect();
     let tools = start::runtime()?.block_on(async {
         let reach = Reach::open(plan).await?;
         reach.settle(None).await;
@@ -59,14 +59,15 @@ fn beginning(text: &str) -> String {
     if letters.next().is_none() { shown } else { format!("{}…", shown.trim_end()) }
 }
 
-/// Says which servers are missing from the list of a gateway that runs elsewhere: why, its log knows.
-fn tell_without_tools(servers: &[String], tools: &[RawJson]) {
+/// Says which servers are missing from the list of a gateway that runs elsewhere: why, its log knows. `servers` are their names, and these
+/// as commands take them.
+fn tell_without_tools(servers: &[(String, String)], tools: &[RawJson]) {
     let listed: Vec<String> = tools.iter().map(|tool| text(tool, "name")).collect();
-    let is_there = |server: &&String| listed.iter().any(|tool| tool.split_once("__").is_some_and(|(of, _)| of == *server));
-    for server in servers.iter().filter(|server| !is_there(server)) {
+    let is_there = |server: &str| listed.iter().any(|tool| tool.split_once("__").is_some_and(|(of, _)| of == server));
+    for (server, in_commands) in servers.iter().filter(|(server, _)| !is_there(server)) {
         output::note(format!(
             "server `{server}` has no tools here: it is not available, or offers none that may be seen\n  hint: `sallyport logs` says why, \
-             `sallyport logs {server}` what it wrote"
+             `sallyport logs {in_commands}` what it wrote"
         ));
     }
 }

@@ -127,7 +127,7 @@ pub(crate) fn options(plan: &Plan) -> Result<http::Options, Failure> {
         hosts.names.extend(url::Url::parse(&public).ok().and_then(|url| url.host_str().map(str::to_owned)));
         hosts.origins.push(public);
     }
-    Ok(http::Options { hosts, tls, behind_proxy: plan.behind_proxy, ..http::Options::new(start::identity()) })
+    Ok(http::Options { hosts, tls, proxies: plan.proxies.clone(), ..http::Options::new(start::identity()) })
 }
 
 fn with_pages(options: http::Options, gateway: &Gateway) -> http::Options {

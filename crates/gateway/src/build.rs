@@ -346,7 +346,8 @@ fn changes(before: &Parts, now: &Plan, servers: &BTreeMap<Arc<str>, Server>) -> 
     let restart = [
         ("listen", plan.listen != now.listen),
         ("tls", plan.tls.is_some() != now.tls.is_some()),
-        ("behind_proxy", plan.behind_proxy != now.behind_proxy),
+        ("behind_proxy", plan.proxies.is_some() != now.proxies.is_some()),
+        ("trusted_proxies", plan.proxies.is_some() && now.proxies.is_some() && plan.proxies != now.proxies),
         ("allowed_origins", plan.allowed_origins != now.allowed_origins),
         ("allowed_hosts", plan.allowed_hosts != now.allowed_hosts),
         ("public_url", plan.public_url != now.public_url),

@@ -23,6 +23,7 @@ use sallyport_identity::upstream::CredentialConfig;
 use sallyport_sandbox::{Limits, Network, Selection, SystemCalls};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
+use sallyport_transport::server::Proxies;
 use sallyport_transport::server::tls::ClientAuthority;
 use url::Url;
 
@@ -45,8 +46,8 @@ pub struct Plan {
     pub keys: Vec<SecretReference>,
     /// Certificate and key, where the gateway itself speaks TLS.
     pub tls: Option<TlsPlan>,
-    /// A proxy in front of the gateway speaks TLS.
-    pub behind_proxy: bool,
+    /// The proxies in front of the gateway, one of which speaks TLS, where there are any.
+    pub proxies: Option<Proxies>,
     /// Origins a browser may call from, besides those on loopback; each as a browser writes it (`https://app.example.com`).
     pub allowed_origins: Vec<String>,
     /// `Host` values that are accepted, besides the listen address and the names of loopback; lower case, with or without port.
@@ -235,6 +236,8 @@ pub struct ToolsetPlan {
 pub struct ServerPlan {
     /// Its name: a letter or digit, then at most 31 letters, digits, `_` or `-`; never with `__` in it, which separates server and tool.
     pub name: String,
+    /// Whose it is; `None` for the gateway's own.
+    pub tenant: Option<Arc<str>>,
     /// How it is reached.
     pub source: Source,
     /// When it is started or connected to.
@@ -254,6 +257,12 @@ pub struct ServerPlan {
 }
 
 impl ServerPlan {
+    /// Its name as commands take it: with the tenant whose it is.
+    #[must_use]
+    pub fn in_commands(&self) -> String {
+        self.tenant.as_ref().map_or_else(|| self.name.clone(), |tenant| format!("{} --tenant {tenant}", self.name))
+    }
+
     /// Whether each principal has a connection of its own: to a program of its own, or since it goes there in its own name.
     #[must_use]
     pub fn is_personal(&self) -> bool {

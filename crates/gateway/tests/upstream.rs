@@ -94,6 +94,7 @@ fn plan(mode: &str, timeouts: Timeouts) -> ServerPlan {
     let script = folder.join("server.py");
     ServerPlan {
         name: "child".into(),
+        tenant: None,
         source: Source::Stdio(StdioPlan {
             program: "python3".into(),
             arguments: vec![Template::text(script.to_str().unwrap()), Template::text(mode)],

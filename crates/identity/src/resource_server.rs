@@ -16,7 +16,7 @@ pub mod resource;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use sallyport_policy::Principal;
@@ -38,6 +38,8 @@ const LONGEST: usize = 16 * 1024;
 const LONGEST_TOLD: usize = 200;
 /// For how long a verified token is believed without verifying it again: that long a revocation may go unnoticed at an issuer elsewhere.
 const BELIEVED: Duration = Duration::from_secs(60);
+/// How often the log is told of tokens for something else: a client that has one shows it again and again.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Takes tokens of the issuers that it trusts.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct ResourceServer {
     issuers: Vec<TrustedIssuer>,
     api_keys: Option<ApiKeys>,
     cache: Cache,
+    /// When the log was last told of a token for something else.
+    told: Mutex<Option<Instant>>,
 }
 
 /// An authorization server whose tokens are taken.
@@ -118,7 +122,7 @@ impl ResourceServer {
     /// One at `public` that trusts these. At most one of them is asked about tokens that cannot be read.
     #[must_use]
     pub fn new(public: Option<PublicUrl>, issuers: Vec<TrustedIssuer>, api_keys: Option<ApiKeys>) -> Self {
-        Self { public, issuers, api_keys, cache: Cache::default() }
+        Self { public, issuers, api_keys, cache: Cache::default(), told: Mutex::default() }
     }
 
     /// Where it is; said where it takes tokens of issuers.
@@ -215,6 +219,26 @@ impl ResourceServer {
         TokenFault::UnknownIssuer
     }
 
+    /// Tells the log of a token whose audience is no endpoint here: what is in it the caller is not told, and whoever configures has to know.
+    fn tell_of_audience(&self, issuer: &TrustedIssuer, claims: &Map<String, Value>, public: &PublicUrl) {
+        let Some(audiences) = issuer.terms.strange_audiences(claims, public) else { return };
+        let Ok(mut told) = self.told.try_lock() else { return };
+        if told.is_some_and(|last| last.elapsed() < TELL_EVERY) {
+            return;
+        }
+        *told = Some(Instant::now());
+        let audience: String = audiences.join(" ").chars().take(LONGEST_TOLD).collect();
+        let client = issuer.terms.client(claims).ok().flatten();
+        let hint = if client.is_some_and(|client| audiences.contains(&client)) {
+            "that is the client that it was issued to: have the issuer name the endpoint (`resource`, RFC 8707), or, if every token of this client is \
+             for one endpoint here, set `audiences` of the issuer"
+        } else {
+            "if the issuer calls an endpoint so, set `audiences` of the issuer"
+        };
+        let example = format!("audiences = {{ {audience:?} = \"/mcp\" }}");
+        tracing::warn!(issuer = issuer.terms.issuer, ?audience, hint, example, "a token is for no endpoint of this gateway");
+    }
+
     async fn opaque(&self, token: &str) -> Result<Arc<Verified>, TokenFault> {
         let asked = self.issuers.iter().find_map(|issuer| issuer.introspection.as_ref().map(|introspection| (issuer, introspection)));
         let (issuer, introspection) = asked.ok_or(TokenFault::Unknown)?;
@@ -225,7 +249,7 @@ impl ResourceServer {
     fn accept(&self, issuer: &TrustedIssuer, claims: &Map<String, Value>) -> Result<Verified, TokenFault> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let public = self.public.as_ref().ok_or(TokenFault::OtherResource)?;
-        let accepted = issuer.terms.accept(claims, public, now)?;
+        let accepted = issuer.terms.accept(claims, public, now).inspect_err(|_| self.tell_of_audience(issuer, claims, public))?;
         Ok(Verified::until(accepted.principal, accepted.resources, Some(Instant::now() + accepted.left.min(BELIEVED))))
     }
 }

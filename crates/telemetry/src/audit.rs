@@ -255,7 +255,7 @@ impl<'de> Deserialize<'de> for Sha256Digest {
 }
 
 /// Names a record: 8 random bytes of this run of the gateway, then a count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId([u8; 16]);
 
 impl RecordId {

@@ -58,16 +58,16 @@ impl Browser {
         let (mut method, mut url, mut body) = (method, url.to_owned(), body);
         for _ in 0..MOST_REDIRECTS {
             let (status, location, text) = self.fetch(method, &url, body)?;
-            match (status, location) {
-                (300..=399, Some(location)) => url = absolute(&url, &location),
-                _ => return Ok(Page { url, status, body: text }),
+            match location {
+                Some(location) => url = absolute(&url, &location),
+                None => return Ok(Page { url, status, body: text }),
             }
             (method, body) = ("GET", "");
         }
         Err(format!("{url}: redirects without an end"))
     }
 
-    /// One request: status, where it leads, text.
+    /// One request: status, where it leads by itself (a redirection, or a page that goes on at once), text.
     fn fetch(&mut self, method: &str, url: &str, body: &str) -> Result<(u16, Option<String>, String), String> {
         let failed = |error: std::io::Error| format!("{url}: {error}");
         let (host, path) = split(url).ok_or_else(|| format!("{url} is no address of this machine"))?;
@@ -94,7 +94,11 @@ impl Browser {
                 self.cookies.insert((name_of_host.to_owned(), name.to_owned()), value.to_owned());
             }
         }
-        let location = headers().find(|(name, _)| name.eq_ignore_ascii_case("location")).map(|(_, value)| value.to_owned());
+        let header = |wanted: &str| headers().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.to_owned());
+        let location = match status {
+            300..=399 => header("location"),
+            _ => header("refresh").and_then(|when| when.strip_prefix("0;url=").map(str::to_owned)),
+        };
         Ok((status, location, text.to_owned()))
     }
 }

@@ -33,6 +33,7 @@ mod subscription;
 mod task_news;
 mod workers;
 
+pub use forwarded::Proxies;
 pub use guard::Hosts;
 pub use route::DOORS;
 pub use workers::{Turns, Workers};

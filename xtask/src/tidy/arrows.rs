@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("identity", &["address", "policy", "protocol", "secrets", "store", "telemetry"]),
     ("guest", &[]),
     ("sandbox", &["address", "guest", "registry", "telemetry"]),
-    ("transport", &["protocol", "telemetry"]),
+    ("transport", &["address", "protocol", "telemetry"]),
     ("servers", &["policy", "protocol", "registry", "secrets"]),
     (
         "gateway",

@@ -30,6 +30,14 @@ pub(crate) struct OfTenant {
     pub(crate) tenant: Option<String>,
 }
 
+/// Whose servers a command is about.
+#[derive(Debug, Args)]
+pub(crate) struct OfServers {
+    /// Of this tenant, instead of the gateway's own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct TenantArguments {
     #[command(subcommand)]

@@ -1,11 +1,12 @@
 //! What the pages say. Every text from outside is escaped.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
 use sallyport_gateway::grants::Grantable;
 use sallyport_identity::authorization_server::Visitor;
+use url::Url;
 
-use crate::html::{escaped, page, page_that_leads_on};
+use crate::html::{escaped, page, set};
 
 /// What a user may grant access to, with a button for each that they have not.
 pub(super) fn list(all: &[Grantable], visitor: Option<&Visitor>) -> Response<Bytes> {
@@ -43,7 +44,17 @@ pub(super) fn ask(server: &str, host: &str, link: &str, needs_key: bool, visitor
          gateway as you can do there what you allow.</p><p>If you have not just asked for this, close the page.</p>{whom}\
          <form method=post>{fields}{key}<button>Go on to log in</button></form>"
     );
-    page_that_leads_on(StatusCode::OK, &text)
+    page(StatusCode::OK, &text)
+}
+
+/// Sends the browser on to log in elsewhere. Not by a redirection: browsers hold a form to `form-action` through all that follow it, and the
+/// page would have to let its form go to every address that the login there may lead through.
+pub(super) fn lead_on(to: &Url) -> Response<Bytes> {
+    let (address, host) = (escaped(to.as_str()), escaped(to.host_str().unwrap_or_default()));
+    let text = format!("<h1>On to {host}</h1><p>If nothing happens, <a href=\"{address}\">go on to {host}</a>.</p>");
+    let mut response = page(StatusCode::OK, &text);
+    set(&mut response, header::REFRESH, &format!("0;url={to}"));
+    response
 }
 
 /// Refuses somebody whose link it is not. Who is logged in as somebody else may change that.

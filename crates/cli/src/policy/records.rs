@@ -38,7 +38,7 @@ impl LeftOut {
 }
 
 /// The files of a log: the one that was asked for, or all of the gateways' own, the oldest first.
-pub(super) fn files(asked: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn files(asked: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
     match asked {
         Some(file) if file != Path::new("default") => Ok(vec![file.to_owned()]),
         _ => {
@@ -57,6 +57,26 @@ pub(super) fn each(
     mut read: impl FnMut(u64),
     mut tell: impl FnMut(AuditRecord<'static>, &mut LeftOut) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    each_line(files, &mut read, |line| {
+        match serde_json::from_slice::<AuditRecord<'static>>(line) {
+            Ok(record) => match wanted.fate(&record) {
+                Fate::Wanted => return tell(record, left_out),
+                Fate::NotMeant => {}
+                Fate::LeftOut(why) => left_out.count(why),
+            },
+            Err(_) if line.trim_ascii().is_empty() => {}
+            Err(_) => left_out.count("that are no records"), // a log may end in the middle of one
+        }
+        Ok(())
+    })
+}
+
+/// Tells each line of the files; `read` hears how many bytes were read.
+pub(crate) fn each_line(
+    files: &[PathBuf],
+    mut read: impl FnMut(u64),
+    mut tell: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     for file in files {
         let unreadable = |error: io::Error| {
             Failure::new(format!("{} cannot be read: {error}", file.display())).hint("records are there once a gateway has served calls")
@@ -69,15 +89,7 @@ pub(super) fn each(
                 break;
             }
             read(bytes);
-            match serde_json::from_slice::<AuditRecord<'static>>(&line) {
-                Ok(record) => match wanted.fate(&record) {
-                    Fate::Wanted => tell(record, left_out)?,
-                    Fate::NotMeant => {}
-                    Fate::LeftOut(why) => left_out.count(why),
-                },
-                Err(_) if line.trim_ascii().is_empty() => {}
-                Err(_) => left_out.count("that are no records"), // a log may end in the middle of one
-            }
+            tell(&line)?;
         }
     }
     Ok(())
@@ -117,7 +129,8 @@ impl Wanted<'_> {
         let of_caller = of_caller.filter(|_| is_stdio || self.plan.tenant.is_none());
         let of_endpoint = record.endpoint.as_str().strip_prefix("/t/").map(|rest| rest.split('/').next().unwrap_or_default());
         match self.tenant {
-            Some(wanted) if of_endpoint.or(of_caller) != Some(wanted) => Fate::LeftOut("of other tenants"),
+            // How many there are of others is none of its business.
+            Some(wanted) if of_endpoint.or(of_caller) != Some(wanted) => Fate::NotMeant,
             None if of_endpoint.is_some() || (is_stdio && of_caller.is_some() && !self.plan.tenants.is_empty()) => {
                 Fate::LeftOut("of tenants (ask for those of one by --tenant)")
             }

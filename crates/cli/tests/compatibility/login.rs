@@ -124,3 +124,16 @@ fn a_real_browser_logs_in_and_approves_a_call() {
     assert_eq!((&seen["url"], seen["complaints"].as_array().map(Vec::len)), (&page.into(), Some(0)), "{seen}");
     assert!(says("after", "It is approved") && called()["isError"] != true, "{seen}");
 }
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn a_real_browser_grants_access_to_a_server_elsewhere() {
+    let (_tracker, tracker) = gateway("");
+    let theirs = tracker.url("/servers/files/mcp");
+    let (_project, own) = gateway(&format!("[servers.tracker]\nurl = \"{theirs}\"\ncredential = {{ per_user = {{}} }}"));
+    let page = own.url("/connect");
+    let seen = said(&peers::node(), &[&peers::driver("login.mjs"), "grant", &page, "tracker", "alice", "alice", PASSWORD], &own);
+    assert!(seen["policy"].as_str().is_some_and(|policy| policy.contains("form-action 'self';")), "{seen}");
+    assert!(seen["url"].as_str().is_some_and(|url| url.starts_with(&own.url("/connect/callback"))), "{seen}\n{}", own.log());
+    assert_eq!(seen["complaints"], serde_json::json!([]), "{seen}");
+}

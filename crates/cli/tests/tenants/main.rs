@@ -22,7 +22,9 @@ mod objects;
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod provider;
 mod reload;
+mod servers;
 mod tried;
+mod views;
 #[path = "../tokens/visitor.rs"]
 #[allow(dead_code, reason = "each test binary uses its own part of this")]
 mod visitor;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::gateway::Project;
+use crate::harness::gateway::{Gateway, Project};
 use crate::harness::http::Connection;
 use crate::harness::processes::eventually;
 use crate::{KEY, write_private};
@@ -77,14 +77,54 @@ fn policy_sees_the_caller_and_never_the_proxy() {
     for (forwarded, expected, _) in tried {
         assert_eq!(is_let_through(gateway.port, forwarded), expected, "{forwarded:?}\n{}", gateway.log());
     }
+    assert_eq!(recorded(&project, tried.len()), tried.map(|(_, _, address)| json!(address)));
+}
+
+/// The addresses that the records tell of so many calls.
+fn recorded(project: &Project, calls: usize) -> Vec<Value> {
     let recorded = || -> Vec<Value> {
         let files = fs::read_dir(project.state().join("sallyport/audit")).into_iter().flatten().flatten();
         let text: String = files.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).collect();
         let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         records.filter(|record| record["method"] == "tools/call").map(|record| record["asked"]["address"].clone()).collect()
     };
-    eventually("the calls are recorded", Duration::from_secs(20), || recorded().len() == tried.len());
-    assert_eq!(recorded(), tried.map(|(_, _, address)| json!(address)));
+    eventually("the calls are recorded", Duration::from_secs(20), || recorded().len() == calls);
+    recorded()
+}
+
+/// A gateway that lets addresses of 192.0.2.0/24 in, before which there are proxies at these addresses.
+fn behind(proxies: &str) -> (Project, Gateway) {
+    let project = Project::new(&CONFIGURATION.replace("behind_proxy = true", &format!("behind_proxy = true\ntrusted_proxies = {proxies}")));
+    fs::create_dir(project.path("files")).unwrap();
+    fs::write(project.path("main.cedar"), CEDAR).unwrap();
+    fs::write(project.path("main.rego"), REGO).unwrap();
+    write_private(&project, "key", KEY);
+    let gateway = project.up();
+    (project, gateway)
+}
+
+#[test]
+fn who_reaches_the_port_without_being_a_proxy_speaks_for_nobody() {
+    let (project, gateway) = behind("[\"10.0.0.5\"]");
+    for forwarded in [&["192.0.2.7"][..], &["192.0.2.7, 10.0.0.5"], &["127.0.0.1"], &[]] {
+        assert!(!is_let_through(gateway.port, forwarded), "{forwarded:?}\n{}", gateway.log());
+    }
+    assert_eq!(recorded(&project, 4), ["unknown"; 4].map(|address| json!(address)));
+}
+
+#[test]
+fn proxies_in_a_row_are_looked_through_as_far_as_they_are_named() {
+    let (project, gateway) = behind("[\"127.0.0.1\", \"10.1.0.0/16\"]");
+    let tried: [(&[&str], bool, &str); 4] = [
+        (&["192.0.2.7, 10.1.0.5"], true, "192.0.2.7"),
+        (&["198.51.100.1, 192.0.2.8", "10.1.0.5, 10.1.0.6"], true, "192.0.2.8"),
+        (&["192.0.2.7, 198.51.100.1, 10.1.0.5"], false, "198.51.100.1"),
+        (&["192.0.2.7, 10.2.0.5"], false, "10.2.0.5"),
+    ];
+    for (forwarded, expected, _) in tried {
+        assert_eq!(is_let_through(gateway.port, forwarded), expected, "{forwarded:?}\n{}", gateway.log());
+    }
+    assert_eq!(recorded(&project, tried.len()), tried.map(|(_, _, address)| json!(address)));
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(crate) struct Browser {
 pub(crate) struct Page {
     pub(crate) url: Url,
     pub(crate) status: u16,
-    /// Where it leads by itself.
+    /// Where it leads by itself: a redirection, or a page that goes on at once.
     pub(crate) location: Option<Url>,
     pub(crate) html: String,
 }
@@ -129,7 +129,8 @@ impl Browser {
             let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
             self.cookies.entry(port).or_default().insert(name.to_owned(), value.to_owned());
         }
-        let location = header("location").next().map(|(_, to)| url.join(to).unwrap());
+        let goes_on = header("refresh").next().map(|(_, when)| when.strip_prefix("0;url=").expect("at once, to an address"));
+        let location = header("location").next().map(|(_, to)| to).or(goes_on).map(|to| url.join(to).unwrap());
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
         Page { status, location, html: html.to_owned(), url }
     }

@@ -58,7 +58,10 @@ impl Bench {
     fn as_far_as_the_way_back(&self, browser: &mut Browser, link: &str) -> String {
         let page = browser.open(link);
         assert!(page.html.contains("Grant access to tracker?") && page.html.contains("You are alice."), "{page:?}");
-        let there = browser.submit(link, &[("form_token", &page.field("form_token"))]);
+        let sent_on = browser.post(link, &[("form_token", &page.field("form_token"))]);
+        assert_eq!(sent_on.status, 200, "its form goes nowhere but here: {sent_on:?}");
+        assert!(sent_on.html.contains("go on to 127.0.0.1</a>"), "{sent_on:?}");
+        let there = browser.open(sent_on.location.unwrap_or_else(|| panic!("{} {}", sent_on.html, self.gateway.log())).as_str());
         let there = if there.html.contains("name=\"password\"") { browser.log_in(&there, "bob", PASSWORD) } else { there };
         let back = browser.allow(&there);
         back.location.unwrap_or_else(|| panic!("{} {}", back.html, self.gateway.log())).into()

@@ -167,3 +167,23 @@ fn what_is_no_token_is_refused() {
         assert_eq!(told(gateway.port, token).0, 401, "{token}");
     }
 }
+
+#[test]
+fn an_audience_that_is_no_endpoint_is_told_to_the_operator_alone() {
+    for (audience, hint) in
+        [("agent", "that is the client that it was issued to"), ("api://elsewhere", "if the issuer calls an endpoint so")]
+    {
+        let (provider, project) = trusting();
+        let (gateway, forger) = (project.up(), Forger::of(&provider));
+        let token = forger.sign(&forger.header(), &with(forger.claims(), "aud", json!([audience])));
+        let said = (401, "the token is for another resource".to_owned());
+        assert_eq!([told(gateway.port, &token), told(gateway.port, &token)], [said.clone(), said]);
+        let log = gateway.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("a token is for no endpoint of this gateway")).collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        for told in [audience, hint, "audiences = { ", &provider.issuer()] {
+            assert!(lines[0].contains(told), "{told}: {log}");
+        }
+        assert!(!log.contains(&token), "{log}");
+    }
+}

@@ -31,10 +31,15 @@ pub struct Config {
     /// Certificate and key for TLS. Default: none, because loopback traffic does not leave this machine.
     pub tls: Option<TlsConfig>,
 
-    /// Says that a proxy in front of the gateway speaks TLS, so that the gateway may listen beyond loopback without. Nobody else may reach
-    /// it then: the address that policies see is the last one in `X-Forwarded-For`, which the proxy has to write. Default: `false`, because keys must not cross a network
+    /// Says that a proxy in front of the gateway speaks TLS, so that the gateway may listen beyond loopback without. The address that
+    /// policies see is the one that the proxy tells in `X-Forwarded-For`. Default: `false`, because keys must not cross a network
     /// in the clear by accident, and without a proxy that header is anybody's word.
     pub behind_proxy: bool,
+
+    /// Where the proxies connect from, with `behind_proxy`: addresses and blocks of them (`10.0.0.5`, `10.1.0.0/24`). Nobody else is
+    /// believed, and of several proxies in a row each has to be named. Default: proxies on this machine, and none where the gateway listens
+    /// beyond loopback: there they have to be named, because whoever reaches the port could say whom they speak for.
+    pub trusted_proxies: Vec<String>,
 
     /// Web origins (`https://app.example.com`) whose pages may call the endpoint, besides those on loopback. Default: none,
     /// because any page a browser shows could otherwise use the gateway.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use sallyport_sandbox::{Isolation, Network, SystemCalls};
+use sallyport_transport::server::Proxies;
 
 use super::*;
 use crate::plan::Source;
@@ -219,10 +220,25 @@ network = ["host-network"]
 fn beyond_loopback_a_key_and_tls_are_required() {
     let told = told_of_toml("listen = \"0.0.0.0:7420\"\n");
     insta::assert_snapshot!(told);
-    let plan = toml("listen = \"0.0.0.0:7420\"\nkeys = [\"env:TOKEN\", \"file:key\"]\nbehind_proxy = true\n").unwrap();
+    let plan =
+        toml("listen = \"0.0.0.0:7420\"\nkeys = [\"env:TOKEN\", \"file:key\"]\nbehind_proxy = true\ntrusted_proxies = [\"10.0.0.5\"]\n")
+            .unwrap();
     assert!(!plan.is_local());
     assert!(plan.keys[1].to_string().ends_with("/key"), "a relative file belongs to the folder: {}", plan.keys[1]);
     toml("listen = \"[::]:7420\"\nkeys = [\"env:TOKEN\"]\ntls = { certificate = \"c.pem\", key = \"k.pem\" }\n").unwrap();
+}
+
+#[test]
+fn a_proxy_is_believed_where_it_is_known() {
+    let of = |text: &str| toml(text).unwrap().proxies;
+    assert_eq!(of(""), None);
+    assert_eq!(of("behind_proxy = true\n"), Some(Proxies::on_this_machine()), "nobody else reaches loopback");
+    let named = Proxies::at(["10.0.0.5", "fd00::/64"].map(|block| block.parse().unwrap()).into());
+    assert_eq!(of("behind_proxy = true\ntrusted_proxies = [\"10.0.0.5\", \"fd00::/64\"]\n"), Some(named));
+    insta::assert_snapshot!(told_of_toml("listen = \"0.0.0.0:7420\"\nkeys = [\"env:TOKEN\"]\nbehind_proxy = true\n"));
+    insta::assert_snapshot!(told_of_toml(
+        "trusted_proxies = [\"10.0.0.5\", \"proxy.example\", \"10.0.0.5/8\", \"0.0.0.0/0\", \"::ffff:10.0.0.0/104\"]\n"
+    ));
 }
 
 #[test]

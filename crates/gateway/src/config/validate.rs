@@ -47,9 +47,9 @@ pub use slips::unknown_server;
 pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result<Plan, Vec<Diagnostic>> {
     let mut report = Report::default();
     let context = Context { origin: &origin, variables, min_isolation: config.min_isolation, tenant: None };
-    let (behind_proxy, tenants) = (config.behind_proxy, config.tenants.clone());
+    let tenants = config.tenants.clone();
     let endpoint = endpoint::check(&config, &context, &mut report);
-    let front = Front { endpoint, behind_proxy, public_url: identity::public_url(&config, &mut report) };
+    let front = Front { endpoint, public_url: identity::public_url(&config, &mut report) };
     let mut own = own(config, front.public_url.as_ref(), &context, &mut report);
     check_names(tenant::TABLE, &tenants.keys().cloned().collect::<Vec<_>>(), &mut report);
     let tenants = tenant::check_all(&tenants, &own, &front, &context, &mut report);
@@ -66,7 +66,6 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
 /// What all tenants have in common.
 struct Front {
     endpoint: Endpoint,
-    behind_proxy: bool,
     public_url: Option<PublicUrl>,
 }
 
@@ -86,7 +85,7 @@ struct Own {
 impl Front {
     /// The plan of a tenant, or of the file itself.
     fn plan(&self, origin: &Origin, tenant: Option<Arc<str>>, own: Own) -> Plan {
-        let Endpoint { listen, tls, allowed_origins, allowed_hosts } = self.endpoint.clone();
+        let Endpoint { listen, tls, proxies, allowed_origins, allowed_hosts } = self.endpoint.clone();
         let public_url = self.public_url.as_ref().map(|public| match &tenant {
             Some(name) => public.of_tenant(name),
             None => public.clone(),
@@ -99,7 +98,7 @@ impl Front {
             listen,
             keys,
             tls,
-            behind_proxy: self.behind_proxy,
+            proxies,
             allowed_origins,
             allowed_hosts,
             public_url,

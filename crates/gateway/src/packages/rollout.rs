@@ -65,9 +65,10 @@ impl Packages {
 
     fn shared(&self, server: &str) -> Result<(&Path, Canary), UpdateError> {
         let (path, entry) = self.entry(server)?;
+        let named = self.find(server)?.0.in_commands();
         let canary = entry.and_then(|entry| entry.canary).ok_or_else(|| {
             UpdateError::new(format!("no version of server `{server}` has a share of the callers"))
-                .with_hint(format!("`sallyport update {server} --share 10%` gives the newest one to a tenth of them"))
+                .with_hint(format!("`sallyport update {named} --share 10%` gives the newest one to a tenth of them"))
         })?;
         Ok((path, canary))
     }

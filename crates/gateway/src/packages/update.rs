@@ -137,8 +137,10 @@ impl Packages {
         let (plan, stdio, package) = self.find(server)?;
         if let Some(canary) = self.canary_beside(server, stdio)? {
             let (version, share) = (&canary.locked.version, canary.share);
-            return Err(UpdateError::new(format!("version {version} of server `{server}` has {share} of the callers"))
-                .with_hint(format!("`sallyport update {server} --finish` gives it to all, `sallyport rollback {server}` to nobody")));
+            return Err(UpdateError::new(format!("version {version} of server `{server}` has {share} of the callers")).with_hint(format!(
+                "`sallyport update {0} --finish` gives it to all, `sallyport rollback {0}` to nobody",
+                plan.in_commands()
+            )));
         }
         let old = self.locked(plan, stdio, &package)?;
         let new = trial::install(stdio, &self.surroundings, &package, None, progress).await?;

@@ -107,7 +107,7 @@ impl Life {
 
     /// The hint at what a child wrote.
     pub(crate) fn log_hint(&self) -> Option<String> {
-        self.is_child().then(|| format!("`sallyport logs {}` shows what it wrote", self.name))
+        self.is_child().then(|| format!("`sallyport logs {}` shows what it wrote", self.plan.in_commands()))
     }
 
     /// Asks the keeper to start the server where it rests.

@@ -92,22 +92,26 @@ impl Server {
         let of_address = asked.from.map(|address| unguessable::digest(&format!("address\0{}", network(address))));
         let now = asked.now;
         let taken = self.store.write(move |tables| {
-            if let Some(of_address) = &of_address
-                && let Err(wait) = login::take_try(tables, of_address, FREE_FOR_ADDRESS, now)?
-            {
-                return Ok(Err(wait));
-            }
-            login::take_try(tables, &of_name, FREE_FOR_NAME, now)
+            let by_address = match of_address.map(|address| login::take_try(tables, &address, FREE_FOR_ADDRESS, now)).transpose()? {
+                Some(Err(wait)) => return Ok(Err(wait)),
+                Some(Ok(taken)) => Some(taken),
+                None => None,
+            };
+            Ok(login::take_try(tables, &of_name, FREE_FOR_NAME, now)?.map(|_| by_address))
         });
-        if let Err(wait) = taken.await? {
-            let told = format!("There were too many tries. The next one can come in {wait} seconds.");
-            return Err(Problem { retry_after: Some(wait), ..Problem::new("slow_down", told) });
-        }
+        let by_address = match taken.await? {
+            Ok(by_address) => by_address,
+            Err(wait) => {
+                let told = format!("There were too many tries. The next one can come in {wait} seconds.");
+                return Err(Problem { retry_after: Some(wait), ..Problem::new("slow_down", told) });
+            }
+        };
         let person =
             accounts::log_in(&self.store, name, password).await.map_err(|error| Problem::failed(&error.to_string(), error.hint()))?;
         if person.is_some() {
+            // The name's failures are over. Those of the address are not: they may be guesses of other names by whoever has an account here.
             let forget = self.store.write(move |tables| {
-                of_address.iter().try_for_each(|of_address| login::forget_tries(tables, of_address))?;
+                by_address.iter().try_for_each(|taken| login::give_back(tables, taken))?;
                 login::forget_tries(tables, &of_name)
             });
             forget.await?;

@@ -104,11 +104,7 @@ impl Terms {
 
     /// A person, or a program in its own name: then subject and client are the same (RFC 9068 §2.2), or there is no subject.
     fn principal(&self, claims: &Map<String, Value>) -> Result<Principal, TokenFault> {
-        let client = match text(claims, "client_id")? {
-            None => text(claims, "azp")?,
-            client => client,
-        };
-        match (text(claims, "sub")?, client) {
+        match (text(claims, "sub")?, self.client(claims)?) {
             (Some(subject), client) if client != Some(subject) => Ok(Principal::user(&self.issuer, subject)),
             (_, Some(client)) => Ok(Principal::client(&self.issuer, client)),
             _ => Err(TokenFault::Claims),
@@ -122,6 +118,20 @@ impl Terms {
             None => self.tenant.as_deref().unwrap_or_default(),
         };
         if self.tenant.as_deref().is_some_and(|taken| taken != tenant) { Err(TokenFault::OtherResource) } else { Ok(tenant) }
+    }
+
+    /// The names in a token's audience, where none of them is an endpoint here.
+    pub(super) fn strange_audiences<'a>(&self, claims: &'a Map<String, Value>, public: &PublicUrl) -> Option<Vec<&'a str>> {
+        let is_strange = matches!(self.resources(claims, public), Err(TokenFault::OtherResource));
+        words(claims.get("aud"), false).filter(|_| is_strange)
+    }
+
+    /// The client that a token was issued to.
+    pub(super) fn client<'a>(&self, claims: &'a Map<String, Value>) -> Result<Option<&'a str>, TokenFault> {
+        match text(claims, "client_id")? {
+            None => text(claims, "azp"),
+            client => Ok(client),
+        }
     }
 
     fn resources(&self, claims: &Map<String, Value>, public: &PublicUrl) -> Result<Resources, TokenFault> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::name::Name;
 use super::synthetic;
-use sallyport_address::Block;
+use sallyport_address::{Block, BlockError};
 
 /// The ports of a destination that names none: those of `https://` and `http://`, which nearly every server wants.
 pub const WEB_PORTS: [u16; 2] = [80, 443];
@@ -132,10 +132,7 @@ fn hosts(text: &str) -> Result<Hosts, DestinationError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return addresses(Block::single(address.to_canonical()));
     }
-    match text.split_once('/') {
-        Some((address, prefix)) => addresses(block(address, prefix)?),
-        None => Ok(Hosts::Exact(name(text)?)),
-    }
+    if text.contains('/') { addresses(block(text)?) } else { Ok(Hosts::Exact(name(text)?)) }
 }
 
 fn name(text: &str) -> Result<Name, DestinationError> {
@@ -149,12 +146,9 @@ fn name(text: &str) -> Result<Name, DestinationError> {
     Ok(name)
 }
 
-fn block(address: &str, prefix: &str) -> Result<Block, DestinationError> {
-    let address: IpAddr = address.parse().map_err(|_| DestinationError("not an IP address before the `/`"))?;
-    let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
-    let prefix = prefix.parse().ok().filter(|_| digits).ok_or(DestinationError("not a number of bits after the `/`"))?;
-    let block = Block::new(address, prefix).ok_or(DestinationError("not a block of addresses: bits after its prefix are set"))?;
-    let shortest = if address.is_ipv4() { SHORTEST_V4 } else { SHORTEST_V6 };
+fn block(text: &str) -> Result<Block, DestinationError> {
+    let block: Block = text.parse().map_err(|error: BlockError| DestinationError(error.text()))?;
+    let shortest = if block.address().is_ipv4() { SHORTEST_V4 } else { SHORTEST_V6 };
     if block.prefix() < shortest {
         return Err(DestinationError("more addresses than a /8 (IPv6: /32)"));
     }

@@ -31,7 +31,7 @@ use super::client_certificate;
 use super::connection::{Connection, Connections};
 use super::door::Door;
 use super::era::names_modern_version;
-use super::forwarded;
+use super::forwarded::Proxies;
 use super::guard::{Hosts, preflight, show_to};
 use super::intake::Intake;
 use super::route::{Route, split_tenant};
@@ -63,9 +63,8 @@ pub struct Options {
     pub hosts: Hosts,
     /// What is shown and taken in TLS, where the door speaks it itself.
     pub tls: Option<Tls>,
-    /// A proxy stands before the door, and nobody else reaches it: every connection speaks for others, whose address is the last one in
-    /// `X-Forwarded-For`.
-    pub behind_proxy: bool,
+    /// The proxies before the door, where there are any.
+    pub proxies: Option<Proxies>,
     /// How much is taken in.
     pub bounds: Bounds,
     /// For how long a connection may do what it does.
@@ -88,7 +87,7 @@ impl Options {
             identity,
             hosts: Hosts::default(),
             tls: None,
-            behind_proxy: false,
+            proxies: None,
             bounds: Bounds::default(),
             patience: Patience::default(),
             sessions: SessionBounds::default(),
@@ -340,8 +339,8 @@ impl HttpDoor {
         connection: &Connection,
         headers: &HeaderMap,
     ) -> Result<Incoming, Failure> {
-        let peer =
-            if self.options.behind_proxy { Peer::Proxied(forwarded::caller(headers)) } else { Peer::from_address(connection.peer.ip()) };
+        let connected = connection.peer.ip();
+        let peer = self.options.proxies.as_ref().map_or_else(|| Peer::from_address(connected), |proxies| proxies.peer(connected, headers));
         let certificate = connection.certificate.get().cloned();
         Ok(Incoming { tenant, endpoint, credential: bearer(headers)?.map(Arc::new), certificate, peer, recognised: None })
     }

@@ -43,7 +43,7 @@ fn there_is_no_symmetric_algorithm() {
 
 #[test]
 fn an_issuer_or_keys_of_its_own_close_the_gateway_too() {
-    let beyond = "listen = \"0.0.0.0:7420\"\nbehind_proxy = true\n";
+    let beyond = "listen = \"0.0.0.0:7420\"\nbehind_proxy = true\ntrusted_proxies = [\"10.0.0.5\"]\n";
     toml(&format!("{beyond}[identity]\napi_keys = true\n")).unwrap();
     let issuer = "public_url = \"https://mcp.example.com\"\n[identity.issuers.main]\nissuer = \"https://login.example.com/realms/a\"\n";
     let plan = toml(&format!("{beyond}{issuer}")).unwrap();

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use sallyport_address::Block;
 use sallyport_sandbox::egress::Name;
+use sallyport_transport::server::Proxies;
 use url::Url;
 
 use crate::config::diagnostic::{Diagnostic, Report};
@@ -13,11 +15,16 @@ use crate::plan::TlsPlan;
 /// Where a gateway listens when nothing else is said: loopback only, on a port that no registered service has.
 pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7420);
 
+/// The shortest prefix of a block of proxies: no operator has more addresses for them.
+const SHORTEST_V4: u8 = 8;
+const SHORTEST_V6: u8 = 32;
+
 /// The checked keys of the front door.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) listen: SocketAddr,
     pub(super) tls: Option<TlsPlan>,
+    pub(super) proxies: Option<Proxies>,
     pub(super) allowed_origins: Vec<String>,
     pub(super) allowed_hosts: Vec<String>,
 }
@@ -38,6 +45,7 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
     Endpoint {
         listen: listen.unwrap_or(DEFAULT_LISTEN),
         tls,
+        proxies: proxies(config, listen, report),
         allowed_origins: each("allowed_origins", &config.allowed_origins, web_origin, report),
         allowed_hosts: each("allowed_hosts", &config.allowed_hosts, host, report),
     }
@@ -71,13 +79,52 @@ fn check_reach(config: &Config, listen: SocketAddr, report: &mut Report) {
     if config.tls.is_none() && !config.behind_proxy {
         report.error(
             Diagnostic::new("tls", format!("the gateway would listen on {listen}, beyond this machine, without TLS"))
-                .hint("set `tls = { certificate = \"…\", key = \"…\" }`, or `behind_proxy = true` when a proxy in front speaks TLS"),
+                .hint("set `tls = { certificate = \"…\", key = \"…\" }`, or `behind_proxy = true` and `trusted_proxies` when a proxy in front speaks TLS"),
         );
     }
 }
 
+/// Whose word is taken for whom they speak for. Without a list that are proxies on this machine, if nobody else reaches the gateway: private
+/// addresses tell nothing, since in an office or a cluster callers have them, too.
+fn proxies(config: &Config, listen: Option<SocketAddr>, report: &mut Report) -> Option<Proxies> {
+    let named = each("trusted_proxies", &config.trusted_proxies, proxy, report);
+    if !config.behind_proxy {
+        if !config.trusted_proxies.is_empty() {
+            let error = Diagnostic::new("trusted_proxies", "proxies are named, but none is said to be in front of the gateway");
+            report.error(error.hint("set `behind_proxy = true`, or take `trusted_proxies` out"));
+        }
+        return None;
+    }
+    if !config.trusted_proxies.is_empty() {
+        return Some(Proxies::at(named));
+    }
+    if let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback()) {
+        let text =
+            format!("the gateway would listen on {listen}, beyond this machine, and nothing says which of those who connect is the proxy");
+        report.error(
+            Diagnostic::new("trusted_proxies", text)
+                .hint("name the addresses that the proxy connects from: `trusted_proxies = [\"10.0.0.5\"]`, or `[\"127.0.0.1\"]` where it is on this machine"),
+        );
+    }
+    Some(Proxies::on_this_machine())
+}
+
+/// Reads where proxies connect from.
+fn proxy(text: &str) -> Result<Block, &'static str> {
+    const HINT: &str = "write an IP address, or a block of them: `10.0.0.5`, `10.1.0.0/24`, `fd00::/64`";
+    let block: Block = text.parse().map_err(|_| HINT)?;
+    if block.address() != block.address().to_canonical() {
+        return Err(HINT); // blocks of IPv4 are written as IPv4
+    }
+    let shortest = if block.address().is_ipv4() { SHORTEST_V4 } else { SHORTEST_V6 };
+    if block.prefix() < shortest {
+        return Err("more addresses than a /8 (IPv6: /32) are not proxies alone: whoever else has one of them could claim any address");
+    }
+    Ok(block)
+}
+
 /// Reads each entry of the list at `path`.
-fn each(path: &str, entries: &[String], read: fn(&str) -> Result<String, &'static str>, report: &mut Report) -> Vec<String> {
+fn each<T>(path: &str, entries: &[String], read: fn(&str) -> Result<T, &'static str>, report: &mut Report) -> Vec<T> {
     let read = |(index, entry): (usize, &String)| {
         let value = read(entry).map_err(|hint| {
             Diagnostic::new(format!("{path}[{index}]"), format!("`{}` does not fit here", entry.escape_debug())).hint(hint)

@@ -40,6 +40,7 @@ pub(super) fn check(name: &str, config: ServerConfig, context: &Context<'_>, rep
     let start = if is_personal { Start::Lazy } else { config.start };
     Some(ServerPlan {
         name: name.to_owned(),
+        tenant: context.tenant.map(Into::into),
         source,
         start,
         shared: config.shared.unwrap_or(true),

@@ -42,6 +42,8 @@ pub struct Launched {
 /// The way to a program.
 pub(super) struct ToChild {
     name: String,
+    /// The same, as commands take it.
+    in_commands: String,
     /// For whom it works, as [`Program::scope`] has it.
     scope: String,
     plan: StdioPlan,
@@ -59,6 +61,7 @@ impl ToChild {
     pub(super) fn new(plan: &ServerPlan, stdio: StdioPlan, surroundings: Arc<Surroundings>) -> Self {
         Self {
             name: plan.name.clone(),
+            in_commands: plan.in_commands(),
             scope: surroundings.host.scope().to_owned(),
             connect: plan.timeouts.connect,
             options: Options { line_limit: stdio.limits.line_mb as usize * MIB, ..options(plan, &surroundings) },
@@ -233,7 +236,7 @@ impl ToChild {
     /// Why a version did not start that not all callers get: they do not fall back to the other, so somebody has to decide for them.
     fn of_version(&self, outage: Outage) -> Outage {
         let Some(locked) = self.exactly.as_ref().filter(|_| self.is_canary) else { return outage };
-        let hint = format!("`sallyport rollback {}` goes back to the version before", self.name);
+        let hint = format!("`sallyport rollback {}` goes back to the version before", self.in_commands);
         Outage { why: format!("version {}: {}", locked.version, outage.why), hint: Some(hint), ..outage }
     }
 
@@ -249,7 +252,7 @@ impl ToChild {
             None => Outage::of_failure(&self.name, failure),
         };
         outage.last_words = instance.stderr_tail();
-        outage.hint.get_or_insert_with(|| format!("`sallyport logs {}` shows what it wrote", self.name));
+        outage.hint.get_or_insert_with(|| format!("`sallyport logs {}` shows what it wrote", self.in_commands));
         outage
     }
 }

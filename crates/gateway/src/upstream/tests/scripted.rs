@@ -199,6 +199,7 @@ impl Reach for Arc<Starts> {
 pub(crate) fn plan() -> ServerPlan {
     ServerPlan {
         name: NAME.into(),
+        tenant: None,
         source: Source::Remote(RemotePlan {
             url: "http://127.0.0.1:1/mcp".parse().unwrap(),
             transport: RemoteTransport::Auto,

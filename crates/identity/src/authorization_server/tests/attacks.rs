@@ -333,6 +333,46 @@ async fn passwords_cannot_be_tried_out() {
 }
 
 #[tokio::test]
+async fn a_login_of_ones_own_pays_for_no_guess_of_other_names() {
+    let bench = Bench::new().await;
+    let mut browser = bench.browser();
+    let page = browser.arrive(&authorize(&[])).await;
+    let mut compared = 0;
+    for guess in 0..33 {
+        if guess % 8 == 7 && guess < 30 {
+            bench.browser().log_in(&authorize(&[])).await;
+        }
+        let guessed = browser.give(&page, &format!("colleague{guess}"), "Password2026!").await;
+        compared += usize::from(guessed.html.contains("do not belong together"));
+    }
+    assert_eq!(compared, 30, "the address has no more, however often its own account was logged in to");
+    bench.wait(15 * 60);
+    bench.browser().log_in(&authorize(&[])).await;
+}
+
+#[tokio::test]
+async fn a_code_of_ones_own_pays_for_no_guess_of_others() {
+    let bench = Bench::new().await;
+    let (_, begun) = post_at(
+        &bench.server,
+        "/oauth/device_authorization",
+        &[("client_id", "app"), ("resource", "https://gate.example.com/servers/git/mcp")],
+    )
+    .await;
+    let own = begun["user_code"].as_str().unwrap();
+    let mut browser = bench.browser();
+    let typing = browser.log_in(begun["verification_uri"].as_str().unwrap()).await;
+    let mut looked_up = 0;
+    for _ in 0..8 {
+        let token = typing.field("form_token");
+        let guessed = browser.post("/oauth/device", &[("form_token", &token), ("user_code", "BBBB-BBBB")]).await;
+        looked_up += usize::from(guessed.html.contains("No program waits"));
+        browser.post("/oauth/device", &[("form_token", &token), ("user_code", own)]).await;
+    }
+    assert_eq!(looked_up, 5);
+}
+
+#[tokio::test]
 async fn many_tries_at_once_are_no_more_than_many_one_after_the_other() {
     let bench = Bench::new().await;
     let mut browser = bench.browser();
