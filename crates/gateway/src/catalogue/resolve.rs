@@ -1,6 +1,7 @@
 //! Which server a request is for, and under which of its own names.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sallyport_policy::{Action, Annotations, Resource};
@@ -8,6 +9,7 @@ use sallyport_protocol::{Endpoint, Failure, FailureKind, Method, RawJson, RawObj
 
 use super::view::{Item, Kind};
 use super::{Catalogue, Member, extensions, names, uris};
+use crate::plan::ToolsetPlan;
 use crate::tasks::Support;
 use crate::upstream::{Freshness, Routed};
 
@@ -93,8 +95,8 @@ impl Catalogue {
         Ok(Call { routed: Routed { server: member.name.clone(), request }, action, target, expose })
     }
 
-    /// The servers that a request may be for and that have not told yet what they offer.
-    pub(crate) fn pending_for(&self, request: &Request, endpoint: &Endpoint) -> Vec<Arc<str>> {
+    /// The servers that a request may be for and that have not told yet what they offer; `toolsets` says what their tools are called there.
+    pub(crate) fn pending_for(&self, request: &Request, endpoint: &Endpoint, toolsets: &BTreeMap<String, ToolsetPlan>) -> Vec<Arc<str>> {
         let mut pending = self.members.values().filter(|member| matches!(member.listing.freshness, Freshness::Pending)).peekable();
         if pending.peek().is_none() || !extensions::may_have(request.method, endpoint) {
             return Vec::new();
@@ -102,7 +104,10 @@ impl Catalogue {
         let Ok((_, reference)) = read_reference(request) else { return Vec::new() };
         let may_mean = |member: &&Member| match (endpoint, &reference) {
             (Endpoint::Server(name), _) => member.name == *name,
-            (_, Reference::Named(_, name)) => name.split_once(names::SEPARATOR).is_some_and(|(server, _)| *server == *member.name),
+            (_, Reference::Named(_, name)) => {
+                let exposed = renamed(endpoint, name, toolsets).unwrap_or(name);
+                exposed.split_once(names::SEPARATOR).is_some_and(|(server, _)| *server == *member.name)
+            }
             (_, Reference::Uri(uri)) => uris::split(uri).is_some_and(|(label, _)| label == member.label),
             (_, Reference::Method) => false, // such methods are at a server's own endpoint alone
         };
@@ -169,6 +174,13 @@ impl Catalogue {
 
 fn unknown(kind: TargetKind, name: &str) -> Failure {
     let what = if kind == TargetKind::Tool { "tool" } else { "prompt" };
+/// What is called otherwise at a toolset is called this at the merged endpoint.
+fn renamed<'t>(endpoint: &Endpoint, name: &str, toolsets: &'t BTreeMap<String, ToolsetPlan>) -> Option<&'t str> {
+    let Endpoint::Toolset(toolset) = endpoint else { return None };
+    let renamed = toolsets.get(&**toolset)?.rename.iter().find(|(_, here)| *here == name);
+    renamed.map(|(exposed, _)| exposed.as_str())
+}
+
     // The name comes from outside: shown in part, and in quotes.
     let shown: String = name.chars().take(80).collect();
     Failure::client(FailureKind::NotFound, format!("there is no {what} {shown:?}"))

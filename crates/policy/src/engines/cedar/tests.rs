@@ -6,8 +6,8 @@ use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use crate::{
-    Action, Annotations, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Policy, Principal, Resource, Scopes,
-    ServerRules,
+    Action, Annotations, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Policy, Principal, Resource,
+    Scopes, ServerRules,
 };
 
 const ISSUE: &str = r#"{ "type": "object", "required": ["title"], "properties": {
@@ -144,6 +144,19 @@ fn each_annotation_is_an_attribute_as_far_as_it_is_believed() {
             assert_eq!(decision.is_allow(), expected, "{condition} {annotations:?} {trusted}");
         }
     }
+}
+
+#[test]
+fn what_a_server_does_not_list_is_denied_and_no_failure() {
+    let (failures, told_of) = std::sync::mpsc::channel();
+    let policy = policy("permit (principal, action, resource);").observed(move |failure| failures.send(failure.to_string()).unwrap());
+    assert_eq!(
+        told(&policy, &dev(), "drop_everything", &json!({}), noon()),
+        "denied by `policy.engines[0].cedar`: its server does not list it"
+    );
+    let of_the_list = policy.allows_each(&dev(), noon(), &[Resource::tool("s", "drop_everything", None, false)]).settled();
+    assert_eq!(of_the_list, [false]);
+    assert!(told_of.try_recv().is_err(), "whoever calls could fill the log");
 }
 
 #[test]
