@@ -11,6 +11,7 @@ mod cerbos;
 mod harness;
 #[path = "../../../gateway/tests/peers/opa.rs"]
 mod opa;
+mod pins;
 
 use std::fs;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sallyport_policy::{Action, Annotations, Resource};
+use sallyport_policy::{Action, Annotations, Pin, Resource};
 use sallyport_protocol::{Endpoint, Failure, FailureKind, Method, RawJson, RawObject, Request};
 
 use super::view::{Item, Kind};
@@ -34,6 +34,8 @@ pub(crate) struct Target {
     pub(crate) own: String,
     pub(crate) annotations: Annotations,
     pub(crate) trusted: bool,
+    /// Whether a tool's definition is the recorded one.
+    pub(crate) pin: Pin,
     /// How a tool may run.
     pub(crate) tasks: Support,
 }
@@ -51,7 +53,8 @@ pub(crate) enum TargetKind {
 impl Target {
     /// What no more is known of than its own name or URI.
     pub(crate) fn named(kind: TargetKind, own: &str) -> Self {
-        Self { kind, own: own.to_owned(), annotations: Annotations::default(), trusted: false, tasks: Support::Never }
+        let (annotations, pin) = (Annotations::default(), Pin::Unpinned);
+        Self { kind, own: own.to_owned(), annotations, trusted: false, pin, tasks: Support::Never }
     }
 
     /// What a tool is to be called with, for policy to look at; a call that says nothing calls it with nothing.
@@ -63,7 +66,7 @@ impl Target {
     /// What policy is asked about.
     pub(crate) fn resource<'a>(&'a self, server: &'a str) -> Resource<'a> {
         match self.kind {
-            TargetKind::Tool => Resource::tool(server, &self.own, self.annotations, self.trusted),
+            TargetKind::Tool => Resource::tool(server, &self.own, self.annotations, self.trusted).pinned_as(self.pin),
             TargetKind::Prompt => Resource::prompt(server, &self.own),
             TargetKind::Resource => Resource::resource(server, &self.own),
             TargetKind::Method => Resource::method(server, &self.own),
@@ -119,9 +122,8 @@ impl Catalogue {
         if let Some(item) = self.view(endpoint)?.lane(kind).get(name)
             && let Some(member) = self.members.get(&item.server)
         {
-            let Item { own, annotations, trusted, tasks, .. } = item;
-            let target = Target { kind: target_kind, own: own.clone(), annotations: *annotations, trusted: *trusted, tasks: *tasks };
-            return Ok((member, target));
+            let Item { ref own, annotations, trusted, pin, tasks, .. } = *item;
+            return Ok((member, Target { kind: target_kind, own: own.clone(), annotations, trusted, pin, tasks }));
         }
         // A name that is not listed may still be known to its server: not listed yet, gone for the moment, or for apps
         // only. The server itself, or the state it is in, gives the better answer.
@@ -172,8 +174,6 @@ impl Catalogue {
     }
 }
 
-fn unknown(kind: TargetKind, name: &str) -> Failure {
-    let what = if kind == TargetKind::Tool { "tool" } else { "prompt" };
 /// What is called otherwise at a toolset is called this at the merged endpoint.
 fn renamed<'t>(endpoint: &Endpoint, name: &str, toolsets: &'t BTreeMap<String, ToolsetPlan>) -> Option<&'t str> {
     let Endpoint::Toolset(toolset) = endpoint else { return None };
@@ -181,6 +181,8 @@ fn renamed<'t>(endpoint: &Endpoint, name: &str, toolsets: &'t BTreeMap<String, T
     renamed.map(|(exposed, _)| exposed.as_str())
 }
 
+fn unknown(kind: TargetKind, name: &str) -> Failure {
+    let what = if kind == TargetKind::Tool { "tool" } else { "prompt" };
     // The name comes from outside: shown in part, and in quotes.
     let shown: String = name.chars().take(80).collect();
     Failure::client(FailureKind::NotFound, format!("there is no {what} {shown:?}"))

@@ -6,7 +6,7 @@ use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use crate::{
-    Action, Annotations, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Policy, Principal, Resource,
+    Action, Annotations, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Pin, Policy, Principal, Resource,
     Scopes, ServerRules,
 };
 
@@ -143,6 +143,31 @@ fn each_annotation_is_an_attribute_as_far_as_it_is_believed() {
             let decision = policy.explain(&Principal::key("ci"), Action::Call, &tool, noon()).settled().decision;
             assert_eq!(decision.is_allow(), expected, "{condition} {annotations:?} {trusted}");
         }
+    }
+}
+
+#[test]
+fn whether_a_tool_is_the_recorded_one_is_an_attribute() {
+    let policy = policy(
+        "permit (principal, action in Action::\"call\", resource) when { resource.pin == Pin::\"pinned\" };
+         permit (principal, action == Action::\"read\", resource) unless { resource.pin == Pin::\"changed\" };",
+    );
+    // One after the other, so that what is remembered of one does not answer for the next.
+    for pin in [Pin::Pinned, Pin::Changed, Pin::Unpinned, Pin::Pinned] {
+        let tool = Resource::tool("s", "ping", None, false).pinned_as(pin);
+        let shown = policy.allows_each(&Principal::key("ci"), noon(), &[tool]).settled();
+        let called = policy.explain(&Principal::key("ci"), Action::Call, &tool.with(Arguments::Given("{}")), noon()).settled();
+        assert_eq!((shown, called.decision.is_allow()), (vec![pin == Pin::Pinned], pin == Pin::Pinned), "{pin}");
+    }
+    let read = policy.explain(&dev(), Action::Read, &Resource::resource("s", "file:///a"), noon()).settled();
+    assert!(read.decision.is_allow(), "of what is no tool nothing is recorded");
+    for misspelt in ["resource.pin == Pin::\"pined\"", "resource.pin == \"pinned\"", "resource.pinned"] {
+        let refused =
+            build(&format!("forbid (principal, action in Action::\"call\", resource) when {{ {misspelt} }};")).and_then(|policy| {
+                let wrong = policy.learn("s", &tools());
+                if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+            });
+        assert!(refused.is_err(), "{misspelt}");
     }
 }
 
