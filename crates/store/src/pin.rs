@@ -13,7 +13,8 @@ use crate::{Store, StoreError};
 pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     name: "tool pin",
     sql: "CREATE TABLE tool_pin (
-        server TEXT NOT NULL, owner TEXT NOT NULL, tool TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (server, owner, tool)
+        server TEXT NOT NULL, source BLOB NOT NULL, owner TEXT NOT NULL, tool TEXT NOT NULL, digest BLOB NOT NULL,
+        PRIMARY KEY (server, source, owner, tool)
     ) STRICT, WITHOUT ROWID",
 }];
 
@@ -22,6 +23,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
 pub struct PinnedServer {
     /// The server's name in the configuration.
     pub server: String,
+    /// The digest of what the configuration says that it is: gateways of several projects share a store, and call their servers alike.
+    pub source: [u8; 32],
     /// To whom it tells its tools over a connection of their own; empty where it tells everybody the same.
     pub owner: String,
 }
@@ -30,8 +33,8 @@ pub struct PinnedServer {
 pub type ToolPins = HashMap<String, [u8; 32]>;
 
 fn recorded(tables: &Transaction<'_>, of: &PinnedServer) -> Result<ToolPins, rusqlite::Error> {
-    let mut all = tables.prepare("SELECT tool, digest FROM tool_pin WHERE server = ?1 AND owner = ?2")?;
-    all.query_map(params![of.server, of.owner], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    let mut all = tables.prepare("SELECT tool, digest FROM tool_pin WHERE server = ?1 AND source = ?2 AND owner = ?3")?;
+    all.query_map(params![of.server, of.source, of.owner], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 impl Store {
@@ -54,9 +57,9 @@ impl Store {
             if !known.is_empty() {
                 return Ok(known);
             }
-            let mut insert = tables.prepare("INSERT INTO tool_pin (server, owner, tool, digest) VALUES (?1, ?2, ?3, ?4)")?;
+            let mut insert = tables.prepare("INSERT INTO tool_pin (server, source, owner, tool, digest) VALUES (?1, ?2, ?3, ?4, ?5)")?;
             for (tool, digest) in &tools {
-                insert.execute(params![of.server, of.owner, tool, digest])?;
+                insert.execute(params![of.server, of.source, of.owner, tool, digest])?;
             }
             Ok(tools)
         })
@@ -67,9 +70,9 @@ impl Store {
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub async fn forget_tool_pins(&self, server: &str) -> Result<usize, StoreError> {
+    pub async fn forget_tool_pins(&self, server: &str, source: [u8; 32]) -> Result<usize, StoreError> {
         let server = server.to_owned();
-        self.write(move |tables| tables.execute("DELETE FROM tool_pin WHERE server = ?1", (server,))).await
+        self.write(move |tables| tables.execute("DELETE FROM tool_pin WHERE server = ?1 AND source = ?2", (server, source))).await
     }
 }
 
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     fn of(server: &str, owner: &str) -> PinnedServer {
-        PinnedServer { server: server.to_owned(), owner: owner.to_owned() }
+        PinnedServer { server: server.to_owned(), source: [7; 32], owner: owner.to_owned() }
     }
 
     fn pins(tools: &[(&str, u8)]) -> ToolPins {
@@ -106,7 +109,10 @@ mod tests {
             store.pin_tools(of(server, owner), pins(&[("a", byte)])).await.unwrap();
         }
         assert_eq!(store.tool_pins(of("s", "key:a")).await.unwrap(), pins(&[("a", 2)]));
-        assert_eq!(store.forget_tool_pins("s").await.unwrap(), 2);
+        let namesake = PinnedServer { source: [8; 32], ..of("s", "") };
+        store.pin_tools(namesake.clone(), pins(&[("a", 4)])).await.unwrap();
+        assert_eq!(store.forget_tool_pins("s", [7; 32]).await.unwrap(), 2);
+        assert_eq!(store.tool_pins(namesake).await.unwrap(), pins(&[("a", 4)]), "another project's");
         assert_eq!(store.tool_pins(of("s", "")).await.unwrap(), pins(&[]));
         assert_eq!(store.tool_pins(of("t", "")).await.unwrap(), pins(&[("a", 3)]));
     }

@@ -10,9 +10,12 @@ use crate::{start, tenant};
 
 pub(crate) fn run(global: &Global, arguments: &PolicyRepinArguments) -> Result<(), Failure> {
     let PolicyRepinArguments { server, tenant, json } = arguments;
-    super::known_server(&tenant::of(config::load(&global.invocation()?)?, tenant.as_deref())?, server)?;
+    let plan = tenant::of(config::load(&global.invocation()?)?, tenant.as_deref())?;
+    super::known_server(&plan, server)?;
     let pins = Pins::new(&tenant::folders_of(global, tenant.as_deref())?);
-    let forgotten = start::runtime()?.block_on(pins.forget(server)).map_err(|outage| start::without(&outage))?;
+    let runtime = start::runtime()?;
+    let forgotten = plan.servers.get(server).map(|plan| runtime.block_on(pins.forget(plan))).transpose();
+    let forgotten = forgotten.map_err(|outage| start::without(&outage))?.unwrap_or_default();
     if *json {
         return output::json(&json!({ "server": server, "forgotten": forgotten }));
     }

@@ -213,7 +213,7 @@ impl Packages {
     /// Where what is recorded cannot be forgotten.
     pub async fn repin(&self, servers: impl Iterator<Item = &str>) -> Result<(), UpdateError> {
         for server in servers {
-            self.surroundings.pins.forget(server).await?;
+            self.surroundings.pins.forget(self.find(server)?.0).await?;
         }
         Ok(())
     }

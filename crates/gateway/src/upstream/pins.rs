@@ -47,8 +47,8 @@ impl Pins {
     ///
     /// # Errors
     /// Where the store cannot be opened or written.
-    pub async fn forget(&self, server: &str) -> Result<usize, Outage> {
-        self.store().await?.forget_tool_pins(server).await.map_err(of_store)
+    pub async fn forget(&self, plan: &ServerPlan) -> Result<usize, Outage> {
+        self.store().await?.forget_tool_pins(&plan.name, source(plan)).await.map_err(of_store)
     }
 
     async fn store(&self) -> Result<&Store, Outage> {
@@ -98,7 +98,7 @@ impl Pinning {
         }
         // A server elsewhere may tell each user other tools. A program is the same for all, whoever starts it.
         let owner = person.filter(|_| !plan.is_program()).map(|person| person.owner.principal.clone()).unwrap_or_default();
-        let of = PinnedServer { server: plan.name.clone(), owner };
+        let of = PinnedServer { server: plan.name.clone(), source: source(plan), owner };
         Self::Recorded { pins: surroundings.pins.clone(), of, records: true }
     }
 
@@ -150,15 +150,34 @@ fn stands(recorded: Option<&[u8; 32]>, now: &[u8; 32]) -> Pin {
     }
 }
 
+/// The digest of what the configuration says that a server is. Whoever writes another program or address there begins anew.
+fn source(plan: &ServerPlan) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let mut add = |part: &[u8]| put(&mut digest, part);
+    match &plan.source {
+        Source::BuiltIn(_) => {}
+        Source::Remote(remote) => add(remote.public_url().as_bytes()),
+        Source::Stdio(stdio) => {
+            add(stdio.folder.as_deref().map(|folder| folder.as_os_str().as_encoded_bytes()).unwrap_or_default());
+            add(stdio.program.as_bytes());
+            stdio.arguments.iter().for_each(|argument| add(argument.to_string().as_bytes()));
+        }
+    }
+    digest.finalize().into()
+}
+
+/// With its length before it no part can run into the next.
+fn put(digest: &mut Sha256, part: &[u8]) {
+    digest.update((part.len() as u64).to_be_bytes());
+    digest.update(part);
+}
+
 /// The digest of what is compared of a tool. The order of an object's members does not count; all else does, to the way in which a text is
 /// written.
 fn digest(tool: &Entry) -> [u8; 32] {
     let mut digest = Sha256::new();
     for member in COMPARED {
-        let told = tool.raw.get(member).map(RawJson::in_order).unwrap_or_default(); // no JSON is empty
-        // With its length before it no member can run into the next.
-        digest.update((told.len() as u64).to_be_bytes());
-        digest.update(told);
+        put(&mut digest, &tool.raw.get(member).map(RawJson::in_order).unwrap_or_default()); // no JSON is empty
     }
     digest.finalize().into()
 }

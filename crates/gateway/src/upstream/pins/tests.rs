@@ -18,7 +18,7 @@ fn pins(folder: &tempfile::TempDir) -> Arc<Pins> {
 }
 
 fn of(pins: &Arc<Pins>, owner: &str) -> Pinning {
-    let of = PinnedServer { server: NAME.to_owned(), owner: owner.to_owned() };
+    let of = PinnedServer { server: NAME.to_owned(), source: source(&plan()), owner: owner.to_owned() };
     Pinning::Recorded { pins: pins.clone(), of, records: true }
 }
 
@@ -51,7 +51,7 @@ async fn what_is_seen_first_is_what_is_compared_with() {
     assert_eq!(stand(&later), [("a", Pin::Changed), ("b", Pin::Pinned), ("c", Pin::Unpinned)]);
     let still = told(of(&pins, ""), A).listed(LONG).await;
     assert_eq!(stand(&still), [("a", Pin::Pinned)], "what was seen in between is not taken for the first");
-    assert_eq!(pins.forget(NAME).await.unwrap(), 2);
+    assert_eq!(pins.forget(&plan()).await.unwrap(), 2);
     assert_eq!(stand(&told(of(&pins, ""), &evil).listed(LONG).await), [("a", Pin::Pinned)]);
 }
 
@@ -96,17 +96,15 @@ async fn the_tool_that_asks_for_access_is_ours_and_not_the_servers_first() {
 #[tokio::test]
 async fn as_long_as_nobody_knows_no_tool_is_the_recorded_one() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(stand(&told(of(&pins(&folder), ""), A).listed(LONG).await), [("a", Pin::Pinned)]);
-    let store = folder.path().join("s/store.db");
-    let kept = std::fs::read(&store).unwrap();
-    std::fs::write(&store, "no store at all, and long enough to be looked at as one").unwrap();
-    let _ = std::fs::remove_file(folder.path().join("s/store.db-wal"));
-    let pins = pins(&folder);
-    let mut listed = [tool(A)];
-    assert!(!of(&pins, "").compare(&mut listed).await);
-    assert_eq!(listed[0].pin, Pin::Unpinned);
-    std::fs::write(&store, kept).unwrap();
-    assert!(of(&pins, "").compare(&mut listed).await, "it is looked up again");
+    std::fs::write(folder.path().join("s"), "where the store's folder is to be").unwrap();
+    let upstream = told(of(&pins(&folder), ""), A);
+    let (heard, hears) = std::sync::mpsc::channel();
+    upstream.on_change(Arc::new(move |_| _ = heard.send(())));
+    assert_eq!(stand(&upstream.listed(LONG).await), [("a", Pin::Unpinned)]);
+    std::fs::remove_file(folder.path().join("s")).unwrap();
+    // The list is asked for again until it can be told.
+    tokio::task::spawn_blocking(move || (hears.recv().unwrap(), hears.recv().unwrap())).await.unwrap();
+    assert_eq!(stand(&upstream.listing()), [("a", Pin::Pinned)]);
 }
 
 #[tokio::test]
@@ -118,6 +116,19 @@ async fn what_is_recorded_is_bounded() {
     assert!(of(&pins(&folder), "").compare(&mut tools).await);
     assert_eq!(tools.iter().filter(|tool| tool.pin == Pin::Pinned).count(), MOST);
     assert_eq!((tools[0].pin, tools[MOST + 1].pin), (Pin::Unpinned, Pin::Unpinned));
+}
+
+#[test]
+fn another_program_or_address_is_another_server_and_a_secret_in_it_is_none() {
+    let at = |url: &str| {
+        let mut plan = plan();
+        let Source::Remote(remote) = &mut plan.source else { panic!() };
+        remote.url = url.parse().unwrap();
+        source(&plan)
+    };
+    assert_ne!(at("https://a.example/mcp"), at("https://b.example/mcp"));
+    assert_ne!(at("https://a.example/mcp"), at("https://a.example/mcp/2"));
+    assert_eq!(at("https://a.example/mcp?key=1"), at("https://a.example/mcp?key=2"), "keys are renewed");
 }
 
 #[test]
