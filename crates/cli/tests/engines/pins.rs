@@ -101,6 +101,9 @@ fn wants_what_was_seen_first(engine: &str) {
     for (pin, decision) in [("pinned", "allow"), ("changed", "deny"), ("unpinned", "deny")] {
         assert_eq!(decided(&project, pin), decision, "{pin}");
     }
+    // By what the tools were then, and not by what they are now.
+    let again = told(&project, &["policy", "shadow", "sallyport.toml", "--json"]);
+    assert_eq!((&again["differs"], &again["replayed"]), (&json!(false), &json!(6)), "{again}");
 
     assert_eq!(told(&project, &["policy", "repin", "adder", "--json"]), json!({ "server": "adder", "forgotten": 1 }));
     let taken = seen(&project, &evil);
