@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use sallyport_policy::Pin;
-use sallyport_protocol::RawJson;
+use sallyport_protocol::{RawJson, RawObject};
 use sallyport_store::Store;
 use sallyport_store::pin::{PinnedServer, ToolPins};
 use sallyport_telemetry::Folders;
@@ -123,7 +123,11 @@ impl Pinning {
         if theirs.is_empty() {
             return true;
         }
-        let theirs: Vec<_> = theirs.into_iter().map(|tool| (digest(tool), tool)).collect();
+        let definitions: Vec<RawObject> = theirs.iter().map(|tool| tool.raw.clone()).collect();
+        // A list may be long, and this thread carries calls.
+        let digests = tokio::task::spawn_blocking(move || definitions.iter().map(digest).collect::<Vec<_>>());
+        let Ok(digests) = digests.await else { return false };
+        let theirs: Vec<_> = digests.into_iter().zip(theirs).collect();
         let new = || {
             let short = theirs.iter().filter(|(_, tool)| tool.name.len() <= LONGEST_NAME);
             short.take(MOST).map(|(digest, tool)| (tool.name.clone(), *digest)).collect()
@@ -174,10 +178,10 @@ fn put(digest: &mut Sha256, part: &[u8]) {
 
 /// The digest of what is compared of a tool. The order of an object's members does not count; all else does, to the way in which a text is
 /// written.
-fn digest(tool: &Entry) -> [u8; 32] {
+fn digest(tool: &RawObject) -> [u8; 32] {
     let mut digest = Sha256::new();
     for member in COMPARED {
-        put(&mut digest, &tool.raw.get(member).map(RawJson::in_order).unwrap_or_default()); // no JSON is empty
+        put(&mut digest, &tool.get(member).map(RawJson::in_order).unwrap_or_default()); // no JSON is empty
     }
     digest.finalize().into()
 }

@@ -133,18 +133,19 @@ fn another_program_or_address_is_another_server_and_a_secret_in_it_is_none() {
 
 #[test]
 fn what_models_read_and_policies_decide_by_is_compared_and_nothing_else() {
-    let same = digest(&tool(A));
+    let digest_of = |text: &str| digest(&tool(text).raw);
+    let same = digest_of(A);
     for text in [
         r#"{ "inputSchema": {"x":1, "type":"object"}, "description":"adds", "name":"a" }"#,
         r#"{"name":"a","description":"adds","inputSchema":{"type":"object","x":1},"_meta":{"seen":"today"},"icons":[{"src":"x"}]}"#,
     ] {
-        assert_eq!(digest(&tool(text)), same, "{text}");
+        assert_eq!(digest_of(text), same, "{text}");
     }
     for more in [r#""title":"t""#, r#""outputSchema":{}"#, r#""annotations":{"readOnlyHint":true}"#, r#""annotations":{}"#] {
-        assert_ne!(digest(&tool(&A.replace("}}", &format!("}},{more}}}")))), same, "{more}");
+        assert_ne!(digest_of(&A.replace("}}", &format!("}},{more}}}"))), same, "{more}");
     }
     for (from, to) in [("adds", "adds "), ("\"x\":1", "\"x\":2"), ("\"x\":1", "\"x\":1,\"x\":1"), ("\"x\":1", "\"x\":1.0")] {
-        assert_ne!(digest(&tool(&A.replace(from, to))), same, "{to}");
+        assert_ne!(digest_of(&A.replace(from, to)), same, "{to}");
     }
-    assert_ne!(digest(&tool(r#"{"name":"a","title":"b"}"#)), digest(&tool(r#"{"name":"a","description":"b"}"#)));
+    assert_ne!(digest_of(r#"{"name":"a","title":"b"}"#), digest_of(r#"{"name":"a","description":"b"}"#));
 }
