@@ -26,8 +26,8 @@ pub(crate) use identity::{
 };
 use policy::POLICY_EXAMPLES;
 pub(crate) use policy::{
-    PolicyArguments, PolicyCheckArguments, PolicyCommand, PolicyExplainArguments, PolicyShadowArguments, PolicySuggestArguments,
-    PolicyTestArguments,
+    PolicyArguments, PolicyCheckArguments, PolicyCommand, PolicyExplainArguments, PolicyRepinArguments, PolicyShadowArguments,
+    PolicySuggestArguments, PolicyTestArguments,
 };
 pub(crate) use sandbox::{
     AttackArguments, InspectArguments, MicrovmArguments, MicrovmCommand, PrepareArguments, RunArguments, SandboxArguments, SandboxCommand,

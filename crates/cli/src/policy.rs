@@ -5,6 +5,7 @@ mod explain;
 mod fits;
 mod never;
 pub(crate) mod records;
+mod repin;
 mod shadow;
 mod subject;
 mod suggest;
@@ -21,6 +22,7 @@ pub(crate) fn run(global: &Global, command: &PolicyCommand) -> Result<(), Failur
     match command {
         PolicyCommand::Check(arguments) => check::run(global, arguments),
         PolicyCommand::Explain(arguments) => explain::run(global, arguments),
+        PolicyCommand::Repin(arguments) => repin::run(global, arguments),
         PolicyCommand::Shadow(arguments) => shadow::run(global, arguments),
         PolicyCommand::Suggest(arguments) => suggest::run(global, arguments),
         PolicyCommand::Test(arguments) => test::run(global, arguments),

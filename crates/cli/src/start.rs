@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_gateway::plan::Plan;
-use sallyport_gateway::upstream::{Surroundings, WayOut};
+use sallyport_gateway::upstream::{Outage, Pins, Surroundings, WayOut};
 use sallyport_gateway::{BuildError, Gateway, egress};
 use sallyport_protocol::ServerIdentity;
 use sallyport_sandbox::Host;
@@ -59,6 +59,7 @@ impl Opened {
             identity: identity(),
             metrics: metrics.clone(),
             way_out: Arc::new(WayOut::new(&folders)),
+            pins: Arc::new(Pins::new(&folders)),
         };
         let surroundings = match &plan.tenant {
             Some(name) => surroundings.of_tenant(name, &audit),
@@ -91,8 +92,13 @@ pub(crate) fn surroundings(plan: &Plan) -> Result<Arc<Surroundings>, Failure> {
 
 /// The same, in these folders.
 pub(crate) fn surroundings_of(folders: Folders) -> Surroundings {
-    let way_out = Arc::new(WayOut::new(&folders));
-    Surroundings { host: Host::this_binary(), folders, identity: identity(), metrics: Arc::new(Metrics::new()), way_out }
+    let (way_out, pins) = (Arc::new(WayOut::new(&folders)), Arc::new(Pins::new(&folders)));
+    Surroundings { host: Host::this_binary(), folders, identity: identity(), metrics: Arc::new(Metrics::new()), way_out, pins }
+}
+
+/// Why there is no store, as the failure of a command.
+pub(crate) fn without(outage: &Outage) -> Failure {
+    outage.hint.clone().into_iter().fold(Failure::new(outage.why.clone()), Failure::hint)
 }
 
 /// Who we say we are.

@@ -88,6 +88,9 @@ pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Fa
             None => packages.accept(updated),
         };
         changed.iter().try_for_each(accept).map_err(|error| told(&error))?;
+        if arguments.share.is_none() {
+            repin(&packages, changed.iter().map(|updated| updated.server.as_str()))?;
+        }
     }
     if arguments.json {
         let share = arguments.share.filter(|_| lock);
@@ -107,6 +110,7 @@ fn finish_shares(packages: &Packages, names: &[String], json: bool) -> Result<()
             Err(error) => failed.push(Failed::new(name, &error)),
         }
     }
+    repin(packages, finished.iter().map(|finished| finished.server))?;
     if json {
         output::json(&serde_json::json!({ "finished": finished, "failed": failed }))?;
     } else {
@@ -128,6 +132,9 @@ fn set_share(packages: &Packages, server: &str, share: Share, json: bool) -> Res
 pub(crate) fn roll_back(global: &Global, arguments: &RollbackArguments) -> Result<(), Failure> {
     let packages = packages(global, arguments.tenant.as_deref())?;
     let RolledBack { to, withdrawn } = packages.roll_back(&arguments.name, arguments.version.as_deref()).map_err(|error| told(&error))?;
+    if withdrawn.is_none() {
+        repin(&packages, std::iter::once(arguments.name.as_str()))?;
+    }
     if arguments.json {
         return output::json(&serde_json::json!({ "server": arguments.name, "locked": to, "withdrawn": withdrawn }));
     }
@@ -136,6 +143,11 @@ pub(crate) fn roll_back(global: &Global, arguments: &RollbackArguments) -> Resul
         Some(withdrawn) => output::line(format!("nobody gets version {withdrawn} of {name} any more; it is locked to version {to}")),
         None => output::line(format!("{name} is locked to version {to} again")),
     }
+}
+
+/// What servers' tools say is another from now on, and known to be.
+fn repin<'a>(packages: &Packages, servers: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
+    start::runtime()?.block_on(packages.repin(servers)).map_err(|error| told(&error))
 }
 
 fn packages(global: &Global, tenant: Option<&str>) -> Result<Packages, Failure> {

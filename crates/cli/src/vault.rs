@@ -1,7 +1,7 @@
 //! `sallyport vault`: what users granted the gateway at servers elsewhere.
 
 use sallyport_gateway::config;
-use sallyport_gateway::upstream::{Outage, way_out};
+use sallyport_gateway::upstream::way_out;
 use sallyport_identity::upstream::VaultError;
 use serde::Serialize;
 
@@ -38,7 +38,7 @@ pub(crate) fn run(global: &Global, arguments: &VaultArguments) -> Result<(), Fai
         _ => None,
     };
     let made_by = key.as_ref().map_or_else(|| "a new key".to_owned(), |reference| format!("the first key of `{reference}`"));
-    let vault = way_out::vault(&folders, key).map_err(|outage| told(&outage))?;
+    let vault = way_out::vault(&folders, key).map_err(|outage| start::without(&outage))?;
     let runtime = start::runtime()?;
     match &arguments.command {
         VaultCommand::List(arguments) => list(runtime.block_on(vault.store().upstream_grants()).map_err(of_vault)?, arguments),
@@ -81,8 +81,4 @@ fn of_vault(error: impl Into<VaultError>) -> Failure {
     let error = error.into();
     let failure = Failure::new(error.to_string());
     error.hint().into_iter().fold(failure, Failure::hint)
-}
-
-fn told(outage: &Outage) -> Failure {
-    outage.hint.clone().into_iter().fold(Failure::new(outage.why.clone()), Failure::hint)
 }

@@ -26,7 +26,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::Origin;
-use sallyport_gateway::upstream::{Surroundings, WayOut};
+use sallyport_gateway::upstream::{Pins, Surroundings, WayOut};
 use sallyport_protocol::{
     Asker, BoxFuture, CallerToken, Cancel, Client, Context, Endpoint, ErrorObject, Failure, Front as _, Incoming, Method, Peer, RawObject,
     Reply, Request, Revision, ServerIdentity,
@@ -77,9 +77,9 @@ impl House {
         let metrics = Arc::new(Metrics::new());
         let audit = Audit::to_file(&folder.join("audit.jsonl"), &metrics).unwrap();
         let folders = Folders { state: folder.join("s"), cache: folder.join("c"), config: folder.join("g") };
-        let way_out = Arc::new(WayOut::new(&folders));
+        let (way_out, pins) = (Arc::new(WayOut::new(&folders)), Arc::new(Pins::new(&folders)));
         let identity = ServerIdentity::new("sallyport", "0");
-        let surroundings = Surroundings { host: Host::this_binary(), folders, identity, metrics: metrics.clone(), way_out };
+        let surroundings = Surroundings { host: Host::this_binary(), folders, identity, metrics: metrics.clone(), way_out, pins };
         let gateway = Gateway::build(plan(&folder, &text), audit, metrics, Arc::new(surroundings)).unwrap();
         Self { gateway, shown: KEY.to_owned(), _folder: temporary }
     }

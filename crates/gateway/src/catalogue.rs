@@ -195,6 +195,7 @@ fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, raw: RawObj
         revision: entry.revision,
         annotations: entry.annotations,
         trusted: member.trusted,
+        pin: entry.pin,
         header_schema: header_schema(entry),
     }
 }

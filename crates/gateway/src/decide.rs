@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sallyport_policy::{Circumstances, InvalidPolicy, KnownTool, Later, Offered, Origin, Outgoing, Policy, TrialFault, World};
+use sallyport_policy::{
+    Circumstances, EngineFailure, InvalidPolicy, KnownTool, Later, Offered, Origin, Outgoing, Policy, TrialFault, World,
+};
 use sallyport_protocol::Peer;
 use sallyport_secrets::SecretReference;
 use sallyport_transport::client::post::JsonClient;
@@ -39,7 +41,8 @@ pub fn policy_of(plan: &Plan) -> Result<Policy, BuildError> {
     let policy = Policy::build_in(&plan.policy, &rules, &world)
         .map_err(|invalid| BuildError { faults: invalid.into_iter().map(fault).collect() })?;
     tell_of_asking(&policy, plan);
-    let (failed, missed) = (Seldom::default(), Seldom::default());
+    // A call can be made that some policies fail at, as often as its caller likes.
+    let (untold, failed, missed) = (Seldom::default(), Seldom::default(), Seldom::default());
     let told = move |fault: &TrialFault<'_>| match fault {
         TrialFault::Failed(failure) => failed.tell(|others| tracing::warn!(others, "`policy.shadow` has no answer: {failure}")),
         TrialFault::Missed(calls) => {
@@ -47,7 +50,10 @@ pub fn policy_of(plan: &Plan) -> Result<Policy, BuildError> {
         }
     };
     let policy = policy.tried_beside(|trial| drop(tokio::spawn(trial)), told);
-    Ok(policy.observed(|failure| tracing::error!("policy denies, since an engine failed: {failure}")).compared(|difference| {
+    let denies = move |failure: &EngineFailure| {
+        untold.tell(|others| tracing::error!(others, "policy denies, since an engine failed: {failure}"));
+    };
+    Ok(policy.observed(denies).compared(|difference| {
         let (question, tried) = (difference.question, difference.tried);
         tracing::warn!(
             principal = %question.principal.full_id(), action = question.action.as_str(), server = question.resource.server,

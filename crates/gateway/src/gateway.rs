@@ -205,7 +205,7 @@ impl Parts {
 
     /// Waits in the same way for the servers that a request of an extension may be for.
     pub(crate) async fn wait_for_extensions(&self, request: &Request, endpoint: &Endpoint) {
-        let pending = self.catalogue.load().pending_for(request, endpoint);
+        let pending = self.catalogue.load().pending_for(request, endpoint, &self.plan.toolsets);
         self.wait_for_servers(pending).await;
     }
 
@@ -240,7 +240,7 @@ impl Inner {
         if !parts.policy.decides_by_tools() && !matches!(endpoint, Endpoint::Toolset(_)) {
             return Ok(());
         }
-        let pending = parts.catalogue.load().pending_for(request, endpoint);
+        let pending = parts.catalogue.load().pending_for(request, endpoint, &parts.plan.toolsets);
         if pending.is_empty() {
             return Ok(());
         }
@@ -252,7 +252,7 @@ impl Inner {
             () = cancel.cancelled() => return Err(Failure::client(FailureKind::Cancelled, "the request was cancelled")),
         };
         let has_told = upstreams.iter().any(|upstream| !matches!(upstream.listing().freshness, Freshness::Pending));
-        if has_told && !parts.catalogue.load().pending_for(request, endpoint).is_empty() {
+        if has_told && !parts.catalogue.load().pending_for(request, endpoint, &parts.plan.toolsets).is_empty() {
             self.rebuild_early(parts, principal);
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sallyport_identity::upstream::{CredentialConfig, Owner, PerUserConfig};
-use sallyport_policy::{Principal, Resource};
+use sallyport_policy::{Pin, Principal, Resource};
 use sallyport_protocol::{Answer, Era, Failure, Incoming, Method, Peer};
 use url::Url;
 
@@ -33,7 +33,7 @@ pub fn owner_of(principal: &Principal) -> Owner {
 /// The tool by which a server asks for access, as policy is asked about it.
 fn asking_tool<'a>(plan: &Plan, server: &'a str) -> Resource<'a> {
     let trusted = plan.servers.get(server).is_some_and(|server| server.trust_annotations);
-    Resource::tool(server, CONNECT_TOOL, Some(true), trusted)
+    Resource::tool(server, CONNECT_TOOL, Some(true), trusted).pinned_as(Pin::Pinned)
 }
 
 impl Gateway {

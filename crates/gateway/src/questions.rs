@@ -105,7 +105,8 @@ impl Questions {
     async fn exchange_unchecked(&self, to: &Line, call: Permitted<Routed>, context: Context) -> Result<Reply, Failure> {
         let request = &call.value().request;
         if !input::may_ask(request.method) {
-            return to.send(call, context).await;
+            let client = context.client.clone();
+            return to.send(call, context).await.map_err(|failure| said_in_words(failure, &client));
         }
         let is_first = request.params.get(REQUEST_STATE).is_none() && request.params.get(INPUT_RESPONSES).is_none();
         match (context.client.revision.era(), to.upstream.era()) {
@@ -259,7 +260,7 @@ fn said_in_words(failure: Failure, client: &Client) -> Failure {
         _ => return failure,
     };
     let lacks = |(_, asked): &(String, Question)| input::lacking(client, &asked.method, &asked.params).is_some();
-    let can_be_asked = client.revision >= Revision::V2025_11_25 && !questions.iter().any(lacks);
+    let can_be_asked = client.revision == Revision::V2025_11_25 && !questions.iter().any(lacks);
     if can_be_asked { failure } else { in_words(failure, &questions) }
 }
 

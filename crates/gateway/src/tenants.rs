@@ -20,7 +20,7 @@ use crate::build::{BuildError, Changes, Fault, Prepared, VAULT_KEY};
 use crate::egress;
 use crate::gateway::Gateway;
 use crate::plan::{IdentityPlan, IssuerPlan, Plan};
-use crate::upstream::{Outage, Surroundings, WayOut};
+use crate::upstream::{Outage, Pins, Surroundings, WayOut};
 
 /// The tenant that an unknown name leads to. No configuration, claim or key can have this name.
 const NOBODY: &str = "\n";
@@ -243,6 +243,7 @@ impl Surroundings {
             host: self.host.clone().with_egress(egress::recorded_in(audit.clone(), metrics.clone(), name)).with_scope(name),
             identity: self.identity.clone(),
             way_out: Arc::new(WayOut::of_tenant(name, &folders, &self.way_out)),
+            pins: Arc::new(Pins::new(&folders)),
             folders,
             metrics,
         }
@@ -256,6 +257,7 @@ impl Surroundings {
             identity: self.identity.clone(),
             metrics: self.metrics.clone(),
             way_out: Arc::new(WayOut::of_nobody(&self.folders, &self.way_out)),
+            pins: self.pins.clone(),
         }
     }
 }

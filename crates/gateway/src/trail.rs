@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sallyport_policy::{Annotations, Decision, Origin, Principal, Recorded};
+use sallyport_policy::{Annotations, Decision, Origin, Pin, Principal, Recorded};
 use sallyport_protocol::{Context, Endpoint, Failure, FailureKind, Incoming, Method, Peer, Reply, Request, Revision, input};
 use sallyport_telemetry::{
     ArgumentDigest, Asked, Audit, AuditRecord, Durations, Outcome, RecordId, Timestamp, TraceContext, TraceId, UNKNOWN_ADDRESS,
 };
 
-use crate::catalogue::resolve::Call;
+use crate::catalogue::resolve::{Call, TargetKind};
 use crate::decide::circumstances;
 use crate::gateway::{Parts, Server};
 
@@ -35,6 +35,8 @@ pub(crate) struct Trail {
     target: Option<String>,
     /// What the server says that the tool does.
     annotations: Annotations,
+    /// Whether the tool's definition is the recorded one; `None` for what is no tool.
+    pin: Option<Pin>,
     server: Option<Arc<str>>,
     principal: Option<Principal>,
     /// What the caller sees.
@@ -65,6 +67,7 @@ impl Trail {
             recorded: None,
             target: None,
             annotations: Annotations::default(),
+            pin: None,
             server: None,
             principal: None,
             seen: None,
@@ -96,6 +99,7 @@ impl Trail {
         self.server = Some(call.server().clone());
         self.target = Some(call.target.own.clone());
         self.annotations = call.target.annotations;
+        self.pin = (call.target.kind == TargetKind::Tool).then_some(call.target.pin);
     }
 
     /// What the arguments mean, as far as that may be written down.
@@ -202,6 +206,7 @@ impl Trail {
             destructive: self.annotations.destructive,
             idempotent: self.annotations.idempotent,
             open_world: self.annotations.open_world,
+            pin: self.pin.map(|pin| pin.as_str().into()),
         };
         asked.bounded()
     }

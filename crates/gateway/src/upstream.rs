@@ -11,6 +11,7 @@
 //! | `health` | states, backoff, breaker |
 //! | `reach`, `launch` | how a child, a remote and a built-in are reached |
 //! | `listing`, `fetch`, `refresh` | the four lists: what they are, how one is fetched, when |
+//! | `pins` | whether tools are what they were when they were seen first |
 //! | `news`, `subscribed` | what a server says unasked, and was asked to say |
 //! | `standby` | how a program that nobody calls goes down, and comes back |
 //! | `way_out` | what credentials towards servers share |
@@ -28,6 +29,7 @@ mod link;
 mod listing;
 mod news;
 pub(crate) mod own_call;
+mod pins;
 mod reach;
 mod refresh;
 mod retry;
@@ -56,11 +58,13 @@ pub use launch::{Launched, alone as launch_alone};
 pub(crate) use launch::{own_rules, trial};
 pub use life::OnChange;
 pub use listing::{Entry, Freshness, Listing};
+pub use pins::Pins;
 
 use crate::plan::ServerPlan;
 use deadline::Deadline;
 use keeper::Keeper;
 use life::{Life, Order};
+use pins::Pinning;
 use sallyport_identity::upstream::{Owner, Subject};
 pub use way_out::WayOut;
 pub(crate) use way_out::{CONNECT_SCHEMA, CONNECT_TOOL};
@@ -81,6 +85,8 @@ pub struct Surroundings {
     pub metrics: Arc<Metrics>,
     /// What credentials towards servers share.
     pub way_out: Arc<WayOut>,
+    /// What tools were when they were seen first.
+    pub pins: Arc<Pins>,
 }
 
 /// In whose name a server is called, where each principal goes there in its own.
@@ -113,19 +119,22 @@ impl Upstream {
     #[must_use]
     pub fn new(plan: ServerPlan, surroundings: Arc<Surroundings>) -> Arc<Self> {
         let reach = launch::way_to(&plan, &surroundings, None);
-        Self::reached_by(plan, &surroundings.identity, &surroundings.metrics, reach, health::Pace::default())
+        let pinning = Pinning::of(&plan, &surroundings, None);
+        Self::reached_by(plan, &surroundings.identity, &surroundings.metrics, reach, pinning, health::Pace::default())
     }
 
     /// The same, for one principal alone.
     pub(crate) fn of_person(plan: ServerPlan, surroundings: &Arc<Surroundings>, person: Person) -> Arc<Self> {
+        let pinning = Pinning::of(&plan, surroundings, Some(&person));
         let reach = launch::way_to(&plan, surroundings, Some(person));
-        Self::reached_by(plan, &surroundings.identity, &surroundings.metrics, reach, health::Pace::default())
+        Self::reached_by(plan, &surroundings.identity, &surroundings.metrics, reach, pinning, health::Pace::default())
     }
 
     /// Another version of the same server's package than the one that is locked; `None` where it is no package.
     pub(crate) fn of_canary(plan: ServerPlan, surroundings: &Arc<Surroundings>, locked: Locked) -> Option<Arc<Self>> {
         let metrics = surroundings.metrics.version(&plan.name, &locked.version);
-        let life = Life::new(plan.clone(), &surroundings.identity, metrics).of_version(&locked);
+        let pinning = Pinning::of(&plan, surroundings, None).of_canary();
+        let life = Life::new(plan.clone(), &surroundings.identity, metrics, pinning).of_version(&locked);
         Some(Self::living(life, launch::way_to_canary(&plan, surroundings, locked)?, health::Pace::default()))
     }
 
@@ -139,10 +148,11 @@ impl Upstream {
         identity: &ServerIdentity,
         metrics: &Metrics,
         reach: Box<dyn reach::Reach>,
+        pinning: Pinning,
         pace: health::Pace,
     ) -> Arc<Self> {
         let metrics = metrics.server(&plan.name);
-        Self::living(Life::new(plan, identity, metrics), reach, pace)
+        Self::living(Life::new(plan, identity, metrics, pinning), reach, pace)
     }
 
     fn living(life: Life, reach: Box<dyn reach::Reach>, pace: health::Pace) -> Arc<Self> {

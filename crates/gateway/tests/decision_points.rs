@@ -5,18 +5,20 @@
 
 #[path = "peers/cerbos.rs"]
 mod cerbos;
+#[path = "peers/opa.rs"]
+mod opa;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use cerbos::Cerbos;
+use opa::Opa;
 use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::Origin;
 use sallyport_gateway::policy_of;
 use sallyport_policy::{Action, Arguments, Circumstances, Policy, Principal, Resource};
-use serde_json::Value;
 
 /// The policy of a configuration of two servers.
 fn policy(engines: &str) -> Policy {
@@ -65,59 +67,10 @@ async fn cerbos_decides_lists_and_calls_by_authzen() {
     assert_eq!(told(&policy, &dev, "read", Some(r#"{"path":"/srv/data"}"#)).await, "denied by `remote`: the policy engine failed");
 }
 
-/// OPA's `POST /v1/data/sallyport/allow`, answered by regorus.
-fn opa(listener: TcpListener) {
-    let mut engine = regorus::Engine::new();
-    let rules = "package sallyport\nimport rego.v1\nallow if input.action == \"list\"\nallow if \"/srv\" in input.args.path.below";
-    engine.add_policy("p.rego".into(), rules.into()).unwrap();
-    for stream in listener.incoming() {
-        let mut engine = engine.clone();
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(stream.unwrap());
-            while let Some((path, body)) = request(&mut reader) {
-                assert_eq!(path, "/v1/data/sallyport/allow");
-                let asked: Value = serde_json::from_slice(&body).unwrap();
-                engine.set_input(regorus::Value::from(asked["input"].clone()));
-                let answer = match engine.eval_rule("data.sallyport.allow".into()).unwrap() {
-                    regorus::Value::Undefined => "{}".to_owned(), // as OPA answers for what is undefined
-                    value => format!("{{\"result\":{}}}", value.to_json_str().unwrap()),
-                };
-                write!(
-                    reader.get_mut(),
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
-                    answer.len()
-                )
-                .unwrap();
-            }
-        });
-    }
-}
-
-fn request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
-    let path = line.split(' ').nth(1)?.to_owned();
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header).ok()?;
-        if header.trim().is_empty() {
-            break;
-        }
-        if let Some((_, value)) = header.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((path, body))
-}
-
 #[tokio::test]
 async fn opas_api_is_asked_over_http() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || opa(listener));
+    let rules = "package sallyport\nimport rego.v1\nallow if input.action == \"list\"\nallow if \"/srv\" in input.args.path.below";
+    let port = Opa::start(rules).port;
     let policy = policy(&format!(
         "{{ remote = {{ url = \"http://127.0.0.1:{port}/v1/data/sallyport/allow\", speaks = \"opa\", timeout_ms = 20000 }} }}"
     ));
@@ -135,7 +88,7 @@ async fn against(answer: &'static str) -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut reader = BufReader::new(stream.unwrap());
-            request(&mut reader);
+            opa::request(&mut reader);
             let _ = reader.get_mut().write_all(answer.as_bytes());
             let _ = reader.read_line(&mut String::new()); // until the other side has gone
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::{Origin, Plan};
-use sallyport_gateway::upstream::{Surroundings, WayOut};
+use sallyport_gateway::upstream::{Pins, Surroundings, WayOut};
 use sallyport_gateway::{Changes, Gateway};
 use sallyport_identity::api_keys::ApiKeys;
 use sallyport_protocol::ServerIdentity;
@@ -53,9 +53,9 @@ fn house() -> House {
     let metrics = Arc::new(Metrics::new());
     let audit = Audit::to_file(&folder.join("audit.jsonl"), &metrics).unwrap();
     let folders = Folders { state: folder.join("s"), cache: folder.join("c"), config: folder.join("g") };
-    let way_out = Arc::new(WayOut::new(&folders));
+    let (way_out, pins) = (Arc::new(WayOut::new(&folders)), Arc::new(Pins::new(&folders)));
     let identity = ServerIdentity::new("sallyport", "0");
-    let surroundings = Surroundings { host: Host::this_binary(), folders, identity, metrics: metrics.clone(), way_out };
+    let surroundings = Surroundings { host: Host::this_binary(), folders, identity, metrics: metrics.clone(), way_out, pins };
     let records = audit.subscribe();
     let gateway = Gateway::build(plan(&folder, CONFIGURATION), audit, metrics, Arc::new(surroundings)).unwrap();
     gateway.start();

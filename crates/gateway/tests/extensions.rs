@@ -9,7 +9,7 @@ use std::time::Duration;
 use sallyport_gateway::Gateway;
 use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::Origin;
-use sallyport_gateway::upstream::{Surroundings, WayOut};
+use sallyport_gateway::upstream::{Pins, Surroundings, WayOut};
 use sallyport_protocol::ServerIdentity;
 use sallyport_sandbox::Host;
 use sallyport_telemetry::{Audit, AuditRecord, Folders, Metrics, Outcome, Tap};
@@ -49,8 +49,9 @@ async fn house() -> House {
     let audit = Audit::to_file(&folder.join("audit.jsonl"), &metrics).unwrap();
     let folders = Folders { state: folder.join("s"), cache: folder.join("c"), config: folder.join("g") };
     let identity = ServerIdentity::new("sallyport", "0");
-    let way_out = Arc::new(WayOut::new(&folders));
-    let surroundings = Surroundings { host: Host::this_binary(), folders, identity: identity.clone(), metrics: metrics.clone(), way_out };
+    let (way_out, pins) = (Arc::new(WayOut::new(&folders)), Arc::new(Pins::new(&folders)));
+    let surroundings =
+        Surroundings { host: Host::this_binary(), folders, identity: identity.clone(), metrics: metrics.clone(), way_out, pins };
     let records = audit.subscribe();
     let gateway = Gateway::build(plan, audit, metrics, Arc::new(surroundings)).unwrap();
     gateway.start();

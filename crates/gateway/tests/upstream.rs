@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use sallyport_gateway::plan::{RemotePlan, RemoteTransport, ServerPlan, Source, Start, StdioPlan, Template, Timeouts};
-use sallyport_gateway::upstream::{Entry, Freshness, Listing, Routed, Surroundings, Upstream, UpstreamState, WayOut};
+use sallyport_gateway::upstream::{Entry, Freshness, Listing, Pins, Routed, Surroundings, Upstream, UpstreamState, WayOut};
 use sallyport_policy::{Action, Circumstances, Config, Effect, Permitted, Policy, Principal, Resource};
 use sallyport_protocol::{
     Asker, BoxFuture, Cancel, Client, Context, ErrorObject, Failure, FailureKind, Method, RawJson, RawObject, Reply, Request, Retry,
@@ -49,9 +49,15 @@ impl Fixture {
         let state = tempfile::tempdir().unwrap();
         let folder = |name: &str| state.path().join(name);
         let folders = Folders { state: folder("state"), cache: folder("cache"), config: folder("config") };
-        let way_out = Arc::new(WayOut::new(&folders));
-        let surroundings =
-            Surroundings { host, identity: ServerIdentity::new("sallyport", "0"), metrics: Arc::new(Metrics::new()), way_out, folders };
+        let (way_out, pins) = (Arc::new(WayOut::new(&folders)), Arc::new(Pins::new(&folders)));
+        let surroundings = Surroundings {
+            host,
+            identity: ServerIdentity::new("sallyport", "0"),
+            metrics: Arc::new(Metrics::new()),
+            way_out,
+            pins,
+            folders,
+        };
         let mut plan = plan(mode, timeouts);
         change(&mut plan);
         Self { upstream: Upstream::new(plan, Arc::new(surroundings)), state }

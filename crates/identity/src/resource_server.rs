@@ -172,8 +172,7 @@ impl ResourceServer {
             (None, None) if ApiKeys::is_meant_by(text) => return Err(TokenFault::Unknown), // nobody else is shown one
             (None, _) => self.opaque(text).await?,
         };
-        self.cache.insert(digest, Arc::clone(&verified));
-        verified.at(endpoint)
+        self.cache.insert(digest, verified).at(endpoint)
     }
 
     async fn signed(&self, compact: &Compact<'_>) -> Result<Arc<Verified>, TokenFault> {

@@ -84,6 +84,7 @@ impl Built {
             ("idempotent".to_owned(), RestrictedExpression::new_bool(true)),
             ("openWorld".to_owned(), RestrictedExpression::new_bool(true)),
             ("trusted".to_owned(), RestrictedExpression::new_bool(true)),
+            ("pin".to_owned(), RestrictedExpression::new_entity_uid(uid("Pin::\"pinned\""))),
         ]);
         let resource = Entity::new(tool.clone(), attributes, HashSet::from([uid("Server::\"s7\"")])).unwrap();
         let does = Entity::new_no_attrs(action.clone(), HashSet::from([uid("Action::\"call\"")]));

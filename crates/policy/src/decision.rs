@@ -74,6 +74,8 @@ pub enum Reason {
     Default,
     /// The token that was shown is not good for it; the detail is the scope that it lacks.
     Scope,
+    /// Its server lists no such tool, so that no policy can be checked against it.
+    Unlisted,
     /// The engine could not decide.
     EngineFailed,
 }
@@ -130,6 +132,7 @@ impl Decision {
             Reason::Argument => format!("`{place}` says what is allowed"),
             Reason::Scope => "get a token that is good for it too".into(),
             Reason::Forbidden => format!("`{place}` forbids it"),
+            Reason::Unlisted => "its server's list says which tools there are".into(),
             Reason::EngineFailed => "the gateway's log says what went wrong".into(),
             _ if self.effect == Effect::Ask => "a person has to approve each such call".into(),
             Reason::AskListed | Reason::Asked | Reason::Approved => String::new(),
@@ -155,6 +158,7 @@ impl fmt::Display for Reason {
             Self::Forbidden => "a policy forbids it",
             Self::Default => "no rule speaks of it",
             Self::Scope => "the token is not good for it",
+            Self::Unlisted => "its server does not list it",
             Self::EngineFailed => "the policy engine failed",
         })
     }

@@ -153,6 +153,7 @@ impl<'a> Question<'a> {
             "idempotent": resource.is_idempotent(),
             "open_world": resource.is_open_world(),
             "trusted": resource.trusted,
+            "pin": resource.pin,
         })
     }
 

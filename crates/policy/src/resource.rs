@@ -1,6 +1,6 @@
 //! What the action is on.
 
-use crate::Arguments;
+use crate::{Arguments, Pin};
 
 /// One tool, resource, prompt or method of one server, with what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Resource<'a> {
     pub annotations: Annotations,
     /// Whether what the server says about its tools is believed: built-ins, and servers with `trust_annotations = true`.
     pub trusted: bool,
+    /// Whether a tool's definition is the recorded one.
+    pub pin: Pin,
     /// What a tool is to be called with.
     pub arguments: Arguments<'a>,
 }
@@ -80,13 +82,19 @@ impl<'a> Resource<'a> {
     }
 
     fn other(server: &'a str, kind: ResourceKind, name: &'a str) -> Self {
-        Self { server, kind, name, annotations: Annotations::default(), trusted: false, arguments: Arguments::Unknown }
+        Self { server, kind, name, annotations: Annotations::default(), trusted: false, pin: Pin::Unpinned, arguments: Arguments::Unknown }
     }
 
     /// The same, called with these arguments.
     #[must_use]
     pub fn with(self, arguments: Arguments<'a>) -> Self {
         Self { arguments, ..self }
+    }
+
+    /// The same, whose definition stands so to the recorded one.
+    #[must_use]
+    pub fn pinned_as(self, pin: Pin) -> Self {
+        Self { pin, ..self }
     }
 
     /// Whether using it is known to change nothing: resources and prompts by their definition in MCP, tools by a
@@ -119,10 +127,11 @@ impl<'a> Resource<'a> {
         !(self.is_tool() && self.says(self.annotations.open_world, false))
     }
 
-    /// All that engines are told of what using it does: two of the same name with the same of these are the same to them.
+    /// All that engines are told of it: two of the same name with the same of these are the same to them.
     #[cfg(feature = "cedar")]
-    pub(crate) fn traits(&self) -> [bool; 5] {
-        [self.changes_nothing(), self.is_destructive(), self.is_idempotent(), self.is_open_world(), self.trusted]
+    pub(crate) fn traits(&self) -> ([bool; 5], Pin) {
+        let does = [self.changes_nothing(), self.is_destructive(), self.is_idempotent(), self.is_open_world(), self.trusted];
+        (does, self.pin)
     }
 
     fn is_tool(&self) -> bool {

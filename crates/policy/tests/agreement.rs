@@ -7,7 +7,7 @@ mod support;
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
-use sallyport_policy::{Action, Arguments, Circumstances, Config, KnownTool, Policy, Principal, Resource, ServerRules};
+use sallyport_policy::{Action, Arguments, Circumstances, Config, KnownTool, Pin, Policy, Principal, Resource, ServerRules};
 use serde_json::{Value, json};
 
 use support::settled;
@@ -23,6 +23,8 @@ struct Written {
     tool: Option<usize>,
     for_group: bool,
     by_day: bool,
+    /// It is about tools that stand so to what is recorded of them.
+    pin: Option<Pin>,
     condition: Condition,
 }
 
@@ -45,7 +47,8 @@ impl Written {
             Condition::Below(most) => format!("context.args has a && context.args.a < {most}"),
             Condition::Is(value) => format!("context.args has b && context.args.b == \"{value}\""),
         };
-        format!("{effect} ({principal}, {action}, resource) when {{ {day} && {condition} }};\n")
+        let pin = self.pin.map_or_else(|| "true".to_owned(), |pin| format!("resource.pin == Pin::\"{pin}\""));
+        format!("{effect} ({principal}, {action}, resource) when {{ {day} && {pin} && {condition} }};\n")
     }
 
     fn rego(&self) -> String {
@@ -56,6 +59,9 @@ impl Written {
         }
         if let Some(tool) = self.tool {
             base += &format!("; input.resource.name == \"{}\"", TOOLS[tool]);
+        }
+        if let Some(pin) = self.pin {
+            base += &format!("; input.resource.pin == \"{pin}\"");
         }
         if self.by_day {
             base += "; (input.time % 86400) < 43200";
@@ -70,9 +76,13 @@ impl Written {
     }
 }
 
+fn pin() -> impl Strategy<Value = Pin> {
+    proptest::sample::select(&Pin::ALL[..])
+}
+
 fn rule(condition: impl Strategy<Value = Condition> + 'static, permits: bool) -> impl Strategy<Value = Written> {
-    (proptest::option::of(0..TOOLS.len()), any::<bool>(), any::<bool>(), condition)
-        .prop_map(move |(tool, for_group, by_day, condition)| Written { permits, tool, for_group, by_day, condition })
+    (proptest::option::of(0..TOOLS.len()), any::<bool>(), any::<bool>(), proptest::option::weighted(0.3, pin()), condition)
+        .prop_map(move |(tool, for_group, by_day, pin, condition)| Written { permits, tool, for_group, by_day, pin, condition })
 }
 
 /// Rules whose conditions do not exclude one another: those that permit look at `a`, those that forbid at `b`, which may be left out.
@@ -121,8 +131,8 @@ fn calls() -> impl Iterator<Item = Value> {
 }
 
 /// Of each tool, whether it is shown, and whether any call of it is allowed.
-fn shown_and_callable(policy: &Policy, who: &Principal, moment: Circumstances) -> Vec<(bool, bool)> {
-    let tools = TOOLS.map(|name| Resource::tool("s", name, None, false));
+fn shown_and_callable(policy: &Policy, who: &Principal, moment: Circumstances, pins: [Pin; 2]) -> Vec<(bool, bool)> {
+    let tools = [0, 1].map(|at| Resource::tool("s", TOOLS[at], None, false).pinned_as(pins[at]));
     let shown = settled(policy.allows_each(who, moment, &tools));
     let is_callable = |tool: &Resource<'_>| {
         calls().any(|arguments| {
@@ -149,19 +159,19 @@ proptest! {
     #[test]
     fn what_is_shown_can_be_called_and_what_is_hidden_cannot(
         cedar in proptest::option::of(rules()), rego in proptest::option::of(rules()), denied in proptest::collection::vec("t[01]", 0..2),
-        in_group in any::<bool>(), hour in 0..24_u64,
+        in_group in any::<bool>(), hour in 0..24_u64, pins in [pin(), pin()],
     ) {
         let policy = policy(cedar.as_deref(), rego.as_deref(), &denied);
-        for (shown, callable) in shown_and_callable(&policy, &who(in_group), moment(hour)) {
+        for (shown, callable) in shown_and_callable(&policy, &who(in_group), moment(hour), pins) {
             prop_assert_eq!(shown, callable);
         }
     }
 
     /// Whatever the rules: Cedar never hides what could be called.
     #[test]
-    fn what_is_hidden_cannot_be_called(cedar in any_rules(), in_group in any::<bool>(), hour in 0..24_u64) {
+    fn what_is_hidden_cannot_be_called(cedar in any_rules(), in_group in any::<bool>(), hour in 0..24_u64, pins in [pin(), pin()]) {
         let policy = policy(Some(&cedar), None, &[]);
-        for (shown, callable) in shown_and_callable(&policy, &who(in_group), moment(hour)) {
+        for (shown, callable) in shown_and_callable(&policy, &who(in_group), moment(hour), pins) {
             prop_assert!(shown || !callable);
         }
     }

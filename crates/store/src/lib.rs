@@ -16,6 +16,7 @@ mod error;
 mod grant;
 pub mod login;
 mod migration;
+pub mod pin;
 pub mod signing_key;
 mod store;
 pub mod token_grant;

@@ -21,6 +21,7 @@ const KEPT: &[&[Migration]] = &[
     crate::device::MIGRATIONS,
     crate::grant::MIGRATIONS,
     crate::approval::MIGRATIONS,
+    crate::pin::MIGRATIONS,
 ];
 
 /// Brings the tables up to date.

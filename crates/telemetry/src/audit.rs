@@ -128,6 +128,10 @@ pub struct Asked<'a> {
     /// Whether the server says that the tool reaches things beyond a closed set. Missing if it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_world: Option<bool>,
+    /// Whether the tool's definition was the recorded one: `pinned`, `changed`, or `unpinned` where none was recorded. Missing if it was no
+    /// tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Text<'a>>,
 }
 
 /// Written down for the address of a request that a proxy has passed on without saying whose it is (as in RFC 7239, section 6.2).

@@ -36,6 +36,25 @@ pub(crate) enum PolicyCommand {
     Shadow(PolicyShadowArguments),
     /// Propose rules that allow what the audit records show to be used, and nothing else
     Suggest(PolicySuggestArguments),
+    /// Record anew what a server's tools say of themselves
+    ///
+    /// What is recorded is forgotten; what the server tells at its next start is what policies call pinned from then on. For when you know why
+    /// its tools have changed.
+    Repin(PolicyRepinArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyRepinArguments {
+    /// The server's name in the configuration
+    pub(crate) server: String,
+
+    /// A server of this tenant
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

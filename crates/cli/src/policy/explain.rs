@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use owo_colors::OwoColorize;
 use sallyport_gateway::{config, policy_of};
-use sallyport_policy::{Action, Arguments, Circumstances, Decision, Explanation, Outcome, Principal, Resource, Verdict};
+use sallyport_policy::{Action, Arguments, Circumstances, Decision, Explanation, Outcome, Pin, Principal, Resource, Verdict};
 use serde_json::{Map, Value, json};
 
 use super::subject::principal;
@@ -57,6 +57,7 @@ fn tell(who: &Principal, resource: &Resource<'_>, explained: &Explanation) -> Re
     let groups = if who.groups().is_empty() { String::new() } else { format!(", in {}", who.groups().join(", ")) };
     output::line(format!("  principal  {who}{groups}"))?;
     output::line(format!("  tool       {}/{} ({})", resource.server, resource.name, does(resource)))?;
+    output::line(format!("  definition {}", defined(resource.pin)))?;
     match &explained.arguments {
         Ok(Some(arguments)) => output::line(format!("  arguments  {}", shown(&arguments.to_string())))?,
         Ok(None) => output::line("  arguments  not known: this is what a list shows")?,
@@ -78,6 +79,15 @@ fn does(resource: &Resource<'_>) -> String {
         (!resource.is_open_world(), ", reaches nothing else"),
     ];
     more.iter().filter(|(is_so, _)| *is_so).fold(changes.to_owned(), |told, (_, more)| told + more)
+}
+
+/// How the tool's definition stands to the recorded one.
+fn defined(pin: Pin) -> &'static str {
+    match pin {
+        Pin::Pinned => "pinned: as it was recorded",
+        Pin::Changed => "changed since it was recorded",
+        Pin::Unpinned => "unpinned: none is recorded",
+    }
 }
 
 fn said(outcome: &Outcome) -> String {
@@ -108,6 +118,7 @@ fn as_json(resource: &Resource<'_>, explained: &Explanation) -> Value {
             "idempotent": resource.is_idempotent(),
             "open_world": resource.is_open_world(),
             "trusted": resource.trusted,
+            "pin": resource.pin.as_str(),
         },
         "hint": Some(decision.hint()).filter(|hint| !hint.is_empty()),
         "arguments": explained.arguments.as_ref().ok().and_then(Option::as_ref),

@@ -11,7 +11,7 @@ use sallyport_gateway::config::{self, Invocation};
 use sallyport_gateway::plan::Plan;
 use sallyport_gateway::policy_of;
 use sallyport_policy::engines::EngineConfig;
-use sallyport_policy::{Action, Annotations, Arguments, Circumstances, Origin, Policy, Principal, Recorded, Replayed, Resource};
+use sallyport_policy::{Action, Annotations, Arguments, Circumstances, Origin, Pin, Policy, Principal, Recorded, Replayed, Resource};
 use sallyport_telemetry::{Asked, AuditRecord, UNKNOWN_ADDRESS};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -121,7 +121,7 @@ impl Replay<'_> {
             "tools/call" => {
                 let recorded = recorded.insert(self.arguments(record, server.as_str(), target.as_str()));
                 let tool = self.tools.resource(self.plan, server.as_str(), target.as_str());
-                let tool = Resource { annotations: annotations(asked), ..tool };
+                let tool = Resource { annotations: annotations(asked), pin: pin(asked), ..tool };
                 (Action::Call, tool.with(Arguments::Recorded(recorded)))
             }
             "resources/read" => (Action::Read, Resource::resource(server.as_str(), target.as_str())),
@@ -145,6 +145,12 @@ impl Replay<'_> {
 fn annotations(asked: &Asked<'_>) -> Annotations {
     let Asked { read_only, destructive, idempotent, open_world, .. } = *asked;
     Annotations { read_only, destructive, idempotent, open_world }
+}
+
+/// How the tool stood then to what was recorded of it.
+fn pin(asked: &Asked<'_>) -> Pin {
+    let told = asked.pin.as_ref().map(|pin| pin.as_str());
+    Pin::ALL.into_iter().find(|pin| told == Some(pin.as_str())).unwrap_or_default()
 }
 
 /// Where it came from.

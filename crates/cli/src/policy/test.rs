@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use owo_colors::OwoColorize;
 use sallyport_gateway::plan::Plan;
 use sallyport_gateway::{config, policy_of};
-use sallyport_policy::{Action, Annotations, Arguments, Circumstances, Decision, Effect, Policy};
+use sallyport_policy::{Action, Annotations, Arguments, Circumstances, Decision, Effect, Pin, Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -39,6 +39,9 @@ struct ToolEntry {
     destructive: Option<bool>,
     idempotent: Option<bool>,
     open_world: Option<bool>,
+    /// Left out: nothing is recorded of it.
+    #[serde(default)]
+    pin: Pin,
 }
 
 /// One question, and what has to come of it.
@@ -106,9 +109,9 @@ fn run_file(plan: &Plan, policy: &Policy, path: &Path) -> Result<Vec<Ran>, Failu
         super::known_server(plan, &case.server)?;
     }
     let mut tools = Tools::default();
-    for ToolEntry { server, name, schema, read_only, destructive, idempotent, open_world } in tool {
+    for ToolEntry { server, name, schema, read_only, destructive, idempotent, open_world, pin } in tool {
         let annotations = Annotations { read_only, destructive, idempotent, open_world };
-        tools.add(&server, Tool { name, schema: schema.map(|schema| schema.to_string()), annotations });
+        tools.add(&server, Tool { name, schema: schema.map(|schema| schema.to_string()), annotations, pin });
     }
     let mut unknown: Vec<&str> = case.iter().map(|case| case.server.as_str()).filter(|server| !tools.knows(server)).collect();
     unknown.sort_unstable();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sallyport_gateway::config::nearest;
 use sallyport_gateway::plan::{Plan, Source};
 use sallyport_gateway::upstream::{Freshness, Upstream};
-use sallyport_policy::{Annotations, InvalidPolicy, KnownTool, Policy, Resource};
+use sallyport_policy::{Annotations, InvalidPolicy, KnownTool, Pin, Policy, Resource};
 use serde_json::{Map, Value};
 
 use super::fits;
@@ -29,6 +29,7 @@ pub(super) struct Tool {
     /// Its `inputSchema`, as JSON.
     pub(super) schema: Option<String>,
     pub(super) annotations: Annotations,
+    pub(super) pin: Pin,
 }
 
 impl Tools {
@@ -54,7 +55,7 @@ impl Tools {
                 tools.others.entry(upstream.name().to_string()).or_default().extend(others.map(|entry| entry.name.clone()));
                 for tool in listing.tools.iter() {
                     let schema = tool.raw.get("inputSchema").map(|schema| schema.as_str().to_owned());
-                    tools.add(upstream.name(), Tool { name: tool.name.clone(), schema, annotations: tool.annotations });
+                    tools.add(upstream.name(), Tool { name: tool.name.clone(), schema, annotations: tool.annotations, pin: tool.pin });
                 }
                 tools.by_server.entry(upstream.name().to_string()).or_default();
             }
@@ -132,6 +133,7 @@ impl Tools {
         let known = self.by_server.get(server).into_iter().flatten().find(|tool| tool.name == name);
         let trusted =
             plan.servers.get(server).is_some_and(|server| server.trust_annotations || matches!(server.source, Source::BuiltIn(_)));
-        Resource::tool(server, name, known.map(|tool| tool.annotations).unwrap_or_default(), trusted)
+        let resource = Resource::tool(server, name, known.map(|tool| tool.annotations).unwrap_or_default(), trusted);
+        resource.pinned_as(known.map(|tool| tool.pin).unwrap_or_default())
     }
 }

@@ -9,6 +9,9 @@ mod caller;
 mod cerbos;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../../../gateway/tests/peers/opa.rs"]
+mod opa;
+mod pins;
 
 use std::fs;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use caller::Caller;
 use cerbos::Cerbos;
 use harness::gateway::{Gateway, Project};
 use harness::processes::eventually;
+use opa::Opa;
 use serde_json::{Value, json};
 
 const SERVERS: &str = r#"
@@ -160,6 +164,18 @@ fn a_decision_point_elsewhere_decides_lists_and_calls_alike() {
     assert!(!bench.is_done(&bench.dev, "read_file", "open/a.txt"), "where nobody decides, nothing is allowed");
     assert_eq!(bench.list(&bench.dev), Vec::<String>::new(), "and nothing is listed");
     assert!(bench.gateway.log().contains("policy denies, since an engine failed"), "{}", bench.gateway.log());
+}
+
+#[test]
+fn a_decision_point_that_speaks_as_opa_decides_lists_and_calls_alike() {
+    let opa = Opa::start(&REGO.replace("import rego.v1", "import rego.v1\ndefault allow := false"));
+    let url = format!("http://127.0.0.1:{}/v1/data/sallyport/allow", opa.port);
+    let point = format!("url = \"{url}\", speaks = \"opa\", timeout_ms = 20000, cache_ms = 0");
+    let bench = Bench::new(&format!("[policy]\nengines = [{{ remote = {{ {point} }} }}]"));
+    bench.reads_alone();
+    opa.end();
+    assert!(!bench.is_done(&bench.dev, "read_file", "open/a.txt"), "where nobody decides, nothing is allowed");
+    assert_eq!(bench.list(&bench.dev), Vec::<String>::new(), "and nothing is listed");
 }
 
 /// The lines of the log about a tool that the engine on trial would have decided about in another way.

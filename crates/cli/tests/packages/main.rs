@@ -79,6 +79,12 @@ impl Packages {
         self.succeeds(&["call", "made__greet"]).trim().to_owned()
     }
 
+    /// How the tool stands to what is recorded of it.
+    fn pin(&self) -> String {
+        let told: Value = serde_json::from_str(&self.succeeds(&["policy", "explain", "local", "made", "greet", "--json"])).unwrap();
+        told["tool"]["pin"].as_str().unwrap().to_owned()
+    }
+
     fn lock_file(&self) -> PathBuf {
         self.project.path("sallyport.lock")
     }
@@ -191,11 +197,11 @@ fn an_update_shows_what_it_changes_and_can_be_given_back() {
     let report: Value = serde_json::from_str(&made.succeeds(&["update", "--yes", "--json"])).unwrap();
     assert_eq!(report["updated"][0]["tools"]["changed"][0]["to"], rug_pull);
     assert_eq!(report["locked"], true);
-    assert_eq!(made.greeting(), rug_pull);
+    assert_eq!((made.greeting().as_str(), made.pin().as_str()), (rug_pull, "pinned"), "who took it was shown it");
 
     made.registry.close();
     assert!(made.succeeds(&["rollback", "made"]).contains("version 1.0.0"));
-    assert_eq!(made.greeting(), "greets");
+    assert_eq!((made.greeting().as_str(), made.pin().as_str()), ("greets", "pinned"));
     assert!(made.succeeds(&["rollback", "made", "1.1.0"]).contains("version 1.1.0"));
     assert_eq!(made.greeting(), rug_pull);
     assert!(made.succeeds(&["update", "--prune"]).starts_with("0 versions removed"));

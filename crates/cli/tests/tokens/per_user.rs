@@ -2,6 +2,7 @@
 //!
 //! The issuer is a gateway's own authorization server, which gives a refresh token once, and the same answer again for half a minute.
 
+mod doors;
 mod vault;
 
 use std::fs;
@@ -63,7 +64,12 @@ fn link(caller: &Caller, gateway: &Gateway) -> String {
 
 /// Logs alice in at the third party and agrees.
 fn agree(browser: &mut Browser, login: &Page) -> Page {
-    let consent = browser.submit(login, &[("name", "alice"), ("password", PASSWORD)]).unwrap();
+    agree_as("alice", browser, login)
+}
+
+/// The same of anybody.
+fn agree_as(name: &str, browser: &mut Browser, login: &Page) -> Page {
+    let consent = browser.submit(login, &[("name", name), ("password", PASSWORD)]).unwrap();
     browser.submit(&consent, &[("decision", "allow")]).unwrap()
 }
 

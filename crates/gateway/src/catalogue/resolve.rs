@@ -1,13 +1,15 @@
 //! Which server a request is for, and under which of its own names.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sallyport_policy::{Action, Annotations, Resource};
+use sallyport_policy::{Action, Annotations, Pin, Resource};
 use sallyport_protocol::{Endpoint, Failure, FailureKind, Method, RawJson, RawObject, Request};
 
 use super::view::{Item, Kind};
 use super::{Catalogue, Member, extensions, names, uris};
+use crate::plan::ToolsetPlan;
 use crate::tasks::Support;
 use crate::upstream::{Freshness, Routed};
 
@@ -32,6 +34,8 @@ pub(crate) struct Target {
     pub(crate) own: String,
     pub(crate) annotations: Annotations,
     pub(crate) trusted: bool,
+    /// Whether a tool's definition is the recorded one.
+    pub(crate) pin: Pin,
     /// How a tool may run.
     pub(crate) tasks: Support,
 }
@@ -49,7 +53,8 @@ pub(crate) enum TargetKind {
 impl Target {
     /// What no more is known of than its own name or URI.
     pub(crate) fn named(kind: TargetKind, own: &str) -> Self {
-        Self { kind, own: own.to_owned(), annotations: Annotations::default(), trusted: false, tasks: Support::Never }
+        let (annotations, pin) = (Annotations::default(), Pin::Unpinned);
+        Self { kind, own: own.to_owned(), annotations, trusted: false, pin, tasks: Support::Never }
     }
 
     /// What a tool is to be called with, for policy to look at; a call that says nothing calls it with nothing.
@@ -61,7 +66,7 @@ impl Target {
     /// What policy is asked about.
     pub(crate) fn resource<'a>(&'a self, server: &'a str) -> Resource<'a> {
         match self.kind {
-            TargetKind::Tool => Resource::tool(server, &self.own, self.annotations, self.trusted),
+            TargetKind::Tool => Resource::tool(server, &self.own, self.annotations, self.trusted).pinned_as(self.pin),
             TargetKind::Prompt => Resource::prompt(server, &self.own),
             TargetKind::Resource => Resource::resource(server, &self.own),
             TargetKind::Method => Resource::method(server, &self.own),
@@ -93,8 +98,8 @@ impl Catalogue {
         Ok(Call { routed: Routed { server: member.name.clone(), request }, action, target, expose })
     }
 
-    /// The servers that a request may be for and that have not told yet what they offer.
-    pub(crate) fn pending_for(&self, request: &Request, endpoint: &Endpoint) -> Vec<Arc<str>> {
+    /// The servers that a request may be for and that have not told yet what they offer; `toolsets` says what their tools are called there.
+    pub(crate) fn pending_for(&self, request: &Request, endpoint: &Endpoint, toolsets: &BTreeMap<String, ToolsetPlan>) -> Vec<Arc<str>> {
         let mut pending = self.members.values().filter(|member| matches!(member.listing.freshness, Freshness::Pending)).peekable();
         if pending.peek().is_none() || !extensions::may_have(request.method, endpoint) {
             return Vec::new();
@@ -102,7 +107,10 @@ impl Catalogue {
         let Ok((_, reference)) = read_reference(request) else { return Vec::new() };
         let may_mean = |member: &&Member| match (endpoint, &reference) {
             (Endpoint::Server(name), _) => member.name == *name,
-            (_, Reference::Named(_, name)) => name.split_once(names::SEPARATOR).is_some_and(|(server, _)| *server == *member.name),
+            (_, Reference::Named(_, name)) => {
+                let exposed = renamed(endpoint, name, toolsets).unwrap_or(name);
+                exposed.split_once(names::SEPARATOR).is_some_and(|(server, _)| *server == *member.name)
+            }
             (_, Reference::Uri(uri)) => uris::split(uri).is_some_and(|(label, _)| label == member.label),
             (_, Reference::Method) => false, // such methods are at a server's own endpoint alone
         };
@@ -114,9 +122,8 @@ impl Catalogue {
         if let Some(item) = self.view(endpoint)?.lane(kind).get(name)
             && let Some(member) = self.members.get(&item.server)
         {
-            let Item { own, annotations, trusted, tasks, .. } = item;
-            let target = Target { kind: target_kind, own: own.clone(), annotations: *annotations, trusted: *trusted, tasks: *tasks };
-            return Ok((member, target));
+            let Item { ref own, annotations, trusted, pin, tasks, .. } = *item;
+            return Ok((member, Target { kind: target_kind, own: own.clone(), annotations, trusted, pin, tasks }));
         }
         // A name that is not listed may still be known to its server: not listed yet, gone for the moment, or for apps
         // only. The server itself, or the state it is in, gives the better answer.
@@ -165,6 +172,13 @@ impl Catalogue {
         let member = self.members_of(endpoint).into_iter().next().ok_or_else(|| no_method(method))?;
         Ok((member, Target::named(TargetKind::Method, method.as_str())))
     }
+}
+
+/// What is called otherwise at a toolset is called this at the merged endpoint.
+fn renamed<'t>(endpoint: &Endpoint, name: &str, toolsets: &'t BTreeMap<String, ToolsetPlan>) -> Option<&'t str> {
+    let Endpoint::Toolset(toolset) = endpoint else { return None };
+    let renamed = toolsets.get(&**toolset)?.rename.iter().find(|(_, here)| *here == name);
+    renamed.map(|(exposed, _)| exposed.as_str())
 }
 
 fn unknown(kind: TargetKind, name: &str) -> Failure {

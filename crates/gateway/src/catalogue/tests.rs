@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use futures_util::FutureExt;
-use sallyport_policy::{Action, Annotations, Circumstances, Effect, Policy, Principal, Scopes, ServerRules};
+use sallyport_policy::{Action, Annotations, Circumstances, Effect, Pin, Policy, Principal, Scopes, ServerRules};
 use sallyport_protocol::{Method, RawObject, Request, ServerIdentity};
 
 use super::view::ListRequest;
@@ -12,7 +12,7 @@ use crate::upstream::Freshness;
 
 fn entry(name: &str, text: &str) -> Entry {
     let raw = RawJson::parse(text.to_owned()).unwrap().object().unwrap();
-    Entry { name: name.into(), raw, revision: Revision::V2025_06_18, annotations: Annotations::default() }
+    Entry { name: name.into(), raw, revision: Revision::V2025_06_18, annotations: Annotations::default(), pin: Pin::Unpinned }
 }
 
 fn tool(name: &str) -> Entry {

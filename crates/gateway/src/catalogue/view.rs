@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sallyport_policy::{Annotations, Circumstances, Policy, Principal, Resource};
+use sallyport_policy::{Annotations, Circumstances, Pin, Policy, Principal, Resource};
 use sallyport_protocol::revisions::reply_for;
 use sallyport_protocol::{Era, Failure, FailureKind, Method, RawJson, RawObject, Reply, Revision, ServerIdentity};
 
@@ -32,6 +32,8 @@ pub(crate) struct Item {
     pub(crate) annotations: Annotations,
     /// Whether the server's annotations are believed.
     pub(crate) trusted: bool,
+    /// Whether a tool's definition is the recorded one.
+    pub(crate) pin: Pin,
     /// Whether it is a tool that is for the pages of MCP Apps alone.
     pub(crate) for_apps_alone: bool,
     /// How a tool may run.
@@ -98,7 +100,7 @@ impl Kind {
     /// What policy is asked about an item of this list.
     fn resource(self, item: &Item) -> Resource<'_> {
         match self {
-            Self::Tools => Resource::tool(&item.server, &item.own, item.annotations, item.trusted),
+            Self::Tools => Resource::tool(&item.server, &item.own, item.annotations, item.trusted).pinned_as(item.pin),
             Self::Prompts => Resource::prompt(&item.server, &item.own),
             Self::Resources | Self::Templates => Resource::resource(&item.server, &item.own),
         }
@@ -163,7 +165,7 @@ impl Lane {
     /// Whether both would be listed alike.
     pub(crate) fn lists_as(&self, other: &Self) -> bool {
         self.items.len() == other.items.len()
-            && self.items.iter().zip(&other.items).all(|(one, two)| one.raw == two.raw && one.tasks == two.tasks)
+            && self.items.iter().zip(&other.items).all(|(one, two)| one.raw == two.raw && one.tasks == two.tasks && one.pin == two.pin)
     }
 
     /// The page that is asked for, of what policy lets this caller see. A list that was asked for before comes out of memory.

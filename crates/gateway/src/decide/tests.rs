@@ -83,6 +83,16 @@ async fn a_toolset_knows_a_tool_whose_server_starts_slowly() {
     client.ask(Method::ToolsCall, r#"{"name":"files__t","arguments":{}}"#).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_toolset_knows_a_tool_that_it_calls_otherwise_while_its_server_starts() {
+    let toolset = "[toolsets.look]\ntools = [\"files__*\"]\nrename = { files__t = \"peek\" }\n";
+    for policy in ["", CEDAR] {
+        let (_gateway, mut client) = slowly(SLOW, &format!("{policy}{toolset}"));
+        client.endpoint = Endpoint::Toolset("look".into());
+        client.ask(Method::ToolsCall, r#"{"name":"peek","arguments":{}}"#).await.unwrap();
+    }
+}
+
 #[derive(Default)]
 struct Ear(Mutex<Vec<Event>>);
 

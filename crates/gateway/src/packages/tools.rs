@@ -77,7 +77,7 @@ fn changes(tool: &str, before: &Definition, after: &Definition) -> Vec<ToolChang
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-    use sallyport_policy::Annotations;
+    use sallyport_policy::{Annotations, Pin};
     use sallyport_protocol::{RawJson, Revision};
 
     use super::*;
@@ -85,7 +85,7 @@ mod tests {
     fn tool(text: &'static str) -> Entry {
         let raw = RawJson::from_static(text).object().unwrap();
         let name = raw.get_str("name").unwrap().into_owned();
-        Entry { name, raw, revision: Revision::LATEST, annotations: Annotations::default() }
+        Entry { name, raw, revision: Revision::LATEST, annotations: Annotations::default(), pin: Pin::Unpinned }
     }
 
     #[test]

@@ -209,6 +209,17 @@ impl Packages {
         self.lock(plan, stdio, &updated.package, updated.locked.clone())
     }
 
+    /// Lets what these servers' tools say be recorded anew: they are of another version now, which whoever took it was shown.
+    ///
+    /// # Errors
+    /// Where what is recorded cannot be forgotten.
+    pub async fn repin(&self, servers: impl Iterator<Item = &str>) -> Result<(), UpdateError> {
+        for server in servers {
+            self.surroundings.pins.forget(self.find(server)?.0).await?;
+        }
+        Ok(())
+    }
+
     /// Takes back a version that a share of the callers gets; where there is none, locks what the server ran before: the last one, or
     /// the last one of this version.
     ///

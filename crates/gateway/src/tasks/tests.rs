@@ -23,7 +23,7 @@ use crate::gateway::{Parts, Server};
 use crate::news::Relay;
 use crate::plan::{Origin, ServerPlan};
 use crate::upstream::tests::scripted::{NAME, Peer, Starts, fine, object, plan, upstream};
-use crate::upstream::{Surroundings, Upstream};
+use crate::upstream::{Pins, Surroundings, Upstream, WayOut};
 
 const LONG: Duration = Duration::from_secs(3600);
 const TAKES_TASKS: &str = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}},"elicitation":{}}"#;
@@ -44,8 +44,8 @@ fn limited(limits: &str) -> Gateway {
     std::fs::remove_dir_all(&folder).unwrap(); // an open file is written to all the same
     let folders = Folders { state: folder.join("s"), cache: folder.join("c"), config: folder.join("g") };
     let identity = ServerIdentity::new("sallyport", "0");
-    let way_out = Arc::new(crate::upstream::WayOut::new(&folders));
-    let surroundings = Surroundings { host: Host::this_binary(), folders, identity, metrics: metrics.clone(), way_out };
+    let (way_out, pins) = (Arc::new(WayOut::new(&folders)), Arc::new(Pins::new(&folders)));
+    let surroundings = Surroundings { host: Host::this_binary(), folders, identity, metrics: metrics.clone(), way_out, pins };
     Gateway::build(plan, audit, metrics, Arc::new(surroundings)).unwrap()
 }
 

@@ -21,6 +21,7 @@ use crate::upstream::health::{Outage, UpstreamState};
 use crate::upstream::link::Link;
 use crate::upstream::listing::{Freshness, Listing};
 use crate::upstream::own_call::Own;
+use crate::upstream::pins::Pinning;
 use crate::upstream::retry::Repeatable;
 use crate::upstream::subscribed::Subscribed;
 
@@ -50,6 +51,7 @@ pub(crate) struct Life {
     pub(crate) version: Option<Arc<str>>,
     pub(crate) plan: ServerPlan,
     pub(crate) own: Own,
+    pub(crate) pinning: Pinning,
     pub(crate) metrics: ServerMetrics,
     pub(crate) listeners: Listeners,
     pub(crate) repeatable: Repeatable,
@@ -69,10 +71,11 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) fn new(plan: ServerPlan, identity: &ServerIdentity, metrics: ServerMetrics) -> Self {
+    pub(crate) fn new(plan: ServerPlan, identity: &ServerIdentity, metrics: ServerMetrics, pinning: Pinning) -> Self {
         let name: Arc<str> = plan.name.as_str().into();
         Self {
             own: Own::new(&name, identity),
+            pinning,
             scope: name.clone(),
             version: None,
             name,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sallyport_policy::Annotations;
+use sallyport_policy::{Annotations, Pin};
 use sallyport_protocol::{Discovery, Method, RawJson, RawObject, Revision};
 
 /// The lists of one server. They are the last good ones whatever [`freshness`](Self::freshness) says; whether they may be shown is
@@ -64,6 +64,8 @@ pub struct Entry {
     pub revision: Revision,
     /// What the server says that a tool does, which is not what is known.
     pub annotations: Annotations,
+    /// Whether a tool's definition is the recorded one.
+    pub pin: Pin,
 }
 
 impl Entry {
@@ -85,7 +87,7 @@ impl Entry {
             idempotent: hint("idempotentHint"),
             open_world: hint("openWorldHint"),
         };
-        Ok(Self { annotations, name, revision, raw })
+        Ok(Self { annotations, name, revision, raw, pin: Pin::Unpinned })
     }
 
     /// Whether the server says that a call may be carried out twice.

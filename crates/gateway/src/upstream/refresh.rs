@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use sallyport_policy::Pin;
 use sallyport_protocol::Event;
 use tokio::time::Instant;
 
@@ -12,13 +13,15 @@ use crate::upstream::fetch::{self, Fetched};
 use crate::upstream::health::nameless;
 use crate::upstream::life::Life;
 use crate::upstream::link::Link;
-use crate::upstream::listing::{Freshness, Kind, Listing};
+use crate::upstream::listing::{Entry, Freshness, Kind, Listing};
 use crate::upstream::news::{Kinds, News};
 
 /// The lists are not fetched more often, however often a server says that they changed.
 const LISTING_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest wait before a list that could not be had is asked for again.
 const LISTING_RETRY_CAP: Duration = Duration::from_secs(60);
+/// Changed tools that are named in the log; the rest is counted.
+const TOLD: usize = 20;
 
 /// Keeps the lists as long as it is polled; never ends.
 pub(crate) async fn keep_listed(life: &Life, link: &Link, news: &News) -> Infallible {
@@ -54,9 +57,13 @@ impl Lists<'_> {
         let mut changed = Kinds::NONE;
         for (kind, outcome) in fetched {
             self.troubles[kind as usize] = match outcome {
-                Ok(list) => {
+                Ok(mut list) => {
+                    if kind == Kind::Tools && !self.compare(&mut list.entries).await {
+                        missing = missing.with(kind);
+                    }
                     if *listing.of(kind) != list.entries {
                         changed = changed.with(kind);
+                        tell_changed(&self.life.name, &list.entries);
                         listing.set(kind, list.entries);
                     }
                     list.cut_short
@@ -71,6 +78,14 @@ impl Lists<'_> {
         listing.freshness = self.freshness(&listing, missing);
         self.publish(listing, changed);
         missing
+    }
+
+    /// Finds out how tools stand to what is recorded of them; `false` if that cannot be found out now.
+    async fn compare(&self, tools: &mut Arc<[Entry]>) -> bool {
+        match Arc::get_mut(tools) {
+            Some(tools) => self.life.pinning.compare(tools).await,
+            None => true, // there are none: all that are fetched are ours
+        }
     }
 
     /// Fetches one list; one that the server does not declare is empty.
@@ -121,5 +136,14 @@ impl Lists<'_> {
             (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
             _ => true,
         }
+    }
+}
+
+/// Tells the log which tools say something else of themselves than when they were seen first.
+fn tell_changed(server: &str, entries: &[Entry]) {
+    let changed: Vec<&str> = entries.iter().filter(|tool| tool.pin == Pin::Changed).map(|tool| tool.name.as_str()).collect();
+    if !changed.is_empty() {
+        let some: Vec<&str> = changed.iter().copied().take(TOLD).collect();
+        tracing::warn!(server, tools = ?some, all = changed.len(), "tools say something else of themselves than when they were seen first");
     }
 }

@@ -5,8 +5,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use sallyport_identity::fetch::Fetcher;
 use sallyport_identity::upstream::{Around, Logins, Vault, now};
+use sallyport_protocol::{RawJson, RawObject};
 use sallyport_secrets::SecretReference;
-use sallyport_store::Store;
+use sallyport_store::{Store, StoreError};
 use sallyport_telemetry::Folders;
 use sallyport_telemetry::state_folder::private_folder;
 use sallyport_transport::client::system_tls;
@@ -18,6 +19,19 @@ use crate::upstream::health::Outage;
 pub(crate) const CONNECT_TOOL: &str = "sallyport_connect";
 /// What that tool takes: nothing.
 pub(crate) const CONNECT_SCHEMA: &str = r#"{"type":"object"}"#;
+
+/// That tool of `server`, as it is listed.
+pub(crate) fn connect_tool(server: &str) -> RawJson {
+    let text = format!(
+        "Asks the user to grant access to `{server}`. Its own tools are listed once they have. Call this when the user wants something from it."
+    );
+    let mut tool = RawObject::new();
+    tool.set("name", RawJson::string(CONNECT_TOOL));
+    tool.set("description", RawJson::string(&text));
+    tool.set("inputSchema", RawJson::from_static(CONNECT_SCHEMA));
+    tool.set("annotations", RawJson::from_static(r#"{"readOnlyHint":true,"openWorldHint":false}"#));
+    tool.to_json()
+}
 
 /// Made as it is needed: a gateway without such servers opens no store.
 pub struct WayOut {
@@ -109,13 +123,25 @@ impl WayOut {
 /// # Errors
 /// Where the store cannot be opened.
 pub fn vault(folders: &Folders, keys: Option<SecretReference>) -> Result<Vault, Outage> {
-    private_folder(&folders.state).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;
-    let store = Store::open(&folders.store_file());
-    let store = store.map_err(|error| Outage { hint: error.hint().map(str::to_owned), ..Outage::new(error.to_string()) })?;
+    let store = open_store(folders)?;
     Ok(match keys {
         Some(reference) => Vault::with_keys_of(store, reference),
         None => Vault::new(store, folders.state.join("vault.key")),
     })
+}
+
+/// The store of a gateway that keeps its state in these folders.
+///
+/// # Errors
+/// Where it cannot be opened.
+pub(crate) fn open_store(folders: &Folders) -> Result<Store, Outage> {
+    private_folder(&folders.state).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;
+    Store::open(&folders.store_file()).map_err(of_store)
+}
+
+/// Why the store is of no use.
+pub(crate) fn of_store(error: StoreError) -> Outage {
+    Outage { hint: error.hint().map(str::to_owned), ..Outage::new(error.to_string()) }
 }
 
 impl fmt::Debug for WayOut {

@@ -24,15 +24,23 @@ impl Cache {
         known.is_timely().then_some(known)
     }
 
-    pub(super) fn insert(&self, digest: [u8; 32], verified: Arc<Verified>) {
+    /// Keeps what was verified, and gives it back. Who is the same caller as before, with the same rights, stays the same principal: what
+    /// others have prepared for it is found again.
+    pub(super) fn insert(&self, digest: [u8; 32], mut verified: Arc<Verified>) -> Arc<Verified> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(before), Some(now)) = (known.get(&digest), Arc::get_mut(&mut verified))
+            && before.principal.may_the_same(&now.principal)
+        {
+            now.principal = before.principal.clone();
+        }
         if known.len() >= MOST {
             known.retain(|_, verified| verified.is_timely());
         }
         if known.len() >= MOST {
             known.clear(); // each costs one verification again, which is cheaper than to know which was used last
         }
-        known.insert(digest, verified);
+        known.insert(digest, Arc::clone(&verified));
+        verified
     }
 
     pub(super) fn remove(&self, digest: &[u8; 32]) {

@@ -2,6 +2,7 @@
 
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use sallyport_policy::Scopes;
 
 use super::key::{Algorithm, Jwk, VerifyingKey};
 use super::key_source::KeySet;
@@ -179,6 +180,22 @@ fn what_was_verified_is_kept_in_bounds_and_forgotten_when_told() {
     assert!(cache.get(&[9; 32]).is_none());
     cache.insert([8; 32], Verified::new(Principal::key("a"), Resources::All, Duration::ZERO));
     assert!(cache.get(&[8; 32]).is_none(), "its time is over");
+}
+
+#[test]
+fn who_is_looked_up_anew_and_is_the_same_stays_the_same_principal() {
+    let cache = Cache::default();
+    let looked_up = |digest: u8, principal: Principal| cache.insert([digest; 32], Verified::new(principal, Resources::All, Duration::ZERO));
+    let is_one = |one: &Verified, other: &Verified| std::ptr::eq(one.principal.id(), other.principal.id());
+    let dev = || Principal::key("ci").in_groups(vec!["dev".into()]);
+    let first = looked_up(1, dev());
+    let again = looked_up(1, dev());
+    assert!(is_one(&first, &again) && is_one(&again, &looked_up(1, dev())));
+    assert!(!is_one(&first, &looked_up(2, dev())), "another key is another's to take back");
+    for other in [Principal::key("ci"), dev().limited_to(Scopes::parse("s").unwrap()), dev().of_tenant("acme"), Principal::key("cd")] {
+        let now = looked_up(1, other.clone());
+        assert!(!is_one(&first, &now) && now.principal.may_the_same(&other), "{other:?}");
+    }
 }
 
 #[test]

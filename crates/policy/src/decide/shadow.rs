@@ -83,7 +83,7 @@ impl Shadow {
     /// The same as a value that holds all it needs; `None` where there is no room for it.
     fn apart(self: &Arc<Self>, question: &Question<'_>, decided: &Decision) -> Option<Later<'static, ()>> {
         let place = Place::of(&self.running)?;
-        let Resource { server, kind, name, annotations, trusted, arguments } = question.resource;
+        let Resource { server, kind, name, annotations, trusted, pin, arguments } = question.resource;
         let given = match arguments {
             Arguments::Given(text) if text.len() > LONGEST => return None,
             Arguments::Given(text) => Some(text.to_owned()),
@@ -93,7 +93,7 @@ impl Shadow {
         let (this, principal, decided) = (Arc::clone(self), question.principal.clone(), decided.clone());
         Some(Box::pin(async move {
             let arguments = given.as_deref().map_or(Arguments::Unknown, Arguments::Given);
-            let resource = Resource { server: &server, kind, name: &name, annotations, trusted, arguments };
+            let resource = Resource { server: &server, kind, name: &name, annotations, trusted, pin, arguments };
             let question = Question::new(&principal, action, &resource, circumstances, &this.policy.kinds);
             this.compare(&question, &decided).await;
             drop(place);

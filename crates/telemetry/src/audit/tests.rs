@@ -37,6 +37,7 @@ pub(crate) fn full() -> AuditRecord<'static> {
             destructive: Some(false),
             idempotent: Some(true),
             open_world: Some(true),
+            pin: Some("pinned".into()),
         }),
         decision: Some("allow".into()),
         rule: Some("servers.github.allow".into()),

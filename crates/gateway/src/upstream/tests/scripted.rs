@@ -16,6 +16,7 @@ use sallyport_telemetry::Metrics;
 
 use crate::plan::{RemotePlan, RemoteTransport, ServerPlan, Source, Start, Timeouts};
 use crate::upstream::health::{Outage, Pace};
+use crate::upstream::pins::Pinning;
 use crate::upstream::reach::{Doing, Hold, Reach, Reached};
 use crate::upstream::{Routed, Upstream};
 
@@ -223,9 +224,14 @@ pub(crate) fn plan() -> ServerPlan {
 
 /// An upstream over scripted starts.
 pub(crate) fn upstream(plan: ServerPlan, starts: Starts) -> (Arc<Upstream>, Arc<Starts>) {
+    compared_by(Pinning::BuiltIn, plan, starts)
+}
+
+/// The same, whose tools are compared with what is recorded of them.
+pub(crate) fn compared_by(pinning: Pinning, plan: ServerPlan, starts: Starts) -> (Arc<Upstream>, Arc<Starts>) {
     let starts = Arc::new(starts);
     let identity = ServerIdentity::new("sallyport", "0");
-    let upstream = Upstream::reached_by(plan, &identity, &Metrics::new(), Box::new(starts.clone()), Pace::default());
+    let upstream = Upstream::reached_by(plan, &identity, &Metrics::new(), Box::new(starts.clone()), pinning, Pace::default());
     (upstream, starts)
 }
 

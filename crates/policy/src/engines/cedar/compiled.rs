@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::mentions::Mentions;
 use super::names::{CALL, OTHER_ACTIONS, of_server, type_name, uid};
-use super::schema::schema;
+use super::schema::{PIN, schema};
 use super::shape::{Member, Shape, members};
 use super::text::Placed;
 use crate::{InvalidPolicy, Kinds, KnownTool, Resource, ResourceKind};
@@ -102,6 +102,7 @@ impl Slice {
             ("idempotent".to_owned(), truth(resource.is_idempotent())),
             ("openWorld".to_owned(), truth(resource.is_open_world())),
             ("trusted".to_owned(), truth(resource.trusted)),
+            ("pin".to_owned(), RestrictedExpression::new_entity_uid(uid(PIN, resource.pin.as_str())?)),
         ]);
         Entity::new(self.resource.clone(), attributes, HashSet::from([uid("Server", resource.server)?])).ok()
     }

@@ -41,7 +41,7 @@ pub(super) fn other_action(question: &Question<'_>) -> &'static str {
 
 /// Every type of the schema, parsed once: Cedar's parser takes longer over a name than its evaluator over a policy.
 static TYPES: LazyLock<Vec<(&str, EntityTypeName)>> = LazyLock::new(|| {
-    let names = ["User", "Group", "Action", "Server", "Tool", "Resource", "Prompt", "Method"];
+    let names = ["User", "Group", "Action", "Server", "Tool", "Resource", "Prompt", "Method", super::schema::PIN];
     names.into_iter().filter_map(|name| Some((name, EntityTypeName::from_str(name).ok()?))).collect()
 });
 

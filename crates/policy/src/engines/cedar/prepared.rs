@@ -12,7 +12,7 @@ use super::mentions::Mentions;
 use super::names::uid;
 use super::request::{NotAsked, failed};
 use crate::question::kind;
-use crate::{Principal, Question};
+use crate::{Pin, Principal, Question};
 
 /// Most callers times tools that are kept, a few KiB each. Where more are about, some of their calls cost 14 µs more (measured).
 const MOST: usize = 2000;
@@ -31,7 +31,7 @@ pub(super) struct Prepared {
 pub(super) struct Lately(RwLock<HashMap<Key, Kept>>);
 
 /// The addresses of the caller and of the slice, and what the tool is like.
-type Key = (usize, usize, [bool; 5]);
+type Key = (usize, usize, ([bool; 5], Pin));
 
 struct Kept {
     prepared: Arc<Prepared>,

@@ -7,6 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::names::{CALL, OTHER_ACTIONS};
 use super::shape::Shape;
+use crate::Pin;
+
+/// The type of what is told of a tool's definition: its names alone can be written, so that none is misspelt.
+pub(super) const PIN: &str = "Pin";
 
 /// The schema of some tools' actions, by name, beside what there always is. `others` are actions of other servers: policies may name
 /// them, and nothing is done by them.
@@ -49,10 +53,12 @@ fn context(arguments: Option<&Shape>) -> Value {
 
 fn entity_types() -> Value {
     let (text, truth) = (json!({ "type": "String" }), json!({ "type": "Boolean" }));
+    let pin = json!({ "type": "Entity", "name": PIN });
     let thing = json!({
         "memberOfTypes": ["Server"],
         "shape": { "type": "Record", "attributes": {
             "server": text, "name": text, "readOnly": truth, "destructive": truth, "idempotent": truth, "openWorld": truth, "trusted": truth,
+            "pin": pin,
         } },
     });
     json!({
@@ -63,6 +69,7 @@ fn entity_types() -> Value {
                 "scopes": { "type": "Set", "element": text, "required": false },
             } },
         },
+        PIN: { "enum": Pin::ALL },
         "Group": {}, "Server": {}, "Tool": thing, "Resource": thing, "Prompt": thing, "Method": thing,
     })
 }

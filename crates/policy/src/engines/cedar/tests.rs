@@ -6,8 +6,8 @@ use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use crate::{
-    Action, Annotations, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Policy, Principal, Resource, Scopes,
-    ServerRules,
+    Action, Annotations, Arguments, Circumstances, Config, InvalidPolicy, KnownTool, Offered, Origin, Pin, Policy, Principal, Resource,
+    Scopes, ServerRules,
 };
 
 const ISSUE: &str = r#"{ "type": "object", "required": ["title"], "properties": {
@@ -144,6 +144,44 @@ fn each_annotation_is_an_attribute_as_far_as_it_is_believed() {
             assert_eq!(decision.is_allow(), expected, "{condition} {annotations:?} {trusted}");
         }
     }
+}
+
+#[test]
+fn whether_a_tool_is_the_recorded_one_is_an_attribute() {
+    let policy = policy(
+        "permit (principal, action in Action::\"call\", resource) when { resource.pin == Pin::\"pinned\" };
+         permit (principal, action == Action::\"read\", resource) unless { resource.pin == Pin::\"changed\" };",
+    );
+    // One after the other, so that what is remembered of one does not answer for the next.
+    for pin in [Pin::Pinned, Pin::Changed, Pin::Unpinned, Pin::Pinned] {
+        let tool = Resource::tool("s", "ping", None, false).pinned_as(pin);
+        let shown = policy.allows_each(&Principal::key("ci"), noon(), &[tool]).settled();
+        let called = policy.explain(&Principal::key("ci"), Action::Call, &tool.with(Arguments::Given("{}")), noon()).settled();
+        assert_eq!((shown, called.decision.is_allow()), (vec![pin == Pin::Pinned], pin == Pin::Pinned), "{pin}");
+    }
+    let read = policy.explain(&dev(), Action::Read, &Resource::resource("s", "file:///a"), noon()).settled();
+    assert!(read.decision.is_allow(), "of what is no tool nothing is recorded");
+    for misspelt in ["resource.pin == Pin::\"pined\"", "resource.pin == \"pinned\"", "resource.pinned"] {
+        let refused =
+            build(&format!("forbid (principal, action in Action::\"call\", resource) when {{ {misspelt} }};")).and_then(|policy| {
+                let wrong = policy.learn("s", &tools());
+                if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+            });
+        assert!(refused.is_err(), "{misspelt}");
+    }
+}
+
+#[test]
+fn what_a_server_does_not_list_is_denied_and_no_failure() {
+    let (failures, told_of) = std::sync::mpsc::channel();
+    let policy = policy("permit (principal, action, resource);").observed(move |failure| failures.send(failure.to_string()).unwrap());
+    assert_eq!(
+        told(&policy, &dev(), "drop_everything", &json!({}), noon()),
+        "denied by `policy.engines[0].cedar`: its server does not list it"
+    );
+    let of_the_list = policy.allows_each(&dev(), noon(), &[Resource::tool("s", "drop_everything", None, false)]).settled();
+    assert_eq!(of_the_list, [false]);
+    assert!(told_of.try_recv().is_err(), "whoever calls could fill the log");
 }
 
 #[test]

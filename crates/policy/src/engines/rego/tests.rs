@@ -67,7 +67,7 @@ fn every_member_of_the_document_is_there() {
             input.server == "s"
             input.resource == {
                 "kind": "tool", "name": "query", "read_only": true, "destructive": false, "idempotent": true, "open_world": true,
-                "trusted": true,
+                "trusted": true, "pin": "unpinned",
             }
             input.time == 60
             input.origin == {"loopback": false, "address": "192.0.2.7"}

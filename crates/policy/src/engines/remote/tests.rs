@@ -8,7 +8,7 @@ use crate::rooms::Settled as _;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Action, Annotations, Arguments, Circumstances, Policy, Principal, Resource, ServerRules};
+use crate::{Action, Annotations, Arguments, Circumstances, Pin, Policy, Principal, Resource, ServerRules};
 
 /// A decision point that answers from a list, and a clock that is set by hand.
 #[derive(Debug, Default)]
@@ -87,6 +87,21 @@ fn annotations_go_to_decision_points_as_far_as_they_are_believed() {
             let told = body.pointer(at).unwrap();
             assert_eq!((&told["read_only"], &told["destructive"]), (&json!(false), &json!(true)), "{speaks}");
             assert_eq!((&told["idempotent"], &told["open_world"]), (&json!(idempotent), &json!(open_world)), "{speaks} {trusted}");
+        }
+    }
+}
+
+#[test]
+fn decision_points_are_told_whether_a_tool_is_the_recorded_one() {
+    for (speaks, at) in [("opa", "/input/resource/pin"), ("authzen", "/resource/properties/pin")] {
+        for pin in Pin::ALL {
+            let point = Arc::new(Point::default());
+            let policy = policy(&point, speaks);
+            answers(&point, r#"{"result":true,"decision":true}"#);
+            let tool = Resource::tool("s", "t", None, false).pinned_as(pin).with(Arguments::Given("{}"));
+            policy.explain(&Principal::key("ci"), Action::Call, &tool, Circumstances::local(UNIX_EPOCH)).settled();
+            let (_, body) = point.asked.lock().unwrap().remove(0);
+            assert_eq!(body.pointer(at).unwrap(), pin.as_str(), "{speaks}");
         }
     }
 }

@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 use super::bearer;
 use crate::upstream::health::Outage;
 use crate::upstream::reach::Hold;
-use crate::upstream::{CONNECT_SCHEMA, CONNECT_TOOL, WayOut};
+use crate::upstream::way_out::connect_tool;
+use crate::upstream::{CONNECT_TOOL, WayOut};
 
 /// How often it is looked whether access was granted meanwhile, maybe in another process: it is one row of the store.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -47,17 +48,8 @@ impl Consent {
     }
 
     fn list(&self) -> RawObject {
-        let text = format!(
-            "Asks the user to grant access to `{}`. Its own tools are listed once they have. Call this when the user wants something from it.",
-            self.server
-        );
-        let mut tool = RawObject::new();
-        tool.set("name", RawJson::string(CONNECT_TOOL));
-        tool.set("description", RawJson::string(&text));
-        tool.set("inputSchema", RawJson::from_static(CONNECT_SCHEMA));
-        tool.set("annotations", RawJson::from_static(r#"{"readOnlyHint":true,"openWorldHint":false}"#));
         let mut list = RawObject::new();
-        list.set("tools", RawJson::of_array(&[tool.to_json()]));
+        list.set("tools", RawJson::of_array(&[connect_tool(&self.server)]));
         list
     }
 }
