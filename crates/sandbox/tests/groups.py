@@ -86,10 +86,10 @@ def without_all(group, uid):
     return {**ran(group, uid, ["--layers", layers], "print('ran')"), "told": limits(layers)}
 
 
-def tests(group, uid):
+def tests(group, uid, name):
     # A page counts for the group that it was first read for.
     write("1", "/proc/sys/vm/drop_caches")
-    return ended(start(group, uid, ["/run/tests", "--exact", "memory_is_given_back_where_something_can"]))
+    return ended(start(group, uid, ["/run/tests", "--exact", name]))
 
 
 def tries():
@@ -102,7 +102,8 @@ def tries():
         yield caller, "memory", lambda: beyond(group("memory"), uid, ["--memory", "120"], HOARD)
         yield caller, "processes", lambda: beyond(group("processes"), uid, ["--processes", "20"], FORK)
         yield caller, "processor", lambda: beyond(group("processor"), uid, ["--cpus", "0.5"], BUSY)
-        yield caller, "given back", lambda: tests(group("memory-back"), uid)
+        yield caller, "given back", lambda: tests(group("memory-back"), uid, "memory_is_given_back_where_something_can")
+        yield caller, "weight", lambda: tests(group("weight"), uid, "a_processor_is_shared_out_by_weight")
         yield caller, "beside another", lambda: beside_another(group("shared"), uid)
         yield caller, "without the processor", lambda: without_all(group("some", uid, ["memory", "pids"]), uid)
     yield "root", "in the first group", lambda: without_all(GROUPS, 0)

@@ -1,7 +1,7 @@
 //! Control groups of version 2, delegated as systemd does it, on a kernel that has no others: machines on which these tests run often have
 //! version 1, or delegate nothing. The gateways run in a machine (`support/kernel.rs`), started and looked at by `groups.py`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test stops at the first surprise")]
 
 mod support;
 
@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
-use sallyport_sandbox::{Host, Layer, Profile, Program, Selection, State};
+use sallyport_sandbox::{Host, Instance, Layer, Limits, Profile, Program, Running, Selection, State};
 use serde_json::{Value, json};
 use support::{USER, is_root, kernel};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -48,7 +49,8 @@ fn delegated_groups_hold_what_they_should_and_leave_nothing() {
     for caller in ["root", "user"] {
         runs(&found, caller);
         goes_beyond(&found, caller);
-        given_back(&found, caller);
+        passes_inside(&found, caller, "given back");
+        passes_inside(&found, caller, "weight");
         not_whole(&found, caller);
     }
     let first = found.text("root", "in the first group", "told");
@@ -91,8 +93,8 @@ fn goes_beyond(found: &Found, caller: &str) {
     }
 }
 
-fn given_back(found: &Found, caller: &str) {
-    let tests = found.of(caller, "given back");
+fn passes_inside(found: &Found, caller: &str, test: &str) {
+    let tests = found.of(caller, test);
     assert!(tests["code"] == 0 && tests["stdout"].as_str().unwrap().contains("1 passed"), "{caller}: {tests:#}");
 }
 
@@ -107,29 +109,80 @@ fn not_whole(found: &Found, caller: &str) {
     assert!(told.contains("processor not limited"), "{caller}: {told}");
 }
 
+/// What holds the limits of a program, in words.
+fn held<S>(instance: &Instance<S>) -> String {
+    match instance.in_force().get(Layer::Limits) {
+        Some(State::InForce(held)) => held.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn launch(script: &str, arguments: &[&str], limits: Limits) -> Instance<Running> {
+    let launcher = if is_inside() { LAUNCHER } else { env!("CARGO_BIN_EXE_sallyport-launcher") };
+    let mut program = Program::new("test", "/usr/bin/python3");
+    program.args = ["-c", script].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
+    let profile = Profile { limits, ..Profile::default() };
+    Selection::default().build(&Host::with_launcher(launcher)).unwrap().launch(&profile, &program).await.unwrap()
+}
+
+fn is_inside() -> bool {
+    Path::new(LAUNCHER).exists()
+}
+
+/// Processor time of one process, which has no others.
+fn used(instance: &Instance<Running>) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", instance.pid())).unwrap();
+    let ticks: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+}
+
+/// Two programs that want all of one processor get of it what their weights say, as long as it takes until they have used two seconds. Run
+/// here and by `groups.py`.
+#[tokio::test]
+async fn a_processor_is_shared_out_by_weight() {
+    const BUSY: &str = "import os\nos.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\nprint('on', flush=True)\nwhile True: pass";
+    let mut both = Vec::new();
+    for cpu_weight in [100, 800] {
+        let instance = launch(BUSY, &[], Limits { cpu_weight, ..Limits::default() }).await;
+        let (stdin, stdout) = instance.take_io().unwrap();
+        let mut said = BufReader::new(stdout).lines();
+        assert_eq!(said.next_line().await.unwrap().as_deref(), Some("on"), "{:?}", instance.stderr_tail());
+        both.push((instance, (stdin, said)));
+    }
+    let held = held(&both[1].0);
+    if held.contains("processor not limited") && !is_inside() {
+        eprintln!("not tried, since nothing holds it here, and the program is told so: {held}");
+        return;
+    }
+    assert!(held.contains("processor weight 800 (control group"), "{held}");
+    let before: Vec<Duration> = both.iter().map(|(instance, _)| used(instance)).collect();
+    let (mut light, mut heavy) = (Duration::ZERO, Duration::ZERO);
+    while light + heavy < Duration::from_secs(2) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        [light, heavy] = [0, 1].map(|at| used(&both[at].0) - before[at]);
+    }
+    assert!(heavy >= 2 * light, "{heavy:?} beside {light:?}");
+}
+
 /// As root of any process; else only of a whole group. Run here, where others may have the same file mapped, and by `groups.py`.
 #[tokio::test]
 async fn memory_is_given_back_where_something_can() {
     /// Some megabytes that programs see and do not use.
     const FILE: &str = "/usr/bin/qemu-system-x86_64";
     const SUMS: &str = "import mmap,sys\nfile = open(sys.argv[1])\ntext = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\nfor line in sys.stdin:\n  print(sum(text[::4096]), flush=True)";
-    let is_inside = Path::new(LAUNCHER).exists();
-    let host = Host::with_launcher(if is_inside { LAUNCHER } else { env!("CARGO_BIN_EXE_sallyport-launcher") });
-    let mut program = Program::new("test", "/usr/bin/python3");
-    program.args = ["-c", SUMS, FILE].map(str::to_owned).to_vec();
-    let instance = Selection::default().build(&host).unwrap().launch(&Profile::default(), &program).await.unwrap();
+    let instance = launch(SUMS, &[FILE], Limits::default()).await;
     let (mut stdin, stdout) = instance.take_io().unwrap();
     let mut answers = BufReader::new(stdout).lines();
     stdin.write_all(b"\n").await.unwrap();
     let sum = answers.next_line().await.unwrap().unwrap();
 
-    let Some(State::InForce(held)) = instance.in_force().get(Layer::Limits).cloned() else { panic!("{:?}", instance.in_force()) };
+    let held = held(&instance);
     let asleep = instance.standby().unwrap();
     let given_back = asleep.memory().give_back(|| true);
     if is_root() || held.contains("together (control group v2)") {
         let given_back = given_back.unwrap();
         let half = fs::metadata(FILE).unwrap().len() / 2;
-        assert!(!is_inside || given_back.before - given_back.after >= half, "{given_back:?}");
+        assert!(!is_inside() || given_back.before - given_back.after >= half, "{given_back:?}");
     } else {
         assert_eq!(given_back.unwrap_err().kind(), ErrorKind::PermissionDenied);
     }

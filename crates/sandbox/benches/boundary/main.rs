@@ -5,6 +5,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a measurement's only user is at the terminal")]
 
+mod processor;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -16,6 +18,8 @@ use sallyport_sandbox::{
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, Command};
 
+use processor::{Times, timed};
+
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{}}"#;
 const STARTS: usize = 40;
@@ -25,10 +29,10 @@ const CALLS: usize = 2000;
 const WAKES: usize = 2000;
 /// Before wakes are measured: V8 compiles meanwhile what it is asked for often.
 const CALLS_BEFORE: usize = 1000;
-/// Before a call, a freeze or a wake: long enough for processors to sleep, and for a server to do what it does behind an answer.
-const PAUSE: Duration = Duration::from_millis(5);
+/// How long a frozen program sleeps: long enough for processors to sleep too.
+const SLEEP: Duration = Duration::from_millis(5);
 const RECLAIMS: usize = 15;
-/// Before memory is given back, and after a rehearsal, as in standby.
+/// Behind an answer, before a program is frozen, as in standby: it does then what it does when nobody waits for it.
 const COMES_TO_REST: Duration = Duration::from_millis(20);
 
 #[tokio::main(flavor = "current_thread")]
@@ -89,6 +93,8 @@ struct Started {
     stdin: Box<dyn AsyncWrite + Unpin>,
     answers: Lines<BufReader<Box<dyn AsyncRead + Unpin>>>,
     kept: Kept,
+    /// The process from which everything of the program descends.
+    root: u32,
 }
 
 enum Kept {
@@ -104,7 +110,8 @@ impl Started {
         command.args(&server.command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self::of(Box::new(stdin), Box::new(stdout), Kept::Bare(child), server).await
+        let root = child.id().unwrap();
+        Self::of(Box::new(stdin), Box::new(stdout), Kept::Bare(child), root, server).await
     }
 
     async fn inside(server: &Server) -> Self {
@@ -114,12 +121,13 @@ impl Started {
         let profile = Profile { read: server.read.clone(), ..Profile::default() };
         let instance = Selection::default().build(&host).unwrap().launch(&profile, &program).await.unwrap();
         let (stdin, stdout) = instance.take_io().unwrap();
-        Self::of(stdin, stdout, Kept::Inside(Some(instance)), server).await
+        let init = processor::parent(instance.pid());
+        Self::of(stdin, stdout, Kept::Inside(Some(instance)), init, server).await
     }
 
     /// Waits for the first answer.
-    async fn of(stdin: Box<dyn AsyncWrite + Unpin>, stdout: Box<dyn AsyncRead + Unpin>, kept: Kept, server: &Server) -> Self {
-        let mut started = Self { stdin, answers: BufReader::new(stdout).lines(), kept };
+    async fn of(stdin: Box<dyn AsyncWrite + Unpin>, stdout: Box<dyn AsyncRead + Unpin>, kept: Kept, root: u32, server: &Server) -> Self {
+        let mut started = Self { stdin, answers: BufReader::new(stdout).lines(), kept, root };
         started.ask(server.first).await;
         started
     }
@@ -136,6 +144,23 @@ impl Started {
             Kept::Bare(mut child) => drop(child.wait().await.unwrap()),
             Kept::Inside(instance) => drop(instance.unwrap().wait().await),
         }
+    }
+
+    /// A call; what the program does behind the answer counts as its processor time, but is not waited for.
+    async fn call_and_rest(&mut self, server: &Server) -> (Duration, ()) {
+        let time = timed(self.ask(server.call)).await;
+        tokio::time::sleep(COMES_TO_REST).await;
+        time
+    }
+
+    /// The same from a wake to its answer.
+    async fn wake_and_rest(&mut self, asleep: Instance<Standby>, server: &Server) -> (Duration, Instance<Running>) {
+        let begun = Instant::now();
+        let awake = asleep.wake();
+        self.ask(server.call).await;
+        let time = begun.elapsed();
+        tokio::time::sleep(COMES_TO_REST).await;
+        (time, awake)
     }
 
     /// As standby does it; how often.
@@ -159,74 +184,29 @@ impl Started {
     }
 }
 
-/// Times of one kind.
-#[derive(Default)]
-struct Times {
-    wall: Vec<Duration>,
-    /// Ticks of processor time, of this process and its ended children.
-    ticks: u64,
-}
-
-impl Times {
-    async fn add(&mut self, run: impl Future<Output = Duration>) {
-        let before = ticks();
-        self.wall.push(run.await);
-        self.ticks += ticks() - before;
-    }
-
-    /// Gives the median and the two percentiles.
-    fn print(mut self, what: &str) -> [f64; 3] {
-        self.wall.sort_unstable();
-        let at = |percent: usize| self.wall[(self.wall.len() * percent / 100).min(self.wall.len() - 1)].as_secs_f64() * 1000.0;
-        let milliseconds_a_tick = 1000 / rustix::param::clock_ticks_per_second();
-        #[expect(clippy::cast_precision_loss, reason = "counts of a few thousand")]
-        let processor = (self.ticks * milliseconds_a_tick) as f64 / self.wall.len() as f64;
-        let [median, p90, p99] = [50, 90, 99].map(at);
-        println!("{what:<52} {median:>8.3} {p90:>8.3} {p99:>8.3} {processor:>9.2}");
-        [median, p90, p99]
-    }
-}
-
-/// User and system time of this process and of its children that have ended, in ticks.
-fn ticks() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
-    fields.skip(11).take(4).map(|field| field.parse::<u64>().unwrap()).sum()
-}
-
 async fn starts(what: &str, server: &Server, count: usize) {
     let (mut bare, mut inside) = (Times::default(), Times::default());
     for _ in 0..count {
-        bare.add(async {
-            let begun = Instant::now();
-            let started = Started::bare(server).await;
-            let time = begun.elapsed();
-            started.end().await;
-            time
-        })
-        .await;
-        inside
-            .add(async {
-                let begun = Instant::now();
-                let started = Started::inside(server).await;
-                let time = begun.elapsed();
-                started.end().await;
-                time
-            })
-            .await;
+        bare.add(None, until_its_end(timed(Started::bare(server)))).await;
+        inside.add(None, until_its_end(timed(Started::inside(server)))).await;
     }
     let [without, ..] = bare.print(&format!("{what}, bare"));
     let [with, ..] = inside.print(&format!("{what}, os"));
     println!("{:<52} {:>8.3}, {:.2} times", "  added", with - without, with / without);
 }
 
+/// The time of a start. The end is no part of it, but tells what processor time it took.
+async fn until_its_end(start: impl Future<Output = (Duration, Started)>) -> (Duration, ()) {
+    let (time, started) = start.await;
+    started.end().await;
+    (time, ())
+}
+
 async fn calls(what: &str, server: &Server) {
     let mut both = [(Started::bare(server).await, Times::default()), (Started::inside(server).await, Times::default())];
     for _ in 0..CALLS {
         for (started, times) in &mut both {
-            let begun = Instant::now();
-            started.ask(server.call).await;
-            times.wall.push(begun.elapsed());
+            times.add(Some(started.root), timed(started.ask(server.call))).await;
         }
     }
     let mut medians = Vec::new();
@@ -250,19 +230,13 @@ async fn frozen(what: &str, server: &Server) {
     for _ in 0..CALLS_BEFORE {
         started.ask(server.call).await;
     }
-    let (mut awake, mut frozen) = (Times::default(), Times::default());
+    let (mut awake, mut frozen, root) = (Times::default(), Times::default(), Some(started.root));
     for _ in 0..WAKES {
-        tokio::time::sleep(2 * PAUSE).await;
-        let begun = Instant::now();
-        started.ask(server.call).await;
-        awake.wall.push(begun.elapsed());
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(SLEEP).await;
+        awake.add(root, started.call_and_rest(server)).await;
         let asleep = instance.standby().unwrap();
-        tokio::time::sleep(PAUSE).await;
-        let begun = Instant::now();
-        instance = asleep.wake();
-        started.ask(server.call).await;
-        frozen.wall.push(begun.elapsed());
+        tokio::time::sleep(SLEEP).await;
+        instance = frozen.add(root, started.wake_and_rest(asleep, server)).await;
     }
     let awake = awake.print(&format!("call after a pause, {what}"));
     let frozen = frozen.print(&format!("frozen: wake to answer, {what}"));
@@ -294,11 +268,13 @@ async fn reclaimed(server: &Server) {
 async fn reclaimed_and(then: Then, server: &Server, what: &str) {
     let mut started = Started::inside(server).await;
     let mut instance = started.instance();
-    started.ask(server.call).await;
+    for _ in 0..CALLS_BEFORE {
+        started.ask(server.call).await;
+    }
     let (mut times, mut awake, mut resident) = (Times::default(), None, Vec::new());
     let (mut fetched, mut rehearsals) = (Vec::new(), Vec::new());
+    tokio::time::sleep(COMES_TO_REST).await;
     for _ in 0..RECLAIMS {
-        tokio::time::sleep(COMES_TO_REST).await;
         let mut asleep = instance.standby().unwrap();
         match asleep.memory().give_back(|| true) {
             // What it had before it first gave anything back: it grows in the course of this, as programs do.
@@ -315,13 +291,10 @@ async fn reclaimed_and(then: Then, server: &Server, what: &str) {
         if then == Then::RehearseAndGiveBack {
             asleep.memory().give_rehearsed_back(0, || true).unwrap();
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(COMES_TO_REST).await;
         resident.push(asleep.memory().give_back(|| false).unwrap().before);
         let (memory, before) = (asleep.memory(), asleep.memory().fetched());
-        let begun = Instant::now();
-        instance = asleep.wake();
-        started.ask(server.call).await;
-        times.wall.push(begun.elapsed());
+        instance = times.add(Some(started.root), started.wake_and_rest(asleep, server)).await;
         fetched.push(memory.fetched() - before);
     }
     times.print(what);
