@@ -76,6 +76,8 @@ pub(crate) struct Runtime {
     pub(crate) around: policy::Around,
     /// The groups that hold it, with [`policy::Around::groups`] for entrances. None where it makes its own.
     pub(crate) group: Group,
+    /// It can be stopped at any moment and goes on as if nothing had been.
+    pub(crate) can_freeze: bool,
     /// Keeps what must not come to be covered.
     pub(crate) keeper: Option<Keeper>,
 }
@@ -112,12 +114,12 @@ struct Boundary {
 }
 
 impl Around {
-    /// Whether there is a pid namespace, whose init ends, freezes and thaws everything in it.
-    fn has_init(&self) -> bool {
+    /// Whether there is a pid namespace, whose init freezes and thaws everything in it, and what is in it bears that.
+    fn can_freeze(&self) -> bool {
         match self {
             Self::Nothing => false,
             Self::Boundary(boundary) => boundary.namespaces,
-            Self::Runtime(..) => true,
+            Self::Runtime(runtime) => runtime.can_freeze,
         }
     }
 
@@ -139,7 +141,7 @@ impl Around {
 }
 
 async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, around: Around) -> Result<Instance<Running>, Error> {
-    let (trial, has_init) = (around.trial(), around.has_init());
+    let (trial, can_freeze) = (around.trial(), around.can_freeze());
     let observer = trial.as_ref().map(|(trial, _)| trial.clone());
     let room = profile.and_then(|profile| way_out(host, program, profile)).map(|room| room.in_trial(observer));
     if room.is_some() {
@@ -182,7 +184,7 @@ async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, ar
         warden.watch(pid_of(&ender), move || signal(&ender, by), end.clone());
     }
     let stdout = Counted::new(stdout, warden.clone());
-    let process = Processes { inside, has_init, warden, launcher, tail, ahead: Mutex::default() };
+    let process = Processes { inside, can_freeze, warden, launcher, tail, ahead: Mutex::default() };
     Ok(Instance::new(Arc::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
 }
 
@@ -374,8 +376,8 @@ struct Inside {
 
 struct Processes {
     inside: Inside,
-    /// There is a pid namespace, whose init ends, freezes and thaws everything in it.
-    has_init: bool,
+    /// As [`Around::can_freeze`].
+    can_freeze: bool,
     /// Holds it to its limits, where there is a boundary.
     warden: Option<Arc<Warden>>,
     launcher: Arc<OwnedFd>,
@@ -402,7 +404,7 @@ impl Process for Processes {
     }
 
     fn can_freeze(&self) -> bool {
-        self.has_init
+        self.can_freeze
     }
 
     fn freeze(&self) {

@@ -120,7 +120,8 @@ async fn run(host: &Host, runtime: Known, profile: &Profile, program: &Program, 
         layers: runtime.layers(&group),
     };
     let target = Target { path: runtime.path()?, args: runtime.arguments(&bundle), env: runtime.environment(), cwd: "/".into() };
-    let instance = launch::launch_around(host, program, profile, launch::Runtime { target, around, group, keeper }).await?;
+    let runtime = launch::Runtime { target, around, group, keeper, can_freeze: runtime.can_freeze() };
+    let instance = launch::launch_around(host, program, profile, runtime).await?;
     let end = instance.wait();
     tokio::spawn(async move {
         end.await;

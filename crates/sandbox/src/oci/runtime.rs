@@ -53,6 +53,12 @@ impl Known {
         self != Self::Runsc
     }
 
+    /// Whether its containers bear to be stopped at any moment. gVisor traces the program by ptrace, and ends with a panic where a process
+    /// that it has just made tells it of our going on instead of the stop that it waits for.
+    pub(super) fn can_freeze(self) -> bool {
+        self != Self::Runsc
+    }
+
     /// What control groups of ours hold the runtime to, where it does not make its own. gVisor could, but its processes are not the host's:
     /// for each it keeps some of the host's, and ends with all of them where it is refused one more.
     pub(super) fn held_to(self, limits: &Limits) -> Option<Limits> {
