@@ -122,3 +122,18 @@ pub(super) fn flood(attack: &Attack<'_>) {
         Err(Stopped::by("its log is bounded"))
     });
 }
+
+/// Far beyond what may be written within a minute where this is tried.
+pub(in crate::attack) const STDOUT_BYTES: usize = 32 << 20;
+
+/// To whoever listens, not to the suite: what comes of it the host sees.
+pub(super) fn flood_stdout(lines: bool) {
+    let block = [&[b'x'; 4095][..], if lines { b"\n" } else { b"x" }].concat();
+    let mut stdout = std::io::stdout().lock();
+    for _ in 0..STDOUT_BYTES / block.len() {
+        if stdout.write_all(&block).is_err() {
+            break; // nobody listens any more
+        }
+    }
+    raw::end(0)
+}
