@@ -8,7 +8,7 @@ use crate::step;
 /// How often.
 #[derive(Debug, Args)]
 pub(crate) struct Kills {
-    /// How many gateways are killed
+    /// How many gateways are killed, of each kind: with programs, containers and machines
     #[arg(long, default_value_t = 200)]
     runs: u64,
 }
@@ -35,7 +35,18 @@ pub(crate) fn standby(repository: &Repository, options: &Standby) -> Outcome {
 fn alone(repository: &Repository, binary: &str, test: &str, (variable, value): (&str, u64)) -> Outcome {
     step::run(test, || {
         let mut run = repository.cargo();
-        run.args(["test", "--quiet", "--package=sallyport", "--test", binary, test, "--", "--nocapture"]);
+        run.args([
+            "test",
+            "--quiet",
+            "--package=sallyport",
+            "--test",
+            binary,
+            test,
+            "--",
+            "--nocapture",
+            "--include-ignored",
+            "--test-threads=1",
+        ]);
         step::execute(run.env(variable, value.to_string()))
     })
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::repository::{Outcome, Repository};
 use crate::step;
 
-/// The Python environments: mcp 1.x and 2.x cannot live in one.
-const PYTHON_ENVIRONMENTS: [&str; 2] = ["pypi-mcp-1", "pypi-mcp-2"];
+/// The Python environments: mcp 1.x and 2.x cannot live in one, and uv is a program of its own.
+const PYTHON_ENVIRONMENTS: [&str; 3] = ["pypi-mcp-1", "pypi-mcp-2", "uv"];
 
 /// Installs whatever is missing or out of date; does nothing otherwise.
 pub(crate) fn install(repository: &Repository) -> Outcome {

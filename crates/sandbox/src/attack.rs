@@ -11,6 +11,8 @@ mod arena;
 #[cfg(target_os = "linux")]
 mod contender;
 #[cfg(target_os = "linux")]
+mod flood;
+#[cfg(target_os = "linux")]
 mod heart;
 #[cfg(target_os = "linux")]
 mod inside;
@@ -18,6 +20,10 @@ mod inside;
 mod judge;
 #[cfg(all(target_os = "linux", feature = "wasm"))]
 mod module;
+#[cfg(target_os = "linux")]
+mod monitor;
+#[cfg(target_os = "linux")]
+mod pace;
 #[cfg(target_os = "linux")]
 mod terrain;
 #[cfg(target_os = "linux")]
@@ -29,6 +35,7 @@ pub use row::{Outcome, ROWS, Row};
 use serde::Serialize;
 
 use crate::backend::Pending;
+use crate::instance::Stdout;
 
 #[cfg(target_os = "linux")]
 pub(crate) use inside::run as hostile;
@@ -75,4 +82,18 @@ pub trait Gateway: Send + Sync {
     /// # Errors
     /// What keeps it from doing so.
     fn read<'a>(&'a self, root: &'a Path, path: &'a Path) -> Pending<'a, Result<Vec<u8>, String>>;
+
+    /// Takes the lines that a program writes to its stdout, of which none may be longer than `longest` bytes, until their end.
+    fn listen<'a>(&'a self, stdout: Stdout, longest: usize) -> Pending<'a, Heard>;
+}
+
+/// What was heard of a program's stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Lines that were taken.
+    pub lines: usize,
+    /// The most bytes of a line that were kept.
+    pub longest: usize,
+    /// Lines that were refused for their length.
+    pub refused: usize,
 }

@@ -257,6 +257,14 @@ impl Selection {
 
 #[cfg(target_os = "linux")]
 impl Selection {
+    /// The settings of machines, where they are what is selected.
+    pub(crate) fn machine(&self) -> Option<&crate::backends::microvm::Config> {
+        match &self.named {
+            Some(BackendConfig::Microvm(config)) => Some(config),
+            _ => None,
+        }
+    }
+
     /// Makes the back-end in a form that starts programs of this machine: one for images then does without an image.
     pub(crate) fn build_for_attacks(&self, host: &Host) -> Result<Box<dyn Backend>, Error> {
         match &self.named {

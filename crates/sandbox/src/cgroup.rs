@@ -24,7 +24,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use group::{Group, PERIOD, SHARES, reclaim};
-pub(crate) use leftover::clear;
+pub(crate) use leftover::{clear, remove};
 pub(crate) use place::{Places, places};
 
 /// What a group can limit.

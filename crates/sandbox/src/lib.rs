@@ -66,11 +66,15 @@ pub use probe::{Finding, Report};
 pub use profile::{Cpus, DENY_WRITE, EnvText, Limits, Network, Profile, Program};
 pub use rehearsal::Rehearsal;
 
-/// Clears away the control groups of gateways that were killed and so could not. Never those of another that lives. The first launch does
-/// it too.
+/// Clears away what gateways have left that were killed and so could not: control groups, and the folders of containers and machines. Never
+/// those of another that lives. The first launch of each kind does it too.
 pub fn clear_leftovers() {
     #[cfg(target_os = "linux")]
-    cgroup::clear();
+    {
+        cgroup::clear();
+        microvm::clear();
+        oci::clear();
+    }
 }
 
 /// Takes over, and never returns, when this process was started to launch programs. Call it first in `main`,

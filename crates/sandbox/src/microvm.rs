@@ -17,6 +17,7 @@ mod image;
 mod initramfs;
 mod kernel;
 mod launch;
+mod place;
 mod pool;
 mod prepare;
 mod process;
@@ -39,6 +40,8 @@ use crate::error::Error;
 pub use prepare::{Prepared, Source, prepare, prepared};
 
 pub(crate) use launch::launch;
+pub(crate) use place::Place;
+pub(crate) use vmm::{MEMORY, SOCKETS};
 
 /// The init, linked statically; empty where it could not be built.
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sallyport-guest"));
@@ -61,6 +64,15 @@ pub fn prepared_in(folder: &Path) -> PathBuf {
 /// A folder for each machine that is starting, in that of all.
 fn run_in(folder: &Path) -> PathBuf {
     folder.join("run")
+}
+
+/// Takes away what gateways have left that were killed.
+pub(crate) fn clear() {
+    // Where the user's folders are not known there are no machines.
+    if let Ok(folder) = folder() {
+        room::clear(&run_in(&folder));
+        template::clear(&folder);
+    }
 }
 
 /// Whether machines can be made, as far as it shows without making one.

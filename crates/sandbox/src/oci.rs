@@ -253,6 +253,14 @@ fn host_trees(root: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(trees)
 }
 
+/// Removes what gateways that were killed have left.
+pub(crate) fn clear() {
+    // Where the user's folders are not known there are no containers.
+    if let Ok(folders) = folders() {
+        bundle::clear(&folders.state);
+    }
+}
+
 fn folders() -> Result<Folders, Error> {
     Folders::of_user().map_err(|error| Error::new(error.to_string()).with_hint(error.hint()))
 }

@@ -1,4 +1,4 @@
-//! The gateway's own file code, as the attack suite races with it: the built-in server `filesystem`.
+//! The gateway's own code, as the attack suite takes it on: that for files, of the built-in server `filesystem`, and that for a server's lines.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use sallyport_protocol::{
     Asker, BoxFuture, Cancel, Client, Context, ErrorObject, McpServer, Method, RawJson, RawObject, Request, Revision,
 };
-use sallyport_sandbox::Pending;
-use sallyport_sandbox::attack::Gateway;
+use sallyport_sandbox::attack::{Gateway, Heard};
+use sallyport_sandbox::{Pending, Stdout};
 use sallyport_servers::{BuiltInConfig, filesystem};
+use sallyport_transport::frame::{LineError, LineReader};
 
 /// Reads by calling `read_file`.
 pub(super) struct FileCode;
@@ -23,6 +24,19 @@ impl Gateway for FileCode {
             let failed = reply.get("isError").is_some_and(|value| value.as_str() == "true");
             let text = reply.to_json().as_str().to_owned();
             if failed { Err(text) } else { Ok(text.into_bytes()) }
+        })
+    }
+
+    fn listen<'a>(&'a self, stdout: Stdout, longest: usize) -> Pending<'a, Heard> {
+        Box::pin(async move {
+            let (mut lines, mut heard) = (LineReader::new(stdout, longest), Heard::default());
+            loop {
+                match lines.next().await {
+                    Ok(Some(line)) => heard = Heard { lines: heard.lines + 1, longest: heard.longest.max(line.len()), ..heard },
+                    Err(LineError::TooLong) => heard.refused += 1,
+                    Ok(None) | Err(_) => return heard,
+                }
+            }
         })
     }
 }

@@ -12,10 +12,11 @@ mod image;
 mod session;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::gateway::{Gateway, Project, send_signal};
+use harness::peers::fixture;
 use harness::processes::{descendants, eventually, runs};
 use image::Holds;
 use serde_json::json;
@@ -23,13 +24,6 @@ use session::Session;
 
 /// Starting a container on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The program of the crate `testkit`, which lies beside the gateway's.
-fn fixture() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_sallyport")).with_file_name("sallyport-fixture");
-    assert!(program.is_file(), "no {}: run `cargo build -p sallyport-testkit`", program.display());
-    program
-}
 
 /// The processes of the fixture, wherever below the gateway they are; on gVisor's kernel that kernel, which is a process of the host.
 fn servers(gateway: &Gateway) -> Vec<u32> {
@@ -51,13 +45,12 @@ fn says_again(gateway: &Gateway, session: &mut Session, tool: &str, arguments: &
     }
 }
 
-/// Whether a program is started here by that container runtime: some refuse some machines, and ordinary users may start none.
+/// Whether a program is started here by that container runtime.
 fn works(runtime: &str) -> bool {
     let project = Project::new(&format!(
         "[servers.boxed]\ncommand = [\"entrypoint\"]\nsandbox = {{ oci = {{ image = \"image\", runtime = \"{runtime}\" }} }}\n"
     ));
-    let output = project.sallyport().arg("doctor").output().unwrap();
-    String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with(&format!("ok  oci container runtime {runtime}")))
+    project.has_container_runtime(runtime)
 }
 
 #[test]

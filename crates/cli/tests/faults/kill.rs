@@ -1,90 +1,138 @@
-//! The gateway is killed at any moment: while it starts, launches, serves, while what it launched sleeps. Nothing of it goes on, and the
-//! next start clears away what a killed process cannot.
+//! The gateway is killed at any moment: while it starts, launches, serves, while what it launched is in a call or sleeps. Nothing of it goes
+//! on, and the next start, whatever that starts, clears away what a killed process cannot.
 //!
-//! `SALLYPORT_KILL_RUNS` says how often (`cargo xtask kill` sets it).
+//! `SALLYPORT_KILL_RUNS` says how often, for each of the tests (`cargo xtask kill` sets it).
 
-use std::collections::hash_map::RandomState;
+mod calls;
+mod kind;
+mod left;
+
 use std::fs;
-use std::hash::{BuildHasher, Hasher};
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::harness::gateway::Project;
 use crate::harness::loopback;
-use crate::harness::processes::{control_groups, descendants, eventually, mentioning, runs};
-use crate::hostile;
+use crate::harness::processes::{control_groups, eventually};
 use crate::session::Session;
+use calls::{Calls, random};
+use kind::Kind;
+use left::{Tree, adopt_orphans, mounts, orphans, reap, tree};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// As many as find what happens in one of ten kills, in a minute.
-const RUNS: u32 = 20;
-/// Within this a gateway has started, launched everything and let it fall asleep.
+const ROOMS: u32 = 20;
+/// What is slow to start: the moments of a start, and those after it.
+const OTHERS: u32 = 6;
+/// Within this a gateway has started, launched everything and let it fall asleep; and what it launched was called and fell asleep again.
 const LATEST: u64 = 2500;
-
-fn count() -> u32 {
-    std::env::var("SALLYPORT_KILL_RUNS").ok().and_then(|count| count.parse().ok()).unwrap_or(RUNS)
-}
-
-/// A number below `bound` that nobody can tell beforehand.
-fn random(bound: u64) -> u64 {
-    RandomState::new().build_hasher().finish() % bound
-}
 
 #[test]
 fn a_gateway_that_is_killed_at_any_moment_leaves_nothing() {
-    let project = hostile(&[("one", "none"), ("two", "none")], "standby = { freeze_after = \"100ms\", reclaim_after = \"200ms\" }");
-    let mounts = mounts();
+    leaves_nothing(&Kind::rooms(), ROOMS);
+}
+
+#[test]
+fn a_gateway_that_is_killed_at_any_moment_leaves_nothing_of_containers() {
+    if let Some(kind) = Kind::containers() {
+        leaves_nothing(&kind, OTHERS);
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+#[ignore = "needs QEMU and the peers that `cargo xtask peers` installs"]
+fn a_gateway_that_is_killed_at_any_moment_leaves_nothing_of_machines() {
+    leaves_nothing(&Kind::machines(), OTHERS);
+}
+
+fn leaves_nothing(kind: &Kind, usually: u32) {
+    adopt_orphans();
+    let project = &kind.project;
+    let orderly = start_and_end(kind);
+    // So that what is made once, and kept, is killed in the making, too.
+    for folder in [project.state(), project.cache()] {
+        let _none = fs::remove_dir_all(folder.join("sallyport"));
+    }
+    let (mounts, files) = (mounts(), tree(&kind.files));
+    let runs = std::env::var("SALLYPORT_KILL_RUNS").ok().and_then(|count| count.parse().ok()).unwrap_or(usually);
     let mut killed = Vec::new();
-    for run in 0..count() {
-        let mut gateway = start(&project);
-        let moment = Duration::from_millis(random(LATEST));
-        thread::sleep(moment);
-        let family = descendants(gateway.id());
-        gateway.kill().expect("the child is ours");
-        gateway.wait().expect("the child is ours");
-        let when = format!("run {run}, killed after {moment:?}");
-        eventually(&format!("{when}: every descendant is gone"), PATIENCE, || family.iter().all(|id| !runs(*id)));
-        eventually(&format!("{when}: no orphan either"), PATIENCE, || mentioning(&project.mark()).is_empty());
+    for run in 0..runs {
+        // The last one while it starts: that leaves most.
+        let (id, moment) = kill(kind, run % 2 == 1 && run + 1 < runs);
+        let when = format!("run {run}, killed {moment}");
+        eventually(&format!("{when}: every process is gone"), PATIENCE, || orphans().is_empty());
+        reap();
+        eventually(&format!("{when}: nothing is left in the folder to write"), PATIENCE, || tree(&kind.files) == files);
         assert_eq!(self::mounts(), mounts, "{when}");
-        killed.push(gateway.id());
+        killed.push(id);
     }
     let left: usize = killed.iter().map(|id| control_groups(*id).len()).sum();
     eprintln!("{} kills, {left} control groups left by them", killed.len());
 
+    let left: Vec<_> = start_of_another_kind(project, &killed).difference(&orderly).cloned().collect();
+    assert!(left.is_empty(), "after the next start: {left:#?}");
+    project.configure(&kind.configuration);
+    assert_eq!(start_and_end(kind), orderly, "after one that starts the same");
+}
+
+/// Starts one and kills it: some time after its start, or after all its servers have answered. Gives its id, and when that was.
+fn kill(kind: &Kind, has_answered: bool) -> (u32, String) {
+    let (mut gateway, port) = start(&kind.project);
+    let calls = Calls::begin(port, &kind.calls);
+    if has_answered {
+        wait_for_all(kind, &calls);
+    }
+    let moment = Duration::from_millis(random(LATEST));
+    thread::sleep(moment);
+    gateway.kill().expect("the child is ours");
+    gateway.wait().expect("the child is ours");
+    (gateway.id(), format!("{moment:?} after {}", if has_answered { "all have answered" } else { "its start" }))
+}
+
+fn wait_for_all(kind: &Kind, calls: &Calls) {
+    let begun = Instant::now();
+    while !calls.all_answered() {
+        let log = fs::read_to_string(kind.project.path("gateway.log")).unwrap_or_default();
+        assert!(begun.elapsed() < kind.patience, "not all servers have answered within {:?}:\n{log}", kind.patience);
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Starts it without waiting for anything; gives its port, too.
+fn start(project: &Project) -> (Child, u16) {
+    let port = loopback::free_port();
+    let mut command = project.sallyport();
+    let log = fs::File::create(project.path("gateway.log")).expect("the project is writable");
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "up"]).stdout(Stdio::null()).stderr(log);
+    (command.spawn().expect("the program starts"), port)
+}
+
+/// Starts one that is not killed, and gives what there is of it after its end.
+fn start_and_end(kind: &Kind) -> Tree {
+    let mut gateway = kind.project.up();
+    let calls = Calls::begin(gateway.port, &kind.calls);
+    wait_for_all(kind, &calls);
+    drop(calls);
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0), "{}", gateway.log());
+    tree(&kind.project.folder())
+}
+
+/// Starts one with nothing but a program in a sandbox of the usual kind: what there is of it and of all others after its end.
+fn start_of_another_kind(project: &Project, killed: &[u32]) -> Tree {
+    project.configure(&kind::tame());
     let mut gateway = project.up();
     let mut session = Session::open(gateway.port, "/mcp");
     assert_eq!(session.call("tame__ping", &json!({})).words(), "pong");
     for id in killed {
-        assert_eq!(control_groups(id).len(), 0, "the groups of gateway {id} were cleared away");
+        assert_eq!(control_groups(*id).len(), 0, "the groups of gateway {id} were cleared away");
     }
-    let notes = || fs::read_dir(project.state().join("sallyport/run")).map_or(0, Iterator::count);
-    assert_eq!(notes(), 1, "of all gateways only the one that runs is noted");
-    assert_eq!(sockets(&project.state()), 0);
     gateway.signal("TERM");
     assert_eq!(gateway.wait(), Some(0), "{}", gateway.log());
-    assert_eq!((notes(), control_groups(gateway.id()).len()), (0, 0));
-}
-
-/// Starts it without waiting for anything.
-fn start(project: &Project) -> Child {
-    let address = format!("127.0.0.1:{}", loopback::free_port());
-    let mut command = project.sallyport();
-    command.args(["--listen", &address, "up"]).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("the program starts")
-}
-
-fn mounts() -> String {
-    fs::read_to_string("/proc/self/mountinfo").expect("there is a procfs")
-}
-
-/// Sockets in a folder and below.
-fn sockets(folder: &Path) -> usize {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let count = |kind: fs::FileType, path: &Path| if kind.is_dir() { sockets(path) } else { usize::from(kind.is_socket()) };
-    entries.filter_map(|entry| Some(count(entry.file_type().ok()?, &entry.path()))).sum()
+    assert_eq!(control_groups(gateway.id()).len(), 0);
+    tree(&project.folder())
 }

@@ -8,6 +8,9 @@
 mod caller;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[allow(dead_code, reason = "the sandbox's own tests use more of it")]
+#[path = "../../../sandbox/tests/support/image.rs"]
+mod image;
 mod session;
 
 mod children;

@@ -74,6 +74,23 @@ impl Project {
         self.folder.path().join("state")
     }
 
+    /// Where the gateway keeps what it can make anew.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    /// What holds all of these.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().to_path_buf()
+    }
+
+    /// Whether a program is started here by that container runtime, which a server must use: some refuse some machines, and ordinary
+    /// users may start none.
+    pub(crate) fn has_container_runtime(&self, runtime: &str) -> bool {
+        let output = self.sallyport().arg("doctor").output().expect("the program starts");
+        String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with(&format!("ok  oci container runtime {runtime}")))
+    }
+
     /// A text that is in the command line or environment of everything this project starts.
     pub(crate) fn mark(&self) -> String {
         self.folder.path().display().to_string()

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The folder of all peers: `$SALLYPORT_PEERS`, else `.peers` at the top of the repository.
@@ -10,6 +10,13 @@ pub(crate) fn folder() -> PathBuf {
     let folder = env::var_os("SALLYPORT_PEERS").map_or_else(|| repository().join(".peers"), PathBuf::from);
     assert!(folder.join("npm/node_modules").is_dir(), "no peers in {}: run `cargo xtask peers`", folder.display());
     folder
+}
+
+/// The program of the crate `testkit`, which lies beside the gateway's.
+pub(crate) fn fixture() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_sallyport")).with_file_name("sallyport-fixture");
+    assert!(program.is_file(), "no {}: run `cargo build -p sallyport-testkit`", program.display());
+    program
 }
 
 /// Node 22, as npm's `node@22` installs it for this machine.
@@ -33,6 +40,11 @@ pub(crate) fn pypi_mcp_1(program: &str) -> String {
 /// A program of the Python environment with mcp 2.x.
 pub(crate) fn pypi_mcp_2(program: &str) -> String {
     text(&folder().join("pypi-mcp-2/bin").join(program))
+}
+
+/// The package manager uv.
+pub(crate) fn uv() -> PathBuf {
+    folder().join("uv/bin/uv")
 }
 
 /// The kernel of machines, where the tests of the sandbox keep theirs, too: with drivers to write. Prepared as a user would, if it is not there.
@@ -60,6 +72,6 @@ pub(crate) fn repository() -> PathBuf {
     crates.ancestors().nth(2).expect("this crate lies two folders down").to_path_buf()
 }
 
-fn text(path: &std::path::Path) -> String {
+fn text(path: &Path) -> String {
     path.to_str().expect("peers lie under a path of plain text").to_owned()
 }

@@ -68,10 +68,11 @@ pub(crate) fn control_groups(id: u32) -> Vec<PathBuf> {
     found
 }
 
-/// `sallyport.NAMESPACE.ID.…`
+/// `sallyport.NAMESPACE.ID.…`, and `sallyport-ID-…` of a container.
 fn is_group_of(folder: &Path, id: u32) -> bool {
-    let mut parts = folder.file_name().and_then(|name| name.to_str()).into_iter().flat_map(|name| name.split('.'));
-    parts.next() == Some("sallyport") && parts.nth(1) == Some(&id.to_string())
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let mut parts = name.split('.');
+    name.starts_with(&format!("sallyport-{id}-")) || (parts.next() == Some("sallyport") && parts.nth(1) == Some(&id.to_string()))
 }
 
 /// Waits until `condition` holds; what did not come to pass is the panic's text.

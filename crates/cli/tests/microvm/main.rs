@@ -13,7 +13,6 @@ mod roots;
 mod session;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use harness::gateway::{Gateway, Project};
@@ -26,13 +25,6 @@ use session::Session;
 const PATIENCE: Duration = Duration::from_secs(280);
 
 const FILESYSTEM: &str = "@modelcontextprotocol/server-filesystem/dist/index.js";
-
-/// The program of the crate `testkit`, which lies beside the gateway's.
-fn fixture() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_sallyport")).with_file_name("sallyport-fixture");
-    assert!(program.is_file(), "no {}: run `cargo build -p sallyport-testkit`", program.display());
-    program
-}
 
 /// The monitors of all machines, with the letter of their state.
 fn machines(gateway: &Gateway) -> Vec<(u32, char)> {
@@ -58,7 +50,7 @@ fn servers_run_sleep_wake_and_die_with_their_gateway() {
     let rest = format!(
         "{sandbox}\nstandby = {{ freeze_after = \"1s\", reclaim_after = \"3s\" }}\ntimeouts = {{ connect = \"5m\", list = \"60s\" }}\n"
     );
-    let fixture = fixture();
+    let fixture = peers::fixture();
     // A gateway with nothing else is ready when all its servers are, or not at all.
     let (mut gateway, begun) = (project.up(), Instant::now());
     project.configure(&format!(

@@ -2,8 +2,11 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+mod cargo;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod pypi;
+mod registry;
 mod shares;
 
 use std::fs;
@@ -37,9 +40,11 @@ fn program(description: &str) -> String {
 }
 
 /// One configuration of a server from a registry of its own.
-struct Packages {
-    registry: NpmRegistry,
+struct Packages<R = NpmRegistry> {
+    registry: R,
     project: Project,
+    /// By which the package manager finds the registry.
+    settings: Vec<(String, String)>,
 }
 
 struct Said {
@@ -53,9 +58,19 @@ impl Packages {
         let registry = NpmRegistry::start();
         registry.publish("made-here", "1.0.0", &program("greets"), json!({}));
         let project = Project::new(&format!("[servers.made]\ncommand = [\"{command}\"]\n"));
-        Self { registry, project }
+        let settings = [("npm_config_registry", registry.url()), ("npm_config_fetch_retries", "0".to_owned())];
+        Self { settings: settings.map(|(name, value)| (name.to_owned(), value)).to_vec(), registry, project }
     }
 
+    /// The folder of the store with a version in it.
+    fn stored(&self, version: &str) -> PathBuf {
+        let store = self.project.path("../cache/sallyport/packages/store/npm");
+        let named = |entry: &fs::DirEntry| entry.file_name().to_str().unwrap().starts_with(&format!("made-here-{version}-"));
+        fs::read_dir(store).unwrap().flatten().find(named).unwrap().path()
+    }
+}
+
+impl<R> Packages<R> {
     fn run(&self, arguments: &[&str]) -> Said {
         let output = self.command(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -64,8 +79,7 @@ impl Packages {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.project.sallyport();
-        command.args(arguments).env("npm_config_registry", self.registry.url()).env("npm_config_fetch_retries", "0");
-        command.stdin(Stdio::null());
+        command.args(arguments).envs(self.settings.iter().cloned()).stdin(Stdio::null());
         command
     }
 
@@ -91,13 +105,6 @@ impl Packages {
 
     fn lock(&self) -> String {
         fs::read_to_string(self.lock_file()).unwrap()
-    }
-
-    /// The folder of the store with a version in it.
-    fn stored(&self, version: &str) -> PathBuf {
-        let store = self.project.path("../cache/sallyport/packages/store/npm");
-        let named = |entry: &fs::DirEntry| entry.file_name().to_str().unwrap().starts_with(&format!("made-here-{version}-"));
-        fs::read_dir(store).unwrap().flatten().find(named).unwrap().path()
     }
 
     fn forget_installations(&self) {

@@ -28,6 +28,8 @@ pub(super) struct Kind<'a> {
     pub(super) variable: (&'static str, String),
     pub(super) log: PathBuf,
     pub(super) profile: Profile,
+    /// The folder of the machine in whose monitor's place it is.
+    pub(super) room: Option<PathBuf>,
 }
 
 /// One program that runs.
@@ -56,6 +58,8 @@ impl Contender {
         let (name, value) = &kind.variable;
         program.env.insert((*name).to_owned(), EnvText::from(value.clone()));
         program.log = Some(kind.log.clone());
+        program.cwd.clone_from(&kind.room);
+        program.room.clone_from(&kind.room);
         let instance = kind.backend.launch(&kind.profile, &program).await?;
         let (stdin, stdout) = instance.take_io().ok_or_else(|| Error::new("the stdio of a hostile program is taken"))?;
         Ok(Self { instance, stdin: Some(stdin), lines: BufReader::new(stdout.take(MOST_BYTES)).lines(), said: String::new() })
@@ -90,6 +94,14 @@ impl Contender {
                 Err(error) => return Some(format!("it said something else: {error}")),
             }
         }
+    }
+
+    /// Gives an order whose answers somebody else hears: gives what it writes from then on.
+    pub(super) async fn give_away(mut self, order: &Order) -> Result<(Instance<Running>, Stdout), Error> {
+        self.give(order).await.map_err(|cause| Error::io("a hostile program takes no order", &cause))?;
+        // It was heard to the end of its last line: nothing waits in between.
+        let stdout = self.lines.into_inner().into_inner().into_inner();
+        Ok((self.instance, stdout))
     }
 
     async fn give(&mut self, order: &Order) -> std::io::Result<()> {

@@ -8,6 +8,7 @@ mod files;
 mod kernel;
 mod life;
 mod limits;
+mod monitor;
 mod network;
 mod privileges;
 mod processes;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 pub(super) use life::HEART;
-pub(super) use limits::{FLOOD_BYTES, small};
+pub(super) use limits::{FLOOD_BYTES, STDOUT_BYTES, small};
 pub(super) use project::{RACE, SWAPPED};
 
 use super::wire::{Answer, Attempt, CameOfIt, Given, Neighbour, Order};
@@ -114,6 +115,7 @@ fn carry_out(order: Order, left_behind: &mut Vec<PathBuf>) {
             random::draw();
             say(&Answer::Done);
         }
+        Order::Flood { lines } => limits::flood_stdout(lines),
         Order::Ping => say(&Answer::Done),
     }
 }
@@ -155,7 +157,7 @@ fn try_row(row: u8, attack: &Attack<'_>) {
         33 => life::outlive(attack),
         34 => life::cling(attack),
         35 => processes::descriptors(attack),
-        37 => kernel::monitor(attack),
+        37 => monitor::reach(attack),
         39 => privileges::of_root(attack),
         40 => privileges::run_from_memory(attack),
         41 => processes::neighbour(attack),

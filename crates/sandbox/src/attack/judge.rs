@@ -14,9 +14,9 @@ use super::inside::{FLOOD_BYTES, RACE, SWAPPED, small};
 use super::row::Stage;
 use super::terrain::{HOSTILE, Terrain};
 use super::wire::{Attempt, CameOfIt, Given, Neighbour, Order};
-use super::{Gateway, Outcome, ROWS, Row, Verdict};
+use super::{Gateway, Outcome, ROWS, Row, Verdict, flood, monitor, pace};
 use crate::backend::{Backend, Host, Selection};
-use crate::enforced::Enforced;
+use crate::backends::microvm::Config;
 use crate::error::Error;
 use crate::instance::{Instance, Running};
 use crate::layer::{Layer, State};
@@ -54,6 +54,7 @@ pub async fn run(host: &Host, selection: &Selection, gateway: &dyn Gateway, tell
         return Ok(verdicts);
     }
     let mut ring = Ring::new(&arena, terrain, &*backend, host, gateway).await?;
+    ring.machine = selection.machine();
     for row in ROWS {
         tell(row);
         verdicts.push(ring.verdict(row).await?);
@@ -66,6 +67,9 @@ struct Ring<'a> {
     arena: &'a Arena,
     terrain: Terrain,
     backend: &'a dyn Backend,
+    host: &'a Host,
+    /// Where the back-end makes machines.
+    machine: Option<&'a Config>,
     binary: PathBuf,
     gateway: &'a dyn Gateway,
     /// The other server, whom nothing may befall.
@@ -84,6 +88,7 @@ async fn neighbour(arena: &Arena, backend: &dyn Backend, binary: &Path, things: 
         variable: (SECRET_VARIABLE, arena.canary.clone()),
         log: arena.path("neighbour.log"),
         profile: Profile { read: vec![binary.to_path_buf()], ..Profile::default() },
+        room: None,
     };
     let mut neighbour = Contender::start(&kind).await?;
     let order = things.map_or(Order::Ping, |things| Order::Settle(things.clone()));
@@ -163,7 +168,7 @@ impl<'a> Ring<'a> {
         arena: &'a Arena,
         terrain: Terrain,
         backend: &'a dyn Backend,
-        host: &Host,
+        host: &'a Host,
         gateway: &'a dyn Gateway,
     ) -> Result<Self, Error> {
         // A copy: the folders above the file itself are seen inside, and may be those that are not to be seen.
@@ -173,7 +178,8 @@ impl<'a> Ring<'a> {
         let neighbour_things = Neighbour { file: random().map_err(fault)?, abstract_socket: random().map_err(fault)? };
         let left = terrain.has_tmp().then_some(&neighbour_things);
         let neighbour = neighbour(arena, backend, &binary, left).await?;
-        Ok(Self { arena, terrain, backend, binary, gateway, neighbour, neighbour_things, hostile: BTreeMap::new() })
+        let hostile = BTreeMap::new();
+        Ok(Self { arena, terrain, backend, host, machine: None, binary, gateway, neighbour, neighbour_things, hostile })
     }
 
     async fn verdict(&mut self, row: &'static Row) -> Result<Verdict, Error> {
@@ -248,6 +254,8 @@ impl<'a> Ring<'a> {
             Some(running) if running.instance.has_exited().is_none() => running,
             _ => Contender::start(&self.hostile_kind(stage)?).await?,
         };
+        let is_about_processors = [17, 19].contains(&row.number);
+        let before = if is_about_processors { pace::of(&mut self.neighbour).await } else { None };
         self.arena.connections.take();
         let order = Order::Try { row: row.number, connected: stage == Stage::Connected, given };
         let carried = hostile.carry_out(&order).await;
@@ -260,8 +268,13 @@ impl<'a> Ring<'a> {
             Some(why) => findings.open.push(format!("not known to the end: {why}")),
             None => {}
         }
-        if row.number == 37 {
-            self.look_at_the_monitor(&hostile, findings);
+        match row.number {
+            21 => self.must_end_floods(findings).await?,
+            37 => self.attack_the_monitor(&hostile, findings).await?,
+            _ => {}
+        }
+        if is_about_processors {
+            pace::judge(before, pace::of(&mut self.neighbour).await, findings);
         }
         self.look_meanwhile(row.number, findings).await;
         self.look_for_the_canary(&mut hostile, findings);
@@ -294,6 +307,7 @@ impl<'a> Ring<'a> {
             forbidden_port: arena.forbidden_port,
             allowed_port: arena.allowed_port,
             deny_write: denied().map(str::to_owned).collect(),
+            machines: None,
         }
     }
 
@@ -317,16 +331,15 @@ impl<'a> Ring<'a> {
                 limits: if stage == Stage::Small { small() } else { Limits::default() },
                 ..Profile::default()
             },
+            room: None,
         })
     }
 
     /// What must hold while the attack goes on.
     async fn look_meanwhile(&mut self, row: u8, findings: &mut Findings) {
-        for _ in 0..if [17, 19].contains(&row) { PINGS } else { 1 } {
-            if !self.neighbour.answers().await {
-                findings.open.push("another server does not answer any more".to_owned());
-                return;
-            }
+        if !self.neighbour.answers().await {
+            findings.open.push("another server does not answer any more".to_owned());
+            return;
         }
         let heard = self.arena.connections.take();
         let reached = format!("reached.test:{}", self.arena.allowed_port);
@@ -407,23 +420,23 @@ impl<'a> Ring<'a> {
     }
 
     /// Round a machine there is its monitor, and round that the boundary of the back-end `os`.
-    fn look_at_the_monitor(&self, hostile: &Contender, findings: &mut Findings) {
-        let found = match Enforced::on(hostile.instance.pid()) {
-            Ok(found) => found,
-            Err(error) => return findings.open.push(format!("the monitor cannot be looked at: {error}")),
-        };
-        for (key, wanted) in [("NoNewPrivs", "1"), ("Seccomp", "2"), ("CapEff", "0000000000000000")] {
-            match found.status.get(key) {
-                Some(value) if value == wanted => findings.stopped.push(format!("{key} of the monitor: {value}")),
-                other => findings.open.push(format!("{key} of the monitor: {other:?}")),
-            }
+    async fn attack_the_monitor(&self, hostile: &Contender, findings: &mut Findings) -> Result<(), Error> {
+        let Some(config) = self.machine else { return Ok(()) };
+        let profile = self.hostile_kind(Stage::Quiet)?.profile;
+        let broken = monitor::Broken { host: self.host, config, arena: self.arena, binary: &self.binary, profile: &profile };
+        let filters = broken.must_get_nowhere(self.given(), findings).await?;
+        monitor::look_at(hostile.instance.pid(), filters, findings);
+        Ok(())
+    }
+
+    /// Two programs that write to stdout until they are ended.
+    async fn must_end_floods(&self, findings: &mut Findings) -> Result<(), Error> {
+        for lines in [true, false] {
+            let mut kind = self.hostile_kind(Stage::Quiet)?;
+            kind.profile.limits = flood::limits();
+            let (instance, stdout) = Contender::start(&kind).await?.give_away(&Order::Flood { lines }).await?;
+            flood::hear(instance, stdout, lines, self.gateway, findings).await;
         }
-        // Nobody has a namespace of time: it would hide nothing.
-        let shared: Vec<&str> =
-            found.namespaces.iter().filter(|(name, own)| !**own && *name != "time").map(|(name, _)| name.as_str()).collect();
-        match shared.as_slice() {
-            [] => findings.stopped.push("namespaces of the monitor: its own".to_owned()),
-            _ => findings.open.push(format!("namespaces that the monitor shares: {}", shared.join(" "))),
-        }
+        Ok(())
     }
 }

@@ -11,11 +11,11 @@ use tokio::time::timeout;
 
 use super::arena::{Arena, random};
 use super::heart::Heart;
-use super::inside::{FLOOD_BYTES, HEART, SWAPPED, small};
+use super::inside::{FLOOD_BYTES, HEART, STDOUT_BYTES, SWAPPED, small};
 use super::judge::{END_WITHIN, Findings, GIVEN_VARIABLE, GRACE, PINGS, log_is_too_long};
 use super::terrain::HOSTILE;
 use super::wire::{Attempt, CameOfIt};
-use super::{Gateway, Row, Verdict};
+use super::{Gateway, Row, Verdict, flood};
 use crate::backend::Backend;
 use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
@@ -81,9 +81,10 @@ impl Guests<'_> {
                 let _not_made = fs::remove_file(self.arena.path("writable/endless"));
             }
             21 => {
-                let ended = self.run(&wat::program(&wat::flood(FLOOD_BYTES / 4096), "", "")).await?;
+                let ended = self.run(&wat::program(&wat::flood(2, FLOOD_BYTES / 4096), "", "")).await?;
                 findings.stopped.push(format!("stderr: it {}, and its log is bounded", ended.exit));
                 findings.open.extend(log_is_too_long(self.arena));
+                self.flood_stdout(findings).await?;
             }
             31 => self.lead_astray(findings).await?,
             32 => self.must_refuse_a_list(findings).await?,
@@ -161,6 +162,16 @@ impl Guests<'_> {
             },
         };
         findings.hear(Attempt { name: call.to_owned(), came_of_it });
+        Ok(())
+    }
+
+    /// Its memory is zeros: a line without end.
+    async fn flood_stdout(&self, findings: &mut Findings) -> Result<(), Error> {
+        let file = self.compiled(&wat::program(&wat::flood(1, STDOUT_BYTES / 4096), "", ""))?;
+        let profile = Profile { limits: flood::limits(), ..self.profile() };
+        let instance = self.backend.launch(&profile, &self.program(&file)).await?;
+        let (_stdin, stdout) = instance.take_io().ok_or_else(|| Error::new("the stdio of a hostile program is taken"))?;
+        flood::hear(instance, stdout, false, self.gateway, findings).await;
         Ok(())
     }
 

@@ -19,6 +19,8 @@ pub(super) enum Order {
     Settle(Neighbour),
     /// Say what nobody else can know: random numbers, each from another place.
     Draw,
+    /// Write to stdout without end, with or without ends of lines.
+    Flood { lines: bool },
     /// Say that you are there.
     Ping,
 }
@@ -50,6 +52,20 @@ pub(super) struct Given {
     pub(super) allowed_port: u16,
     /// What must not be written.
     pub(super) deny_write: Vec<String>,
+    /// For whoever is in the place of a machine's monitor.
+    pub(super) machines: Option<Machines>,
+}
+
+/// What lies beside a machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Machines {
+    /// The folder of another one that starts.
+    pub(super) other: PathBuf,
+    /// Its memory, and the sockets at which its monitor is steered and heard.
+    pub(super) memory: String,
+    pub(super) sockets: Vec<String>,
+    /// Of all machines.
+    pub(super) kernel: PathBuf,
 }
 
 /// What the other server leaves behind.

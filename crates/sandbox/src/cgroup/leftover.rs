@@ -85,7 +85,7 @@ fn clear_one(group: &Path) {
 
 /// Removes a group once its last process is gone, which takes the kernel a moment after a kill. Whoever is still in it is ended: that
 /// nobody of a program outlives its launcher is the launcher's work, and this where the launcher itself was killed.
-pub(super) fn remove(group: &Path) {
+pub(crate) fn remove(group: &Path) {
     if is_over(group, TRIES) {
         return;
     }

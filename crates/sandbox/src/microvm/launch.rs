@@ -77,7 +77,7 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    fn prepared(config: &Config, machines: &Path, writes: bool) -> Result<Self, Error> {
+    pub(super) fn prepared(config: &Config, machines: &Path, writes: bool) -> Result<Self, Error> {
         let folder = config.guest.clone().unwrap_or_else(|| prepared_in(machines));
         let prepared = prepared(&folder)?;
         if writes && !prepared.writes {

@@ -179,7 +179,7 @@ fn monitor(vmm: &dyn Vmm, shape: &Shape, begins: Begins, room: &Room, name: &str
 
 /// What the monitor may see and use: the kernel, the folder of this one machine, and what it serves to be written. The machine's own memory is a
 /// file.
-fn around(shape: &Shape, profile: &Profile) -> Profile {
+pub(super) fn around(shape: &Shape, profile: &Profile) -> Profile {
     let workers = if shape.folders.is_empty() { 0 } else { folders::WORKERS };
     let limits = Limits {
         // The machine's own, and the monitor's: its heap, and what it translates to.

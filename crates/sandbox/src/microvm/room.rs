@@ -33,6 +33,7 @@ impl Room {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let unusable = |cause: io::Error| failed(format_args!("folder {} for microVMs cannot be used", folder.display()), &cause);
         private_folders(folder).map_err(unusable)?;
+        let _turn = turn(folder).map_err(unusable)?;
         sweep(folder);
         let path = folder.join(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         Self::at(path, memory_mb).map_err(unusable)
@@ -68,27 +69,36 @@ fn private_folders(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
+/// Takes away what gateways have left that were killed; does nothing where there never was a room.
+pub(super) fn clear(folder: &Path) {
+    if let Ok(_turn) = turn(folder) {
+        sweep(folder);
+    }
+}
+
+/// One at a time: a room that is not locked yet would look left behind.
+fn turn(folder: &Path) -> io::Result<OwnedFd> {
+    let turn = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    flock(&turn, FlockOperation::LockExclusive)?;
+    Ok(turn)
+}
+
 /// Who holds no lock is dead.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(there) = open(entry.path(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) else {
             continue;
         };
-        let is_old = entry.metadata().and_then(|found| found.modified()).is_ok_and(|then| then.elapsed().is_ok_and(|age| age > JUST_MADE));
-        if is_old && flock(&there, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if flock(&there, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _stays_for_the_next = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Between being made and being locked.
-const JUST_MADE: std::time::Duration = std::time::Duration::from_secs(2);
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use std::os::unix::fs::PermissionsExt;
-    use std::time::SystemTime;
 
     use super::*;
 
@@ -102,13 +112,16 @@ mod tests {
 
         let left = rooms.join("1-1");
         fs::create_dir(&left).unwrap();
-        let then = SystemTime::now() - JUST_MADE * 2;
-        for room in [&left, held.path()] {
-            File::open(room).unwrap().set_modified(then).unwrap();
-        }
         let other = Room::new(&rooms, 4).unwrap();
         assert!(!left.exists() && held.path().exists());
+        fs::create_dir(&left).unwrap();
+        clear(&rooms);
+        assert!(!left.exists() && held.path().exists() && other.path().exists());
         drop((held, other));
         assert_eq!(fs::read_dir(&rooms).unwrap().count(), 0);
+
+        let nowhere = folder.path().join("nowhere");
+        clear(&nowhere);
+        assert!(!nowhere.exists());
     }
 }

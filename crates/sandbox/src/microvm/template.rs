@@ -49,6 +49,11 @@ const KERNEL: &str = "kernel";
 /// The one that is being made.
 const UNFINISHED: &str = "unfinished";
 
+/// In the folder of machines.
+fn templates_in(machines: &Path) -> PathBuf {
+    machines.join("templates")
+}
+
 /// A copy, where machines can be copied. Not with KVM so far: there a boot takes a fraction of a second, and nobody has shown yet that the
 /// clock of a copy is right.
 pub(super) async fn clone(host: &Host, shape: &Shape, profile: &Profile, name: &str) -> Option<Ready> {
@@ -73,7 +78,7 @@ pub(super) async fn clone(host: &Host, shape: &Shape, profile: &Profile, name: &
 
 async fn copied(host: &Host, shape: &Shape, digest: &str, profile: &Profile, name: &str) -> Result<Ready, Error> {
     let machines = host.machines()?;
-    let Template { memory, state, kernel } = template(host, shape, &machines.join("templates"), digest).await?;
+    let Template { memory, state, kernel } = template(host, shape, &templates_in(&machines), digest).await?;
     let memory_mb = shape.memory_mb;
     let room = move || {
         let room = Room::new(&run_in(&machines), memory_mb)?;
@@ -183,6 +188,16 @@ fn finish(memory: &File, kernel: &str, unfinished: &Path, folder: &Path) -> io::
     private(&unfinished.join(KERNEL))?.write_all_at(kernel.as_bytes(), 0)?;
     let _damaged = fs::remove_dir_all(folder);
     fs::rename(unfinished, folder)
+}
+
+/// Takes away what a gateway has left that was killed while it made one.
+pub(super) fn clear(machines: &Path) {
+    let templates = templates_in(machines);
+    let Ok(lock) = open(&templates, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else { return };
+    // Somebody makes one just now.
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let _none = fs::remove_dir_all(templates.join(UNFINISHED));
+    }
 }
 
 /// Takes away what nobody uses; what a copy is made of just now stays open for it.

@@ -18,7 +18,7 @@ pub(super) struct Shape {
 }
 
 /// The file that holds a machine's memory.
-pub(super) const MEMORY: &str = "memory";
+pub(crate) const MEMORY: &str = "memory";
 /// The sockets at which the gateway listens and to which the monitor connects.
 pub(super) const CONTROL_SOCKET: &str = "control";
 pub(super) const STDIO_SOCKET: &str = "stdio";
@@ -26,6 +26,9 @@ pub(super) const DISK_SOCKET: &str = "disk";
 pub(super) const EGRESS_SOCKET: &str = "egress";
 /// The socket at which the monitor takes commands, of a machine that is saved or restored.
 pub(super) const STEER_SOCKET: &str = "steer";
+
+/// All of them.
+pub(crate) const SOCKETS: [&str; 5] = [CONTROL_SOCKET, STDIO_SOCKET, DISK_SOCKET, EGRESS_SOCKET, STEER_SOCKET];
 
 /// How a machine begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

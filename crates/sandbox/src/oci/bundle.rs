@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::image::Image;
 use super::runtime::Known;
 use super::{seccomp, text_of};
-use crate::cgroup::{PERIOD, SHARES};
+use crate::cgroup::{self, PERIOD, SHARES};
 use crate::egress::synthetic;
 use crate::error::Error;
 use crate::launch::unprivileged_id;
@@ -20,6 +20,9 @@ use crate::profile::{Limits, Network, Profile, Program};
 
 /// Where runtimes put the control groups of our containers, in each hierarchy.
 const GROUPS: &str = "sallyport-oci";
+
+/// The file beside the folders whose lock is held by whoever makes or sweeps one.
+const TURN: &str = "lock";
 
 /// Reads and writes of the kernel's own settings, as container engines mask them.
 const MASKED: [&str; 10] = [
@@ -62,13 +65,26 @@ fn remove(place: &Path, name: &str) {
     }
 }
 
-/// Removes the container's control groups; the processes in them have ended.
+/// Removes what gateways that were killed have left; does nothing where there never was a container.
+pub(super) fn clear(state: &Path) {
+    let all = folder_of(state);
+    let Ok(turn) = File::options().write(true).open(all.join(TURN)) else { return };
+    if turn.lock().is_ok() {
+        sweep(&all);
+    }
+}
+
+/// Where all containers have their folders.
+fn folder_of(state: &Path) -> PathBuf {
+    state.join("oci")
+}
+
+/// Removes the container's control groups. The processes in them have ended, or do just now, with the gateway.
 fn remove_groups(id: &str) {
     let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
-    for hierarchy in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
-        // Missing where the runtime made none, or removed it itself.
-        let _not_there = fs::remove_dir(hierarchy.join(GROUPS).join(id));
-    }
+    let groups = hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]).map(|hierarchy| hierarchy.join(GROUPS).join(id));
+    // Missing where the runtime made none, or removed it itself.
+    groups.filter(|group| group.is_dir()).for_each(|group| cgroup::remove(&group));
 }
 
 fn id_of(name: &str) -> String {
@@ -79,13 +95,13 @@ impl Bundle {
     /// A new folder for one container. Those of gateways that were killed are removed first.
     pub(super) fn reserve(state: &Path) -> Result<Self, Error> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let all = state.join("oci");
+        let all = folder_of(state);
         private_folder(&all).map_err(|error| Error::new(error.to_string()).with_hint(error.hint()))?;
         let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let place = all.join(&name);
         let reserve = || {
             // One at a time: a folder whose lock is not held yet would look left behind.
-            let turn = File::create(all.join("lock"))?;
+            let turn = File::create(all.join(TURN))?;
             turn.lock()?;
             sweep(&all);
             DirBuilder::new().mode(0o700).create(&place)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Attack, Stopped, Tried};
 
@@ -62,6 +62,14 @@ pub(super) fn of_the_host(attack: &Attack<'_>) {
 
 pub(super) fn read(path: &Path) -> Tried {
     Ok(String::from_utf8_lossy(&fs::read(path)?).chars().take(200).collect())
+}
+
+/// Without the folders that are only the way to something which is shown.
+pub(super) fn list_others(folder: &Path, shown: &[PathBuf]) -> Tried {
+    let names = fs::read_dir(folder)?.flatten().map(|entry| entry.file_name());
+    let others = names.filter(|name| !shown.iter().any(|shown| shown.starts_with(folder.join(name))));
+    let others: Vec<String> = others.map(|name| name.to_string_lossy().into_owned()).collect();
+    if others.is_empty() { Err(Stopped::by("only the way to what is shown")) } else { Ok(others.join(" ")) }
 }
 
 pub(super) fn list(folder: &Path) -> Tried {

@@ -63,7 +63,7 @@ pub(super) fn devices(attack: &Attack<'_>) {
     }
 }
 
-fn open(path: &Path) -> Tried {
+pub(super) fn open(path: &Path) -> Tried {
     // NONBLOCK: a terminal might wait for a line.
     File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     Ok("opened".to_owned())
@@ -74,23 +74,4 @@ fn make_node(path: &Path) -> Tried {
     let opened = open(path);
     std::fs::remove_file(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     opened.or_else(|_| Ok("made".to_owned()))
-}
-
-/// The machine's ports, by which the monitor and the host hear, and its memory.
-pub(super) fn monitor(attack: &Attack<'_>) {
-    let names = std::fs::read_dir("/dev").into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let ports: Vec<PathBuf> =
-        names.filter(|name| name.to_string_lossy().starts_with("vport")).map(|name| Path::new("/dev").join(name)).collect();
-    for port in ports.iter().map(PathBuf::as_path).chain(["/dev/vport0p1", "/dev/hvc0", "/dev/mem", "/dev/vda"].map(Path::new)) {
-        attack.attempt(&port.display().to_string(), || open(port));
-    }
-    for file in ["/proc/iomem", "/proc/kcore", "/sys/class/virtio-ports"] {
-        attack.attempt(file, || {
-            let text = std::fs::read_to_string(file)?;
-            // Whoever may not see addresses reads zeros.
-            let addresses = text.lines().filter(|line| !line.trim_start().starts_with("00000000-00000000")).count();
-            if addresses == 0 { Err(super::Stopped::by("no address is shown")) } else { Ok(format!("{addresses} addresses")) }
-        });
-    }
-    attack.calls_in_child(raw::PORTS, 0);
 }

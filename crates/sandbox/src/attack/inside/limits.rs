@@ -1,7 +1,7 @@
 //! More of the machine than there may be.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,13 +24,21 @@ pub(in crate::attack) fn small() -> Limits {
 pub(super) fn fork_bomb(attack: &Attack<'_>) {
     let most = usize::try_from(attack.given.processes).unwrap_or(usize::MAX);
     attack.attempt(&format!("more than {} processes", small().processes), || {
+        let (mut ran, say) = std::io::pipe()?;
         for number in 0..BOMB {
-            match raw::start(|| std::thread::sleep(LIFETIME)) {
+            let begun = raw::start(|| {
+                // If nobody hears it, the sandbox is ending.
+                let _unheard = (&say).write_all(b"x");
+                std::thread::sleep(LIFETIME);
+            });
+            match begun {
                 Ok(_) => {}
                 Err(errno) if number < most => return Err(errno.into()),
                 Err(_) => return Ok(format!("{number} processes")),
             }
         }
+        // A kernel of the sandbox's own may promise processes for which the host then has no threads.
+        ran.read_exact(&mut [0; BOMB])?;
         Ok(format!("{BOMB} processes"))
     });
 }
@@ -121,4 +129,19 @@ pub(super) fn flood(attack: &Attack<'_>) {
         }
         Err(Stopped::by("its log is bounded"))
     });
+}
+
+/// Far beyond what may be written within a minute where this is tried.
+pub(in crate::attack) const STDOUT_BYTES: usize = 32 << 20;
+
+/// To whoever listens, not to the suite: what comes of it the host sees.
+pub(super) fn flood_stdout(lines: bool) {
+    let block = [&[b'x'; 4095][..], if lines { b"\n" } else { b"x" }].concat();
+    let mut stdout = std::io::stdout().lock();
+    for _ in 0..STDOUT_BYTES / block.len() {
+        if stdout.write_all(&block).is_err() {
+            break; // nobody listens any more
+        }
+    }
+    raw::end(0)
 }

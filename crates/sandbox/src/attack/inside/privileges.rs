@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
-use super::files::list;
+use super::files::{list, list_others};
 use super::processes::of_other;
-use super::{Attack, Stopped, Tried, in_child, raw};
+use super::{Attack, Stopped, Tried, in_child, monitor, raw};
 use crate::probe::TRIAL_ARGUMENT;
 
 pub(super) fn gain(attack: &Attack<'_>) {
@@ -101,9 +101,14 @@ fn sets() -> Tried {
 }
 
 pub(super) fn of_root(attack: &Attack<'_>) {
-    for folder in ["/etc/ssl/private", "/root", "/etc/pki/tls/private"] {
+    for folder in ["/etc/ssl/private", "/etc/pki/tls/private"] {
         attack.attempt(folder, || list(Path::new(folder)));
     }
+    attack.attempt("/root", || match &attack.given.machines {
+        None => list(Path::new("/root")),
+        // Their files may lie there.
+        Some(machines) => list_others(Path::new("/root"), &monitor::shown(machines)?),
+    });
     attack.attempt("command line of init", || of_other(1, "cmdline"));
     attack.attempt("keys of the host's root", || {
         let keys = fs::read_to_string("/proc/keys")?;

@@ -152,10 +152,10 @@ pub(super) const SPIN: &str = "(block (result i32) (loop $ever (br $ever)) (i32.
 
 pub(super) const NOTHING: &str = "(i32.const 0)";
 
-/// Writes so many times 4 KiB to stderr.
-pub(super) fn flood(times: usize) -> String {
+/// Writes so many times 4 KiB to stdout (1) or stderr (2).
+pub(super) fn flood(descriptor: u32, times: usize) -> String {
     format!(
-        "(block (result i32) (loop $next (drop (call $say (i32.const 2) (i32.const 4096)))
+        "(block (result i32) (loop $next (drop (call $say (i32.const {descriptor}) (i32.const 4096)))
          (i32.store (i32.const 40) (i32.add (i32.load (i32.const 40)) (i32.const 1)))
          (br_if $next (i32.lt_u (i32.load (i32.const 40)) (i32.const {times})))) (i32.const 0))"
     )
