@@ -46,7 +46,10 @@ impl Fixture {
     }
 
     fn at(host: Host, mode: &str, timeouts: Timeouts, change: impl FnOnce(&mut ServerPlan)) -> Self {
-        let state = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), host, mode, timeouts, change)
+    }
+
+    fn within(state: TempDir, host: Host, mode: &str, timeouts: Timeouts, change: impl FnOnce(&mut ServerPlan)) -> Self {
         let folder = |name: &str| state.path().join(name);
         let folders = Folders { state: folder("state"), cache: folder("cache"), config: folder("config") };
         let (way_out, pins) = (Arc::new(WayOut::new(&folders)), Arc::new(Pins::new(&folders)));
@@ -231,6 +234,31 @@ async fn a_child_that_exits_at_once_opens_the_breaker() {
     assert!(failure.public.contains("server `child` is not available: it exited with code 3"), "{failure}");
     assert!(failure.internal.unwrap().contains("no configuration found"));
     child.upstream.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_may_write_all_round_the_gateways_own_folders_changes_nothing_in_them() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().canonicalize().unwrap();
+    std::fs::create_dir_all(root.join("cache/packages/store/other/tree")).unwrap();
+    let code = root.join("cache/packages/store/other/tree/code");
+    std::fs::write(&code, "of another server").unwrap();
+    let script = "for place in cache/packages/store/other/tree/code cache/new state/new state/servers/new config/new own; do \
+                  echo evil >> $place; done; mv cache moved; mv state moved; mv config moved; exit 3";
+    let child = Fixture::within(home, Host::with_launcher(launcher()), "", PATIENT, |plan| {
+        let Source::Stdio(stdio) = &mut plan.source else { return };
+        stdio.program = "/bin/sh".into();
+        stdio.arguments = vec![Template::text("-c"), Template::text(script)];
+        (stdio.read, stdio.write, stdio.folder) = (Vec::new(), vec![root.clone()], Some(root.clone()));
+    });
+    let listing = child.upstream.listed(LONG).await;
+    assert!(matches!(&listing.freshness, Freshness::Gone { why, .. } if why.contains("exited with code 3")), "{:?}", listing.freshness);
+    child.upstream.stop(LONG).await;
+    assert!(root.join("own").is_file(), "{}", child.log());
+    assert_eq!(std::fs::read_to_string(code).unwrap(), "of another server");
+    for made in ["cache/new", "state/new", "state/servers/new", "config/new", "moved"] {
+        assert!(!root.join(made).exists(), "{made}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,9 +48,11 @@ pub const DENY_WRITE: &[&str] = &[
     ".git/config.worktree?",
     ".git/modules?", // the same of submodules and linked work trees, where there are any
     ".git/worktrees?",
+    ".hg/hgrc", // Mercurial's hooks and extensions, the same
     // direnv and mise, on entering the folder
     ".envrc",
     ".mise.toml",
+    "mise.toml",
     // MCP servers and hooks of agents, tasks and extensions of editors, on opening the folder
     ".mcp.json",
     ".claude",
@@ -80,6 +82,19 @@ pub const DENY_WRITE: &[&str] = &[
     "~/.gitconfig",
     "~/.ssh",
     "~/.npmrc",
+    "~/.xprofile",  // the graphical session, at login
+    "~/.local/bin", // in the `PATH` of most: a `git` there is run for git
+    // editors, with every start
+    "~/.vimrc",
+    "~/.vim",
+    "~/.config/nvim",
+    // programs that these tools run by themselves: linkers and wrappers, MCP servers, helpers for credentials, plugins
+    "~/.cargo/config.toml",
+    "~/.cargo/bin", // in the `PATH`, too
+    "~/.claude.json",
+    "~/.docker/config.json",
+    "~/.docker/cli-plugins",
+    "~/.aws/config",
 ];
 
 /// What of the network a program sees.

@@ -64,7 +64,7 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
     }
 
     let path = locate(program)?;
-    let needs = needs::of(&path, program, &search_path(program));
+    let needs = needs::of(&path, program, &search_path(program), &builder);
     for tree in &needs.trees {
         builder.add_if_there(tree, Access::Read);
     }
@@ -147,7 +147,11 @@ fn find_in(path: &OsString, name: &str) -> Option<PathBuf> {
     std::env::split_paths(path)
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(name))
-        .find(|candidate| candidate.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0))
+        .find(|candidate| is_executable(candidate))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// The environment is built, never filtered: what is not named here does not exist.

@@ -109,6 +109,35 @@ fn what_a_shell_or_a_login_runs_stays_where_the_home_is_there_to_write() {
 }
 
 #[test]
+fn what_editors_and_tools_run_of_a_home_stays_as_it_is() {
+    let kept = [".vimrc", ".xprofile", ".claude.json", ".config/nvim/init.lua", ".local/bin/git", ".cargo/config.toml", ".cargo/bin/cargo"];
+    let of_tools = [".vim/vimrc", ".docker/config.json", ".docker/cli-plugins/docker-x", ".aws/config"];
+    for caller in callers() {
+        let folder = project(*caller);
+        let home = folder.folder("project/home");
+        for inner in [".local", ".cargo", ".docker", ".aws", ".config"] {
+            folder.folder(&format!("project/home/{inner}"));
+        }
+        folder.file("project/home/.aws/config", "mine");
+        let options = options(&folder);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let script =
+            "cd $WHERE && for name in $NAMES; do mkdir -p ${name%/*}; echo x > $name || echo kept; done 2>/dev/null; echo x > mine";
+        let (place, names) = (format!("WHERE={}", home.display()), format!("NAMES={}", [&kept[..], &of_tools].concat().join(" ")));
+        let options = [&options[..], &["--env", &place, "--env", &names]].concat();
+        let output = launcher(*caller, &options, &["/bin/sh", "-c", script]).env("HOME", &home).output().unwrap();
+        assert_eq!(text(&output.stdout).lines().count(), 11, "{output:?}");
+        assert_eq!(fs::read_to_string(home.join(".aws/config")).unwrap(), "mine");
+        assert!(home.join("mine").is_file());
+        for name in kept.iter().chain(&of_tools).filter(|name| **name != ".aws/config") {
+            assert!(!home.join(name).is_file(), "{name}");
+        }
+        let said = inside(*caller, &folder, "mkdir .hg; echo x > .hg/hgrc; echo x > mise.toml");
+        assert_eq!(said.lines().count(), 3, "{said}");
+    }
+}
+
+#[test]
 fn a_link_is_kept_and_what_it_leads_to_outside_is_not_shown() {
     for caller in callers() {
         let folder = project(*caller);

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const NAME: &str = "sallyport";
 
+/// Of the state, the folder of tenants.
+const TENANTS: &str = "tenants";
+
 /// The folders of one user, as the XDG Base Directory Specification places them. Nothing is created by naming them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
@@ -55,10 +58,17 @@ impl Folders {
         Self { state: self.tenants_folder().join(name), ..self.clone() }
     }
 
+    /// The three folders in which everything of Sallyport lies, that of all tenants included.
+    #[must_use]
+    pub fn all(&self) -> [&Path; 3] {
+        let of_tenants = self.state.parent().filter(|above| above.ends_with(TENANTS)).and_then(Path::parent);
+        [of_tenants.unwrap_or(&self.state), &self.cache, &self.config]
+    }
+
     /// The folders of tenants.
     #[must_use]
     pub fn tenants_folder(&self) -> PathBuf {
-        self.state.join("tenants")
+        self.state.join(TENANTS)
     }
 
     /// The audit records, one JSON object a line.
@@ -236,6 +246,13 @@ mod tests {
         assert_eq!(found.audit_file(), Path::new("/var/s/sallyport/audit/audit.jsonl"));
         assert_eq!(found.packages_folder(), Path::new("/home/u/.cache/sallyport/packages"));
         assert_eq!(found.secrets_folder(), Path::new("/home/u/.config/sallyport/secrets"));
+    }
+
+    #[test]
+    fn a_tenant_keeps_its_state_where_everything_lies() {
+        let found = folders(&[("HOME", "/home/u")]).unwrap();
+        let all = ["/home/u/.local/state/sallyport", "/home/u/.cache/sallyport", "/home/u/.config/sallyport"].map(Path::new);
+        assert_eq!((found.all(), found.of_tenant("acme").all()), (all, all));
     }
 
     #[test]

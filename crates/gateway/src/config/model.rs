@@ -422,9 +422,10 @@ pub struct ServerConfig {
     /// What stays read-only inside every folder of `write`, because the host runs it later: a path relative to that folder, or `~/…` where
     /// the folder holds your home. What is not there cannot be made either: as long as the program runs an empty folder covers it (with `?`
     /// behind the path only what is there is kept). Entries are added to the usual list; `!` in front takes one out, `!*` all.
-    /// Default: `.git/hooks`, `.git/config` and where else git finds either, `.envrc`, `.mise.toml`, `.mcp.json`, `sallyport.toml`, the
-    /// folders of agents and editors (`.claude`, `.cursor`, `.codex`, `.gemini`, `.vscode`, `.idea`, `.zed`, `.devcontainer`), and of the
-    /// home what shells, git, ssh and the session start with. Repositories further down are not covered: name their paths.
+    /// Default: `.git/hooks`, `.git/config` and where else git finds either, `.hg/hgrc`, `.envrc`, `.mise.toml`, `mise.toml`, `.mcp.json`,
+    /// `sallyport.toml`, the folders of agents and editors (`.claude`, `.cursor`, `.codex`, `.gemini`, `.vscode`, `.idea`, `.zed`,
+    /// `.devcontainer`), and of the home what shells, the session, git, ssh, editors and developers' tools start with, `~/.local/bin` and
+    /// `~/.cargo/bin`. Sallyport's own folders are kept in any case. Repositories further down are not covered: name their paths.
     pub deny_write: Vec<String>,
 
     /// Where the program may connect to, over TCP: a name (`api.github.com`), every name below one (`*.example.com`), every name (`*`),

@@ -253,7 +253,7 @@ pub const ROWS: &[Row] = &[
     row(
         16,
         "rare socket families",
-        "open vsock, packet, raw, crypto, netfilter and bluetooth sockets",
+        "open vsock, packet, raw, crypto, netfilter and bluetooth sockets, and SCTP, DCCP and other rare protocols",
         "seccomp",
         QUIET,
         &[
@@ -261,7 +261,20 @@ pub const ROWS: &[Row] = &[
             own(
                 "microvm",
                 OWN_MACHINE,
-                &["kernel objects", "kernel objects, with a flag", "generic netlink", "generic netlink, with a flag"],
+                &[
+                    "kernel objects",
+                    "kernel objects, with a flag",
+                    "generic netlink",
+                    "generic netlink, with a flag",
+                    "DCCP",
+                    "DCCP, with a flag",
+                    "SCTP",
+                    "SCTP, with a flag",
+                    "UDP-Lite",
+                    "UDP-Lite, with a flag",
+                    "multipath TCP",
+                    "multipath TCP, with a flag",
+                ],
             ),
         ],
     ),

@@ -52,6 +52,9 @@ const KIND: u64 = 0xf;
 const STREAM: u64 = 1;
 const DATAGRAM: u64 = 2;
 
+/// Protocols of IPv4 and IPv6 sockets, as in `sys/seccomp/refused.rs`: the kind's usual one, ICMP, TCP, UDP, ICMPv6.
+const IP_PROTOCOLS: [u64; 5] = [0, 1, 6, 17, 58];
+
 /// The filter for a bundle, with the groups that are added and without those that are taken away.
 pub(super) fn profile(changes: &SystemCalls) -> Value {
     let removed: Vec<&str> = changes.removed().flat_map(members).copied().collect();
@@ -141,7 +144,9 @@ fn by_argument() -> Vec<Value> {
         allow(&["socketpair"], json!([is(0, UNIX)])),
     ];
     for family in [INET, INET6] {
-        calls.extend([STREAM, DATAGRAM].map(|harmless| allow(&["socket"], json!([is(0, family), kind(harmless)]))));
+        for harmless in [STREAM, DATAGRAM] {
+            calls.extend(IP_PROTOCOLS.map(|protocol| allow(&["socket"], json!([is(0, family), kind(harmless), is(2, protocol)]))));
+        }
     }
     // Everything but TIOCSTI (0x5412) and TIOCLINUX (0x541c), compared as the kernel does: the lower half.
     calls.extend(requests());

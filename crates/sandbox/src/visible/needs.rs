@@ -1,13 +1,14 @@
 //! What a program cannot do without, found by looking at it: its interpreter, that one's prefix, a script's package tree,
 //! the paths it is given.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::view::walk;
-use super::{find_in, home, may_be_shown};
+use super::view::{ViewBuilder, walk};
+use super::{find_in, home, is_executable, may_be_shown};
 use crate::profile::Program;
 
 /// A script's interpreter may itself be a script, but the kernel stops at four.
@@ -25,14 +26,26 @@ pub(super) struct Needs {
     pub(super) folders: Vec<PathBuf>,
 }
 
-/// What `path`, started with the program's arguments, needs. `search` is the `PATH` in which `env` would look.
-pub(super) fn of(path: &Path, program: &Program, search: &OsString) -> Needs {
+/// Where an interpreter was found. It is the program that names it, and the program may be hostile.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// In a folder of `PATH`, which is the user's: as good as a command of his.
+    Path,
+    /// Among what is shown anyway, where a link may have been made to lead anywhere.
+    Shown,
+}
+
+/// What `path`, started with the program's arguments, needs. `search` is the `PATH` in which `env` would look, `shown` what is shown
+/// without the program.
+pub(super) fn of(path: &Path, program: &Program, search: &OsString, shown: &ViewBuilder) -> Needs {
     let mut needs = Needs::default();
-    let mut next = Some(path.to_path_buf());
-    for _ in 0..MOST_INTERPRETERS {
-        let Some(executable) = next else { break };
-        needs.executable(&executable);
-        next = interpreter(&executable, search);
+    needs.command(path);
+    let mut script = path.to_path_buf();
+    for _ in 1..MOST_INTERPRETERS {
+        let Some(found) = interpreter(&script, search) else { break };
+        let Some(place) = needs.place(&found, search, shown) else { break };
+        needs.executable(&found, place);
+        script = found;
     }
     for argument in &program.args {
         needs.argument(argument);
@@ -41,29 +54,53 @@ pub(super) fn of(path: &Path, program: &Program, search: &OsString) -> Needs {
 }
 
 impl Needs {
-    /// The file, every name it goes by, the prefix round each of these, and its package tree.
-    fn executable(&mut self, path: &Path) {
+    /// What the user himself has named, with its package tree.
+    fn command(&mut self, path: &Path) {
+        self.executable(path, Place::Path);
+        if let Ok(walk) = walk(path) {
+            self.package_tree(&walk.canonical);
+        }
+    }
+
+    /// Where an interpreter lies that a program names; nothing of any other is shown. A `#!` line could else have any folder of the
+    /// host shown.
+    fn place(&self, interpreter: &Path, search: &OsString, shown: &ViewBuilder) -> Option<Place> {
+        let (folder, name) = (interpreter.parent()?, interpreter.file_name()?);
+        if !is_executable(interpreter) {
+            return None;
+        }
+        if std::env::split_paths(search).any(|searched| searched.is_absolute() && searched == folder) {
+            return Some(Place::Path);
+        }
+        // The folder's links are followed, the last one is not: that of an environment's `python` leads out of it.
+        let real = folder.canonicalize().ok()?.join(name);
+        let is_own = self.trees.iter().any(|tree| real.starts_with(tree));
+        (is_own || shown.shows(&real)).then_some(Place::Shown)
+    }
+
+    /// The file, every name it goes by, and the prefix round each of these.
+    fn executable(&mut self, path: &Path, place: Place) {
         self.trees.push(path.to_path_buf());
         self.folders.extend(path.parent().map(Path::to_path_buf).filter(|folder| !self.folders.contains(folder)));
         let Ok(walk) = walk(path) else { return };
         let names = walk.links.iter().map(|(link, _)| link.as_path());
         for name in names.chain([path, walk.canonical.as_path()]) {
-            self.prefix(name);
+            self.prefix(name, place);
         }
-        self.package_tree(&walk.canonical);
     }
 
     /// `PREFIX/bin/name` brings its prefix along: whole if it is an environment of its own, else the parts that hold code.
-    fn prefix(&mut self, executable: &Path) {
+    fn prefix(&mut self, executable: &Path, place: Place) {
         let Some(folder) = executable.parent() else { return };
         let Some(prefix) = folder.parent() else { return };
         if !narrow_enough(prefix) {
             return;
         }
         let whole = match folder.file_name().and_then(|name| name.to_str()) {
-            Some("bin" | "sbin") => ["pyvenv.cfg", "conda-meta"].iter().any(|mark| prefix.join(mark).exists()),
+            // A virtual environment may be somebody's whole project, and no link of an environment leads to another one.
+            Some("bin" | "sbin") => prefix.join("conda-meta").exists() || place == Place::Path && prefix.join("pyvenv.cfg").exists(),
             // pyenv, rbenv, nodenv: the shim is a script that looks for the real program below the same prefix
-            Some("shims") => prefix.join("versions").is_dir(),
+            Some("shims") => place == Place::Path && prefix.join("versions").is_dir(),
             _ => return,
         };
         if whole {
@@ -119,17 +156,50 @@ fn is_made_anew(folder: &Path) -> bool {
     ["/etc", "/run", "/tmp"].iter().any(|own| folder == Path::new(own))
 }
 
-/// The interpreter in the `#!` line, found as `env` would find it.
+/// The interpreter in the `#!` line, found as the kernel and `env` would find it. One that is not named by an absolute path depends on
+/// where the program is started: it is none.
 fn interpreter(script: &Path, search: &OsString) -> Option<PathBuf> {
     let mut start = Vec::new();
     File::open(script).ok()?.take(SHEBANG_BYTES).read_to_end(&mut start).ok()?;
-    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let line = std::str::from_utf8(line).ok()?;
-    let mut words = line.split_ascii_whitespace();
-    let interpreter = Path::new(words.next()?);
-    if interpreter.file_name()? != "env" {
-        return Some(interpreter.to_path_buf());
-    }
-    let name = words.find(|word| !word.starts_with('-') && !word.contains('='))?;
-    find_in(search, name)
+    let line = start.strip_prefix(b"#!")?.split(|byte| matches!(byte, b'\n' | 0)).next()?;
+    let (interpreter, argument) = word(after_blanks(line));
+    let interpreter = Path::new(OsStr::from_bytes(interpreter));
+    let found = match interpreter.file_name()?.as_bytes() {
+        b"env" if interpreter.is_absolute() => {
+            let name = OsStr::from_bytes(of_env(argument)?);
+            if name.as_bytes().contains(&b'/') { PathBuf::from(name) } else { find_in(search, name.to_str()?)? }
+        }
+        _ => interpreter.to_path_buf(),
+    };
+    Some(found).filter(|found| found.is_absolute())
+}
+
+/// What `env` starts, given all that follows it in the line as one argument. Options, variables and quotes other than a leading `-S` are
+/// rare there, and whoever takes them for something else shows the wrong file.
+fn of_env(argument: &[u8]) -> Option<&[u8]> {
+    let split = [&b"-S"[..], b"--split-string="].into_iter().find_map(|option| argument.strip_prefix(option));
+    let name = match split {
+        Some(words) => word(after_blanks(words)).0,
+        None => argument,
+    };
+    let is_plain = |byte: &u8| !byte.is_ascii_whitespace() && !b"=\"'\\$#".contains(byte);
+    (!name.is_empty() && !name.starts_with(b"-") && name.iter().all(is_plain)).then_some(name)
+}
+
+/// The first word and what follows it, without the blanks round it.
+fn word(line: &[u8]) -> (&[u8], &[u8]) {
+    let (word, rest) = line.split_at(line.iter().position(is_blank).unwrap_or(line.len()));
+    let rest = after_blanks(rest);
+    let end = rest.iter().rposition(|byte| !is_blank(byte)).map_or(0, |last| last + 1);
+    (word, rest.get(..end).unwrap_or_default())
+}
+
+fn after_blanks(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
+    line.get(start..).unwrap_or_default()
+}
+
+/// What the kernel splits the line at.
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }

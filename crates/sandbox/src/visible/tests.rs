@@ -56,6 +56,105 @@ fn a_virtual_environment_is_shown_with_the_interpreter_that_its_links_lead_to() 
     assert_eq!(shown(&view, &secret), None);
 }
 
+/// The audited attacks: a package's own script names what is to be shown.
+#[test]
+fn a_script_cannot_have_anything_of_the_host_shown_by_its_first_line() {
+    let folder = Folder::new();
+    folder.file("app/package.json", "{}");
+    let key = folder.file("app/.ssh/id", "secret");
+    let hook = folder.file("app/.git/hooks/pre-commit", "#!/bin/sh\n");
+    folder.file("other/pyvenv.cfg", "");
+    folder.file("other/lib/code", "");
+    let tool = folder.file("other/bin/tool", "");
+    fs::create_dir_all(folder.path("package")).unwrap();
+    symlink(folder.path("app"), folder.path("package/link")).unwrap();
+    let (app, hook_path, tool) = (folder.path("app"), hook.display().to_string(), tool.display().to_string());
+    let relative = |path: &str| path.trim_start_matches('/').to_owned();
+    let up = "../".repeat(20);
+    let lines = [
+        relative(app.to_str().unwrap()),
+        relative(&hook_path),
+        hook_path.clone(),
+        app.display().to_string(),
+        key.display().to_string(),
+        tool.clone(),
+        format!("/usr/bin/{up}{}", relative(&hook_path)),
+        folder.path("package/link/.git/hooks/pre-commit").display().to_string(),
+        format!("/usr/bin/env {hook_path}"),
+        format!("/usr/bin/env {up}{}", relative(&hook_path)),
+        format!("/usr/bin/env -S {hook_path}"),
+        format!("/usr/bin/env -S -u {hook_path} sh"),
+        format!("/usr/bin/env -S -C {} sh", app.display()),
+        format!("/usr/bin/env -u {hook_path} sh"),
+        format!("/usr/bin/env --split-string={hook_path} sh"),
+        format!("/usr/bin/env -S PATH={} sh", folder.path("app/.git/hooks").display()),
+        format!("\x0b{hook_path}"),
+        format!("/bin/sh\0 {hook_path}"),
+    ];
+    for line in lines {
+        folder.file("package/package.json", "{}");
+        let script = folder.file("package/bin/evil", &format!("#!{line}\n"));
+        let view = view_of(&Profile::default(), &program(&script));
+        assert_eq!(shown(&view, &script), Some(Access::Read));
+        for hidden in [app.as_path(), &key, &hook, &folder.path("other/lib/code"), Path::new(&tool)] {
+            assert_eq!(shown(&view, hidden), None, "#!{line} shows {}", hidden.display());
+        }
+    }
+}
+
+#[test]
+fn an_interpreter_in_the_path_brings_its_prefix_and_no_package_round_it() {
+    let folder = Folder::new();
+    folder.file("nvm/v20/bin/node", "");
+    let npm = folder.file("nvm/v20/lib/node_modules/npm/index.js", "");
+    folder.file("pyenv/shims/python", "#!/usr/bin/env bash\n");
+    let version = folder.file("pyenv/versions/3.12/bin/python", "");
+    folder.file("tools/x/pyvenv.cfg", "");
+    let of_tool = folder.file("tools/x/lib/x.py", "");
+    folder.file("tools/x/bin/tool", "");
+    fs::create_dir_all(folder.path("bin")).unwrap();
+    symlink("../tools/x/bin/tool", folder.path("bin/tool")).unwrap();
+    let app = folder.file("app/secret", "");
+    folder.file("app/package.json", "{}");
+    folder.file("app/scripts/run", "");
+    let folders = ["nvm/v20/bin", "pyenv/shims", "bin", "app/scripts"].map(|name| folder.path(name));
+    let path = std::env::join_paths(folders.iter().map(PathBuf::as_path).chain([Path::new("/usr/bin")])).unwrap();
+    let brought = |line: &str, what: &Path| {
+        let mut program = program(&folder.file("own/script", &format!("#!{line}\n")));
+        program.env.insert("PATH".to_owned(), EnvText::from(path.to_str().unwrap()));
+        shown(&view_of(&Profile::default(), &program), what)
+    };
+    let node = format!("{} --flag", folder.path("nvm/v20/bin/node").display());
+    for line in ["/usr/bin/env node", "  /usr/bin/env\t-S  node --flag", "/usr/bin/env -Snode", &node] {
+        assert_eq!(brought(line, &npm), Some(Access::Read), "{line}");
+        assert_eq!(brought(line, &version), None, "{line}");
+    }
+    assert_eq!(brought("/usr/bin/env python", &version), Some(Access::Read));
+    assert_eq!(brought("/usr/bin/env tool", &of_tool), Some(Access::Read));
+    assert_eq!(brought("/usr/bin/env run", &folder.path("app/scripts/run")), Some(Access::Read));
+    assert_eq!(brought("/usr/bin/env run", &app), None);
+}
+
+#[test]
+fn an_interpreter_in_a_named_root_brings_the_code_that_its_link_leads_to_and_no_environment_of_others() {
+    let folder = Folder::new();
+    folder.file("pythons/3.11/bin/python3", "");
+    let library = folder.file("pythons/3.11/lib/os.py", "");
+    folder.file("other/pyvenv.cfg", "");
+    let private = folder.file("other/.env", "");
+    folder.file("other/bin/python", "");
+    fs::create_dir_all(folder.path("project/venv/bin")).unwrap();
+    symlink(folder.path("pythons/3.11/bin/python3"), folder.path("project/venv/bin/python")).unwrap();
+    symlink(folder.path("other/bin/python"), folder.path("project/venv/bin/trap")).unwrap();
+    let profile = Profile { write: vec![folder.path("project")], ..Profile::default() };
+    let view = |name: &str| {
+        let line = format!("#!{}\n", folder.path("project/venv/bin").join(name).display());
+        view_of(&profile, &program(&folder.file("scripts/server", &line)))
+    };
+    assert_eq!(shown(&view("python"), &library), Some(Access::Read));
+    assert_eq!(shown(&view("trap"), &private), None);
+}
+
 #[test]
 fn a_script_brings_its_outermost_node_modules_and_nothing_beside_it() {
     let folder = Folder::new();

@@ -74,6 +74,11 @@ impl ViewBuilder {
         }
     }
 
+    /// Whether a tree that was added holds this path, in which no folder is a link.
+    pub(super) fn shows(&self, path: &Path) -> bool {
+        path.ancestors().any(|above| self.trees.contains_key(above))
+    }
+
     /// The view: no tree that its enclosing tree shows already, no link inside a tree.
     pub(super) fn finish(mut self) -> View {
         self.hold_folders();

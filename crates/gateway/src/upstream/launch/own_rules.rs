@@ -1,7 +1,10 @@
-//! A server must not change its own rules: where it may write the folder of the configuration, the file itself is kept from it.
+//! A server must not change its own rules: where it may write the folder of the configuration, the file itself is kept from it. Nor what
+//! the gateway and other servers run and go by: where it may write what is round Sallyport's own folders, those are kept from it, too.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use sallyport_telemetry::state_folder::{Folders, private_folder};
 
 use crate::plan::{ServerPlan, Source, StdioPlan};
 use crate::upstream::health::Outage;
@@ -36,6 +39,42 @@ pub(crate) fn lock_to_keep(plan: &StdioPlan) -> Option<PathBuf> {
         let _made = std::fs::File::create_new(lock);
     }
     lock.canonicalize().ok().filter(|_| written)
+}
+
+/// Sallyport's own folders (installed packages, state, configuration) as entries of the deny-write list, where they lie in what the
+/// program may write. One that is not there yet is made: the gateway must be able to use it while the program runs.
+///
+/// # Errors
+/// Where that would not hold: the program may write one of them, or what is in it, by name.
+pub(crate) fn folders_to_keep(plan: &StdioPlan, folders: &Folders) -> Result<Vec<String>, Outage> {
+    let mut entries = Vec::new();
+    if plan.sandbox.is_none() {
+        return Ok(entries);
+    }
+    for root in plan.write.iter().filter_map(|root| root.canonicalize().ok()) {
+        for folder in folders.all() {
+            if folder.canonicalize().is_ok_and(|folder| root.starts_with(folder)) {
+                return Err(refused(format!("it may write {}, where Sallyport keeps its own files", root.display())));
+            }
+            for entry in ways(folder, &root) {
+                private_folder(folder).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;
+                let entry = entry.to_str().ok_or_else(|| refused(format!("it may write {}, whose name is not text", folder.display())))?;
+                entries.push(format!("{entry}?")); // it is there, and other roots are left alone
+            }
+        }
+    }
+    entries.sort();
+    entries.dedup();
+    Ok(entries)
+}
+
+/// The paths from `root` that lead to a folder, by its name and by each link on the way: those are kept as well.
+fn ways<'a>(folder: &'a Path, root: &'a Path) -> impl Iterator<Item = PathBuf> + 'a {
+    folder.ancestors().filter_map(move |above| {
+        let real = above.canonicalize().ok()?;
+        let (start, rest) = (real.strip_prefix(root).ok()?, folder.strip_prefix(above).ok()?);
+        Some(if rest.as_os_str().is_empty() { start.to_owned() } else { start.join(rest) })
+    })
 }
 
 /// What tells a file from another one in its place.
@@ -110,6 +149,31 @@ mod tests {
         assert!(!lock.exists());
         assert_eq!(lock_to_keep(&with_lock(&project)), Some(lock.clone()));
         assert_eq!(std::fs::read_to_string(&lock).unwrap(), "");
+    }
+
+    #[test]
+    fn own_folders_are_kept_by_every_name_and_none_is_a_root_to_write() {
+        let temporary = tempfile::tempdir().unwrap();
+        let home = temporary.path().canonicalize().unwrap();
+        std::fs::create_dir_all(home.join("disk/cache")).unwrap();
+        symlink("disk/cache", home.join(".cache")).unwrap();
+        let folders = Folders {
+            state: home.join(".local/state/sallyport"),
+            cache: home.join(".cache/sallyport"),
+            config: home.join(".config/sallyport"),
+        };
+        let kept = |write: &Path| folders_to_keep(&plan(home.join("rules"), write), &folders);
+        std::fs::create_dir(home.join("project")).unwrap();
+        assert_eq!(kept(&home.join("project")).unwrap(), Vec::<String>::new());
+        assert!(!folders.state.exists());
+        let all = [".cache/sallyport?", ".config/sallyport?", ".local/state/sallyport?", "disk/cache/sallyport?"];
+        assert_eq!(kept(&home).unwrap(), all);
+        assert!(folders.state.is_dir());
+        assert_eq!(kept(&home.join("disk")).unwrap(), ["cache/sallyport?"]);
+        std::fs::create_dir(folders.cache.join("packages")).unwrap();
+        for inside in [folders.cache.join("packages"), folders.config.clone()] {
+            assert!(kept(&inside).unwrap_err().why.contains("its own files"));
+        }
     }
 
     #[test]

@@ -107,6 +107,10 @@ pub(super) fn families(attack: &Attack<'_>) {
     let table = [
         ("raw", (AddressFamily::INET, raw, libc::IPPROTO_ICMP)),
         ("raw, IPv6", (AddressFamily::INET6, raw, libc::IPPROTO_ICMPV6)),
+        ("DCCP", (AddressFamily::INET, SocketType::from_raw(6), 33)),
+        ("SCTP", (AddressFamily::INET, SocketType::STREAM, libc::IPPROTO_SCTP)),
+        ("UDP-Lite", (AddressFamily::INET, SocketType::DGRAM, libc::IPPROTO_UDPLITE)),
+        ("multipath TCP", (AddressFamily::INET6, SocketType::STREAM, libc::IPPROTO_MPTCP)),
         ("packet", (AddressFamily::PACKET, raw, 0)),
         ("old packet", (AddressFamily::INET, SocketType::from_raw(10), 0)),
         ("vsock", (AddressFamily::from_raw(40), SocketType::STREAM, 0)),

@@ -169,7 +169,7 @@ mod tests {
 
     /// Numbers that mean something to one rule or the other, and any.
     fn arguments() -> impl Strategy<Value = u64> {
-        let known = [0, 1, 2, 3, 10, 16, 17, 38, 40, 0o4755, 0o2644, 0x5412, 0x541c, 0x1000_0000, 0x4000_0000, 0xffff_ffff];
+        let known = [0, 1, 2, 3, 6, 10, 16, 17, 38, 40, 132, 262, 0o4755, 0o2644, 0x5412, 0x541c, 0x1000_0000, 0x4000_0000, 0xffff_ffff];
         prop_oneof![
             any::<u64>(),
             0u64..64,
@@ -191,6 +191,25 @@ mod tests {
             prop_assert_eq!(said, Some(expected(&allowed, &refused, call, arguments)));
             let other = bpf::answer(filter.program(), &words(0x4000_0003, call, arguments));
             prop_assert_eq!(other, Some(libc::SECCOMP_RET_KILL_PROCESS));
+        }
+    }
+
+    #[test]
+    fn of_the_internets_protocols_only_the_usual_ones_reach_the_kernel() {
+        let filter = filter(&Choice { calls: SystemCalls::default(), around: Around::Namespaces }).unwrap();
+        let socket = u32::try_from(libc::SYS_socket).unwrap();
+        let said = |family: u64, kind: u64, protocol: u64| {
+            bpf::answer(filter.program(), &words(ARCHITECTURE, socket, [family, kind, protocol, 0, 0, 0])).unwrap()
+        };
+        let (stream, datagram, sequence, congestion) = (1, 2, 5, 6);
+        for family in [2, 10] {
+            for (kind, protocol) in [(stream, 0), (stream, 6), (datagram, 0), (datagram, 17), (datagram, 1), (datagram, 58)] {
+                assert_eq!(said(family, kind, protocol), DONE, "{family} {kind} {protocol}");
+            }
+            for (kind, protocol) in [(congestion, 33), (stream, 132), (sequence, 132), (datagram, 136), (stream, 262), (stream, 256)] {
+                assert_eq!(said(family, kind, protocol), EPERM, "{family} {kind} {protocol}");
+                assert_eq!(said(family, kind | 0o2_000_000, protocol | 1 << 32), EPERM, "{family} {kind} {protocol}");
+            }
         }
     }
 

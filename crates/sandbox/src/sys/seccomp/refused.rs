@@ -171,6 +171,10 @@ fn by_argument() -> Vec<(i64, Rule)> {
     table
 }
 
+/// Protocols of IPv4 and IPv6 sockets: the kind's usual one, TCP, UDP, and the two of `ping`, which the kernel has for datagrams. SCTP,
+/// DCCP, UDP-Lite, multipath TCP and whatever else is loaded on demand are parts of the kernel that hardly anybody uses or looks at.
+const IP_PROTOCOLS: [i32; 5] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6];
+
 /// Only local, IPv4, IPv6 and routing sockets, none of them raw: vsock, packet, the crypto interface and netfilter stay out.
 fn sockets() -> Vec<(i64, Rule)> {
     let family = |family: i32| family.unsigned_abs();
@@ -187,6 +191,8 @@ fn sockets() -> Vec<(i64, Rule)> {
     for ip in [inet, inet6] {
         table.push((libc::SYS_socket, all(&[(0, Eq, ip), kind(raw)])));
         table.push((libc::SYS_socket, all(&[(0, Eq, ip), kind(SOCK_PACKET)])));
+        let unlisted: Vec<_> = IP_PROTOCOLS.iter().map(|protocol| (2, Ne, protocol.unsigned_abs())).collect();
+        table.push((libc::SYS_socket, all(&[&[(0, Eq, ip)], &unlisted[..]].concat())));
     }
     table
 }
