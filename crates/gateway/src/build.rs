@@ -297,7 +297,8 @@ impl Adopter {
         let merged = std::iter::once(Endpoint::All).chain(toolsets).collect();
         let (server, scope) = (upstream.name().clone(), upstream.scope().clone());
         let (news, tasks) = (self.news.clone(), self.tasks.clone());
-        let relay: Arc<dyn Listener> = Arc::new(Relay { server, scope, audience, news, tasks, merged });
+        let relay: Arc<dyn Listener> =
+            Arc::new(Relay { server, scope, audience, news, tasks, merged, has_one_caller: plan.has_one_caller() });
         upstream.listeners().add(&relay);
         relay
     }

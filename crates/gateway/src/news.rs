@@ -12,6 +12,8 @@ use crate::packages::Draw;
 use crate::tasks::Tasks;
 
 pub(crate) const TASK_STATUS: &str = "notifications/tasks/status";
+/// That an address was dealt with, which a session passes on where its client was asked to open it (2025-11-25, elicitation by URL).
+const ADDRESS_DONE: &str = "notifications/elicitation/complete";
 
 /// From so many callers on those are forgotten who have left, each time that another comes. Those who listen are bounded by the
 /// connections that there may be.
@@ -122,6 +124,8 @@ pub(crate) struct Relay {
     pub(crate) tasks: Arc<Tasks>,
     /// The merged endpoint and the toolsets.
     pub(crate) merged: Vec<Endpoint>,
+    /// All callers are the same one, who may hear what the server says of nobody's request.
+    pub(crate) has_one_caller: bool,
 }
 
 impl Relay {
@@ -151,7 +155,13 @@ impl Listener for Relay {
                 }
                 return;
             }
-            other => other.clone(),
+            Event::Other(method, _) if method == ADDRESS_DONE => event.clone(),
+            // It may tell of any caller's request, and no rule says who may read it.
+            Event::Log(_) | Event::Other(..) if !self.has_one_caller => {
+                tracing::debug!(server = %self.server, "told nobody what the server says of no request in particular");
+                return;
+            }
+            Event::Log(_) | Event::Other(..) => event.clone(),
         };
         self.tell(&Endpoint::Server(self.server.clone()), event);
         for endpoint in &self.merged {
@@ -185,11 +195,34 @@ mod tests {
         news.listen(&Endpoint::Server("s".into()), &Principal::local_user(), &(own.clone() as Arc<dyn Listener>));
         news.listen(&Endpoint::All, &Principal::local_user(), &(merged.clone() as Arc<dyn Listener>));
         let (server, endpoints) = (Arc::<str>::from("s"), vec![Endpoint::All]);
-        let relay = Relay { scope: server.clone(), server, audience: None, news, tasks: Arc::default(), merged: endpoints };
+        let relay =
+            Relay { scope: server.clone(), server, audience: None, news, tasks: Arc::default(), merged: endpoints, has_one_caller: true };
         relay.hear(&Event::ResourceUpdated { uri: "a:1".into(), params: sallyport_protocol::RawObject::new() });
         relay.hear(&Event::ToolsChanged);
         assert_eq!(*own.0.lock().unwrap(), ["a:1"]);
         assert_eq!(*merged.0.lock().unwrap(), ["s.mcp:a:1"]);
+    }
+
+    #[test]
+    fn what_a_server_says_of_nobodys_request_is_heard_where_there_is_one_caller_alone() {
+        let said = |has_one_caller: bool| {
+            let (news, ear) = (Arc::new(News::default()), Arc::new(Ear::default()));
+            for endpoint in [Endpoint::Server("s".into()), Endpoint::All, Endpoint::Toolset("t".into())] {
+                news.listen(&endpoint, &Principal::key("bob"), &(ear.clone() as Arc<dyn Listener>));
+            }
+            let (server, merged) = (Arc::<str>::from("s"), vec![Endpoint::All, Endpoint::Toolset("t".into())]);
+            let relay = Relay { scope: server.clone(), server, audience: None, news, tasks: Arc::default(), merged, has_one_caller };
+            let text = sallyport_protocol::RawObject::new;
+            relay.hear(&Event::Log(text()));
+            relay.hear(&Event::Other("vendor/news".into(), text()));
+            relay.hear(&Event::Other(ADDRESS_DONE.into(), text()));
+            let heard = ear.0.lock().unwrap().clone();
+            heard
+        };
+        let done = |heard: &[String]| heard.iter().filter(|event| event.contains(ADDRESS_DONE)).count();
+        let (alone, many) = (said(true), said(false));
+        assert_eq!((alone.len(), done(&alone)), (9, 3));
+        assert_eq!((many.len(), done(&many)), (3, 3), "its own session knows which one it waits for: {many:?}");
     }
 
     #[test]
@@ -205,7 +238,8 @@ mod tests {
         for (has_drawn, uri) in [(false, "a:old"), (true, "a:new")] {
             let (server, merged) = (Arc::<str>::from("s"), vec![Endpoint::All]);
             let audience = Some(Audience { draw: Draw::of("salt", 50), has_drawn });
-            let relay = Relay { scope: server.clone(), server, audience, news: news.clone(), tasks: Arc::default(), merged };
+            let relay =
+                Relay { scope: server.clone(), server, audience, news: news.clone(), tasks: Arc::default(), merged, has_one_caller: false };
             relay.hear(&Event::ResourceUpdated { uri: uri.into(), params: sallyport_protocol::RawObject::new() });
         }
         for (ear, drawn) in &ears {

@@ -88,6 +88,14 @@ pub struct SecretFile {
 }
 
 impl Plan {
+    /// Whether nobody gets in but the one person at this machine.
+    #[must_use]
+    pub fn has_one_caller(&self) -> bool {
+        let IdentityPlan { api_keys, certificates, issuers, server } = &self.identity;
+        let takes_none = self.keys.is_empty() && !api_keys && certificates.is_empty() && issuers.is_empty() && server.is_none();
+        takes_none && self.tenant.is_none()
+    }
+
     /// The files that policies stand in, absolute: a change of one of them is a change of the configuration.
     #[must_use]
     pub fn policy_files(&self) -> Vec<PathBuf> {

@@ -170,6 +170,11 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Whether a browser may be sent there with what nobody on the way is to read or change: over https, or on this machine.
+pub(crate) fn is_safe_page(url: &Url) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
+}
+
 /// Resolves names to public addresses. One that has another beside them is refused: it is made to be tried until it leads inside.
 struct PublicOnly;
 

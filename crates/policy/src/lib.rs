@@ -40,4 +40,4 @@ pub use principal::{Principal, PrincipalKind};
 pub use question::{Circumstances, Origin, Question};
 pub use replay::{Lack, Replayed};
 pub use resource::{Annotations, Resource, ResourceKind};
-pub use scope::{SCOPE_OF_ALL, Scopes};
+pub use scope::{SCOPE_OF_ALL, Scopes, implies};

@@ -7,6 +7,8 @@
 //! | `SERVER`, `SERVER:*` | everything of one server |
 //! | `SERVER:read` | of one server, what changes nothing: resources, prompts, and tools that are believed to only read |
 //! | `SERVER:TOOL` | one tool; never the tool called `read`, whose scope would be another's |
+//!
+//! Anything else that begins with `mcp:` is good for nothing: it would read as another way to write one of the first two.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +24,60 @@ const LONGEST: usize = 200;
 pub const SCOPE_OF_ALL: &str = "mcp";
 /// The part of a scope that means what changes nothing.
 const READ: &str = "read";
+
+/// What one scope is good for.
+enum Good<'a> {
+    All,
+    Reading,
+    Server(&'a str),
+    ReadingOf(&'a str),
+    Tool(&'a str, &'a str),
+    Nothing,
+}
+
+impl<'a> Good<'a> {
+    fn of(scope: &'a str) -> Self {
+        match scope.split_once(':') {
+            None if scope == SCOPE_OF_ALL => Self::All,
+            None | Some(("", _)) => Self::Server(scope),
+            Some((SCOPE_OF_ALL, READ)) => Self::Reading,
+            Some((SCOPE_OF_ALL, _)) => Self::Nothing,
+            Some((server, "*")) => Self::Server(server),
+            Some((server, READ)) => Self::ReadingOf(server),
+            Some((server, tool)) => Self::Tool(server, tool),
+        }
+    }
+
+    /// Whether it is enough for `resource`.
+    fn is_enough(&self, resource: &Resource<'_>) -> bool {
+        match *self {
+            Self::All => true,
+            Self::Reading => resource.changes_nothing(),
+            Self::Server(server) => server == resource.server,
+            Self::ReadingOf(server) => server == resource.server && resource.changes_nothing(),
+            Self::Tool(server, tool) => server == resource.server && names(resource, tool),
+            Self::Nothing => false,
+        }
+    }
+
+    /// Whether whatever the other is good for, this is too.
+    fn implies(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, other) => !matches!(other, Self::Nothing),
+            (Self::Reading, Self::Reading | Self::ReadingOf(_)) => true,
+            (Self::Server(own), Self::Server(server) | Self::ReadingOf(server) | Self::Tool(server, _)) => own == server,
+            (Self::ReadingOf(own), Self::ReadingOf(server)) => own == server,
+            (Self::Tool(own, tool), Self::Tool(server, other)) => (own, tool) == (server, other),
+            _ => false,
+        }
+    }
+}
+
+/// Whether who holds one scope may have the other. What is good for nothing implies nothing, and is implied by nothing.
+#[must_use]
+pub fn implies(held: &str, asked: &str) -> bool {
+    Good::of(held).implies(&Good::of(asked))
+}
 
 /// Whether `part` of a scope names this very tool.
 fn names(resource: &Resource<'_>, part: &str) -> bool {
@@ -70,13 +126,7 @@ impl Scopes {
     #[must_use]
     pub fn missing(&self, resource: &Resource<'_>) -> Option<String> {
         let (server, reads) = (resource.server, resource.changes_nothing());
-        let is_enough = |scope: &str| match scope.split_once(':') {
-            None => scope == SCOPE_OF_ALL || scope == server,
-            Some((SCOPE_OF_ALL, READ)) => reads,
-            Some((own, part)) if own == server => part == "*" || (part == READ && reads) || (part != READ && names(resource, part)),
-            Some(_) => false,
-        };
-        if self.iter().any(is_enough) {
+        if self.iter().any(|scope| Good::of(scope).is_enough(resource)) {
             return None;
         }
         let has_own = resource.kind == ResourceKind::Tool && resource.name != READ && resource.name != "*" && is_scope_part(resource.name);
@@ -85,6 +135,12 @@ impl Scopes {
             (false, true) => format!("{server}:{READ}"),
             (false, false) => server.to_owned(),
         })
+    }
+
+    /// One that is good for nothing: something else was meant by it.
+    #[must_use]
+    pub fn idle(&self) -> Option<&str> {
+        self.iter().find(|scope| matches!(Good::of(scope), Good::Nothing))
     }
 
     /// Whether there is none.
@@ -135,6 +191,33 @@ mod tests {
         assert_eq!(missing("", &Resource::prompt("files", "p")).as_deref(), Some("files:read"));
         assert_eq!(missing("files:read files:vendor/do", &Resource::method("files", "vendor/do")).as_deref(), Some("files"));
         assert_eq!(missing("", &Resource::tool("files", "two words", None, true)).as_deref(), Some("files"));
+    }
+
+    #[test]
+    fn what_implies_another_is_enough_wherever_that_is() {
+        let scopes = ["mcp", "mcp:read", "mcp:*", "mcp:write", "files", "files:*", "files:read", "files:write", "git:read", "git:write"];
+        let resources = [
+            Resource::tool("files", "write", None, true),
+            Resource::tool("files", "list", Some(true), true),
+            Resource::tool("git", "write", None, true),
+            Resource::prompt("git", "p"),
+            Resource::method("files", "vendor/do"),
+            Resource::tool("mcp", "x", Some(true), true),
+        ];
+        let enough = |scope: &str, resource: &Resource<'_>| Scopes::parse(scope).unwrap().missing(resource).is_none();
+        for (held, asked) in scopes.iter().flat_map(|held| scopes.iter().map(move |asked| (held, asked))) {
+            let widens = resources.iter().find(|resource| enough(asked, resource) && !enough(held, resource));
+            assert!(!implies(held, asked) || widens.is_none(), "{held} {asked}");
+        }
+        for (held, asked) in [("mcp", "mcp:read"), ("mcp:read", "files:read"), ("files:*", "files"), ("files", "files:write")] {
+            assert!(implies(held, asked), "{held} {asked}");
+        }
+        for (held, asked) in
+            [("mcp:*", "mcp"), ("mcp:*", "mcp:read"), ("mcp", "mcp:*"), ("mcp:read", "files:list"), ("files:read", "files"), ("a", "ab")]
+        {
+            assert!(!implies(held, asked), "{held} {asked}");
+        }
+        assert_eq!(Scopes::parse("files mcp:*").unwrap().idle(), Some("mcp:*"));
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Store {
         .await
     }
 
-    /// Keeps a grant in the place of the one of the same id. A lease on it goes on.
+    /// Keeps a grant in the place of the one of the same id. Whoever renews that one has lost the right to.
     ///
     /// # Errors
     /// Where the store cannot be written.
@@ -98,8 +98,42 @@ impl Store {
             tables.execute(
                 "INSERT INTO upstream_grant (tenant, principal, resource, issuer, generation, sealed, expires, updated)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE
-                 SET generation = excluded.generation, sealed = excluded.sealed, expires = excluded.expires, updated = excluded.updated",
+                 SET generation = excluded.generation, sealed = excluded.sealed, expires = excluded.expires, updated = excluded.updated,
+                     lease_holder = '', lease_until = 0",
                 params![id.tenant, id.principal, id.resource, id.issuer, generation, sealed, expires, updated],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Keeps what a grant was renewed to, for who has the right to renew it; `false` where the grant was forgotten, or given anew, since.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub async fn renew_upstream_grant(&self, kept: KeptGrant, holder: String) -> Result<bool, StoreError> {
+        self.write(move |tables| {
+            let KeptGrant { id, generation, sealed, expires, updated } = kept;
+            let changed = tables.execute(
+                "UPDATE upstream_grant SET generation = ?5, sealed = ?6, expires = ?7, updated = ?8
+                 WHERE tenant = ?1 AND principal = ?2 AND resource = ?3 AND issuer = ?4 AND lease_holder = ?9",
+                params![id.tenant, id.principal, id.resource, id.issuer, generation, sealed, expires, updated, holder],
+            )?;
+            Ok(changed == 1)
+        })
+        .await
+    }
+
+    /// Forgets the grants of a user for a server, where `holder` still has the right to renew the one of this id: what was given anew stays.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub async fn give_up_upstream_grant(&self, id: GrantId, holder: String) -> Result<(), StoreError> {
+        self.write(move |tables| {
+            tables.execute(
+                "DELETE FROM upstream_grant WHERE tenant = ?1 AND principal = ?2 AND resource = ?3 AND EXISTS
+                 (SELECT 1 FROM upstream_grant WHERE tenant = ?1 AND principal = ?2 AND resource = ?3 AND issuer = ?4 AND lease_holder = ?5)",
+                params![id.tenant, id.principal, id.resource, id.issuer, holder],
             )?;
             Ok(())
         })
@@ -136,6 +170,22 @@ impl Store {
                 "UPDATE upstream_grant SET lease_holder = ?5, lease_until = ?7
                  WHERE tenant = ?1 AND principal = ?2 AND resource = ?3 AND issuer = ?4 AND (lease_until <= ?6 OR lease_holder = ?5)",
                 params![id.tenant, id.principal, id.resource, id.issuer, holder, now, until],
+            )?;
+            Ok(changed == 1)
+        })
+        .await
+    }
+
+    /// Holds on to the right to renew a grant until `until`; `false` where it is lost.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub async fn prolong_upstream_lease(&self, id: GrantId, holder: String, until: i64) -> Result<bool, StoreError> {
+        self.write(move |tables| {
+            let changed = tables.execute(
+                "UPDATE upstream_grant SET lease_until = ?6
+                 WHERE tenant = ?1 AND principal = ?2 AND resource = ?3 AND issuer = ?4 AND lease_holder = ?5",
+                params![id.tenant, id.principal, id.resource, id.issuer, holder, until],
             )?;
             Ok(changed == 1)
         })
@@ -324,6 +374,34 @@ mod tests {
         assert!(lease("b", 130).await.unwrap(), "the first one died");
         store.release_upstream_grant(kept.id.clone(), "a".into()).await.unwrap();
         assert!(!lease("a", 131).await.unwrap(), "only the holder gives it back");
+    }
+
+    #[tokio::test]
+    async fn a_renewal_brings_nothing_back_and_takes_nothing_away_that_is_newer() {
+        let (_folder, store) = store();
+        let (old, renewed, new) = (of("alice", "one", 1), of("alice", "one", 2), of("alice", "one", 3));
+        let begin = async || {
+            store.keep_upstream_grant(old.clone()).await.unwrap();
+            assert!(store.lease_upstream_grant(old.id.clone(), "a".into(), 100, 130).await.unwrap());
+        };
+        let renew = || store.renew_upstream_grant(renewed.clone(), "a".into());
+        let updated = async || store.upstream_grant("", "alice", "r").await.unwrap().map(|kept| kept.updated);
+        begin().await;
+        assert!(store.prolong_upstream_lease(old.id.clone(), "a".into(), 200).await.unwrap());
+        assert!(renew().await.unwrap());
+        assert_eq!(updated().await, Some(2));
+        store.forget_upstream_grants(None, None).await.unwrap();
+        assert!(!renew().await.unwrap());
+        assert_eq!(updated().await, None, "it was forgotten");
+        begin().await;
+        store.keep_upstream_grant(new.clone()).await.unwrap();
+        assert!(!store.prolong_upstream_lease(old.id.clone(), "a".into(), 300).await.unwrap());
+        assert!(!renew().await.unwrap());
+        store.give_up_upstream_grant(old.id.clone(), "a".into()).await.unwrap();
+        assert_eq!(updated().await, Some(3), "it was given anew");
+        assert!(store.lease_upstream_grant(old.id.clone(), "b".into(), 110, 140).await.unwrap());
+        store.give_up_upstream_grant(old.id.clone(), "b".into()).await.unwrap();
+        assert_eq!(updated().await, None);
     }
 
     #[tokio::test]

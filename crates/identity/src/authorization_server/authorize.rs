@@ -183,6 +183,9 @@ pub(super) fn asked_scopes(asked: Option<&str>, default: &Scopes, client: &Clien
         .transpose()?
         .map(|scopes| without(&scopes, &["offline_access", "openid", "profile", "email"]))
         .filter(|scopes| !scopes.is_empty());
+    if let Some(idle) = asked.as_ref().and_then(Scopes::idle) {
+        return Err(invalid(&format!("the scope {idle:?} is good for nothing: `mcp` is everything, and `mcp:read` what only reads")));
+    }
     let granted = match asked {
         Some(asked) => client.within(asked),
         // Who asks for nothing gets what it was configured for, where the endpoint's default is none of that.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use sallyport_policy::Scopes;
+use sallyport_policy::{Scopes, implies};
 use serde_json::{Map, Value, json};
 
 use super::client_authentication::check_times;
 use super::clients::{Authentication, Client};
 use super::parameters::Parameters;
 use super::problem::Problem;
-use super::token::{Claims, EPOCH, Tokens, implies, narrowed};
+use super::token::{Claims, EPOCH, Tokens, narrowed};
 use super::{Server, accounts, authorize};
 use crate::resource_server::jws::Compact;
 use crate::resource_server::key_source::KeySource;

@@ -137,6 +137,7 @@ fn meaning(scope: &str) -> String {
     let words = match scope.split_once(':') {
         None if scope == "mcp" => "everything that you may do there".to_owned(),
         Some(("mcp", "read")) => "everything that only reads".to_owned(),
+        Some(("mcp", _)) => "nothing".to_owned(),
         None | Some((_, "*")) => format!("everything of the server {}", escaped(scope.trim_end_matches(":*"))),
         Some((server, "read")) => format!("of the server {} what only reads", escaped(server)),
         Some((server, tool)) => format!("the tool {} of the server {}", escaped(tool), escaped(server)),

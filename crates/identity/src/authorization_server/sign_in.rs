@@ -25,6 +25,7 @@ use super::parameters::Parameters;
 use super::problem::Problem;
 use super::purpose::Purpose;
 use super::{Asked, Server, accounts, answer, unguessable};
+use crate::fetch::is_safe_page;
 
 /// Longest code of a provider, in bytes.
 const LONGEST_CODE: usize = 4 * 1024;
@@ -61,8 +62,8 @@ impl Server {
             None => None,
         };
         let metadata = provider.metadata(asked.now).await?;
-        let endpoint = metadata.authorization_endpoint.as_ref().filter(|url| matches!(url.scheme(), "https" | "http"));
-        let mut to = endpoint.cloned().ok_or_else(|| Problem::internal("the provider has no page for people"))?;
+        let endpoint = metadata.authorization_endpoint.as_ref().filter(|url| is_safe_page(url));
+        let mut to = endpoint.cloned().ok_or_else(|| Problem::internal("the provider has no page for people over https"))?;
         let says_iss = metadata.authorization_response_iss_parameter_supported;
         let begun = Begun { provider: name.to_owned(), purpose: purpose.text(), says_iss };
         let begun = serde_json::to_string(&begun).map_err(|error| Problem::internal(&error.to_string()))?;

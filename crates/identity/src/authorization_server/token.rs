@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use ring::hmac;
-use sallyport_policy::Scopes;
+use sallyport_policy::{Scopes, implies};
 use sallyport_store::token_grant::{self, TokenGrant};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -26,9 +26,6 @@ const REPLAY_GRACE: i64 = 30;
 /// The claim that says in which of its user's epochs a token was made: with everything in somebody's name these end, too, that are of no
 /// family.
 pub(super) const EPOCH: &str = "epoch";
-
-/// The scope that implies all others.
-const EVERYTHING: &str = "mcp";
 
 /// What a client gets (RFC 6749 §5.1).
 #[derive(Serialize)]
@@ -248,13 +245,6 @@ pub(super) fn narrowed(asked: Option<&str>, granted: &str) -> Result<String, Pro
         true => Ok(granted.to_string()),
         false => Err(beyond()),
     }
-}
-
-/// Whether who holds one scope may have the other: `mcp` is everything, and `SERVER` and `SERVER:*` all of a server.
-pub(super) fn implies(held: &str, asked: &str) -> bool {
-    let server = held.strip_suffix(":*").unwrap_or(held);
-    let within = |server: &str| asked == server || asked.strip_prefix(server).is_some_and(|rest| rest.starts_with(':'));
-    held == asked || held == EVERYTHING || (!server.contains(':') && within(server))
 }
 
 /// The current refresh token of a grant.

@@ -85,6 +85,21 @@ fn a_name_that_is_rebound_to_an_address_inside_is_not_asked() {
 }
 
 #[test]
+fn browsers_are_sent_over_plain_http_to_this_machine_alone() {
+    for (address, is_safe) in [
+        ("https://idp.example.com/authorize", true),
+        ("http://127.0.0.1:9000/authorize", true),
+        ("http://localhost/authorize", true),
+        ("http://idp.example.com/authorize", false),
+        ("http://10.0.0.5/authorize", false),
+        ("javascript:alert(1)", false),
+        ("file:///etc/passwd", false),
+    ] {
+        assert_eq!(is_safe_page(&Url::parse(address).unwrap()), is_safe, "{address}");
+    }
+}
+
+#[test]
 fn plain_http_is_for_loopback_alone() {
     let allowed = |url: &str| check(&Url::parse(url).unwrap(), Reach::Configured).is_ok();
     assert!(allowed("http://127.0.0.1:8080/") && allowed("http://localhost/") && allowed("https://10.0.0.1/"));

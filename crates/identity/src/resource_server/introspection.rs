@@ -1,6 +1,7 @@
 //! Asks an issuer about tokens that only it can read (RFC 7662).
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,8 @@ use crate::fetch::Reach;
 
 /// Questions to one issuer at once: a flood of made-up tokens here is not to become one there.
 const AT_ONCE: usize = 16;
+/// How long a question may wait for others to be answered: whoever calls waits so long before anything else of the call begins.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The right to ask an issuer about tokens.
 pub struct Introspection {
@@ -42,7 +45,7 @@ impl Introspection {
     /// What the issuer says of a token; `None` where it says that it is not valid.
     pub(super) async fn ask(&self, token: &str) -> Result<Option<Map<String, Value>>, Unanswered> {
         let endpoint = self.issuer.introspection_endpoint().await.ok_or(Unanswered)?;
-        let _asking = self.asking.acquire().await.map_err(|_| Unanswered)?;
+        let _asking = tokio::time::timeout(LONGEST_WAIT, self.asking.acquire()).await.map_err(|_| Unanswered)?.map_err(|_| Unanswered)?;
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, self.credentials.clone())]);
         let form = [("token", token), ("token_type_hint", "access_token")];
         let answer = self.issuer.fetcher().post_form(&endpoint, Reach::Configured, headers, &form).await;

@@ -30,6 +30,7 @@ use super::registration::register;
 use super::token::{Asking, TokenError, legible};
 use super::vault::Vault;
 use super::{joined, union};
+use crate::fetch::is_safe_page;
 
 /// How long a login may take, in seconds, from the link to the way back, each step anew. A person finds a password in that time.
 const HOLDS: u64 = 10 * 60;
@@ -326,8 +327,8 @@ fn safe_to_visit(server: &ServerMetadata) -> Result<&Url, TokenError> {
     if !has_s256 {
         return Err(TokenError::Unusable(format!("the authorization server {:?} does not protect its codes (PKCE S256)", server.issuer)));
     }
-    let endpoint = server.authorization_endpoint.as_ref().filter(|url| matches!(url.scheme(), "https" | "http"));
-    endpoint.ok_or_else(|| TokenError::Unusable(format!("the authorization server {:?} has no page for people", server.issuer)))
+    let endpoint = server.authorization_endpoint.as_ref().filter(|url| is_safe_page(url));
+    endpoint.ok_or_else(|| TokenError::Unusable(format!("the authorization server {:?} has no page for people over https", server.issuer)))
 }
 
 /// What to ask for. `offline_access` goes with it where the issuer knows it: without, many give nothing to renew with.

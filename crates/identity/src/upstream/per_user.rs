@@ -200,7 +200,7 @@ impl PerUser {
                 continue;
             }
             let renewed = tokio::select! {
-                renewed = self.renew_leased(row.id.clone(), worn) => renewed,
+                renewed = self.renew_leased(row.id.clone(), &holder, worn) => renewed,
                 never = self.keep_lease(&row.id, &holder) => match never {},
             };
             let released = self.vault().store.release_upstream_grant(row.id, holder.clone()).await;
@@ -226,18 +226,19 @@ impl PerUser {
     async fn keep_lease(&self, id: &GrantId, holder: &str) -> Infallible {
         loop {
             tokio::time::sleep(TAKE_AGAIN).await;
-            let now = (self.around.clock)();
-            let until = seconds(now.saturating_add(LEASE));
-            match self.vault().store.lease_upstream_grant(id.clone(), holder.to_owned(), seconds(now), until).await {
+            let until = seconds((self.around.clock)().saturating_add(LEASE));
+            match self.vault().store.prolong_upstream_lease(id.clone(), holder.to_owned(), until).await {
                 Ok(true) => {}
-                Ok(false) => tracing::warn!(server = self.server, "another process has begun to renew the same token"),
+                Ok(false) => {
+                    tracing::debug!(server = self.server, "what is being renewed was forgotten, granted anew, or is another's to renew")
+                }
                 Err(error) => tracing::warn!(server = self.server, "the right to renew a token could not be taken again: {error}"),
             }
         }
     }
 
     /// Renews, with the lease. `false` where there is nothing (any more) to renew with.
-    async fn renew_leased(&self, id: GrantId, worn: Option<&Token>) -> Result<bool, TokenError> {
+    async fn renew_leased(&self, id: GrantId, holder: &str, worn: Option<&Token>) -> Result<bool, TokenError> {
         let Some((row, sealed)) = self.kept().await?.filter(|(row, _)| row.id == id) else { return Ok(true) }; // looked at again above
         let now = (self.around.clock)();
         let ahead = ahead(u64::try_from(row.updated).unwrap_or_default(), u64::try_from(row.expires).unwrap_or_default());
@@ -245,11 +246,11 @@ impl PerUser {
             return Ok(true); // another process was faster
         }
         match self.refreshed(&row, &sealed).await {
-            Ok(Some(tokens)) => self.keep(row.id, row.generation, sealed, tokens).await.map(|()| true),
-            Ok(None) | Err(TokenError::GrantIsOver) => self.forget().await.map(|()| false),
+            Ok(Some(tokens)) => self.keep_renewed(row, holder, sealed, tokens).await.map(|()| true),
+            Ok(None) | Err(TokenError::GrantIsOver) => self.give_up(row.id, holder).await.map(|()| false),
             Err(TokenError::UnknownClient) => {
-                self.vault().store.give_up_upstream_client(row.id.issuer, row.generation).await.map_err(of_vault)?;
-                self.forget().await.map(|()| false)
+                self.vault().store.give_up_upstream_client(row.id.issuer.clone(), row.generation).await.map_err(of_vault)?;
+                self.give_up(row.id, holder).await.map(|()| false)
             }
             Err(error) => Err(error),
         }
@@ -270,23 +271,38 @@ impl PerUser {
         asking.tokens(form).await.map(Some)
     }
 
-    async fn keep(&self, id: GrantId, generation: i64, before: Sealed, tokens: Tokens) -> Result<(), TokenError> {
+    /// Keeps what a grant was renewed to, unless somebody forgot it or it was given anew meanwhile: that is looked at again.
+    async fn keep_renewed(&self, before: KeptGrant, holder: &str, old: Sealed, tokens: Tokens) -> Result<(), TokenError> {
         let sealed = Sealed {
             access: tokens.access,
-            refresh: tokens.refresh.or(before.refresh), // an issuer that does not rotate says nothing
-            granted: tokens.scopes.or(before.granted),
-            ..before
+            refresh: tokens.refresh.or(old.refresh), // an issuer that does not rotate says nothing
+            granted: tokens.scopes.or(old.granted),
+            ..old
         };
-        keep(self.vault(), id, generation, &sealed, tokens.expires, (self.around.clock)()).await
+        let renewed = kept_grant(self.vault(), before.id, before.generation, &sealed, tokens.expires, (self.around.clock)())?;
+        if !self.vault().store.renew_upstream_grant(renewed, holder.to_owned()).await.map_err(of_vault)? {
+            tracing::info!(server = self.server, "a renewed token is dropped: its grant was forgotten, or given anew, meanwhile");
+        }
+        Ok(())
+    }
+
+    /// Forgets what cannot be renewed, unless it was given anew meanwhile.
+    async fn give_up(&self, id: GrantId, holder: &str) -> Result<(), TokenError> {
+        self.vault().store.give_up_upstream_grant(id, holder.to_owned()).await.map_err(of_vault)
     }
 }
 
 /// Seals a grant and writes it.
 pub(crate) async fn keep(vault: &Vault, id: GrantId, generation: i64, sealed: &Sealed, expires: u64, now: u64) -> Result<(), TokenError> {
+    let kept = kept_grant(vault, id, generation, sealed, expires, now)?;
+    vault.store.keep_upstream_grant(kept).await.map_err(of_vault)
+}
+
+/// A grant, sealed.
+fn kept_grant(vault: &Vault, id: GrantId, generation: i64, sealed: &Sealed, expires: u64, now: u64) -> Result<KeptGrant, TokenError> {
     let text = zeroize::Zeroizing::new(serde_json::to_vec(sealed).unwrap_or_default());
     let sealed = vault.seal(&id.bound(), &text).map_err(of_vault)?;
-    let kept = KeptGrant { id, generation, sealed, expires: seconds(expires), updated: seconds(now) };
-    vault.store.keep_upstream_grant(kept).await.map_err(of_vault)
+    Ok(KeptGrant { id, generation, sealed, expires: seconds(expires), updated: seconds(now) })
 }
 
 /// How long before its end, in seconds, a token is renewed that was had at `since`: one that lives for a minute is good for most of it.

@@ -108,6 +108,9 @@ async fn refreshing_may_narrow_and_never_widen() {
     };
     let (_, second) = with("git:log", &first).await;
     assert_eq!(claims(&second["access_token"])["scope"], "git:log");
+    for idle in ["mcp:*", "mcp"] {
+        assert_eq!(with(idle, &second).await.1["error"], "invalid_scope");
+    }
     let (status, refused) = with("git files", &second).await;
     assert_eq!((status, refused["error"].as_str()), (StatusCode::BAD_REQUEST, Some("invalid_scope")));
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::elsewhere::Elsewhere;
 use super::signer::{Signer, with};
 use super::*;
+use crate::resource_server::key::Algorithm;
 use crate::resource_server::remote_issuer::RemoteIssuer;
 
 const NOW: i64 = 1_800_000_000;
@@ -54,6 +55,18 @@ impl Trust {
     async fn show(&self, assertion: &str, more: &[(&str, &str)]) -> (StatusCode, Value) {
         self.bench.token(&[&form(assertion)[..], more].concat()).await
     }
+}
+
+#[tokio::test]
+async fn an_issuer_that_publishes_no_key_any_more_keeps_those_known() {
+    let trust = Trust::new().await;
+    let keys = RemoteIssuer::new(&*trust.issuer, trust.elsewhere.fetcher(Duration::from_secs(10)));
+    keys.refresh().await;
+    let known = || keys.find(None, Algorithm::EdDsa).is_some();
+    assert!(known());
+    trust.elsewhere.put("/keys", &json!({ "keys": [] }));
+    keys.refresh().await;
+    assert_eq!((trust.elsewhere.asked("/keys"), known()), (2, true));
 }
 
 fn form(assertion: &str) -> [(&str, &str); 4] {

@@ -107,6 +107,22 @@ async fn two_processes_renew_one_rotating_token_once() {
     assert_eq!(refreshed.load(Ordering::SeqCst), 1);
 }
 
+#[tokio::test]
+async fn what_is_forgotten_while_it_is_renewed_stays_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, refreshed) = issuer().await;
+    let (alice, other) = (process(folder.path(), &issuer, "alice"), process(folder.path(), &issuer, "alice"));
+    granted(&alice, &issuer, 5).await;
+    let (row, sealed) = alice.kept().await.unwrap().unwrap();
+    assert!(alice.vault().store.lease_upstream_grant(row.id.clone(), "alice".to_owned(), 0, i64::MAX).await.unwrap());
+    let tokens = alice.refreshed(&row, &sealed).await.unwrap().unwrap(); // on their way, and now comes `vault forget`
+    assert_eq!(refreshed.load(Ordering::SeqCst), 1);
+    other.forget().await.unwrap();
+    alice.keep_renewed(row, "alice", sealed, tokens).await.unwrap();
+    assert!(!other.is_granted().await.unwrap());
+    assert!(alice.token().await.unwrap().is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_refused_before_its_time_is_renewed_once_and_then_asked_for() {
     let folder = tempfile::tempdir().unwrap();

@@ -135,7 +135,11 @@ fn functions_are_named_or_stopped() {
 
 #[test]
 fn a_dialect_is_the_databases_own() {
-    assert_eq!(guard(Dialect::MySql).refuses("SELECT * FROM `orders` WHERE name = 'it\\'s'"), None);
+    assert_eq!(guard(Dialect::MySql).refuses("SELECT * FROM `orders` WHERE name = 'it''s \\n'"), None);
+    for query in ["SELECT id FROM orders WHERE x = '\\' UNION SELECT id FROM secrets -- '", r#"SELECT "\", id FROM orders"#] {
+        let refusal = guard(Dialect::MySql).refuses(query);
+        assert!(refusal.is_some_and(|why| why.contains("backslash")), "{query}");
+    }
     assert!(guard(Dialect::MySql).refuses("SELECT * FROM ORDERS").is_some());
     assert!(guard(Dialect::MySql).refuses("SELECT * FROM orders INTO OUTFILE '/tmp/x'").is_some());
     assert!(guard(Dialect::MySql).refuses("SELECT '\\' FROM orders -- ' FROM secrets").is_some());
@@ -145,6 +149,28 @@ fn a_dialect_is_the_databases_own() {
     assert_eq!(guard(Dialect::MsSql).refuses("SELECT TOP 3 * FROM [orders]"), None);
     assert!(guard(Dialect::MsSql).refuses("SELECT * FROM orders; EXEC xp_cmdshell 'sh'").is_some());
     assert!(guard(Dialect::MsSql).refuses("SELECT * FROM OPENROWSET('x', 'y', 'z')").is_some());
+}
+
+#[test]
+fn no_statement_of_t_sql_hides_as_a_name() {
+    for query in [
+        "SELECT id FROM orders SHUTDOWN",
+        "SELECT id FROM orders\nrevert",
+        "SELECT 1 CHECKPOINT",
+        "SELECT 1 /* one */ Commit",
+        "SELECT id FROM orders AS o JOIN items ROLLBACK ON 1 = 1",
+        "SELECT id FROM (SELECT id FROM orders) RECONFIGURE",
+        "SELECT 1 UNION SELECT 2 SETUSER",
+        "SELECT id x, 2 go FROM orders",
+    ] {
+        assert!(guard(Dialect::MsSql).refuses(query).is_some(), "{query}");
+    }
+    for query in [
+        "SELECT id AS [shutdown], CASE WHEN id > 1 THEN 'use' ELSE 'kill' END AS kind FROM orders o",
+        "SELECT id FROM orders ORDER BY id OFFSET 1 ROWS FETCH NEXT 2 ROWS ONLY",
+    ] {
+        assert_eq!(guard(Dialect::MsSql).refuses(query), None, "{query}");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Session {
             ToolError::new(format!("`{address}` holds no address of a database")).with_hint("postgres://USER:PASSWORD@HOST/DATABASE")
         })?;
         // Without TLS a database in between could answer, and read the password's proof.
-        if config.get_ssl_mode() == SslMode::Prefer && !config.get_hosts().iter().all(is_here) {
+        if config.get_ssl_mode() == SslMode::Prefer && !stays_here(&config) {
             config.ssl_mode(SslMode::Require);
         }
         config.connect_timeout(CONNECT).application_name("sallyport");
@@ -36,6 +36,11 @@ impl Session {
         tokio::spawn(connection); // with the runtime of the call it ends
         Ok(Self { client })
     }
+}
+
+/// Whether every place that is connected to is on this machine. Where an address is given beside a host's name, it alone is connected to.
+fn stays_here(config: &Config) -> bool {
+    config.get_hosts().iter().all(is_here) && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
 }
 
 fn is_here(host: &Host) -> bool {
@@ -94,4 +99,24 @@ pub(super) async fn powers(transaction: &Transaction<'_>, write: bool) -> Result
         (is(6)? && !write, "change tables (REVOKE INSERT, UPDATE, DELETE, TRUNCATE …)"),
     ];
     Ok(powers.into_iter().filter(|(may, _)| *may).map(|(_, power)| power).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn what_goes_elsewhere_is_known_by_its_address_too() {
+        for (address, is_here) in [
+            ("postgres://u@localhost/d", true),
+            ("postgres://u@localhost/d?hostaddr=127.0.0.1", true),
+            ("host=/run/postgresql", true),
+            ("postgres://u@db.example.com/d", false),
+            ("postgres://u@localhost/d?hostaddr=10.0.0.5", false),
+            ("host=127.0.0.1,127.0.0.1 hostaddr=127.0.0.1,10.0.0.5", false),
+        ] {
+            assert_eq!(stays_here(&address.parse().unwrap()), is_here, "{address}");
+        }
+    }
 }
