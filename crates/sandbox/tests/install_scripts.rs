@@ -65,9 +65,9 @@ fn a_build_overwrites_no_file_of_the_user_by_links() {
 #[test]
 fn what_a_build_leaves_among_the_downloads_is_read_only_where_it_is_a_file() {
     let folder = Folder::of(Caller::Itself);
-    let pipe = "os.makedirs(tmp + '/files', exist_ok=True); os.path.lexists(tmp + '/files/other-1.0-py3-none-any.whl') or \
-                os.mkfifo(tmp + '/files/other-1.0-py3-none-any.whl')";
-    let (_, stderr) = build(&folder, Caller::Itself, pipe, &[]);
+    let endless = "os.makedirs(tmp + '/files', exist_ok=True); os.path.lexists(tmp + '/files/other-1.0-py3-none-any.whl') or \
+                os.symlink('/dev/zero', tmp + '/files/other-1.0-py3-none-any.whl')";
+    let (_, stderr) = build(&folder, Caller::Itself, endless, &[]);
     assert!(stderr.contains("files cannot be read"), "{stderr}");
 }
 
