@@ -216,8 +216,7 @@ mod tests {
             relay.hear(&Event::Log(text()));
             relay.hear(&Event::Other("vendor/news".into(), text()));
             relay.hear(&Event::Other(ADDRESS_DONE.into(), text()));
-            let heard = ear.0.lock().unwrap().clone();
-            heard
+            ear.0.lock().unwrap().clone()
         };
         let done = |heard: &[String]| heard.iter().filter(|event| event.contains(ADDRESS_DONE)).count();
         let (alone, many) = (said(true), said(false));

@@ -9,6 +9,7 @@
 //! A package stays as it was installed. One that is asked for without a version, or by a tag, is not looked up again: what
 //! was tried and allowed yesterday must not be other code today, and a server must start without its registry.
 
+mod below;
 mod cargo;
 mod change;
 mod desk;
@@ -129,7 +130,7 @@ impl Package {
     pub fn with_scripts(self, allowed: bool) -> Result<Self, Error> {
         if self.source == Source::Cargo && !allowed {
             return Err(Error::new(format!("crate {self} has to be built, which runs code of it and of all that it depends on"))
-                .with_hint("`scripts = true` on the server allows that, in a sandbox that reaches the registry alone"));
+                .with_hint("`scripts = true` on the server allows that, in a sandbox without a network"));
         }
         if self.is_image() && allowed {
             return Err(
@@ -299,10 +300,13 @@ impl Installer<'_> {
         // Files among the requirements; a missing one is the package manager's to complain about.
         let files = package.requirements.iter().map(PathBuf::from).filter(|file| file.is_absolute() && file.is_file());
         settings.read.extend(files);
+        if package.source == Source::PyPi && package.scripts {
+            settings.refuse_credentials()?;
+        }
         let network = network::of(package.source, &settings).await;
         let (path, limit) = (self.search_path(package), limit(package));
         let (backend, progress, deadline) = (self.backend, self.progress, Instant::now() + limit);
-        Ok(Job { backend, package, progress, settings, network, path, tmp: desk.tmp(), limit, deadline })
+        Ok(Job { backend, package, progress, settings, network, path, tmp: desk.tmp(), given: desk.given(), limit, deadline })
     }
 
     async fn look_up(&self, job: &Job<'_>) -> Result<(Place, Record), Error> {

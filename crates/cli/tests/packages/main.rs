@@ -79,7 +79,13 @@ impl<R> Packages<R> {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.project.sallyport();
+<<<<<<< HEAD
         command.args(arguments).envs(self.settings.iter().cloned()).stdin(Stdio::null());
+=======
+        command.args(arguments).env("npm_config_registry", self.registry.url()).env("npm_config_fetch_retries", "0");
+        command.env("NPM_TOKEN", "s3cret"); // its settings may name it
+        command.stdin(Stdio::null());
+>>>>>>> inst/wip-inst
         command
     }
 
@@ -251,12 +257,15 @@ fn a_new_version_that_does_not_start_stays_out() {
 }
 
 #[test]
-fn scripts_run_only_where_they_are_allowed_and_reach_only_the_registry() {
+fn scripts_run_only_where_they_are_allowed_and_reach_neither_registry_nor_tokens() {
     let made = Packages::new("npm:with-scripts");
     let other = NpmRegistry::start();
     let reach = |url: &str| format!("await fetch('{url}').then(() => 'reached', () => 'refused')");
+    let settings = made.project.home().join(".npmrc");
+    fs::write(&settings, "//127.0.0.1/:_authToken=s3cret\nemail=${NPM_TOKEN}\n").unwrap();
+    let look = format!("fs.existsSync('{}') || JSON.stringify(process.env).includes('s3cret')", settings.display());
     let script = format!(
-        "node --input-type=module -e \"import fs from 'node:fs'; fs.writeFileSync('ran.json', JSON.stringify([{}, {}]))\"",
+        "node --input-type=module -e \"import fs from 'node:fs'; fs.writeFileSync('ran.json', JSON.stringify([{}, {}, {look}]))\"",
         reach(&made.registry.url()),
         reach(&other.url()),
     );
@@ -267,7 +276,7 @@ fn scripts_run_only_where_they_are_allowed_and_reach_only_the_registry() {
     made.registry.publish("with-scripts", "1.0.0", &program, json!({ "scripts": { "postinstall": script } }));
     assert_eq!(made.greeting(), "none");
     made.project.configure("[servers.made]\ncommand = [\"npm:with-scripts\"]\nscripts = true\n");
-    assert_eq!(made.greeting(), r#"["reached","refused"]"#);
+    assert_eq!(made.greeting(), r#"["refused","refused",false]"#);
     assert_eq!(other.asked(), 0);
 }
 

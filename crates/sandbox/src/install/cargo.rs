@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::Provenance;
-use super::step::{Job, Step};
+use super::step::{Job, Step, read_text, write_text};
 use super::store::{Notes, Place};
 use super::{Error, Package, Start};
 
@@ -23,7 +23,7 @@ pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
     // Many crates come with the lock that their authors built them with; for the others cargo makes one.
     let exact: &[&str] = if lock.exists() { &["--locked"] } else { &[] };
     fetch_dependencies(job, &source.folder, exact).await?;
-    let plan = read(&lock)?;
+    let plan = read_text(&job.tmp, source.inside(&job.tmp, "Cargo.lock"))?;
     Ok(Locked {
         source: job.package.source,
         requirements: job.package.requirements.clone(),
@@ -45,12 +45,12 @@ pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<
         return Err(Error::new(format!("the registry serves other files of {name} {} than those that were locked", locked.version))
             .with_hint("do not trust it before you know why; `sallyport update NAME` locks it anew"));
     }
-    write(&source.folder.join("Cargo.lock"), plan)?;
+    write_text(&job.tmp, source.inside(&job.tmp, "Cargo.lock"), plan)?;
     fetch_dependencies(job, &source.folder, &["--locked"]).await?;
     let (path, root) = (source.folder.display().to_string(), tree.display().to_string());
     let target = job.tmp.join("target").display().to_string();
     let args = ["install", "--path", &path, "--root", &root, "--target-dir", &target, "--locked", "--offline", "--no-track"];
-    job.run(cargo(job, tree, &args).builds(true)).await?;
+    job.run(alone(job, tree, &args)?).await?;
     Ok(Notes { name: Some(name.to_owned()), unbuilt: Vec::new() })
 }
 
@@ -78,16 +78,23 @@ struct Source {
     checksum: String,
 }
 
+impl Source {
+    /// A file of it, named from scratch space.
+    fn inside(&self, tmp: &Path, name: &str) -> PathBuf {
+        self.folder.strip_prefix(tmp).unwrap_or(&self.folder).join(name)
+    }
+}
+
 /// Fetches the crate's source by a project that depends on it: cargo then verifies it against the registry's checksum.
 async fn fetch(job: &Job<'_>, name: &str, version: &str) -> Result<Source, Error> {
     let project = job.tmp.join("fetch");
     let made = fs::create_dir_all(project.join("src"));
     made.map_err(|cause| Error::io(format_args!("folder {} cannot be made", project.display()), &cause))?;
-    write(&project.join("src/lib.rs"), "")?;
-    write(&project.join("Cargo.toml"), &format!("{PROJECT}{name} = \"{version}\"\n"))?;
+    write_text(&project, "src/lib.rs", "")?;
+    write_text(&project, "Cargo.toml", &format!("{PROJECT}{name} = \"{version}\"\n"))?;
     let manifest = project.join("Cargo.toml").display().to_string();
     job.run(cargo(job, &project, &["fetch", "--manifest-path", &manifest]).online()).await?;
-    let lock = read_lock(&read(&project.join("Cargo.lock"))?)?;
+    let lock = read_lock(&read_text(&project, "Cargo.lock")?)?;
     let found = lock.package.into_iter().find(|package| package.name == name && package.checksum.is_some());
     let found = found.ok_or_else(|| Error::new(format!("cargo has not found {name}")))?;
     let folder = source_folder(&job.tmp, name, &found.version)?;
@@ -97,7 +104,8 @@ async fn fetch(job: &Job<'_>, name: &str, version: &str) -> Result<Source, Error
 async fn fetch_dependencies(job: &Job<'_>, source: &Path, exact: &[&str]) -> Result<(), Error> {
     let manifest = source.join("Cargo.toml").display().to_string();
     let args: Vec<&str> = ["fetch", "--manifest-path", &manifest].into_iter().chain(exact.iter().copied()).collect();
-    job.run(cargo(job, source, &args).online()).await
+    // Not in the source's folder: settings of a package (`.cargo/config.toml`, `rust-toolchain.toml`) name programs to be run.
+    job.run(cargo(job, &job.tmp.join("fetch"), &args).online()).await
 }
 
 /// Where cargo has unpacked it: below the one registry that it came from.
@@ -110,7 +118,18 @@ fn source_folder(tmp: &Path, name: &str, version: &str) -> Result<PathBuf, Error
 }
 
 fn cargo(job: &Job<'_>, folder: &Path, args: &[&str]) -> Step {
-    let settings = job.settings.cargo.iter().flat_map(|file| ["--config".to_owned(), file.display().to_string()]);
+    with_settings(job, folder, args, &job.settings.cargo)
+}
+
+/// One that builds, without network and credentials: what it learns may go into what it builds.
+fn alone(job: &Job<'_>, folder: &Path, args: &[&str]) -> Result<Step, Error> {
+    let harmless = job.settings.harmless_cargo().into_iter().enumerate();
+    let files = harmless.map(|(number, text)| job.give(&format!("cargo-{number}.toml"), &text)).collect::<Result<Vec<_>, _>>()?;
+    Ok(with_settings(job, folder, args, &files).builds(true))
+}
+
+fn with_settings(job: &Job<'_>, folder: &Path, args: &[&str], files: &[PathBuf]) -> Step {
+    let settings = files.iter().flat_map(|file| ["--config".to_owned(), file.display().to_string()]);
     let args = args.iter().map(|word| (*word).to_owned()).chain(["--color=never".to_owned()]).chain(settings);
     Step::new("cargo", folder, args).with("CARGO_HOME", job.tmp.join("cargo").display().to_string())
 }
@@ -154,12 +173,4 @@ fn artefacts(plan: &str, itself: &Source) -> Result<Vec<Artefact>, Error> {
         }
     }
     Ok(all.into_iter().collect())
-}
-
-fn read(file: &Path) -> Result<String, Error> {
-    fs::read_to_string(file).map_err(|cause| Error::io(format_args!("{} cannot be read", file.display()), &cause))
-}
-
-fn write(file: &Path, text: &str) -> Result<(), Error> {
-    fs::write(file, text).map_err(|cause| Error::io(format_args!("{} cannot be written", file.display()), &cause))
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! PACKAGES/npm/left-pad-0123456789abcdef/tmp           what package managers download and build, there only while they work
+//!                                        given         what package managers are told by files, which they see read-only
 //!                                        locked.json   what the requirements came to, where no lock file says it
 //!                                        lock          held by whoever is at work here
 //! ```
@@ -43,6 +44,11 @@ impl Desk {
         self.folder.join("tmp")
     }
 
+    /// Files for package managers. No step writes there: what this process writes must not be led astray by links.
+    pub(super) fn given(&self) -> PathBuf {
+        self.folder.join("given")
+    }
+
     /// Waits until nobody else is at work here.
     pub(super) async fn turn(&self, limit: Duration, waiting: impl FnOnce()) -> Result<File, Error> {
         turn(&self.folder, limit, waiting).await
@@ -50,16 +56,16 @@ impl Desk {
 
     /// Empty scratch space, whatever an earlier installation has left.
     pub(super) async fn clear(&self) -> Result<(), Error> {
-        let tmp = self.tmp();
-        off_the_runtime(move || gone(tree::remove(&tmp)).and_then(|()| fs::create_dir(&tmp)))
-            .await
-            .map_err(|cause| Error::io(format_args!("{} cannot be cleared", self.folder.display()), &cause))
+        let folders = [self.tmp(), self.given()];
+        let cleared =
+            off_the_runtime(move || folders.iter().try_for_each(|folder| gone(tree::remove(folder)).and_then(|()| fs::create_dir(folder))));
+        cleared.await.map_err(|cause| Error::io(format_args!("{} cannot be cleared", self.folder.display()), &cause))
     }
 
     /// Removes the scratch space. What stays of it is removed by the next.
     pub(super) async fn clean_up(&self) {
-        let tmp = self.tmp();
-        let _next_time = off_the_runtime(move || gone(tree::remove(&tmp))).await;
+        let folders = [self.tmp(), self.given()];
+        let _next_time = off_the_runtime(move || folders.iter().try_for_each(|folder| gone(tree::remove(folder)))).await;
     }
 
     /// What the requirements came to when they were last looked up.

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::desk::off_the_runtime;
 use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::{self, Provenance};
-use super::step::{Job, Step, read_text};
+use super::step::{Job, Step, read_text, write_text};
 use super::store::{Notes, Place};
 use super::{Error, Package, Start};
 use plan::Plan;
@@ -40,11 +40,11 @@ const OPTIONS: &[&str] = &[
 pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
     let project = job.tmp.join("project");
     make(&project)?;
-    write(&project.join("package.json"), r#"{"private":true}"#)?;
+    write_text(&project, "package.json", r#"{"private":true}"#)?;
     let only_look = ["install", "--save-prod", "--package-lock-only"];
     let wanted = job.package.requirements.iter().map(String::as_str);
     job.run(npm(job, &project, &only_look, wanted).online()).await?;
-    let plan = Plan::made_by_npm(&read_text(&project.join("package-lock.json"))?, &project)?;
+    let plan = Plan::made_by_npm(&read_text(&project, "package-lock.json")?, &project)?;
     let provenance = provenance(job, &plan).await?;
     Ok(Locked {
         source: job.package.source,
@@ -64,14 +64,15 @@ pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<
     if plan.artefacts()? != locked.artefacts {
         return Err(contradicts("its list of packages is not that of its plan"));
     }
-    write(&tree.join("package.json"), &plan.project())?;
-    write(&tree.join("package-lock.json"), &plan.to_text())?;
+    write_text(tree, "package.json", &plan.project())?;
+    write_text(tree, "package-lock.json", &plan.to_text())?;
     job.run(npm(job, tree, &["ci"], []).online()).await?;
-    let installed: Hidden = read(&tree.join("node_modules/.package-lock.json"))?;
+    let installed: Hidden = read(tree, "node_modules/.package-lock.json")?;
     installed.is_part_of(locked)?;
     if locked.scripts {
         let rebuild = ["rebuild", "--ignore-scripts=false", "--foreground-scripts=false"];
-        job.run(npm(job, tree, &rebuild, []).online().builds(true)).await?;
+        // Scripts get neither credentials nor a network: nothing could keep the two apart.
+        job.run(npm(job, tree, &rebuild, []).builds(true)).await?;
     }
     let unbuilt = if locked.scripts { Vec::new() } else { installed.unbuilt() };
     // A file or an alias tells its name only now. Of several packages the command names the program.
@@ -120,7 +121,7 @@ async fn fetched(job: &Job<'_>, address: &str) -> Option<String> {
     let file = job.tmp.join("attestations.json");
     let step = Step::new("node", &job.tmp, ["-e", FETCH, address, &file.display().to_string()]).online();
     match job.run(step).await {
-        Ok(()) => read_text(&file).ok(),
+        Ok(()) => read_text(&job.tmp, "attestations.json").ok(),
         Err(error) => {
             tracing::debug!(package = %job.package, "its attestations cannot be fetched: {error}");
             None
@@ -168,10 +169,6 @@ fn make(folder: &Path) -> Result<(), Error> {
     fs::create_dir(folder).map_err(|cause| Error::io(format_args!("folder {} cannot be made", folder.display()), &cause))
 }
 
-fn write(file: &Path, text: &str) -> Result<(), Error> {
-    fs::write(file, text).map_err(|cause| Error::io(format_args!("{} cannot be written", file.display()), &cause))
-}
-
 /// The program: the one that is named, the only one, or the one named like the package.
 pub(super) fn start(place: &Place, package: &Package, notes: &Notes) -> Result<Start, Error> {
     let programs = place.tree().join("node_modules/.bin");
@@ -189,7 +186,7 @@ pub(super) fn start(place: &Place, package: &Package, notes: &Notes) -> Result<S
 }
 
 fn own_program(place: &Place, name: &str) -> Result<String, Error> {
-    let manifest: Manifest = read(&place.tree().join("node_modules").join(name).join("package.json"))?;
+    let manifest: Manifest = read(&place.tree(), &format!("node_modules/{name}/package.json"))?;
     let last_part = name.rsplit('/').next().unwrap_or(name);
     match manifest.bin {
         None => Err(Error::new("it has no program to run").with_hint("name the package that holds the server; this one may be a library")),
@@ -212,9 +209,9 @@ fn choose(programs: &BTreeMap<String, String>, last_part: &str) -> Result<String
         .with_hint("write `npx -y --package PACKAGE PROGRAM`"))
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let parsed = serde_json::from_str(&read_text(path)?).map_err(io::Error::from);
-    parsed.map_err(|cause| Error::io(format_args!("{} cannot be read", path.display()), &cause))
+fn read<T: DeserializeOwned>(root: &Path, name: &str) -> Result<T, Error> {
+    let parsed = serde_json::from_str(&read_text(root, name)?).map_err(io::Error::from);
+    parsed.map_err(|cause| Error::io(format_args!("{} cannot be read", root.join(name).display()), &cause))
 }
 
 #[derive(Deserialize)]

@@ -9,11 +9,12 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 
+use super::desk::off_the_runtime;
 use super::locked::{Artefact, Locked};
 use super::provenance::{self, Provenance};
 use super::step::{Job, Step, read_text};
 use super::store::{Notes, Place};
-use super::{Error, Package, Start, tree};
+use super::{Error, Package, Start, below, tree};
 use distribution::Distribution;
 
 /// How a script begins whose `#!` line would be too long: a shell looks for the interpreter.
@@ -21,6 +22,9 @@ const SHELL_TRICK: &[u8] = b"#!/bin/sh\n'''exec'";
 
 /// What an environment has beside the programs of its packages.
 const NOT_OF_PACKAGES: &[&str] = &["activate", "Activate", "deactivate", "pip", "pydoc", "python", "wheel"];
+
+/// Files that are downloaded for one installation; a lock has no more.
+const MOST_DOWNLOADED: usize = 20_000;
 
 /// What pip is told each time.
 const PIP_OPTIONS: &[&str] = &["--no-input", "--no-color", "--disable-pip-version-check", "--no-cache-dir", "--progress-bar=off"];
@@ -65,7 +69,7 @@ async fn attested(job: &Job<'_>, itself: &Artefact) -> Result<Provenance, Error>
         tracing::debug!(package = %job.package, "its attestations cannot be fetched: {error}: {}", error.last_words().join(" | "));
         return Ok(found);
     }
-    let text = read_text(&out)?;
+    let text = read_text(&job.tmp, "attestations.json")?;
     let files: BTreeMap<String, Box<RawValue>> =
         serde_json::from_str(&text).map_err(|_| Error::new("the index's attestations cannot be read"))?;
     files.values().try_for_each(|file| provenance::check_file(&mut found, itself, file.get()))?;
@@ -74,9 +78,8 @@ async fn attested(job: &Job<'_>, itself: &Artefact) -> Result<Provenance, Error>
 
 /// Installs exactly that: each file by its digest, and nothing else.
 pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<Notes, Error> {
-    let list = job.tmp.join("locked.txt");
     let text: String = locked.artefacts.iter().map(line).collect();
-    fs::write(&list, text).map_err(|cause| Error::io(format_args!("{} cannot be written", list.display()), &cause))?;
+    let list = job.give("locked.txt", &text)?;
     if uses_uv(job) {
         with_uv(job, tree, &list).await?
     } else {
@@ -109,7 +112,9 @@ async fn pip_downloads(job: &Job<'_>, options: &[String], wanted: &[String]) -> 
     let args = download.into_iter().chain(pip_options(job)).chain(options.iter().cloned()).chain(wanted.iter().cloned());
     let pip = environment.join("bin/python").display().to_string();
     job.run(Step::new(pip, &job.tmp, args).online().builds(job.package.scripts)).await?;
-    digests_of(&files).map_err(|cause| Error::io(format_args!("{} cannot be read", files.display()), &cause))?
+    let tmp = job.tmp.clone();
+    let found = off_the_runtime(move || digests_of(&tmp, "files")).await;
+    found.map_err(|cause| Error::io(format_args!("{} cannot be read", files.display()), &cause))?
 }
 
 fn pip_options(job: &Job<'_>) -> impl Iterator<Item = String> + use<> {
@@ -117,16 +122,21 @@ fn pip_options(job: &Job<'_>) -> impl Iterator<Item = String> + use<> {
     PIP_OPTIONS.iter().chain(built).map(|option| (*option).to_owned())
 }
 
-/// What was downloaded, each file with the digest that it really has.
-fn digests_of(folder: &Path) -> io::Result<Result<Vec<Artefact>, Error>> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+/// What was downloaded into a folder below `root`, each file with the digest that it really has.
+fn digests_of(root: &Path, folder: &str) -> io::Result<Result<Vec<Artefact>, Error>> {
+    let (mut found, mut bytes) = (BTreeSet::new(), 0);
+    for entry in fs::read_dir(root.join(folder))?.take(MOST_DOWNLOADED) {
+        let name = entry?.file_name();
+        let file = name.to_str().unwrap_or_default();
         let Some(Distribution { name, version }) = Distribution::of_file(file) else {
             return Ok(Err(Error::new(format!("{} is no package", file.escape_debug()))));
         };
-        let digest = tree::sha256(&mut File::open(&path)?)?;
+        let mut content = below::open(root, &Path::new(folder).join(file))?;
+        bytes += content.metadata()?.len();
+        if bytes > tree::MOST_BYTES {
+            return Err(io::Error::other("more bytes than an installation has"));
+        }
+        let digest = tree::sha256(&mut content)?;
         found.insert(Artefact { name, version, digests: BTreeSet::from([digest]) });
     }
     Ok(Ok(found.into_iter().collect()))
@@ -179,15 +189,13 @@ fn pip_itself(environment: &Path) -> Result<String, Error> {
 }
 
 async fn uv_compiles(job: &Job<'_>) -> Result<Vec<Artefact>, Error> {
-    let (wanted, list) = (job.tmp.join("wanted.txt"), job.tmp.join("compiled.txt"));
+    let list = job.tmp.join("compiled.txt");
     let text: String = job.package.requirements.iter().map(|requirement| format!("{}\n", Distribution::exact(requirement))).collect();
-    let written = fs::write(&wanted, text).map_err(|cause| Error::io(format_args!("{} cannot be written", wanted.display()), &cause));
-    written?;
+    let wanted = job.give("wanted.txt", &text)?;
     let (input, output) = (wanted.display().to_string(), list.display().to_string());
     let args = ["pip", "compile", "--generate-hashes", "--no-header", "--no-annotate", "--output-file", &output, &input];
     job.run(uv(job, &job.tmp, &args, local_folders(job.package)).online()).await?;
-    let compiled = fs::read_to_string(&list).map_err(|cause| Error::io(format_args!("{} cannot be read", list.display()), &cause))?;
-    Ok(distribution::compiled(&compiled))
+    Ok(distribution::compiled(&read_text(&job.tmp, "compiled.txt")?))
 }
 
 async fn with_uv(job: &Job<'_>, tree: &Path, list: &Path) -> Result<(), Error> {

@@ -1,13 +1,15 @@
 //! The settings that the user's own package managers follow: which registries, with which credentials, by which way.
 //! They hold inside too; of the home nothing else is shown.
 
+mod secrets;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::Source;
 use super::network::Remote;
+use super::{Error, Source};
 use crate::profile::EnvText;
 
 /// Settings files are a few lines; a larger one is none.
@@ -80,6 +82,12 @@ const NPM_GLOBAL: &[&str] = &["/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/np
 pub(super) struct Settings {
     pub(super) env: BTreeMap<String, EnvText>,
     pub(super) read: Vec<PathBuf>,
+    /// Folders without secrets: toolchains, interpreters, packages.
+    pub(super) harmless: Vec<PathBuf>,
+    /// The variables of `env` that code of packages may know.
+    pub(super) harmless_env: BTreeMap<String, EnvText>,
+    /// The first setting that holds credentials.
+    pub(super) credentials: Option<String>,
     /// Every host that a setting names: registries, indexes, proxies.
     pub(super) remotes: BTreeSet<Remote>,
     /// A setting says which registry is used in place of the usual one.
@@ -103,6 +111,7 @@ impl Settings {
         for (name, value) in variables {
             if let Some(setting) = setting(source, name) {
                 settings.env.insert(name.clone(), EnvText::from(value.as_str()));
+                settings.look_for_credentials(name, value, || format!("variable {name}"));
                 settings.show(&setting, value);
                 settings.names_registry |= REGISTRIES.contains(&setting.as_str());
             }
@@ -119,8 +128,9 @@ impl Settings {
             settings.cargo = files(source, home, variables);
             settings.toolchain(home, variables);
         }
+        settings.harmless_env = secrets::harmless(&settings.env);
         if source == Source::PyPi {
-            settings.read.extend(interpreters(home, variables).filter(|folder| folder.is_dir()));
+            settings.harmless.extend(interpreters(home, variables).filter(|folder| folder.is_dir()));
         }
         settings
     }
@@ -149,6 +159,7 @@ impl Settings {
             let value = value.trim().trim_matches(['"', '\'']);
             let name = name.trim();
             self.show(name.rsplit(':').next().unwrap_or_default(), value);
+            self.look_for_credentials(name, value, || file.display().to_string());
             // The registry of one scope alone leaves the usual one where it is.
             self.names_registry |= REGISTRIES.contains(&name);
             for wanted in value.split("${").skip(1).filter_map(|rest| rest.split(['}', '?']).next()) {
@@ -160,14 +171,37 @@ impl Settings {
         }
     }
 
+    fn look_for_credentials(&mut self, name: &str, value: &str, place: impl FnOnce() -> String) {
+        if self.credentials.is_none() && secrets::holds(name, value) {
+            self.credentials = Some(place());
+        }
+    }
+
+    /// Refuses settings with credentials where code of packages is run with the registries in reach: it could send them there.
+    pub(super) fn refuse_credentials(&self) -> Result<(), Error> {
+        let Some(place) = &self.credentials else { return Ok(()) };
+        Err(Error::new(format!("`scripts = true` would show code of packages the credentials in {place}, with the index in reach"))
+            .with_hint("remove `scripts` (wheels need none); or name an index or mirror without credentials to the gateway, by PIP_CONFIG_FILE or UV_CONFIG_FILE"))
+    }
+
+    /// What cargo's files of settings say to a build, without credentials.
+    pub(super) fn harmless_cargo(&self) -> Vec<String> {
+        let text = |file: &PathBuf| {
+            let mut text = String::new();
+            File::open(file).and_then(|file| file.take(FILE_BYTES).read_to_string(&mut text)).ok()?;
+            secrets::harmless_cargo(&text)
+        };
+        self.cargo.iter().filter_map(text).collect()
+    }
+
     /// What lies beside `cargo`, which runs `rustc`, and where rustup keeps the toolchains that both stand for.
     fn toolchain(&mut self, home: Option<&Path>, variables: &BTreeMap<String, String>) {
         let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
-        self.read.extend(std::env::split_paths(path).find(|folder| folder.is_absolute() && folder.join("cargo").is_file()));
+        self.harmless.extend(std::env::split_paths(path).find(|folder| folder.is_absolute() && folder.join("cargo").is_file()));
         let named = variables.get("RUSTUP_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".rustup")));
         if let Some(folder) = named.filter(|folder| folder.is_absolute() && folder.is_dir()) {
             self.env.insert("RUSTUP_HOME".to_owned(), EnvText::from(folder.to_string_lossy().into_owned()));
-            self.read.push(folder);
+            self.harmless.push(folder);
         }
     }
 
@@ -179,7 +213,7 @@ impl Settings {
             self.remotes.extend(Remote::read(value, PROXY_PORT));
         }
         for path in value.split([' ', ',']).map(Path::new).filter(|path| FOLDERS.contains(&setting) && path.is_absolute()) {
-            self.read.extend(path.exists().then(|| path.to_path_buf()));
+            self.harmless.extend(path.exists().then(|| path.to_path_buf()));
         }
         let named = PATHS.contains(&setting.to_ascii_lowercase().as_str()) || NETWORK_VARIABLES.contains(&setting);
         if named && path.is_absolute() && path.exists() {
@@ -201,7 +235,8 @@ fn setting(source: Source, variable: &str) -> Option<String> {
         Source::Oci => &[],
     };
     let name = prefixes.iter().find_map(|prefix| upper.strip_prefix(prefix))?.to_ascii_lowercase();
-    (!OURS.contains(&name.as_str())).then_some(name)
+    // What only publishing needs no installation gets.
+    (!OURS.contains(&name.as_str()) && !name.starts_with("publish_")).then_some(name)
 }
 
 /// Where package managers look for settings.

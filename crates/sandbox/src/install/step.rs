@@ -1,21 +1,20 @@
 //! One run of a package manager: what it may see and use, its deadline, and what its last words mean.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::settings::Settings;
-use super::{Error, Package};
+use super::{Error, Package, below};
 use crate::backend::Backend;
 use crate::instance::{Exit, Instance, Running};
 use crate::profile::{EnvText, Limits, Network, Profile, Program};
 
 /// The lock file of a thousand packages has half a megabyte.
-const JSON_BYTES: u64 = 32 * 1024 * 1024;
+const TEXT_BYTES: u64 = 32 * 1024 * 1024;
 
 /// One installation at work: what each run of a package manager has in common.
 pub(super) struct Job<'a> {
@@ -30,6 +29,8 @@ pub(super) struct Job<'a> {
     pub(super) path: Option<String>,
     /// Scratch space, there to be written.
     pub(super) tmp: PathBuf,
+    /// Files of this process for the package manager, which sees them read-only.
+    pub(super) given: PathBuf,
     pub(super) limit: Duration,
     pub(super) deadline: Instant,
 }
@@ -65,6 +66,11 @@ impl Step {
         Self { builds: allowed, ..self }
     }
 
+    /// Whether it runs code of packages without a network. What it learns, such a step may leave in what it builds: it gets no credentials.
+    fn is_alone(&self) -> bool {
+        self.builds && !self.online
+    }
+
     /// One with a variable of its own.
     pub(super) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.insert(name.to_owned(), EnvText::from(value.into()));
@@ -89,10 +95,16 @@ impl Job<'_> {
         }
     }
 
+    /// Writes a file for the package manager, and says where it is.
+    pub(super) fn give(&self, name: &str, text: &str) -> Result<PathBuf, Error> {
+        write_text(&self.given, name, text).map(|()| self.given.join(name))
+    }
+
     fn program(&self, step: Step) -> Program {
         // The name decides on the uid that a root gateway takes for it, and is seen only where the sandbox itself fails.
+        let settings = if step.is_alone() { &self.settings.harmless_env } else { &self.settings.env };
         let mut program = Program::new(format!("installing in {}", self.tmp.display()), step.command);
-        program.env = self.settings.env.clone();
+        program.env = settings.clone();
         program.env.extend(self.path.iter().map(|path| ("PATH".to_owned(), EnvText::from(path.as_str()))));
         program.env.insert("TMPDIR".to_owned(), EnvText::from(self.tmp.to_string_lossy().into_owned()));
         program.env.extend(step.env);
@@ -101,7 +113,8 @@ impl Job<'_> {
         program
     }
 
-    /// Two folders to write; of the home only the settings; the registries only where they are needed.
+    /// Two folders to write; of the home only the settings, and not those where code of packages is run without the registries; the
+    /// registries only where they are needed.
     fn profile(&self, step: &Step) -> Profile {
         let limits = Limits {
             processes: 256,   // npm and uv work with many threads
@@ -112,7 +125,9 @@ impl Job<'_> {
             ..Limits::default()
         };
         let network = if step.online { self.network.clone() } else { Network::None };
-        let (read, write) = (self.settings.read.clone(), vec![step.folder.clone(), self.tmp.clone()]);
+        let secret = self.settings.read.iter().filter(|_| !step.is_alone());
+        let read = self.settings.harmless.iter().chain(secret).chain([&self.given]).cloned().collect();
+        let write = vec![step.folder.clone(), self.tmp.clone()];
         let profile = Profile { read, write, network, limits, ..Profile::default() };
         Profile { exec_in_write: step.builds, ..profile }
     }
@@ -196,11 +211,16 @@ fn hint(lines: &[String]) -> Option<&'static str> {
     HINTS.iter().find(|(marks, _)| said(marks)).map(|(_, hint)| *hint)
 }
 
-/// What a step has written.
-pub(super) fn read_text(path: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(JSON_BYTES).read_to_string(&mut text));
-    read.map(|_| text).map_err(|cause| Error::io(format_args!("{} cannot be read", path.display()), &cause))
+/// What a step has written into `name` below `root`.
+pub(super) fn read_text(root: &Path, name: impl AsRef<Path>) -> Result<String, Error> {
+    let failed = |cause: io::Error| Error::io(format_args!("{} cannot be read", root.join(&name).display()), &cause);
+    below::read(root, name.as_ref(), TEXT_BYTES).map_err(failed)
+}
+
+/// Writes `name` below `root`, where a step is to find it.
+pub(super) fn write_text(root: &Path, name: impl AsRef<Path>, text: &str) -> Result<(), Error> {
+    let failed = |cause: io::Error| Error::io(format_args!("{} cannot be written", root.join(&name).display()), &cause);
+    below::write(root, name.as_ref(), text).map_err(failed)
 }
 
 #[cfg(test)]

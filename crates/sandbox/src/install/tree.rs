@@ -1,20 +1,23 @@
 //! Digests of what was installed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::Source;
 use super::locked::hex;
+use super::{Source, below};
 
 /// Files of one installation: ten times the largest public server.
 const MOST_FILES: usize = 500_000;
 /// Bytes of their paths, which are held at once.
 const MOST_NAMES: usize = 256 * 1024 * 1024;
+
+/// Bytes of all its files: four times the largest image. What a script leaves without taking room on the disk must not be read for hours.
+pub(super) const MOST_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
 /// Files of a Python environment that say where and by whom it was made, and so differ from machine to machine.
 const LOCAL_OF_PYTHON: &[&str] = &["RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"];
@@ -23,11 +26,12 @@ const LOCAL_OF_PYTHON: &[&str] = &["RECORD", "INSTALLER", "REQUESTED", "direct_u
 /// makes a file executable counts too.
 ///
 /// # Errors
-/// When a file cannot be read, and when there are more than half a million, or their names are too long to be held.
+/// When a file cannot be read or is a pipe or a socket, and when there are more than half a million, they hold more than 64 GiB, or their
+/// names are too long to be held.
 pub(super) fn files(tree: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![tree.to_path_buf()];
-    let (mut entries, mut names) = (0, 0);
+    let (mut entries, mut names, mut bytes) = (0, 0, 0);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
@@ -40,8 +44,9 @@ pub(super) fn files(tree: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
                 folders.push(path);
                 continue;
             }
-            let digest = if kind.is_symlink() { of_link(&path)? } else { of_file(&path)? };
-            found.insert(path.strip_prefix(tree).unwrap_or(&path).to_path_buf(), digest);
+            let name = path.strip_prefix(tree).unwrap_or(&path).to_path_buf();
+            let digest = if kind.is_symlink() { of_link(&path)? } else { of_file(tree, &name, &mut bytes)? };
+            found.insert(name, digest);
         }
     }
     Ok(found)
@@ -121,10 +126,16 @@ fn of_link(path: &Path) -> io::Result<String> {
     Ok(format!("link:{}", fs::read_link(path)?.display()))
 }
 
-fn of_file(path: &Path) -> io::Result<String> {
+/// Adds its length to `bytes`.
+fn of_file(tree: &Path, name: &Path, bytes: &mut u64) -> io::Result<String> {
     use std::os::unix::fs::PermissionsExt as _;
-    let mut file = File::open(path)?;
-    let executable = if file.metadata()?.permissions().mode() & 0o100 != 0 { "x:" } else { "" };
+    let mut file = below::open(tree, name)?;
+    let found = file.metadata()?;
+    *bytes += found.len();
+    if *bytes > MOST_BYTES {
+        return Err(io::Error::other("more bytes than an installation has"));
+    }
+    let executable = if found.permissions().mode() & 0o100 != 0 { "x:" } else { "" };
     Ok(format!("{executable}{}", sha256(&mut file)?))
 }
 

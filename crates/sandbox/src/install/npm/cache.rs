@@ -1,8 +1,7 @@
 //! What the registry has told npm, out of npm's own cache (`cacache`): npm shows it to nobody.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::below;
 use super::super::locked::hex;
 
 /// The longest list of versions that a registry has of a public package takes ten megabytes.
@@ -30,14 +30,14 @@ struct Entry {
 pub(super) fn distributions(cache: &Path) -> BTreeMap<(String, String), Value> {
     let mut found = BTreeMap::new();
     for file in files_below(&cache.join("index-v5")) {
-        let text = read(&file).unwrap_or_default();
+        let text = read(cache, &file).unwrap_or_default();
         // Each line is a digest, a tab, and the entry; the last one counts.
         let entry = text.lines().filter_map(|line| serde_json::from_str::<Entry>(line.split_once('\t')?.1).ok()).next_back();
         let Some(entry) = entry.filter(|entry| entry.key.starts_with("make-fetch-happen:") && !entry.key.contains(".tgz")) else {
             continue;
         };
         let Some(document) = entry.integrity.and_then(|integrity| content(cache, &integrity)) else { continue };
-        let document: Value = read(&document).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let document: Value = read(cache, &document).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let versions = document.get("versions").and_then(Value::as_object).into_iter().flatten();
         let name = document.get("name").and_then(Value::as_str).unwrap_or_default();
         found.extend(versions.filter_map(|(version, about)| Some(((name.to_owned(), version.clone()), about.get("dist")?.clone()))));
@@ -53,10 +53,8 @@ fn content(cache: &Path, integrity: &str) -> Option<PathBuf> {
     plain.then(|| Some(cache.join("content-v2").join(algorithm).join(digest.get(..2)?).join(digest.get(2..4)?).join(digest.get(4..)?)))?
 }
 
-fn read(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(file)?.take(DOCUMENT_BYTES).read_to_string(&mut text)?;
-    Ok(text)
+fn read(cache: &Path, file: &Path) -> Option<String> {
+    below::read(cache, file.strip_prefix(cache).ok()?, DOCUMENT_BYTES).ok()
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
