@@ -58,7 +58,8 @@ impl Packages {
         let registry = NpmRegistry::start();
         registry.publish("made-here", "1.0.0", &program("greets"), json!({}));
         let project = Project::new(&format!("[servers.made]\ncommand = [\"{command}\"]\n"));
-        let settings = [("npm_config_registry", registry.url()), ("npm_config_fetch_retries", "0".to_owned())];
+        let token = ("NPM_TOKEN", "s3cret".to_owned()); // its settings may name it
+        let settings = [("npm_config_registry", registry.url()), ("npm_config_fetch_retries", "0".to_owned()), token];
         Self { settings: settings.map(|(name, value)| (name.to_owned(), value)).to_vec(), registry, project }
     }
 
@@ -79,13 +80,7 @@ impl<R> Packages<R> {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.project.sallyport();
-<<<<<<< HEAD
         command.args(arguments).envs(self.settings.iter().cloned()).stdin(Stdio::null());
-=======
-        command.args(arguments).env("npm_config_registry", self.registry.url()).env("npm_config_fetch_retries", "0");
-        command.env("NPM_TOKEN", "s3cret"); // its settings may name it
-        command.stdin(Stdio::null());
->>>>>>> inst/wip-inst
         command
     }
 

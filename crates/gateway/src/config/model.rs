@@ -380,8 +380,8 @@ pub struct ServerConfig {
     /// `{ database = { sqlite = "data.db" } }`.
     pub builtin: Option<BuiltInConfig>,
 
-    /// Lets scripts of packages run, and programs be built, while what `command` names is installed: in a sandbox that reaches nothing but
-    /// the registries of your own settings. Default: `false`, because that runs code which nobody has looked at; `cargo:` needs it.
+    /// Lets scripts of packages run, and programs be built, while what `command` names is installed: in a sandbox without your
+    /// credentials, and without a network but for the index of Python packages. Default: `false`, because that runs code which nobody has looked at; `cargo:` needs it.
     pub scripts: bool,
 
     /// Leaves the server out, as if it were not in the file. Default: `false`.
