@@ -258,7 +258,7 @@ fn scripts_run_only_where_they_are_allowed_and_reach_neither_registry_nor_tokens
     let reach = |url: &str| format!("await fetch('{url}').then(() => 'reached', () => 'refused')");
     let settings = made.project.home().join(".npmrc");
     fs::write(&settings, "//127.0.0.1/:_authToken=s3cret\nemail=${NPM_TOKEN}\n").unwrap();
-    let look = format!("fs.existsSync('{}') || JSON.stringify(process.env).includes('s3cret')", settings.display());
+    let look = format!("fs.existsSync('{}') || JSON.stringify(process.env).includes('s3' + 'cret')", settings.display());
     let script = format!(
         "node --input-type=module -e \"import fs from 'node:fs'; fs.writeFileSync('ran.json', JSON.stringify([{}, {}, {look}]))\"",
         reach(&made.registry.url()),
