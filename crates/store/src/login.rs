@@ -63,7 +63,7 @@ pub struct Try {
 
 /// Takes one try for `who`, counted before it is known how it ends, so that many at once are no more than many one after the other.
 /// `free` of them come without a wait; each further one doubles it. `Err` says in how many seconds the next may come. For each
-/// [longest wait](LONGEST_WAIT) without a try one is forgotten, so that those of days do not add up.
+/// quarter of an hour without a try one is forgotten, so that those of days do not add up.
 ///
 /// # Errors
 /// Where the store cannot be written.
