@@ -186,27 +186,7 @@ fn a_crate_is_built_where_that_is_allowed_and_exactly_so_again() {
 #[test]
 fn a_source_distribution_is_built_only_where_that_is_allowed() {
     let folder = Folder::of(Caller::Itself);
-    let source = folder.folder("source/made_here-1.0");
-    let backend = r#"
-import zipfile
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    name, info = "made_here-1.0-py3-none-any.whl", "made_here-1.0.dist-info/"
-    with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
-        wheel.writestr("made_here.py", "def main(): print('built')\n")
-        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0\n")
-        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(info + "entry_points.txt", "[console_scripts]\nmade-here = made_here:main\n")
-        wheel.writestr(info + "RECORD", "")
-    return name
-"#;
-    fs::write(source.join("backend.py"), backend).unwrap();
-    fs::write(source.join("pyproject.toml"), "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n")
-        .unwrap();
-    fs::write(source.join("PKG-INFO"), "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0\n").unwrap();
-    let archive = folder.folder("files").join("made_here-1.0.tar.gz");
-    assert!(
-        Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(folder.path("source")).arg("made_here-1.0").status().unwrap().success()
-    );
+    support::sdist::made_here(&folder, "pass");
     let run = |allowed: &str| {
         let mut run = gateway(&folder, Caller::Itself, &["--scripts", allowed], &["pypi:made-here"]);
         let output = run.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", folder.path("files")).output().unwrap();

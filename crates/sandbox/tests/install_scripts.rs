@@ -5,40 +5,13 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use support::{Caller, Folder, callers, launcher, text};
-
-/// A build of Python that does `more` in `tmp`, the scratch space of the installation, before it makes its wheel.
-const BACKEND: &str = r#"
-import os, zipfile
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    tmp = os.environ["TMPDIR"]
-    while os.path.basename(tmp) != "tmp": tmp = os.path.dirname(tmp)
-    MORE
-    name, info = "made_here-1.0-py3-none-any.whl", "made_here-1.0.dist-info/"
-    with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
-        wheel.writestr("made_here.py", "def main(): print('built')\n")
-        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0\n")
-        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(info + "entry_points.txt", "[console_scripts]\nmade-here = made_here:main\n")
-        wheel.writestr(info + "RECORD", "")
-    return name
-"#;
-
-fn pack(archive: &Path, folder: &Path, name: &str) {
-    assert!(Command::new("tar").arg("-czf").arg(archive).arg("-C").arg(folder).arg(name).status().unwrap().success());
-}
+use support::{Caller, Folder, callers, launcher, sdist, text};
 
 /// Installs a source distribution whose build does `more`; what it says on stdout and stderr.
 fn build(folder: &Folder, caller: Caller, more: &str, variables: &[(&str, &str)]) -> (String, String) {
-    let source = folder.folder("source/made_here-1.0");
-    fs::write(source.join("backend.py"), BACKEND.replace("MORE", more)).unwrap();
-    let project = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
-    fs::write(source.join("pyproject.toml"), project).unwrap();
-    fs::write(source.join("PKG-INFO"), "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0\n").unwrap();
-    pack(&folder.folder("files").join("made_here-1.0.tar.gz"), &folder.path("source"), "made_here-1.0");
+    sdist::made_here(folder, more);
     let (home, packages) = (folder.folder("home"), folder.path("packages"));
     let mut run = launcher(caller, &["--packages", packages.to_str().unwrap(), "--scripts", "true"], &["pypi:made-here"]);
     run.env("HOME", home).env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", folder.path("files")).envs(variables.iter().copied());
@@ -100,7 +73,7 @@ fn crates(folder: &Folder) {
     fs::write(source.join(".cargo/config.toml"), "[build]\nrustc-wrapper = \"./wrapper\"\n").unwrap();
     let registry = folder.folder("registry");
     let archive = registry.join("made-here-1.0.0.crate");
-    pack(&archive, &folder.path("crate"), "made-here-1.0.0");
+    sdist::pack(&archive, &folder.path("crate"), "made-here-1.0.0");
     let digest = text(&Command::new("sha256sum").arg(&archive).output().unwrap().stdout);
     let digest = digest.split(' ').next().unwrap();
     let entry = format!(r#"{{"name":"made-here","vers":"1.0.0","deps":[],"cksum":"{digest}","features":{{}},"yanked":false}}"#);

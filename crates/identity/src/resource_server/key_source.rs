@@ -40,7 +40,7 @@ pub trait KeySource: fmt::Debug + Send + Sync {
 }
 
 /// Keys that are known, by whatever way they came.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct KeySet(Vec<Arc<VerifyingKey>>);
 
 impl KeySet {

@@ -115,14 +115,7 @@ impl KeySource for RemoteIssuer {
                 *looked = None; // that was no look for a key that nobody knew: with the next one a rotation is noticed at once
             }
             match found {
-                Ok(mut known) => {
-                    let before = self.0.known.load();
-                    if known.keys.is_empty() && !before.keys.is_empty() {
-                        tracing::warn!(issuer = self.0.name, "the issuer publishes no key, those known are kept");
-                        known.keys = before.keys.clone();
-                    }
-                    self.0.known.store(Arc::new(known));
-                }
+                Ok(known) => self.0.known.store(Arc::new(known)),
                 Err(why) => tracing::warn!(issuer = self.0.name, "the issuer's keys cannot be had, those known are kept: {why}"),
             }
         })

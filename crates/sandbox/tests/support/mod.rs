@@ -5,6 +5,7 @@ pub(crate) mod image;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod kernel;
 pub(crate) mod packages;
+pub(crate) mod sdist;
 pub(crate) mod servers;
 
 use std::fs;

@@ -58,15 +58,19 @@ impl Trust {
 }
 
 #[tokio::test]
-async fn an_issuer_that_publishes_no_key_any_more_keeps_those_known() {
+async fn keys_that_an_issuer_has_withdrawn_are_good_no_more_and_those_of_one_in_trouble_are() {
     let trust = Trust::new().await;
-    let keys = RemoteIssuer::new(&*trust.issuer, trust.elsewhere.fetcher(Duration::from_secs(10)));
-    keys.refresh().await;
-    let known = || keys.find(None, Algorithm::EdDsa).is_some();
-    assert!(known());
-    trust.elsewhere.put("/keys", &json!({ "keys": [] }));
-    keys.refresh().await;
-    assert_eq!((trust.elsewhere.asked("/keys"), known()), (2, true));
+    let issuer = || RemoteIssuer::new(&*trust.issuer, trust.elsewhere.fetcher(Duration::from_secs(10)));
+    let (in_trouble, withdrawing) = (issuer(), issuer());
+    let known = |issuer: &RemoteIssuer| issuer.find(None, Algorithm::EdDsa).is_some();
+    for (issuer, answer, is_known) in [(&in_trouble, json!("out of order"), true), (&withdrawing, json!({ "keys": [] }), false)] {
+        trust.elsewhere.put("/keys", &trust.signer.published());
+        issuer.refresh().await;
+        assert!(known(issuer));
+        trust.elsewhere.put("/keys", &answer);
+        issuer.refresh().await;
+        assert_eq!(known(issuer), is_known, "{answer}");
+    }
 }
 
 fn form(assertion: &str) -> [(&str, &str); 4] {
