@@ -41,6 +41,10 @@ groups! {
     Ipc = "ipc", true;
     /// Queues of file operations (`io_uring`): faster files for few programs, and a part of the kernel with many faults so far.
     IoUring = "io-uring", false;
+    /// Sockets that have a name among the files (`AF_UNIX`): programs whose parts talk to each other by one. Any service of this machine
+    /// whose socket lies in a folder that the program sees is in reach then, whatever `network` says. Pairs without a name are
+    /// always there.
+    LocalSockets = "local-sockets", false;
     /// Files in memory (`memfd_create`), which can also be executed.
     MemoryFiles = "memory-files", true;
     /// Placing memory on the machine's nodes: numerical libraries.
@@ -87,6 +91,12 @@ impl SystemCalls {
         Ok(Self(changes))
     }
 
+    /// The usual, and `group`.
+    pub(crate) fn with(group: CallGroup) -> Self {
+        debug_assert!(!group.is_allowed(), "it is among the usual");
+        Self([group].into())
+    }
+
     /// The changes as [`parse`](Self::parse) reads them.
     pub fn words(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(signed)
@@ -95,6 +105,11 @@ impl SystemCalls {
     /// The groups that are allowed beyond the usual.
     pub fn added(&self) -> impl Iterator<Item = CallGroup> {
         self.0.iter().copied().filter(|group| !group.is_allowed())
+    }
+
+    /// Whether this group is allowed beyond the usual.
+    pub(crate) fn adds(&self, group: CallGroup) -> bool {
+        self.added().any(|added| added == group)
     }
 
     /// The usual groups that are refused.
@@ -161,7 +176,7 @@ mod tests {
         for (word, why) in [
             ("debugging", "neither + nor -"),
             ("", "neither + nor -"),
-            ("+101", "none of the groups +debugging, -ipc, +io-uring"),
+            ("+101", "none of the groups +debugging, -ipc, +io-uring, +local-sockets"),
             ("+mount", "none of the groups"),
             ("é", "neither + nor -"),
             ("-debugging", "says what holds anyway: these calls are refused"),

@@ -1,6 +1,8 @@
 //! The attack suite itself: what `os` stops, and that it sees what is not stopped.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -107,6 +109,8 @@ const HOW: &[(u8, &str)] = &[
     (8, "udp to the internet: ENETUNREACH"),
     (10, "TXT question for another name: no such name"),
     (11, "an allowed name that resolves to the host: "),
+    (15, "shown socket readable/socket: EPERM"),
+    (15, "shown socket writable/letters, by one of a pair: EPERM"),
     (16, "vsock: EPERM"),
     (16, "raw: EPERM"),
     (17, "more than 40 processes: EAGAIN"),
@@ -187,15 +191,14 @@ async fn a_container_holds_as_the_default_does() {
     ends_as_it_should("oci", &how).await;
 }
 
-/// As `cargo xtask test` prepares it; a machine takes its time without KVM, so that this is one of the tests that are asked for.
+/// A machine takes its time without KVM, so that this is one of the tests that are asked for.
 #[cfg(target_arch = "x86_64")]
 #[tokio::test]
 #[ignore = "needs QEMU and the peers that `cargo xtask peers` installs"]
 async fn a_machine_holds_what_the_default_does_and_no_two_are_alike() {
-    let peers = std::env::var_os("SALLYPORT_PEERS").expect("`cargo xtask test` sets it");
     let machines = tempfile::tempdir_in("/var/tmp").unwrap();
     let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher")).with_machines(machines.path());
-    let sandbox = serde_json::json!({ "microvm": { "guest": Path::new(&peers).join("microvm"), "accel": "emulation" } });
+    let sandbox = serde_json::json!({ "microvm": { "guest": support::kernel::prepared(), "accel": "emulation" } });
     let how = [
         (10, "TXT question for another name: no such name"),
         (11, "an allowed name that resolves to the host: "),

@@ -101,9 +101,8 @@ fn what_a_program_wants_is_recorded_and_refused_as_ever() {
             trial.folder.file(&format!("outside/{name}"), "text");
         }
         std::os::unix::fs::symlink(outside.join("linked"), root.join("leads-out")).unwrap();
-        let _service = UnixListener::bind(outside.join("socket")).unwrap();
         let learnt = trial.run(&["--env", &format!("OUTSIDE={}", outside.display()), "--env", &format!("ROOT={}", root.display())], &[]);
-        let expected = "ENOENT EROFS EROFS ENOENT ENOENT ENOENT ENOENT ENOENT 1 EACCES ENETUNREACH ENOENT EACCES EPERM EPERM ENOSYS EPERM";
+        let expected = "ENOENT EROFS EROFS ENOENT ENOENT ENOENT ENOENT ENOENT 1 EACCES ENETUNREACH EPERM EACCES EPERM EPERM ENOSYS EPERM";
         assert_eq!(learnt.stdout.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{caller:?}");
         let (outside, root) = (outside.display(), root.display());
         learnt.says_all(&[
@@ -116,7 +115,7 @@ fn what_a_program_wants_is_recorded_and_refused_as_ever() {
             format!("refused {outside}/by-child Read"),
             format!("refused {root} Entries"),
             format!("refused {root}/script.py Write"),
-            format!("service {outside}/socket"),
+            "local sockets 1".to_owned(),
             "host 10.1.2.3 5432 false".to_owned(),
             "packet 10.1.2.3:999".to_owned(),
             "listen 8000".to_owned(),
@@ -250,6 +249,18 @@ fn who_looks_may_die_and_takes_the_program_along() {
         running.kill().unwrap();
         running.wait().unwrap();
         eventually("nothing is left", || !lives("trial-dies-mark"));
+    }
+}
+
+#[test]
+fn a_service_that_a_program_with_local_sockets_wants_is_told_of() {
+    for caller in callers() {
+        let trial = Trial::of(*caller, "import os, socket\nprint(socket.socket(socket.AF_UNIX).connect_ex(os.environ['SERVICE']))");
+        let service = trial.folder.folder("outside").join("socket");
+        let _service = UnixListener::bind(&service).unwrap();
+        let learnt = trial.run(&["--seccomp", "+local-sockets", "--env", &format!("SERVICE={}", service.display())], &[]);
+        assert_eq!(learnt.stdout, "2\n", "{caller:?}: it is not there");
+        learnt.says_all(&[format!("service {}", service.display()), "local sockets 0".to_owned()]);
     }
 }
 

@@ -155,6 +155,9 @@ fn refused(record: &Record) -> Vec<JsonRefused> {
     }
     record.unexecutable.iter().for_each(|(path, times)| put("execute", path.display().to_string(), *times));
     record.services.iter().for_each(|(path, times)| put("connect", path.display().to_string(), *times));
+    if record.local_sockets > 0 {
+        put("make", "a local socket".to_owned(), record.local_sockets);
+    }
     for ((host, port), (_, times)) in record.hosts.iter().filter(|(_, (allowed, _))| !allowed) {
         match port {
             Some(port) => put("connect", format!("{host}:{port}"), *times),

@@ -407,8 +407,9 @@ pub struct ServerConfig {
     pub min_isolation: Option<Isolation>,
 
     /// System calls that the program may make beyond the usual (`+GROUP`), or may not (`-GROUP`): `+debugging`, `-ipc`, `+io-uring`,
-    /// `-memory-files`, `+memory-policy`, `+performance`, `-sockets`, `-watching`. Default: none, because the usual list is enough for
-    /// servers in Node, Python, Go and Rust.
+    /// `+local-sockets`, `-memory-files`, `+memory-policy`, `+performance`, `-sockets`, `-watching`. Default: none, because the usual list is
+    /// enough for servers in Node, Python, Go and Rust. `+local-sockets` is for programs whose parts talk by sockets with a name (browsers,
+    /// `tsx`); services of this machine whose sockets lie in a folder that the program sees are in reach with it, whatever `network` says.
     pub seccomp: SystemCalls,
 
     /// Files and folders the program may read, besides the system's programs and libraries and its own package. Default: the

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sallyport_telemetry::ConnectionOutcome;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixDatagram, UnixListener};
 use tokio::task::JoinSet;
 
 use super::terrain::Terrain;
@@ -39,6 +39,12 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 /// The environment variable of the other server that holds the canary.
 pub(super) const SECRET_VARIABLE: &str = "SALLYPORT_ATTACK_SECRET";
+
+/// Services of the host with a socket among the files: in the user's home, and in folders that are shown.
+const SERVICES: [&str; 3] = ["outside/socket", "readable/socket", "writable/socket"];
+
+/// One that takes what is sent to it, without a connection.
+const LETTERS: &str = "writable/letters";
 
 /// Paths below a folder, with owner-independent looks and texts.
 type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
@@ -70,9 +76,14 @@ impl Arena {
         let allowed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let allowed_port = allowed.local_addr()?.port();
         listeners.spawn(answer(allowed, Arc::clone(&reached)));
-        listeners.spawn(count_unix(UnixListener::bind(folder.path("outside/socket"))?, Arc::clone(&reached)));
+        for name in SERVICES {
+            listeners.spawn(count_unix(UnixListener::bind(folder.path(name))?, Arc::clone(&reached)));
+        }
+        listeners.spawn(count_letters(UnixDatagram::bind(folder.path(LETTERS))?, Arc::clone(&reached)));
         if terrain.owner().is_some() {
-            fs::set_permissions(folder.path("outside/socket"), Permissions::from_mode(0o777))?;
+            for name in SERVICES.iter().chain([&LETTERS]) {
+                fs::set_permissions(folder.path(name), Permissions::from_mode(0o777))?;
+            }
         }
         let abstract_socket = format!("sallyport-attack-{}", random()?);
         listeners.spawn(count_unix(abstract_listener(&abstract_socket)?, Arc::clone(&reached)));
@@ -95,6 +106,11 @@ impl Arena {
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path(name)
+    }
+
+    /// The sockets of services in folders that are shown.
+    pub(super) fn shown_sockets(&self) -> Vec<PathBuf> {
+        SERVICES.iter().skip(1).chain([&LETTERS]).map(|name| self.path(name)).collect()
     }
 
     /// The only destinations: one that is reached, and two that lead where nobody may connect to.
@@ -231,6 +247,12 @@ fn abstract_listener(name: &str) -> io::Result<UnixListener> {
 
 async fn count_tcp(listener: TcpListener, reached: Arc<AtomicUsize>) {
     while listener.accept().await.is_ok() {
+        reached.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn count_letters(socket: UnixDatagram, reached: Arc<AtomicUsize>) {
+    while socket.recv(&mut [0; 16]).await.is_ok() {
         reached.fetch_add(1, Ordering::Relaxed);
     }
 }

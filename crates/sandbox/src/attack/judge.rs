@@ -80,14 +80,20 @@ struct Ring<'a> {
 }
 
 /// Starts the other server, which leaves `things` behind where it can.
-async fn neighbour(arena: &Arena, backend: &dyn Backend, binary: &Path, things: Option<&Neighbour>) -> Result<Contender, Error> {
+async fn neighbour(
+    arena: &Arena,
+    terrain: Terrain,
+    backend: &dyn Backend,
+    binary: &Path,
+    things: Option<&Neighbour>,
+) -> Result<Contender, Error> {
     let kind = Kind {
         backend,
         binary: binary.to_path_buf(),
         name: "neighbour",
         variable: (SECRET_VARIABLE, arena.canary.clone()),
         log: arena.path("neighbour.log"),
-        profile: Profile { read: vec![binary.to_path_buf()], ..Profile::default() },
+        profile: Profile { read: vec![binary.to_path_buf()], seccomp: terrain.local_sockets(), ..Profile::default() },
         room: None,
     };
     let mut neighbour = Contender::start(&kind).await?;
@@ -177,7 +183,7 @@ impl<'a> Ring<'a> {
         let fault = |cause| Error::io("no random bytes", &cause);
         let neighbour_things = Neighbour { file: random().map_err(fault)?, abstract_socket: random().map_err(fault)? };
         let left = terrain.has_tmp().then_some(&neighbour_things);
-        let neighbour = neighbour(arena, backend, &binary, left).await?;
+        let neighbour = neighbour(arena, terrain, backend, &binary, left).await?;
         let hostile = BTreeMap::new();
         Ok(Self { arena, terrain, backend, host, machine: None, binary, gateway, neighbour, neighbour_things, hostile })
     }
@@ -247,7 +253,7 @@ impl<'a> Ring<'a> {
     async fn try_row(&mut self, row: &Row, stage: Stage, findings: &mut Findings) -> Result<(), Error> {
         if self.neighbour.instance.has_exited().is_some() {
             let left = self.terrain.has_tmp().then_some(&self.neighbour_things);
-            self.neighbour = neighbour(self.arena, self.backend, &self.binary, left).await?;
+            self.neighbour = neighbour(self.arena, self.terrain, self.backend, &self.binary, left).await?;
         }
         let given = Box::new(self.given());
         let mut hostile = match self.hostile.remove(&stage) {
@@ -294,6 +300,7 @@ impl<'a> Ring<'a> {
             outside: arena.path("outside"),
             canary: arena.path("outside/canary"),
             socket: arena.path("outside/socket"),
+            shown_sockets: arena.shown_sockets(),
             abstract_socket: arena.abstract_socket.clone(),
             home: std::env::var_os("HOME").map(PathBuf::from),
             readable: arena.path("readable"),

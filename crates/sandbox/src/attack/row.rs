@@ -245,8 +245,8 @@ pub const ROWS: &[Row] = &[
     row(
         15,
         "sockets of the host's services",
-        "connect to the docker, D-Bus, X11 and ssh-agent sockets and to one in the user's home",
-        "private root, built environment",
+        "connect to the docker, D-Bus, X11 and ssh-agent sockets, to one in the user's home, and to those in folders that are shown",
+        "private root, built environment, seccomp",
         QUIET,
         &[],
     ),

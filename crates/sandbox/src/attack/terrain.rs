@@ -2,6 +2,7 @@
 
 use rustix::process::{getegid, geteuid, getgroups};
 
+use crate::calls::{CallGroup, SystemCalls};
 use crate::launch::unprivileged_id;
 use crate::profile::DENY_WRITE;
 use crate::sys::INSIDE;
@@ -55,6 +56,14 @@ impl Terrain {
     /// Whether each server has a `/tmp` and sockets of its own, where it can leave something behind.
     pub(super) fn has_tmp(self) -> bool {
         self != Self::Landlock
+    }
+
+    /// What the other server has beyond the usual to leave a socket behind. A kernel of its own has no filter that would have to let it.
+    pub(super) fn local_sockets(self) -> SystemCalls {
+        match self {
+            Self::Mapped | Self::Container => SystemCalls::with(CallGroup::LocalSockets),
+            Self::Landlock | Self::Gvisor | Self::Machine | Self::Module => SystemCalls::default(),
+        }
     }
 
     /// Whether a part of a folder to write can be kept read-only.

@@ -32,6 +32,8 @@ pub(super) struct Given {
     pub(super) outside: PathBuf,
     pub(super) canary: PathBuf,
     pub(super) socket: PathBuf,
+    /// Sockets of services, in folders that it sees.
+    pub(super) shown_sockets: Vec<PathBuf>,
     pub(super) abstract_socket: String,
     pub(super) home: Option<PathBuf>,
     pub(super) readable: PathBuf,

@@ -120,6 +120,7 @@ fn lines(record: &learn::Record) -> String {
     lines.extend(packets.keys().map(|address| format!("packet {address}")));
     lines.extend(listens.keys().map(|port| format!("listen {port}")));
     lines.extend(calls.keys().map(|name| format!("call {name}")));
+    lines.push(format!("local sockets {}", record.local_sockets));
     lines.push(format!("unread {} dropped {}", record.unread, record.dropped));
     lines.join("\n")
 }

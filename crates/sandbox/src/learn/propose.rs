@@ -76,6 +76,11 @@ fn not_to_be_had(record: &Record) -> Vec<Warning> {
         let why = "a socket of a service of this machine, whose rights it would have: sockets are not shown";
         warnings.push(Warning::grave(path.display(), why));
     }
+    if record.local_sockets > 0 {
+        let why = "refused: many programs only look whether a service is there. If it fails for want of one, `seccomp = [\"+local-sockets\"]` \
+                   gives it, and with it every service whose socket lies in a folder that it sees";
+        warnings.push(Warning::new("a local socket", why));
+    }
     for address in record.packets.keys() {
         warnings.push(Warning::new(address, "over UDP: only TCP leaves a sandbox"));
     }

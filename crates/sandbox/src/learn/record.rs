@@ -22,6 +22,8 @@ pub struct Record {
     pub unexecutable: BTreeMap<PathBuf, u64>,
     /// Sockets of services of this machine that it wanted to connect to; how often.
     pub services: BTreeMap<PathBuf, u64>,
+    /// How often it wanted a local socket that can have a name: to connect to a service of this machine, or for its own parts.
+    pub local_sockets: u64,
     /// Hosts, with the port where it is known: whether `network` names them, and how often they were asked for.
     pub hosts: BTreeMap<(Host, Option<u16>), (bool, u64)>,
     /// Addresses that packets without a connection (UDP) were sent to; how often.
@@ -143,6 +145,10 @@ impl Recorder {
 
     pub(super) fn refuses_service(&mut self, path: PathBuf) {
         keep(&mut self.record.services, path, &mut self.record.dropped, |times| *times += 1);
+    }
+
+    pub(super) fn refuses_local_socket(&mut self) {
+        self.record.local_sockets += 1;
     }
 
     pub(super) fn refuses_call(&mut self, name: String) {

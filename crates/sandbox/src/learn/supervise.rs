@@ -77,7 +77,7 @@ impl Supervisor {
     fn answer(&mut self, question: &Question) {
         let reply = verdict::judge(&self.filter, question);
         match reply {
-            Reply::Fail(_) => self.note_refused_call(question.call),
+            Reply::Fail(_) => self.note_refused_call(question),
             Reply::GoOn if self.has_begun => self.note(question),
             Reply::GoOn => self.has_begun = true,
         }
@@ -85,10 +85,13 @@ impl Supervisor {
         let _gone = notify::reply(self.listener.as_fd(), question, reply);
     }
 
-    fn note_refused_call(&self, call: i64) {
-        // The C library tries `clone3` first and takes `clone` instead: a thread is no news.
-        if call != libc::SYS_clone3 {
-            self.trial.recorder().refuses_call(names::of(call));
+    fn note_refused_call(&self, question: &Question) {
+        let family = question.arguments.first().map(|family| i32::try_from(*family));
+        match question.call {
+            // The C library tries `clone3` first and takes `clone` instead: a thread is no news.
+            libc::SYS_clone3 => {}
+            libc::SYS_socket if family == Some(Ok(libc::AF_UNIX)) => self.trial.recorder().refuses_local_socket(),
+            call => self.trial.recorder().refuses_call(names::of(call)),
         }
     }
 

@@ -16,6 +16,7 @@ use super::room::Room;
 use super::vmm::{Accelerator, Begins, Shape, Vmm};
 use super::{disk, folders, run_in, template};
 use crate::backend::Host;
+use crate::calls::{CallGroup, SystemCalls};
 use crate::error::Error;
 use crate::instance::{Exit, Instance, Running};
 use crate::profile::{Limits, Network, Profile, Program};
@@ -178,7 +179,7 @@ fn monitor(vmm: &dyn Vmm, shape: &Shape, begins: Begins, room: &Room, name: &str
 }
 
 /// What the monitor may see and use: the kernel, the folder of this one machine, and what it serves to be written. The machine's own memory is a
-/// file.
+/// file; it speaks with the gateway over sockets in its folder.
 pub(super) fn around(shape: &Shape, profile: &Profile) -> Profile {
     let workers = if shape.folders.is_empty() { 0 } else { folders::WORKERS };
     let limits = Limits {
@@ -193,7 +194,15 @@ pub(super) fn around(shape: &Shape, profile: &Profile) -> Profile {
     };
     let read = [vec![shape.guest.kernel.clone(), shape.guest.initramfs.clone()], folders::kept(profile, &shape.folders)].concat();
     let (write, deny_write) = (profile.write.clone(), profile.deny_write.clone());
-    Profile { read, write, deny_write, network: Network::None, limits, ..Profile::default() }
+    Profile {
+        read,
+        write,
+        deny_write,
+        network: Network::None,
+        limits,
+        seccomp: SystemCalls::with(CallGroup::LocalSockets),
+        ..Profile::default()
+    }
 }
 
 /// The most usual reason has a cure of its own.

@@ -51,6 +51,7 @@ const NETLINK: u64 = 16;
 const KIND: u64 = 0xf;
 const STREAM: u64 = 1;
 const DATAGRAM: u64 = 2;
+const PACKETS: u64 = 5;
 
 /// Protocols of IPv4 and IPv6 sockets, as in `sys/seccomp/refused.rs`: the kind's usual one, ICMP, TCP, UDP, ICMPv6.
 const IP_PROTOCOLS: [u64; 5] = [0, 1, 6, 17, 58];
@@ -62,7 +63,8 @@ pub(super) fn profile(changes: &SystemCalls) -> Value {
     let added = changes.added().flat_map(members).copied();
     let always: Vec<&str> = ALLOWED.split_whitespace().filter(|name| !CONDITIONAL.contains(name)).filter(is_left).chain(added).collect();
     let mut calls = vec![allow(&always, json!([]))];
-    calls.extend(by_argument().into_iter().filter(|call| call["names"][0].as_str().is_some_and(|name| is_left(&name))));
+    let by_argument = by_argument().into_iter().chain(local_sockets(changes.adds(CallGroup::LocalSockets)));
+    calls.extend(by_argument.filter(|call| call["names"][0].as_str().is_some_and(|name| is_left(&name))));
     json!({ "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": NOSYS, "architectures": [ARCHITECTURE], "syscalls": calls })
 }
 
@@ -90,6 +92,7 @@ fn members(group: CallGroup) -> &'static [&'static str] {
             "mq_notify",
             "mq_getsetattr",
         ],
+        CallGroup::LocalSockets => &[], // forms of calls: [`local_sockets`]
         CallGroup::IoUring => &["io_uring_setup", "io_uring_enter", "io_uring_register"],
         CallGroup::MemoryFiles => &["memfd_create"],
         CallGroup::MemoryPolicy => &["mbind", "set_mempolicy", "migrate_pages", "move_pages"],
@@ -126,8 +129,6 @@ const ARCHITECTURE: &str = "SCMP_ARCH_AARCH64";
 /// Each entry lets one form through.
 fn by_argument() -> Vec<Value> {
     let no_bits = |argument: u64, bits: u64| json!({ "index": argument, "op": "SCMP_CMP_MASKED_EQ", "value": bits, "valueTwo": 0 });
-    let is = |argument: u64, value: u64| json!({ "index": argument, "op": "SCMP_CMP_EQ", "value": value });
-    let kind = |kind: u64| json!({ "index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": KIND, "valueTwo": kind });
     let mut calls = vec![
         allow(&["clone"], json!([no_bits(0, NAMESPACES)])),
         allow(&["chmod", "creat", "fchmod"], json!([no_bits(1, PRIVILEGE_BITS)])),
@@ -139,9 +140,7 @@ fn by_argument() -> Vec<Value> {
         allow(&["openat"], json!([no_bits(3, PRIVILEGE_BITS)])),
         allow(&["personality"], json!([is(0, 0)])),
         allow(&["personality"], json!([is(0, 0xffff_ffff)])),
-        allow(&["socket"], json!([is(0, UNIX)])),
         allow(&["socket"], json!([is(0, NETLINK), is(2, 0)])),
-        allow(&["socketpair"], json!([is(0, UNIX)])),
     ];
     for family in [INET, INET6] {
         for harmless in [STREAM, DATAGRAM] {
@@ -151,6 +150,14 @@ fn by_argument() -> Vec<Value> {
     // Everything but TIOCSTI (0x5412) and TIOCLINUX (0x541c), compared as the kernel does: the lower half.
     calls.extend(requests());
     calls
+}
+
+/// Pairs that stay connected to each other, or all, as in `sys/seccomp/local.rs`.
+fn local_sockets(all: bool) -> Vec<Value> {
+    if all {
+        return vec![allow(&["socket", "socketpair"], json!([is(0, UNIX)]))];
+    }
+    [STREAM, PACKETS].map(|connected| allow(&["socketpair"], json!([is(0, UNIX), kind(connected)]))).into()
 }
 
 /// A request is allowed where it differs from both in some bit; the two differ from each other in the bits 1 to 3 only.
@@ -166,6 +173,14 @@ fn requests() -> Vec<Value> {
         calls.push(allow(&["ioctl"], json!([masked(0xffff_ffff, COMMON | middle)])));
     }
     calls
+}
+
+fn is(argument: u64, value: u64) -> Value {
+    json!({ "index": argument, "op": "SCMP_CMP_EQ", "value": value })
+}
+
+fn kind(kind: u64) -> Value {
+    json!({ "index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": KIND, "valueTwo": kind })
 }
 
 fn allow(names: &[&str], conditions: Value) -> Value {

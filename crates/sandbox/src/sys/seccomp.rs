@@ -6,6 +6,7 @@
 mod allowed;
 mod filter;
 mod groups;
+mod local;
 mod refused;
 mod rule;
 mod shared;
@@ -23,7 +24,7 @@ pub(crate) use groups::members;
 
 use super::notify;
 use super::step::Step;
-use crate::calls::SystemCalls;
+use crate::calls::{CallGroup, SystemCalls};
 use crate::error::Failure;
 use crate::layer::Layer;
 use crate::profile::{Network, Profile};
@@ -115,8 +116,10 @@ fn refusals(choice: &Choice) -> Rules {
     for call in groups::added(&choice.calls) {
         rules.remove(&call);
     }
-    if let Around::Landlock { network } = choice.around {
-        shared::refuse(&mut rules, network);
+    match choice.around {
+        Around::Landlock { network } => shared::refuse(&mut rules, network),
+        Around::Namespaces if choice.calls.adds(CallGroup::LocalSockets) => {}
+        Around::Namespaces => local::refuse(&mut rules),
     }
     rules
 }
@@ -152,7 +155,8 @@ mod tests {
 
     fn choices() -> Vec<Choice> {
         let around = [Around::Namespaces, Around::Landlock { network: false }, Around::Landlock { network: true }];
-        let calls = [SystemCalls::default(), SystemCalls::parse(&["+debugging", "+io-uring", "-ipc", "-sockets"]).unwrap()];
+        let calls =
+            [SystemCalls::default(), SystemCalls::parse(&["+debugging", "+io-uring", "+local-sockets", "-ipc", "-sockets"]).unwrap()];
         around.into_iter().flat_map(|around| calls.clone().map(|calls| Choice { calls, around })).collect()
     }
 

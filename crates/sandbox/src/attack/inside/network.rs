@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,12 +93,24 @@ pub(super) fn services(attack: &Attack<'_>) {
     for (name, path) in paths.chain(own) {
         attack.attempt(&format!("socket {name}"), || connect(&path));
     }
+    for path in &attack.given.shown_sockets {
+        let name = path.iter().rev().take(2).map(|part| part.to_string_lossy()).collect::<Vec<_>>();
+        let name = format!("shown socket {}", name.into_iter().rev().collect::<Vec<_>>().join("/"));
+        attack.attempt(&name, || connect(path));
+        attack.attempt(&format!("{name}, by one of a pair"), || send_from_pair(path));
+    }
     attack.attempt("sockets of sessions", || super::files::list(Path::new("/run/user")));
 }
 
 fn connect(path: &Path) -> Tried {
     UnixStream::connect(path)?;
     Ok("connected".to_owned())
+}
+
+/// A datagram's sender may say for each where it goes, even if it is one of a pair.
+fn send_from_pair(path: &Path) -> Tried {
+    let (one, _other) = UnixDatagram::pair()?;
+    Ok(format!("{} bytes sent", one.send_to(b"x", path)?))
 }
 
 pub(super) fn families(attack: &Attack<'_>) {

@@ -132,6 +132,7 @@ fn a_proposal_is_no_longer_than_somebody_reads() {
         record.hosts.insert((Host::Name(Name::new(&format!("h{number}.example")).unwrap()), None), (false, 1));
         record.calls.insert(format!("call {number}"), 1);
     }
+    record.local_sockets = 1;
     let proposal = propose(&record, None, &[]);
     assert_eq!((proposal.read.len(), proposal.network.len()), (MOST, MOST));
     assert!(proposal.warnings.len() <= 4 * MOST_WARNINGS, "{}", proposal.warnings.len());

@@ -8,6 +8,7 @@ pub(crate) fn members(group: CallGroup) -> &'static [i64] {
         CallGroup::Debugging => DEBUGGING,
         CallGroup::Ipc => super::allowed::IPC,
         CallGroup::IoUring => IO_URING,
+        CallGroup::LocalSockets => &[], // forms of calls: `local.rs`
         CallGroup::MemoryFiles => &[libc::SYS_memfd_create],
         CallGroup::MemoryPolicy => super::refused::MEMORY_POLICY,
         CallGroup::Performance => &[libc::SYS_perf_event_open],

@@ -1,7 +1,7 @@
 //! What else is refused where the program shares the host's namespaces, because Landlock does not watch over it.
 
-use super::refused::SOCKET_KIND;
-use super::rule::Compare::{Eq, MaskedEq, Ne};
+use super::local;
+use super::rule::Compare::{Eq, Ne};
 use super::rule::{Rules, all};
 
 /// Refuses it; `network` leaves the sockets of the internet.
@@ -16,7 +16,11 @@ pub(super) fn refuse(rules: &mut Rules, network: bool) {
     for (call, argument, user) in WHOLE_USER {
         rules.entry(*call).or_default().push(all(&[(*argument, Eq, *user)]));
     }
-    sockets(rules, network);
+    local::refuse(rules);
+    // Without a network there is no other socket either; the interfaces of the host are nobody's business then.
+    if !network {
+        rules.insert(libc::SYS_socket, Vec::new());
+    }
 }
 
 /// Modes, owners, times and attributes of files. Landlock does not look at these, so that any file of this user would be in reach,
@@ -61,20 +65,3 @@ const OTHERS: &[(i64, u8)] = &[
 
 /// Priorities of everything that this user runs: `PRIO_USER`, `IOPRIO_WHO_USER`.
 const WHOLE_USER: &[(i64, u8, u32)] = &[(libc::SYS_setpriority, 0, 2), (libc::SYS_ioprio_set, 0, 3)];
-
-/// A local socket can be connected to any service of this user (D-Bus, an ssh agent, Docker), and a filter cannot see to which: only
-/// pairs are made, of kinds that stay connected to each other. Without a network there is no other socket either; the interfaces
-/// of the host are nobody's business then.
-fn sockets(rules: &mut Rules, network: bool) {
-    const CONNECTED_ANEW: [i32; 2] = [libc::SOCK_DGRAM, libc::SOCK_RAW];
-    for kind in CONNECTED_ANEW {
-        let rule = all(&[(1, MaskedEq(SOCKET_KIND), kind.unsigned_abs())]);
-        rules.entry(libc::SYS_socketpair).or_default().push(rule);
-    }
-    if network {
-        let local = all(&[(0, Eq, libc::AF_UNIX.unsigned_abs())]);
-        rules.entry(libc::SYS_socket).or_default().push(local);
-    } else {
-        rules.insert(libc::SYS_socket, Vec::new());
-    }
-}
