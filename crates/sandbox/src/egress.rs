@@ -27,9 +27,13 @@ mod proxy;
 #[cfg(target_os = "linux")]
 mod relay;
 #[cfg(target_os = "linux")]
+mod request;
+#[cfg(target_os = "linux")]
 mod room;
 #[cfg(target_os = "linux")]
 mod serve;
+#[cfg(target_os = "linux")]
+mod start;
 pub(crate) mod synthetic;
 
 pub use allowed::{Allowed, Host, PROXY_PORT};

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use sallyport_sandbox::egress::{Allowed, Name, Resolve, Surroundings};
 use sallyport_sandbox::{Host, Layer, Network, Profile, Program, Selection, State};
-use support::servers::{Tls, http, http_at, speaks_first, swallows};
+use support::servers::{Hosts, Tls, http, http_at, speaks_first, swallows};
 use support::{Caller, Folder, callers, eventually, launcher, lives, run, succeeds, text};
 
 fn probe(folder: &Folder) -> PathBuf {
@@ -98,6 +98,27 @@ fn tls_passes_as_it_is_and_only_for_the_name_that_was_asked_for() {
         assert_eq!((found["tls for api.test"].as_str(), found["tls for API.test"].as_str()), ("reached", "reached"), "{found:#?}");
         assert!(cut("tls for other.test") && cut("tls for "), "{found:#?}");
         assert_eq!(lines.matches("refused: TLS asks for another server name").count(), 2, "{lines}");
+    }
+}
+
+#[test]
+fn plain_http_passes_only_for_the_name_that_was_asked_for_one_request_at_a_time() {
+    let server = Hosts::start();
+    let (names, own) = (format!("*.test:{}", server.port), format!("127.0.0.1:{}", server.port));
+    let addresses = ["--resolve", "api.test=127.0.0.1", "--resolve", "other.test=127.0.0.1"];
+    let network = [&["--network", &names, "--network", &own][..], &addresses].concat();
+    let url = format!("http://api.test:{}/", server.port);
+    for caller in callers() {
+        let twice = succeeds(*caller, &network, &["/usr/bin/curl", "-sS", "-m", "9", &url, &url]);
+        assert_eq!(twice, format!("for api.test:{0}\nfor api.test:{0}\n", server.port));
+        let given = serde_json::json!({ "http": { "port": server.port } });
+        let (found, lines) = probed(*caller, &network, &given);
+        for (what, answers) in &found {
+            let expected = if what.starts_with("refused") { "ConnectionResetError: [Errno 104] Connection reset by peer" } else { "for api.test" };
+            assert_eq!(answers, expected, "{what}");
+        }
+        assert_eq!(found.len(), 9, "{found:#?}");
+        assert_eq!(lines.matches("refused: the request asks for another host").count(), 4, "{lines}");
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Refusal {
     NotPublic(IpAddr),
     /// TLS asks for another name, for none, or in a way that cannot be understood.
     ServerName,
+    /// The first request of plain HTTP asks for another host, for none, or in a way that cannot be understood.
+    HostField,
     /// The proxy was not asked for a connection to a host.
     NotAsked(&'static str),
     /// The destination has as many connections as it may have at a time.
@@ -90,6 +92,7 @@ impl Refusal {
             Self::NotAllowed => "not_allowed",
             Self::NotPublic(_) => "not_public",
             Self::ServerName => "server_name",
+            Self::HostField => "host_field",
             Self::NotAsked(_) => "not_asked",
             Self::Connections => "connections",
             Self::Bytes => "bytes",
@@ -113,6 +116,7 @@ impl fmt::Display for Refusal {
             Self::NotAllowed => f.write_str("`network` does not name it"),
             Self::NotPublic(address) => write!(f, "the name resolves to {address}, which is not public and which `network` does not name"),
             Self::ServerName => f.write_str("TLS asks for another server name"),
+            Self::HostField => f.write_str("the request asks for another host"),
             Self::NotAsked(what) => f.write_str(what),
             Self::Connections => f.write_str("as many connections as `limits.connections` allows"),
             Self::Bytes => f.write_str("as many bytes within an hour as `limits.network_mb` allows"),
