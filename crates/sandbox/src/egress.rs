@@ -8,6 +8,8 @@
 //!
 //! Everything that is read here is hostile: what the program sends, and what names resolve to.
 
+#[cfg(target_os = "linux")]
+mod accounts;
 mod allowed;
 #[cfg(target_os = "linux")]
 mod bytes;
@@ -36,6 +38,8 @@ mod serve;
 mod start;
 pub(crate) mod synthetic;
 
+#[cfg(target_os = "linux")]
+pub use accounts::Accounts;
 pub use allowed::{Allowed, Host, PROXY_PORT};
 #[cfg(target_os = "linux")]
 pub(crate) use carried::start as start_carried;

@@ -9,10 +9,10 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sallyport_sandbox::egress::{Allowed, Name, Resolve, Surroundings};
+use sallyport_sandbox::egress::{Allowed, Connection, Name, Observe, Outcome, Refusal, Resolve, Surroundings};
 use sallyport_sandbox::{Host, Layer, Network, Profile, Program, Selection, State};
 use support::servers::{Hosts, Tls, http, http_at, speaks_first, swallows};
 use support::{Caller, Folder, callers, eventually, launcher, lives, run, succeeds, text};
@@ -114,7 +114,8 @@ fn plain_http_passes_only_for_the_name_that_was_asked_for_one_request_at_a_time(
         let given = serde_json::json!({ "http": { "port": server.port } });
         let (found, lines) = probed(*caller, &network, &given);
         for (what, answers) in &found {
-            let expected = if what.starts_with("refused") { "ConnectionResetError: [Errno 104] Connection reset by peer" } else { "for api.test" };
+            let expected =
+                if what.starts_with("refused") { "ConnectionResetError: [Errno 104] Connection reset by peer" } else { "for api.test" };
             assert_eq!(answers, expected, "{what}");
         }
         assert_eq!(found.len(), 9, "{found:#?}");
@@ -361,6 +362,40 @@ async fn its_sockets_are_closed_when_the_program_ends() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("{} sockets are still open", sockets() - before);
+}
+
+/// How connections ended.
+#[derive(Default)]
+struct Outcomes(Mutex<Vec<Outcome>>);
+
+impl Observe for Outcomes {
+    fn connection(&self, connection: &Connection) {
+        self.0.lock().unwrap().push(connection.outcome.clone());
+    }
+
+    fn name_refused(&self, _: &str, _: &Name) {}
+}
+
+#[tokio::test]
+async fn who_is_started_again_has_no_more_bytes_than_who_stays() {
+    let port = swallows();
+    let allowed = Allowed::new(vec![format!("127.0.0.1:{port}").parse().unwrap()]).unwrap();
+    let mut profile = Profile { network: Network::Only(allowed), ..Profile::default() };
+    profile.limits.network_mb = 1;
+    let outcomes = Arc::new(Outcomes::default());
+    let egress = Surroundings { observer: outcomes.clone(), ..Surroundings::default() };
+    let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher")).with_egress(egress);
+    let backend = Selection::default().build(&host).unwrap();
+    let script = format!(
+        "import socket as s\nc=s.create_connection(('127.0.0.1',{port}))\nc.sendall(b'x'*700000)\nc.shutdown(s.SHUT_WR)\nc.recv(9)\n"
+    );
+    for (server, expected) in [("one", Outcome::Ended), ("one", Outcome::Refused(Refusal::Bytes)), ("other", Outcome::Ended)] {
+        let mut program = Program::new(server, "/usr/bin/python3");
+        program.args = vec!["-c".to_owned(), script.clone()];
+        backend.launch(&profile, &program).await.unwrap().wait_to_end().await;
+        eventually("it is told", || !outcomes.0.lock().unwrap().is_empty());
+        assert_eq!(std::mem::take(&mut *outcomes.0.lock().unwrap()), [expected], "{server}");
+    }
 }
 
 /// Lets a program end that waits for the end of its stdin.

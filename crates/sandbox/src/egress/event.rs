@@ -155,12 +155,20 @@ pub struct Surroundings {
     pub resolver: Arc<dyn Resolve>,
     /// Who hears of connections.
     pub observer: Arc<dyn Observe>,
+    /// What destinations have had.
+    #[cfg(target_os = "linux")]
+    pub accounts: super::Accounts,
 }
 
 impl Default for Surroundings {
     /// The machine's own resolver; nobody hears, but everything is logged.
     fn default() -> Self {
-        Self { resolver: Arc::new(System), observer: Arc::new(Nobody) }
+        Self {
+            resolver: Arc::new(System),
+            observer: Arc::new(Nobody),
+            #[cfg(target_os = "linux")]
+            accounts: super::Accounts::default(),
+        }
     }
 }
 

@@ -54,10 +54,11 @@ pub(super) enum Meant {
 }
 
 impl Room {
-    pub(crate) fn new(server: &str, allowed: Allowed, limits: Limits, surroundings: Surroundings) -> Self {
+    /// `scope` is whose program it is.
+    pub(crate) fn new(scope: &str, server: &str, allowed: Allowed, limits: Limits, surroundings: Surroundings) -> Self {
         Self {
             server: server.into(),
-            usage: allowed.destinations().iter().map(|_| Usage::new()).collect(),
+            usage: surroundings.accounts.of(scope, server, &allowed),
             allowed,
             table: Mutex::default(),
             limits,
