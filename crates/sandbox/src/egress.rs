@@ -37,6 +37,8 @@ mod serve;
 #[cfg(target_os = "linux")]
 mod start;
 pub(crate) mod synthetic;
+#[cfg(target_os = "linux")]
+mod told;
 
 #[cfg(target_os = "linux")]
 pub use accounts::Accounts;
@@ -44,7 +46,7 @@ pub use allowed::{Allowed, Host, PROXY_PORT};
 #[cfg(target_os = "linux")]
 pub(crate) use carried::start as start_carried;
 pub use destination::{Destination, DestinationError, Hosts, WEB_PORTS};
-pub use event::{Connection, Observe, Outcome, Refusal, Resolve, Surroundings, Way};
+pub use event::{Connection, Observe, Outcome, Refusal, Resolve, Surroundings, Untold, Way};
 pub use name::Name;
 #[cfg(target_os = "linux")]
 pub(crate) use room::Room;

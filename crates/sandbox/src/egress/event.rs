@@ -42,6 +42,19 @@ pub struct Connection {
     pub lasted: Duration,
 }
 
+/// Connections or refused names of a minute that were too many to be told one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// How all of them ended.
+    pub outcome: ConnectionOutcome,
+    /// How many they are.
+    pub count: u64,
+    /// Bytes from the program.
+    pub sent: u64,
+    /// Bytes to the program.
+    pub received: u64,
+}
+
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -137,6 +150,11 @@ pub trait Observe: Send + Sync {
 
     /// A name was asked for that no destination names; one of the 20 refusals.
     fn name_refused(&self, server: &str, name: &Name);
+
+    /// A minute is over in which there were more than are told: the sum of the others that ended in one way.
+    fn untold(&self, server: &str, untold: &Untold) {
+        let _nobody_asks = (server, untold);
+    }
 }
 
 /// Finds the addresses of names. Called on a thread of its own: may block.

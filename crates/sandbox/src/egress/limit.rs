@@ -112,6 +112,11 @@ impl Pace {
         }
     }
 
+    /// When this span is over.
+    pub(super) fn end(&self) -> Instant {
+        self.began + self.span
+    }
+
     pub(super) fn most(&self) -> u32 {
         self.most
     }
