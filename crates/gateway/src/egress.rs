@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sallyport_sandbox::egress::{Connection, Name, Observe, Outcome, Surroundings};
+use sallyport_sandbox::egress::{Connection, Name, Observe, Outcome, Surroundings, Untold};
 use sallyport_telemetry::{self as telemetry, Audit, AuditRecord, ConnectionOutcome, Metrics, RecordId};
 
 /// What the way out of a sandbox has around it: connections are recorded in `audit` and counted in `metrics`; names are resolved as on
@@ -41,6 +41,22 @@ impl Observe for Records {
 
     fn name_refused(&self, server: &str, name: &Name) {
         self.audit.record(&self.record("network/resolve", server, name.as_str(), telemetry::Outcome::Denied));
+    }
+
+    fn untold(&self, server: &str, untold: &Untold) {
+        let (method, outcome, failure) = match untold.outcome {
+            ConnectionOutcome::Ok => ("network/connect", telemetry::Outcome::Ok, None),
+            ConnectionOutcome::Failed => ("network/connect", telemetry::Outcome::Failed, Some("unreachable")),
+            ConnectionOutcome::Refused => ("network/connect", telemetry::Outcome::Denied, None),
+            ConnectionOutcome::NameRefused => ("network/resolve", telemetry::Outcome::Denied, None),
+        };
+        let target = format!("{} others", untold.count);
+        let mut record = self.record(method, server, &target, outcome);
+        record.failure = failure.map(Into::into);
+        if method == "network/connect" {
+            (record.result_bytes, record.sent_bytes) = (Some(untold.received), Some(untold.sent));
+        }
+        self.audit.record(&record);
     }
 }
 

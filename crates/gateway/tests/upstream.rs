@@ -17,9 +17,9 @@ use sallyport_protocol::{
     Asker, BoxFuture, Cancel, Client, Context, ErrorObject, Failure, FailureKind, Method, RawJson, RawObject, Reply, Request, Retry,
     Revision, ServerIdentity,
 };
-use sallyport_sandbox::egress::Allowed;
+use sallyport_sandbox::egress::{Allowed, Untold};
 use sallyport_sandbox::{Host, Network};
-use sallyport_telemetry::{Audit, Folders, Metrics, Outcome};
+use sallyport_telemetry::{Audit, ConnectionOutcome, Folders, Metrics, Outcome};
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -335,6 +335,29 @@ async fn what_a_child_does_on_its_way_out_is_recorded_and_counted() {
     assert_eq!((made.server.unwrap().as_str(), made.target.unwrap().as_str()), ("child", format!("127.0.0.1:{port}").as_str()));
     assert_eq!(made.rule.unwrap().as_str(), "servers.child.network");
     assert!(metrics.encode().contains(r#"sallyport_server_connections_total{server="child",outcome="ok"} 1"#));
+}
+
+#[test]
+fn connections_that_are_too_many_to_be_recorded_are_in_a_sum() {
+    let records = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let audit = Audit::to_file(&records.path().join("audit.jsonl"), &metrics).unwrap();
+    let tap = audit.subscribe();
+    let observer = sallyport_gateway::egress::recorded_in(audit, metrics, "acme").observer;
+    for outcome in [ConnectionOutcome::Ok, ConnectionOutcome::Failed, ConnectionOutcome::Refused, ConnectionOutcome::NameRefused] {
+        observer.untold("child", &Untold { outcome, count: 12, sent: 3, received: 4 });
+    }
+    let told = std::iter::from_fn(|| tap.recv_timeout(LONG)).take(4).map(|record| {
+        assert_eq!((record.target.unwrap().as_str(), record.tenant.unwrap().as_str()), ("12 others", "acme"));
+        (record.method.as_str().to_owned(), record.outcome, record.sent_bytes)
+    });
+    let expected = [
+        ("network/connect", Outcome::Ok, Some(3)),
+        ("network/connect", Outcome::Failed, Some(3)),
+        ("network/connect", Outcome::Denied, Some(3)),
+        ("network/resolve", Outcome::Denied, None),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected.map(|(method, outcome, sent)| (method.to_owned(), outcome, sent)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,8 @@
 //!
 //! Everything that is read here is hostile: what the program sends, and what names resolve to.
 
+#[cfg(target_os = "linux")]
+mod accounts;
 mod allowed;
 #[cfg(target_os = "linux")]
 mod bytes;
@@ -27,16 +29,24 @@ mod proxy;
 #[cfg(target_os = "linux")]
 mod relay;
 #[cfg(target_os = "linux")]
+mod request;
+#[cfg(target_os = "linux")]
 mod room;
 #[cfg(target_os = "linux")]
 mod serve;
+#[cfg(target_os = "linux")]
+mod start;
 pub(crate) mod synthetic;
+#[cfg(target_os = "linux")]
+mod told;
 
+#[cfg(target_os = "linux")]
+pub use accounts::Accounts;
 pub use allowed::{Allowed, Host, PROXY_PORT};
 #[cfg(target_os = "linux")]
 pub(crate) use carried::start as start_carried;
 pub use destination::{Destination, DestinationError, Hosts, WEB_PORTS};
-pub use event::{Connection, Observe, Outcome, Refusal, Resolve, Surroundings, Way};
+pub use event::{Connection, Observe, Outcome, Refusal, Resolve, Surroundings, Untold, Way};
 pub use name::Name;
 #[cfg(target_os = "linux")]
 pub(crate) use room::Room;

@@ -191,7 +191,9 @@ async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, ar
 /// What serves the program's way out, if it has one.
 pub(crate) fn way_out(host: &Host, program: &Program, profile: &Profile) -> Option<Room> {
     match &profile.network {
-        Network::Only(allowed) => Some(Room::new(&program.name, allowed.clone(), profile.limits.clone(), host.egress().clone())),
+        Network::Only(allowed) => {
+            Some(Room::new(&program.scope, &program.name, allowed.clone(), profile.limits.clone(), host.egress().clone()))
+        }
         Network::None | Network::Host => None,
     }
 }

@@ -14,7 +14,7 @@ def attempt(what, action):
 
 def fetch(host, port, family=socket.AF_UNSPEC):
     with socket.create_connection((host, port), 9) as stream:
-        stream.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        stream.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         answer = stream.recv(999)
         return "reached" if b"200" in answer else f"nothing: {answer}"
 
@@ -103,6 +103,32 @@ def tls(given):
 
     for name in given["names"]:
         attempt(f"tls for {name}", lambda: shake_hands(name))
+
+
+def http(given):
+    def answers(*words):
+        with socket.create_connection(("api.test", given["port"]), 9) as stream:
+            for word in words:
+                stream.sendall(word)
+                time.sleep(0.02)
+            answer = b""
+            while piece := stream.recv(999):
+                answer += piece
+            return " ".join(line.decode() for line in answer.split(b"\n") if line.startswith(b"for "))
+
+    def request(host, target="/", more=b""):
+        return f"GET {target} HTTP/1.1\r\nHost: {host}\r\n".encode() + more + b"\r\n"
+
+    own, other = request("api.test"), request("other.test")
+    attempt("one", lambda: answers(own))
+    attempt("in pieces", lambda: answers(*(own[at : at + 1] for at in range(len(own)))))
+    attempt("one for each connection", lambda: answers(own + other))
+    attempt("one after the other", lambda: answers(own, other))
+    attempt("one that would go on", lambda: answers(request("api.test", more=b"Connection: keep-alive\r\n") + other))
+    attempt("refused: for another", lambda: answers(other))
+    attempt("refused: for another in pieces", lambda: answers(*(other[at : at + 1] for at in range(len(other)))))
+    attempt("refused: for two", lambda: answers(request("api.test", more=b"Host: other.test\r\n")))
+    attempt("refused: for another by its target", lambda: answers(request("api.test", "http://other.test/")))
 
 
 def proxy(given):

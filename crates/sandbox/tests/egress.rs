@@ -9,12 +9,12 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sallyport_sandbox::egress::{Allowed, Name, Resolve, Surroundings};
+use sallyport_sandbox::egress::{Allowed, Connection, Name, Observe, Outcome, Refusal, Resolve, Surroundings};
 use sallyport_sandbox::{Host, Layer, Network, Profile, Program, Selection, State};
-use support::servers::{Tls, http, http_at, speaks_first, swallows};
+use support::servers::{Hosts, Tls, http, http_at, speaks_first, swallows};
 use support::{Caller, Folder, callers, eventually, launcher, lives, run, succeeds, text};
 
 fn probe(folder: &Folder) -> PathBuf {
@@ -98,6 +98,28 @@ fn tls_passes_as_it_is_and_only_for_the_name_that_was_asked_for() {
         assert_eq!((found["tls for api.test"].as_str(), found["tls for API.test"].as_str()), ("reached", "reached"), "{found:#?}");
         assert!(cut("tls for other.test") && cut("tls for "), "{found:#?}");
         assert_eq!(lines.matches("refused: TLS asks for another server name").count(), 2, "{lines}");
+    }
+}
+
+#[test]
+fn plain_http_passes_only_for_the_name_that_was_asked_for_one_request_at_a_time() {
+    let server = Hosts::start();
+    let (names, own) = (format!("*.test:{}", server.port), format!("127.0.0.1:{}", server.port));
+    let addresses = ["--resolve", "api.test=127.0.0.1", "--resolve", "other.test=127.0.0.1"];
+    let network = [&["--network", &names, "--network", &own][..], &addresses].concat();
+    let url = format!("http://api.test:{}/", server.port);
+    for caller in callers() {
+        let twice = succeeds(*caller, &network, &["/usr/bin/curl", "-sS", "-m", "9", &url, &url]);
+        assert_eq!(twice, format!("for api.test:{0}\nfor api.test:{0}\n", server.port));
+        let given = serde_json::json!({ "http": { "port": server.port } });
+        let (found, lines) = probed(*caller, &network, &given);
+        for (what, answers) in &found {
+            let expected =
+                if what.starts_with("refused") { "ConnectionResetError: [Errno 104] Connection reset by peer" } else { "for api.test" };
+            assert_eq!(answers, expected, "{what}");
+        }
+        assert_eq!(found.len(), 9, "{found:#?}");
+        assert_eq!(lines.matches("refused: the request asks for another host").count(), 4, "{lines}");
     }
 }
 
@@ -340,6 +362,40 @@ async fn its_sockets_are_closed_when_the_program_ends() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("{} sockets are still open", sockets() - before);
+}
+
+/// How connections ended.
+#[derive(Default)]
+struct Outcomes(Mutex<Vec<Outcome>>);
+
+impl Observe for Outcomes {
+    fn connection(&self, connection: &Connection) {
+        self.0.lock().unwrap().push(connection.outcome.clone());
+    }
+
+    fn name_refused(&self, _: &str, _: &Name) {}
+}
+
+#[tokio::test]
+async fn who_is_started_again_has_no_more_bytes_than_who_stays() {
+    let port = swallows();
+    let allowed = Allowed::new(vec![format!("127.0.0.1:{port}").parse().unwrap()]).unwrap();
+    let mut profile = Profile { network: Network::Only(allowed), ..Profile::default() };
+    profile.limits.network_mb = 1;
+    let outcomes = Arc::new(Outcomes::default());
+    let egress = Surroundings { observer: outcomes.clone(), ..Surroundings::default() };
+    let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher")).with_egress(egress);
+    let backend = Selection::default().build(&host).unwrap();
+    let script = format!(
+        "import socket as s\nc=s.create_connection(('127.0.0.1',{port}))\nc.sendall(b'x'*700000)\nc.shutdown(s.SHUT_WR)\nc.recv(9)\n"
+    );
+    for (server, expected) in [("one", Outcome::Ended), ("one", Outcome::Refused(Refusal::Bytes)), ("other", Outcome::Ended)] {
+        let mut program = Program::new(server, "/usr/bin/python3");
+        program.args = vec!["-c".to_owned(), script.clone()];
+        backend.launch(&profile, &program).await.unwrap().wait_to_end().await;
+        eventually("it is told", || !outcomes.0.lock().unwrap().is_empty());
+        assert_eq!(std::mem::take(&mut *outcomes.0.lock().unwrap()), [expected], "{server}");
+    }
 }
 
 /// Lets a program end that waits for the end of its stdin.

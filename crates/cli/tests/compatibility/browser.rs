@@ -20,10 +20,15 @@ fn playwright_drives_chromium() {
     let elsewhere = loopback::serve_page(PAGE);
     let (node, server) = (peers::node(), peers::npm("@playwright/mcp/cli.js"));
     let options = r#""--headless", "--isolated", "--no-sandbox", "--executable-path", "/usr/bin/chromium""#;
-    let project = Project::new(&format!(
-        "[servers.browser]\ncommand = [{node:?}, {server:?}, {options}]\nnetwork = [\"127.0.0.1:{port}\"]\n{PROFILE}\n"
-    ));
-    let gateway = project.up();
+    // Root can give the gateway a name for this machine; the browser then finds it by the gateway's answers alone.
+    let is_root = rustix::process::geteuid().is_root();
+    let (host, network) = match is_root {
+        true => ("harbour.test", format!("[\"harbour.test:{port}\", \"127.0.0.1:{port}\"]")),
+        false => ("127.0.0.1", format!("[\"127.0.0.1:{port}\"]")),
+    };
+    let project =
+        Project::new(&format!("[servers.browser]\ncommand = [{node:?}, {server:?}, {options}]\nnetwork = {network}\n{PROFILE}\n"));
+    let gateway = if is_root { project.up_knowing("127.0.0.1 harbour.test\n") } else { project.up() };
     let mut session = Session::open(gateway.port, "/servers/browser/mcp");
     assert!(["browser_navigate", "browser_snapshot", "browser_click"].iter().all(|tool| session.tools().iter().any(|name| name == tool)));
     let mut call = |tool: &str, arguments: serde_json::Value| {
@@ -32,7 +37,7 @@ fn playwright_drives_chromium() {
         called.words()
     };
 
-    let opened = call("browser_navigate", json!({ "url": format!("http://127.0.0.1:{port}/") }));
+    let opened = call("browser_navigate", json!({ "url": format!("http://{host}:{port}/") }));
     assert!(opened.contains("Page Title: Harbour"), "{opened}");
     let before = call("browser_snapshot", json!({}));
     assert!(before.contains("moored") && !before.contains("paragraph: cast off"), "{before}");

@@ -157,6 +157,20 @@ impl Project {
         gateway
     }
 
+    /// The same where the machine knows these names: lines of an `/etc/hosts` that nobody else sees. For root.
+    pub(crate) fn up_knowing(&self, names: &str) -> Gateway {
+        let hosts = self.path("hosts");
+        fs::write(&hosts, names).expect("the project is writable");
+        let program = self.sallyport();
+        let mut inside = Command::new("unshare");
+        inside.current_dir(self.path("")).env_clear().envs(self.environment()).stdin(Stdio::null());
+        inside.args(["--mount", "/bin/sh", "-c", r#"/usr/bin/mount --bind "$0" /etc/hosts && exec "$@""#]).arg(hosts);
+        inside.arg(program.get_program()).args(program.get_args());
+        let mut gateway = self.launch_by(inside, loopback::free_port());
+        gateway.wait_until_ready();
+        gateway
+    }
+
     /// Starts an endpoint that speaks TLS, and waits until it listens.
     pub(crate) fn up_behind_tls(&self) -> Gateway {
         let gateway = self.launch(loopback::free_port());
@@ -165,15 +179,14 @@ impl Project {
     }
 
     fn launch(&self, port: u16) -> Gateway {
+        self.launch_by(self.sallyport(), port)
+    }
+
+    fn launch_by(&self, mut program: Command, port: u16) -> Gateway {
         let log = fs::File::create(self.path("gateway.log")).expect("the project is writable");
         let twin = log.try_clone().expect("a file can be opened twice");
-        let child = self
-            .sallyport()
-            .args(["--listen", &format!("127.0.0.1:{port}"), "up"])
-            .stdout(log)
-            .stderr(twin)
-            .spawn()
-            .expect("the program starts");
+        let child =
+            program.args(["--listen", &format!("127.0.0.1:{port}"), "up"]).stdout(log).stderr(twin).spawn().expect("the program starts");
         Gateway { child, port, log: self.path("gateway.log") }
     }
 }

@@ -127,7 +127,7 @@ impl Arena {
 
     /// The way out: names that mean what the attacks need, and an ear for every connection.
     pub(super) fn egress(&self) -> Surroundings {
-        Surroundings { resolver: Arc::new(Names), observer: Arc::clone(&self.connections) as _ }
+        Surroundings { resolver: Arc::new(Names), observer: Arc::clone(&self.connections) as _, ..Surroundings::default() }
     }
 
     /// What has changed outside, and who was reached.

@@ -282,7 +282,7 @@ impl<'a> Ring<'a> {
         if is_about_processors {
             pace::judge(before, pace::of(&mut self.neighbour).await, findings);
         }
-        self.look_meanwhile(row.number, findings).await;
+        self.look_meanwhile(row.number, stage, findings).await;
         self.look_for_the_canary(&mut hostile, findings);
         if self.is_over_for(row.number, &mut hostile, findings).await {
             hostile.instance.kill();
@@ -343,7 +343,7 @@ impl<'a> Ring<'a> {
     }
 
     /// What must hold while the attack goes on.
-    async fn look_meanwhile(&mut self, row: u8, findings: &mut Findings) {
+    async fn look_meanwhile(&mut self, row: u8, stage: Stage, findings: &mut Findings) {
         if !self.neighbour.answers().await {
             findings.open.push("another server does not answer any more".to_owned());
             return;
@@ -353,6 +353,8 @@ impl<'a> Ring<'a> {
         findings.open.extend(heard.made.iter().filter(|target| **target != reached).map(|target| format!("connected to {target}")));
         match row {
             10 if heard.names_refused == 0 => findings.open.push("no question was noticed".to_owned()),
+            // Where there is no way out, it is the kernel that refuses, which tells nobody.
+            8 | 9 if stage == Stage::Connected && heard.refused == 0 => findings.open.push("no connection was noticed".to_owned()),
             11..=13 if heard.refused == 0 => findings.open.push("no connection was noticed".to_owned()),
             21 => findings.open.extend(log_is_too_long(self.arena)),
             31 => self.race(findings).await,

@@ -236,8 +236,8 @@ pub const ROWS: &[Row] = &[
     row(
         13,
         "domain fronting",
-        "ask TLS for another name than the one connected to, or for none",
-        "check of the TLS server name",
+        "ask TLS or plain HTTP for another name than the one connected to, or for none",
+        "check of the TLS server name and of HTTP's host",
         CONNECTED,
         CLOSED,
     ),

@@ -42,6 +42,19 @@ pub struct Connection {
     pub lasted: Duration,
 }
 
+/// Connections or refused names of a minute that were too many to be told one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// How all of them ended.
+    pub outcome: ConnectionOutcome,
+    /// How many they are.
+    pub count: u64,
+    /// Bytes from the program.
+    pub sent: u64,
+    /// Bytes to the program.
+    pub received: u64,
+}
+
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -62,6 +75,8 @@ pub enum Refusal {
     NotPublic(IpAddr),
     /// TLS asks for another name, for none, or in a way that cannot be understood.
     ServerName,
+    /// The first request of plain HTTP asks for another host, for none, or in a way that cannot be understood.
+    HostField,
     /// The proxy was not asked for a connection to a host.
     NotAsked(&'static str),
     /// The destination has as many connections as it may have at a time.
@@ -90,6 +105,7 @@ impl Refusal {
             Self::NotAllowed => "not_allowed",
             Self::NotPublic(_) => "not_public",
             Self::ServerName => "server_name",
+            Self::HostField => "host_field",
             Self::NotAsked(_) => "not_asked",
             Self::Connections => "connections",
             Self::Bytes => "bytes",
@@ -113,6 +129,7 @@ impl fmt::Display for Refusal {
             Self::NotAllowed => f.write_str("`network` does not name it"),
             Self::NotPublic(address) => write!(f, "the name resolves to {address}, which is not public and which `network` does not name"),
             Self::ServerName => f.write_str("TLS asks for another server name"),
+            Self::HostField => f.write_str("the request asks for another host"),
             Self::NotAsked(what) => f.write_str(what),
             Self::Connections => f.write_str("as many connections as `limits.connections` allows"),
             Self::Bytes => f.write_str("as many bytes within an hour as `limits.network_mb` allows"),
@@ -133,6 +150,11 @@ pub trait Observe: Send + Sync {
 
     /// A name was asked for that no destination names; one of the 20 refusals.
     fn name_refused(&self, server: &str, name: &Name);
+
+    /// A minute is over in which there were more than are told: the sum of the others that ended in one way.
+    fn untold(&self, server: &str, untold: &Untold) {
+        let _nobody_asks = (server, untold);
+    }
 }
 
 /// Finds the addresses of names. Called on a thread of its own: may block.
@@ -151,12 +173,20 @@ pub struct Surroundings {
     pub resolver: Arc<dyn Resolve>,
     /// Who hears of connections.
     pub observer: Arc<dyn Observe>,
+    /// What destinations have had.
+    #[cfg(target_os = "linux")]
+    pub accounts: super::Accounts,
 }
 
 impl Default for Surroundings {
     /// The machine's own resolver; nobody hears, but everything is logged.
     fn default() -> Self {
-        Self { resolver: Arc::new(System), observer: Arc::new(Nobody) }
+        Self {
+            resolver: Arc::new(System),
+            observer: Arc::new(Nobody),
+            #[cfg(target_os = "linux")]
+            accounts: super::Accounts::default(),
+        }
     }
 }
 

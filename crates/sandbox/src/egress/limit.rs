@@ -1,7 +1,7 @@
 //! Bounds on what one program can make the gateway do.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -11,17 +11,30 @@ use super::event::Refusal;
 /// The time for which bytes are counted.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What one destination has had.
+/// What one destination has of one program.
 #[derive(Debug)]
 pub(super) struct Usage {
     open: AtomicU32,
-    window: Mutex<Window>,
+    window: Arc<Mutex<Window>>,
 }
 
+/// What one destination has had of all lives of one program.
 #[derive(Debug)]
-struct Window {
+pub(super) struct Window {
     began: Instant,
     bytes: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { began: Instant::now(), bytes: 0 }
+    }
+}
+
+impl Window {
+    pub(super) fn is_over(&self) -> bool {
+        self.began.elapsed() >= HOUR
+    }
 }
 
 /// A connection that counts as open as long as this lives.
@@ -32,8 +45,8 @@ pub(super) struct Open<'a> {
 }
 
 impl Usage {
-    pub(super) fn new() -> Self {
-        Self { open: AtomicU32::new(0), window: Mutex::new(Window { began: Instant::now(), bytes: 0 }) }
+    pub(super) fn new(window: Arc<Mutex<Window>>) -> Self {
+        Self { open: AtomicU32::new(0), window }
     }
 
     /// One more connection, if it may be.
@@ -52,8 +65,8 @@ impl Open<'_> {
     /// So many more bytes, either way, if they may be.
     pub(super) fn count(&self, bytes: usize) -> Result<(), Refusal> {
         let mut window = self.usage.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.began.elapsed() >= HOUR {
-            *window = Window { began: Instant::now(), bytes: 0 };
+        if window.is_over() {
+            *window = Window::default();
         }
         if window.bytes.saturating_add(bytes as u64) > self.most_bytes {
             return Err(Refusal::Bytes);
@@ -99,6 +112,11 @@ impl Pace {
         }
     }
 
+    /// When this span is over.
+    pub(super) fn end(&self) -> Instant {
+        self.began + self.span
+    }
+
     pub(super) fn most(&self) -> u32 {
         self.most
     }
@@ -111,7 +129,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_destination_has_so_many_connections_and_bytes_and_gets_new_ones() {
-        let usage = Usage::new();
+        let usage = Usage::new(Arc::default());
         let first = usage.open(2, 10).unwrap();
         let second = usage.open(2, 10).unwrap();
         assert_eq!(usage.open(2, 10).unwrap_err(), Refusal::Connections);

@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::allowed::Host;
 use super::event::{Connection, Outcome, Refusal, Way};
-use super::hello::{self, Hello};
 use super::limit::Open;
 use super::name::Name;
 use super::proxy::{self, Answer, Asked, Stream};
 use super::room::{Meant, PROXY, Room};
+use super::start::Start;
 
 /// A program that connects to the proxy knows what it wants.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
@@ -26,8 +26,6 @@ const LOOK_UP_LIMIT: Duration = Duration::from_secs(10);
 const DIAL_LIMIT: Duration = Duration::from_secs(8);
 /// Addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 4;
-/// A TLS client's first message is in one or two packets.
-const HELLO_LIMIT: Duration = Duration::from_secs(10);
 /// A connection on which nothing moves; longer than pools of database connections keep theirs.
 const IDLE_LIMIT: Duration = Duration::from_secs(3600);
 /// Two a connection: large enough that the system calls do not show, small enough for a hundred connections.
@@ -65,7 +63,7 @@ impl Inside for TcpStream {
 }
 
 /// Why a connection does not go on.
-enum Stop {
+pub(super) enum Stop {
     Ended,
     Refused(Refusal),
     Failed(String),
@@ -209,42 +207,18 @@ async fn exchange(
     let (mut from_inside, to_inside) = inside.halves();
     let (from_outside, mut to_outside) = outside.split();
     let up = async {
-        let first = match name {
-            Some(name) => checked(first, &mut from_inside, name).await?,
-            None => first,
-        };
-        open.count(first.len())?;
-        to_outside.write_all(&first).await?;
-        moved.count(&moved.sent, first.len());
+        let mut start = Start::new(name, first);
+        while let Some(bytes) = start.next(&mut from_inside).await? {
+            open.count(bytes.len())?;
+            to_outside.write_all(&bytes).await?;
+            moved.count(&moved.sent, bytes.len());
+        }
         copy(from_inside, to_outside, open, |count| moved.count(&moved.sent, count)).await
     };
     let down = copy(from_outside, to_inside, open, |count| moved.count(&moved.received, count));
     tokio::select! {
         both = async { tokio::try_join!(up, down) } => both.map(|_| ()),
         () = moved.idle() => Err(Stop::Ended),
-    }
-}
-
-/// The first bytes that the program sends, once it is clear that they are not for another name.
-async fn checked(mut first: Vec<u8>, from: &mut (impl AsyncRead + Unpin), name: &Name) -> Result<Vec<u8>, Stop> {
-    loop {
-        match hello::read(&first) {
-            Hello::Plain => return Ok(first),
-            Hello::For(other) if other == *name => return Ok(first),
-            Hello::For(_) | Hello::ForNobody | Hello::Malformed => return Err(Refusal::ServerName.into()),
-            Hello::Unfinished => {}
-        }
-        // In some protocols the other side speaks first: only who has begun must go on.
-        if first.is_empty() {
-            if from.read_buf(&mut first).await? == 0 {
-                return Ok(first);
-            }
-            continue;
-        }
-        let more = timeout(HELLO_LIMIT, from.read_buf(&mut first)).await.map_err(|_| Stop::Refused(Refusal::ServerName))?;
-        if more? == 0 {
-            return Err(Refusal::ServerName.into());
-        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::event::{Connection, Outcome, Refusal, Surroundings};
 use super::limit::{Open, Pace, Usage};
 use super::name::Name;
 use super::synthetic::{self, Table};
+use super::told::Told;
 use crate::learn::Trial;
 use crate::profile::Limits;
 
@@ -21,7 +22,7 @@ use crate::profile::Limits;
 const LOOK_UPS: usize = 4;
 
 /// Refusals and connections of one sandbox that are told within a minute: enough to see what it wants and does, too few to push
-/// everything else out of a log. All are counted.
+/// everything else out of a log. Of the others the sum is told.
 const TOLD_REFUSALS: u32 = 20;
 const TOLD_CONNECTIONS: u32 = 300;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -37,8 +38,8 @@ pub(crate) struct Room {
     /// One for each destination, in its order.
     usage: Vec<Usage>,
     limits: Limits,
-    refusals: Mutex<Pace>,
-    connections: Mutex<Pace>,
+    refusals: Told,
+    connections: Told,
     pub(super) look_ups: Arc<Semaphore>,
     pub(super) surroundings: Surroundings,
     trial: Option<Trial>,
@@ -54,15 +55,18 @@ pub(super) enum Meant {
 }
 
 impl Room {
-    pub(crate) fn new(server: &str, allowed: Allowed, limits: Limits, surroundings: Surroundings) -> Self {
+    /// `scope` is whose program it is.
+    pub(crate) fn new(scope: &str, server: &str, allowed: Allowed, limits: Limits, surroundings: Surroundings) -> Self {
+        let server: Arc<str> = server.into();
+        let told = |most| Told::new(Arc::clone(&server), Arc::clone(&surroundings.observer), Pace::new(most, MINUTE));
         Self {
-            server: server.into(),
-            usage: allowed.destinations().iter().map(|_| Usage::new()).collect(),
+            refusals: told(TOLD_REFUSALS),
+            connections: told(TOLD_CONNECTIONS),
+            usage: surroundings.accounts.of(scope, &server, &allowed),
+            server,
             allowed,
             table: Mutex::default(),
             limits,
-            refusals: Mutex::new(Pace::new(TOLD_REFUSALS, MINUTE)),
-            connections: Mutex::new(Pace::new(TOLD_CONNECTIONS, MINUTE)),
             look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
             surroundings,
             trial: None,
@@ -128,9 +132,9 @@ impl Room {
     /// Tells of a connection that is over.
     pub(super) fn tell(&self, connection: &Connection) {
         let Connection { server, target, way, outcome, sent, received, lasted, .. } = connection;
-        self.surroundings.observer.count(server, outcome.counted());
         let is_refusal = matches!(outcome, Outcome::Refused(_));
-        if !self.is_told(if is_refusal { &self.refusals } else { &self.connections }) {
+        let told = if is_refusal { &self.refusals } else { &self.connections };
+        if !told.one_more(outcome.counted(), *sent, *received) {
             return;
         }
         self.surroundings.observer.connection(connection);
@@ -152,21 +156,10 @@ impl Room {
     }
 
     fn refuse_name(&self, name: &Name) {
-        self.surroundings.observer.count(&self.server, ConnectionOutcome::NameRefused);
-        if self.is_told(&self.refusals) {
+        if self.refusals.one_more(ConnectionOutcome::NameRefused, 0, 0) {
             self.surroundings.observer.name_refused(&self.server, name);
             tracing::warn!(server = &*self.server, name = name.as_str(), "a program asked for a name that `network` does not name");
         }
-    }
-
-    /// Whether one more of a kind is told; says so when it was the last for a while.
-    fn is_told(&self, kind: &Mutex<Pace>) -> bool {
-        let mut pace = kind.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, most) = (pace.count(), pace.most());
-        if count == most + 1 {
-            tracing::warn!(server = &*self.server, most, "too many connections or refusals within a minute: the others are only counted");
-        }
-        count <= most
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, Table> {

@@ -60,6 +60,52 @@ pub(crate) fn swallows() -> u16 {
     })
 }
 
+/// Python's own server, which keeps connections open and answers each request with the host that it asked for.
+pub(crate) struct Hosts {
+    pub(crate) port: u16,
+    server: Child,
+}
+
+const HOSTS: &str = r#"
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        host = f"for {self.headers['Host']}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(host)))
+        self.end_headers()
+        self.wfile.write(host)
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"#;
+
+impl Hosts {
+    pub(crate) fn start() -> Self {
+        let mut server = python(HOSTS).spawn().unwrap();
+        Self { port: printed_port(&mut server), server }
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _ended = self.server.kill().and_then(|()| self.server.wait());
+    }
+}
+
+fn python(script: &str) -> Command {
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::null());
+    python
+}
+
+fn printed_port(server: &mut Child) -> u16 {
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.as_mut().unwrap()), &mut line).unwrap();
+    line.trim().parse().unwrap()
+}
+
 /// A server over TLS, in Python.
 pub(crate) struct Tls {
     pub(crate) port: u16,
@@ -89,16 +135,8 @@ impl Tls {
         let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
         let certificate = folder.file("certificate.pem", &made.cert.pem());
         let key = folder.file("key.pem", &made.signing_key.serialize_pem());
-        let mut server = Command::new("/usr/bin/python3")
-            .args(["-c", SERVER])
-            .args([&certificate, &key])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.as_mut().unwrap()), &mut line).unwrap();
-        Self { port: line.trim().parse().unwrap(), certificate, server }
+        let mut server = python(SERVER).args([&certificate, &key]).spawn().unwrap();
+        Self { port: printed_port(&mut server), certificate, server }
     }
 }
 

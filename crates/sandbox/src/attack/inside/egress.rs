@@ -58,7 +58,7 @@ pub(super) fn rebinding(attack: &Attack<'_>) {
 
 /// An attack that is stopped says little where nothing gets through at all.
 fn control(attack: &Attack<'_>) {
-    attack.attempt("control: the allowed name", || match fetch((REACHED, attack.given.allowed_port)) {
+    attack.attempt("control: the allowed name", || match talk((REACHED, attack.given.allowed_port), &request("/", REACHED)) {
         Ok(_) => Err(Stopped::by("reached, as it should be")),
         Err(Stopped(why)) => Ok(format!("is not reached, so nothing is known: {why}")),
     });
@@ -136,6 +136,22 @@ pub(super) fn fronting(attack: &Attack<'_>) {
     for (what, name) in [("another name", Some("evil.test")), ("a name below", Some("a.reached.test")), ("no name", None)] {
         attack.attempt(&format!("TLS for {what}"), || talk((REACHED, port), &hello(name)));
     }
+    let cases = [
+        ("another host", request("/", "evil.test")),
+        ("a host below", request("/", "a.reached.test")),
+        ("another host in its target", request("http://evil.test/", REACHED)),
+        ("two hosts", request("/", "reached.test\r\nHost: evil.test")),
+        ("two hosts in one line", request("/", "reached.test\nHost: evil.test")),
+        ("no host", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        ("another host, without a version", b"GET http://evil.test/\r\n\r\n".to_vec()),
+    ];
+    for (what, request) in cases {
+        attack.attempt(&format!("HTTP for {what}"), || talk((REACHED, port), &request));
+    }
+}
+
+fn request(target: &str, host: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes()
 }
 
 /// The first message of TLS 1.2, asking for `name`.

@@ -30,7 +30,7 @@ fn guest(allowed: SocketAddr) -> (Port, watch::Sender<Option<Exit>>) {
     ours.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let allowed = Allowed::new(vec![allowed.to_string().parse().unwrap()]).unwrap();
     let (end, ended) = watch::channel(None);
-    start(theirs, Room::new("test", allowed, Limits::default(), Surroundings::default()), ended).unwrap();
+    start(theirs, Room::new("", "test", allowed, Limits::default(), Surroundings::default()), ended).unwrap();
     (ours, end)
 }
 

@@ -20,7 +20,8 @@ fn page() -> String {
          # The audit log\n\n\
          One JSON object a line, for every request for a tool, resource, prompt or completion that has ended, and for every\n\
          connection that a server makes, or wants to make, out of its sandbox (of each server at most 300 a minute, and 20\n\
-         refused ones; all are counted in `sallyport_server_connections_total`), in\n\
+         refused ones; of further ones, at the minute's end, a record for each way in which they ended, whose target is\n\
+         `N others`, with the sum of their bytes), in\n\
          `$XDG_STATE_HOME/sallyport/audit/audit.jsonl` (`~/.local/state/…` unless set). The file and its folder are open to\n\
          their owner alone. At 32 MiB a file is set aside as `audit.jsonl.1`; five files are kept. While one gateway writes\n\
          `audit.jsonl`, a second one of the same user writes `audit-2.jsonl`.\n\n\
