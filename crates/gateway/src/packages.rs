@@ -14,7 +14,7 @@ pub(crate) use canary::Draw;
 pub use canary::{Canary, Share};
 pub use lock_file::{Entry, LockError, LockFile, Previous};
 pub use tools::{ToolChange, ToolChanges};
-pub use update::{Packages, RolledBack, UpdateError, Updated};
+pub use update::{Packages, RolledBack, Start, UpdateError, Updated};
 
 use crate::config;
 use crate::plan::{ServerPlan, Source, StdioPlan};
