@@ -253,9 +253,12 @@ impl Installer<'_> {
     /// What a lock says, out of the store or else installed exactly so.
     async fn locked(&self, desk: &Desk, package: &Package, locked: &Locked) -> Result<(Place, Record), Error> {
         locked.check()?;
-        if package.is_image() {
-            oci::is_what_is_named(package, locked)?;
-        }
+        match package.source {
+            Source::Npm => npm::is_what_is_named(package, locked),
+            Source::PyPi => pypi::is_what_is_named(package, locked),
+            Source::Cargo => cargo::is_what_is_named(package, locked),
+            Source::Oci => oci::is_what_is_named(package, locked),
+        }?;
         if let Some(there) = self.there(locked)? {
             return Ok(there);
         }

@@ -69,3 +69,17 @@ fn one_that_needs_its_secret_to_start_is_not_taken_by_mistake() {
     let shown = made.succeeds(&["update", "--dry-run"]);
     assert!(shown.contains("nothing can be kept from a server without a sandbox"), "{shown}");
 }
+
+#[test]
+fn a_lock_that_names_another_program_starts_nothing() {
+    let made = Packages::new("npm:made-here");
+    made.registry.publish("evil", "1.0.0", &program("evil"), json!({}));
+    made.project.configure("[servers.made]\ncommand = [\"npm:evil\"]\n");
+    assert_eq!(made.greeting(), "evil");
+    fs::write(made.lock_file(), made.lock().replace("requirements = [\"evil\"]", "requirements = [\"made-here\"]")).unwrap();
+    made.project.configure("[servers.made]\ncommand = [\"npm:made-here\"]\n");
+    let told = made.run(&["tools"]);
+    assert!(!told.stdout.contains("made__greet") && told.stderr.contains("its plan is not of made-here"), "{}{}", told.stdout, told.stderr);
+    made.succeeds(&["update", "--yes"]);
+    assert_eq!(made.greeting(), "greets");
+}

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::desk::off_the_runtime;
-use super::locked::{Artefact, Locked};
+use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::{self, Provenance};
 use super::step::{Job, Step, read_text};
 use super::store::{Notes, Place};
@@ -74,6 +74,19 @@ async fn attested(job: &Job<'_>, itself: &Artefact) -> Result<Provenance, Error>
         serde_json::from_str(&text).map_err(|_| Error::new("the index's attestations cannot be read"))?;
     files.values().try_for_each(|file| provenance::check_file(&mut found, itself, file.get()))?;
     Ok(found)
+}
+
+/// Refuses a lock that is of other packages than the configuration names.
+pub(super) fn is_what_is_named(package: &Package, locked: &Locked) -> Result<(), Error> {
+    let is_there = |name: &str| locked.artefacts.iter().any(|artefact| artefact.name == name);
+    let asked = Distribution::asked(package.requirement());
+    if !locked.artefacts.iter().any(|artefact| artefact.name == asked && artefact.version == locked.version) {
+        return Err(contradicts("its own version is not among its packages"));
+    }
+    match package.requirements.iter().find(|requirement| !is_there(&Distribution::asked(requirement))) {
+        Some(missing) => Err(contradicts(&format!("{} is not among its packages", missing.escape_debug()))),
+        None => Ok(()),
+    }
 }
 
 /// Installs exactly that: each file by its digest, and nothing else.
