@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
-use sallyport_gateway::packages::{Packages, RolledBack, Share, Start, ToolChange, ToolChanges, UpdateError, Updated};
+use sallyport_gateway::packages::{Lost, Packages, RolledBack, Share, Start, ToolChange, ToolChanges, UpdateError, Updated};
 use serde::Serialize;
 
 use crate::arguments::{Global, RollbackArguments, UpdateArguments};
@@ -223,6 +223,9 @@ fn tell(updated: &Updated) -> Result<(), Failure> {
     ] {
         kinds.iter().try_for_each(|kind| output::line(format!("  {what}: {}", shown(kind))))?;
     }
+    if let Some(lost) = &updated.provenance_lost {
+        tell_lost(updated, lost)?;
+    }
     if let Some(change) = &updated.change {
         for moved in change.packages.iter().take(MOST_SHOWN) {
             let [from, to] = [&moved.from, &moved.to].map(|version| if version.is_empty() { "–" } else { version });
@@ -239,6 +242,18 @@ fn tell(updated: &Updated) -> Result<(), Failure> {
         (None, Some(why)) => output::line(format!("  {} its tools were not compared: {}", "note:".yellow(), shown(why))),
         (None, None) => Ok(()),
     }
+}
+
+/// A package whose publisher's access was stolen looks like this.
+fn tell_lost(updated: &Updated, lost: &Lost) -> Result<(), Failure> {
+    let from = updated.from.as_deref().unwrap_or_default();
+    for (what, lacks) in [("attested", &lost.verified), ("built by", &lost.builders)] {
+        lacks.iter().try_for_each(|one| {
+            let told = format!("version {from} was {what} {}; version {} is not", shown(one), updated.to);
+            output::line(format!("  {} {told}", "provenance lost:".red().bold()))
+        })?;
+    }
+    Ok(())
 }
 
 fn more(count: usize, what: &str) -> Result<(), Failure> {

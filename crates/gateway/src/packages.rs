@@ -8,6 +8,7 @@ mod update;
 
 use std::path::{Path, PathBuf};
 
+pub use sallyport_sandbox::install::Lost;
 use sallyport_sandbox::install::{self, Locked, Package};
 
 pub(crate) use canary::Draw;

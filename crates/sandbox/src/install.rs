@@ -42,7 +42,7 @@ use crate::profile::{EnvText, Profile, Program};
 pub use change::{Change, Moved};
 pub use error::Error;
 pub use locked::{Artefact, Locked};
-pub use provenance::Provenance;
+pub use provenance::{Lost, Provenance};
 pub use recognise::{names_a_package, recognise};
 pub use store::prune;
 

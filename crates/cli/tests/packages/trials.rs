@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Packages, program};
 
@@ -68,6 +68,24 @@ fn one_that_needs_its_secret_to_start_is_not_taken_by_mistake() {
     made.registry.publish("made-here", "1.2.0", &program("all"), json!({}));
     let shown = made.succeeds(&["update", "--dry-run"]);
     assert!(shown.contains("nothing can be kept from a server without a sandbox"), "{shown}");
+}
+
+#[test]
+fn a_version_without_the_provenance_of_the_one_before_is_told_apart() {
+    let made = Packages::new("npm:made-here");
+    assert_eq!(made.greeting(), "greets");
+    let builder = "https://github.com/made/here/.github/workflows/release.yml@refs/tags/v1.0.0";
+    // No registry of this machine has what sigstore would vouch for.
+    let had = format!("[servers.made.locked.provenance]\nverified = [\"https://slsa.dev/provenance/v1\"]\nbuilders = [\"{builder}\"]\n");
+    fs::write(made.lock_file(), made.lock() + &had).unwrap();
+    made.registry.publish("made-here", "1.1.0", &program("greets"), json!({}));
+    let shown = made.succeeds(&["update", "--dry-run", "--no-start"]);
+    assert!(shown.contains(&format!("provenance lost: version 1.0.0 was built by {builder}; version 1.1.0 is not")), "{shown}");
+    assert!(shown.contains("provenance lost: version 1.0.0 was attested https://slsa.dev/provenance/v1; version 1.1.0 is not"), "{shown}");
+    let report: Value = serde_json::from_str(&made.succeeds(&["update", "--yes", "--no-start", "--json"])).unwrap();
+    assert_eq!(report["updated"][0]["provenance_lost"]["builders"], json!([builder]));
+    made.registry.publish("made-here", "1.2.0", &program("greets"), json!({}));
+    assert!(!made.succeeds(&["update", "--dry-run", "--no-start"]).contains("provenance lost"));
 }
 
 #[test]

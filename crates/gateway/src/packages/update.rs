@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sallyport_sandbox::install::{self, Change, Locked, Package, Provenance};
+use sallyport_sandbox::install::{self, Change, Locked, Lost, Package, Provenance};
 use serde::Serialize;
 
 use super::canary::Canary;
@@ -69,6 +69,8 @@ pub struct Updated {
     pub tools_unknown: Option<String>,
     /// What the registry says of who made the packages.
     pub provenance: Provenance,
+    /// What it said of the version that is locked, and does not of this one; `None` if it says as much.
+    pub provenance_lost: Option<Lost>,
     #[serde(skip)]
     pub(super) locked: Locked,
     #[serde(skip)]
@@ -179,6 +181,7 @@ impl Packages {
             tools: None,
             tools_unknown: None,
             provenance: new.provenance.clone(),
+            provenance_lost: old.as_ref().map(|old| new.provenance.lost_since(&old.provenance)).filter(|lost| !lost.is_nothing()),
             locked: new,
             package,
         };
