@@ -420,20 +420,24 @@ pub(crate) struct UpdateArguments {
     #[arg(long)]
     pub(crate) no_start: bool,
 
+    /// Start them with the server's secrets, network and folders to write, where they list no tools without
+    #[arg(long, conflicts_with = "no_start")]
+    pub(crate) with_rights: bool,
+
     /// Give the new version to a share of the callers first; again, to give one that has a share another one
     #[arg(long, value_name = "PERCENT", requires = "names", conflicts_with_all = ["verify", "prune", "finish"])]
     pub(crate) share: Option<Share>,
 
     /// Give the version that has a share to all callers
-    #[arg(long, requires = "names", conflicts_with_all = ["dry_run", "no_start", "verify", "prune"])]
+    #[arg(long, requires = "names", conflicts_with_all = ["dry_run", "no_start", "with_rights", "verify", "prune"])]
     pub(crate) finish: bool,
 
     /// Only compare every installed file with what was installed
-    #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "prune"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "with_rights", "prune"])]
     pub(crate) verify: bool,
 
     /// Only remove versions that no server has been started from for 30 days
-    #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "names"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "with_rights", "names"])]
     pub(crate) prune: bool,
 
     /// The servers are this tenant's, not the gateway's own

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use owo_colors::OwoColorize;
 use sallyport_gateway::config;
-use sallyport_gateway::packages::{Packages, RolledBack, Share, ToolChange, ToolChanges, UpdateError, Updated};
+use sallyport_gateway::packages::{Lost, Packages, RolledBack, Share, Start, ToolChange, ToolChanges, UpdateError, Updated};
 use serde::Serialize;
 
 use crate::arguments::{Global, RollbackArguments, UpdateArguments};
@@ -76,7 +76,7 @@ pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Fa
         return Err(Failure::new("stdin is no terminal, so nobody can be asked whether to change it")
             .hint("`--yes` changes without asking, `--dry-run` only shows"));
     }
-    let (updated, failed) = start::runtime()?.block_on(look(&packages, &names, !arguments.no_start));
+    let (updated, failed) = start::runtime()?.block_on(look(&packages, &names, start_of(arguments)));
     let changed: Vec<&Updated> = updated.iter().filter(|updated| updated.changes).collect();
     if !arguments.json {
         updated.iter().try_for_each(tell)?;
@@ -156,7 +156,15 @@ fn packages(global: &Global, tenant: Option<&str>) -> Result<Packages, Failure> 
     Ok(Packages::new(plan, surroundings))
 }
 
-async fn look(packages: &Packages, names: &[String], start: bool) -> (Vec<Updated>, Vec<Failed>) {
+fn start_of(arguments: &UpdateArguments) -> Start {
+    match (arguments.no_start, arguments.with_rights) {
+        (true, _) => Start::No,
+        (false, true) => Start::WithRights,
+        (false, false) => Start::WithoutRights,
+    }
+}
+
+async fn look(packages: &Packages, names: &[String], start: Start) -> (Vec<Updated>, Vec<Failed>) {
     let line = ProgressBar::new_spinner(); // on stderr, and nothing at all where that is no terminal
     line.enable_steady_tick(TICK);
     let (mut updated, mut failed) = (Vec::new(), Vec::new());
@@ -215,6 +223,9 @@ fn tell(updated: &Updated) -> Result<(), Failure> {
     ] {
         kinds.iter().try_for_each(|kind| output::line(format!("  {what}: {}", shown(kind))))?;
     }
+    if let Some(lost) = &updated.provenance_lost {
+        tell_lost(updated, lost)?;
+    }
     if let Some(change) = &updated.change {
         for moved in change.packages.iter().take(MOST_SHOWN) {
             let [from, to] = [&moved.from, &moved.to].map(|version| if version.is_empty() { "–" } else { version });
@@ -231,6 +242,18 @@ fn tell(updated: &Updated) -> Result<(), Failure> {
         (None, Some(why)) => output::line(format!("  {} its tools were not compared: {}", "note:".yellow(), shown(why))),
         (None, None) => Ok(()),
     }
+}
+
+/// A package whose publisher's access was stolen looks like this.
+fn tell_lost(updated: &Updated, lost: &Lost) -> Result<(), Failure> {
+    let from = updated.from.as_deref().unwrap_or_default();
+    for (what, lacks) in [("attested", &lost.verified), ("built by", &lost.builders)] {
+        lacks.iter().try_for_each(|one| {
+            let told = format!("version {from} was {what} {}; version {} is not", shown(one), updated.to);
+            output::line(format!("  {} {told}", "provenance lost:".red().bold()))
+        })?;
+    }
+    Ok(())
 }
 
 fn more(count: usize, what: &str) -> Result<(), Failure> {

@@ -8,13 +8,14 @@ mod update;
 
 use std::path::{Path, PathBuf};
 
+pub use sallyport_sandbox::install::Lost;
 use sallyport_sandbox::install::{self, Locked, Package};
 
 pub(crate) use canary::Draw;
 pub use canary::{Canary, Share};
 pub use lock_file::{Entry, LockError, LockFile, Previous};
 pub use tools::{ToolChange, ToolChanges};
-pub use update::{Packages, RolledBack, UpdateError, Updated};
+pub use update::{Packages, RolledBack, Start, UpdateError, Updated};
 
 use crate::config;
 use crate::plan::{ServerPlan, Source, StdioPlan};

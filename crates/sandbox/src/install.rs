@@ -15,6 +15,7 @@ mod change;
 mod desk;
 mod error;
 mod locked;
+mod nearness;
 mod network;
 mod npm;
 #[cfg_attr(not(target_os = "linux"), path = "install/oci_elsewhere.rs")]
@@ -41,7 +42,7 @@ use crate::profile::{EnvText, Profile, Program};
 pub use change::{Change, Moved};
 pub use error::Error;
 pub use locked::{Artefact, Locked};
-pub use provenance::Provenance;
+pub use provenance::{Lost, Provenance};
 pub use recognise::{names_a_package, recognise};
 pub use store::prune;
 
@@ -253,9 +254,12 @@ impl Installer<'_> {
     /// What a lock says, out of the store or else installed exactly so.
     async fn locked(&self, desk: &Desk, package: &Package, locked: &Locked) -> Result<(Place, Record), Error> {
         locked.check()?;
-        if package.is_image() {
-            oci::is_what_is_named(package, locked)?;
-        }
+        match package.source {
+            Source::Npm => npm::is_what_is_named(package, locked),
+            Source::PyPi => pypi::is_what_is_named(package, locked),
+            Source::Cargo => cargo::is_what_is_named(package, locked),
+            Source::Oci => oci::is_what_is_named(package, locked),
+        }?;
         if let Some(there) = self.there(locked)? {
             return Ok(there);
         }

@@ -8,6 +8,7 @@ mod harness;
 mod pypi;
 mod registry;
 mod shares;
+mod trials;
 
 use std::fs;
 use std::path::PathBuf;

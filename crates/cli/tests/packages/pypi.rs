@@ -79,12 +79,37 @@ impl Packages<Registry> {
         let file = self.registry.file(&format!("simple/made-here/{name}"));
         let run = Command::new("python3").args(["-c", &made]).arg(&file).args([version, &program(description)]).status();
         assert!(run.unwrap().success());
-        self.list();
+        self.list("made-here");
     }
 
-    /// The page of the package, with the digest of each file.
-    fn list(&self) {
-        let page = self.registry.file("simple/made-here/index.html");
+    /// Publishes a source distribution: what it `requires` to be built, and how its builder makes a `description`.
+    fn publish_source(&self, requires: &str, describes: &str) {
+        let source = self.project.path("../made_here-1.0.0");
+        fs::create_dir(&source).unwrap();
+        let write = |name: &str, text: &str| fs::write(source.join(name), text).unwrap();
+        write("backend.py", &format!("{WHEEL}\nPROGRAM = {}\n{describes}\n{BACKEND}", json!(PROGRAM)));
+        write("pyproject.toml", &format!("[build-system]\n{requires}\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n"));
+        write("PKG-INFO", "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0.0\n");
+        let archive = self.registry.file("simple/made-here/made_here-1.0.0.tar.gz");
+        let packed = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(source.parent().unwrap()).arg("made_here-1.0.0").status();
+        assert!(packed.unwrap().success());
+        self.list("made-here");
+    }
+
+    /// Publishes what builds need.
+    fn publish_tools(&self) {
+        let file = self.registry.file("simple/made-tools/made_tools-1.0.0-py3-none-any.whl");
+        let made = format!(
+            "{}wheel(sys.argv[1], '1.0.0', 'WORD = \"built with tools\"')\n",
+            WHEEL.replace("made_here", "made_tools").replace("made-here", "made-tools")
+        );
+        assert!(Command::new("python3").args(["-c", &made]).arg(&file).status().unwrap().success());
+        self.list("made-tools");
+    }
+
+    /// The page of a package, with the digest of each file.
+    fn list(&self, package: &str) {
+        let page = self.registry.file(&format!("simple/{package}/index.html"));
         let entries = fs::read_dir(page.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
         let link = |file: &Path| {
             let digest: String = Sha256::digest(fs::read(file).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -146,40 +171,54 @@ fn an_index_that_serves_another_file_under_a_locked_version_is_refused() {
     );
 }
 
-/// Builds a wheel whose program tells what the builder could reach.
+/// Builds a wheel whose program tells what the builder found out.
 const BACKEND: &str = r#"
-import socket, ports
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name = "made_here-1.0.0-py3-none-any.whl"
+    wheel(folder + "/" + name, "1.0.0", PROGRAM[0] + repr(description) + PROGRAM[1])
+    return name
+"#;
+
+/// Finds out what the builder could reach.
+const REACH: &str = r#"
+import socket
 def reach(port):
     try:
         socket.create_connection(("127.0.0.1", port), 10).close()
         return "reached"
     except OSError:
         return "refused"
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    name = "made_here-1.0.0-py3-none-any.whl"
-    description = " ".join(reach(port) for port in ports.ALL)
-    wheel(folder + "/" + name, "1.0.0", PROGRAM[0] + repr(description) + PROGRAM[1])
-    return name
+description = " ".join(reach(port) for port in PORTS)
 "#;
 
 #[test]
 fn a_source_distribution_that_is_built_reaches_only_its_index() {
     let made = Packages::of_pypi("pypi:made-here");
     let other = Registry::start();
-    let source = made.project.path("../made_here-1.0.0");
-    fs::create_dir(&source).unwrap();
-    let write = |name: &str, text: &str| fs::write(source.join(name), text).unwrap();
-    write("backend.py", &format!("{WHEEL}\nPROGRAM = {}\n{BACKEND}", json!(PROGRAM)));
-    write("ports.py", &format!("ALL = [{}, {}]\n", made.registry.port(), other.port()));
-    write("pyproject.toml", "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n");
-    write("PKG-INFO", "Metadata-Version: 2.1\nName: made-here\nVersion: 1.0.0\n");
-    let archive = made.registry.file("simple/made-here/made_here-1.0.0.tar.gz");
-    let packed = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(source.parent().unwrap()).arg("made_here-1.0.0").status();
-    assert!(packed.unwrap().success());
-    made.list();
+    made.publish_source("requires = []", &format!("PORTS = [{}, {}]\n{REACH}", made.registry.port(), other.port()));
     let told = made.run(&["tools"]).stderr;
     assert!(told.contains("`scripts = true`"), "{told}");
     made.project.configure("[servers.made]\ncommand = [\"pypi:made-here\"]\nscripts = true\n");
     assert_eq!(made.greeting(), "reached refused");
     assert_eq!(other.asked(), 0);
+}
+
+#[test]
+fn a_source_distribution_gets_its_build_tools_from_the_index() {
+    is_built_with_tools(Packages::of_pypi("pypi:made-here"));
+}
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn a_source_distribution_gets_its_build_tools_from_the_index_by_uv_too() {
+    is_built_with_tools(Packages::of_pypi("pypi:made-here").with_uv());
+}
+
+fn is_built_with_tools(made: Packages<Registry>) {
+    made.publish_tools();
+    made.publish_source("requires = [\"made-tools\"]", "import made_tools\ndescription = made_tools.WORD");
+    made.project.configure("[servers.made]\ncommand = [\"pypi:made-here\"]\nscripts = true\n");
+    assert_eq!(made.greeting(), "built with tools");
+    made.forget_installations();
+    assert_eq!(made.greeting(), "built with tools", "as it is locked");
 }

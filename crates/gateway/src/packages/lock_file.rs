@@ -160,6 +160,14 @@ impl LockFile {
         self.servers.insert(server.to_owned(), Entry { previous, canary, locked });
     }
 
+    /// Takes note of what a start that began with `read` has installed. Whoever locked something else meanwhile has decided later.
+    pub(crate) fn note(&mut self, server: &str, read: Option<&Locked>, installed: Locked) {
+        let now = self.entry(server).map(|entry| entry.locked.key());
+        if now == read.map(Locked::key) || now.as_ref() == Some(&installed.key()) {
+            self.set(server, installed);
+        }
+    }
+
     /// Says which version a share of the server's callers gets, if anything is locked for the others.
     pub(super) fn set_canary(&mut self, server: &str, canary: Option<Canary>) {
         if let Some(entry) = self.servers.get_mut(server) {
@@ -273,6 +281,24 @@ mod tests {
         assert_eq!(noted.unwrap().canary.unwrap().locked, elsewhere);
         let taken = change(&|lock| lock.set("s", locked("2"))).unwrap();
         assert_eq!((taken.canary.clone(), versions(&taken)), (None, vec!["2", "1"]));
+    }
+
+    #[test]
+    fn a_start_that_took_long_undoes_no_update() {
+        let mut lock = LockFile::default();
+        lock.note("s", None, locked("1"));
+        let (read, elsewhere) = (locked("1"), BTreeMap::from([("other".to_owned(), "sha256:y".to_owned())]));
+        let installed = Locked { trees: elsewhere, ..locked("1") };
+        lock.note("s", Some(&read), installed.clone());
+        assert_eq!(lock.entry("s").unwrap().locked, installed, "on another platform");
+        lock.set("s", locked("2"));
+        lock.set_canary("s", Some(canary("3")));
+        let updated = lock.clone();
+        lock.note("s", Some(&read), installed);
+        lock.note("s", None, locked("1"));
+        assert_eq!(lock, updated);
+        lock.note("s", Some(&locked("2")), locked("4"));
+        assert_eq!(versions(lock.entry("s").unwrap()), ["4", "2", "1"], "the configuration asks for something else");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sallyport_sandbox::install::{self, Change, Locked, Package, Provenance};
+use sallyport_sandbox::install::{self, Change, Locked, Lost, Package, Provenance};
 use serde::Serialize;
 
 use super::canary::Canary;
@@ -23,6 +23,31 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Packages {
     plan: Plan,
     surroundings: Arc<Surroundings>,
+}
+
+/// How two versions are started to compare their tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Not at all.
+    No,
+    /// Without secrets and network, and writing nothing: nobody has taken the new one yet.
+    WithoutRights,
+    /// With all that the configuration gives the server.
+    WithRights,
+}
+
+impl Start {
+    fn without(self) -> &'static str {
+        if self == Self::WithoutRights { " without secrets, network and anything to write" } else { "" }
+    }
+
+    /// What to do where a version does not start so.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::WithoutRights => "`--with-rights` starts it as it would run, `--no-start` compares without starting",
+            Self::No | Self::WithRights => "it stays at the version that is locked; `--no-start` compares without starting",
+        }
+    }
 }
 
 /// What an update of one server comes to.
@@ -44,6 +69,8 @@ pub struct Updated {
     pub tools_unknown: Option<String>,
     /// What the registry says of who made the packages.
     pub provenance: Provenance,
+    /// What it said of the version that is locked, and does not of this one; `None` if it says as much.
+    pub provenance_lost: Option<Lost>,
     #[serde(skip)]
     pub(super) locked: Locked,
     #[serde(skip)]
@@ -127,13 +154,13 @@ impl Packages {
         self.plan.servers.keys().map(String::as_str).filter(|name| self.find(name).is_ok()).collect()
     }
 
-    /// Installs what the registry has now beside what is locked, and compares the two; with `start`, both are started in their
-    /// sandboxes and asked for their tools. Nothing changes for the server yet.
+    /// Installs what the registry has now beside what is locked, and compares the two; unless `start` is no, both are
+    /// started in their sandboxes and asked for their tools. Nothing changes for the server yet.
     ///
     /// # Errors
     /// When there is no such server, it is no package, another version of it has a share of its callers, its package cannot be
     /// installed, or the new version does not start.
-    pub async fn look(&self, server: &str, start: bool, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<Updated, UpdateError> {
+    pub async fn look(&self, server: &str, start: Start, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<Updated, UpdateError> {
         let (plan, stdio, package) = self.find(server)?;
         if let Some(canary) = self.canary_beside(server, stdio)? {
             let (version, share) = (&canary.locked.version, canary.share);
@@ -154,6 +181,7 @@ impl Packages {
             tools: None,
             tools_unknown: None,
             provenance: new.provenance.clone(),
+            provenance_lost: old.as_ref().map(|old| new.provenance.lost_since(&old.provenance)).filter(|lost| !lost.is_nothing()),
             locked: new,
             package,
         };
@@ -169,7 +197,7 @@ impl Packages {
         stdio: &StdioPlan,
         old: &Locked,
         updated: &mut Updated,
-        start: bool,
+        start: Start,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(), UpdateError> {
         let package = &updated.package;
@@ -183,21 +211,36 @@ impl Packages {
         };
         let new = &updated.locked;
         updated.change = Some(install::compare(&self.packages_folder(), &old, new).await?);
-        if !start {
-            updated.tools_unknown = Some("the two versions were not started".to_owned());
-            return Ok(());
-        }
+        let tried = match Self::tried(stdio, start) {
+            Ok(tried) => tried,
+            Err(why) => {
+                updated.tools_unknown = Some(why.to_owned());
+                return Ok(());
+            }
+        };
         progress(&format!("starting version {} and version {} of {}", old.version, new.version, plan.name));
-        let listed = |locked: &Locked| trial::tools(plan, stdio, &self.surroundings, locked.clone(), GRACE);
-        let after = listed(new).await.map_err(|outage| {
-            UpdateError::new(format!("version {} of server `{}` does not start: {}", new.version, plan.name, outage.why))
-                .with_hint("it stays at the version that is locked; `--no-start` compares without starting")
-        })?;
+        let listed = |locked: &Locked| trial::tools(plan, &tried, &self.surroundings, locked.clone(), GRACE);
+        let why_not = |version: &str, outage: &Outage| {
+            format!("version {version} of server `{}` does not start{}: {}", plan.name, start.without(), outage.why)
+        };
+        let after = listed(new).await.map_err(|outage| UpdateError::new(why_not(&new.version, &outage)).with_hint(start.hint()))?;
         match listed(&old).await {
             Ok(before) => updated.tools = Some(ToolChanges::between(&before, &after)),
-            Err(outage) => updated.tools_unknown = Some(format!("version {} does not start: {}", old.version, outage.why)),
+            Err(outage) => updated.tools_unknown = Some(format!("{}; {}", why_not(&old.version, &outage), start.hint())),
         }
         Ok(())
+    }
+
+    /// What is started to compare tools, or why nothing is.
+    fn tried(stdio: &StdioPlan, start: Start) -> Result<StdioPlan, &'static str> {
+        match start {
+            Start::No => Err("the two versions were not started"),
+            Start::WithoutRights if stdio.sandbox.is_none() => {
+                Err("nothing can be kept from a server without a sandbox; `--with-rights` starts both versions all the same")
+            }
+            Start::WithoutRights => Ok(trial::without_rights(stdio)),
+            Start::WithRights => Ok(stdio.clone()),
+        }
     }
 
     /// Locks what was found: the server runs it from its next start on.

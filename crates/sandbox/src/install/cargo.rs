@@ -36,6 +36,13 @@ pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
     })
 }
 
+/// Refuses a lock that is of another crate than the configuration names.
+pub(super) fn is_what_is_named(package: &Package, locked: &Locked) -> Result<(), Error> {
+    let (name, _) = split(package.requirement());
+    let is_it = |artefact: &Artefact| artefact.name == name && artefact.version == locked.version;
+    if locked.artefacts.iter().any(is_it) { Ok(()) } else { Err(contradicts(&format!("{name} is not among its packages"))) }
+}
+
 /// Builds exactly that, without network.
 pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<Notes, Error> {
     let (name, _) = split(job.package.requirement());

@@ -58,6 +58,13 @@ pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
     })
 }
 
+/// Refuses a lock that is of other packages than the configuration names.
+pub(super) fn is_what_is_named(package: &Package, locked: &Locked) -> Result<(), Error> {
+    let plan = Plan::of_lock(locked.plan.as_deref().unwrap_or_default())?;
+    plan.is_of(&package.requirements)?;
+    if plan.version(package)? == locked.version { Ok(()) } else { Err(contradicts("its plan is of another version")) }
+}
+
 /// Installs exactly that, as `npm ci` does.
 pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<Notes, Error> {
     let plan = Plan::of_lock(locked.plan.as_deref().unwrap_or_default())?;

@@ -19,6 +19,10 @@ pub(super) async fn fill(_: &Job<'_>, _: &Locked, _: &Path) -> Result<Notes, Err
     nowhere().map(|()| Notes::default())
 }
 
+pub(super) fn is_what_is_named(_: &Package, _: &Locked) -> Result<(), Error> {
+    nowhere()
+}
+
 pub(super) fn start(_: &Place, package: &Package) -> Result<Start, Error> {
     nowhere().map(|()| Start { command: package.program.clone().unwrap_or_default().into(), args: package.args.clone() })
 }

@@ -72,6 +72,37 @@ impl Provenance {
     }
 }
 
+/// What an older version showed of where it comes from, and a newer one does not: so it looks where somebody else publishes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Kinds of attestations whose signature was verified.
+    pub verified: BTreeSet<String>,
+    /// Whose builds it came from.
+    pub builders: BTreeSet<String>,
+}
+
+impl Lost {
+    /// Whether nothing was lost.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Provenance {
+    /// What `old` has and this lacks, whatever versions of a kind and of a repository they are of.
+    #[must_use]
+    pub fn lost_since(&self, old: &Self) -> Lost {
+        let lacks = |had: &BTreeSet<String>, have: &BTreeSet<String>, end: char| {
+            let without_version = |text: &String| text.rsplit_once(end).map_or(text.clone(), |(start, _)| start.to_owned());
+            let have: BTreeSet<String> = have.iter().map(without_version).collect();
+            had.iter().filter(|text| !have.contains(&without_version(text))).cloned().collect()
+        };
+        // `…/provenance/v1`, `…/release.yml@refs/tags/v1.0`
+        Lost { verified: lacks(&old.verified, &self.verified, '/'), builders: lacks(&old.builders, &self.builders, '@') }
+    }
+}
+
 #[derive(Deserialize)]
 struct Signature {
     keyid: String,
@@ -167,5 +198,20 @@ mod tests {
         assert_eq!(found.announced, BTreeSet::from([format!("a@1 {kind}")]));
         let error = count(&mut found, &artefact, &json!({"integrity": "sha512-y"})).unwrap_err();
         assert!(error.to_string().contains("two digests"), "{error}");
+    }
+
+    #[test]
+    fn what_a_newer_version_lacks_is_found_whatever_its_version() {
+        let of = |verified: &[&str], builders: &[&str]| {
+            let set = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+            Provenance { verified: set(verified), builders: set(builders), ..Provenance::default() }
+        };
+        let old = of(&["https://slsa.dev/provenance/v0.2"], &["https://g.example/a/b/release.yml@refs/tags/v1"]);
+        let newer =
+            of(&["https://slsa.dev/provenance/v1", "https://p.example/publish/v1"], &["https://g.example/a/b/release.yml@refs/tags/v2"]);
+        assert!(newer.lost_since(&old).is_nothing() && old.lost_since(&Provenance::default()).is_nothing());
+        let forked = of(&["https://slsa.dev/provenance/v1"], &["https://g.example/evil/b/release.yml@refs/tags/v1"]);
+        assert_eq!(forked.lost_since(&old), Lost { builders: old.builders.clone(), ..Lost::default() });
+        assert_eq!(Provenance::default().lost_since(&old), Lost { verified: old.verified.clone(), builders: old.builders.clone() });
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::desk::off_the_runtime;
-use super::locked::{Artefact, Locked};
+use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::{self, Provenance};
 use super::step::{Job, Step, read_text};
 use super::store::{Notes, Place};
@@ -74,6 +74,19 @@ async fn attested(job: &Job<'_>, itself: &Artefact) -> Result<Provenance, Error>
         serde_json::from_str(&text).map_err(|_| Error::new("the index's attestations cannot be read"))?;
     files.values().try_for_each(|file| provenance::check_file(&mut found, itself, file.get()))?;
     Ok(found)
+}
+
+/// Refuses a lock that is of other packages than the configuration names.
+pub(super) fn is_what_is_named(package: &Package, locked: &Locked) -> Result<(), Error> {
+    let is_there = |name: &str| locked.artefacts.iter().any(|artefact| artefact.name == name);
+    let asked = Distribution::asked(package.requirement());
+    if !locked.artefacts.iter().any(|artefact| artefact.name == asked && artefact.version == locked.version) {
+        return Err(contradicts("its own version is not among its packages"));
+    }
+    match package.requirements.iter().find(|requirement| !is_there(&Distribution::asked(requirement))) {
+        Some(missing) => Err(contradicts(&format!("{} is not among its packages", missing.escape_debug()))),
+        None => Ok(()),
+    }
 }
 
 /// Installs exactly that: each file by its digest, and nothing else.
@@ -142,7 +155,7 @@ fn digests_of(root: &Path, folder: &str) -> io::Result<Result<Vec<Artefact>, Err
     Ok(Ok(found.into_iter().collect()))
 }
 
-/// Downloads what is not there yet, by digest, and installs it without looking anywhere else.
+/// Downloads what is not there yet, by digest, and installs that: each file by its digest, so nothing else takes its place.
 async fn with_pip(job: &Job<'_>, locked: &Locked, tree: &Path, list: &Path) -> Result<(), Error> {
     let files = job.tmp.join("files");
     let list = list.display().to_string();
@@ -162,21 +175,12 @@ async fn with_pip(job: &Job<'_>, locked: &Locked, tree: &Path, list: &Path) -> R
     }
     let (environment, files) = (tree.display().to_string(), files.display().to_string());
     job.run(Step::new("python3", tree, ["-m", "venv", "--without-pip", &environment])).await?;
-    let exact = [
-        "--require-hashes",
-        "--no-deps",
-        "--no-index",
-        "--find-links",
-        &files,
-        "--requirement",
-        &list,
-        "--no-warn-script-location",
-        "--no-user",
-    ];
-    let args = ["-m", "pip", "install"].iter().chain(&exact).map(|word| (*word).to_owned()).chain(pip_options(job));
+    let exact = ["--require-hashes", "--no-deps", "--find-links", &files, "--requirement", &list, "--no-warn-script-location", "--no-user"];
+    // What has to be built needs tools from the index, and pip looks for them where it looks for the rest.
+    let alone: &[&str] = if job.package.scripts { &[] } else { &["--no-index"] };
+    let args = ["-m", "pip", "install"].iter().chain(&exact).chain(alone).map(|word| (*word).to_owned()).chain(pip_options(job));
     let install =
         Step::new(tree.join("bin/python").display().to_string(), tree, args).with("PYTHONPATH", pip_itself(&job.tmp.join("pip"))?);
-    // What has to be built needs tools from the registry for it.
     let install = if job.package.scripts { install.online().builds(true) } else { install };
     job.run(install).await
 }

@@ -177,7 +177,7 @@ impl ToChild {
         let locked = self.locked()?;
         let (installed, now) = installer.install(&package, locked.as_ref()).await.map_err(trial::not_installed)?;
         if locked.as_ref() != Some(&now) && (self.exactly.is_none() || self.is_canary) {
-            self.lock(now);
+            self.lock(locked.as_ref(), now);
         }
         doing("starting".into());
         installed.take_over(program, profile);
@@ -197,13 +197,13 @@ impl ToChild {
         }
     }
 
-    /// Notes what its package came to. Where that cannot be written, the private cache remembers it.
-    fn lock(&self, locked: Locked) {
+    /// Notes what its package came to, where it was locked as `read` says. Where that cannot be written, the private cache remembers it.
+    fn lock(&self, read: Option<&Locked>, installed: Locked) {
         let Some(path) = &self.plan.lock else { return };
         let drafts = self.surroundings.folders.lock_drafts_folder();
         let note = |lock: &mut LockFile| match self.is_canary {
-            true => lock.note_canary(&self.name, locked),
-            false => lock.set(&self.name, locked),
+            true => lock.note_canary(&self.name, installed),
+            false => lock.note(&self.name, read, installed),
         };
         if let Err(error) = LockFile::change(path, &drafts, note) {
             tracing::warn!(server = self.name, "its package is not locked: {error}");

@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sallyport_sandbox::Network;
 use sallyport_sandbox::install::{self, Installer, Locked, Package};
 
 use super::child::ToChild;
 use super::refused;
 use super::values::filled_in;
-use crate::plan::{ServerPlan, StdioPlan};
+use crate::plan::{Part, ServerPlan, StdioPlan, Template};
 use crate::upstream::Surroundings;
 use crate::upstream::fetch::fetch;
 use crate::upstream::health::Outage;
 use crate::upstream::listing::{Entry, Kind};
 use crate::upstream::own_call::Own;
 use crate::upstream::reach::Reach;
+
+/// What a version that nobody has taken yet gets for a secret.
+const PLACEHOLDER: &str = "placeholder";
 
 /// Installs a version of a server's package beside the others: `locked`, or what the registry has now.
 ///
@@ -45,6 +49,26 @@ pub(super) fn check_boundary(package: &Package, plan: &StdioPlan, surroundings: 
         return Ok(());
     }
     plan.sandbox.look_round(&surroundings.host).map_err(|error| refused(&error))
+}
+
+/// The same program with nothing that it could use against anybody: no secret, no network, and it writes nothing. Whoever has not taken a
+/// version yet only wants to know what it says of its tools.
+pub(crate) fn without_rights(plan: &StdioPlan) -> StdioPlan {
+    let mut plan = plan.clone();
+    plan.network = Network::None;
+    plan.read.append(&mut plan.write);
+    plan.deny_write.clear();
+    plan.environment.values_mut().chain(&mut plan.arguments).for_each(|text| *text = without_secrets(text));
+    plan
+}
+
+/// The text with something else in the place of each secret: what insists on having one starts all the same.
+fn without_secrets(text: &Template) -> Template {
+    let part = |part: &Part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Secret(_) => PLACEHOLDER.to_owned(),
+    };
+    Template::text(text.parts().iter().map(part).collect::<String>())
 }
 
 /// Starts a version of a server in its sandbox, and asks it for its tools.

@@ -70,6 +70,37 @@ impl Plan {
         self.root().and_then(|root| root.get("dependencies")?.as_object()).is_some_and(|wanted| wanted.values().any(|value| value == place))
     }
 
+    /// Refuses a plan of something else than `requirements`: a lock could say of any program that it is what was asked for.
+    pub(super) fn is_of(&self, requirements: &[String]) -> Result<(), Error> {
+        let fits = |requirement: &&String| self.wanted().any(|(name, spec)| self.is_met(requirement, name, spec));
+        let asked = |(name, spec): (&String, &Value)| requirements.iter().any(|requirement| self.is_met(requirement, name, spec));
+        match requirements.iter().find(|requirement| !fits(requirement)) {
+            Some(missing) => Err(contradicts(&format!("its plan is not of {}", missing.escape_debug()))),
+            None => match self.wanted().find(|wanted| !asked(*wanted)) {
+                Some((other, _)) => Err(contradicts(&format!("its plan is of {}, which was not asked for", other.escape_debug()))),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Whether what the plan wants under `name`, and installs there, is what a requirement says.
+    fn is_met(&self, requirement: &str, name: &str, spec: &Value) -> bool {
+        let found = self.installed().find(|(path, _)| path.strip_prefix("node_modules/") == Some(name));
+        let (Some((_, package)), Some(spec)) = (found, spec.as_str()) else { return false };
+        let of_file = package.get("resolved").and_then(Value::as_str);
+        if requirement.starts_with('/') {
+            return spec == file(Path::new(requirement)) && of_file == Some(spec);
+        }
+        let (alias, real) = requirement.split_once("@npm:").map_or((None, requirement), |(alias, real)| (Some(alias), real));
+        let real = without_version(real);
+        let real_spec = spec.strip_prefix("npm:");
+        let leads_there = match alias {
+            Some(alias) => name == alias && real_spec.map(without_version) == Some(real),
+            None => name == real && !spec.contains(':'),
+        };
+        leads_there && of_file.is_none() && package.get("name").map_or(Some(name), Value::as_str) == Some(real)
+    }
+
     fn packages(&self) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
         let packages = self.0.get("packages").and_then(Value::as_object).into_iter().flatten();
         packages.filter_map(|(path, package)| Some((path, package.as_object()?)))
@@ -89,8 +120,12 @@ impl Plan {
 
     /// The names of what was asked for.
     pub(super) fn roots(&self) -> impl Iterator<Item = &str> {
-        let wanted = self.root().and_then(|root| root.get("dependencies")?.as_object());
-        wanted.into_iter().flat_map(Map::keys).map(String::as_str)
+        self.wanted().map(|(name, _)| name.as_str())
+    }
+
+    /// The same with what npm wrote down of each.
+    fn wanted(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.root().and_then(|root| root.get("dependencies")?.as_object()).into_iter().flatten()
     }
 
     /// The version of the package itself.
@@ -138,16 +173,27 @@ pub(super) fn name_at(path: &str) -> &str {
 
 /// npm names a file from the project's folder, which is another each time.
 fn make_absolute(place: &mut Value, project: &Path) {
-    if let Some(file) = place.as_str().and_then(|text| text.strip_prefix("file:")) {
-        let mut absolute = PathBuf::new();
-        for part in project.join(file).components() {
-            match part {
-                Component::ParentDir => drop(absolute.pop()),
-                part => absolute.push(part),
-            }
-        }
-        *place = Value::from(format!("file:{}", absolute.display()));
+    if let Some(path) = place.as_str().and_then(|text| text.strip_prefix("file:")) {
+        *place = Value::from(file(&project.join(path)));
     }
+}
+
+/// A file as the plan names it.
+fn file(path: &Path) -> String {
+    let mut absolute = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(absolute.pop()),
+            part => absolute.push(part),
+        }
+    }
+    format!("file:{}", absolute.display())
+}
+
+/// `[@SCOPE/]NAME` of `[@SCOPE/]NAME[@VERSION]`.
+fn without_version(text: &str) -> &str {
+    let end = text.char_indices().skip(1).find(|(_, character)| *character == '@').map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -182,6 +228,44 @@ mod tests {
             assert!(error.is_none_or(|error| found.unwrap().contains(error)), "{packages}");
         }
         assert!(Plan::of_lock("[]").is_err() && Plan::of_lock(r#"{"lockfileVersion":1,"packages":{}}"#).is_err());
+    }
+
+    #[test]
+    fn a_plan_is_of_what_was_asked_for_and_of_nothing_else() {
+        let is_of = |wanted: &str, packages: &str, asked: &[&str]| {
+            let text = format!(r#"{{"lockfileVersion":3,"packages":{{"":{{"dependencies":{{{wanted}}}}},{packages}}}}}"#);
+            let asked: Vec<String> = asked.iter().map(|&text| text.to_owned()).collect();
+            Plan::of_lock(&text).unwrap().is_of(&asked).is_ok()
+        };
+        let (a, evil) = (
+            r#""node_modules/a":{"version":"1.0.0","integrity":"sha512-x"}"#,
+            r#""node_modules/evil":{"version":"1.0.0","integrity":"sha512-x"}"#,
+        );
+        let named_evil = |path: &str| format!(r#""node_modules/{path}":{{"name":"evil","version":"1.0.0","integrity":"sha512-x"}}"#);
+        for asked in ["a", "a@1", "a@^1.0.0", "a@latest"] {
+            assert!(is_of(r#""a":"^1.0.0""#, a, &[asked]), "{asked}");
+            assert!(!is_of(r#""evil":"^1.0.0""#, evil, &[asked]), "{asked}");
+        }
+        assert!(!is_of(r#""a":"^1.0.0""#, a, &["@s/a"]) && !is_of(r#""a":"^1.0.0""#, a, &["a-b"]));
+        // The name alone, and something else below it.
+        assert!(!is_of(r#""a":"npm:evil@^1.0.0""#, &named_evil("a"), &["a"]));
+        assert!(!is_of(r#""a":"^1.0.0""#, &named_evil("a"), &["a"]));
+        assert!(!is_of(r#""a":"^1.0.0""#, evil, &["a"]));
+        // Several, and one too many.
+        let both = format!("{a},{evil}");
+        assert!(is_of(r#""a":"1","evil":"1""#, &both, &["a", "evil@1"]));
+        assert!(!is_of(r#""a":"1","evil":"1""#, &both, &["a"]) && !is_of(r#""a":"1""#, a, &["a", "b"]));
+
+        let of_alias = |real: &str| format!(r#""node_modules/x":{{"name":"{real}","version":"1.0.0","integrity":"sha512-x"}}"#);
+        assert!(is_of(r#""x":"npm:@s/a@^1.0.0""#, &of_alias("@s/a"), &["x@npm:@s/a@1"]));
+        assert!(!is_of(r#""x":"npm:evil@^1.0.0""#, &of_alias("evil"), &["x@npm:@s/a@1"]));
+        assert!(!is_of(r#""x":"npm:@s/a@^1.0.0""#, &of_alias("evil"), &["x@npm:@s/a"]));
+        assert!(!is_of(r#""@s/a":"^1""#, &of_alias("@s/a").replace("/x", "/@s/a"), &["x@npm:@s/a"]));
+
+        let of_file = r#""node_modules/b":{"version":"1.0.0","integrity":"sha512-x","resolved":"file:/p/b.tgz"}"#;
+        assert!(is_of(r#""b":"file:/p/b.tgz""#, of_file, &["/p/./b.tgz"]));
+        assert!(!is_of(r#""b":"file:/p/b.tgz""#, of_file, &["/p/c.tgz"]) && !is_of(r#""b":"file:/p/b.tgz""#, of_file, &["b"]));
+        assert!(!is_of(r#""evil":"file:/p/b.tgz""#, evil, &["/p/b.tgz"]));
     }
 
     #[test]

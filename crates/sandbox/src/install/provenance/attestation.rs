@@ -91,6 +91,10 @@ pub(in super::super) fn check(found: &mut Provenance, artefact: &Artefact, text:
         if !statement.subject.iter().any(|subject| subject.is(artefact)) {
             return Err(refused("is of something else"));
         }
+        // What is beside the envelope nobody has signed.
+        if statement.predicate_type != predicate_type {
+            return Err(refused("is called by another kind than it is of"));
+        }
         let signed = encoded(&payload_type, &payload);
         let known: Vec<_> = signatures.iter().filter_map(|signature| Some((signature, key(&signature.keyid)?))).collect();
         if known.iter().any(|(signature, key)| !signs(key, &signature.sig, &signed)) {
@@ -98,7 +102,7 @@ pub(in super::super) fn check(found: &mut Provenance, artefact: &Artefact, text:
         }
         let verdict =
             if known.is_empty() { sigstore::verify(sigstore::sha512(&artefact.digests), bundle.get()) } else { Verdict::Signed(None) };
-        note(found, predicate_type, verdict).map_err(|why| refused(&why))?;
+        note(found, statement.predicate_type, verdict).map_err(|why| refused(&why))?;
     }
     found.announced.retain(|announced| !announced.starts_with(&format!("{about} ")));
     Ok(())
@@ -214,10 +218,13 @@ mod tests {
     fn attestations_of_something_else_and_changed_ones_are_refused() {
         let other = format!("sha512-{}", STANDARD.encode([0; 64]));
         let signature = "MEUCIQC/3eKn";
+        let npms_own = "https://github.com/npm/attestation/tree/main/specs/publish/v0.1";
+        let relabelled = RECORDED.replace(npms_own, "https://slsa.dev/provenance/v1");
         for (name, integrity, text, expected) in [
             ("other", INTEGRITY, RECORDED.to_owned(), "of something else"),
             ("sigstore", &other, RECORDED.to_owned(), "of something else"),
             ("sigstore", INTEGRITY, RECORDED.replace(signature, "MEUCIQC/3eKm"), "is not valid"),
+            ("sigstore", INTEGRITY, relabelled, "another kind"),
             ("sigstore", INTEGRITY, "{}".to_owned(), "cannot be read"),
         ] {
             let error = checked(name, integrity, &text).unwrap_err().to_string();
