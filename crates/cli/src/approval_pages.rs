@@ -1,7 +1,7 @@
 //! The pages on which approvers decide about calls that wait: `/approvals` and `/approvals/HANDLE`.
 //!
 //! Whoever has the link learns nothing: the pages show a call to those alone who may decide about it. An approver is logged in at the
-//! gateway's own authorization server, or shows a key or token of their own, once for a while; both are looked at anew with each request, so
+//! gateway's own authorization server, or shows a key of their own, once for a while; both are looked at anew with each request, so
 //! that what was revoked opens nothing more. A program shows its key with each request. A browser's decision needs the cookie, and a token that stands in the page alone: a page of somebody
 //! else's can neither send the form nor show ours in a frame.
 
@@ -63,7 +63,7 @@ impl ApprovalPages {
         })
     }
 
-    /// Takes the key or token of an approver, and sends them back to where they wanted to be.
+    /// Takes the key of an approver, and sends them back to where they wanted to be.
     async fn sign_in(&self, visit: &Visit<'_>, handle: &str, key: String, incoming: &Incoming) -> Response<Bytes> {
         let credential = Arc::new(CallerToken::new(key));
         if approver::by_key(visit.gateway, incoming, credential.clone()).await.is_none() {

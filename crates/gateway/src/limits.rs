@@ -37,7 +37,7 @@ impl CallLimits {
         target: &Target,
         metrics: &ServerMetrics,
     ) -> Result<Option<Arc<Counted>>, Failure> {
-        let call = Metered { tenant: principal.tenant(), principal, server, tool: &target.own };
+        let call = Metered { tenant: principal.tenant(), principal, server, tool: &target.own, is_listed: target.is_listed };
         let held = self.limits.take(&call, self.began.elapsed()).map_err(|exceeded| {
             metrics.call_limited(match exceeded.kind {
                 LimitKind::Rate => ReachedLimit::Rate,

@@ -82,7 +82,7 @@ fn resource_server(
 ) -> Result<ResourceServer, BuildError> {
     let mut issuers = Vec::new();
     if let (Some(own), Some(public)) = (own, &plan.public_url) {
-        let terms = Terms { tenant: plan.tenant.clone(), ..Terms::new(public.to_string()) };
+        let terms = Terms { tenant: plan.tenant.clone(), groups: None, ..Terms::new(public.to_string()) };
         issuers.push(TrustedIssuer { terms, keys: Arc::new(own.clone()), introspection: None });
     }
     for issuer in &plan.identity.issuers {

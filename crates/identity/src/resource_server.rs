@@ -242,6 +242,9 @@ impl ResourceServer {
         let asked = self.issuers.iter().find_map(|issuer| issuer.introspection.as_ref().map(|introspection| (issuer, introspection)));
         let (issuer, introspection) = asked.ok_or(TokenFault::Unknown)?;
         let claims = introspection.ask(token).await.map_err(|Unanswered| TokenFault::Unavailable)?.ok_or(TokenFault::Inactive)?;
+        if !introspection::is_about_access(&claims) {
+            return Err(TokenFault::Type);
+        }
         self.accept(issuer, &claims).map(Arc::new)
     }
 

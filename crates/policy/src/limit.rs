@@ -33,6 +33,8 @@ pub struct Metered<'a> {
     pub server: &'a str,
     /// The tool's own name at its server.
     pub tool: &'a str,
+    /// Whether the server lists a tool of this name. Names that it does not are the caller's to invent, and are counted together.
+    pub is_listed: bool,
 }
 
 /// Which part of a limit it was.

@@ -4,15 +4,19 @@ use rusqlite::{OptionalExtension as _, Transaction};
 
 use crate::migration::Migration;
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    name: "device",
-    sql: "CREATE TABLE device (
-        code BLOB PRIMARY KEY, user_code TEXT NOT NULL UNIQUE, client TEXT NOT NULL, request TEXT NOT NULL, user TEXT, is_denied INTEGER NOT NULL,
-        polled INTEGER NOT NULL, ends INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID",
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "device",
+        sql: "CREATE TABLE device (
+            code BLOB PRIMARY KEY, user_code TEXT NOT NULL UNIQUE, client TEXT NOT NULL, request TEXT NOT NULL, user TEXT, is_denied INTEGER NOT NULL,
+            polled INTEGER NOT NULL, ends INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID",
+    },
+    Migration { name: "device: source", sql: "ALTER TABLE device ADD COLUMN source TEXT NOT NULL DEFAULT ''" },
+];
 
-/// Most at once: anybody may begin one, and a person types the code within minutes.
+/// Most at once: anybody may begin one, and a person types the code within minutes. Past that, whoever has begun the most makes room with
+/// the oldest of theirs, so that a stranger takes the place of nobody else.
 const MOST: i64 = 1_000;
 
 /// What has become of one.
@@ -35,7 +39,7 @@ pub enum Device {
     Unknown,
 }
 
-/// Keeps one. `false` where there are too many, or its user code is taken.
+/// Keeps one, which was begun from `source`. `false` where its user code is taken.
 ///
 /// # Errors
 /// Where the store cannot be written.
@@ -43,12 +47,18 @@ pub fn add(
     tables: &Transaction<'_>,
     code: &[u8; 32],
     user_code: &str,
-    (client, request): (&str, &str),
+    (client, request, source): (&str, &str, &str),
     ends: i64,
 ) -> Result<bool, rusqlite::Error> {
     let count: i64 = tables.query_row("SELECT count(*) FROM device", (), |row| row.get(0))?;
-    let added = "INSERT OR IGNORE INTO device VALUES (?1, ?2, ?3, ?4, NULL, 0, 0, ?5)";
-    Ok(count < MOST && tables.execute(added, (code, user_code, client, request, ends))? == 1)
+    if count >= MOST {
+        let oldest_of_most = "DELETE FROM device WHERE code = (SELECT code FROM device WHERE source =
+            (SELECT source FROM device GROUP BY source ORDER BY count(*) DESC, min(ends) LIMIT 1) ORDER BY ends LIMIT 1)";
+        tables.execute(oldest_of_most, ())?;
+    }
+    let added = "INSERT OR IGNORE INTO device (code, user_code, client, request, user, is_denied, polled, ends, source)
+        VALUES (?1, ?2, ?3, ?4, NULL, 0, 0, ?5, ?6)";
+    Ok(tables.execute(added, (code, user_code, client, request, ends, source))? == 1)
 }
 
 /// What the holder of a user code wants, if nobody has decided.
@@ -99,4 +109,37 @@ pub fn poll(tables: &Transaction<'_>, code: &[u8; 32], client: &str, interval: i
 /// Where the store cannot be written.
 pub fn sweep(tables: &Transaction<'_>, now: i64) -> Result<(), rusqlite::Error> {
     tables.execute("DELETE FROM device WHERE ends <= ?1", (now,)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn one_stranger_leaves_room_to_the_others() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let tables = connection.transaction().unwrap();
+        crate::migration::migrate(&tables).unwrap().unwrap();
+        let mut number = 0_u64;
+        let mut begin = |source: &str, ends: i64| {
+            number += 1;
+            let (mut code, user_code) = ([0; 32], number.to_string());
+            code[..8].copy_from_slice(&number.to_be_bytes());
+            assert!(add(&tables, &code, &user_code, ("client", "request", source), ends).unwrap(), "{source}");
+            user_code
+        };
+        let before = begin("203.0.113.7", 100);
+        let first = begin("198.51.100.1", 101);
+        for _ in 0..2 * MOST {
+            begin("198.51.100.1", 101);
+        }
+        let after = begin("203.0.113.8", 102);
+        let is_there = |user_code: &str| find(&tables, user_code, 1).unwrap().is_some();
+        assert!(is_there(&before) && is_there(&after), "whoever floods the table makes room");
+        assert!(!is_there(&first));
+        assert_eq!(tables.query_row("SELECT count(*) FROM device", (), |row| row.get::<_, i64>(0)).unwrap(), MOST);
+    }
 }

@@ -7,12 +7,14 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use crate::migration::Migration;
 use crate::{Store, StoreError};
 
-/// Logins under way at most, over all users: each lasts ten minutes, and whoever begins more than that is no person.
+/// Logins under way at most, over all users: each lasts ten minutes, and a call that needs a grant begins one. Past that, whoever has begun the
+/// most makes room with the oldest of theirs, so that a program which tries again and again is in nobody's way but its user's.
 const MOST_LOGINS: i64 = 10_000;
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    name: "upstream grant",
-    sql: "
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "upstream grant",
+        sql: "
 CREATE TABLE upstream_grant (
     tenant TEXT NOT NULL, principal TEXT NOT NULL, resource TEXT NOT NULL, issuer TEXT NOT NULL,
     generation INTEGER NOT NULL, sealed BLOB NOT NULL, expires INTEGER NOT NULL, updated INTEGER NOT NULL,
@@ -25,7 +27,13 @@ CREATE TABLE upstream_client (
 ) STRICT;
 CREATE TABLE upstream_login (id TEXT PRIMARY KEY, sealed BLOB NOT NULL, expires INTEGER NOT NULL) STRICT;
 ",
-}];
+    },
+    Migration {
+        name: "upstream grant: owner of a login",
+        sql: "ALTER TABLE upstream_login ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+            CREATE INDEX upstream_login_of_owner ON upstream_login (owner, expires)",
+    },
+];
 
 /// Whose grant it is, for what, by whom: what a grant is found by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -250,15 +258,27 @@ impl Store {
         .await
     }
 
-    /// Keeps a login under way, and forgets those that are over; `false` where there are too many.
+    /// Keeps a login under way, which `owner` is to finish, and forgets those that are over.
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub async fn begin_upstream_login(&self, id: String, sealed: Vec<u8>, now: i64, expires: i64) -> Result<bool, StoreError> {
+    pub async fn begin_upstream_login(
+        &self,
+        id: String,
+        sealed: Vec<u8>,
+        owner: String,
+        (now, expires): (i64, i64),
+    ) -> Result<(), StoreError> {
         self.write(move |tables| {
             tables.execute("DELETE FROM upstream_login WHERE expires <= ?1", (now,))?;
-            let sql = "INSERT INTO upstream_login (id, sealed, expires) SELECT ?1, ?2, ?3 WHERE (SELECT count(*) FROM upstream_login) < ?4";
-            Ok(tables.execute(sql, params![id, sealed, expires, MOST_LOGINS])? == 1)
+            let count: i64 = tables.query_row("SELECT count(*) FROM upstream_login", (), |row| row.get(0))?;
+            if count >= MOST_LOGINS {
+                let oldest_of_most = "DELETE FROM upstream_login WHERE id = (SELECT id FROM upstream_login WHERE owner =
+                    (SELECT owner FROM upstream_login GROUP BY owner ORDER BY count(*) DESC, min(expires) LIMIT 1) ORDER BY expires LIMIT 1)";
+                tables.execute(oldest_of_most, ())?;
+            }
+            let sql = "INSERT INTO upstream_login (id, sealed, expires, owner) VALUES (?1, ?2, ?3, ?4)";
+            tables.execute(sql, params![id, sealed, expires, owner]).map(drop)
         })
         .await
     }
@@ -407,12 +427,32 @@ mod tests {
     #[tokio::test]
     async fn a_login_is_had_once_and_in_time() {
         let (_folder, store) = store();
-        assert!(store.begin_upstream_login("a".into(), vec![1], 100, 200).await.unwrap());
+        store.begin_upstream_login("a".into(), vec![1], "alice".into(), (100, 200)).await.unwrap();
         assert_eq!(store.upstream_login("a".into(), 150).await.unwrap(), Some(vec![1]));
         assert_eq!(store.take_upstream_login("a".into(), 150).await.unwrap(), Some(vec![1]));
         assert_eq!(store.take_upstream_login("a".into(), 150).await.unwrap(), None);
-        store.begin_upstream_login("b".into(), vec![1], 100, 200).await.unwrap();
+        store.begin_upstream_login("b".into(), vec![1], "alice".into(), (100, 200)).await.unwrap();
         assert_eq!(store.take_upstream_login("b".into(), 200).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn one_user_leaves_room_to_the_others() {
+        let (_folder, store) = store();
+        store
+            .write(|tables| {
+                let mut add = tables.prepare("INSERT INTO upstream_login (id, sealed, expires, owner) VALUES (?1, x'01', 200, 'alice')")?;
+                (1..MOST_LOGINS).try_for_each(|number| add.execute((number.to_string(),)).map(drop))
+            })
+            .await
+            .unwrap();
+        for (id, owner) in [("bobs", "bob"), ("another", "alice"), ("carols", "carol")] {
+            store.begin_upstream_login(id.into(), vec![1], owner.into(), (100, 201)).await.unwrap();
+        }
+        for id in ["bobs", "another", "carols"] {
+            assert!(store.upstream_login(id.into(), 100).await.unwrap().is_some(), "{id}");
+        }
+        let count = store.read(|tables| tables.query_row("SELECT count(*) FROM upstream_login", (), |row| row.get::<_, i64>(0)));
+        assert_eq!(count.await.unwrap(), MOST_LOGINS, "the first of alice's made room");
     }
 
     #[tokio::test]

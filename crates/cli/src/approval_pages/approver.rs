@@ -1,4 +1,4 @@
-//! Who sits at these pages: an approver who has shown a key or token, or who is logged in at the gateway's own authorization server.
+//! Who sits at these pages: an approver who has shown a key, or who is logged in at the gateway's own authorization server.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ impl Approver {
     }
 }
 
-/// Who shows this credential, where that is an approver.
+/// Who shows this key, where that is an approver.
 pub(super) async fn by_key(gateway: &Gateway, incoming: &Incoming, credential: Arc<CallerToken>) -> Option<Principal> {
     gateway.approver(&Incoming { credential: Some(credential), recognised: None, ..incoming.clone() }).await
 }

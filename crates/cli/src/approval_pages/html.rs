@@ -32,7 +32,7 @@ pub(super) fn ask_who(status: StatusCode, asking: &Asking<'_>) -> Response<Bytes
     };
     let text = format!(
         "<h1>Approve calls</h1>{told}<p>This page is for those who approve calls at this gateway.</p>{login}\
-         <form method=post><p><label>Your own key or token: <input type=password name=key autocomplete=off required></label></p>\
+         <form method=post><p><label>Your own key: <input type=password name=key autocomplete=off required></label></p>\
          <button>Go on</button></form>"
     );
     page(status, &text)

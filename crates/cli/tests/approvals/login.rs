@@ -64,11 +64,16 @@ ask = ["write_file"]
 
     /// A token in the name of whoever is logged in at a browser, as an agent of theirs gets it.
     fn token(&self, browser: &mut Browser) -> String {
+        self.token_for(browser, "/servers/files/mcp")
+    }
+
+    /// The same for any endpoint.
+    fn token_for(&self, browser: &mut Browser, endpoint: &str) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, VERIFIER.as_bytes()));
         let asked = format!(
             "/oauth/authorize?client_id=portal&redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fcallback&response_type=code&state=s\
              &code_challenge={challenge}&code_challenge_method=S256&resource={}",
-            self.gateway.url("/servers/files/mcp").replace(':', "%3A").replace('/', "%2F")
+            self.gateway.url(endpoint).replace(':', "%3A").replace('/', "%2F")
         );
         let consent = browser.open(&self.gateway.url(&asked)).unwrap();
         // Nobody listens where the client is: the browser says what it could not open.
@@ -130,4 +135,20 @@ fn nobody_who_is_logged_in_decides_about_calls_of_their_own() {
     let shut_out = bob.open(&bench.page(&others)).unwrap();
     assert!(shut_out.body.contains("name=key") && !shut_out.body.contains("b.txt"), "{shut_out:?}");
     assert_eq!(handle_of(&stranger.call("write_file", write("b.txt"))), others, "it waits still");
+}
+
+#[test]
+fn a_token_that_an_agent_got_in_an_approvers_name_approves_nothing() {
+    let bench = Bench::new();
+    let stranger = Agent::new(bench.gateway.port, &key(&bench.project, "agent"));
+    let handle = handle_of(&stranger.call("write_file", write("a.txt")));
+    let (mut bob, _) = bench.log_in(&handle, "bob");
+    // Good for everything, as every client's token of `/mcp` is.
+    let token = bench.token_for(&mut bob, "/mcp");
+    let (page, bearer) = (format!("/approvals/{handle}"), format!("Authorization: Bearer {token}\r\n"));
+    let mut agent = browser::Browser::new(bench.gateway.port);
+    assert_eq!(agent.post_from(&page, &[("decision", "approve")], &bearer).status, 403);
+    assert_eq!(agent.post("/approvals", &[("key", &token)]).status, 403, "nor is it taken for a key");
+    assert!(agent.cookie.is_none());
+    assert_eq!(handle_of(&stranger.call("write_file", write("a.txt"))), handle, "nothing has been decided");
 }

@@ -90,13 +90,15 @@ fn may_decide(plan: &ApprovalsPlan, approver: &Principal, approval: &Approval) -
 }
 
 impl Gateway {
-    /// Who sends a request, where that is somebody who may approve calls.
+    /// Whose key a request shows, where that is somebody who may approve calls.
     pub async fn approver(&self, incoming: &Incoming) -> Option<Principal> {
         let parts = self.0.parts.load_full();
         let principal = parts.authenticate(incoming, Method::ToolsCall).await.ok()?;
-        // A token for something else, as agents have them, is no approver's word.
+        // A token of an issuer is made for a client, which is as a rule the very agent that asks: it does not show that a person is there.
+        // A key for something less, as agents have them, is no approver's word either.
         let is_bounded = principal.scopes().is_some_and(|scopes| !scopes.has(SCOPE_OF_ALL));
-        (!is_bounded && parts.plan.approvals.names(&principal)).then_some(principal)
+        let is_persons = principal.issuer().is_none() && !is_bounded;
+        (is_persons && parts.plan.approvals.names(&principal)).then_some(principal)
     }
 
     /// The approvals that `approver` may decide about, the newest first.

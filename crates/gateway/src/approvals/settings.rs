@@ -13,9 +13,10 @@ use url::Url;
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Approvals")]
 pub struct ApprovalsConfig {
-    /// Who may decide on the gateway's page, besides whoever runs `sallyport approval` on its machine: principals (`key:NAME`,
-    /// `user:SUBJECT@ISSUER`) and groups (`group:NAME`). They decide about calls of their own tenant. Default: nobody, because a page on
-    /// which anybody approves guards nothing.
+    /// Who may decide on the gateway's page, besides whoever runs `sallyport approval` on its machine: holders of keys (`key:NAME`), users
+    /// of the gateway's own login (`user:NAME@PUBLIC_URL`), and of both those in a group (`group:NAME`). They decide about calls of their
+    /// own tenant. Access tokens decide nothing, because agents hold them. Default: nobody, because a page on which anybody approves guards
+    /// nothing.
     pub approvers: Vec<String>,
 
     /// Lets approvers approve calls of their own. Default: `false`, because whatever calls in somebody's name may hold their key, and would
@@ -75,7 +76,7 @@ impl Approver {
             _ if name.is_empty() || text.trim() != text => None,
             "group" => Some(Self::Group(name.to_owned())),
             "key" => Some(Self::Principal(text.to_owned())),
-            "user" | "client" if name.contains('@') => Some(Self::Principal(text.to_owned())),
+            "user" if name.contains('@') => Some(Self::Principal(text.to_owned())),
             _ => None,
         }
     }
@@ -109,7 +110,7 @@ mod tests {
         for other in ["user:alice@https://other.example", "group:on", "key:alice"] {
             assert!(!plan(other).names(&alice), "{other}");
         }
-        for wrong in ["", "alice", "group:", "user:alice", "local", "role:x", " key:a"] {
+        for wrong in ["", "alice", "group:", "user:alice", "local", "role:x", " key:a", "client:bot@https://id.example"] {
             assert_eq!(Approver::parse(wrong), None, "{wrong}");
         }
     }

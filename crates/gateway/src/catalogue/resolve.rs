@@ -38,6 +38,8 @@ pub(crate) struct Target {
     pub(crate) pin: Pin,
     /// How a tool may run.
     pub(crate) tasks: Support,
+    /// Whether its server lists it: any other name is the caller's own word.
+    pub(crate) is_listed: bool,
 }
 
 /// The kinds of things that can be used.
@@ -54,7 +56,7 @@ impl Target {
     /// What no more is known of than its own name or URI.
     pub(crate) fn named(kind: TargetKind, own: &str) -> Self {
         let (annotations, pin) = (Annotations::default(), Pin::Unpinned);
-        Self { kind, own: own.to_owned(), annotations, trusted: false, pin, tasks: Support::Never }
+        Self { kind, own: own.to_owned(), annotations, trusted: false, pin, tasks: Support::Never, is_listed: false }
     }
 
     /// What a tool is to be called with, for policy to look at; a call that says nothing calls it with nothing.
@@ -123,7 +125,7 @@ impl Catalogue {
             && let Some(member) = self.members.get(&item.server)
         {
             let Item { ref own, annotations, trusted, pin, tasks, .. } = *item;
-            return Ok((member, Target { kind: target_kind, own: own.clone(), annotations, trusted, pin, tasks }));
+            return Ok((member, Target { kind: target_kind, own: own.clone(), annotations, trusted, pin, tasks, is_listed: true }));
         }
         // A name that is not listed may still be known to its server: not listed yet, gone for the moment, or for apps
         // only. The server itself, or the state it is in, gives the better answer.

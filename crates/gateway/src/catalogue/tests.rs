@@ -185,6 +185,19 @@ fn skills_and_directories_are_found_where_they_are_declared() {
 }
 
 #[test]
+fn a_name_that_no_server_lists_is_known_for_that() {
+    let catalogue = catalogue(vec![with_tools("s", &["a"])]);
+    let is_listed = |name: &str, endpoint: &Endpoint| {
+        let mut params = RawObject::new();
+        params.set("name", RawJson::string(name));
+        catalogue.resolve(Request::new(Method::ToolsCall, params), endpoint).unwrap().target.is_listed
+    };
+    let own = Endpoint::Server("s".into());
+    assert!(is_listed("a", &own) && is_listed("s__a", &Endpoint::All));
+    assert!(!is_listed("b", &own) && !is_listed("s__b", &Endpoint::All));
+}
+
+#[test]
 fn a_method_that_nobody_knows_goes_to_the_server_whose_endpoint_it_is() {
     let catalogue = catalogue(vec![declaring("s", r#"{"com.example/x":{}}"#, Listing::default()), with_tools("plain", &["a"])]);
     let thing = || Request::new(Method::of_extension("vendor/thing").unwrap(), RawJson::from_static(r#"{ "name":1 }"#).object().unwrap());

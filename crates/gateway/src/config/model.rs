@@ -274,6 +274,11 @@ pub struct IssuerConfig {
     #[serde(default)]
     pub groups_claim: Option<String>,
 
+    /// Which of its groups are which here: `{ "Platform Team" = "staff" }`. Default: none; the others are left out, because another issuer may
+    /// mean others by the same name, and `admin` means something here.
+    #[serde(default)]
+    pub groups: BTreeMap<String, String>,
+
     /// The claim with the tenant; a token without it is then refused. Where there are `tenants`, the claim has to name the one that the
     /// token is shown to, and no such token is good outside of them. Default: none; the tokens are those of whoever trusts the issuer.
     #[serde(default)]

@@ -635,6 +635,19 @@ fn what_is_wrong_with_approvals_is_told_at_once() {
 }
 
 #[test]
+fn an_approver_is_somebody_who_can_log_in_here_or_has_a_key() {
+    let told = |approver: &str, server: &str| {
+        told_of_toml(&format!("public_url = \"https://mcp.example.com\"\n{server}\n[approvals]\napprovers = [\"{approver}\"]\n"))
+    };
+    let server = "[identity.server]";
+    assert_eq!(told("user:alice@https://mcp.example.com", server), "");
+    assert!(told("user:alice@https://mcp.example.com", "").contains("cannot log in here"));
+    let issuer = "[identity.server]\n[identity.issuers.idp]\nissuer = \"https://idp.example.com\"";
+    assert!(told("user:alice@https://idp.example.com", issuer).contains("cannot log in here"));
+    assert!(told("client:bot@https://idp.example.com", issuer).contains("is nobody"));
+}
+
+#[test]
 fn names_that_nobody_has_and_what_is_not_there_are_warnings() {
     let told = told_of_toml(
         r#"

@@ -127,7 +127,7 @@ fn own(mut config: Config, public: Option<&PublicUrl>, context: &Context<'_>, re
     check_names("servers", &names, report);
     check_policy(&config, report);
     slips::check(&config, context, report);
-    let approvals = approvals::check(&config.approvals, context, report);
+    let approvals = approvals::check(&config.approvals, public.filter(|_| identity.server.is_some()), context, report);
     let toolsets: BTreeMap<_, _> =
         config.toolsets.into_iter().map(|(name, set)| (name.clone(), toolset::check(&name, set, &names, report))).collect();
     check_names("toolsets", &toolsets.keys().cloned().collect::<Vec<_>>(), report);

@@ -6,7 +6,7 @@ pub(super) mod registration;
 
 use std::collections::BTreeMap;
 
-use sallyport_policy::Scopes;
+use sallyport_policy::{Scopes, implies};
 use sallyport_store::{Store, client};
 
 use self::document::Documents;
@@ -108,10 +108,10 @@ impl Client {
         (self.kind == Kind::Document).then(|| url::Url::parse(&self.id).ok()?.host_str().map(str::to_owned)).flatten()
     }
 
-    /// Of these scopes those that it may have.
+    /// Of these scopes those that it may have: with each also what it implies.
     pub(super) fn within(&self, scopes: Scopes) -> Scopes {
         let Some(own) = &self.scopes else { return scopes };
-        let kept: Vec<&str> = scopes.iter().filter(|scope| own.has(scope)).collect();
+        let kept: Vec<&str> = scopes.iter().filter(|scope| own.iter().any(|held| implies(held, scope))).collect();
         Scopes::parse(&kept.join(" ")).unwrap_or_default()
     }
 }

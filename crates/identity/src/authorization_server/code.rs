@@ -85,7 +85,7 @@ impl Server {
             client: client.id.clone(),
             client_name: client.name.clone(),
             resource: request.resource.clone(),
-            scopes: request.scopes.clone(),
+            scopes: super::token::still_within(client, &request.scopes)?,
             secret: unguessable::bytes()?,
             generation: 0,
             since: now,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Response;
-use sallyport_policy::Scopes;
+use sallyport_policy::{Scopes, implies};
 use sallyport_store::authorization::{self, Consent};
 
 use super::accounts::Person;
@@ -68,7 +68,7 @@ impl Server {
         let agreed = self.store.read(move |tables| authorization::agreed(tables, &consent, now)).await?;
         let agreed = agreed.and_then(|scopes| Scopes::parse(&scopes)).unwrap_or_default();
         let asked = Scopes::parse(&request.scopes).unwrap_or_default();
-        Ok(!asked.is_empty() && asked.iter().all(|scope| agreed.has(scope)))
+        Ok(!asked.is_empty() && asked.iter().all(|scope| agreed.iter().any(|held| implies(held, scope))))
     }
 }
 

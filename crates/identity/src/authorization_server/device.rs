@@ -52,9 +52,11 @@ impl Server {
         let request = serde_json::to_string(&request).map_err(|error| Problem::internal(&error.to_string()))?;
         let (device_code, user_code) = (unguessable::text()?, user_code()?);
         let (key, kept, ends) = (unguessable::digest(&device_code), user_code.clone(), asked.now + LIFE);
-        if !self.store.write(move |tables| device::add(tables, &key, &kept, (&client.id, &request), ends)).await? {
-            let full = Problem::new("temporarily_unavailable", "too many programs are being logged in");
-            return Err(Problem { status: StatusCode::SERVICE_UNAVAILABLE, ..full });
+        // Anybody can register clients: whose programs these are says the address, where it is known.
+        let source = asked.from.map_or_else(|| format!("client {}", client.id), log_in::network);
+        if !self.store.write(move |tables| device::add(tables, &key, &kept, (&client.id, &request, &source), ends)).await? {
+            let taken = Problem::new("temporarily_unavailable", "the code is another program's: ask for a new one");
+            return Err(Problem { status: StatusCode::SERVICE_UNAVAILABLE, ..taken });
         }
         let body = json!({
             "device_code": device_code,

@@ -127,7 +127,7 @@ pub(super) fn no_cookie() -> Problem {
 }
 
 /// Whose tries are counted together: one address, or with IPv6 the network that one subscriber gets.
-fn network(address: IpAddr) -> String {
+pub(super) fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("{:x?}", address.segments().first_chunk::<4>()),

@@ -7,6 +7,8 @@ mod documents;
 mod elsewhere;
 mod flows;
 mod identity_assertions;
+mod introspected;
+mod narrowed;
 mod refused_refreshes;
 mod signer;
 mod withdrawals;

@@ -93,7 +93,7 @@ impl Server {
     async fn refresh(&self, client: &Client, form: &Parameters, now: i64) -> Result<Tokens, Problem> {
         let (shown, generation) = self.family(form.need("refresh_token")?, client, now).await?.ok_or_else(unusable)?;
         // Whatever can be refused is refused before the token is used up: its client asks again with the one that it has.
-        let renewed = self.renewed(&shown, form, now).await;
+        let renewed = self.renewed(&shown, client, form, now).await;
         let is_good = renewed.is_ok();
         let (idle_until, kept) = (now + super::seconds(self.settings.refresh_life), now + super::clients::registration::KEPT);
         let refreshed = self.store.write(move |tables| {
@@ -124,12 +124,12 @@ impl Server {
     }
 
     /// The access token that a refresh of this grant asks for.
-    async fn renewed(&self, grant: &TokenGrant, form: &Parameters, now: i64) -> Result<Tokens, Problem> {
+    async fn renewed(&self, grant: &TokenGrant, client: &Client, form: &Parameters, now: i64) -> Result<Tokens, Problem> {
         // Clients leave `resource` out; where it is there it names the grant's own.
         if form.get("resource").map(|asked| self.resource(Some(asked))).transpose()?.is_some_and(|asked| asked.url != grant.resource) {
             return Err(Problem::new("invalid_target", "the grant is for another endpoint"));
         }
-        let scopes = narrowed(form.get("scope"), &grant.scopes)?;
+        let scopes = narrowed(form.get("scope"), &still_within(client, &grant.scopes)?)?;
         let person = accounts::find(&self.store, &grant.user).await?.ok_or_else(unusable)?;
         self.tokens_of(grant, &person, &scopes, now).await
     }
@@ -232,6 +232,12 @@ impl Server {
 
 fn unusable() -> Problem {
     Problem::invalid_grant("the refresh token is unknown, has ended, or was used")
+}
+
+/// What a client may have still of what a person granted it: its own scopes may have been narrowed since.
+pub(super) fn still_within(client: &Client, granted: &str) -> Result<String, Problem> {
+    let left = client.within(Scopes::parse(granted).unwrap_or_default());
+    if left.is_empty() { Err(Problem::invalid_grant("the client may have nothing more of what was granted")) } else { Ok(left.to_string()) }
 }
 
 /// The scopes that are asked for, of those that there are.

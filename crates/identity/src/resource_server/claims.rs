@@ -41,6 +41,8 @@ pub struct Terms {
     pub scopes_claim: String,
     /// The claim that holds the groups.
     pub groups_claim: String,
+    /// Which of its groups are which here; the others are left out. `None` where its groups are those of the gateway itself.
+    pub groups: Option<BTreeMap<String, String>>,
     /// The claim that holds the tenant, where there are tenants.
     pub tenant_claim: Option<String>,
     /// Whose tokens alone are taken: a tenant's, or with an empty name those of nobody's. `None` where it does not matter whose they are,
@@ -69,6 +71,7 @@ impl Terms {
             scoped: true,
             scopes_claim: "scope".into(),
             groups_claim: "groups".into(),
+            groups: Some(BTreeMap::new()),
             tenant_claim: None,
             tenant: None,
         }
@@ -157,7 +160,11 @@ impl Terms {
         if groups.len() > MOST_GROUPS || groups.iter().any(|group| group.len() > LONGEST_NAME) {
             return Err(TokenFault::Claims);
         }
-        Ok(groups.into_iter().map(Into::into).collect())
+        Ok(match &self.groups {
+            // What one issuer calls `oncall` is not what another does, nor what is called so here.
+            Some(ours) => groups.into_iter().filter_map(|theirs| ours.get(theirs)).map(|ours| ours.as_str().into()).collect(),
+            None => groups.into_iter().map(Into::into).collect(),
+        })
     }
 }
 

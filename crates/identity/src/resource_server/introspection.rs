@@ -16,6 +16,11 @@ use crate::fetch::Reach;
 
 /// Questions to one issuer at once: a flood of made-up tokens here is not to become one there.
 const AT_ONCE: usize = 16;
+/// What issuers call an access token, in whichever of the members below.
+const ACCESS: [&str; 5] = ["bearer", "access", "access_token", "at+jwt", "jwt"];
+/// The members in which they say what kind of token it is: that of RFC 7662, that of JSON Web Tokens (Keycloak), and one of their own (Hydra,
+/// Cognito).
+const KINDS: [&str; 3] = ["token_type", "typ", "token_use"];
 /// How long a question may wait for others to be answered: whoever calls waits so long before anything else of the call begins.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -67,6 +72,13 @@ impl Introspection {
         claims.entry("iss").or_insert_with(|| self.issuer.name().into());
         Ok(Some(claims))
     }
+}
+
+/// Whether an answer is about an access token that whoever holds it may use, as far as it says: refresh tokens are active, too, and tokens
+/// that are bound to a key.
+pub(super) fn is_about_access(claims: &Map<String, Value>) -> bool {
+    let said = KINDS.iter().filter_map(|member| claims.get(*member)).filter(|kind| !kind.is_null());
+    said.into_iter().all(|kind| kind.as_str().is_some_and(|kind| ACCESS.iter().any(|known| kind.eq_ignore_ascii_case(known))))
 }
 
 impl fmt::Debug for Introspection {

@@ -136,7 +136,7 @@ fn signatures_are_verified_with_the_keys_own_algorithm() {
 
 #[test]
 fn claims_become_a_principal() {
-    let terms = Terms { tenant_claim: Some("org".into()), ..Terms::new("https://i") };
+    let terms = Terms { tenant_claim: Some("org".into()), groups: None, ..Terms::new("https://i") };
     let base = r#""iss":"https://i","aud":"https://mcp.example.com/mcp","exp":1100"#;
     let accepted = |rest: &str| terms.accept(&claims(&format!("{{{base},{rest}}}")), &public(), Duration::from_secs(1000)).unwrap();
     let person = accepted(r#""sub":"alice","client_id":"app","scope":"b a","groups":["two","one"],"org":"t""#);
@@ -150,6 +150,22 @@ fn claims_become_a_principal() {
     assert_eq!(refused(r#""sub":"alice""#), TokenFault::Claims, "without its tenant");
     assert_eq!(refused(r#""org":"t""#), TokenFault::Claims, "without a name");
     assert_eq!(refused(r#""sub":"a","org":"t","_claim_names":{"groups":"src1"}"#), TokenFault::Claims, "its groups were left out");
+}
+
+#[test]
+fn what_two_issuers_call_the_same_is_not_the_same_group() {
+    let groups = |terms: &Terms| {
+        let text = format!(
+            r#"{{"iss":"{}","sub":"a","exp":1100,"aud":"https://mcp.example.com/mcp","groups":["admin","oncall","eng"]}}"#,
+            terms.issuer
+        );
+        let accepted = terms.accept(&claims(&text), &public(), Duration::from_secs(1000)).unwrap();
+        accepted.principal.groups().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (own, partner) = (Terms::new("https://own"), Terms::new("https://partner"));
+    assert!(groups(&partner).is_empty(), "its names mean nothing here");
+    let ours = [("oncall", "oncall"), ("eng", "staff"), ("ops", "ops")].map(|(theirs, ours)| (theirs.to_owned(), ours.to_owned()));
+    assert_eq!(groups(&Terms { groups: Some(ours.into()), ..own }), ["oncall", "staff"]);
 }
 
 #[test]

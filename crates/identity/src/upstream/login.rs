@@ -110,7 +110,7 @@ impl Logins {
 
     /// Begins a login; its id goes into the link.
     pub(crate) async fn want(&self, wanted: &Wanted) -> Result<String, TokenError> {
-        self.put("link", wanted).await
+        self.put("link", wanted, &wanted.owner).await
     }
 
     /// Begins a login that the user asked for, without a server that refused anything; its id goes into the link.
@@ -159,7 +159,7 @@ impl Logins {
             verifier,
             wanted,
         };
-        let state = self.put("state", &under).await?;
+        let state = self.put("state", &under, &under.wanted.owner).await?;
         let mut to = endpoint.clone();
         to.query_pairs_mut()
             .append_pair("response_type", "code")
@@ -277,14 +277,15 @@ impl Logins {
         Ok((Known::Kept(open(&sealed)?.unwrap_or(registered)), generation))
     }
 
-    async fn put(&self, kind: &str, what: &impl Serialize) -> Result<String, TokenError> {
+    async fn put(&self, kind: &str, what: &impl Serialize, owner: &Owner) -> Result<String, TokenError> {
         let id = unguessable().ok_or_else(no_random)?;
         let key = key(kind, &id);
         let text = zeroize::Zeroizing::new(serde_json::to_vec(what).unwrap_or_default());
         let sealed = self.0.vault.seal(&key, &text).map_err(of_vault)?;
-        let now = self.now();
-        let begun = self.0.vault.store.begin_upstream_login(key, sealed, seconds(now), seconds(now.saturating_add(HOLDS))).await;
-        if begun.map_err(of_vault)? { Ok(id) } else { Err(TokenError::Own("too many logins are under way".to_owned())) }
+        let (now, owner) = (self.now(), format!("{}/{}", owner.tenant, owner.principal));
+        let times = (seconds(now), seconds(now.saturating_add(HOLDS)));
+        self.0.vault.store.begin_upstream_login(key, sealed, owner, times).await.map_err(of_vault)?;
+        Ok(id)
     }
 
     async fn take<T: for<'de> Deserialize<'de>>(&self, kind: &str, id: &str) -> Result<T, LoginError> {

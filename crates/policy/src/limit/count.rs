@@ -15,7 +15,8 @@ pub(super) struct Key {
     pub(super) limit: [u8; 32],
     pub(super) tenant: Box<str>,
     pub(super) principal: Option<Box<str>>,
-    pub(super) tool: Option<(Box<str>, Box<str>)>,
+    /// Server and tool; one that is not listed has no count of its own.
+    pub(super) tool: Option<(Box<str>, Option<Box<str>>)>,
 }
 
 #[derive(Debug, Default)]

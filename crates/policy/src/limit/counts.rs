@@ -33,6 +33,7 @@ pub(super) struct Concerned {
     principal: Box<str>,
     server: Box<str>,
     tool: Box<str>,
+    is_listed: bool,
     rules: Arc<[Compiled]>,
     /// Each of the rules that is about them, by its place among all, with its count.
     counts: Vec<(usize, Arc<Mutex<Count>>)>,
@@ -57,6 +58,7 @@ impl Counts {
             principal: call.principal.id().into(),
             server: call.server.into(),
             tool: call.tool.into(),
+            is_listed: call.is_listed,
             rules: Arc::clone(rules),
             counts,
         });
@@ -97,6 +99,7 @@ impl Concerned {
     fn is_of(&self, rules: &Arc<[Compiled]>, call: &Metered<'_>) -> bool {
         Arc::ptr_eq(&self.rules, rules)
             && *self.tool == *call.tool
+            && self.is_listed == call.is_listed
             && *self.server == *call.server
             && *self.principal == *call.principal.id()
             && *self.tenant == *call.tenant

@@ -32,7 +32,8 @@ pub struct LimitRule {
     /// Globs over the servers' own tool names. Default: every tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<String>>,
-    /// What is counted together. Default: `tool`, each caller's calls of each tool on their own.
+    /// What is counted together. Default: `tool`, each caller's calls of each tool on their own; those of names that a server does not list
+    /// count as one tool's.
     #[serde(default)]
     pub across: Across,
     /// How many calls in how long.
@@ -136,7 +137,7 @@ impl Compiled {
 
     pub(super) fn key(&self, call: &Metered<'_>) -> Key {
         let principal = (self.across != Across::Tenant).then(|| call.principal.id().into());
-        let tool = (self.across == Across::Tool).then(|| (call.server.into(), call.tool.into()));
+        let tool = (self.across == Across::Tool).then(|| (call.server.into(), call.is_listed.then(|| call.tool.into())));
         Key { limit: self.identity, tenant: call.tenant.into(), principal, tool }
     }
 }

@@ -17,7 +17,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn call<'a>(principal: &'a Principal, tool: &'a str) -> Metered<'a> {
-    Metered { tenant: "", principal, server: "shop", tool }
+    Metered { tenant: "", principal, server: "shop", tool, is_listed: true }
 }
 
 #[test]
@@ -108,6 +108,23 @@ fn a_new_configuration_forgives_nothing_that_stays() {
     assert!(before.take(&call(&alice, "query"), seconds(0)).is_ok());
     let after = limits(json!([{ "at_once": 9 }, stays])).continuing(&before);
     assert_eq!(after.take(&call(&alice, "query"), seconds(1)).unwrap_err().place.as_str(), "limits[1].rate");
+}
+
+#[test]
+fn names_that_a_caller_invents_count_as_one_and_take_nobodys_room() {
+    let limits = limits(json!([{ "budget": { "seconds": 86_400, "calls": 3 } }]));
+    let (mallory, alice) = (Principal::key("mallory"), Principal::key("alice"));
+    let mut gone_on = 0;
+    for number in 0..MOST_COUNTS {
+        let name = format!("get_{number}");
+        let invented = Metered { is_listed: false, ..call(&mallory, &name) };
+        gone_on += usize::from(limits.take(&invented, seconds(0)).is_ok());
+    }
+    assert_eq!(gone_on, 3, "another name is no other allowance");
+    assert!(limits.take(&call(&alice, "query"), seconds(1)).is_ok(), "there is room for others");
+    assert!(limits.take(&Metered { is_listed: false, ..call(&alice, "get_1") }, seconds(1)).is_ok());
+    // A tool that comes to be listed has its own count from then on, also where it is known what its name was counted in.
+    assert!(limits.take(&call(&mallory, "get_1"), seconds(1)).is_ok());
 }
 
 #[test]

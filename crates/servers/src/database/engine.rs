@@ -17,6 +17,10 @@ pub(super) trait Engine: Send + Sync {
     /// The tables and views that the login may read, without the catalogue's own.
     fn relations(&self, job: &Job) -> Result<Vec<Relation>, ToolError>;
 
+    /// Those of them whose plans tell of nothing but themselves: no views, and no tables that others or conditions of the database's own lie
+    /// behind.
+    fn plain_tables(&self, job: &Job) -> Result<Vec<Relation>, ToolError>;
+
     /// What a table looks like.
     fn describe(&self, relation: &Relation, job: &Job) -> Result<Description, ToolError>;
 

@@ -1,6 +1,5 @@
 //! How the database would run a query.
 
-use sallyport_policy::StatementKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,11 +31,11 @@ impl Tool for Explain {
     type Output = Output;
     const NAME: &'static str = "explain";
     const TITLE: &'static str = "Explain a query";
-    const DESCRIPTION: &'static str = "Shows how the database would run a SELECT, without running it.";
+    const DESCRIPTION: &'static str = "Shows how the database would run a SELECT over tables (not views), without running it.";
     const EFFECT: Effect = Effect::Reads;
 
     fn run(database: &Database, input: Input, job: &Job) -> Result<Output, ToolError> {
-        let (statement, allowed) = database.admit(&input.sql, StatementKind::Query, job)?;
+        let (statement, allowed) = database.admit_plan(&input.sql, job)?;
         let ask = Ask { statement: &statement, parameters: &input.parameters, skip: 0, allowed: &allowed };
         Ok(Output { plan: database.engine.explain(&ask, job)? })
     }

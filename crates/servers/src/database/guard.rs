@@ -135,6 +135,21 @@ impl Database {
             Some(listed) if self.guard.dialect == Dialect::PostgreSql => listed.iter().filter_map(|name| Relation::of(name)).collect(),
             _ => self.relations(job)?,
         };
+        self.admit_over(relations, sql, kind)
+    }
+
+    /// The same for a query whose plan is shown. The plan of a view names what is behind it, with the view's conditions, whoever may read that.
+    pub(super) fn admit_plan(&self, sql: &str, job: &Job) -> Result<(SqlStatement, Allowed), ToolError> {
+        let mut relations = self.engine.plain_tables(job)?;
+        relations.retain(|relation| self.guard.admits(relation));
+        self.admit_over(relations, sql, StatementKind::Query).map_err(|refused| {
+            refused.with_hint(
+                "one SELECT, as `query` takes it, over tables: of views, partitions and rows that a policy chooses no plan is shown",
+            )
+        })
+    }
+
+    fn admit_over(&self, relations: Vec<Relation>, sql: &str, kind: StatementKind) -> Result<(SqlStatement, Allowed), ToolError> {
         let names = relations.iter().map(Relation::full_name).collect();
         let rule = self.guard.rule(names).map_err(ToolError::internal)?;
         let statement = rule.admit(sql, kind, Some(default_schema(self.guard.dialect))).map_err(|why| refused(&why))?;

@@ -152,6 +152,10 @@ impl Engine for Postgres {
         self.run(false, job, async |work| catalogue::relations(&work.transaction).await)
     }
 
+    fn plain_tables(&self, job: &Job) -> Result<Vec<Relation>, ToolError> {
+        self.run(false, job, async |work| catalogue::plain_tables(&work.transaction).await)
+    }
+
     fn describe(&self, relation: &Relation, job: &Job) -> Result<Description, ToolError> {
         self.run(false, job, async |work| catalogue::describe(&work.transaction, relation).await)
     }

@@ -13,7 +13,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement};
 use serde_json::{Number, Value};
 
-use super::engine::{Ask, Description, Engine, Relation};
+use super::engine::{Ask, Description, Engine, Relation, RelationKind};
 use super::execute::too_many;
 use super::limits::Limits;
 use super::parameter::{self, Parameter};
@@ -117,6 +117,12 @@ impl Engine for Sqlite {
 
     fn relations(&self, job: &Job) -> Result<Vec<Relation>, ToolError> {
         catalogue::relations(&self.reading(job)?).map_err(|error| fault(&error, job))
+    }
+
+    fn plain_tables(&self, job: &Job) -> Result<Vec<Relation>, ToolError> {
+        let mut relations = self.relations(job)?;
+        relations.retain(|relation| relation.kind == RelationKind::Table);
+        Ok(relations)
     }
 
     fn describe(&self, relation: &Relation, job: &Job) -> Result<Description, ToolError> {
@@ -244,7 +250,6 @@ mod tests {
     use sallyport_policy::SqlStatement;
     use sallyport_protocol::Cancel;
 
-    use super::super::engine::RelationKind;
     use super::super::guard::Allowed;
     use super::*;
 

@@ -126,6 +126,20 @@ fn a_plan_is_shown_and_nothing_is_run() {
 }
 
 #[test]
+fn a_plan_tells_of_nothing_behind_a_view() {
+    let shop = Shop::open();
+    Connection::open(shop.path()).unwrap().execute_batch("CREATE VIEW own AS SELECT id FROM orders WHERE card = 'hunter2'").unwrap();
+    let caller = shop.server(json!({ "tables": ["items", "cheap", "own"] }));
+    assert_eq!(rows(&caller, "SELECT * FROM own"), json!([]));
+    for sql in ["SELECT * FROM own", "SELECT name FROM items, own", "WITH x AS (SELECT * FROM own) SELECT * FROM x", "SELECT * FROM orders"]
+    {
+        let told = caller.err("explain", json!({ "sql": sql }));
+        assert!(!told.contains("hunter2") && told.contains("over tables"), "{sql}: {told}");
+    }
+    assert!(caller.ok("explain", json!({ "sql": "SELECT * FROM items" })).text().contains("items"));
+}
+
+#[test]
 fn rows_are_changed_only_where_that_is_switched_on() {
     let shop = Shop::open();
     assert!(shop.server(json!({})).tools.iter().all(|tool| tool["name"] != "execute"));

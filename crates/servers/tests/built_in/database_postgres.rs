@@ -85,6 +85,25 @@ fn tables_are_shown_and_read() {
 
 #[test]
 #[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn a_plan_tells_of_nothing_behind_what_is_listed() {
+    let postgres = shop();
+    let _nothing = postgres.sql(
+        "CREATE VIEW own AS SELECT item FROM orders WHERE item <> 'hunter2';
+        CREATE TABLE notes (text text); ALTER TABLE notes ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON notes USING (text <> 'hunter2');
+        CREATE TABLE log (year int) PARTITION BY LIST (year); CREATE TABLE log_hunter2 PARTITION OF log FOR VALUES IN (2026);
+        GRANT SELECT ON own, notes, log TO ro;",
+    );
+    let caller = server(&postgres, "ro", json!({ "tables": ["items", "own", "notes", "log"] }));
+    for sql in ["SELECT * FROM own", "SELECT * FROM notes", "SELECT * FROM log", "SELECT (SELECT min(item) FROM own) FROM items"] {
+        assert!(caller.ok("query", json!({ "sql": sql })).structured["rows"].is_array(), "{sql}");
+        let told = caller.err("explain", json!({ "sql": sql }));
+        assert!(!told.contains("hunter2") && told.contains("over tables"), "{sql}: {told}");
+    }
+    assert!(caller.ok("explain", json!({ "sql": "SELECT * FROM items" })).text().contains("items"));
+}
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
 fn no_measured_way_leads_round_the_guard() {
     let postgres = shop();
     let before = postgres.sql("SELECT count(*) FROM pg_largeobject_metadata");

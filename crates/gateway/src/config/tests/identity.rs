@@ -71,6 +71,34 @@ fn a_provider_to_log_in_with_says_who_may_come_in() {
 }
 
 #[test]
+fn who_is_known_by_two_providers_is_known_by_the_same_claim() {
+    let config = |providers: &str, claim: &str| {
+        format!(
+            "public_url = \"https://mcp.example.com\"\n[identity.server]\nproviders = [\"{providers}\"]\n\
+             [identity.server.login.corp]\nissuer = \"https://idp.example.com\"\nclient = {{ id = \"us\" }}\nanyone = true\n\
+             subject_claim = \"{claim}\"\n"
+        )
+    };
+    for claim in ["email", "oid"] {
+        let told = told_of_toml(&config("https://idp.example.com", claim));
+        assert!(told.contains("identity.server.login.corp.subject_claim") && told.contains("two people here"), "{told}");
+        toml(&config("https://other.example.com", claim)).unwrap();
+    }
+    toml(&config("https://idp.example.com", "sub")).unwrap();
+}
+
+#[test]
+fn an_issuers_groups_are_those_that_the_configuration_says() {
+    let config = |groups: &str| {
+        format!("public_url = \"https://mcp.example.com\"\n[identity.issuers.main]\nissuer = \"https://idp.example.com\"\n{groups}\n")
+    };
+    assert!(told_of_toml(&config("groups = { \"A B\" = \"a b\" }")).contains("cannot be a group here"));
+    let groups = |text: &str| toml(&config(text)).unwrap().identity.issuers[0].terms.groups.clone().unwrap();
+    assert!(groups("").is_empty());
+    assert_eq!(groups("groups = { \"Platform Team\" = \"staff\" }")["Platform Team"], "staff");
+}
+
+#[test]
 fn certificates_are_mapped_by_names_that_they_have() {
     let tls = "tls = { certificate = \"c.pem\", key = \"k.pem\", client_ca = \"ca.pem\" }\n";
     let one = |certificate: &str| format!("[identity.certificates.ci]\ncertificate = \"{certificate}\"\n");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sallyport_identity::fetch::{Reach, check as check_address};
+use sallyport_identity::resource_server::resource::PublicUrl;
 use sallyport_secrets::SecretReference;
 use url::Url;
 
@@ -14,13 +15,23 @@ use crate::config::validate::Context;
 /// Shortest wait: nobody reads a request and decides in less.
 const SHORTEST: Duration = Duration::from_secs(10);
 
-/// Checks `approvals`.
-pub(super) fn check(config: &ApprovalsConfig, context: &Context<'_>, report: &mut Report) -> ApprovalsPlan {
+/// Checks `approvals`; `login` is the authorization server here at which approvers can log in, where there is one.
+pub(super) fn check(config: &ApprovalsConfig, login: Option<&PublicUrl>, context: &Context<'_>, report: &mut Report) -> ApprovalsPlan {
+    let login = login.map(|login| format!("@{login}"));
     let approver = |(index, text): (usize, &String)| {
         let path = format!("approvals.approvers[{index}]");
-        report.take(Approver::parse(text).ok_or_else(|| {
-            Diagnostic::new(path, format!("`{}` is nobody", text.escape_debug()))
-                .hint("write `key:NAME`, `user:SUBJECT@ISSUER`, `client:NAME@ISSUER` or `group:NAME`")
+        let approver = Approver::parse(text).ok_or_else(|| {
+            Diagnostic::new(&path, format!("`{}` is nobody", text.escape_debug()))
+                .hint("write `key:NAME`, `user:NAME@PUBLIC_URL` or `group:NAME`")
+        });
+        // A token is not taken for its user's own word (`decide.rs`): who cannot log in here could never decide.
+        let can_show = !text.starts_with("user:") || login.as_ref().is_some_and(|login| text.ends_with(login.as_str()));
+        report.take(approver.and_then(|approver| {
+            let nowhere = || {
+                Diagnostic::new(&path, format!("`{}` cannot log in here, and a token decides nothing", text.escape_debug()))
+                    .hint("name a user of this gateway's own login (`user:NAME@PUBLIC_URL`, with `identity.server`), or a key (`key:NAME`)")
+            };
+            if can_show { Ok(approver) } else { Err(nowhere()) }
         }))
     };
     let approvers = config.approvers.iter().enumerate().filter_map(approver).collect();

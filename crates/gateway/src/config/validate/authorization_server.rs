@@ -35,6 +35,7 @@ pub(super) fn check(config: &AuthorizationServerConfig, context: &Context<'_>, r
                 .hint("people agree anew after 90 days"),
         );
     }
+    check_known_by(config, report);
     let clients = config.clients.iter().filter_map(|(id, client)| check_client(id, client, context, report)).collect();
     for (index, provider) in config.providers.iter().enumerate() {
         let is_address = Url::parse(provider).is_ok_and(|url| check_address(&url, Reach::Configured).is_ok());
@@ -55,6 +56,20 @@ pub(super) fn check(config: &AuthorizationServerConfig, context: &Context<'_>, r
         clients,
         providers: config.providers.clone(),
         sign_ins: sign_in::check(&config.login, context, report),
+    }
+}
+
+/// A provider's word (ID-JAG) names people by `sub`. Whoever logs in by the same provider under another claim would be somebody else then, whom
+/// `sallyport user disable` does not shut out.
+fn check_known_by(config: &AuthorizationServerConfig, report: &mut Report) {
+    for (name, login) in &config.login {
+        if config.providers.contains(&login.issuer) && login.subject_claim != "sub" {
+            let path = join(&join(&join(PATH, "login"), name), "subject_claim");
+            let message =
+                format!("{} is one of `providers`, too, whose word names people by `sub`: they would be two people here", login.issuer);
+            report
+                .error(Diagnostic::new(path, message).hint("leave it out (`sub`), or take the issuer out of `identity.server.providers`"));
+        }
     }
 }
 

@@ -104,6 +104,7 @@ fn check_issuer(path: &str, issuer: &IssuerConfig, context: &Context<'_>, report
             report.error(Diagnostic::new(join(path, key), message).hint("name what is taken, or leave the key out"));
         }
     }
+    check_groups(path, &issuer.groups, report);
     let terms = Terms {
         audiences,
         algorithms: issuer.algorithms.clone().unwrap_or(usual.algorithms),
@@ -111,6 +112,7 @@ fn check_issuer(path: &str, issuer: &IssuerConfig, context: &Context<'_>, report
         scoped: issuer.scoped.unwrap_or(usual.scoped),
         scopes_claim: issuer.scopes_claim.clone().unwrap_or(usual.scopes_claim),
         groups_claim: issuer.groups_claim.clone().unwrap_or(usual.groups_claim),
+        groups: Some(issuer.groups.clone()),
         tenant_claim: issuer.tenant_claim.clone(),
         tenant: None,
         issuer: usual.issuer,
@@ -132,6 +134,19 @@ pub(super) fn issuer_name(path: &str, text: &str) -> Result<String, Diagnostic> 
         return Err(wrong("it has a query or a fragment".into())); // RFC 8414 §2
     }
     Ok(text.to_owned())
+}
+
+/// Checks what an issuer's groups are called here.
+pub(super) fn check_groups(path: &str, groups: &BTreeMap<String, String>, report: &mut Report) {
+    for (theirs, ours) in groups {
+        if ours.is_empty() || !ours.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:/".contains(&byte)) {
+            let path = join(&join(path, "groups"), theirs);
+            report.error(
+                Diagnostic::new(path, format!("`{}` cannot be a group here", ours.escape_debug()))
+                    .hint("letters, digits, `.`, `-`, `_`, `:` and `/`"),
+            );
+        }
+    }
 }
 
 fn audiences(path: &str, issuer: &IssuerConfig, report: &mut Report) -> BTreeMap<String, Endpoint> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sallyport_identity::authorization_server::sign_in::Config;
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
-use crate::config::validate::identity::issuer_name;
+use crate::config::validate::identity::{check_groups, issuer_name};
 use crate::config::validate::{Context, is_name};
 
 const PATH: &str = "identity.server.login";
@@ -62,15 +62,7 @@ fn check_one(name: &str, config: &Config, context: &Context<'_>, report: &mut Re
     if config.scopes.iter().any(|scope| scope.is_empty() || !scope.bytes().all(|byte| byte.is_ascii_graphic())) {
         wrong("scopes", "a scope has a character that none may have".to_owned(), "write each scope as a text of its own");
     }
-    for (theirs, ours) in &config.groups {
-        if ours.is_empty() || !ours.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:/".contains(&byte)) {
-            wrong(
-                &format!("groups.{theirs}"),
-                format!("`{}` cannot be a group here", ours.escape_debug()),
-                "letters, digits, `.`, `-`, `_`, `:` and `/`",
-            );
-        }
-    }
+    check_groups(&path, &config.groups, report);
     for (key, secret) in [("secret", &config.client.secret), ("key", &config.client.key)] {
         if let Some(reference) = secret {
             context.look_for(&join(&join(&path, "client"), key), reference, "nobody can log in with it", report);

@@ -37,7 +37,8 @@ impl Trust {
         let mut settings = settings();
         let robot = settings.clients.iter().find(|client| client.id == "robot").unwrap().clone();
         let scopes = Scopes::parse("git:log");
-        settings.clients.push(ConfiguredClient { id: "narrow".to_owned(), scopes, ..robot });
+        settings.clients.push(ConfiguredClient { id: "narrow".to_owned(), scopes, ..robot.clone() });
+        settings.clients.push(ConfiguredClient { id: "bounded".to_owned(), scopes: Scopes::parse("git files:read"), ..robot });
         Settings { providers: [(issuer.to_owned(), keys)].into(), ..settings }
     }
 
@@ -171,6 +172,9 @@ async fn scopes_are_what_the_provider_granted_the_client_asks_for_and_may_have()
         ("git:log", "git", "robot", None),
         ("git:log", "files", "robot", None),
         ("git:diff", "git:diff", "narrow", None),
+        ("git:log git:diff", "git:log", "bounded", Some("git:log")), // whoever may have all of a server may have one tool of it
+        ("git:read files", "git:read files:read", "bounded", Some("files:read git:read")),
+        ("files", "", "bounded", None),
         ("git:\"log", "", "robot", None),
     ] {
         number += 1;

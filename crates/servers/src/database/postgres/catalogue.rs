@@ -15,6 +15,14 @@ const RELATIONS: &str = "SELECT n.nspname::text, c.relname::text, c.relkind IN (
     AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
     ORDER BY 1, 2 LIMIT $1";
 
+/// Without partitions and tables of other servers, which plans name, and without conditions that choose rows (`CREATE POLICY`).
+const PLAIN: &str = "SELECT n.nspname::text, c.relname::text, false
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm') AND NOT c.relrowsecurity AND NOT c.relhassubclass
+    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
+    ORDER BY 1, 2 LIMIT $1";
+
 const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
     EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY (i.indkey)),
     pg_get_expr(d.adbin, d.adrelid)
@@ -33,7 +41,16 @@ const FOREIGN_KEYS: &str = "SELECT a.attname::text, fn.nspname::text, f.relname:
 
 /// The tables and views, without the database's own.
 pub(super) async fn relations(transaction: &Transaction<'_>) -> Result<Vec<Relation>, ToolError> {
-    let rows = transaction.query(RELATIONS, &[&MOST]).await.map_err(|error| fault(&error))?;
+    listed(transaction, RELATIONS).await
+}
+
+/// The tables behind which there is nothing else.
+pub(super) async fn plain_tables(transaction: &Transaction<'_>) -> Result<Vec<Relation>, ToolError> {
+    listed(transaction, PLAIN).await
+}
+
+async fn listed(transaction: &Transaction<'_>, sql: &str) -> Result<Vec<Relation>, ToolError> {
+    let rows = transaction.query(sql, &[&MOST]).await.map_err(|error| fault(&error))?;
     let relation = |row: &Row| -> Result<_, tokio_postgres::Error> {
         let kind = if row.try_get(2)? { RelationKind::View } else { RelationKind::Table };
         Ok(Relation { schema: row.try_get(0)?, name: row.try_get(1)?, kind })
