@@ -37,7 +37,7 @@ pub struct Config {
     /// Whether files may be written, edited and moved too. Not by default: a server that nobody configured
     /// must not be able to lose anything.
     pub write: bool,
-    /// Files that are not written, moved or replaced in any case, absolute: the configuration. Not part of what is configured.
+    /// Files that are not written, moved or replaced in any case, absolute: the gateway's own. Not part of what is configured.
     #[serde(skip)]
     pub protected: Vec<PathBuf>,
 }

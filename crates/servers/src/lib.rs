@@ -81,8 +81,7 @@ impl BuiltInConfig {
         }
     }
 
-    /// Keeps `file`, an absolute path, from being changed by the server, also where it may write: the configuration that it is set
-    /// up by. The `git` server has no such exception: a checkout writes whatever a commit holds.
+    /// Keeps `file`, an absolute path, from being changed by the server, also where it may write: what it is set up by. The `git` server has no such exception: a checkout writes whatever a commit holds.
     pub fn protect(&mut self, file: PathBuf) {
         match self {
             Self::Filesystem(filesystem::Config { protected, .. }) => protected.push(file),

@@ -67,11 +67,11 @@ fn a_protected_file_is_read_and_neither_written_nor_moved_nor_replaced() {
         for (tool, arguments) in
             [("write_file", json!({ "path": path, "content": "none" })), ("edit_file", json!({ "path": path, "edits": edits }))]
         {
-            assert!(caller.err(tool, arguments).contains("the gateway's configuration"), "{tool} {path}");
+            assert!(caller.err(tool, arguments).contains("what the gateway goes by"), "{tool} {path}");
         }
     }
     for (from, to) in [("sub/rules", "away"), ("sub", "away"), ("other", "sub/rules")] {
-        assert!(caller.err("move_file", json!({ "from": from, "to": to })).contains("the gateway's configuration"), "{from}");
+        assert!(caller.err("move_file", json!({ "from": from, "to": to })).contains("what the gateway goes by"), "{from}");
     }
     assert_eq!(fs::read_to_string(folder.join("root/sub/rules")).unwrap(), "rules");
     caller.ok("create_directory", json!({ "path": "sub" }));
