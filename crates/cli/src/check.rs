@@ -1,10 +1,13 @@
 //! `sallyport check`: tells everything that is wrong with the configuration.
 
+use std::path::PathBuf;
+
 use owo_colors::OwoColorize;
 use sallyport_gateway::config::{self, Diagnostic};
 use sallyport_gateway::packages::{self, Canary, Share};
 use sallyport_gateway::plan::{IdentityPlan, Plan, Source};
 use sallyport_sandbox::Host;
+use sallyport_telemetry::state_folder::Folders;
 use serde::Serialize;
 
 use crate::arguments::{CheckArguments, Global};
@@ -52,8 +55,8 @@ pub(crate) fn run(global: &Global, arguments: &CheckArguments) -> Result<(), Fai
             ok: true,
             file: plan.origin.file.as_deref(),
             servers: plan.servers.keys().map(String::as_str).collect(),
-            not_locked: packages::unlocked(&plan),
-            shares: packages::canaries(&plan).into_iter().map(Shared::of).collect(),
+            not_locked: packages::unlocked(&plan, &lock_drafts()),
+            shares: packages::canaries(&plan, &lock_drafts()).into_iter().map(Shared::of).collect(),
             errors: &[],
             warnings: &plan.warnings,
         }),
@@ -92,6 +95,11 @@ fn lacking(plan: &Plan, below: &str) -> Vec<Diagnostic> {
     lacking
 }
 
+/// Where this user's changes of lock files are made. A file can be checked by somebody who has no place for any.
+pub(crate) fn lock_drafts() -> PathBuf {
+    Folders::of_user().map(|folders| folders.lock_drafts_folder()).unwrap_or_default()
+}
+
 /// Says what the configuration comes to.
 fn tell(plan: &Plan) -> Result<(), Failure> {
     let origin =
@@ -109,12 +117,12 @@ fn tell(plan: &Plan) -> Result<(), Failure> {
         let tenants: Vec<&str> = plan.tenants.keys().map(|name| &**name).collect();
         output::line(format!("  tenants: {}", tenants.join(", ")))?;
     }
-    let not_locked = packages::unlocked(plan);
+    let not_locked = packages::unlocked(plan, &lock_drafts());
     if !not_locked.is_empty() {
         let names = not_locked.join(", ");
         output::line(format!("  not locked: {names} (the first start takes what the registry has then, and locks it)"))?;
     }
-    for Shared { server, version, share } in packages::canaries(plan).into_iter().map(Shared::of) {
+    for Shared { server, version, share } in packages::canaries(plan, &lock_drafts()).into_iter().map(Shared::of) {
         output::line(format!("  {share} of the callers of {server} get version {version}"))?;
     }
     output::line(format!("  servers without rules: {}", default_decision(plan)))

@@ -11,6 +11,7 @@ use sallyport_gateway::{config, packages};
 use serde::Serialize;
 
 use crate::arguments::{DoctorArguments, Global};
+use crate::check::lock_drafts;
 use crate::output::{self, Exit, Failure};
 use crate::{running, start, tenant};
 use boundary::Boundaries;
@@ -46,7 +47,9 @@ pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Fa
     findings.extend(PROGRAMS.iter().map(program));
     if let Ok(plan) = &plan {
         findings.extend(boundaries.of_servers(plan));
-        findings.extend(plans(plan).flat_map(|plan| packages::unlocked(plan).into_iter().map(|server| not_locked(plan, server))));
+        findings.extend(
+            plans(plan).flat_map(|plan| packages::unlocked(plan, &lock_drafts()).into_iter().map(|server| not_locked(plan, server))),
+        );
         findings.extend(plan.warnings.iter().filter(|warning| warning.path.starts_with("tls.")).map(certificates));
         findings.push(port(plan));
     }

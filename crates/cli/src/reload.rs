@@ -17,9 +17,9 @@ use crate::up;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What tells that a file is another: editors write in place or put a new file there. The configuration, the locks beside it, the files
-/// of policies, and those of TLS.
+/// of policies, those of TLS, and those of secrets.
 #[derive(Debug, PartialEq, Eq)]
-struct Print(Option<FilePrint>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>);
+struct Print(Option<FilePrint>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>);
 
 type FilePrint = (PathBuf, u64, SystemTime);
 
@@ -32,7 +32,8 @@ impl Print {
         let locks = file.iter().flat_map(|file| whose.clone().map(|tenant| lock_beside(file, tenant).and_then(print_of))).collect();
         let policies = plan.policy_files().into_iter().map(print_of).collect();
         let tls = plan.tls_files().into_iter().map(|(_, file)| print_of(file.to_owned())).collect();
-        Self(file.and_then(print_of), locks, policies, tls)
+        let secrets = plan.secret_files.iter().map(|secret| print_of(secret.reference.locator().into())).collect();
+        Self(file.and_then(print_of), locks, policies, tls, secrets)
     }
 }
 
@@ -54,11 +55,14 @@ pub(crate) async fn watch(gateway: Gateway, invocation: Invocation, tls: Option<
         if asked || ((&now.0, &now.1, &now.2) != (&in_force.0, &in_force.1, &in_force.2) && now.0.is_some()) {
             reload(&gateway, &invocation, tls.as_ref()).await;
             // The one that is in force now may name other files; what changed during the reload is found the next time.
-            let Print(_, locks, policies, files) = Print::take(&invocation, &gateway);
-            in_force = Print(now.0, if locks.len() == now.1.len() { now.1 } else { locks }, policies, files);
-        } else if now.3 != in_force.3 {
-            in_force.3 = now.3;
-            renew(&gateway, tls.as_ref());
+            let Print(_, locks, policies, files, secrets) = Print::take(&invocation, &gateway);
+            in_force = Print(now.0, if locks.len() == now.1.len() { now.1 } else { locks }, policies, files, secrets);
+        } else if (&now.3, &now.4) != (&in_force.3, &in_force.4) {
+            if now.3 != in_force.3 {
+                renew(&gateway, tls.as_ref());
+            }
+            (in_force.3, in_force.4) = (now.3, now.4);
+            keep_own_files(&gateway).await;
         }
     }
 }
@@ -102,6 +106,17 @@ async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) {
             }
         }
         Err(error) => tracing::error!("the changed configuration is not used: {error}"),
+    }
+}
+
+/// Starts programs anew that could change a file which was put in the place of another one.
+async fn keep_own_files(gateway: &Gateway) {
+    if gateway.keeps_its_files() {
+        return;
+    }
+    match gateway.reload((*gateway.plan()).clone(), GRACE).await {
+        Ok(changes) => tracing::info!(restarted = ?changes.changed, "files of the gateway were replaced, from which programs are kept"),
+        Err(error) => tracing::error!("programs that may write the gateway's own files are not started anew: {error}"),
     }
 }
 

@@ -70,7 +70,7 @@ pub struct Changes {
     pub added: Vec<String>,
     /// Ones that are gone.
     pub removed: Vec<String>,
-    /// Ones that were started anew, since their part of the configuration is another, or since the file that was kept from them is.
+    /// Ones that were started anew, since their part of the configuration is another, or since a file that was kept from them is.
     pub changed: Vec<String>,
     /// What only a restart of the gateway puts in force: keys of the configuration.
     pub needs_restart: Vec<&'static str>,
@@ -138,6 +138,13 @@ impl Gateway {
     #[must_use]
     pub fn plan(&self) -> Arc<Plan> {
         self.0.parts.load().plan.clone()
+    }
+
+    /// Whether each program is still kept from the gateway's own files: one that was put in the place of another is not.
+    #[must_use]
+    pub fn keeps_its_files(&self) -> bool {
+        let is_kept = |server: &Server| server.kept == own_rules::kept_from(server.upstream.plan());
+        self.0.parts.load().servers.values().all(is_kept) && self.tenants().iter().all(Self::keeps_its_files)
     }
 
     /// The servers, by name; behind them the newer versions of some, which a share of the callers gets.
@@ -258,12 +265,12 @@ impl Adopter {
         self.inner.clone()
     }
 
-    /// The servers of a configuration; those of `before` that are configured as they were go on, unless the file that was kept
+    /// The servers of a configuration; those of `before` that are configured as they were go on, unless a file that was kept
     /// from them was replaced (the new one is not), or their package is locked to another version.
     fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
         let server = |name: &str, server: &ServerPlan| {
-            let (kept, old) = (own_rules::identity(server), before.get(name));
-            let locked = packages::locked(server).map(|locked| locked.key());
+            let (kept, old) = (own_rules::kept_from(server), before.get(name));
+            let locked = packages::locked(server, &self.surroundings.folders.lock_drafts_folder()).map(|locked| locked.key());
             // One that was not locked before has locked itself when it was started.
             let is_locked_so = |old: &Server| old.locked.is_none() || old.locked == locked;
             if let Some(same) = old.filter(|old| old.upstream.plan() == server && old.kept == kept && is_locked_so(old)) {
@@ -276,7 +283,7 @@ impl Adopter {
         plan.servers.iter().map(|(name, plan)| (Arc::from(name.as_str()), server(name, plan))).collect()
     }
 
-    pub(crate) fn listen(&self, upstream: Arc<Upstream>, kept: Option<own_rules::Identity>, locked: Option<String>, plan: &Plan) -> Server {
+    pub(crate) fn listen(&self, upstream: Arc<Upstream>, kept: own_rules::Kept, locked: Option<String>, plan: &Plan) -> Server {
         let relay = self.relay(&upstream, plan, None);
         let inner = self.inner.clone();
         upstream.on_change(Arc::new(move |_| {

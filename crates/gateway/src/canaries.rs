@@ -100,9 +100,9 @@ impl Adopter {
             });
             if let Some(promoted) = old.filter(|old| server.locked.as_ref() == Some(&old.key)) {
                 let upstream = promoted.server.upstream.clone();
-                *server = self.listen(upstream, server.kept, server.locked.clone(), plan);
+                *server = self.listen(upstream, server.kept.clone(), server.locked.clone(), plan);
             }
-            let Some(entry) = packages::entry(server.upstream.plan()) else { continue };
+            let Some(entry) = packages::entry(server.upstream.plan(), &self.surroundings().folders.lock_drafts_folder()) else { continue };
             server.version = Some(entry.locked.version.as_str().into());
             let Some(canary) = entry.canary else { continue };
             if server.upstream.plan().is_personal() {
@@ -136,7 +136,7 @@ impl Adopter {
                 new
             }
         };
-        let mut listened = self.listen(upstream, server.kept, Some(key.clone()), plan);
+        let mut listened = self.listen(upstream, server.kept.clone(), Some(key.clone()), plan);
         listened._relay = self.relay(&listened.upstream, plan, Some(Audience { draw: draw.clone(), has_drawn: true }));
         listened.version = Some(canary.locked.version.as_str().into());
         Some(Beside { draw: draw.clone(), key, server: listened })

@@ -4,7 +4,7 @@
 //! reloading use the same function, so that what `sallyport check` says is what happens.
 
 pub mod client_file;
-mod diagnostic;
+pub(crate) mod diagnostic;
 mod discovery;
 mod duration;
 pub mod model;

@@ -94,8 +94,8 @@ pub(crate) struct Parts {
 pub(crate) struct Server {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) metrics: ServerMetrics,
-    /// The configuration file that it was started beside, where it is kept from it.
-    pub(crate) kept: Option<own_rules::Identity>,
+    /// The gateway's own files that are kept from it, as they were when it was started.
+    pub(crate) kept: own_rules::Kept,
     /// What its package was locked to when it was started.
     pub(crate) locked: Option<String>,
     /// The version of its package, where it is locked.

@@ -17,6 +17,7 @@ mod gateway;
 pub mod grants;
 mod limits;
 mod news;
+pub mod own_files;
 pub mod packages;
 pub mod pages;
 mod persons;

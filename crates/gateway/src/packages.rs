@@ -18,7 +18,7 @@ pub use tools::{ToolChange, ToolChanges};
 pub use update::{Packages, RolledBack, Start, UpdateError, Updated};
 
 use crate::config;
-use crate::plan::{ServerPlan, Source, StdioPlan};
+use crate::plan::{Plan, ServerPlan, Source, StdioPlan};
 
 /// The name of the file that says what packages came to.
 const LOCK_NAME: &str = "sallyport.lock";
@@ -44,31 +44,36 @@ pub(crate) fn package_of(plan: &StdioPlan) -> Option<Package> {
     package(&plan.program, &arguments, plan.scripts).ok().flatten()
 }
 
-/// What is locked for a server, if that is still what its configuration asks for.
+/// What is locked for a server, if that is still what its configuration asks for. Here and below, `drafts` is where lock files' changes are
+/// made.
 #[must_use]
-pub fn locked(server: &ServerPlan) -> Option<Locked> {
-    entry(server).map(|entry| entry.locked)
+pub fn locked(server: &ServerPlan, drafts: &Path) -> Option<Locked> {
+    entry(server, drafts).map(|entry| entry.locked)
 }
 
 /// The same with the version that a share of its callers gets, if that is still what the configuration asks for, too.
-pub(crate) fn entry(server: &ServerPlan) -> Option<Entry> {
+pub(crate) fn entry(server: &ServerPlan, drafts: &Path) -> Option<Entry> {
     let Source::Stdio(stdio) = &server.source else { return None };
     let package = package_of(stdio)?;
-    let entry = LockFile::read(stdio.lock.as_deref()?).ok()?.entry(&server.name)?.clone();
+    let entry = LockFile::read(stdio.lock.as_deref()?, drafts).ok()?.entry(&server.name)?.clone();
     let canary = entry.canary.filter(|canary| canary.locked.is_of(&package));
     entry.locked.is_of(&package).then_some(Entry { canary, ..entry })
 }
 
 /// The servers of which a share of the callers gets a newer version.
 #[must_use]
-pub fn canaries(plan: &crate::plan::Plan) -> Vec<(&str, Canary)> {
-    plan.servers.values().filter_map(|server| Some((server.name.as_str(), entry(server)?.canary?))).collect()
+pub fn canaries<'a>(plan: &'a Plan, drafts: &Path) -> Vec<(&'a str, Canary)> {
+    plan.servers.values().filter_map(|server| Some((server.name.as_str(), entry(server, drafts)?.canary?))).collect()
 }
 
 /// The servers whose package could be locked by a file and is not, or locked for something else than the configuration asks for now.
 #[must_use]
-pub fn unlocked(plan: &crate::plan::Plan) -> Vec<&str> {
+pub fn unlocked<'a>(plan: &'a Plan, drafts: &Path) -> Vec<&'a str> {
     let is_package =
         |server: &ServerPlan| matches!(&server.source, Source::Stdio(stdio) if stdio.lock.is_some() && package_of(stdio).is_some());
-    plan.servers.values().filter(|server| is_package(server) && locked(server).is_none()).map(|server| server.name.as_str()).collect()
+    plan.servers
+        .values()
+        .filter(|server| is_package(server) && locked(server, drafts).is_none())
+        .map(|server| server.name.as_str())
+        .collect()
 }

@@ -29,6 +29,7 @@ use url::Url;
 
 use crate::approvals::settings::ApprovalsPlan;
 use crate::config::Diagnostic;
+use crate::own_files::OwnFiles;
 
 /// The validated configuration of one gateway.
 #[derive(Debug, Clone, PartialEq)]
@@ -344,9 +345,9 @@ pub struct StdioPlan {
     /// Its working directory, absolute: the one that is named, else the project's folder. `None` where that is not shown to the
     /// program: the sandbox then takes the first root.
     pub folder: Option<PathBuf>,
-    /// The configuration that this is part of, absolute. Where the program may write the folder that it is in, the file itself
-    /// stays read-only to it: a server must not change its own rules.
-    pub configuration: Option<PathBuf>,
+    /// The gateway's own files. Where the program may write the folder of one, the file itself stays read-only to it: a server must
+    /// not change its own rules.
+    pub own: Arc<OwnFiles>,
     /// The boundary it runs in.
     pub sandbox: Selection,
     /// How its system calls differ from the usual.

@@ -112,7 +112,7 @@ fn plan(mode: &str, timeouts: Timeouts) -> ServerPlan {
             environment: [("GREETING".to_owned(), Template::text("hello"))].into(),
             read: vec![folder.clone()],
             folder: Some(folder),
-            configuration: None,
+            own: Default::default(),
             sandbox: Default::default(),
             write: Vec::new(),
             deny_write: Vec::new(),

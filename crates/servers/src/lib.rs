@@ -81,11 +81,19 @@ impl BuiltInConfig {
         }
     }
 
-    /// Keeps `file`, an absolute path, from being changed by the server, also where it may write: the configuration that it is set
-    /// up by. The `git` server has no such exception: a checkout writes whatever a commit holds.
+    /// Keeps `file`, an absolute path, from being changed by the server, also where it may write: what it is set up by. The `git` server has no such exception: a checkout writes whatever a commit holds.
     pub fn protect(&mut self, file: PathBuf) {
         match self {
             Self::Filesystem(filesystem::Config { protected, .. }) => protected.push(file),
+            Self::Git(_) | Self::Database(_) => {}
+        }
+    }
+
+    /// Keeps what lies in `file`, an absolute path, from being read through the server: a secret of the gateway. The `git` server has no
+    /// such exception for what is staged: keep secrets out of its repository, or ignored.
+    pub fn hide(&mut self, file: PathBuf) {
+        match self {
+            Self::Filesystem(filesystem::Config { hidden, .. }) => hidden.push(file),
             Self::Git(_) | Self::Database(_) => {}
         }
     }

@@ -35,6 +35,7 @@ use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::Config;
 use crate::config::validate::context::Context;
 use crate::config::validate::endpoint::Endpoint;
+use crate::own_files;
 use crate::plan::{IdentityPlan, Origin, Plan, ServerPlan, ToolsetPlan};
 
 pub use slips::unknown_server;
@@ -60,7 +61,9 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(Plan { tenants, warnings, secret_files, ..front.plan(&origin, None, own) })
+    let mut plan = Plan { tenants, warnings, secret_files, ..front.plan(&origin, None, own) };
+    own_files::hand_out(&mut plan);
+    Ok(plan)
 }
 
 /// What all tenants have in common.

@@ -2,12 +2,15 @@
 //!
 //! It is written in place, so that a server it is kept from (mounted read-only where it may write the folder) cannot write the new one
 //! either. What is to be in it is put into the private cache first: a write that was cut off is finished by the next who opens it.
+//! There lies also what readers and writers lock, and nobody waits for that without end: whoever may read a file may lock it, so a server
+//! that sees the lock file itself could keep everybody waiting.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sallyport_sandbox::install::{Locked, Source};
 use sallyport_telemetry::state_folder::private_folder;
@@ -21,6 +24,10 @@ const MOST_PREVIOUS: usize = 10;
 
 /// A hundred servers with a thousand packages each.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A change takes milliseconds.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The form that this program writes.
 const VERSION: u32 = 1;
@@ -104,17 +111,17 @@ impl LockFile {
         if draft(path, drafts).exists() {
             Self::change(path, drafts, |_| {})?;
         }
-        Self::read(path)
+        Self::read(path, drafts)
     }
 
-    /// Reads it; one that is not there has nothing in it.
+    /// Reads it; one that is not there has nothing in it. `drafts` is as in [`change`](Self::change).
     ///
     /// # Errors
     /// When it cannot be read, is none, or is of a newer version of this program.
-    pub fn read(path: &Path) -> Result<Self, LockError> {
+    pub fn read(path: &Path, drafts: &Path) -> Result<Self, LockError> {
         match File::open(path) {
             Ok(mut file) => {
-                file.lock_shared().map_err(|error| LockError::new(path, error))?;
+                let _no_change = held(path, drafts)?;
                 Self::parse(path, &mut file)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -191,7 +198,7 @@ impl LockFile {
         let failed = |error: io::Error| LockError::new(path, error);
         private_folder(drafts).map_err(|error| LockError::new(path, error))?;
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
-        file.lock().map_err(failed)?;
+        let _alone = hold(path, drafts)?;
         let draft = draft(path, drafts);
         // The draft of a change that was cut off is complete: only a complete one has this name.
         if let Ok(text) = fs::read(&draft) {
@@ -217,6 +224,33 @@ fn put(file: &mut File, text: &[u8]) -> io::Result<()> {
     file.write_all(text)?;
     file.set_len(text.len() as u64)?;
     file.sync_all()
+}
+
+/// Holds everybody else off.
+fn hold(path: &Path, drafts: &Path) -> Result<File, LockError> {
+    let lock = File::options().create(true).truncate(false).write(true).open(draft(path, drafts).with_extension("lock"));
+    let lock = lock.map_err(|error| LockError::new(path, error))?;
+    wait(path, || lock.try_lock())?;
+    Ok(lock)
+}
+
+/// Holds off who would change it; `None` where nobody ever did.
+fn held(path: &Path, drafts: &Path) -> Result<Option<File>, LockError> {
+    let Ok(lock) = File::open(draft(path, drafts).with_extension("lock")) else { return Ok(None) };
+    wait(path, || lock.try_lock_shared())?;
+    Ok(Some(lock))
+}
+
+fn wait(path: &Path, take: impl Fn() -> Result<(), TryLockError>) -> Result<(), LockError> {
+    let late = Instant::now() + WAIT_FOR_OTHERS;
+    loop {
+        match take() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(LockError::new(path, error)),
+            Err(TryLockError::WouldBlock) if Instant::now() < late => std::thread::sleep(LOOK_AGAIN),
+            Err(TryLockError::WouldBlock) => return Err(LockError::new(path, "another process changes it, and does not end")),
+        }
+    }
 }
 
 fn draft(path: &Path, drafts: &Path) -> PathBuf {
@@ -250,10 +284,10 @@ mod tests {
         for version in ["1", "2", "2", "3", "1"] {
             LockFile::change(&path, &drafts, |lock| lock.set("s", locked(version))).unwrap();
         }
-        let read = LockFile::read(&path).unwrap();
+        let read = LockFile::read(&path, &drafts).unwrap();
         assert_eq!(versions(read.entry("s").unwrap()), ["1", "3", "2"]);
         assert_eq!(read.entry("s").unwrap().locked, locked("1"), "what is written is read as the same");
-        assert_eq!(fs::read_dir(&drafts).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&drafts).unwrap().count(), 1, "no draft, but what is locked");
         assert!(fs::read_to_string(&path).unwrap().contains("\n    \"b 1 sha512-y\",\n"), "one line a package");
     }
 
@@ -267,7 +301,7 @@ mod tests {
         let (path, drafts) = (folder.path().join(LOCK), folder.path().join("drafts"));
         let change = |change: &dyn Fn(&mut LockFile)| {
             LockFile::change(&path, &drafts, |lock| change(lock)).unwrap();
-            LockFile::read(&path).unwrap().entry("s").cloned()
+            LockFile::read(&path, &drafts).unwrap().entry("s").cloned()
         };
         assert_eq!(change(&|lock| lock.set_canary("s", Some(canary("2")))), None, "nothing is locked for the others");
         change(&|lock| lock.set("s", locked("1")));
@@ -313,7 +347,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         for share in ["0", "100", "-1", "\"10%\""] {
             fs::write(&path, text.replace("share = 10", &format!("share = {share}"))).unwrap();
-            assert!(LockFile::read(&path).is_err(), "{share}");
+            assert!(LockFile::read(&path, &drafts).is_err(), "{share}");
         }
     }
 
@@ -327,19 +361,40 @@ mod tests {
         fs::rename(&path, draft(&path, &drafts)).unwrap();
         fs::write(&path, "version = 1\n[servers.s.lo").unwrap();
         // By its canonical path, as it was before.
-        assert!(LockFile::read(&path).is_err());
+        assert!(LockFile::read(&path, &drafts).is_err());
         let read = LockFile::open(&path, &drafts).unwrap();
-        assert!(read.entry("s").is_some() && LockFile::read(&path).is_ok());
+        assert!(read.entry("s").is_some() && LockFile::read(&path, &drafts).is_ok());
+    }
+
+    #[test]
+    fn who_locks_the_file_itself_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, drafts) = (folder.path().join(LOCK), folder.path().join("drafts"));
+        fs::write(&path, "").unwrap();
+        let hostile = File::open(&path).unwrap();
+        hostile.lock().unwrap();
+        LockFile::change(&path, &drafts, |lock| lock.set("s", locked("1"))).unwrap();
+        assert!(LockFile::open(&path, &drafts).unwrap().entry("s").is_some());
+    }
+
+    #[test]
+    fn one_changes_it_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, drafts) = (folder.path().join(LOCK), folder.path().join("drafts"));
+        let change = |number: u32| LockFile::change(&path, &drafts, |lock| lock.set(&format!("s{number}"), locked("1"))).unwrap();
+        std::thread::scope(|scope| (0..8).for_each(|number| drop(scope.spawn(move || change(number)))));
+        let read = LockFile::read(&path, &drafts).unwrap();
+        assert!((0..8).all(|number| read.entry(&format!("s{number}")).is_some()), "none is lost");
     }
 
     #[test]
     fn what_is_no_lock_is_refused_and_left_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(LOCK);
+        let (path, drafts) = (folder.path().join(LOCK), folder.path().join("drafts"));
         for text in ["version = 2", "servers = 1", "version = 1\nother = 2", "<<<<<<< ours"] {
             fs::write(&path, text).unwrap();
-            assert!(LockFile::read(&path).is_err(), "{text}");
-            assert!(LockFile::change(&path, &folder.path().join("drafts"), |lock| lock.set("s", locked("1"))).is_err());
+            assert!(LockFile::read(&path, &drafts).is_err(), "{text}");
+            assert!(LockFile::change(&path, &drafts, |lock| lock.set("s", locked("1"))).is_err());
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }

@@ -276,7 +276,7 @@ impl Packages {
         {
             return Ok(RolledBack { to, withdrawn: Some(withdrawn) });
         }
-        let lock = LockFile::read(path)?;
+        let lock = LockFile::read(path, &self.lock_drafts())?;
         let previous = lock.entry(server).map(|entry| entry.previous.as_slice()).unwrap_or_default();
         let wanted = previous.iter().find(|previous| version.is_none_or(|version| previous.version == version));
         let Previous { version, source, key } = wanted.ok_or_else(|| {

@@ -194,15 +194,9 @@ pub(super) fn around(shape: &Shape, profile: &Profile) -> Profile {
     };
     let read = [vec![shape.guest.kernel.clone(), shape.guest.initramfs.clone()], folders::kept(profile, &shape.folders)].concat();
     let (write, deny_write) = (profile.write.clone(), profile.deny_write.clone());
-    Profile {
-        read,
-        write,
-        deny_write,
-        network: Network::None,
-        limits,
-        seccomp: SystemCalls::with(CallGroup::LocalSockets),
-        ..Profile::default()
-    }
+    let hidden = profile.hidden.clone();
+    let seccomp = SystemCalls::with(CallGroup::LocalSockets);
+    Profile { read, write, deny_write, hidden, network: Network::None, limits, seccomp, ..Profile::default() }
 }
 
 /// The most usual reason has a cure of its own.

@@ -38,7 +38,7 @@ impl Root {
     fn open_spot(&self, asked: &Path, resolved: PathBuf) -> Result<Spot, ToolError> {
         refuse_git_folder(&resolved)?;
         if self.protects(&resolved) {
-            return Err(ToolError::new(format!("`{}` is or holds the gateway's configuration, which is not written to", show(&resolved)))
+            return Err(ToolError::new(format!("`{}` is or holds what the gateway goes by, which is not written to", show(&resolved)))
                 .with_hint("ask the user to change it"));
         }
         let name = resolved.file_name().ok_or_else(|| not_a_name(asked))?.to_owned();

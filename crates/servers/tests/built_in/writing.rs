@@ -67,16 +67,31 @@ fn a_protected_file_is_read_and_neither_written_nor_moved_nor_replaced() {
         for (tool, arguments) in
             [("write_file", json!({ "path": path, "content": "none" })), ("edit_file", json!({ "path": path, "edits": edits }))]
         {
-            assert!(caller.err(tool, arguments).contains("the gateway's configuration"), "{tool} {path}");
+            assert!(caller.err(tool, arguments).contains("what the gateway goes by"), "{tool} {path}");
         }
     }
     for (from, to) in [("sub/rules", "away"), ("sub", "away"), ("other", "sub/rules")] {
-        assert!(caller.err("move_file", json!({ "from": from, "to": to })).contains("the gateway's configuration"), "{from}");
+        assert!(caller.err("move_file", json!({ "from": from, "to": to })).contains("what the gateway goes by"), "{from}");
     }
     assert_eq!(fs::read_to_string(folder.join("root/sub/rules")).unwrap(), "rules");
     caller.ok("create_directory", json!({ "path": "sub" }));
     caller.ok("write_file", json!({ "path": "sub/beside", "content": "" }));
     caller.ok("move_file", json!({ "from": "alias", "to": "moved" }));
+}
+
+#[test]
+fn a_hidden_file_is_listed_and_read_by_no_name() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().canonicalize().unwrap();
+    fs::write(folder.join("token"), "hunter2\n").unwrap();
+    symlink("token", folder.join("alias")).unwrap();
+    fs::hard_link(folder.join("token"), folder.join("twin")).unwrap();
+    let caller = Caller::hiding(&folder, &folder.join("token"));
+    for path in ["token", "alias", "twin", "./token"] {
+        assert!(caller.err("read_file", json!({ "path": path })).contains("a secret of the gateway"), "{path}");
+    }
+    assert!(caller.ok("list_directory", json!({ "path": "." })).text().contains("token"));
+    assert_eq!(caller.ok("search_files", json!({ "content": "hunter" })).structured["matches"], json!([]));
 }
 
 #[test]

@@ -24,12 +24,9 @@ pub(super) fn check(path: &str, written: &BuiltInConfig, context: &Context<'_>, 
         context.look_for(&path, secret, "no call of it works", report);
     }
     if let Some(root) = place.as_deref().filter(|_| !matches!(written, BuiltInConfig::Database(_))) {
-        warn_of_reach(&path, root, written, context, report);
+        warn_of_reach(&path, root, context, report);
     }
     built_in.anchor(&context.origin.folder, place);
-    if let Some(file) = &context.origin.file {
-        built_in.protect(file.clone());
-    }
     Some(built_in)
 }
 
@@ -43,20 +40,11 @@ fn absolute(path: &str, written: &Path, context: &Context<'_>, report: &mut Repo
 }
 
 /// Warns of folders that hold more than a project.
-fn warn_of_reach(path: &str, root: &Path, written: &BuiltInConfig, context: &Context<'_>, report: &mut Report) {
+fn warn_of_reach(path: &str, root: &Path, context: &Context<'_>, report: &mut Report) {
     if context.is_home(root) {
         report.warn(
             Diagnostic::new(join(path, "root"), format!("callers may read all of {}: keys and passwords lie there too", root.display()))
                 .hint("name a project's folder, or start Sallyport in one"),
-        );
-    }
-    if matches!(written, BuiltInConfig::Git(_))
-        && written.writes()
-        && context.origin.file.as_ref().is_some_and(|file| file.starts_with(root))
-    {
-        report.warn(
-            Diagnostic::new(join(path, "write"), format!("callers may write {}, where this configuration lies", root.display()))
-                .hint("a checkout could change the rules: keep the configuration elsewhere"),
         );
     }
 }

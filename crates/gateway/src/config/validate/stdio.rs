@@ -1,6 +1,7 @@
 //! A server that is a program.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sallyport_sandbox::egress::{Allowed, Destination, DestinationError};
 use sallyport_sandbox::{Network, install};
@@ -51,7 +52,7 @@ pub(super) fn check(
             None if sandbox.has_image() => None, // which says where
             None => Some(context.origin.folder.clone()).filter(|folder| config.sandbox.is_none() || is_below(folder, &read, &write)),
         },
-        configuration: context.origin.file.clone(),
+        own: Arc::default(), // handed out when all of it is known
         scripts: config.scripts,
         lock: context.origin.file.as_deref().and_then(|file| packages::lock_beside(file, context.tenant)),
         read,
@@ -220,9 +221,9 @@ fn warn_of_openings(path: &str, config: &ServerConfig, write: &[PathBuf], contex
         report.warn(
             Diagnostic::new(
                 join(path, "write"),
-                format!("the program may write {}, where this configuration lies, all but the file itself", root.display()),
+                format!("the program may write {}, where this configuration lies, all but the gateway's own files", root.display()),
             )
-            .hint("an editor that replaces the file as it saves takes that exception away until the reload: name a folder below it"),
+            .hint("an editor that replaces one as it saves takes that exception away until the reload: name a folder below it"),
         );
     }
 }

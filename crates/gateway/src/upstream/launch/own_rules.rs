@@ -1,6 +1,8 @@
-//! A server must not change its own rules: where it may write the folder of the configuration, the file itself is kept from it. Nor what
-//! the gateway and other servers run and go by: where it may write what is round Sallyport's own folders, those are kept from it, too.
+//! A server must not change its own rules: where it may write the folder of one of the gateway's own files, the file itself is kept from
+//! it. Nor what the gateway and other servers run and go by: where it may write what is round Sallyport's own folders, those are kept
+//! from it, too. And secrets that lie in what it sees are not its to read.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,36 +11,58 @@ use sallyport_telemetry::state_folder::{Folders, private_folder};
 use crate::plan::{ServerPlan, Source, StdioPlan};
 use crate::upstream::health::Outage;
 
-/// The file to show read-only, if the program could write it otherwise.
+/// The gateway's own files to show read-only, since the program could write them otherwise. A lock that is not there is made, so that it
+/// can be kept.
 ///
 /// # Errors
-/// Where that would not hold: the file is itself a root to write, or found by a link that the program could replace.
-pub(crate) fn to_keep(plan: &StdioPlan) -> Result<Option<PathBuf>, Outage> {
-    let Some(file) = plan.configuration.as_ref().filter(|_| !plan.sandbox.is_none()) else { return Ok(None) };
+/// Where that would not hold: a file is itself a root to write, or found by a link that the program could replace.
+pub(crate) fn to_keep(plan: &StdioPlan) -> Result<Vec<PathBuf>, Outage> {
+    if plan.sandbox.is_none() || plan.write.is_empty() {
+        return Ok(Vec::new());
+    }
     let roots: Vec<PathBuf> = plan.write.iter().filter_map(|root| root.canonicalize().ok()).collect();
-    let is_written = |path: &Path| roots.iter().any(|root| path.starts_with(root));
+    plan.own.locks.iter().for_each(|lock| make(lock, &roots));
+    let kept = plan.own.all().filter_map(|file| kept(file, &roots).transpose());
+    kept.collect()
+}
+
+/// The files of secrets that are not to be read by the program: all but those that its own `read` names.
+pub(crate) fn to_hide(plan: &StdioPlan) -> Vec<PathBuf> {
+    if plan.sandbox.is_none() {
+        return Vec::new();
+    }
+    let named: Vec<PathBuf> = plan.read.iter().filter_map(|root| root.canonicalize().ok()).collect();
+    plan.own.secrets.iter().filter_map(|file| file.canonicalize().ok()).filter(|file| !named.contains(file)).collect()
+}
+
+/// Makes a file that the program could make otherwise. Where that fails, the program cannot make it either.
+fn make(file: &Path, roots: &[PathBuf]) {
+    let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
+    if folder.is_some_and(|folder| is_written(&folder, roots)) {
+        let _made = File::create_new(file);
+    }
+}
+
+/// Where a file is to be kept, if it lies in what the program may write.
+fn kept(file: &Path, roots: &[PathBuf]) -> Result<Option<PathBuf>, Outage> {
     let is_link = |place: &&Path| {
-        place.is_symlink() && place.parent().and_then(|above| above.canonicalize().ok()).is_some_and(|above| is_written(&above))
+        place.is_symlink() && place.parent().and_then(|above| above.canonicalize().ok()).is_some_and(|above| is_written(&above, roots))
     };
     if let Some(link) = file.ancestors().find(is_link) {
-        return Err(refused(format!("it may write the folder of {}, a link that leads to this configuration", link.display())));
+        return Err(refused(format!(
+            "it may write the folder of {}, a link that leads to {}, which the gateway goes by",
+            link.display(),
+            file.display()
+        )));
     }
-    match file.canonicalize().ok().filter(|file| is_written(file)) {
-        Some(file) if roots.contains(&file) => Err(refused(format!("it may write {}, which is this configuration", file.display()))),
+    match file.canonicalize().ok().filter(|file| is_written(file, roots)) {
+        Some(file) if roots.contains(&file) => Err(refused(format!("it may write {}, which the gateway goes by", file.display()))),
         kept => Ok(kept),
     }
 }
 
-/// The lock file, if the program could write it: it says what *other* servers run. One that is not there is made, so that it can be kept.
-pub(crate) fn lock_to_keep(plan: &StdioPlan) -> Option<PathBuf> {
-    let lock = plan.lock.as_ref().filter(|_| !plan.sandbox.is_none())?;
-    let folder = lock.parent()?.canonicalize().ok()?;
-    let written = plan.write.iter().filter_map(|root| root.canonicalize().ok()).any(|root| folder.starts_with(root));
-    if written && !lock.exists() {
-        // Where it cannot be made, the program cannot make it either.
-        let _made = std::fs::File::create_new(lock);
-    }
-    lock.canonicalize().ok().filter(|_| written)
+fn is_written(path: &Path, roots: &[PathBuf]) -> bool {
+    roots.iter().any(|root| path.starts_with(root))
 }
 
 /// Sallyport's own folders (installed packages, state, configuration) as entries of the deny-write list, where they lie in what the
@@ -77,15 +101,16 @@ fn ways<'a>(folder: &'a Path, root: &'a Path) -> impl Iterator<Item = PathBuf> +
     })
 }
 
-/// What tells a file from another one in its place.
-pub(crate) type Identity = (u64, u64);
+/// What of the gateway's own files is kept from a server, each with what tells it from another one in its place.
+pub(crate) type Kept = Vec<(PathBuf, Option<(u64, u64)>)>;
 
-/// The identity of the file that is kept from a server.
-pub(crate) fn identity(plan: &ServerPlan) -> Option<Identity> {
-    let Source::Stdio(plan) = &plan.source else { return None };
-    let file = to_keep(plan).ok()??;
-    let found = std::fs::metadata(file).ok()?;
-    Some((found.dev(), found.ino()))
+/// The files that are kept from a server, to be written or read, as they are now.
+pub(crate) fn kept_from(plan: &ServerPlan) -> Kept {
+    let Source::Stdio(plan) = &plan.source else { return Kept::new() };
+    let identity = |file: &Path| std::fs::metadata(file).ok().map(|found| (found.dev(), found.ino()));
+    let roots: Vec<PathBuf> = plan.read.iter().chain(&plan.write).filter_map(|root| root.canonicalize().ok()).collect();
+    let hidden = to_hide(plan).into_iter().filter(|file| roots.iter().any(|root| file.starts_with(root)));
+    to_keep(plan).unwrap_or_default().into_iter().chain(hidden).map(|file| (file.clone(), identity(&file))).collect()
 }
 
 fn refused(why: String) -> Outage {
@@ -100,6 +125,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::own_files::OwnFiles;
 
     fn plan(configuration: PathBuf, write: &Path) -> StdioPlan {
         StdioPlan {
@@ -109,7 +135,7 @@ mod tests {
             lock: None,
             environment: <_>::default(),
             folder: None,
-            configuration: Some(configuration),
+            own: OwnFiles { rules: [configuration].into(), ..OwnFiles::default() }.into(),
             sandbox: <_>::default(),
             read: Vec::new(),
             write: vec![write.to_owned()],
@@ -131,24 +157,55 @@ mod tests {
             std::fs::write(folder.join("rules"), "").unwrap();
         }
         symlink("project", folder.join("link")).unwrap();
-        assert_eq!(to_keep(&plan(project.join("rules"), &project)).unwrap(), Some(project.join("rules")));
-        assert_eq!(to_keep(&plan(project.join("rules"), &folder.join("link"))).unwrap(), Some(project.join("rules")));
-        assert_eq!(to_keep(&plan(folder.join("link/rules"), &project)).unwrap(), Some(project.join("rules")));
-        assert_eq!(to_keep(&plan(project.join("rules"), &outside)).unwrap(), None);
+        assert_eq!(to_keep(&plan(project.join("rules"), &project)).unwrap(), [project.join("rules")]);
+        assert_eq!(to_keep(&plan(project.join("rules"), &folder.join("link"))).unwrap(), [project.join("rules")]);
+        assert_eq!(to_keep(&plan(folder.join("link/rules"), &project)).unwrap(), [project.join("rules")]);
+        assert_eq!(to_keep(&plan(project.join("rules"), &outside)).unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]
-    fn the_lock_is_kept_even_where_there_is_none_yet() {
+    fn locks_are_kept_even_where_there_is_none_yet_those_of_tenants_too() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().canonicalize().unwrap();
         let (project, outside) = (folder.join("project"), folder.join("outside"));
         [&project, &outside].into_iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
-        let lock = project.join("sallyport.lock");
-        let with_lock = |write: &Path| StdioPlan { lock: Some(lock.clone()), ..plan(project.join("rules"), write) };
-        assert_eq!(lock_to_keep(&with_lock(&outside)), None);
-        assert!(!lock.exists());
-        assert_eq!(lock_to_keep(&with_lock(&project)), Some(lock.clone()));
-        assert_eq!(std::fs::read_to_string(&lock).unwrap(), "");
+        let locks = [project.join("sallyport.acme.lock"), project.join("sallyport.lock")];
+        let own = OwnFiles { locks: locks.clone().into(), ..OwnFiles::default() };
+        let with_locks = |write: &Path| StdioPlan { own: own.clone().into(), ..plan(project.join("rules"), write) };
+        assert_eq!(to_keep(&with_locks(&outside)).unwrap(), Vec::<PathBuf>::new());
+        assert!(!locks[0].exists());
+        assert_eq!(to_keep(&with_locks(&project)).unwrap(), locks);
+        assert!(locks.iter().all(|lock| std::fs::read_to_string(lock).unwrap().is_empty()));
+    }
+
+    #[test]
+    fn policies_and_secrets_are_kept_as_the_configuration_is() {
+        let temporary = tempfile::tempdir().unwrap();
+        let project = temporary.path().canonicalize().unwrap();
+        std::fs::create_dir(project.join("policies")).unwrap();
+        let (policy, secret) = (project.join("policies/main.cedar"), project.join("token"));
+        [&policy, &secret].into_iter().for_each(|file| std::fs::write(file, "").unwrap());
+        let own = OwnFiles { rules: [policy.clone()].into(), secrets: [secret.clone()].into(), ..OwnFiles::default() };
+        let plan = |write: &Path| StdioPlan { own: own.clone().into(), ..plan(project.join("rules"), write) };
+        assert_eq!(to_keep(&plan(&project)).unwrap(), [policy.clone(), secret]);
+        assert_eq!(to_keep(&plan(&project.join("policies"))).unwrap(), [policy.clone()]);
+        assert!(to_keep(&plan(&policy)).unwrap_err().why.contains("main.cedar"));
+    }
+
+    #[test]
+    fn secrets_are_hidden_but_for_those_that_are_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let project = temporary.path().canonicalize().unwrap();
+        let (own, others) = (project.join("own"), project.join("others"));
+        [&own, &others].into_iter().for_each(|file| std::fs::write(file, "").unwrap());
+        let files = OwnFiles { secrets: [own.clone(), others.clone(), project.join("missing")].into(), ..OwnFiles::default() };
+        let read = |read: &[&Path]| StdioPlan {
+            own: files.clone().into(),
+            read: read.iter().map(|root| (*root).to_owned()).collect(),
+            ..plan(project.join("rules"), &project)
+        };
+        assert_eq!(to_hide(&read(&[&project])), [others.clone(), own.clone()]);
+        assert_eq!(to_hide(&read(&[&project, &own])), [others]);
     }
 
     #[test]
