@@ -12,6 +12,7 @@ use crate::upstream::{Entry, Freshness, Listing};
 pub(crate) mod extensions;
 pub(crate) mod names;
 pub(crate) mod resolve;
+mod spelling;
 pub(crate) mod uris;
 pub(crate) mod view;
 

@@ -8,10 +8,10 @@ use sallyport_policy::{Action, Annotations, Pin, Resource};
 use sallyport_protocol::{Endpoint, Failure, FailureKind, Method, RawJson, RawObject, Request};
 
 use super::view::{Item, Kind};
-use super::{Catalogue, Member, extensions, names, uris};
+use super::{Catalogue, Member, extensions, names, spelling, uris};
 use crate::plan::ToolsetPlan;
 use crate::tasks::Support;
-use crate::upstream::{Freshness, Routed};
+use crate::upstream::{Freshness, Listing, Routed};
 
 /// A request whose server is known, in that server's own names.
 #[derive(Debug)]
@@ -166,6 +166,11 @@ impl Catalogue {
         if extensions::concern(method) && !member.has_method(method) {
             return Err(missing()); // others of the endpoint have the method: what this one has is no skill, or no directory
         }
+        if !spelling::is_plain(&own) && !lists(member, &own) {
+            let what =
+                "the URI can be spelt in a plainer way, without `.`, `..`, `//`, `localhost`, capitals and `%` that it does not need";
+            return Err(Failure::client(FailureKind::InvalidParams, what));
+        }
         Ok((member, Target::named(TargetKind::Resource, &own)))
     }
 
@@ -174,6 +179,12 @@ impl Catalogue {
         let member = self.members_of(endpoint).into_iter().next().ok_or_else(|| no_method(method))?;
         Ok((member, Target::named(TargetKind::Method, method.as_str())))
     }
+}
+
+/// Whether the server itself spells it like that.
+fn lists(member: &Member, uri: &str) -> bool {
+    let Listing { resources, templates, .. } = &*member.listing;
+    resources.iter().chain(templates.iter()).any(|entry| entry.name == uri)
 }
 
 /// What is called otherwise at a toolset is called this at the merged endpoint.

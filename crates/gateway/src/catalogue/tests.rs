@@ -140,6 +140,37 @@ fn resources_and_completions_find_their_way_back() {
     assert!(matches!(missing.kind, FailureKind::ResourceNotFound(_)));
 }
 
+/// Rules are about texts: what a server takes for the same is not asked for in another one.
+#[test]
+fn a_uri_is_spelt_plainly_or_as_its_server_does() {
+    let listing = Listing {
+        resources: Arc::new([entry("file:///a//b", r#"{"uri":"file:///a//b","name":"a"}"#)]),
+        templates: Arc::new([entry("file://nas/{path}", r#"{"uriTemplate":"file://nas/{path}","name":"t"}"#)]),
+        freshness: Freshness::Fresh,
+        ..Listing::default()
+    };
+    let catalogue = catalogue(vec![member("s", listing)]);
+    let resolve = |method, uri: &str| {
+        let request = match method {
+            Method::Complete => {
+                RawJson::parse(format!(r#"{{"ref":{{"type":"ref/resource","uri":"{uri}"}},"argument":{{}}}}"#)).unwrap().object().unwrap()
+            }
+            _ => RawJson::parse(format!(r#"{{"uri":"{uri}"}}"#)).unwrap().object().unwrap(),
+        };
+        catalogue.resolve(Request::new(method, request), &Endpoint::All).map(drop).map_err(|failure| failure.kind)
+    };
+    for method in [Method::ResourcesRead, Method::ResourcesSubscribe, Method::ResourcesUnsubscribe, Method::Complete] {
+        for uri in
+            ["file:///srv/public/../../etc/passwd", "file:///srv/%2e%2e/x", "FILE:///etc/x", "file://localhost/etc/x", "file:///c//d"]
+        {
+            assert!(matches!(resolve(method, &format!("s.mcp:{uri}")), Err(FailureKind::InvalidParams)), "{method:?} {uri}");
+        }
+        for uri in ["file:///a//b", "file://nas/{path}", "file:///a/b"] {
+            assert!(resolve(method, &format!("s.mcp:{uri}")).is_ok(), "{method:?} {uri}");
+        }
+    }
+}
+
 fn declaring(name: &str, extensions: &str, listing: Listing) -> Member {
     let capabilities = RawJson::parse(format!(r#"{{"resources":{{}},"extensions":{extensions}}}"#)).unwrap().object().unwrap();
     let discovery = sallyport_protocol::Discovery {

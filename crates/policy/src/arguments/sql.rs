@@ -5,6 +5,7 @@
 
 mod columns;
 mod depth;
+mod lexis;
 mod reading;
 mod replay;
 mod scope;
@@ -119,8 +120,9 @@ impl SqlGuard {
         Ok(Self { dialect: rule.dialect, tables: Arc::new(tables), functions: Arc::new(functions), columns: columns.map(Arc::new) })
     }
 
-    /// What is wrong with `query`, if anything.
-    pub(super) fn refuses(&self, query: &str) -> Option<String> {
+    /// What is wrong with `query`, if anything, where it is sent on as it came.
+    #[must_use]
+    pub fn refuses(&self, query: &str) -> Option<String> {
         match reading::of(query, self.dialect) {
             Ok(read) => self.refuses_reading(&read),
             Err(why) => Some(format!("is {why}")),

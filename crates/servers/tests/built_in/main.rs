@@ -11,6 +11,7 @@ mod frame;
 mod git;
 mod git_confinement;
 mod git_writing;
+mod guarded_texts;
 mod repository;
 mod schema;
 mod writing;

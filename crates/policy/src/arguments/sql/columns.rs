@@ -89,6 +89,10 @@ impl Columns {
             }
             // What stands before it is one of the tables that are read.
             Expr::CompoundIdentifier(parts) => self.named.extend(parts.last().map(fold)),
+            // Columns of a full text index, of which no expression is made.
+            Expr::MatchAgainst { columns, .. } => {
+                self.named.extend(columns.iter().filter_map(|name| name.0.last()?.as_ident()).map(fold));
+            }
             Expr::CompoundFieldAccess { .. } | Expr::QualifiedWildcard(..) => self.untold = Some("a row taken apart"),
             Expr::Function(function) if has_row(function) => self.untold = Some("a row as a whole"),
             _ => {}
@@ -130,7 +134,7 @@ pub(super) fn is_plain(data_type: &DataType) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-    use crate::arguments::sql::{Dialect, SqlGuard, SqlRule};
+    use crate::arguments::sql::{Dialect, SqlGuard, SqlRule, apart};
 
     fn rule(columns: &[&str]) -> SqlRule {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -185,6 +189,19 @@ mod tests {
             "SELECT U&\"\\0063ard\" FROM orders",
         ] {
             assert!(guard.refuses(query).is_some(), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_search_in_a_full_text_index_names_its_columns() {
+        let mut rule = rule(&["id", "note"]);
+        rule.dialect = Dialect::MySql;
+        let refuses = |query: &str| SqlGuard::build(&rule).unwrap().refuses(query);
+        assert_eq!(refuses("SELECT id FROM orders o WHERE MATCH (note, o.id) AGAINST ('a' IN BOOLEAN MODE)"), None);
+        for columns in ["card", "id, card", "o.card", "note, shop.o.card"] {
+            let query = format!("SELECT id FROM orders o WHERE MATCH ({columns}) AGAINST ('4111*' IN BOOLEAN MODE)");
+            assert!(refuses(&query).is_some_and(|why| why.contains("the column \"card\"")), "{query}");
+            assert!(apart(&query, Dialect::MySql).unwrap()["columns"].as_array().unwrap().contains(&"card".into()), "{query}");
         }
     }
 

@@ -13,7 +13,7 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::columns::{self, Columns};
 use super::scope::Scopes;
-use super::{Dialect, Kind, depth};
+use super::{Dialect, Kind, depth, lexis};
 use crate::rooms::{self, NoRoom};
 
 /// Longest query in bytes: more than a person writes, little enough that understanding it takes a millisecond.
@@ -54,6 +54,8 @@ impl Reading {
 /// Why a text is no query whose reading is known.
 pub(super) type Refusal = &'static str;
 
+/// A query that the parser does not understand.
+pub(super) const UNKNOWN: Refusal = "no query that can be understood";
 /// A query that there is no room for.
 const TOO_DEEP: Refusal = "a query that is too deep";
 
@@ -148,21 +150,9 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Statement, Refusal> 
     if text.len() > LONGEST {
         return Err("a query that is too long");
     }
-    // A comment to this parser, and a statement to MySQL and MariaDB.
-    if text.contains("/*!") || text.contains("/*M!") {
-        return Err("a query with a comment that is none everywhere");
-    }
-    // A name by its code points: another one to this parser than to PostgreSQL.
-    if text.to_ascii_lowercase().contains("u&\"") {
-        return Err("a query with a name that is not written as it is understood");
-    }
-    // With the database's setting `NO_BACKSLASH_ESCAPES` the text ends there, and without it does not.
-    if dialect == Dialect::MySql && ["\\'", "\\\""].iter().any(|end| text.contains(end)) {
-        return Err("a query with a backslash before a quote, which not every server understands alike");
-    }
+    lexis::check(text, dialect)?;
     let parser = dialect.parser();
-    let unknown = "no query that can be understood";
-    let tokens = Tokenizer::new(&*parser, text).tokenize_with_location().map_err(|_| unknown)?;
+    let tokens = Tokenizer::new(&*parser, text).tokenize_with_location().map_err(|_| UNKNOWN)?;
     if tokens.iter().filter(|token| is_step(&token.token)).count() > depth::MOST_STEPS {
         return Err(TOO_DEEP);
     }
@@ -170,7 +160,7 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Statement, Refusal> 
         return Err("not one statement");
     }
     let parsed = Parser::new(&*parser).with_recursion_limit(DEEPEST).with_tokens_with_locations(tokens).parse_statements();
-    let statements = parsed.map_err(|_| unknown)?;
+    let statements = parsed.map_err(|_| UNKNOWN)?;
     let mut statements = statements.into_iter();
     match (statements.next(), statements.next()) {
         (Some(statement), None) => Ok(statement),
