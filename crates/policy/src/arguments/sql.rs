@@ -5,6 +5,7 @@
 
 mod columns;
 mod depth;
+mod lexing;
 mod reading;
 mod replay;
 mod scope;

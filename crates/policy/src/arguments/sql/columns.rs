@@ -89,6 +89,10 @@ impl Columns {
             }
             // What stands before it is one of the tables that are read.
             Expr::CompoundIdentifier(parts) => self.named.extend(parts.last().map(fold)),
+            Expr::MatchAgainst { columns, .. } => {
+                let columns = columns.iter().filter_map(|name| name.0.last()?.as_ident());
+                self.named.extend(columns.map(fold));
+            }
             Expr::CompoundFieldAccess { .. } | Expr::QualifiedWildcard(..) => self.untold = Some("a row taken apart"),
             Expr::Function(function) if has_row(function) => self.untold = Some("a row as a whole"),
             _ => {}

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor,
-    TableObject, TypedString, Visit, Visitor,
+    TableObject, TypedString, Value, ValueWithSpan, Visit, Visitor,
 };
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
@@ -13,7 +13,7 @@ use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::columns::{self, Columns};
 use super::scope::Scopes;
-use super::{Dialect, Kind, depth};
+use super::{Dialect, Kind, depth, lexing};
 use crate::rooms::{self, NoRoom};
 
 /// Longest query in bytes: more than a person writes, little enough that understanding it takes a millisecond.
@@ -148,23 +148,17 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Statement, Refusal> 
     if text.len() > LONGEST {
         return Err("a query that is too long");
     }
-    // A comment to this parser, and a statement to MySQL and MariaDB.
-    if text.contains("/*!") || text.contains("/*M!") {
-        return Err("a query with a comment that is none everywhere");
-    }
-    // A name by its code points: another one to this parser than to PostgreSQL.
-    if text.to_ascii_lowercase().contains("u&\"") {
-        return Err("a query with a name that is not written as it is understood");
-    }
-    // With the database's setting `NO_BACKSLASH_ESCAPES` the text ends there, and without it does not.
-    if dialect == Dialect::MySql && ["\\'", "\\\""].iter().any(|end| text.contains(end)) {
-        return Err("a query with a backslash before a quote, which not every server understands alike");
+    if let Some(doubt) = lexing::of_text(text, dialect) {
+        return Err(doubt);
     }
     let parser = dialect.parser();
     let unknown = "no query that can be understood";
     let tokens = Tokenizer::new(&*parser, text).tokenize_with_location().map_err(|_| unknown)?;
     if tokens.iter().filter(|token| is_step(&token.token)).count() > depth::MOST_STEPS {
         return Err(TOO_DEEP);
+    }
+    if let Some(doubt) = lexing::of_tokens(text, &tokens, dialect) {
+        return Err(doubt);
     }
     if dialect == Dialect::MsSql && tokens.iter().any(|token| begins_statement(&token.token)) {
         return Err("not one statement");
@@ -266,6 +260,12 @@ impl Reader {
         self.dialect.folding()(ident)
     }
 
+    /// How `WITH` is told to hide a table: in SQL Server the database says whether case counts, so there only by the same letters.
+    fn hiding(&self) -> impl Fn(&Ident) -> String + use<> {
+        let dialect = self.dialect;
+        move |name| if dialect == Dialect::MsSql { name.value.clone() } else { dialect.folding()(name) }
+    }
+
     /// The parts of a name, unless one of them is worked out when the query runs.
     fn parts(&self, name: &ObjectName) -> Result<Vec<String>, Refusal> {
         let part = |part: &ObjectNamePart| part.as_ident().map(|ident| self.fold(ident));
@@ -275,7 +275,7 @@ impl Reader {
     fn table(&mut self, name: &ObjectName) -> Result<(), Refusal> {
         let parts = self.parts(name)?;
         self.rows.extend(parts.last().cloned());
-        let is_own = matches!(parts.as_slice(), [name] if self.scopes.names(name));
+        let is_own = matches!(name.0.as_slice(), [ObjectNamePart::Identifier(name)] if self.scopes.names(&self.hiding()(name)));
         if !is_own {
             if parts.len() == 1 {
                 self.unqualified.insert(name);
@@ -359,7 +359,7 @@ impl Visitor for Reader {
         let fold = self.dialect.folding();
         self.reading.named.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|named| fold(&named.alias.name)));
         self.reading.columns.of_order(query, fold);
-        self.scopes.enter(query, fold);
+        self.scopes.enter(query, self.hiding());
         ControlFlow::Continue(())
     }
 
@@ -385,6 +385,14 @@ impl Visitor for Reader {
             return ControlFlow::Continue(());
         }
         or_break(self.table(name))
+    }
+
+    fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<Refusal> {
+        // With `ANSI_QUOTES` it is a column.
+        if matches!(value.value, Value::DoubleQuotedString(_)) {
+            self.reading.columns.untold = Some("a text in double quotes, which some servers take for a name");
+        }
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<Refusal> {
