@@ -253,4 +253,6 @@ pub(crate) fn newest(members: &[&Member]) -> Revision {
 }
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod tests;
