@@ -254,4 +254,6 @@ pub(crate) fn newest(members: &[&Member]) -> Revision {
 }
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod tests;

@@ -4,10 +4,15 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
-use sallyport_policy::{Action, Arguments, Circumstances, Config, KnownTool, Pin, Policy, Principal, Resource, ServerRules};
+use proptest::sample::select;
+use sallyport_policy::{
+    Action, Approval, Arguments, Binding, Circumstances, Config, KnownTool, Later, Outgoing, Pin, Policy, Principal, Resource, Scopes,
+    ServerRules, World,
+};
 use serde_json::{Value, json};
 
 use support::settled;
@@ -104,7 +109,159 @@ fn any_rules() -> impl Strategy<Value = Vec<Written>> {
     proptest::collection::vec(any::<bool>().prop_flat_map(move |permits| rule(condition(), permits)), 0..6)
 }
 
-fn policy(cedar: Option<&[Written]>, rego: Option<&[Written]>, denied: &[String]) -> Policy {
+/// What a decision point elsewhere says of each tool, of lists and calls alike.
+#[derive(Clone, Debug)]
+struct Point {
+    speaks: &'static str,
+    of: [Said; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Yes,
+    Ask,
+    No,
+    /// To calls with a lower `a`.
+    Below(i64),
+    /// Something else than an answer.
+    Noise,
+}
+
+impl Point {
+    /// The answer to one question, as its protocol has it.
+    fn answer(&self, tool: &str, arguments: Option<&Value>) -> Value {
+        let at = TOOLS.iter().position(|name| *name == tool).unwrap();
+        let (authzen, opa) = match self.of[at] {
+            Said::Yes => (json!({ "decision": true }), json!({ "result": true })),
+            Said::Ask => (json!({ "decision": false, "context": { "ask": true } }), json!({ "result": "ask" })),
+            Said::No => (json!({ "decision": false }), json!({ "result": false })),
+            Said::Noise => (json!({ "decision": "yes" }), json!({ "result": "yes" })),
+            Said::Below(most) => {
+                let is_below = arguments.is_none_or(|arguments| arguments["a"].as_i64().is_some_and(|a| a < most));
+                (json!({ "decision": is_below }), json!({ "result": is_below }))
+            }
+        };
+        if self.speaks == "opa" { opa } else { authzen }
+    }
+}
+
+impl World for Point {
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn post<'a>(&'a self, request: Outgoing<'a>) -> Later<'a, Result<Vec<u8>, String>> {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let of = |resource: &Value| {
+            let tool = resource["id"].as_str().unwrap().trim_start_matches("s/");
+            self.answer(tool, resource["properties"].get("args"))
+        };
+        let answer = match body.get("evaluations") {
+            Some(asked) => json!({ "evaluations": asked.as_array().unwrap().iter().map(|one| of(&one["resource"])).collect::<Vec<_>>() }),
+            None if self.speaks == "authzen" => of(&body["resource"]),
+            None => self.answer(body["input"]["resource"]["name"].as_str().unwrap(), body["input"].get("args")),
+        };
+        Box::pin(std::future::ready(Ok(answer.to_string().into_bytes())))
+    }
+
+    fn secret(&self, reference: &str) -> Result<String, String> {
+        Err(format!("there is no {reference}"))
+    }
+}
+
+fn point() -> impl Strategy<Value = Point> {
+    let said = || prop_oneof![3 => Just(Said::Yes), 1 => Just(Said::Ask), 1 => Just(Said::No), 1 => Just(Said::Noise), 1 => (1..4_i64).prop_map(Said::Below)];
+    (select(&["opa", "authzen"][..]), [said(), said()]).prop_map(|(speaks, of)| Point { speaks, of })
+}
+
+/// Rules for arguments, which `{ "a": 0, "b": "z" }` meets.
+fn guards() -> impl Strategy<Value = Vec<Value>> {
+    let check = prop_oneof![
+        (-2..1_i64).prop_map(|min| json!({ "argument": "a", "number": { "min": min } })),
+        (0..4_i64).prop_map(|max| json!({ "argument": "a", "number": { "max": max } })),
+        Just(json!({ "argument": "b", "one_of": ["x", "z"] })),
+        Just(json!({ "argument": "b", "one_of": ["z", 7], "optional": true })),
+        (1..3_u32).prop_map(|longest| json!({ "argument": "b", "longest": longest })),
+    ];
+    let rule = (check, select(&["*", "t0", "t1", "other"][..])).prop_map(|(mut rule, tools)| {
+        rule["tools"] = json!([tools]);
+        rule
+    });
+    proptest::collection::vec(rule, 0..4)
+}
+
+fn globs(most: usize) -> impl Strategy<Value = Vec<String>> {
+    proptest::collection::vec("t[01*]", 0..most)
+}
+
+/// The rules that stand on a server.
+fn server_rules() -> impl Strategy<Value = Value> {
+    (proptest::option::weighted(0.3, globs(3)), globs(2), globs(2), proptest::bool::weighted(0.2), guards()).prop_map(
+        |(allow, ask, deny, read_only, arguments)| {
+            let mut rules = json!({ "ask": ask, "deny": deny, "read_only": read_only, "arguments": arguments });
+            allow.into_iter().for_each(|allow| rules["allow"] = json!(allow));
+            rules
+        },
+    )
+}
+
+/// Who asks, with what kind of token.
+fn caller() -> impl Strategy<Value = Principal> {
+    let scopes = ["", "mcp", "mcp:read", "mcp:*", "s", "s:*", "s:read", "s:t0", "s:t1", "other", "other:t0 s:t1", "s:t0 s:t1"];
+    let scopes = proptest::option::of(select(scopes.to_vec()));
+    (any::<bool>(), any::<bool>(), scopes, select(&["", "acme"][..])).prop_map(|(is_local, in_group, scopes, tenant)| {
+        let who = if is_local && scopes.is_none() { Principal::local_user() } else { who(in_group) };
+        scopes.into_iter().fold(who, |who, scopes| who.limited_to(Scopes::parse(scopes).unwrap())).of_tenant(tenant)
+    })
+}
+
+/// Two tools, as their server describes them and as far as it is believed.
+fn tools() -> impl Strategy<Value = [Resource<'static>; 2]> {
+    let one = || (proptest::option::of(any::<bool>()), any::<bool>(), pin());
+    [one(), one()].prop_map(|drawn| {
+        [0, 1].map(|at| {
+            let (read_only, trusted, pin) = drawn[at];
+            Resource::tool("s", TOOLS[at], read_only, trusted).pinned_as(pin)
+        })
+    })
+}
+
+/// A policy of all that there is: rules on the server, what holds without any, and engines.
+fn whole(default: Option<&str>, rules: &Value, cedar: Option<&[Written]>, rego: Option<&[Written]>, point: Option<&Point>) -> Policy {
+    let mut engines = texts(cedar, rego);
+    let remote = |point: &Point| json!({ "remote": { "url": "http://127.0.0.1:1/x", "speaks": point.speaks } });
+    engines.extend(point.map(remote));
+    let mut config = json!({ "engines": engines });
+    default.into_iter().for_each(|default| config["default"] = json!(default));
+    let config: Config = serde_json::from_value(config).unwrap();
+    let own: ServerRules = serde_json::from_value(rules.clone()).unwrap();
+    let quiet = Point { speaks: "opa", of: [Said::Noise; 2] };
+    let world: Arc<dyn World> = Arc::new(point.cloned().unwrap_or(quiet));
+    let policy = Policy::build_in(&config, &[("s".to_owned(), own)].into(), &world).unwrap();
+    learn(&policy);
+    policy
+}
+
+fn learn(policy: &Policy) {
+    assert_eq!(policy.learn("s", &TOOLS.map(|name| KnownTool { name, input_schema: Some(SCHEMA) })), []);
+}
+
+/// Of each tool, whether it is shown, and whether any call of it can be let through, by a person's approval if need be.
+fn shown_and_approvable(policy: &Policy, who: &Principal, moment: Circumstances, tools: &[Resource<'static>; 2]) -> Vec<(bool, bool)> {
+    let shown = settled(policy.allows_each(who, moment, tools));
+    let odd = [r#"{}"#, "[]", "null", r#"{"a":0,"a":9,"b":"z"}"#, r#"{"a":0,"b":"z","more":[1]}"#, r#"{"a":"0"}"#, r#"{"a":0,"b":7}"#];
+    let texts: Vec<String> = calls().map(|arguments| arguments.to_string()).chain(odd.map(str::to_owned)).collect();
+    let is_callable = |tool: &Resource<'_>| {
+        texts.iter().any(|text| {
+            let called = tool.with(Arguments::Given(text));
+            let approval = Binding::of(who, Action::Call, &called).map(Approval::Call);
+            settled(policy.decide_approved(who, Action::Call, &called, moment, approval, ())).is_ok()
+        })
+    };
+    shown.into_iter().zip(tools.iter().map(is_callable)).collect()
+}
+
+fn texts(cedar: Option<&[Written]>, rego: Option<&[Written]>) -> Vec<Value> {
     let mut engines = Vec::new();
     if let Some(rules) = cedar {
         let text = rules
@@ -118,10 +275,15 @@ fn policy(cedar: Option<&[Written]>, rego: Option<&[Written]>, denied: &[String]
         let text: String = rules.iter().map(Written::rego).collect();
         engines.push(json!({ "rego": { "text": format!("package sallyport\nimport rego.v1\nallow if false\ndeny contains \"x\" if false\n{text}") } }));
     }
+    engines
+}
+
+fn policy(cedar: Option<&[Written]>, rego: Option<&[Written]>, denied: &[String]) -> Policy {
+    let engines = texts(cedar, rego);
     let config: Config = serde_json::from_value(json!({ "engines": engines })).unwrap();
     let own = ServerRules { deny: denied.to_vec(), ..ServerRules::default() };
     let policy = Policy::build(&config, &[("s".to_owned(), own)].into()).unwrap();
-    assert_eq!(policy.learn("s", &TOOLS.map(|name| KnownTool { name, input_schema: Some(SCHEMA) })), []);
+    learn(&policy);
     policy
 }
 
@@ -172,6 +334,32 @@ proptest! {
     fn what_is_hidden_cannot_be_called(cedar in any_rules(), in_group in any::<bool>(), hour in 0..24_u64, pins in [pin(), pin()]) {
         let policy = policy(Some(&cedar), None, &[]);
         for (shown, callable) in shown_and_callable(&policy, &who(in_group), moment(hour), pins) {
+            prop_assert!(shown || !callable);
+        }
+    }
+
+    /// Whoever asks, with whatever token, and whatever else is asked: what is shown can be called with some arguments, if need be with a
+    /// person's approval, and what is hidden with none.
+    #[test]
+    fn everything_that_decides_agrees(
+        default in proptest::option::of(select(&["allow", "deny", "ask"][..])), own in server_rules(),
+        cedar in proptest::option::of(rules()), rego in proptest::option::of(rules()), point in proptest::option::of(point()),
+        who in caller(), hour in 0..24_u64, tools in tools(),
+    ) {
+        let policy = whole(default, &own, cedar.as_deref(), rego.as_deref(), point.as_ref());
+        for (shown, callable) in shown_and_approvable(&policy, &who, moment(hour), &tools) {
+            prop_assert_eq!(shown, callable);
+        }
+    }
+
+    /// The same of rules that may exclude one another: nothing that is hidden can be called.
+    #[test]
+    fn nothing_hidden_can_be_called_by_anybody(
+        default in proptest::option::of(select(&["allow", "deny", "ask"][..])), own in server_rules(), cedar in proptest::option::of(any_rules()),
+        point in proptest::option::of(point()), who in caller(), hour in 0..24_u64, tools in tools(),
+    ) {
+        let policy = whole(default, &own, cedar.as_deref(), None, point.as_ref());
+        for (shown, callable) in shown_and_approvable(&policy, &who, moment(hour), &tools) {
             prop_assert!(shown || !callable);
         }
     }

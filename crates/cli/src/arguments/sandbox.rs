@@ -78,8 +78,8 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct AttackArguments {
-    /// The back-end to attack, `os`, `landlock`, `microvm`, `oci`, `wasm` or `none`; without one, that of a server whose configuration
-    /// names none
+    /// The back-end to attack, `os`, `landlock`, `microvm`, `oci`, `gvisor`, `wasm` or `none`; without one, that of a server whose
+    /// configuration names none
     #[arg(long, value_name = "NAME")]
     pub(crate) backend: Option<String>,
 

@@ -23,7 +23,7 @@ fn member(name: &str, listing: Listing) -> Member {
     Member { name: name.into(), label: uris::label(name), trusted: false, listing: Arc::new(listing) }
 }
 
-fn with_tools(name: &str, tools: &[&str]) -> Member {
+pub(super) fn with_tools(name: &str, tools: &[&str]) -> Member {
     let tools = tools.iter().map(|name| tool(name)).collect();
     member(name, Listing { tools, freshness: Freshness::Fresh, ..Listing::default() })
 }
@@ -36,7 +36,7 @@ fn names(view: &View, kind: Kind) -> Vec<&str> {
     view.lane(kind).items().iter().map(|item| item.exposed.as_str()).collect()
 }
 
-fn call(name: &str) -> Request {
+pub(super) fn call(name: &str) -> Request {
     let mut params = RawObject::new();
     params.set("name", RawJson::string(name));
     Request::new(Method::ToolsCall, params)

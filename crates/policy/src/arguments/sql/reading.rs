@@ -256,6 +256,12 @@ impl Reader {
         self.dialect.folding()(ident)
     }
 
+    /// How `WITH` is told to hide a table: in SQL Server the database says whether case counts, so there only by the same letters.
+    fn hiding(&self) -> impl Fn(&Ident) -> String + use<> {
+        let dialect = self.dialect;
+        move |name| if dialect == Dialect::MsSql { name.value.clone() } else { dialect.folding()(name) }
+    }
+
     /// The parts of a name, unless one of them is worked out when the query runs.
     fn parts(&self, name: &ObjectName) -> Result<Vec<String>, Refusal> {
         let part = |part: &ObjectNamePart| part.as_ident().map(|ident| self.fold(ident));
@@ -265,7 +271,7 @@ impl Reader {
     fn table(&mut self, name: &ObjectName) -> Result<(), Refusal> {
         let parts = self.parts(name)?;
         self.rows.extend(parts.last().cloned());
-        let is_own = matches!(parts.as_slice(), [name] if self.scopes.names(name));
+        let is_own = matches!(name.0.as_slice(), [ObjectNamePart::Identifier(name)] if self.scopes.names(&self.hiding()(name)));
         if !is_own {
             if parts.len() == 1 {
                 self.unqualified.insert(name);
@@ -349,7 +355,7 @@ impl Visitor for Reader {
         let fold = self.dialect.folding();
         self.reading.named.extend(query.with.iter().flat_map(|with| &with.cte_tables).map(|named| fold(&named.alias.name)));
         self.reading.columns.of_order(query, fold);
-        self.scopes.enter(query, fold);
+        self.scopes.enter(query, self.hiding());
         ControlFlow::Continue(())
     }
 

@@ -2,6 +2,7 @@
 
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::recent::Key;
@@ -37,9 +38,10 @@ impl Answered {
     }
 }
 
+/// Each is read by itself: one that is no answer says nothing of the others.
 #[derive(Deserialize)]
 struct AllAnswered {
-    evaluations: Vec<Answered>,
+    evaluations: Vec<Box<RawValue>>,
 }
 
 /// Asks one question.
@@ -90,8 +92,8 @@ async fn batch_of(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> 
         _ => Ok(Vec::new()),
     };
     for (place, (at, key, _)) in asked.into_iter().enumerate() {
-        let answer = answers.as_ref().map(|answers| answers.get(place).copied()).map_err(Clone::clone);
-        outcomes[at] = Some(match answer {
+        let answer = answers.as_ref().map(|answers| answers.get(place).cloned()).map_err(Clone::clone);
+        outcomes[at] = Some(match answer.and_then(Option::transpose) {
             Ok(Some(effect)) => {
                 remote.recent.put(key, effect, remote.world.elapsed());
                 Ok(remote.verdict(effect))
@@ -104,7 +106,11 @@ async fn batch_of(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> 
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unasked)).collect()
 }
 
-async fn ask(remote: &Remote, question: &Question<'_>, evaluations: Vec<Value>) -> Result<Vec<Effect>, EngineFailure> {
+async fn ask(
+    remote: &Remote,
+    question: &Question<'_>,
+    evaluations: Vec<Value>,
+) -> Result<Vec<Result<Effect, EngineFailure>>, EngineFailure> {
     let count = evaluations.len();
     let body = json!({
         "subject": caller(remote, question),
@@ -117,7 +123,8 @@ async fn ask(remote: &Remote, question: &Question<'_>, evaluations: Vec<Value>) 
     if answered.evaluations.len() != count {
         return Err(EngineFailure(format!("`{}` answered {} of {count} questions", remote.place, answered.evaluations.len())));
     }
-    Ok(answered.evaluations.into_iter().map(|answered| answered.effect()).collect())
+    let effect = |answered: Box<RawValue>| serde_json::from_str(answered.get()).map(|answered: Answered| answered.effect());
+    Ok(answered.evaluations.into_iter().map(effect).map(|effect| effect.map_err(|error| not_authzen(remote, &error))).collect())
 }
 
 fn not_authzen(remote: &Remote, error: &serde_json::Error) -> EngineFailure {

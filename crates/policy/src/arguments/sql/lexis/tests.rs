@@ -146,3 +146,55 @@ fn what_is_no_sql_is_refused() {
         stopped(ALL, query);
     }
 }
+
+#[test]
+fn what_other_servers_split_in_another_way_is_refused() {
+    for (dialect, query) in [
+        (PostgreSql, "SELECT '\\', (SELECT token FROM secrets) -- ' FROM orders"),
+        (PostgreSql, "SELECT N'\\' FROM orders -- '"),
+        (PostgreSql, "SELECT X'\\', (SELECT token FROM secrets) -- ' FROM orders"),
+        (PostgreSql, "SELECT X'41''' FROM orders"),
+        (PostgreSql, "SELECT $1$ ' $1$ FROM orders"),
+        (PostgreSql, "SELECT b\"x\" FROM orders"),
+        (PostgreSql, "SELECT $\u{20ac}$ FROM orders"),
+        (PostgreSql, "SELECT U&\"\\0061\" FROM orders"),
+        (PostgreSql, "SELECT 1L FROM orders"),
+        (PostgreSql, "SELECT $1card FROM orders"),
+        (MySql, "SELECT b'0''' FROM orders"),
+        (MySql, "SELECT \"card\" FROM orders"),
+        (MySql, "SELECT _utf8\"card\" FROM orders"),
+        (MySql, "SELECT \"sleep\"(9) FROM orders"),
+        (MySql, "SELECT id --\u{a0} , card\nFROM orders"),
+        (MySql, "SELECT 5--3 FROM orders"),
+        (Sqlite, "SELECT x'4z' FROM orders"),
+        (Sqlite, "SELECT [a]] , card] FROM orders"),
+        (MsSql, "SELECT $$ , card FROM orders -- $$ FROM orders"),
+        (MsSql, "SELECT $a$ , card FROM orders -- $a$ FROM orders"),
+        (MsSql, "SELECT X'41' FROM orders"),
+        (MsSql, "SELECT $identity FROM orders"),
+        (MsSql, "SELECT id\u{a0}card FROM orders"),
+    ] {
+        stopped(&[dialect], query);
+    }
+    for query in [
+        "SELECT 1ecard FROM orders",
+        "SELECT 0x1fcard FROM orders",
+        "SELECT id /* /* */ , card */ FROM orders",
+        "SELECT id /* /*/ FROM orders",
+        "SELECT /*+ SET_VAR(sql_mode='ANSI_QUOTES') */ id FROM orders",
+        "SELECT id -- \r, card\nFROM orders",
+        "SELECT id -- \u{2028}, card\nFROM orders",
+        "SELECT id -- \u{85}, card\nFROM orders",
+        "SELECT id /*\0*/ FROM orders",
+    ] {
+        stopped(ALL, query);
+    }
+}
+
+#[test]
+fn a_name_of_with_hides_a_table_of_sql_server_only_to_the_letter() {
+    let rule = SqlRule { dialect: MsSql, tables: vec!["orders".into()], functions: None, columns: None };
+    let refusal = SqlGuard::build(&rule).unwrap().refuses("WITH SECRETS AS (SELECT 1 AS id) SELECT id FROM secrets");
+    assert!(refusal.is_some_and(|why| why.contains("reads the table")));
+    passes(&[MsSql], "WITH Recent AS (SELECT id FROM orders) SELECT id FROM Recent");
+}
