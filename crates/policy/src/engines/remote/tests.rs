@@ -166,6 +166,18 @@ fn a_list_is_one_batch_of_authzen() {
 }
 
 #[test]
+fn what_is_no_answer_in_a_batch_hides_its_own_tool_alone() {
+    let tools = ["t0", "t1", "t2"].map(|name| Resource::tool("s", name, None, false));
+    for noise in [r#"{"decision":"yes"}"#, r#"{"decision":true,"decision":false}"#, "{}", "7"] {
+        let point = Arc::new(Point::default());
+        answers(&point, &format!(r#"{{"evaluations":[{{"decision":true}},{noise},{{"decision":true}}]}}"#));
+        let policy = policy(&point, "authzen");
+        let allowed = policy.allows_each(&Principal::key("ci"), Circumstances::local(UNIX_EPOCH), &tools).settled();
+        assert_eq!(allowed, [true, false, true], "{noise}");
+    }
+}
+
+#[test]
 fn an_address_or_a_deadline_that_cannot_be_is_refused() {
     let point = Arc::new(Point::default());
     for (key, value) in [
