@@ -85,7 +85,7 @@ impl Lexis<'_> {
 
     fn line_comment(&mut self) -> Result<(), Refusal> {
         // To MySQL, `--` begins a comment only with a space behind it.
-        let is_right = self.dialect != Dialect::MySql || self.rest.starts_with('#') || self.rest[2..].starts_with([' ', '\t', '\n']);
+        let is_right = self.dialect != Dialect::MySql || self.rest.starts_with('#') || after(self.rest, 2).starts_with([' ', '\t', '\n']);
         if !is_right {
             return Err(COMMENT);
         }
@@ -107,8 +107,8 @@ impl Lexis<'_> {
         if self.is_behind_string {
             return Err(ADJACENT);
         }
-        let length = closing(&self.rest[1..], '\'').ok_or(UNKNOWN)?;
-        let text = &self.rest[1..=length];
+        let length = closing(after(self.rest, 1), '\'').ok_or(UNKNOWN)?;
+        let text = self.rest.get(1..=length).ok_or(UNKNOWN)?;
         // MySQL's setting `NO_BACKSLASH_ESCAPES` and PostgreSQL's `standard_conforming_strings` decide where such a string ends.
         let has_escapes = matches!(self.dialect, Dialect::MySql | Dialect::PostgreSql);
         if has_escapes && (text.contains("\\'") || text.ends_with('\\')) {
@@ -120,9 +120,9 @@ impl Lexis<'_> {
     }
 
     fn name(&mut self, close: char) -> Result<(), Refusal> {
-        let length = closing(&self.rest[1..], close).ok_or(UNKNOWN)?;
+        let length = closing(after(self.rest, 1), close).ok_or(UNKNOWN)?;
         // To SQLite the name ends with the first of them.
-        if close == ']' && self.dialect == Dialect::Sqlite && self.rest[1..=length].contains(']') {
+        if close == ']' && self.dialect == Dialect::Sqlite && self.rest.get(1..=length).is_none_or(|name| name.contains(']')) {
             return Err(QUOTE);
         }
         self.pass(length + 2);
@@ -136,7 +136,7 @@ impl Lexis<'_> {
             Some(digits) => 2 + count(digits, |digit| digit.is_ascii_hexdigit()).ok_or(NUMBER)?,
             None => decimal(self.rest).ok_or(NUMBER)?,
         };
-        if self.rest[length..].starts_with(|next| self.is_of_word(next) || is_quote(next)) {
+        if after(self.rest, length).starts_with(|next| self.is_of_word(next) || is_quote(next)) {
             return Err(NUMBER);
         }
         self.pass(length);
@@ -197,7 +197,7 @@ impl Lexis<'_> {
         }
         // To the parser, `a@b` is one name; and a client's or a server's own names may stand between quotes, too: `:'a'`, `@'a'`, `U&'a'`.
         let is_joined = next == '@' && self.is_of_word(self.before) && matches!(self.dialect, Dialect::MySql | Dialect::Sqlite);
-        if is_joined || (matches!(next, '@' | ':' | '#' | '&') && self.rest[1..].starts_with(is_quote)) {
+        if is_joined || (matches!(next, '@' | ':' | '#' | '&') && after(self.rest, 1).starts_with(is_quote)) {
             return Err(VARIABLE);
         }
         self.pass(next.len_utf8());
@@ -243,14 +243,19 @@ fn count(text: &str, is_one: impl Fn(char) -> bool) -> Option<usize> {
 fn decimal(text: &str) -> Option<usize> {
     let digits = |text: &str| count(text, |digit| digit.is_ascii_digit());
     let mut length = digits(text)?;
-    if let Some(fraction) = text[length..].strip_prefix('.') {
+    if let Some(fraction) = after(text, length).strip_prefix('.') {
         length += 1 + digits(fraction)?;
     }
-    if let Some(exponent) = text[length..].strip_prefix(['e', 'E']) {
+    if let Some(exponent) = after(text, length).strip_prefix(['e', 'E']) {
         let unsigned = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
         length += 1 + (exponent.len() - unsigned.len()) + digits(unsigned)?;
     }
     Some(length)
+}
+
+/// What stands behind so many bytes.
+fn after(text: &str, length: usize) -> &str {
+    text.get(length..).unwrap_or_default()
 }
 
 /// Where a quote ends: each one in it stands twice.
@@ -258,7 +263,7 @@ fn closing(text: &str, quote: char) -> Option<usize> {
     let mut from = 0;
     loop {
         let at = from + text.get(from..)?.find(quote)?;
-        if !text[at + 1..].starts_with(quote) {
+        if !after(text, at + 1).starts_with(quote) {
             return Some(at);
         }
         from = at + 2;
