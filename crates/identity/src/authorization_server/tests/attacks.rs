@@ -457,6 +457,9 @@ async fn a_client_proves_who_it_is() {
             Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded").header("authorization", basic(pair));
         let response = bench.server.answer(request.body("grant_type=client_credentials".into()).unwrap(), None).await.unwrap();
         assert_eq!(response.status(), status, "{pair}");
+        // RFC 6749 §5.2: who has used the header is told the scheme that is taken there.
+        let scheme = response.headers().get("www-authenticate").map(|value| value.to_str().unwrap());
+        assert_eq!(scheme, (status == StatusCode::UNAUTHORIZED).then_some("Basic realm=\"oauth\""), "{pair}");
     }
 }
 

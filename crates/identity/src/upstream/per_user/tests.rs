@@ -13,6 +13,9 @@ use crate::fetch::Fetcher;
 
 /// In place of a number of refreshes: the issuer has forgotten its clients.
 const FORGOTTEN: usize = usize::MAX;
+/// The same: its metadata says that its codes are protected by `plain` alone, or says nothing of it.
+const PLAIN: usize = usize::MAX - 1;
+const UNSAID: usize = usize::MAX - 2;
 
 /// An issuer whose refresh tokens are good once: `refresh-N` gives `access-N+1` and `refresh-N+1`, and any other is refused.
 async fn issuer() -> (String, Arc<AtomicUsize>) {
@@ -51,9 +54,12 @@ fn is_whole(asked: &[u8]) -> bool {
 fn answer(asked: &str, issuer: &str, count: &AtomicUsize) -> (u16, String) {
     if asked.starts_with("GET ") {
         let prm = format!(r#"{{"resource":"{issuer}/mcp","authorization_servers":["{issuer}"]}}"#);
-        let server = format!(
-            r#"{{"issuer":"{issuer}","authorization_endpoint":"{issuer}/a","token_endpoint":"{issuer}/t","code_challenge_methods_supported":["S256"]}}"#
-        );
+        let methods = match count.load(Ordering::SeqCst) {
+            UNSAID => "",
+            PLAIN => r#","code_challenge_methods_supported":["plain"]"#,
+            _ => r#","code_challenge_methods_supported":["plain","S256"]"#,
+        };
+        let server = format!(r#"{{"issuer":"{issuer}","authorization_endpoint":"{issuer}/a","token_endpoint":"{issuer}/t"{methods}}}"#);
         return (200, if asked.contains("protected-resource") { prm } else { server });
     }
     let now = count.load(Ordering::SeqCst);
@@ -218,4 +224,25 @@ async fn the_way_back_is_for_the_browser_that_began_and_for_the_issuer_that_was_
     let (cookie, state) = begin().await;
     assert!(matches!(finish(Some(&cookie), &[("state", &state), ("state", "s"), ("code", "c")]).await, LoginError::Unknown));
     assert!(matches!(finish(Some(&cookie), &[("state", &format!("{state}x")), ("code", "c")]).await, LoginError::Unknown));
+}
+
+#[tokio::test]
+async fn nobody_is_sent_to_an_issuer_that_does_not_protect_its_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, offers) = issuer().await;
+    let alice = process(folder.path(), &issuer, "alice");
+    let redirect = Url::parse("http://127.0.0.1:1/connect/callback").unwrap();
+    let client = crate::upstream::RegisteredConfig { id: "us".to_owned(), secret: None, key: None };
+    let config = Config { client: Some(client), ..Config::default() };
+    let begun = async |offered: usize| {
+        offers.store(offered, Ordering::SeqCst);
+        let id = alice.logins.offer("tracker", alice.owner.clone()).await.unwrap();
+        alice.logins.begin(&id, &config, alice.place.url(), &redirect, None).await
+    };
+    for offered in [PLAIN, UNSAID] {
+        let refused = begun(offered).await.unwrap_err().to_string();
+        assert!(refused.contains("does not protect its codes (PKCE S256)"), "{refused}");
+    }
+    let to = begun(0).await.unwrap().to;
+    assert!(to.as_str().starts_with(&format!("{issuer}/a?")) && to.as_str().contains("code_challenge_method=S256"), "{to}");
 }
