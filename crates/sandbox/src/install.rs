@@ -15,7 +15,6 @@ mod change;
 mod desk;
 mod error;
 mod locked;
-mod nearness;
 mod network;
 mod npm;
 #[cfg_attr(not(target_os = "linux"), path = "install/oci_elsewhere.rs")]

@@ -6,9 +6,8 @@ use std::net::IpAddr;
 use tokio::net::lookup_host;
 
 use super::Source;
-use super::nearness::Nearness;
 use super::settings::Settings;
-use crate::egress::{Allowed, Block, Destination, Hosts, Name};
+use crate::egress::{Allowed, Block, Destination, Hosts, Name, is_public};
 use crate::profile::Network;
 
 /// A host that a setting names, with its port.
@@ -83,7 +82,7 @@ pub(super) async fn of(source: Source, settings: &Settings) -> Network {
     }
 }
 
-/// The host by name, and its addresses where they are of one's own network or machine.
+/// The host by name, and its addresses where they are not anybody's on the internet.
 async fn reached(remote: &Remote) -> Vec<Hosts> {
     if let Ok(address) = remote.host.parse::<IpAddr>() {
         return vec![Hosts::Addresses(Block::single(address.to_canonical()))];
@@ -91,27 +90,15 @@ async fn reached(remote: &Remote) -> Vec<Hosts> {
     let Some(name) = Name::new(&remote.host) else { return Vec::new() };
     let found = lookup_host((remote.host.as_str(), remote.port)).await;
     // A name that cannot be resolved is the package manager's to complain about.
-    let addresses: Vec<IpAddr> = found.into_iter().flatten().map(|address| address.ip().to_canonical()).collect();
-    led_to(name, &addresses)
-}
-
-/// What a name that has these addresses gives: itself, and where it is in one's own network those as well. By public names it is not led
-/// there, and nobody to the link's addresses or a cloud's metadata; a setting may name such an address itself.
-fn led_to(name: Name, addresses: &[IpAddr]) -> Vec<Hosts> {
-    let near = Nearness::of_all(addresses.iter().copied());
-    let is_own = |address: &&IpAddr| match Nearness::of(**address) {
-        Nearness::Public | Nearness::Other => false,
-        own => near == Some(own),
-    };
-    let own = addresses.iter().filter(is_own).map(|address| Hosts::Addresses(Block::single(*address)));
+    let addresses = found.into_iter().flatten().map(|address| address.ip().to_canonical());
+    let own = addresses.filter(|address| !is_public(*address)).map(|address| Hosts::Addresses(Block::single(address)));
     // Inside, `localhost` is an address.
-    let by_name = (!name.is_localhost()).then(|| Hosts::Exact(name.clone()));
+    let by_name = (!name.is_localhost()).then_some(Hosts::Exact(name));
     own.chain(by_name).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
     use super::*;
 
     fn all(text: &str) -> Vec<String> {
@@ -153,21 +140,5 @@ mod tests {
         // The usual registry, and where it has its files; where they resolve to is the machine's business.
         let usual = network(false, &[]).await;
         assert!(["pypi.org:443", "files.pythonhosted.org:443"].iter().all(|host| usual.contains(&(*host).to_owned())), "{usual:?}");
-    }
-
-    #[test]
-    fn a_public_name_does_not_lead_into_ones_own_network() {
-        let given = |name: &str, addresses: &[&str]| {
-            let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-            let hosts = led_to(Name::new(name).unwrap(), &addresses).into_iter();
-            hosts.map(|hosts| Destination { hosts, ports: vec![80] }.to_string()).collect::<Vec<_>>()
-        };
-        let by_name = vec!["index.example:80".to_owned()];
-        assert_eq!(given("index.example", &["93.184.215.14", "10.0.0.1", "127.0.0.1", "169.254.169.254"]), by_name);
-        assert_eq!(given("index.example", &["169.254.169.254", "fe80::1", "0.0.0.0", "100.100.100.200"]), by_name);
-        assert_eq!(given("index.example", &[]), by_name);
-        assert_eq!(given("index.example", &["10.0.0.1", "127.0.0.1", "169.254.169.254"]), ["10.0.0.1:80", "index.example:80"]);
-        assert_eq!(given("index.example", &["127.0.1.1"]), ["127.0.1.1:80", "index.example:80"]);
-        assert_eq!(given("localhost", &["127.0.0.1", "::1"]), ["127.0.0.1:80", "[::1]:80"]);
     }
 }
