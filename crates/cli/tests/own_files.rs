@@ -4,17 +4,21 @@
 
 #[path = "harness/mod.rs"]
 mod harness;
+#[allow(dead_code, reason = "the sandbox's own tests use more of it")]
+#[path = "../../sandbox/tests/support/image.rs"]
+mod image;
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "faults/session.rs"]
 mod session;
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::time::Duration;
 
 use harness::gateway::Project;
-use harness::peers::fixture;
+use harness::peers::{self, fixture};
 use harness::processes::eventually;
+use image::Holds;
 use serde_json::json;
 use session::Session;
 
@@ -56,4 +60,68 @@ fn neither_a_program_nor_a_caller_of_a_built_in_writes_what_the_gateway_goes_by(
     }
     let now = kept.map(|file| fs::read_to_string(project.path(file)).unwrap());
     assert_eq!(now, [POLICY, "token", "version = 1\n", "", &before]);
+}
+
+/// Whom a program in a container runs as.
+const SOMEBODY: u32 = 1000;
+
+/// A project with secrets in it, and a program that prints what it can of them into the folder `out`. `own` is its own.
+fn curious(sandbox: &str) -> Project {
+    let project = Project::new("");
+    for (file, text) in [("keys/team", "hunter2-of-the-gateway"), ("others", "hunter2-of-another"), ("own", "hunter2-its-own")] {
+        fs::create_dir_all(project.path(file).parent().unwrap()).unwrap();
+        fs::write(project.path(file), text).unwrap();
+        fs::set_permissions(project.path(file), Permissions::from_mode(0o600)).unwrap();
+    }
+    fs::create_dir(project.path("out")).unwrap();
+    let script = "cat keys/team others own sallyport.toml > out/read; mv keys away; echo all > out/tried";
+    let roots = "read = [\".\", \"own\"]\nwrite = [\"out\"]\nenv = { TOKEN = \"file:own\" }\ntimeouts = { connect = \"5m\" }";
+    project.configure(&format!(
+        "keys = [\"file:keys/team\"]\n{}[servers.other]\nurl = \"http://127.0.0.1:9/mcp\"\nstart = \"lazy\"\n\
+         headers = {{ Authorization = \"Bearer ${{file:others}}\" }}\n",
+        server(script, &format!("{roots}\n{sandbox}"))
+    ));
+    project
+}
+
+fn reads_its_own_secret_only(project: &Project) {
+    let gateway = project.up();
+    let tried = || fs::read_to_string(project.path("out/tried")).is_ok_and(|text| text == "all\n");
+    eventually("the program has tried all", 3 * PATIENCE, tried);
+    let read = fs::read_to_string(project.path("out/read")).unwrap();
+    assert!(read.contains("hunter2-its-own") && read.contains("[servers.hostile]"), "{read}\n{}", gateway.log());
+    assert!(!read.contains("hunter2-of"), "{read}");
+    assert!(project.path("keys/team").is_file());
+}
+
+#[test]
+fn a_program_reads_no_secret_but_the_one_that_it_is_given() {
+    reads_its_own_secret_only(&curious(""));
+}
+
+#[test]
+fn nor_does_one_in_a_container() {
+    let project = curious("cwd = \".\"\nsandbox = { oci = { image = \"image\", runtime = \"runc\" } }");
+    image::layout(&project.path("image"), Holds::Program(fixture()));
+    if !project.has_container_runtime("runc") {
+        return;
+    }
+    for file in ["", "out", "own", "others", "keys", "keys/team", "sallyport.toml"] {
+        chown(project.path(file), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    }
+    reads_its_own_secret_only(&project);
+}
+
+#[test]
+#[ignore = "needs QEMU and the peers that `cargo xtask peers` installs"]
+fn nor_does_one_in_a_machine() {
+    reads_its_own_secret_only(&curious(&format!("sandbox = {{ microvm = {{ memory_mb = 256, guest = {:?} }} }}", peers::guest())));
+}
+
+#[test]
+fn what_cannot_hide_them_starts_nothing() {
+    let project = curious("sandbox = \"landlock\"\ndeny_write = [\"!*\"]");
+    let gateway = project.up();
+    eventually("the program is refused", PATIENCE, || gateway.log().contains("from being read inside a folder that is shown"));
+    assert!(!project.path("out/read").exists());
 }

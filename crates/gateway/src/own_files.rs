@@ -1,4 +1,4 @@
-//! What of the files is the gateway's own: no server may change any of it, wherever else it may write.
+//! What of the files is the gateway's own: no server may change any of it, wherever else it may write, or read what of it is secret.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct OwnFiles {
     pub rules: BTreeSet<PathBuf>,
     /// What says which packages servers run. The gateway makes them, so they may not be there yet.
     pub locks: BTreeSet<PathBuf>,
-    /// Where secrets lie.
+    /// Where secrets lie: these are not to be read either, but by a server whose own `read` names one.
     pub secrets: BTreeSet<PathBuf>,
 }
 
@@ -73,6 +73,7 @@ fn tell(server: &mut ServerPlan, table: &str, own: &Arc<OwnFiles>, warnings: &mu
             let path = join(table, &server.name);
             warnings.extend(is_written_by_checkouts(built_in, own).map(|file| of_checkouts(&path, built_in, file)));
             own.all().for_each(|file| built_in.protect(file.clone()));
+            own.secrets.iter().for_each(|file| built_in.hide(file.clone()));
         }
         Source::Remote(_) => {}
     }

@@ -27,7 +27,9 @@ pub(crate) fn of(failure: &Failure) -> Option<String> {
             format!("run linux {OLDEST_KERNEL_ALONE} or newer, whose Landlock also covers signals; or see to it that namespaces work")
         }
         (Layer::Root, Errno::OPNOTSUPP) => {
-            "only the boundary os can keep a place in a folder to write read-only; `deny_write = [\"!*\"]` gives that up".to_owned()
+            "only the boundary os can keep a place in a folder from being written, or read: keep secrets outside of it; \
+             `deny_write = [\"!*\"]` gives up the list of what is not written"
+                .to_owned()
         }
         (Layer::Landlock | Layer::Root, Errno::NOSYS) => format!("run linux {OLDEST_KERNEL} or newer, built with CONFIG_SECURITY_LANDLOCK"),
         (Layer::Namespaces | Layer::Network | Layer::Root, Errno::PERM | Errno::ACCESS) => user_namespaces(errno),

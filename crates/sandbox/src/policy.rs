@@ -155,4 +155,6 @@ pub(crate) enum Access {
     Read,
     /// Read and write, never execute.
     Write,
+    /// Nothing: it cannot be opened. A file inside another tree.
+    Hidden,
 }

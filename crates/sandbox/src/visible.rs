@@ -68,6 +68,7 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
     for tree in &needs.trees {
         builder.add_if_there(tree, Access::Read);
     }
+    hide(&mut builder, profile);
     let view = View { exec_in_write: profile.exec_in_write, ..builder.finish() };
     let cwd = starting_folder(profile, program, &view)?;
     let target = Target { path, args: program.args.clone(), env: environment(program, &needs.folders, Path::new("/tmp")), cwd };
@@ -79,6 +80,7 @@ pub(crate) fn named(profile: &Profile) -> Result<(View, Vec<PathBuf>), Error> {
     let mut builder = ViewBuilder::default();
     add_roots(&mut builder, profile)?;
     let absent = deny::add(&mut builder, profile);
+    hide(&mut builder, profile);
     Ok((View { exec_in_write: profile.exec_in_write, ..builder.finish() }, absent))
 }
 
@@ -109,6 +111,21 @@ fn add_roots(builder: &mut ViewBuilder, profile: &Profile) -> Result<(), Error> 
         }
     }
     Ok(())
+}
+
+/// Takes out of the view what is not to be read. Comes last: it goes before whatever shows it.
+fn hide(builder: &mut ViewBuilder, profile: &Profile) {
+    for file in profile.hidden.iter().filter_map(|file| file.canonicalize().ok()).filter(|file| file.is_file()) {
+        builder.add_hidden(&file);
+    }
+}
+
+/// The first file that is not to be read and lies in what is named, for boundaries that cannot take anything out of a folder.
+#[cfg(feature = "wasm")]
+pub(crate) fn first_hidden(profile: &Profile) -> Option<PathBuf> {
+    let roots: Vec<PathBuf> = profile.read.iter().chain(&profile.write).filter_map(|root| root.canonicalize().ok()).collect();
+    let mut hidden = profile.hidden.iter().filter_map(|file| file.canonicalize().ok());
+    hidden.find(|file| roots.iter().any(|root| file.starts_with(root)))
 }
 
 /// Whether a path may become visible at all.

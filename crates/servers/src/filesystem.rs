@@ -40,16 +40,19 @@ pub struct Config {
     /// Files that are not written, moved or replaced in any case, absolute: the gateway's own. Not part of what is configured.
     #[serde(skip)]
     pub protected: Vec<PathBuf>,
+    /// Files whose content is not read in any case, absolute: the gateway's secrets. Not part of what is configured.
+    #[serde(skip)]
+    pub hidden: Vec<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { root: PathBuf::from("."), write: false, protected: Vec::new() }
+        Self { root: PathBuf::from("."), write: false, protected: Vec::new(), hidden: Vec::new() }
     }
 }
 
 pub(crate) fn build(config: Config) -> Result<impl McpServer, BuildError> {
-    let root = Root::open(&config.root, &config.protected)?;
+    let root = Root::open(&config.root, &config.protected, config.hidden)?;
     let mut tools = vec![
         Entry::of::<read_file::ReadFile>(),
         Entry::of::<read_media::ReadMedia>(),

@@ -89,6 +89,15 @@ impl BuiltInConfig {
         }
     }
 
+    /// Keeps what lies in `file`, an absolute path, from being read through the server: a secret of the gateway. The `git` server has no
+    /// such exception for what is staged: keep secrets out of its repository, or ignored.
+    pub fn hide(&mut self, file: PathBuf) {
+        match self {
+            Self::Filesystem(filesystem::Config { hidden, .. }) => hidden.push(file),
+            Self::Git(_) | Self::Database(_) => {}
+        }
+    }
+
     /// Whether the server may change what is in its folder.
     #[must_use]
     pub const fn writes(&self) -> bool {

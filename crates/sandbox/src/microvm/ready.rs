@@ -193,7 +193,8 @@ pub(super) fn around(shape: &Shape, profile: &Profile) -> Profile {
     };
     let read = [vec![shape.guest.kernel.clone(), shape.guest.initramfs.clone()], folders::kept(profile, &shape.folders)].concat();
     let (write, deny_write) = (profile.write.clone(), profile.deny_write.clone());
-    Profile { read, write, deny_write, network: Network::None, limits, ..Profile::default() }
+    let hidden = profile.hidden.clone();
+    Profile { read, write, deny_write, hidden, network: Network::None, limits, ..Profile::default() }
 }
 
 /// The most usual reason has a cure of its own.

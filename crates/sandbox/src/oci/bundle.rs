@@ -144,7 +144,7 @@ impl Bundle {
         }
         for (number, tree) in view.outermost().enumerate() {
             let access: &[&str] = match tree.access {
-                Access::System | Access::Read => &["ro"],
+                Access::System | Access::Read | Access::Hidden => &["ro"],
                 // What is written cannot be executed, what is executed cannot be written.
                 Access::Write if !view.exec_in_write => &["rw", "noexec"],
                 Access::Write => &["rw"],

@@ -82,11 +82,12 @@ fn grant(mut ruleset: RulesetCreated, abi: ABI, confinement: &Confinement) -> Re
             ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
         }
     }
-    for tree in &confinement.view.trees {
+    // What is hidden has no rule: the folder's is that of what is shown in its place, which cannot be opened.
+    for tree in confinement.view.trees.iter().filter(|tree| tree.access != Access::Hidden) {
         let access = match tree.access {
             Access::Write if confinement.view.exec_in_write => write | AccessFs::Execute,
             Access::Write => write,
-            Access::System | Access::Read => read,
+            Access::System | Access::Read | Access::Hidden => read,
         };
         let possible = if tree.folder { access } else { access & AccessFs::from_file(abi) };
         ruleset = match confinement.namespaces {

@@ -76,6 +76,13 @@ fn absent(network: &Network, layers: &mut Layers) {
 
 /// Landlock's rights of a folder hold for everything below it: nothing in there can be taken out.
 fn refuse_what_only_mounts_can(view: &View) -> Result<(), Failure> {
+    if let Some(hidden) = view.trees.iter().find(|tree| tree.access == Access::Hidden) {
+        return Err(failure(
+            Layer::Root,
+            &format!("keep {} from being read inside a folder that is shown", hidden.path.display()),
+            Errno::OPNOTSUPP,
+        ));
+    }
     let writable =
         |path: &Path| view.trees.iter().any(|outer| outer.access == Access::Write && outer.path != path && path.starts_with(&outer.path));
     match view.trees.iter().find(|tree| tree.access != Access::Write && writable(&tree.path)) {

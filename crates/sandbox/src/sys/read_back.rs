@@ -60,7 +60,7 @@ pub(super) fn mounts(view: &View) -> Result<(), Failure> {
         let by_access = match tree.access {
             Access::Write if view.exec_in_write => Flags::empty(),
             Access::Write => Flags::NOEXEC,
-            Access::System | Access::Read => Flags::RDONLY,
+            Access::System | Access::Read | Access::Hidden => Flags::RDONLY,
         };
         look_at_mount(&tree.path, never | by_access)?;
     }

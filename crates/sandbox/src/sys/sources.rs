@@ -14,6 +14,9 @@ use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::policy::{Access, Tree, View};
 
+/// What is shown in the place of a hidden file: every mount here is without devices, so that it cannot be opened.
+const NOTHING: &str = "/dev/null";
+
 /// A detached copy of one of the host's trees.
 pub(super) struct Source {
     pub(super) tree: Tree,
@@ -34,7 +37,7 @@ pub(super) fn open_all(view: &View, mut id_maps: Option<IdMaps>, layers: &mut La
 
 /// The same for a root that may not map ids, after it gave up its uid.
 pub(super) fn open_all_unmapped(view: &View, layers: &mut Layers) -> Result<Vec<Source>, Failure> {
-    for tree in view.trees.iter().filter(|tree| tree.access != Access::System) {
+    for tree in view.trees.iter().filter(|tree| has_owner(tree)) {
         unmapped(tree, Errno::PERM, layers)?;
     }
     open_all(view, None, layers)
@@ -42,7 +45,8 @@ pub(super) fn open_all_unmapped(view: &View, layers: &mut Layers) -> Result<Vec<
 
 fn open_one(tree: &Tree, view: &View, id_maps: Option<&mut IdMaps>, layers: &mut Layers) -> Result<Source, Failure> {
     let name = |step: &str| format!("{step} {}", tree.path.display());
-    let place = open_without_links(&tree.path).step(Layer::Root, &name("open"))?;
+    let shown = if tree.access == Access::Hidden { Path::new(NOTHING) } else { &tree.path };
+    let place = open_without_links(shown).step(Layer::Root, &name("open"))?;
     let found = fstat(&place).step(Layer::Root, &name("look at"))?;
     if (FileType::from_raw_mode(found.st_mode) == FileType::Directory) != tree.folder {
         return Err(failure(Layer::Root, &name("what was looked at has changed:"), Errno::STALE));
@@ -51,7 +55,7 @@ fn open_one(tree: &Tree, view: &View, id_maps: Option<&mut IdMaps>, layers: &mut
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE;
     let mount = open_tree(&place, "", flags).step(Layer::Root, &name("copy the mount of"))?;
     restrict(tree, view.exec_in_write, &mount).step(Layer::Root, &name("restrict"))?;
-    if let Some(id_maps) = id_maps.filter(|_| tree.access != Access::System) {
+    if let Some(id_maps) = id_maps.filter(|_| has_owner(tree)) {
         let map = id_maps.of(found.st_uid, found.st_gid)?;
         let attributes = MountAttributes { set: 0, id_map: Some(map) };
         if let Err(errno) = mount_setattr(mount.as_fd(), &attributes, true) {
@@ -59,6 +63,11 @@ fn open_one(tree: &Tree, view: &View, id_maps: Option<&mut IdMaps>, layers: &mut
         }
     }
     Ok(Source { tree: tree.clone(), mount })
+}
+
+/// Whether it is somebody's files.
+fn has_owner(tree: &Tree) -> bool {
+    !matches!(tree.access, Access::System | Access::Hidden)
 }
 
 /// A view's paths are canonical: a link on the way means that somebody has put it there since.
@@ -75,7 +84,7 @@ pub(super) fn open_below(outer: &Source, below: &Path) -> Result<OwnedFd, Errno>
 
 fn restrict(tree: &Tree, exec_in_write: bool, mount: &OwnedFd) -> Result<(), Errno> {
     let by_access = match tree.access {
-        Access::System | Access::Read => libc::MOUNT_ATTR_RDONLY,
+        Access::System | Access::Read | Access::Hidden => libc::MOUNT_ATTR_RDONLY,
         Access::Write if exec_in_write => 0,
         Access::Write => libc::MOUNT_ATTR_NOEXEC,
     };

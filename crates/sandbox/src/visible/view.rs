@@ -62,6 +62,14 @@ impl ViewBuilder {
         self.read_only.insert(path.to_path_buf());
     }
 
+    /// Lets a file be there and not be opened, if it is shown at all.
+    pub(super) fn add_hidden(&mut self, path: &Path) {
+        if self.shows(path) {
+            self.trees.insert(path.to_path_buf(), Tree { path: path.to_path_buf(), access: Access::Hidden, folder: false });
+            self.read_only.insert(path.to_path_buf());
+        }
+    }
+
     /// The same for what nobody named: skipped when it is missing or not a plain file or folder (a socket or a device
     /// that an argument happens to name must not become a way out), or when it may not be shown.
     pub(super) fn add_if_there(&mut self, path: &Path, access: Access) {
@@ -116,6 +124,7 @@ impl ViewBuilder {
     /// Whether `inner` is to be other than `outer`, which contains it, would make it.
     fn adds_to(&self, inner: &Tree, outer: &Tree) -> bool {
         match (inner.access, outer.access) {
+            (Access::Hidden, _) => true,
             (Access::Write, Access::Write) => self.held.contains(&inner.path),
             (Access::Write, _) => true,
             (_, Access::Write) => self.read_only.contains(&inner.path),

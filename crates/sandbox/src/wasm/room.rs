@@ -121,8 +121,12 @@ impl Room {
     }
 }
 
-/// WASI gives a folder as a whole: no part of one to write can be kept from being written.
+/// WASI gives a folder as a whole: no part of one can be kept from being read, or of one to write from being written.
 fn keeps_to_lists(profile: &Profile, name: &str) -> std::result::Result<(), Error> {
+    if let Some(hidden) = visible::first_hidden(profile) {
+        return Err(Error::new(format!("server {name} may not read {}, which sandbox wasm cannot keep it from", hidden.display()))
+            .with_hint("keep secrets outside of the folders that it sees, or name narrower ones in `read`"));
+    }
     if profile.write.is_empty() || profile.deny_write.is_empty() {
         return Ok(());
     }

@@ -2,11 +2,12 @@
 //! (`openat2` with `RESOLVE_BENEATH`, through cap-std): there is no moment between a check and a use.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use cap_fs_ext::{OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, Metadata, OpenOptions};
+use cap_std::fs::{Dir, File, Metadata, MetadataExt as _, OpenOptions};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -46,15 +47,17 @@ pub(super) struct Root {
     named: PathBuf,
     /// What is never written, below the root.
     protected: Vec<PathBuf>,
+    /// What is never read.
+    hidden: Vec<PathBuf>,
 }
 
 impl Root {
-    pub(super) fn open(named: &Path, protected: &[PathBuf]) -> Result<Self, BuildError> {
+    pub(super) fn open(named: &Path, protected: &[PathBuf], hidden: Vec<PathBuf>) -> Result<Self, BuildError> {
         let fault = |error: io::Error| BuildError::new(format!("folder {}: {}", named.display(), reason(&error)));
         let path = named.canonicalize().map_err(fault)?;
         let folder = Dir::open_ambient_dir(&path, ambient_authority()).map_err(fault)?;
         let protected = protected.iter().flat_map(|file| places(file)).filter_map(|file| Some(file.strip_prefix(&path).ok()?.to_owned()));
-        Ok(Self { protected: protected.collect(), folder, path, named: named.to_owned() })
+        Ok(Self { protected: protected.collect(), hidden, folder, path, named: named.to_owned() })
     }
 
     /// Whether a path without links is one that is never written, or holds one.
@@ -89,7 +92,18 @@ impl Root {
 
     /// Opens a regular file to read it. Symbolic links are followed as far as they stay inside.
     pub(super) fn open_file(&self, path: &Path) -> Result<(File, Metadata), ToolError> {
-        open_regular(&self.folder, path, true).map_err(|error| self.fault(path, &error))
+        let (file, metadata) = open_regular(&self.folder, path, true).map_err(|error| self.fault(path, &error))?;
+        if self.hides(&metadata) {
+            return Err(ToolError::new(format!("`{}` holds a secret of the gateway, which is not read", show(path))));
+        }
+        Ok((file, metadata))
+    }
+
+    /// Whether an open file is one that is never read. By what it is: names and links lead anywhere.
+    pub(super) fn hides(&self, open: &Metadata) -> bool {
+        let is_it =
+            |hidden: &PathBuf| std::fs::metadata(hidden).is_ok_and(|hidden| (hidden.dev(), hidden.ino()) == (open.dev(), open.ino()));
+        self.hidden.iter().any(is_it)
     }
 
     /// Opens a folder.

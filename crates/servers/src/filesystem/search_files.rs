@@ -93,7 +93,7 @@ impl Tool for SearchFiles {
             skipped: 0,
             buffer: Vec::new(),
         };
-        walk(root, &start, reach, job, &mut |found| search.look_at(found, job))?;
+        walk(root, &start, reach, job, &mut |found| search.look_at(root, found, job))?;
         let (matches, next) = search.page.finish();
         Ok(Output { matches, skipped: search.skipped, next })
     }
@@ -168,21 +168,24 @@ struct Search {
 }
 
 impl Search {
-    fn look_at(&mut self, found: &Found<'_>, job: &Job) -> Result<ControlFlow<()>, ToolError> {
+    fn look_at(&mut self, root: &Root, found: &Found<'_>, job: &Job) -> Result<ControlFlow<()>, ToolError> {
         if self.name.as_ref().is_some_and(|name| !name.fits(found)) {
             return Ok(ControlFlow::Continue(()));
         }
         if self.content.is_some() {
-            return if found.kind == Kind::File { self.look_into(found, job) } else { Ok(ControlFlow::Continue(())) };
+            return if found.kind == Kind::File { self.look_into(root, found, job) } else { Ok(ControlFlow::Continue(())) };
         }
         let path = || if found.kind == Kind::Directory { format!("{}/", found.path) } else { found.path.to_owned() };
         Ok(self.page.offer(found.path.len() + 16, || Match { path: path(), line: None, text: None }))
     }
 
-    fn look_into(&mut self, found: &Found<'_>, job: &Job) -> Result<ControlFlow<()>, ToolError> {
+    fn look_into(&mut self, root: &Root, found: &Found<'_>, job: &Job) -> Result<ControlFlow<()>, ToolError> {
         let Some(pattern) = &self.content else { return Ok(ControlFlow::Continue(())) };
         // What cannot be read, or is no file any more, has no matches.
         let Ok((file, metadata)) = open_regular(found.folder, found.name, false) else { return Ok(ControlFlow::Continue(())) };
+        if root.hides(&metadata) {
+            return Ok(ControlFlow::Continue(()));
+        }
         if metadata.len() > MAX_SEARCHED_BYTES {
             self.skipped += 1;
             return Ok(ControlFlow::Continue(()));

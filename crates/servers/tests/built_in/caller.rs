@@ -59,6 +59,12 @@ impl Caller {
         Self::of(config)
     }
 
+    pub fn hiding(root: &Path, file: &Path) -> Self {
+        let mut config: BuiltInConfig = serde_json::from_value(json!({ "filesystem": { "root": root } })).unwrap();
+        config.hide(file.to_owned());
+        Self::of(config)
+    }
+
     pub fn git(root: &Path, write: bool) -> Self {
         Self::new(json!({ "git": { "root": root, "write": write } }))
     }

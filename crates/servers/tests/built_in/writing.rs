@@ -80,6 +80,21 @@ fn a_protected_file_is_read_and_neither_written_nor_moved_nor_replaced() {
 }
 
 #[test]
+fn a_hidden_file_is_listed_and_read_by_no_name() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().canonicalize().unwrap();
+    fs::write(folder.join("token"), "hunter2\n").unwrap();
+    symlink("token", folder.join("alias")).unwrap();
+    fs::hard_link(folder.join("token"), folder.join("twin")).unwrap();
+    let caller = Caller::hiding(&folder, &folder.join("token"));
+    for path in ["token", "alias", "twin", "./token"] {
+        assert!(caller.err("read_file", json!({ "path": path })).contains("a secret of the gateway"), "{path}");
+    }
+    assert!(caller.ok("list_directory", json!({ "path": "." })).text().contains("token"));
+    assert_eq!(caller.ok("search_files", json!({ "content": "hunter" })).structured["matches"], json!([]));
+}
+
+#[test]
 fn an_edit_changes_exactly_what_it_names() {
     let (folder, caller) = writer();
     let path = folder.path().join("a.rs");

@@ -1,6 +1,6 @@
 //! A server must not change its own rules: where it may write the folder of one of the gateway's own files, the file itself is kept from
 //! it. Nor what the gateway and other servers run and go by: where it may write what is round Sallyport's own folders, those are kept
-//! from it, too.
+//! from it, too. And secrets that lie in what it sees are not its to read.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +24,15 @@ pub(crate) fn to_keep(plan: &StdioPlan) -> Result<Vec<PathBuf>, Outage> {
     plan.own.locks.iter().for_each(|lock| make(lock, &roots));
     let kept = plan.own.all().filter_map(|file| kept(file, &roots).transpose());
     kept.collect()
+}
+
+/// The files of secrets that are not to be read by the program: all but those that its own `read` names.
+pub(crate) fn to_hide(plan: &StdioPlan) -> Vec<PathBuf> {
+    if plan.sandbox.is_none() {
+        return Vec::new();
+    }
+    let named: Vec<PathBuf> = plan.read.iter().filter_map(|root| root.canonicalize().ok()).collect();
+    plan.own.secrets.iter().filter_map(|file| file.canonicalize().ok()).filter(|file| !named.contains(file)).collect()
 }
 
 /// Makes a file that the program could make otherwise. Where that fails, the program cannot make it either.
@@ -95,11 +104,13 @@ fn ways<'a>(folder: &'a Path, root: &'a Path) -> impl Iterator<Item = PathBuf> +
 /// What of the gateway's own files is kept from a server, each with what tells it from another one in its place.
 pub(crate) type Kept = Vec<(PathBuf, Option<(u64, u64)>)>;
 
-/// The files that are kept from a server as they are now.
+/// The files that are kept from a server, to be written or read, as they are now.
 pub(crate) fn kept_from(plan: &ServerPlan) -> Kept {
     let Source::Stdio(plan) = &plan.source else { return Kept::new() };
     let identity = |file: &Path| std::fs::metadata(file).ok().map(|found| (found.dev(), found.ino()));
-    to_keep(plan).unwrap_or_default().into_iter().map(|file| (file.clone(), identity(&file))).collect()
+    let roots: Vec<PathBuf> = plan.read.iter().chain(&plan.write).filter_map(|root| root.canonicalize().ok()).collect();
+    let hidden = to_hide(plan).into_iter().filter(|file| roots.iter().any(|root| file.starts_with(root)));
+    to_keep(plan).unwrap_or_default().into_iter().chain(hidden).map(|file| (file.clone(), identity(&file))).collect()
 }
 
 fn refused(why: String) -> Outage {
@@ -177,8 +188,24 @@ mod tests {
         let own = OwnFiles { rules: [policy.clone()].into(), secrets: [secret.clone()].into(), ..OwnFiles::default() };
         let plan = |write: &Path| StdioPlan { own: own.clone().into(), ..plan(project.join("rules"), write) };
         assert_eq!(to_keep(&plan(&project)).unwrap(), [policy.clone(), secret]);
-        assert_eq!(to_keep(&plan(&project.join("policies"))).unwrap(), [policy.clone()]);
+        assert_eq!(to_keep(&plan(&project.join("policies"))).unwrap(), std::slice::from_ref(&policy));
         assert!(to_keep(&plan(&policy)).unwrap_err().why.contains("main.cedar"));
+    }
+
+    #[test]
+    fn secrets_are_hidden_but_for_those_that_are_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let project = temporary.path().canonicalize().unwrap();
+        let (own, others) = (project.join("own"), project.join("others"));
+        [&own, &others].into_iter().for_each(|file| std::fs::write(file, "").unwrap());
+        let files = OwnFiles { secrets: [own.clone(), others.clone(), project.join("missing")].into(), ..OwnFiles::default() };
+        let read = |read: &[&Path]| StdioPlan {
+            own: files.clone().into(),
+            read: read.iter().map(|root| (*root).to_owned()).collect(),
+            ..plan(project.join("rules"), &project)
+        };
+        assert_eq!(to_hide(&read(&[&project])), [others.clone(), own.clone()]);
+        assert_eq!(to_hide(&read(&[&project, &own])), [others]);
     }
 
     #[test]

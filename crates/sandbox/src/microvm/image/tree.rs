@@ -71,7 +71,7 @@ impl Tree {
         for place in ["etc", "run"] {
             tree.folder(Path::new(place))?;
         }
-        for shown in &view.trees {
+        for shown in view.trees.iter().filter(|tree| tree.access != Access::Hidden) {
             // A folder to write is served by the monitor: here it is empty.
             if shown.access == Access::Write {
                 tree.closed_folder(&shown.path)?;
@@ -79,6 +79,7 @@ impl Tree {
             }
             Walk::of_host(&mut tree, &shown.path, shown.access == Access::System).take_the_top()?;
         }
+        view.trees.iter().filter(|tree| tree.access == Access::Hidden).for_each(|hidden| tree.empty(&hidden.path));
         let (own, others): (Vec<_>, Vec<_>) = sys::etc(network).into_iter().partition(|(path, _)| NOT_OF_AN_IMAGE.contains(path));
         tree.texts(own)?;
         if let Some(lower) = lower {
@@ -158,6 +159,19 @@ impl Tree {
             self.add(node)?;
         }
         Ok(())
+    }
+
+    /// Leaves nothing of a file but its name.
+    fn empty(&mut self, path: &Path) {
+        let mut names = path.components().filter_map(|part| match part {
+            Component::Normal(name) => Some(name.as_bytes()),
+            _ => None,
+        });
+        let found = names.try_fold(0, |at, name| self.find(at, name));
+        if let Some(node) = found.and_then(|at| self.nodes.get_mut(at)).filter(|node| !matches!(node.content, Content::Folder(_))) {
+            node.mode = FileType::RegularFile.as_raw_mode();
+            node.content = Content::Text(Vec::new());
+        }
     }
 
     /// What is in a folder already to which an image may add.
