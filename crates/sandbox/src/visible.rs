@@ -121,10 +121,11 @@ fn hide(builder: &mut ViewBuilder, profile: &Profile) {
 }
 
 /// The first file that is not to be read and lies in what is named, for boundaries that cannot take anything out of a folder.
+#[cfg(feature = "wasm")]
 pub(crate) fn first_hidden(profile: &Profile) -> Option<PathBuf> {
     let roots: Vec<PathBuf> = profile.read.iter().chain(&profile.write).filter_map(|root| root.canonicalize().ok()).collect();
-    let hidden = profile.hidden.iter().filter_map(|file| file.canonicalize().ok());
-    hidden.into_iter().find(|file| roots.iter().any(|root| file.starts_with(root)))
+    let mut hidden = profile.hidden.iter().filter_map(|file| file.canonicalize().ok());
+    hidden.find(|file| roots.iter().any(|root| file.starts_with(root)))
 }
 
 /// Whether a path may become visible at all.

@@ -188,7 +188,7 @@ mod tests {
         let own = OwnFiles { rules: [policy.clone()].into(), secrets: [secret.clone()].into(), ..OwnFiles::default() };
         let plan = |write: &Path| StdioPlan { own: own.clone().into(), ..plan(project.join("rules"), write) };
         assert_eq!(to_keep(&plan(&project)).unwrap(), [policy.clone(), secret]);
-        assert_eq!(to_keep(&plan(&project.join("policies"))).unwrap(), [policy.clone()]);
+        assert_eq!(to_keep(&plan(&project.join("policies"))).unwrap(), std::slice::from_ref(&policy));
         assert!(to_keep(&plan(&policy)).unwrap_err().why.contains("main.cedar"));
     }
 

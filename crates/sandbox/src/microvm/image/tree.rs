@@ -163,11 +163,11 @@ impl Tree {
 
     /// Leaves nothing of a file but its name.
     fn empty(&mut self, path: &Path) {
-        let names = path.components().filter_map(|part| match part {
+        let mut names = path.components().filter_map(|part| match part {
             Component::Normal(name) => Some(name.as_bytes()),
             _ => None,
         });
-        let found = names.into_iter().try_fold(0, |at, name| self.find(at, name));
+        let found = names.try_fold(0, |at, name| self.find(at, name));
         if let Some(node) = found.and_then(|at| self.nodes.get_mut(at)).filter(|node| !matches!(node.content, Content::Folder(_))) {
             node.mode = FileType::RegularFile.as_raw_mode();
             node.content = Content::Text(Vec::new());
