@@ -94,7 +94,7 @@ impl Provenance {
     #[must_use]
     pub fn lost_since(&self, old: &Self) -> Lost {
         let lacks = |had: &BTreeSet<String>, have: &BTreeSet<String>, end: char| {
-            let without_version = |text: &String| text.rsplit_once(end).map_or(text.clone(), |(start, _)| start.to_owned());
+            let without_version = |text: &String| text.rsplit_once(end).map_or_else(|| text.clone(), |(start, _)| start.to_owned());
             let have: BTreeSet<String> = have.iter().map(without_version).collect();
             had.iter().filter(|text| !have.contains(&without_version(text))).cloned().collect()
         };
