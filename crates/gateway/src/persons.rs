@@ -76,14 +76,13 @@ impl Inner {
         }
         let seen = persons.entry(principal.clone()).or_insert_with(|| self.meet(&view, principal));
         seen.last = Instant::now();
-        // A key is the gateway's own: only what somebody else issued can be exchanged there.
-        seen.subject.show(token.filter(|_| principal.issuer().is_some()));
+        seen.subject.show(token);
         seen.parts.clone()
     }
 
     /// Makes the parts of a principal, and opens its connections to servers elsewhere.
     fn meet(&self, parts: &Arc<Parts>, principal: &Principal) -> Seen {
-        let subject = Subject::default();
+        let subject = Subject::of(principal.issuer());
         let owner = Owner { tenant: principal.tenant().to_owned(), principal: principal.id().to_owned() };
         let person = Person { owner, subject: subject.clone() };
         let own = Arc::new_cyclic(|own: &Weak<Parts>| {

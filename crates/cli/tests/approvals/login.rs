@@ -22,6 +22,11 @@ struct Bench {
 impl Bench {
     /// Alice approves by her name, bob by his group, and carol not at all.
     fn new() -> Self {
+        Self::under("default = \"allow\"")
+    }
+
+    /// The same under a policy.
+    fn under(policy: &str) -> Self {
         let port = free_port();
         let project = project(&format!(
             r#"
@@ -31,7 +36,7 @@ api_keys = true
 [identity.server.clients.portal]
 redirect_uris = ["http://127.0.0.1:1/callback"]
 [policy]
-default = "allow"
+{policy}
 [approvals]
 approvers = ["user:alice@http://127.0.0.1:{port}", "group:oncall"]
 [servers.files]
@@ -151,4 +156,17 @@ fn a_token_that_an_agent_got_in_an_approvers_name_approves_nothing() {
     assert_eq!(agent.post("/approvals", &[("key", &token)]).status, 403, "nor is it taken for a key");
     assert!(agent.cookie.is_none());
     assert_eq!(handle_of(&stranger.call("write_file", write("a.txt"))), handle, "nothing has been decided");
+}
+
+#[test]
+fn a_token_of_the_gateways_own_says_the_groups_of_its_user() {
+    let cedar =
+        "permit (principal, action, resource); forbid (principal in Group::\"oncall\", action == Action::\"files/read_file\", resource);";
+    let bench = Bench::under(&format!("engines = [{{ cedar = {{ text = '{cedar}' }} }}]"));
+    let handle = handle_of(&Agent::new(bench.gateway.port, &key(&bench.project, "agent")).call("write_file", write("a.txt")));
+    let reads = |name: &str| {
+        let (mut browser, _) = bench.log_in(&handle, name);
+        Agent::new(bench.gateway.port, &bench.token(&mut browser)).tools().iter().any(|tool| tool == "read_file")
+    };
+    assert!(reads("alice") && !reads("bob"));
 }

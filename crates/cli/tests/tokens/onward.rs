@@ -124,6 +124,21 @@ fn a_callers_token_is_exchanged_at_a_real_issuer_and_goes_no_further() {
 }
 
 #[test]
+fn a_callers_token_is_shown_to_no_issuer_but_its_own() {
+    let relay = Relay::new();
+    let port = relay.port;
+    let own = Provider::start(&[(resource("/mcp"), "jwt:RS256")]);
+    let another = Provider::start(&[(resource("/mcp"), "jwt:RS256"), (files_at(port), "jwt:EdDSA")]);
+    let far = Far::behind(relay, &format!("[identity.issuers.op]\nissuer = \"{}\"", another.issuer()));
+    let client = "client = { id = \"gateway\", secret = \"file:secret\" }";
+    let elsewhere = format!("{{ exchange = {{ issuer = \"{}\", {client} }} }}", another.issuer());
+    let (_project, gateway) = near(&own.issuer(), port, &elsewhere);
+    let answer = called(&gateway, &own.token(&resource("/mcp"), "mcp"));
+    assert!(!is_done(&answer) && answer.to_string().contains("is not shown to"), "{answer}");
+    assert!(!far.records().contains("tools/call"));
+}
+
+#[test]
 fn an_exchange_that_is_refused_is_a_failed_call_and_not_the_callers_own_token() {
     let relay = Relay::new();
     let port = relay.port;

@@ -22,8 +22,8 @@ pub(crate) const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange"
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The authorization server that exchanges. A caller's token goes to its token endpoint and nowhere else; no other server can
-    /// name another one.
+    /// The authorization server that exchanges. A caller's token goes to its token endpoint and nowhere else, and only where it gave
+    /// that token; no other server can name another one.
     #[schemars(with = "String")]
     pub issuer: Url,
     /// The client that the gateway is there.
@@ -100,7 +100,7 @@ impl Mint for Exchange {
     fn mint<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Tokens, TokenError>> {
         Box::pin(async move {
             let client = self.config.client.resolve()?;
-            let subject = self.subject.token(self.config.subject.as_ref())?;
+            let subject = self.subject.token(self.config.subject.as_ref(), &named(&self.config.issuer))?;
             let mut form = vec![
                 ("grant_type", GRANT.to_owned()),
                 ("subject_token", subject.expose().to_owned()),

@@ -23,7 +23,8 @@ const BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The identity provider that knows the callers. A caller's token goes to its token endpoint and nowhere else.
+    /// The identity provider that knows the callers. A caller's token goes to its token endpoint and nowhere else, and only where it gave
+    /// that token.
     pub provider: ProviderConfig,
     /// The client that the gateway is at the server's own authorization server.
     pub client: RegisteredConfig,
@@ -76,7 +77,7 @@ impl IdJag {
         let ProviderConfig { issuer, client, subject, subject_type } = &self.config.provider;
         let place = Place::new(issuer.clone(), Some(issuer.clone()));
         let provider = server_metadata(&order.around.fetcher, &place, &named(issuer)).await?;
-        let (client, subject) = (client.resolve()?, self.subject.token(subject.as_ref())?);
+        let (client, subject) = (client.resolve()?, self.subject.token(subject.as_ref(), &named(issuer))?);
         let mut form = vec![
             ("grant_type", GRANT.to_owned()),
             ("requested_token_type", ASSERTION.to_owned()),

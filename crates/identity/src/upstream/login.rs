@@ -218,8 +218,8 @@ impl Logins {
         let server = server_metadata(fetcher, &place, &under.issuer).await?;
         let client = match (&under.client, &config.client) {
             (Some(kept), _) => kept.client(),
-            (None, Some(registered)) => registered.resolve()?,
-            (None, None) => return Err(TokenError::UnknownClient),
+            (None, Some(registered)) if config.is_of(&under.issuer) => registered.resolve()?,
+            (None, _) => return Err(TokenError::UnknownClient),
         };
         let form = vec![
             ("grant_type", "authorization_code".to_owned()),

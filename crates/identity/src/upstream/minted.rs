@@ -128,6 +128,7 @@ impl TokenSource for Minted {
                 return Ok(()); // another request has got a newer one meanwhile
             }
             if challenge.wants_more_scopes() {
+                within(self.mint.scopes(), &challenge)?;
                 let wanted = union(&state.scopes, challenge.scopes.as_deref().unwrap_or_default());
                 if wanted.len() == state.scopes.len() {
                     let text = "the server wants no other scopes than it was given, and refuses all the same";
@@ -140,6 +141,13 @@ impl TokenSource for Minted {
             Ok(self.renew(&mut state).await?)
         })
     }
+}
+
+/// Where the configuration says which scopes are asked for, a server gets no others by refusing what it was given.
+pub(super) fn within(configured: Option<&[String]>, challenge: &Challenge) -> Result<(), TokenError> {
+    let wanted = challenge.scopes.as_deref().unwrap_or_default();
+    let beyond = configured.and_then(|configured| wanted.iter().find(|scope| !configured.contains(scope)));
+    beyond.map_or(Ok(()), |scope| Err(TokenError::Unusable(format!("the server wants the scope {scope:?}, which `scopes` does not name"))))
 }
 
 impl fmt::Debug for Minted {

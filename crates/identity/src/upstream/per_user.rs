@@ -21,7 +21,7 @@ use super::challenge::Challenge;
 use super::client::{KeptClient, RegisteredConfig};
 use super::discovery::{Place, server_metadata};
 use super::login::{Logins, Wanted};
-use super::minted::Around;
+use super::minted::{Around, within};
 use super::token::{Asking, TokenError, Tokens};
 use super::vault::{Vault, VaultError};
 use super::{Token, TokenSource, Unavailable, joined, union};
@@ -62,6 +62,11 @@ pub struct Config {
 impl Config {
     pub(crate) fn within(self, folder: &Path) -> Self {
         Self { client: self.client.map(|client| client.within(folder)), ..self }
+    }
+
+    /// Whether the client that is configured is one of `issuer`: its secret is shown nowhere else.
+    pub(crate) fn is_of(&self, issuer: &str) -> bool {
+        self.issuer.as_ref().is_none_or(|named| named.as_str().trim_end_matches('/') == issuer.trim_end_matches('/'))
     }
 }
 
@@ -261,8 +266,8 @@ impl PerUser {
         let server = server_metadata(&self.around.fetcher, &self.place, &row.id.issuer).await?;
         let client = match (&sealed.client, &self.config.client) {
             (Some(kept), _) => kept.client(),
-            (None, Some(registered)) => registered.resolve()?,
-            (None, None) => return Ok(None), // the configuration named a client once, and does not any more
+            (None, Some(registered)) if self.config.is_of(&row.id.issuer) => registered.resolve()?,
+            (None, _) => return Ok(None), // the configuration named a client there once, and does not any more
         };
         let form =
             vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh.clone()), ("resource", sealed.audience.clone())];
@@ -347,6 +352,7 @@ impl TokenSource for PerUser {
                 return Ok(());
             }
             if challenge.wants_more_scopes() {
+                within(self.config.scopes.as_deref(), &challenge)?;
                 let before = kept.map(|(_, sealed)| sealed.requested).unwrap_or_default();
                 let wanted = challenge.scopes.clone().unwrap_or_default();
                 if wanted.iter().all(|scope| before.contains(scope)) {

@@ -9,22 +9,39 @@ use super::token::TokenError;
 
 /// The token that the caller showed last. Requests of one caller share it, so that an exchange takes the newest.
 #[derive(Clone, Default)]
-pub struct Subject(Arc<Mutex<Option<Arc<CallerToken>>>>);
+pub struct Subject {
+    /// Who gave the caller tokens; nobody, where callers have none that could be exchanged.
+    issuer: Option<Arc<str>>,
+    shown: Arc<Mutex<Option<Arc<CallerToken>>>>,
+}
 
 impl Subject {
+    /// For a caller whose tokens are of `issuer`. A key is the gateway's own: only what somebody else issued can be exchanged there.
+    #[must_use]
+    pub fn of(issuer: Option<&str>) -> Self {
+        Self { issuer: issuer.map(Arc::from), shown: Arc::default() }
+    }
+
     /// Takes note of what the caller showed with this request.
     pub fn show(&self, token: Option<&Arc<CallerToken>>) {
-        if let Some(token) = token {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        if let Some(token) = token.filter(|_| self.issuer.is_some()) {
+            *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
         }
     }
 
-    /// Gives the subject token for the request to a token endpoint: what `reference` names, else the caller's own.
-    pub(crate) fn token(&self, reference: Option<&SecretReference>) -> Result<Secret, TokenError> {
+    /// Gives the subject token for the request to the token endpoint of `issuer`: what `reference` names, else the caller's own.
+    ///
+    /// A caller's token is good for the gateway until it expires, so it is shown to nobody but who gave it.
+    pub(crate) fn token(&self, reference: Option<&SecretReference>, issuer: &str) -> Result<Secret, TokenError> {
         if let Some(reference) = reference {
             return resolve(reference).map_err(|error| TokenError::Own(format!("{error}; {}", error.hint())));
         }
-        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(own) = self.issuer.as_deref().filter(|own| own.trim_end_matches('/') != issuer.trim_end_matches('/')) {
+            return Err(TokenError::Own(format!(
+                "the caller's token is of {own:?}, and is not shown to {issuer:?}, which could use it here"
+            )));
+        }
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let none = || TokenError::Own("the caller showed no token that could be exchanged".to_owned());
         let token = shown.ok_or_else(none)?;
         token.as_subject_token().map(|text| Secret::new(text.to_owned())).ok_or_else(none)

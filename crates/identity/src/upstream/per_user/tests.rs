@@ -189,6 +189,36 @@ async fn more_scopes_are_asked_for_once() {
 }
 
 #[tokio::test]
+async fn no_more_scopes_are_asked_for_than_the_configuration_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, _) = issuer().await;
+    let mut alice = process(folder.path(), &issuer, "alice");
+    alice.config.scopes = Some(vec!["read".to_owned(), "write".to_owned()]);
+    granted(&alice, &issuer, 3600).await;
+    let wants = |scopes: &str| Challenge::read([format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"").as_str()]);
+    let sent = alice.token().await.unwrap();
+    let Err(Unavailable::Failed(TokenError::Unusable(why))) = alice.refused(wants("write admin"), sent.clone()).await else { panic!() };
+    assert!(why.contains("\"admin\""), "{why}");
+    assert!(matches!(alice.refused(wants("write"), sent).await, Err(Unavailable::Consent(_))));
+}
+
+#[tokio::test]
+async fn a_clients_secret_is_shown_to_no_issuer_of_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, refreshed) = issuer().await;
+    let mut alice = process(folder.path(), &issuer, "alice");
+    granted(&alice, &issuer, 5).await;
+    let (row, mut sealed) = alice.kept().await.unwrap().unwrap();
+    sealed.client = None; // it was the configuration's
+    alice.config.client = Some(RegisteredConfig { id: "us".to_owned(), secret: None, key: None });
+    alice.config.issuer = Some(Url::parse("https://another.example").unwrap());
+    assert!(alice.refreshed(&row, &sealed).await.unwrap().is_none());
+    assert_eq!(refreshed.load(Ordering::SeqCst), 0);
+    alice.config.issuer = Some(Url::parse(&issuer).unwrap());
+    assert!(alice.refreshed(&row, &sealed).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn the_way_back_is_for_the_browser_that_began_and_for_the_issuer_that_was_asked() {
     use crate::upstream::LoginError;
     let folder = tempfile::tempdir().unwrap();

@@ -176,7 +176,7 @@ impl Lexis<'_> {
     fn check_prefix(&self, word: &str, behind: &str) -> Result<(), Refusal> {
         let is_digits = || {
             let text = behind.get(1..).and_then(|rest| rest.split_once('\''));
-            text.is_some_and(|(text, _)| text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            text.is_some_and(|(text, rest)| !rest.starts_with('\'') && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
         };
         if !behind.starts_with('\'') {
             return word.ends_with('.').then_some(()).ok_or(PREFIX);
