@@ -54,9 +54,11 @@ pub(crate) async fn watch(gateway: Gateway, invocation: Invocation, tls: Option<
         let now = Print::take(&invocation, &gateway);
         if asked || ((&now.0, &now.1, &now.2) != (&in_force.0, &in_force.1, &in_force.2) && now.0.is_some()) {
             reload(&gateway, &invocation, tls.as_ref()).await;
+            // A file that is not put in force was put in the place of another all the same.
+            keep_own_files(&gateway).await;
             // The one that is in force now may name other files; what changed during the reload is found the next time.
-            let Print(_, locks, policies, files, secrets) = Print::take(&invocation, &gateway);
-            in_force = Print(now.0, if locks.len() == now.1.len() { now.1 } else { locks }, policies, files, secrets);
+            let Print(_, locks, policies, ..) = Print::take(&invocation, &gateway);
+            in_force = Print(now.0, if locks.len() == now.1.len() { now.1 } else { locks }, policies, now.3, now.4);
         } else if (&now.3, &now.4) != (&in_force.3, &in_force.4) {
             if now.3 != in_force.3 {
                 renew(&gateway, tls.as_ref());

@@ -107,6 +107,12 @@ impl SystemCalls {
         self.0.iter().copied().filter(|group| !group.is_allowed())
     }
 
+    /// The same without the groups beyond the usual.
+    #[must_use]
+    pub fn without_added(&self) -> Self {
+        Self(self.removed().collect())
+    }
+
     /// Whether this group is allowed beyond the usual.
     pub(crate) fn adds(&self, group: CallGroup) -> bool {
         self.added().any(|added| added == group)
@@ -168,6 +174,7 @@ mod tests {
         let calls = SystemCalls::parse(&["+debugging", "-ipc"]).unwrap();
         assert_eq!(calls.added().collect::<Vec<_>>(), [CallGroup::Debugging]);
         assert_eq!(calls.removed().collect::<Vec<_>>(), [CallGroup::Ipc]);
+        assert_eq!(calls.without_added(), SystemCalls::parse(&["-ipc"]).unwrap());
         assert_eq!(SystemCalls::parse::<&str>(&[]).unwrap(), SystemCalls::default());
     }
 

@@ -8,6 +8,7 @@ use crate::session::Session;
 
 /// What the guide tells to write, with `PORT` for where the page is served. The test below looks that it does.
 const PROFILE: &str = r#"read = ["/etc/chromium.d", "/etc/fonts"]
+seccomp = ["+local-sockets"]
 limits = { processes = 256, tmp_mb = 512 }"#;
 
 const PAGE: &str = "<!doctype html><html><head><title>Harbour</title></head><body><h1>Harbour</h1>\

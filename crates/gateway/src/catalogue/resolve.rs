@@ -166,9 +166,9 @@ impl Catalogue {
         if extensions::concern(method) && !member.has_method(method) {
             return Err(missing()); // others of the endpoint have the method: what this one has is no skill, or no directory
         }
-        if !spelling::is_plain(&own) && !lists(member, &own) {
-            let what =
-                "the URI can be spelt in a plainer way, without `.`, `..`, `//`, `localhost`, capitals and `%` that it does not need";
+        // What was subscribed to can be left, whatever is listed by now.
+        if method != Method::ResourcesUnsubscribe && !spelling::is_plain(&own) && !lists(member, &own) {
+            let what = "the URI can be spelt in a plainer way, without `.`, `..`, `//`, `localhost`, spaces, capitals and `%` that it does not need";
             return Err(Failure::client(FailureKind::InvalidParams, what));
         }
         Ok((member, Target::named(TargetKind::Resource, &own)))

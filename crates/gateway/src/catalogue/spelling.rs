@@ -10,14 +10,26 @@ pub(super) fn is_plain(uri: &str) -> bool {
     let is_odd = decoded.chars().any(|character| character.is_control() || character == '\\')
         || scheme.bytes().any(|byte| byte.is_ascii_uppercase())
         || decoded.split(['/', '?', '#', ':']).any(|segment| matches!(segment, "." | ".."))
-        || (scheme == "file" && !is_plain_file(uri));
+        || uri.trim() != uri
+        || (scheme == "file" && !is_plain_file(uri))
+        || (matches!(scheme, "http" | "https") && !is_plain_page(uri));
     !is_odd
 }
 
-/// A file of this machine: other machines' names, and each further `/`, are left out by some.
+/// A file of this machine: other machines' names, each further `/`, and what stands behind `?` and `#` are left out by some. What is not
+/// of ASCII, or never stands in a URI, some encode and others do not.
 fn is_plain_file(uri: &str) -> bool {
+    let is_written_so = |byte: u8| byte.is_ascii_graphic() && !b"?#\"<>`^|{}".contains(&byte);
     let has_encoded_slash = uri.as_bytes().windows(3).any(|three| three.eq_ignore_ascii_case(b"%2f"));
-    uri.strip_prefix("file:///").is_some_and(|path| !path.starts_with('/') && !path.contains("//")) && !has_encoded_slash
+    uri.strip_prefix("file:///").is_some_and(|path| !path.starts_with('/') && !path.contains("//"))
+        && !has_encoded_slash
+        && uri.bytes().all(is_written_so)
+}
+
+/// A page: hosts are the same in capitals, and some add slashes that are missing.
+fn is_plain_page(uri: &str) -> bool {
+    let place = uri.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    place.is_some_and(|place| !place.is_empty() && !place.bytes().any(|byte| byte.is_ascii_uppercase()))
 }
 
 /// The text without its percent-encoding; `None` where that is no encoding, or was not needed.
@@ -27,7 +39,8 @@ fn decoded(uri: &str) -> Option<String> {
     for part in parts {
         let (digits, rest) = part.split_at_checked(2)?;
         let byte = u8::from_str_radix(digits, 16).ok()?;
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || digits.starts_with('+') {
+        let is_lower = digits.bytes().any(|digit| digit.is_ascii_lowercase());
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || digits.starts_with('+') || is_lower {
             return None;
         }
         bytes.push(byte);
@@ -69,6 +82,17 @@ mod tests {
             "test:../b",
             "Test://a",
             "test://a/..%2fb",
+            "test://a/%2fb",
+            " file:///etc/x",
+            "file:///etc/x ",
+            "\u{a0}file:///etc/x",
+            "file:///etc/x?",
+            "file:///etc/x#y",
+            "file:///etc/a b",
+            "file:///etc/\u{f6}",
+            "https:/example.com/x",
+            "https:///x",
+            "https://EXAMPLE.com/x",
         ] {
             assert!(!is_plain(uri), "{uri:?}");
         }

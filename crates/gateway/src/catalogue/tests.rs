@@ -159,7 +159,8 @@ fn a_uri_is_spelt_plainly_or_as_its_server_does() {
         };
         catalogue.resolve(Request::new(method, request), &Endpoint::All).map(drop).map_err(|failure| failure.kind)
     };
-    for method in [Method::ResourcesRead, Method::ResourcesSubscribe, Method::ResourcesUnsubscribe, Method::Complete] {
+    assert!(resolve(Method::ResourcesUnsubscribe, "s.mcp:file:///c//d").is_ok());
+    for method in [Method::ResourcesRead, Method::ResourcesSubscribe, Method::Complete] {
         for uri in
             ["file:///srv/public/../../etc/passwd", "file:///srv/%2e%2e/x", "FILE:///etc/x", "file://localhost/etc/x", "file:///c//d"]
         {

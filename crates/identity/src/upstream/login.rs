@@ -335,7 +335,10 @@ fn safe_to_visit(server: &ServerMetadata) -> Result<&Url, TokenError> {
 /// What to ask for. `offline_access` goes with it where the issuer knows it: without, many give nothing to renew with.
 fn scopes_to_ask(config: &Config, wanted: &Wanted, found: &Discovered) -> Vec<String> {
     let asked = config.scopes.clone().or_else(|| found.scopes.clone()).unwrap_or_default();
-    let mut all = union(&wanted.before, &asked);
+    // What was granted before the configuration named less is not asked for again.
+    let is_named = |scope: &&String| config.scopes.as_ref().is_none_or(|named| named.contains(*scope));
+    let before: Vec<String> = wanted.before.iter().filter(is_named).cloned().collect();
+    let mut all = union(&before, &asked);
     if found.server.lists_scope("offline_access") {
         all = union(&all, &["offline_access".to_owned()]);
     }

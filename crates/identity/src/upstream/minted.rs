@@ -146,7 +146,8 @@ impl TokenSource for Minted {
 /// Where the configuration says which scopes are asked for, a server gets no others by refusing what it was given.
 pub(super) fn within(configured: Option<&[String]>, challenge: &Challenge) -> Result<(), TokenError> {
     let wanted = challenge.scopes.as_deref().unwrap_or_default();
-    let beyond = configured.and_then(|configured| wanted.iter().find(|scope| !configured.contains(scope)));
+    let is_beyond = |configured: &[String], scope: &str| scope != "offline_access" && !configured.iter().any(|named| named == scope);
+    let beyond = configured.and_then(|configured| wanted.iter().find(|scope| is_beyond(configured, scope)));
     beyond.map_or(Ok(()), |scope| Err(TokenError::Unusable(format!("the server wants the scope {scope:?}, which `scopes` does not name"))))
 }
 

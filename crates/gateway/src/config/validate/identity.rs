@@ -105,6 +105,10 @@ fn check_issuer(path: &str, issuer: &IssuerConfig, context: &Context<'_>, report
         }
     }
     check_groups(path, &issuer.groups, report);
+    if issuer.groups_claim.is_some() && issuer.groups.is_empty() {
+        let message = "none of its groups counts here, since `groups` names none";
+        report.warn(Diagnostic::new(join(path, "groups_claim"), message).hint("add `groups = { \"THEIRS\" = \"OURS\" }`"));
+    }
     let terms = Terms {
         audiences,
         algorithms: issuer.algorithms.clone().unwrap_or(usual.algorithms),

@@ -1,6 +1,6 @@
 //! The boundary of a program, and the least that it may be.
 
-use sallyport_sandbox::{Host, Isolation, Selection, SystemCalls};
+use sallyport_sandbox::{CallGroup, Host, Isolation, Selection, SystemCalls};
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
@@ -65,6 +65,10 @@ fn refuse_what_is_not_kept(path: &str, config: &ServerConfig, report: &mut Repor
         let message = format!("the boundary `{boundary}` does not keep to it");
         let other = if boundary == "gvisor" { "the runtime runc" } else { "`sandbox = \"os\"`" };
         report.error(Diagnostic::new(join(path, key), message).hint(format!("remove it, or use {other} for this server")));
+    }
+    if boundary == "landlock" && config.seccomp.added().any(|group| group == CallGroup::LocalSockets) {
+        let message = "the boundary `landlock` never gives local sockets: every one of the user would be in reach";
+        report.error(Diagnostic::new(join(path, "seccomp"), message).hint("remove it, or use `sandbox = \"os\"` for this server"));
     }
 }
 

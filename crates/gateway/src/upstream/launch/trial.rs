@@ -1,5 +1,6 @@
 //! Versions of a server's package that are tried beside the one that is locked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,11 +52,16 @@ pub(super) fn check_boundary(package: &Package, plan: &StdioPlan, surroundings: 
     plan.sandbox.look_round(&surroundings.host).map_err(|error| refused(&error))
 }
 
-/// The same program with nothing that it could use against anybody: no secret, no network, and it writes nothing. Whoever has not taken a
+/// The same program with nothing that it could use against anybody: no secret, no network, no system call beyond the usual (local sockets
+/// lead to services of this machine), and it writes nothing. Whoever has not taken a
 /// version yet only wants to know what it says of its tools.
 pub(crate) fn without_rights(plan: &StdioPlan) -> StdioPlan {
     let mut plan = plan.clone();
     plan.network = Network::None;
+    plan.seccomp = plan.seccomp.without_added();
+    // A secret that `read` names is shown; of any other the folder at most.
+    let secrets: BTreeSet<_> = plan.own.secrets.iter().filter_map(|file| file.canonicalize().ok()).collect();
+    plan.read.retain(|root| root.canonicalize().map_or(true, |root| !secrets.contains(&root)));
     plan.read.append(&mut plan.write);
     plan.deny_write.clear();
     plan.environment.values_mut().chain(&mut plan.arguments).for_each(|text| *text = without_secrets(text));
