@@ -65,6 +65,15 @@ fn a_call_that_meets_a_stop_is_not_lost() {
     }
 }
 
+/// It would be idle between the first answer and the last, were that not one use.
+#[test]
+fn a_server_that_is_stopped_at_once_has_said_what_it_offers() {
+    let project = project(&names(4), r#"{ freeze_after = "never", stop_after = "1ms" }"#, "quiet");
+    let gateway = project.up();
+    let tools = Session::open(gateway.port, "/mcp").tools();
+    assert!(names(4).iter().all(|name| tools.contains(&format!("{name}__count"))), "{tools:?}");
+}
+
 /// How long the load of [`fifty_servers_of_which_five_are_awake_lose_no_call`] lasts; `SALLYPORT_STANDBY_SECONDS` says another time
 /// (`cargo xtask standby` sets it).
 const MINUTE: u64 = 60;

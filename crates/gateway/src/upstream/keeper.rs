@@ -109,8 +109,9 @@ impl Keeper {
             outage = reached.hold.ended() => Ending::Died(outage),
             why = link.given_up() => Ending::Died(Outage::new(why)),
             outage = watch_over(&life, &link) => Ending::Died(outage),
-            () = standby::descend(&life, link.sleeper.clone()) => Ending::Unused,
+            // Its first turn is before the descent's: a server is not idle before it has said what it offers.
             never = refresh::keep_listed(&life, &link, &news) => match never {},
+            () = standby::descend(&life, link.sleeper.clone()) => Ending::Unused,
         };
         life.link.store(None);
         match ending {

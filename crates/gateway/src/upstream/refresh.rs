@@ -49,6 +49,8 @@ struct Lists<'a> {
 impl Lists<'_> {
     /// Fetches the lists that are `due` and publishes them; says which could not be had.
     async fn refresh(&mut self, due: Kinds) -> Kinds {
+        // Between two lists, or while tools are compared, it would else be idle: stopped then, it would never have said what it offers.
+        let _awake = self.link.sleeper.as_ref().map(|sleeper| sleeper.keep_awake());
         let discovery = &self.link.discovery;
         let asked = Kind::ALL.into_iter().filter(|kind| due.has(*kind));
         let fetched = join_all(asked.map(async |kind| (kind, self.fetch(kind).await))).await;

@@ -169,6 +169,11 @@ impl Sleeper {
         from
     }
 
+    /// Keeps it awake, or wakes it, as long as the guard lives, for several requests that belong together.
+    pub(crate) fn keep_awake(&self) -> Option<Stay<'_>> {
+        self.stay(Use::Request)
+    }
+
     /// Keeps it awake as long as the guard lives; `None` where it takes no more requests.
     fn stay(&self, kind: Use) -> Option<Stay<'_>> {
         let mut stay = Stay { sleeper: self, woken: None, _using: self.uses.begin(kind) };
@@ -255,7 +260,7 @@ impl McpServer for Sleeper {
 }
 
 /// A request under way.
-struct Stay<'a> {
+pub(crate) struct Stay<'a> {
     sleeper: &'a Sleeper,
     /// What it woke the program from, and when.
     woken: Option<(StandbyState, Instant)>,
