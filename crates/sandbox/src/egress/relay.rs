@@ -108,9 +108,10 @@ pub(super) async fn serve(mut inside: impl Inside, local: SocketAddr, room: &Roo
     if told.outcome != Outcome::Ended && local != PROXY {
         inside.refuse();
     }
-    drop(inside);
     (told.sent, told.received, told.lasted) = (moved.sent(), moved.received(), began.elapsed());
+    // Before the program hears of it: whoever sees its answer finds the record.
     room.tell(&told);
+    drop(inside);
 }
 
 async fn carry(inside: &mut impl Inside, local: SocketAddr, room: &Room, told: &mut Connection, moved: &Moved) -> Result<(), Stop> {
