@@ -62,6 +62,26 @@ fn neither_a_program_nor_a_caller_of_a_built_in_writes_what_the_gateway_goes_by(
     assert_eq!(now, [POLICY, "token", "version = 1\n", "", &before]);
 }
 
+#[test]
+fn what_takes_the_place_of_a_policy_is_kept_too_even_where_it_is_not_used() {
+    let project = Project::new("");
+    fs::create_dir(project.path("policies")).unwrap();
+    fs::write(project.path("policies/main.cedar"), "permit(principal, action, resource);").unwrap();
+    let script = "(while [ ! -e go ]; do sleep 0.1; done; echo bad > policies/main.cedar; echo all > tried) < /dev/null > /dev/null &";
+    project.configure(&format!(
+        "[policy]\nengines = [{{ cedar = {{ files = [\"policies/main.cedar\"] }} }}]\n{}",
+        server(&format!("{script} true"), "write = [\".\"]")
+    ));
+    let gateway = project.up();
+    Session::open(gateway.port, "/mcp").tools();
+    fs::write(project.path("new"), "no policy").unwrap();
+    fs::rename(project.path("new"), project.path("policies/main.cedar")).unwrap();
+    eventually("the program is started anew", PATIENCE, || gateway.log().contains("files of the gateway were replaced"));
+    fs::write(project.path("go"), "").unwrap();
+    eventually("the program has tried", PATIENCE, || fs::read_to_string(project.path("tried")).is_ok_and(|text| text == "all\n"));
+    assert_eq!(fs::read_to_string(project.path("policies/main.cedar")).unwrap(), "no policy");
+}
+
 /// Whom a program in a container runs as.
 const SOMEBODY: u32 = 1000;
 

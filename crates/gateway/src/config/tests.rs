@@ -406,6 +406,9 @@ fn system_calls_are_named_by_groups() {
     assert_eq!(stdio(&plan, "a").seccomp, SystemCalls::parse(&["+debugging", "-ipc"]).unwrap());
     let told = told_of_toml("[servers.a]\ncommand = [\"a\"]\nseccomp = [\"+mount\"]\n");
     assert!(told.contains("servers.a.seccomp") && told.contains("`+mount` is none of the groups +debugging, -ipc"), "{told}");
+    let local = |sandbox: &str| toml(&format!("[servers.a]\ncommand = [\"a\"]\nsandbox = {sandbox:?}\nseccomp = [\"+local-sockets\"]\n"));
+    assert!(local("os").is_ok());
+    assert!(local("landlock").unwrap_err().iter().any(|error| error.path == "servers.a.seccomp" && error.hint.is_some()));
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn refused(why: String) -> Outage {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::os::unix::fs::symlink;
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::own_files::OwnFiles;
 
-    fn plan(configuration: PathBuf, write: &Path) -> StdioPlan {
+    pub(in crate::upstream::launch) fn plan(configuration: PathBuf, write: &Path) -> StdioPlan {
         StdioPlan {
             program: "server".into(),
             arguments: Vec::new(),

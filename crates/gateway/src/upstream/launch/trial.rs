@@ -99,3 +99,34 @@ pub(crate) async fn tools(
 pub(super) fn not_installed(error: install::Error) -> Outage {
     Outage { hint: error.hint().map(Into::into), last_words: error.last_words().to_vec(), ..Outage::new(error.to_string()) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::path::Path;
+
+    use sallyport_sandbox::SystemCalls;
+
+    use super::*;
+    use crate::own_files::OwnFiles;
+    use crate::upstream::launch::own_rules::tests::plan;
+
+    #[test]
+    fn without_rights_no_secret_is_shown_nothing_is_written_and_nobody_is_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("token");
+        std::fs::write(&secret, "secret").unwrap();
+        let project = Path::new("/project");
+        let given = StdioPlan {
+            own: OwnFiles { secrets: [secret.clone()].into(), ..OwnFiles::default() }.into(),
+            read: vec![secret, "/data".into()],
+            network: Network::Host,
+            seccomp: SystemCalls::parse(&["+local-sockets", "-ipc"]).unwrap(),
+            ..plan(project.join("sallyport.toml"), project)
+        };
+        let tried = without_rights(&given);
+        assert_eq!((tried.read, tried.write), (vec!["/data".into(), project.to_owned()], Vec::new()));
+        assert_eq!((tried.network, tried.seccomp), (Network::None, SystemCalls::parse(&["-ipc"]).unwrap()));
+    }
+}

@@ -32,6 +32,7 @@ async fn a_token_that_is_active_and_no_access_token_is_not_taken() {
         (json!({ "typ": "ID" }), Err(TokenFault::Type)),
         (json!({ "token_type": "DPoP" }), Err(TokenFault::Type)),
         (json!({ "token_use": ["access"] }), Err(TokenFault::Type)),
+        (json!({ "token_type": "Bearer", "cnf": { "x5t#S256": "x" } }), Err(TokenFault::Type)), // RFC 8705
     ]
     .into_iter()
     .enumerate()

@@ -199,7 +199,15 @@ async fn no_more_scopes_are_asked_for_than_the_configuration_names() {
     let sent = alice.token().await.unwrap();
     let Err(Unavailable::Failed(TokenError::Unusable(why))) = alice.refused(wants("write admin"), sent.clone()).await else { panic!() };
     assert!(why.contains("\"admin\""), "{why}");
-    assert!(matches!(alice.refused(wants("write"), sent).await, Err(Unavailable::Consent(_))));
+    assert!(matches!(alice.refused(wants("write offline_access"), sent.clone()).await, Err(Unavailable::Consent(_))));
+    // What was wanted before the configuration named less is not asked for again.
+    alice.config.scopes = None;
+    let Err(Unavailable::Consent(id)) = alice.refused(wants("admin"), sent).await else { panic!() };
+    let client = RegisteredConfig { id: "us".to_owned(), secret: None, key: None };
+    let config = Config { client: Some(client), scopes: Some(vec!["read".to_owned()]), ..Config::default() };
+    let callback = Url::parse("http://127.0.0.1:1/connect/callback").unwrap();
+    let begun = alice.logins.begin(&id, &config, alice.place.url(), &callback, None).await.unwrap();
+    assert_eq!(begun.to.query_pairs().find(|(name, _)| name == "scope").unwrap().1, "read");
 }
 
 #[tokio::test]
