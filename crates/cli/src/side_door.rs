@@ -80,7 +80,9 @@ impl Front for Nobody {
         Box::pin(async { Err(Self::refusal()) })
     }
 
-    fn watch(&self, _: &Incoming, _: &Arc<dyn Listener>) {}
+    fn watch(&self, _: &Incoming, _: &Arc<dyn Listener>) -> Option<Arc<dyn Listener>> {
+        None
+    }
 
     fn answer(&self, failure: &Failure, method: Option<Method>, era: Era) -> Answer {
         Gateway::answer_to(failure, method, era)

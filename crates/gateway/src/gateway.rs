@@ -22,6 +22,7 @@ use crate::build::Adopter;
 use crate::canaries::Canaries;
 use crate::catalogue::view::Kind;
 use crate::catalogue::{Catalogue, Member};
+use crate::heard::Heard;
 use crate::limits::CallLimits;
 use crate::news::News;
 use crate::persons::Persons;
@@ -134,6 +135,14 @@ impl Parts {
             persons: Persons::default(),
             person,
         }
+    }
+
+    /// Who calls, where nobody has to be asked for that: the door has asked already.
+    pub(crate) fn known(&self, incoming: &Incoming) -> Option<Arc<Verified>> {
+        recognised(incoming).or_else(|| match self.identity.authenticate(incoming) {
+            Authentication::Known(known) => known.ok(),
+            Authentication::Asks(_) => None,
+        })
     }
 
     /// Who sends a request. The door has found that out, for tokens a moment ago: then it is not done again.
@@ -347,18 +356,10 @@ fn recognised(incoming: &Incoming) -> Option<Arc<Verified>> {
 }
 
 impl Gateway {
-    /// Who calls, where nobody has to be asked for that: the door has asked already.
-    fn known(&self, incoming: &Incoming) -> Option<Arc<Verified>> {
-        recognised(incoming).or_else(|| match self.0.parts.load().identity.authenticate(incoming) {
-            Authentication::Known(known) => known.ok(),
-            Authentication::Asks(_) => None,
-        })
-    }
-
     /// What a caller sees of the configuration in force; everybody's part, where the caller is not known.
     async fn seen(&self, incoming: &Incoming) -> Arc<Parts> {
         let parts = self.0.parts.load_full();
-        match self.known(incoming) {
+        match parts.known(incoming) {
             Some(known) => self.0.seen_by(&parts, &known.principal, incoming.credential.as_ref()).await,
             None => parts,
         }
@@ -367,7 +368,7 @@ impl Gateway {
     /// The same where it is there already, as it is for whoever was admitted.
     fn seen_already(&self, incoming: &Incoming) -> Option<Arc<Parts>> {
         let parts = self.0.parts.load_full();
-        match self.known(incoming) {
+        match self.0.parts.load().known(incoming) {
             Some(known) => self.0.seen_already(&parts, &known.principal, incoming.credential.as_ref()),
             None => Some(parts),
         }
@@ -417,13 +418,13 @@ impl Front for Gateway {
         }
     }
 
-    fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
+    fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) -> Option<Arc<dyn Listener>> {
         // Who is not known listens to nothing: the door has admitted them, so this is the configuration's doing, at this very moment.
-        if let Ok(gateway) = self.of(incoming)
-            && let Some(known) = gateway.known(incoming)
-        {
-            gateway.0.news.listen(&incoming.endpoint, &known.principal, listener);
-        }
+        let gateway = self.of(incoming).ok()?;
+        let known = gateway.0.parts.load().known(incoming)?;
+        let heard: Arc<dyn Listener> = Heard::new(&gateway.0, incoming, &known.principal, listener);
+        gateway.0.news.listen(&incoming.endpoint, &known.principal, &heard);
+        Some(heard)
     }
 
     fn input_schema(&self, incoming: &Incoming, tool: &str) -> Option<RawJson> {

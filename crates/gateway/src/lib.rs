@@ -15,6 +15,7 @@ pub mod egress;
 mod failure;
 mod gateway;
 pub mod grants;
+mod heard;
 mod limits;
 mod news;
 pub mod own_files;

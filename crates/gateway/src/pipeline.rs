@@ -71,7 +71,11 @@ impl Inner {
         };
         trail.understood(recorded);
         let attributes = trail.attributes();
-        let permitted = parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await;
+        let permitted = match method {
+            // Which the door passes on for what its session holds alone. Were it denied, its server would tell of changes for ever.
+            Method::ResourcesUnsubscribe => Ok(parts.policy.give_up(routed)),
+            _ => parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await,
+        };
         let (permitted, pass) = match permitted {
             Ok(permitted) => (permitted, None),
             Err(denied) if denied.decision.effect == Effect::Ask => {
@@ -112,7 +116,7 @@ impl Inner {
             (counted, _) => counted?,
         };
         let sent = given.as_ref().map_or(0, |given| given.as_bytes().len());
-        let turn = match self.turn_to_subscribe(method, &parts.subscribed_at(upstream.name()), &target.own).await? {
+        let turn = match self.turn_to_subscribe(method, &principal, &parts.subscribed_at(upstream.name()), &target.own).await? {
             ControlFlow::Break(answered) => return Ok(answered),
             ControlFlow::Continue(turn) => turn,
         };
@@ -184,13 +188,14 @@ impl Inner {
     async fn turn_to_subscribe(
         &self,
         method: Method,
+        principal: &Principal,
         server: &Arc<str>,
         uri: &str,
     ) -> Result<ControlFlow<Reply, Option<Turn<'_>>>, Failure> {
         if !matches!(method, Method::ResourcesSubscribe | Method::ResourcesUnsubscribe) {
             return Ok(ControlFlow::Continue(None));
         }
-        match self.subscriptions.count(method, server, uri).await {
+        match self.subscriptions.count(method, principal, server, uri).await {
             Step::Tell(turn) => Ok(ControlFlow::Continue(Some(turn))),
             Step::Counted => Ok(ControlFlow::Break(Reply { result: RawObject::new(), revision: Revision::LATEST_LEGACY })),
             Step::Full => {

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sallyport_policy::Principal;
 use sallyport_protocol::Method;
 use tokio::sync::OwnedMutexGuard;
 
 /// Resources subscribed to at most, over all servers: each costs its server and us some memory.
 const MOST: usize = 10_000;
+/// Those that one principal has been the first to subscribe to, once half of the room is taken: there is always some for others.
+const MOST_OF_ONE: usize = MOST / 10;
 
 /// A server and one of its own URIs.
 type Key = (Arc<str>, String);
@@ -16,7 +19,14 @@ type Count = Arc<tokio::sync::Mutex<usize>>;
 
 /// Counts subscribers by server and own URI.
 #[derive(Debug, Default)]
-pub(crate) struct Subscriptions(Mutex<HashMap<Key, Count>>);
+pub(crate) struct Subscriptions(Mutex<HashMap<Key, Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    /// Who was the first.
+    by: Principal,
+    count: Count,
+}
 
 /// What to do with one request to subscribe or unsubscribe.
 #[derive(Debug)]
@@ -39,14 +49,14 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Subscriptions {
-    fn counts(&self) -> MutexGuard<'_, HashMap<Key, Count>> {
+    fn counts(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request of `method` for `uri` of `server`, once those before it are through.
-    pub(crate) async fn count(&self, method: Method, server: &Arc<str>, uri: &str) -> Step<'_> {
+    /// Counts a request of `method` by `principal` for `uri` of `server`, once those before it are through.
+    pub(crate) async fn count(&self, method: Method, principal: &Principal, server: &Arc<str>, uri: &str) -> Step<'_> {
         let key = (server.clone(), uri.to_owned());
-        let Some(count) = self.entry(&key) else { return Step::Full };
+        let Some(count) = self.entry(&key, principal) else { return Step::Full };
         let mut count = count.lock_owned().await;
         let becomes = match (method, *count) {
             (Method::ResourcesSubscribe, 0) => 1,
@@ -63,22 +73,29 @@ impl Subscriptions {
         Step::Tell(Turn { subscriptions: self, key, count: Some(count), becomes })
     }
 
-    fn entry(&self, key: &Key) -> Option<Count> {
+    fn entry(&self, key: &Key, principal: &Principal) -> Option<Count> {
         let mut counts = self.counts();
-        if counts.len() >= MOST && !counts.contains_key(key) {
+        if !counts.contains_key(key) && is_full(&counts, principal) {
             // Those who gave up waiting leave entries behind.
-            counts.retain(|_, count| Arc::strong_count(count) > 1 || count.try_lock().is_ok_and(|count| *count > 0));
-            if counts.len() >= MOST {
+            counts.retain(|_, Entry { count, .. }| Arc::strong_count(count) > 1 || count.try_lock().is_ok_and(|count| *count > 0));
+            if is_full(&counts, principal) {
                 return None;
             }
         }
-        Some(counts.entry(key.clone()).or_default().clone())
+        let entry = counts.entry(key.clone()).or_insert_with(|| Entry { by: principal.clone(), count: Count::default() });
+        Some(entry.count.clone())
     }
 
     /// Forgets the subscriptions of servers that are gone.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
         self.counts().retain(|(server, _), _| is_there(server));
     }
+}
+
+/// Whether there is no room for one more that `principal` would be the first to subscribe to.
+fn is_full(counts: &HashMap<Key, Entry>, principal: &Principal) -> bool {
+    let by_one = || counts.values().filter(|entry| entry.by == *principal).count();
+    counts.len() >= MOST || (counts.len() >= MOST / 2 && by_one() >= MOST_OF_ONE)
 }
 
 impl Turn<'_> {
@@ -97,7 +114,7 @@ impl Drop for Turn<'_> {
         let nobody_listens = *count == 0;
         drop(count);
         // Whoever waits for a turn holds the entry too.
-        if nobody_listens && counts.get(&self.key).is_some_and(|entry| Arc::strong_count(entry) == 1) {
+        if nobody_listens && counts.get(&self.key).is_some_and(|entry| Arc::strong_count(&entry.count) == 1) {
             counts.remove(&self.key);
         }
     }
@@ -109,7 +126,7 @@ mod tests {
     use super::*;
 
     async fn turn<'a>(subscriptions: &'a Subscriptions, method: Method, server: &Arc<str>) -> Option<Turn<'a>> {
-        match subscriptions.count(method, server, "a:1").await {
+        match subscriptions.count(method, &Principal::local_user(), server, "a:1").await {
             Step::Tell(turn) => Some(turn),
             Step::Counted => None,
             Step::Full => panic!("there is room"),
@@ -141,6 +158,30 @@ mod tests {
         subscriptions.retain(|server| server == "stays");
         assert!(is_told(&subscriptions, Method::ResourcesSubscribe, &gone).await);
         assert!(!is_told(&subscriptions, Method::ResourcesSubscribe, &stays).await);
+    }
+
+    #[tokio::test]
+    async fn nobody_takes_the_room_of_others() {
+        let (subscriptions, server) = (Subscriptions::default(), Arc::<str>::from("s"));
+        let (greedy, other) = (Principal::key("greedy"), Principal::key("other"));
+        let is_full = async |who: &Principal, uri: String| match subscriptions.count(Method::ResourcesSubscribe, who, &server, &uri).await {
+            Step::Tell(turn) => {
+                turn.told();
+                false
+            }
+            Step::Counted => false,
+            Step::Full => true,
+        };
+        let mut had = 0;
+        while !is_full(&greedy, format!("a:{had}")).await {
+            had += 1;
+        }
+        assert_eq!(had, MOST / 2);
+        assert!(!is_full(&greedy, "a:0".to_owned()).await, "this one is there already");
+        for at in 0..MOST_OF_ONE {
+            assert!(!is_full(&other, format!("b:{at}")).await, "{at}");
+        }
+        assert!(is_full(&other, "b:more".to_owned()).await);
     }
 
     #[tokio::test]

@@ -214,6 +214,11 @@ impl Policy {
         }
     }
 
+    /// Lets `value` through, which takes nothing and gives up what was let through before: a subscription that ends.
+    pub fn give_up<T>(&self, value: T) -> Permitted<T> {
+        Permitted::new(value, Decision::new(Effect::Allow, Reason::GivenUp, Place::new("policy")))
+    }
+
     /// Whether each of some resources may be seen in a list, in their order: whether there is a call of it that
     /// [`decide`](Self::decide) might let through.
     pub async fn allows_each(&self, principal: &Principal, circumstances: Circumstances, resources: &[Resource<'_>]) -> Vec<bool> {

@@ -72,6 +72,8 @@ pub enum Reason {
     Forbidden,
     /// No rule speaks of it; the default decides.
     Default,
+    /// It gives up what its caller was let have: nobody has to allow that.
+    GivenUp,
     /// The token that was shown is not good for it; the detail is the scope that it lacks.
     Scope,
     /// Its server lists no such tool, so that no policy can be checked against it.
@@ -136,7 +138,7 @@ impl Decision {
             Reason::EngineFailed => "the gateway's log says what went wrong".into(),
             _ if self.effect == Effect::Ask => "a person has to approve each such call".into(),
             Reason::AskListed | Reason::Asked | Reason::Approved => String::new(),
-            Reason::AllowListed | Reason::ReadOnly | Reason::Permitted | Reason::Default => String::new(),
+            Reason::AllowListed | Reason::ReadOnly | Reason::Permitted | Reason::Default | Reason::GivenUp => String::new(),
         }
     }
 }
@@ -157,6 +159,7 @@ impl fmt::Display for Reason {
             Self::Permitted => "a policy allows it",
             Self::Forbidden => "a policy forbids it",
             Self::Default => "no rule speaks of it",
+            Self::GivenUp => "it gives something up",
             Self::Scope => "the token is not good for it",
             Self::Unlisted => "its server does not list it",
             Self::EngineFailed => "the policy engine failed",

@@ -31,6 +31,12 @@ pub enum Event {
 pub trait Listener: Send + Sync {
     /// Takes one event.
     fn hear(&self, event: &Event);
+
+    /// Whether it has a use for news of this resource; asked before it is found out whether it may have them.
+    fn is_subscribed(&self, uri: &str) -> bool {
+        let _any = uri;
+        true
+    }
 }
 
 /// Those who listen to one server. They are held weakly: who drops its listener has left.

@@ -209,8 +209,9 @@ pub trait Front: Send + Sync + 'static {
     /// Answers one request; every request of every door comes this way.
     fn serve(&self, request: Request, incoming: Incoming, context: Context) -> BoxFuture<'static, Result<Reply, Failure>>;
 
-    /// Adds a listener to an endpoint's news.
-    fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>);
+    /// Adds a listener to an endpoint's news. What is given back is to be kept for as long as it listens.
+    #[must_use = "who drops it hears nothing"]
+    fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) -> Option<Arc<dyn Listener>>;
 
     /// The `inputSchema` of a tool of that name, if the endpoint has it: the front door compares the headers that the
     /// schema asks for (`x-mcp-header`) with the arguments. A front whose schemas ask for none may always say `None`.

@@ -102,8 +102,9 @@ impl Front for ScriptedFront {
         Box::pin(async move { server.handle(request, context).await })
     }
 
-    fn watch(&self, _: &Incoming, listener: &Arc<dyn Listener>) {
+    fn watch(&self, _: &Incoming, listener: &Arc<dyn Listener>) -> Option<Arc<dyn Listener>> {
         self.server.listeners().add(listener);
+        None
     }
 
     fn input_schema(&self, _: &Incoming, _: &str) -> Option<RawJson> {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use sallyport_protocol::revisions::notification_for;
@@ -77,6 +77,8 @@ pub(crate) struct Session {
     pub(crate) resumable: Streams,
     running: Mutex<Vec<(RequestId, Cancel)>>,
     subscribed: Mutex<Option<Box<Subscribed>>>,
+    /// What hears the front for it.
+    heard: OnceLock<Arc<dyn Listener>>,
     /// Streams that are open for it: while there is one, the session does not expire.
     streams: AtomicU32,
     /// Milliseconds since the table was made.
@@ -108,6 +110,7 @@ impl Session {
             resumable: Streams::new(Arc::clone(room)),
             running: Mutex::new(Vec::new()),
             subscribed: Mutex::new(None),
+            heard: OnceLock::new(),
             streams: AtomicU32::new(0),
             used: AtomicU64::new(0),
         }
@@ -186,9 +189,9 @@ impl Session {
         (method != ADDRESS_DONE || self.questions.address_done(&params)).then_some(params)
     }
 
-    /// Whether the client is subscribed to a resource.
-    pub(crate) fn is_subscribed(&self, uri: &str) -> bool {
-        lock(&self.subscribed).as_ref().is_some_and(|subscribed| subscribed.uris.iter().any(|known| known == uri))
+    /// Keeps what hears the front for it. A client that says `initialize` again hears by the first one.
+    pub(crate) fn hears_by(&self, heard: Option<Arc<dyn Listener>>) {
+        heard.into_iter().for_each(|heard| drop(self.heard.set(heard)));
     }
 
     /// Whether the client may subscribe to one resource more.
@@ -254,6 +257,10 @@ impl Drop for OpenStream {
 }
 
 impl Listener for Session {
+    fn is_subscribed(&self, uri: &str) -> bool {
+        lock(&self.subscribed).as_ref().is_some_and(|subscribed| subscribed.uris.iter().any(|known| known == uri))
+    }
+
     fn hear(&self, event: &Event) {
         match event {
             Event::ToolsChanged => self.news.push_once(changed("notifications/tools/list_changed")),

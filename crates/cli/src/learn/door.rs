@@ -74,8 +74,8 @@ impl Front for Whose {
         self.gateway.serve(request, self.own(incoming), context)
     }
 
-    fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) {
-        self.gateway.watch(&self.own(incoming.clone()), listener);
+    fn watch(&self, incoming: &Incoming, listener: &Arc<dyn Listener>) -> Option<Arc<dyn Listener>> {
+        self.gateway.watch(&self.own(incoming.clone()), listener)
     }
 
     fn input_schema(&self, incoming: &Incoming, tool: &str) -> Option<RawJson> {

@@ -17,7 +17,7 @@ default = "allow"
 builtin = { filesystem = { root = ".", write = true } }
 "#;
 
-fn key(project: &Project, arguments: &[&str]) -> Result<Value, String> {
+pub(crate) fn key(project: &Project, arguments: &[&str]) -> Result<Value, String> {
     let output = project.sallyport().arg("key").args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     if !output.status.success() {

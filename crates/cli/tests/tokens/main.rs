@@ -15,6 +15,7 @@ mod forged;
 mod harness;
 mod keys;
 mod matrix;
+mod news;
 mod onward;
 mod per_user;
 mod provider;

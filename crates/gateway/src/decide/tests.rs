@@ -106,7 +106,7 @@ impl Listener for Ear {
 async fn what_a_list_hides_until_it_can_be_decided_is_told_then() {
     let (gateway, client) = slowly(SLOW, CEDAR);
     let ear = Arc::new(Ear::default());
-    gateway.watch(&client.incoming(), &(ear.clone() as Arc<dyn Listener>));
+    let _heard = gateway.watch(&client.incoming(), &(ear.clone() as Arc<dyn Listener>));
     let names = async || client.ask(Method::ToolsList, "{}").await.unwrap().get("tools").unwrap().as_str().matches("\"name\"").count();
     assert_eq!(names().await, 0, "a list does not wait for as long");
     assert!(ear.0.lock().unwrap().is_empty());

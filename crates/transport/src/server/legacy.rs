@@ -116,11 +116,11 @@ fn initialize(
         capabilities.map(|own| apart(&own)).transpose().map_err(|_| bad("`capabilities` cannot be read"))?.unwrap_or_default();
     let info = params.get("clientInfo").and_then(|info| RawJson::parse(Bytes::copy_from_slice(info.as_bytes())).ok());
     session.set_client(Arc::new(Client { revision, capabilities, info }));
-    let (front, listener) = (Arc::clone(&door.front), Arc::clone(session) as Arc<dyn Listener>);
+    let (front, session) = (Arc::clone(&door.front), Arc::clone(session));
     let (discovering, incoming) = (front.discover(incoming), incoming.clone());
     Ok(Box::pin(async move {
         let discovery = discovering.await?;
-        front.watch(&incoming, &listener);
+        session.hears_by(front.watch(&incoming, &(Arc::clone(&session) as Arc<dyn Listener>)));
         Ok(Reply { result: initialize_result(&discovery, revision), revision })
     }))
 }

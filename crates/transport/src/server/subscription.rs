@@ -55,6 +55,8 @@ struct KeptUp {
     uris: Vec<String>,
     /// What asks for the tasks.
     tasks: Vec<AbortHandle>,
+    /// What hears the front for the stream.
+    heard: Option<Arc<dyn Listener>>,
 }
 
 impl Drop for KeptUp {
@@ -126,6 +128,10 @@ impl Listener for Subscription {
         };
         self.outgoing.push_once(message);
     }
+
+    fn is_subscribed(&self, uri: &str) -> bool {
+        self.uris.iter().any(|known| known == uri)
+    }
 }
 
 impl Listening {
@@ -147,7 +153,7 @@ impl Listening {
     async fn begin(door: Arc<Door>, incoming: Incoming, listen: Listen, wishes: Wishes) -> Result<Self, Failure> {
         let Listen { id, client, .. } = listen;
         let discovery = door.front.discover(&incoming).await?;
-        let mut kept_up = KeptUp { door: Arc::clone(&door), incoming: incoming.clone(), client, uris: Vec::new(), tasks: Vec::new() };
+        let mut kept_up = KeptUp { door: Arc::clone(&door), incoming: incoming.clone(), client, uris: Vec::new(), tasks: Vec::new(), heard: None };
         for uri in wishes.uris {
             if subscribe(&door, &incoming, &kept_up.client, &uri).await {
                 kept_up.uris.push(uri);
@@ -169,7 +175,7 @@ impl Listening {
             outgoing: Outgoing::default(),
         });
         subscription.outgoing.push(subscription.acknowledgement());
-        door.front.watch(&incoming, &(Arc::clone(&subscription) as Arc<dyn Listener>));
+        kept_up.heard = door.front.watch(&incoming, &(Arc::clone(&subscription) as Arc<dyn Listener>));
         door.listens(&subscription);
         let reader = subscription.outgoing.attach();
         let client = Arc::clone(&kept_up.client);

@@ -216,7 +216,7 @@ async fn only_its_owner_hears_what_becomes_of_a_task() {
     client.ask(Method::ToolsCall, r#"{"name":"t","task":{}}"#).await.unwrap();
     let ears: [Arc<Ear>; 2] = Default::default();
     let [owner, other] = ears.clone().map(|ear| ear as Arc<dyn sallyport_protocol::Listener>);
-    gateway.watch(&client.incoming(), &owner);
+    let _heard = gateway.watch(&client.incoming(), &owner);
     gateway.0.news.listen(&client.endpoint, &Principal::key("other"), &other);
     let upstream = gateway.upstreams()[0].clone();
     for id in ["own-1", "own-2"] {
