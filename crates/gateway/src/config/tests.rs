@@ -401,6 +401,20 @@ fn without_namespaces_nobody_is_let_to_some_hosts_only() {
 }
 
 #[test]
+fn users_grants_for_one_address_are_asked_for_in_one_way() {
+    let both = |second: &str| {
+        toml(&format!(
+            "[servers.a]\nurl = \"https://example.com/mcp\"\ncredential = {{ per_user = {{ scopes = [\"read\"] }} }}\n\
+             [servers.b]\nurl = {second}\n"
+        ))
+    };
+    assert!(both("\"https://example.com/mcp\"\ncredential = { per_user = { scopes = [\"read\"] } }").is_ok());
+    assert!(both("\"https://example.com/other\"\ncredential = { per_user = {} }").is_ok());
+    let errors = both("\"https://example.com/mcp\"\ncredential = { per_user = {} }").unwrap_err();
+    assert!(errors.iter().any(|error| error.path == "servers.b.credential.per_user" && error.message.contains("`a`")), "{errors:?}");
+}
+
+#[test]
 fn system_calls_are_named_by_groups() {
     let plan = toml("[servers.a]\ncommand = [\"a\"]\nseccomp = [\"+debugging\", \"-ipc\"]\n").unwrap();
     assert_eq!(stdio(&plan, "a").seccomp, SystemCalls::parse(&["+debugging", "-ipc"]).unwrap());

@@ -141,6 +141,7 @@ fn own(mut config: Config, public: Option<&PublicUrl>, context: &Context<'_>, re
             servers.insert(name, plan);
         }
     }
+    credential::check_shared(&servers, report);
     let keys = config.keys.into_iter().map(|key| key.within(&context.origin.folder)).collect();
     let vault_key = config.vault.key.map(|key| key.within(&context.origin.folder));
     Own { keys, identity, policy: config.policy, limits: config.limits, approvals, vault_key, toolsets, servers, disabled }

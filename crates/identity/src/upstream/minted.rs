@@ -145,10 +145,15 @@ impl TokenSource for Minted {
 
 /// Where the configuration says which scopes are asked for, a server gets no others by refusing what it was given.
 pub(super) fn within(configured: Option<&[String]>, challenge: &Challenge) -> Result<(), TokenError> {
-    let wanted = challenge.scopes.as_deref().unwrap_or_default();
-    let is_beyond = |configured: &[String], scope: &str| scope != "offline_access" && !configured.iter().any(|named| named == scope);
-    let beyond = configured.and_then(|configured| wanted.iter().find(|scope| is_beyond(configured, scope)));
+    let beyond = beyond(configured, challenge.scopes.as_deref().unwrap_or_default());
     beyond.map_or(Ok(()), |scope| Err(TokenError::Unusable(format!("the server wants the scope {scope:?}, which `scopes` does not name"))))
+}
+
+/// A scope that the configuration says nothing of, where it says which are asked for.
+pub(super) fn beyond<'a>(configured: Option<&[String]>, wanted: &'a [String]) -> Option<&'a str> {
+    let configured = configured?;
+    let is_beyond = |scope: &&String| *scope != "offline_access" && !configured.contains(scope);
+    wanted.iter().find(is_beyond).map(String::as_str)
 }
 
 impl fmt::Debug for Minted {

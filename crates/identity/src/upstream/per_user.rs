@@ -21,7 +21,7 @@ use super::challenge::Challenge;
 use super::client::{KeptClient, RegisteredConfig};
 use super::discovery::{Place, server_metadata};
 use super::login::{Logins, Wanted};
-use super::minted::{Around, within};
+use super::minted::{Around, beyond, within};
 use super::token::{Asking, TokenError, Tokens};
 use super::vault::{Vault, VaultError};
 use super::{Token, TokenSource, Unavailable, joined, union};
@@ -171,10 +171,20 @@ impl PerUser {
         let Some(row) = row else { return Ok(None) };
         let opened = self.vault().open_kept(&row.id.bound(), &row.sealed).map_err(of_vault)?;
         let sealed = opened.and_then(|text| serde_json::from_slice(&text).ok());
-        if sealed.is_none() {
+        let Some(sealed) = sealed else {
             tracing::warn!(server = self.server, "a kept grant cannot be opened with the keys that there are; it is asked for again");
+            return Ok(None);
+        };
+        if self.is_beyond(&sealed) {
+            tracing::info!(server = self.server, "a kept grant is good for more than `scopes` names by now; it is asked for again");
+            return Ok(None);
         }
-        Ok(sealed.map(|sealed| (row, sealed)))
+        Ok(Some((row, sealed)))
+    }
+
+    /// Whether the grant was asked for when the configuration named more scopes than it does.
+    fn is_beyond(&self, sealed: &Sealed) -> bool {
+        beyond(self.config.scopes.as_deref(), &sealed.requested).is_some()
     }
 
     async fn forget(&self) -> Result<(), TokenError> {

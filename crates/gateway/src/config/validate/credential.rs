@@ -1,6 +1,8 @@
 //! How the token of a server elsewhere is had.
 
-use sallyport_identity::upstream::{CredentialConfig, RegisteredConfig};
+use std::collections::BTreeMap;
+
+use sallyport_identity::upstream::{CredentialConfig, PerUserConfig, RegisteredConfig};
 use sallyport_secrets::SecretReference;
 use url::Url;
 
@@ -8,6 +10,7 @@ use super::remote::is_loopback;
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
 use crate::config::validate::Context;
+use crate::plan::{RemotePlan, ServerPlan, Source};
 
 /// Checks the `credential` of the server at `path`, which is reached at `url`.
 pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Context<'_>, report: &mut Report) -> Option<CredentialConfig> {
@@ -60,6 +63,24 @@ pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Cont
         }
     }
     Some(credential)
+}
+
+/// Users' grants are kept by a server's address: two entries of one address with other settings would use each other's tokens, and each
+/// consent would end the other's.
+pub(super) fn check_shared(servers: &BTreeMap<String, ServerPlan>, report: &mut Report) {
+    let mut seen: Vec<(&Url, &PerUserConfig, &str)> = Vec::new();
+    for (name, server) in servers {
+        let Source::Remote(RemotePlan { url, credential: Some(CredentialConfig::PerUser(found)), .. }) = &server.source else { continue };
+        match seen.iter().find(|(known, ..)| *known == url) {
+            Some((_, other, first)) if *other != found => {
+                let message = format!("the server `{first}` has the same `url` and other settings: users' grants would be mixed up");
+                let hint = "give both the same settings, or the second another address of the server";
+                report.error(Diagnostic::new(join(&join(&join("servers", name), "credential"), "per_user"), message).hint(hint));
+            }
+            Some(_) => {}
+            None => seen.push((url, found, name)),
+        }
+    }
 }
 
 /// A secret is shown to the authorization server; one that is not named is whichever a server elsewhere names.

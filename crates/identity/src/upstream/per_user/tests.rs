@@ -211,6 +211,18 @@ async fn no_more_scopes_are_asked_for_than_the_configuration_names() {
 }
 
 #[tokio::test]
+async fn a_grant_of_more_than_the_configuration_names_by_now_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, _) = issuer().await;
+    let mut alice = process(folder.path(), &issuer, "alice");
+    granted(&alice, &issuer, 3600).await;
+    for (scopes, is_granted) in [(Some(vec!["read", "write"]), true), (Some(vec!["write"]), false), (None, true)] {
+        alice.config.scopes = scopes.map(|scopes| scopes.into_iter().map(str::to_owned).collect());
+        assert_eq!(alice.is_granted().await.unwrap(), is_granted, "{:?}", alice.config.scopes);
+    }
+}
+
+#[tokio::test]
 async fn a_clients_secret_is_shown_to_no_issuer_of_before() {
     let folder = tempfile::tempdir().unwrap();
     let (issuer, refreshed) = issuer().await;
