@@ -20,7 +20,7 @@ const MOST: usize = 64;
 /// Longest scope in bytes: a server's name (32) and a tool's (128) with room for a prefix.
 const LONGEST: usize = 200;
 
-/// The scope of everything; no server may have this name where tokens have scopes.
+/// The scope of everything; no server may have this name.
 pub const SCOPE_OF_ALL: &str = "mcp";
 /// The part of a scope that means what changes nothing.
 const READ: &str = "read";

@@ -21,7 +21,7 @@ use crate::tools::shown;
 #[derive(Default)]
 struct Used {
     records: usize,
-    /// By principal: the tools.
+    /// By principal, as policies call it: the tools.
     tools: BTreeMap<String, BTreeSet<String>>,
     /// By tool and argument: what it meant, each time.
     arguments: BTreeMap<(String, String), Vec<Value>>,
@@ -69,9 +69,14 @@ fn gather(servers: &mut BTreeMap<String, Used>, record: &AuditRecord<'_>) {
     if !was_let_through {
         return;
     }
+    // What engines know it by: `Principal::full_id`.
+    let principal = match record.tenant.as_ref().map(|tenant| tenant.as_str()) {
+        None | Some("") => principal.to_string(),
+        Some(tenant) => format!("{tenant}/{principal}"),
+    };
     let used = servers.entry(server.to_string()).or_default();
     used.records += 1;
-    used.tools.entry(principal.to_string()).or_default().insert(tool.to_string());
+    used.tools.entry(principal).or_default().insert(tool.to_string());
     let attributes = record.attributes.as_ref().and_then(Value::as_object).into_iter().flatten();
     for (name, value) in attributes.filter(|(_, value)| !value.is_null()) {
         used.arguments.entry((tool.to_string(), name.clone())).or_default().push(value.clone());

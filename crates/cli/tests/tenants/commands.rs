@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::harness::gateway::Project;
-use crate::{OWN, TENANTS, project};
+use crate::{OWN, TENANTS, project, result};
 
 fn with_keys_given_out() -> String {
     format!("{OWN}{TENANTS}").replace("keys = [\"file:acme.key\"]", "keys = [\"file:acme.key\"]\nidentity = { api_keys = true }")
@@ -203,7 +203,7 @@ fn what_a_tenants_policy_decides_is_told_and_proposed() {
     gateway.signal("TERM");
     assert_eq!(gateway.wait(), Some(0), "it writes down all that it was asked for");
     let proposed = said(&run(&project, &["policy", "suggest", "--tenant", "acme"]));
-    assert!(proposed.contains("calls: 1, by key:file:") && proposed.contains("[tenants.acme.servers.files]"), "{proposed}");
+    assert!(proposed.contains("calls: 1, by acme/key:file:") && proposed.contains("[tenants.acme.servers.files]"), "{proposed}");
     // The whole file, where one tenant may do less than before.
     let stricter = fs::read_to_string(project.configuration())
         .unwrap()
@@ -211,4 +211,16 @@ fn what_a_tenants_policy_decides_is_told_and_proposed() {
     fs::write(project.path("next.toml"), stricter).unwrap();
     let shadow = |tenant: &str| run(&project, &["policy", "shadow", "next.toml", "--tenant", tenant]).status.code();
     assert_eq!((shadow("acme"), shadow("umbrella")), (Some(3), Some(0)));
+    // What is proposed is in force, for both.
+    let policies = run(&project, &["policy", "suggest", "--tenant", "acme", "--cedar"]);
+    fs::write(project.path("proposed.cedar"), &policies.stdout).unwrap();
+    let proposed = "policy = { default = \"deny\", engines = [{ cedar = { files = [\"proposed.cedar\"] } }] }";
+    project.configure(&format!("{OWN}{}", TENANTS.replace("policy = { default = \"allow\" }", proposed)));
+    let gateway = project.up();
+    let is_let_through = |key: &str, endpoint: &str| {
+        let answer = Caller::new(gateway.port, key).ask(endpoint, "tools/call", read.clone());
+        result(&answer)["structuredContent"].is_object()
+    };
+    assert!(is_let_through(crate::ACME_KEY, "/t/acme/mcp"), "{}", said(&policies));
+    assert!(!is_let_through(crate::UMBRELLA_KEY, "/t/umbrella/mcp"));
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions};
+use sallyport_policy::SCOPE_OF_ALL;
 
 use crate::config::Variables;
 use crate::config::diagnostic::{Diagnostic, LineIndex, Places, Report, join};
@@ -163,9 +164,12 @@ impl Reading<'_> {
     fn name(&mut self, own_path: &str, written: &str, property: &ObjectProp<'_>) -> String {
         let name = fitting_name(written);
         if name != written {
-            let warning = Diagnostic::new(own_path, format!("`{}` is called `{name}` here", written.escape_debug()))
-                .hint("names are letters, digits, `-` and `_`, at most 32");
-            self.warn(warning, property);
+            let hint = match written {
+                SCOPE_OF_ALL => "`mcp` is the scope of all servers",
+                _ => "names are letters, digits, `-` and `_`, at most 32",
+            };
+            let warning = Diagnostic::new(own_path, format!("`{}` is called `{name}` here", written.escape_debug()));
+            self.warn(warning.hint(hint), property);
         }
         name
     }
@@ -189,7 +193,7 @@ impl Reading<'_> {
 /// The name that a server called `written` has here.
 #[must_use]
 pub fn fitting_name(written: &str) -> String {
-    if is_name(written) {
+    if is_name(written) && written != SCOPE_OF_ALL {
         return written.to_owned();
     }
     let mut name = String::new();
@@ -201,7 +205,11 @@ pub fn fitting_name(written: &str) -> String {
     }
     name.truncate(LONGEST_NAME);
     let name = name.trim_end_matches('-');
-    if name.is_empty() { "server".to_owned() } else { name.to_owned() }
+    match name {
+        "" => "server".to_owned(),
+        SCOPE_OF_ALL => format!("{SCOPE_OF_ALL}-server"),
+        _ => name.to_owned(),
+    }
 }
 
 #[cfg(test)]

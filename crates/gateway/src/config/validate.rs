@@ -26,7 +26,7 @@ use std::sync::Arc;
 use globset::Glob;
 use sallyport_identity::resource_server::resource::PublicUrl;
 use sallyport_policy::engines::EngineConfig;
-use sallyport_policy::{LimitRule, Limits, Policy};
+use sallyport_policy::{LimitRule, Limits, Policy, SCOPE_OF_ALL};
 use sallyport_secrets::SecretReference;
 
 use crate::approvals::settings::ApprovalsPlan;
@@ -128,6 +128,7 @@ fn own(mut config: Config, public: Option<&PublicUrl>, context: &Context<'_>, re
     let identity = identity::check(&config, public, context, report);
     let names: Vec<String> = config.servers.keys().cloned().collect();
     check_names("servers", &names, report);
+    check_scope_of_all(&names, report);
     check_policy(&config, report);
     slips::check(&config, context, report);
     let approvals = approvals::check(&config.approvals, public.filter(|_| identity.server.is_some()), context, report);
@@ -186,6 +187,20 @@ fn check_names(table: &str, names: &[String], report: &mut Report) {
                     .hint("a person or a model would take one for the other: rename one of them"),
             );
         }
+    }
+}
+
+/// Refuses a server whose scope would be that of everything, whoever calls: keys of our own and certificates have scopes, too, and the next
+/// edit of the file may let in tokens.
+fn check_scope_of_all(names: &[String], report: &mut Report) {
+    if names.iter().any(|name| name == SCOPE_OF_ALL) {
+        report.error(
+            Diagnostic::new(
+                join("servers", SCOPE_OF_ALL),
+                "whoever may use this server alone could use everything: `mcp` is the scope of all",
+            )
+            .hint("give the server another name"),
+        );
     }
 }
 

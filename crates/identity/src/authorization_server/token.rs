@@ -1,5 +1,7 @@
 //! The token endpoint: what is given for codes, refresh tokens and the other grants, and how it is taken back.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use ring::hmac;
@@ -96,10 +98,13 @@ impl Server {
         let renewed = self.renewed(&shown, client, form, now).await;
         let is_good = renewed.is_ok();
         let (idle_until, kept) = (now + super::seconds(self.settings.refresh_life), now + super::clients::registration::KEPT);
+        let clock = Arc::clone(&self.clock);
         let refreshed = self.store.write(move |tables| {
+            // Another refresh may have gone ahead since this one came: that is no clock that was set back.
+            let now = clock();
             let Some(mut grant) = token_grant::find(tables, &shown.id, now)? else { return Ok(Refreshed::Unknown) };
             let is_current = generation == grant.generation;
-            let is_repeated = generation + 1 == grant.generation && now - grant.used <= REPLAY_GRACE;
+            let is_repeated = generation + 1 == grant.generation && (0..=REPLAY_GRACE).contains(&(now - grant.used));
             if !is_current && !is_repeated {
                 token_grant::revoke(tables, &grant.id, now + LONGEST_TOKEN)?;
                 return Ok(Refreshed::Reused);

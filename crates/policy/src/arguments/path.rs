@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 #[serde(deny_unknown_fields)]
 pub struct PathRule {
     /// The folders. An absolute one lets absolute paths through, a relative one relative paths; `.` is every relative path. A path
-    /// with `..` in it is denied, and so is one that begins with `~` or a scheme, which a server may understand in its own way.
+    /// with `..` in it is denied, and so is one that begins with `~` or a scheme, which a server may understand in its own way: a relative
+    /// path with `:` in its first name.
     pub below: Vec<String>,
 }
 
@@ -21,7 +22,7 @@ impl PathRule {
         if self.below.is_empty() {
             return Some("`path` lets nothing through without a folder in `below`".into());
         }
-        self.below.iter().find(|folder| parts(folder).is_err()).map(|folder| format!("no path is below {folder:?}: write it without `..`"))
+        self.below.iter().find_map(|folder| Some(format!("no path is below {folder:?}, a path {}", parts(folder).err()?)))
     }
 
     /// What is wrong with `path`, if anything.
@@ -96,10 +97,13 @@ fn parts(path: &str) -> Result<Parts<'_>, &'static str> {
     if names.contains(&"..") {
         return Err("with `..`");
     }
-    if names.first().is_some_and(|name| name.ends_with(':')) {
+    let is_absolute = path.starts_with('/');
+    // `file:a`, `C:a` and `host:a` lead elsewhere without a slash, too, and nobody can tell them from a file of that name.
+    let has_scheme = |name: &&str| if is_absolute { name.ends_with(':') } else { name.contains(':') };
+    if names.first().is_some_and(has_scheme) {
         return Err("that begins with a scheme");
     }
-    Ok(Parts { is_absolute: path.starts_with('/'), names })
+    Ok(Parts { is_absolute, names })
 }
 
 #[cfg(test)]
@@ -144,16 +148,21 @@ mod tests {
     #[test]
     fn the_current_folder_is_every_relative_path_but_no_address() {
         let rule = rule(&["."]);
-        assert_eq!(rule.refuses("a/b"), None);
-        for path in ["/a", "http://host/", "C:/Windows", "~"] {
-            assert!(rule.refuses(path).is_some(), "{path:?}");
+        for path in ["a/b", "a/b:c", "./a/file:b", "a/C:"] {
+            assert_eq!(rule.refuses(path), None, "{path}");
+        }
+        let elsewhere =
+            ["file:etc/passwd", "http:evil.com/x", "host:path", "me@host:path", "ext::sh -c id", "[::1]:x", "C:Windows", "./C:a"];
+        for path in ["/a", "http://host/", "C:/Windows", "~"].into_iter().chain(elsewhere) {
+            assert!(rule.refuses(path).is_some() && apart(path).is_err() == (path != "/a"), "{path:?}");
         }
     }
 
     #[test]
     fn a_folder_that_no_path_is_below_is_a_slip() {
         assert!(rule(&[]).problem().is_some());
-        assert!(rule(&["../x"]).problem().is_some());
+        assert!(rule(&["../x"]).problem().is_some_and(|why| why.ends_with("with `..`")));
+        assert!(rule(&["docs", "file:docs"]).problem().is_some_and(|why| why.ends_with("that begins with a scheme")));
         assert!(rule(&["/srv", "."]).problem().is_none());
     }
 

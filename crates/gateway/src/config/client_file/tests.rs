@@ -114,8 +114,10 @@ fn claude_codes_projects_are_those_of_this_folder() {
 
 #[test]
 fn a_name_that_does_not_fit_is_changed_and_said() {
-    let file = read_here(r#"{ "mcpServers": { "My Server (beta)": { "command": "a" }, "a__b": { "command": "a" } } }"#).unwrap();
-    assert_eq!(file.config.servers.keys().collect::<Vec<_>>(), ["My-Server-beta", "a-b"]);
+    let file =
+        read_here(r#"{ "mcpServers": { "My Server (beta)": { "command": "a" }, "a__b": { "command": "a" }, "mcp": { "command": "a" } } }"#)
+            .unwrap();
+    assert_eq!(file.config.servers.keys().collect::<Vec<_>>(), ["My-Server-beta", "a-b", "mcp-server"]);
     assert_eq!(file.own_paths.own("servers.a-b.command[2]"), "mcpServers.a__b.args[1]");
     let told = told(&file.warnings);
     insta::assert_snapshot!(told);

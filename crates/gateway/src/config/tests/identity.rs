@@ -30,6 +30,18 @@ url = "https://a.example.com"
     ));
 }
 
+/// Keys of our own and certificates have scopes as tokens have.
+#[test]
+fn no_server_has_the_name_of_the_scope_of_all() {
+    let server = "servers.mcp]\nurl = \"https://a.example.com\"\n";
+    let told = "servers.mcp: whoever may use this server alone could use everything: `mcp` is the scope of all\n  hint: ";
+    for config in ["[", "[identity]\napi_keys = true\n[", "[tenants.acme.identity]\napi_keys = true\n[tenants.acme."] {
+        let found = told_of_toml(&format!("{config}{server}"));
+        assert!(found.contains(told), "{config}: {found}");
+    }
+    toml(&format!("[{}", server.replace("servers.mcp", "servers.mcp-server"))).unwrap();
+}
+
 #[test]
 fn tokens_need_an_address_that_they_are_for() {
     insta::assert_snapshot!(told_of_toml("[identity.issuers.main]\nissuer = \"https://login.example.com\"\n"));

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use sallyport_identity::fetch::{Reach, check as check_address};
 use sallyport_identity::resource_server::Terms;
 use sallyport_identity::resource_server::resource::{PublicUrl, endpoint_of};
-use sallyport_policy::SCOPE_OF_ALL;
 use sallyport_protocol::Endpoint;
 use url::Url;
 
@@ -67,15 +66,6 @@ fn check_surroundings(config: &Config, report: &mut Report) {
         report.error(
             Diagnostic::new("public_url", "the gateway takes tokens and does not know its own address, which they have to be for")
                 .hint("set `public_url = \"https://mcp.example.com\"`, as callers write it"),
-        );
-    }
-    if config.servers.contains_key(SCOPE_OF_ALL) {
-        report.error(
-            Diagnostic::new(
-                join("servers", SCOPE_OF_ALL),
-                "a token for this server alone would be one for everything: `mcp` is the scope of all",
-            )
-            .hint("give the server another name"),
         );
     }
 }

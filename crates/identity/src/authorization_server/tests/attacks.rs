@@ -61,6 +61,18 @@ async fn a_refresh_token_that_is_used_twice_ends_its_family() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_does_not_bring_a_used_refresh_token_to_life() {
+    let bench = Bench::new().await;
+    let (_, code) = bench.code(&[]).await;
+    let (_, first) = bench.redeem(&code).await;
+    bench.wait(1_000);
+    let (_, second) = bench.refresh(&first["refresh_token"]).await;
+    bench.wait(-500);
+    assert_eq!(bench.refresh(&first["refresh_token"]).await.1["error"], "invalid_grant");
+    assert_eq!(bench.refresh(&second["refresh_token"]).await.1["error"], "invalid_grant", "its family has ended");
+}
+
+#[tokio::test]
 async fn a_refresh_token_is_its_clients_and_cannot_be_made() {
     let bench = Bench::new().await;
     let (_, code) = bench.code(&[]).await;

@@ -95,6 +95,22 @@ async fn a_refresh_token_is_used_once_and_an_answer_that_was_lost_is_given_again
 }
 
 #[tokio::test]
+async fn what_came_first_and_is_served_second_is_no_replay() {
+    let bench = Bench::new().await;
+    let (_, code) = bench.code(&[]).await;
+    let (_, first) = bench.redeem(&code).await;
+    bench.wait(1_000);
+    let (_, second) = bench.refresh(&first["refresh_token"]).await;
+    // It came in the second before, and waited until the other was done.
+    let (clock, has_come) = (Arc::clone(&bench.clock), std::sync::atomic::AtomicBool::new(false));
+    let clock = move || clock.load(Ordering::SeqCst) - i64::from(!has_come.swap(true, Ordering::SeqCst));
+    let slow = AuthorizationServer::with_clock(settings(), bench.store.clone(), fetcher(), Arc::new(clock)).unwrap();
+    let form = [("grant_type", "refresh_token"), ("client_id", "app"), ("refresh_token", first["refresh_token"].as_str().unwrap())];
+    let (status, again) = token_at(&slow, &form).await;
+    assert_eq!((status, &again["refresh_token"]), (StatusCode::OK, &second["refresh_token"]));
+}
+
+#[tokio::test]
 async fn refreshing_may_narrow_and_never_widen() {
     let bench = Bench::new().await;
     let (_, code) = bench.code(&[("scope", "git")]).await;
