@@ -1,5 +1,7 @@
 //! How the token of a server elsewhere is had.
 
+use std::collections::BTreeMap;
+
 use sallyport_identity::upstream::{CredentialConfig, RegisteredConfig};
 use sallyport_secrets::SecretReference;
 use url::Url;
@@ -8,6 +10,7 @@ use super::remote::is_loopback;
 use crate::config::diagnostic::{Diagnostic, Report, join};
 use crate::config::model::ServerConfig;
 use crate::config::validate::Context;
+use crate::plan::{RemotePlan, ServerPlan, Source};
 
 /// Checks the `credential` of the server at `path`, which is reached at `url`.
 pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Context<'_>, report: &mut Report) -> Option<CredentialConfig> {
@@ -60,6 +63,25 @@ pub(super) fn check(path: &str, config: &ServerConfig, url: &Url, context: &Cont
         }
     }
     Some(credential)
+}
+
+/// Warns of servers to which no call can go: a caller's token is exchanged only at the issuer that gave it, and `takes` says whether the gateway
+/// takes tokens of an issuer.
+pub(super) fn check_subjects(servers: &BTreeMap<String, ServerPlan>, takes: impl Fn(&str) -> bool, report: &mut Report) {
+    for (name, server) in servers {
+        let Source::Remote(RemotePlan { credential: Some(credential), .. }) = &server.source else { continue };
+        let (key, issuer, subject) = match credential {
+            CredentialConfig::Exchange(found) => ("exchange", &found.issuer, &found.subject),
+            CredentialConfig::IdJag(found) => ("id_jag.provider", &found.provider.issuer, &found.provider.subject),
+            CredentialConfig::ClientCredentials(_) | CredentialConfig::PerUser(_) => continue,
+        };
+        if subject.is_none() && !takes(issuer.as_str().trim_end_matches('/')) {
+            let path = format!("{}.credential.{key}.issuer", join("servers", name));
+            let message = format!("no caller has a token to exchange there: tokens of {issuer} are not taken here");
+            let hint = "trust it in `identity.issuers`, or name a token that is not the caller's: `subject = \"file:PATH\"`";
+            report.warn(Diagnostic::new(path, message).hint(hint));
+        }
+    }
 }
 
 /// A secret is shown to the authorization server; one that is not named is whichever a server elsewhere names.
