@@ -21,7 +21,7 @@ use sallyport_protocol::{CallerToken, Incoming};
 use self::approver::Approver;
 use self::html::Asking;
 use self::sessions::Sessions;
-use crate::html::{field, see_other, set};
+use crate::html::{field, not_allowed, see_other, set};
 
 const PATH: &str = Page::Approvals.path();
 
@@ -59,7 +59,7 @@ impl ApprovalPages {
                 Some(key) => self.sign_in(&visit, handle, key, incoming).await,
                 None => visit.decide(handle).await,
             },
-            _ => html::page(StatusCode::METHOD_NOT_ALLOWED, "<p>This page is read, or sent back by its buttons.</p>"),
+            _ => not_allowed("GET, POST"),
         })
     }
 

@@ -22,7 +22,7 @@ use url::Url;
 use url::form_urlencoded::parse;
 
 use self::way::Way;
-use crate::html::{cookie, escaped, field, page, see_other, set};
+use crate::html::{cookie, escaped, field, not_allowed, page, see_other, set};
 
 /// The cookie that binds the way back to the browser that began.
 const COOKIE: &str = "sallyport_connect";
@@ -47,14 +47,11 @@ pub(crate) async fn answer(gateway: &Gateway, links: &WayOut, request: &Request<
         (&Method::POST, ALL) => offer(visit).await,
         (&Method::GET, "callback") => callback(gateway, links, request).await,
         (&Method::GET, id) => ask(visit, id).await,
-        (&Method::POST, id) if id != "callback" => begin(visit, id).await,
-        _ => return not_allowed(),
+        (_, "callback") => return not_allowed("GET"),
+        (&Method::POST, id) => begin(visit, id).await,
+        _ => return not_allowed("GET, POST"),
     };
     outcome.unwrap_or_else(|error| refused(&error))
-}
-
-fn not_allowed() -> Response<Bytes> {
-    page(StatusCode::METHOD_NOT_ALLOWED, "<p>This page is read, or sent back by its button.</p>")
 }
 
 /// The answer where nobody can log in.

@@ -38,6 +38,13 @@ pub(crate) fn see_other(location: &str) -> Response<Bytes> {
     response
 }
 
+/// The answer to a method that a page does not take; `taken` are those that it does.
+pub(crate) fn not_allowed(taken: &'static str) -> Response<Bytes> {
+    let mut response = page(StatusCode::METHOD_NOT_ALLOWED, "<p>This page is read, or sent back by its buttons.</p>");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(taken));
+    response
+}
+
 /// Sets a header, where `value` can be one.
 pub(crate) fn set(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {

@@ -98,12 +98,9 @@ async fn add(global: &Global, tenant: Option<&str>, store: &Store, arguments: &A
             output::note(format!("the gateway takes such keys with `{path}identity.api_keys = true` in its configuration"));
         }
         for scope in arguments.scopes.iter().flat_map(|scopes| scopes.split(' ')).filter(|scope| !scope.is_empty()) {
-            if let Some((server, hint)) = config::unknown_server(scope, plan.servers.keys().map(String::as_str)) {
+            if let Some((why, hint)) = config::good_for_nothing(scope, plan.servers.keys().map(String::as_str)) {
                 let label = "warning:".yellow().bold().to_string();
-                output::note(format!(
-                    "{label} the scope `{scope}` is good for nothing here: no server is called `{server}`\n  {} {hint}",
-                    "hint:".cyan()
-                ));
+                output::note(format!("{label} the scope `{scope}` is good for nothing here: {why}\n  {} {hint}", "hint:".cyan()));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use sallyport_gateway::Gateway;
 use sallyport_gateway::pages::Page;
 use sallyport_gateway::upstream::Freshness;
@@ -22,6 +22,7 @@ pub(crate) async fn answer(gateway: Gateway, approvals: &ApprovalPages, request:
     match page {
         Some(Page::Connect) => return connect_pages::answer(gateway, &gateway.way_out(), &request, &incoming).await,
         Some(Page::Approvals) => return approvals.answer(gateway, &request, &incoming).await.unwrap_or_else(not_found),
+        Some(_) if !is_read(&request) => return only_read(),
         _ => {}
     }
     if let Some(response) = login(gateway, request, incoming.peer).await {
@@ -59,6 +60,18 @@ pub(crate) fn figures(gateway: &Gateway) -> Response<Bytes> {
 /// The answer where there is nothing.
 pub(crate) fn not_found() -> Response<Bytes> {
     text(StatusCode::NOT_FOUND, "not found: MCP is at /mcp, /servers/NAME/mcp and /toolsets/NAME/mcp\n".into())
+}
+
+/// Whether a request asks for nothing but to be told something.
+pub(crate) fn is_read(request: &Request<Bytes>) -> bool {
+    matches!(request.method(), &Method::GET | &Method::HEAD)
+}
+
+/// The answer to whoever does anything else with a page for machines.
+pub(crate) fn only_read() -> Response<Bytes> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "this page is only read\n".into());
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
 }
 
 /// Whom a request came from, as far as that is known.

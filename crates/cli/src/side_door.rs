@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::http::Response;
+use ::http::StatusCode;
 use bytes::Bytes;
 use sallyport_gateway::Gateway;
 use sallyport_gateway::pages::Page;
@@ -13,7 +13,7 @@ use sallyport_transport::server::http;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::{connect_pages, start, tenant_pages, up};
+use crate::{connect_pages, html, start, tenant_pages, up};
 
 /// Opens the door where a server of the gateway needs one. A gateway that cannot have it works all the same, but for such servers.
 pub(crate) async fn open(gateway: &Gateway) {
@@ -36,7 +36,7 @@ pub(crate) async fn open(gateway: &Gateway) {
                 let (request, incoming) = as_its_own(&gateway, request, Incoming { peer, ..incoming });
                 match Page::at(request.uri().path()) {
                     Some(Page::Connect) => connect_pages::answer(&gateway, &gateway.way_out(), &request, &incoming).await,
-                    _ => Response::default(),
+                    _ => html::page(StatusCode::NOT_FOUND, "<p>There is nothing here.</p>"),
                 }
             })
         }),

@@ -26,6 +26,7 @@ pub(crate) async fn answer(
     let Some(own) = below(name, request.uri()) else { return log_in(tenant.as_ref(), request, &incoming).await };
     let (page, whole) = (Page::at(own.path()), std::mem::replace(request.uri_mut(), own));
     match (page, tenant) {
+        (Some(Page::Metrics), _) if !pages::is_read(&request) => pages::only_read(),
         (Some(Page::Metrics), tenant) => match (gateway.admit(&incoming).decided().await, tenant) {
             (Ok(_), Some(tenant)) => pages::figures(&tenant),
             (Ok(_), None) => pages::not_found(), // it went at this very moment

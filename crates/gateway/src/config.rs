@@ -24,7 +24,7 @@ pub use discovery::{FILE_NAME, Found, LARGEST_FILE, built_in_default, find, read
 pub use duration::parse as parse_duration;
 pub use model::Config;
 pub use template::{escape, verbatim};
-pub use validate::{matches, unknown_server, validate};
+pub use validate::{good_for_nothing, matches, validate};
 
 use crate::config::diagnostic::Places;
 use crate::plan::{Origin, Plan, SecretFile, Source};

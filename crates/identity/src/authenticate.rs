@@ -80,8 +80,15 @@ impl Identity {
             Unauthenticated::NoKey => refusal,
             Unauthenticated::Token(fault) if fault.may_pass() => refusal,
             _ if self.is_tenants => Unauthenticated::Token(TokenFault::NotTaken),
+            // What is no token is no key either, where there are none to ask for.
+            Unauthenticated::Token(TokenFault::Unknown) if !self.has_keys() => Unauthenticated::Token(TokenFault::Malformed),
             _ => refusal,
         }
+    }
+
+    /// Whether some callers have keys.
+    fn has_keys(&self) -> bool {
+        !self.keys.is_empty() || self.resource_server.as_ref().is_some_and(|server| server.takes_keys())
     }
 
     /// What takes tokens, where some are taken.
@@ -185,7 +192,7 @@ impl Unauthenticated {
     #[must_use]
     pub fn hint(self) -> &'static str {
         match self {
-            Self::NoKey => "send the header `Authorization: Bearer KEY`",
+            Self::NoKey => "send a key or token in the header `Authorization: Bearer …`",
             Self::UnknownKey | Self::Token(TokenFault::Unknown) => "ask whoever runs the gateway for a key",
             Self::NotLocal => "whoever runs the gateway has to configure `keys`",
             Self::UnknownCertificate => "whoever runs the gateway has to name the certificate in `identity.certificates`",

@@ -136,6 +136,12 @@ impl ResourceServer {
         self.issuers.iter().map(|issuer| issuer.terms.issuer.as_str())
     }
 
+    /// Whether it takes keys that the gateway gave out.
+    #[must_use]
+    pub fn takes_keys(&self) -> bool {
+        self.api_keys.is_some()
+    }
+
     /// Whether there is an issuer whose tokens are bounded by scopes.
     #[must_use]
     pub fn asks_for_scopes(&self) -> bool {

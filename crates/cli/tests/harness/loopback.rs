@@ -28,9 +28,15 @@ pub(crate) fn get(port: u16, path: &str) -> std::io::Result<String> {
 
 /// The same with further header lines, each with its end.
 pub(crate) fn get_as(port: u16, path: &str, headers: &str) -> std::io::Result<String> {
+    send(port, "GET", path, headers)
+}
+
+/// The same by another method, with an empty body.
+pub(crate) fn send(port: u16, method: &str, path: &str, headers: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}Connection: close\r\n\r\n")?;
+    let length = if method == "GET" { "" } else { "Content-Length: 0\r\n" };
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}{length}Connection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

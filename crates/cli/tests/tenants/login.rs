@@ -53,8 +53,13 @@ impl Bench {
 
     /// The address that a client sends a browser to, for everything that is at a place.
     fn authorize(&self, place: &str) -> String {
+        self.authorize_for(place, "/mcp")
+    }
+
+    /// The same for one endpoint.
+    fn authorize_for(&self, place: &str, endpoint: &str) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
-        let resource: String = byte_serialize(self.url(place, "/mcp").as_bytes()).collect();
+        let resource: String = byte_serialize(self.url(place, endpoint).as_bytes()).collect();
         let query =
             "client_id=app&redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fcallback&response_type=code&state=s&code_challenge_method=S256";
         self.url(place, &format!("/oauth/authorize?{query}&code_challenge={challenge}&resource={resource}"))
@@ -62,9 +67,13 @@ impl Bench {
 
     /// Logs alice in at a place, as far as the answer to the client.
     fn log_in(&self, browser: &mut Browser, place: &str) -> Page {
-        let page = browser.open(&self.authorize(place));
+        self.log_in_for(browser, place, "/mcp")
+    }
+
+    fn log_in_for(&self, browser: &mut Browser, place: &str, endpoint: &str) -> Page {
+        let page = browser.open(&self.authorize_for(place, endpoint));
         let consent = browser.log_in(&page, "alice", &password(place));
-        assert!(consent.html.contains(&self.url(place, "/mcp")), "{consent:?} {}", self.gateway.log());
+        assert!(consent.html.contains(&self.url(place, endpoint)), "{consent:?} {}", self.gateway.log());
         browser.allow(&consent)
     }
 
@@ -85,7 +94,11 @@ impl Bench {
 
     /// The tokens of alice at a place.
     fn tokens(&self, place: &str) -> Value {
-        let back = self.log_in(&mut Browser::default(), place);
+        self.tokens_for(place, "/mcp")
+    }
+
+    fn tokens_for(&self, place: &str, endpoint: &str) -> Value {
+        let back = self.log_in_for(&mut Browser::default(), place, endpoint);
         self.redeem(place, &back.parameter("code").unwrap_or_else(|| panic!("{back:?}")))
     }
 
@@ -306,10 +319,24 @@ fn who_may_do_what_where() {
         [("alice", ""), ("alice of acme", "/t/acme"), ("alice of umbrella", "/t/umbrella")]
             .map(|(name, place)| (name, Some(bench.access(place)))),
     );
-    let endpoints = ["/mcp", "/t/acme/mcp", "/t/acme/servers/files/mcp", "/t/umbrella/mcp", "/t/quiet/mcp", "/t/nothere/mcp"];
+    principals.extend([("alice of acme, look", "/t/acme"), ("alice of umbrella, look", "/t/umbrella")].map(|(name, place)| {
+        let tokens = bench.tokens_for(place, "/toolsets/look/mcp");
+        (name, Some(text(&tokens["access_token"])))
+    }));
+    let endpoints = [
+        "/mcp",
+        "/toolsets/look/mcp",
+        "/t/acme/mcp",
+        "/t/acme/servers/files/mcp",
+        "/t/acme/toolsets/look/mcp",
+        "/t/umbrella/mcp",
+        "/t/umbrella/toolsets/look/mcp",
+        "/t/quiet/mcp",
+        "/t/nothere/mcp",
+    ];
     let mut table = String::from("| principal |");
     endpoints.iter().for_each(|endpoint| write!(table, " {endpoint} |").unwrap());
-    table.push_str("\n| --- | --- | --- | --- | --- | --- | --- |\n");
+    writeln!(table, "\n|{}", " --- |".repeat(endpoints.len() + 1)).unwrap();
     for (name, token) in principals {
         let caller = Caller { port: bench.gateway.port, token };
         let cells: Vec<String> = endpoints.iter().map(|endpoint| attempt(&caller, endpoint)).collect();

@@ -45,6 +45,7 @@ fn trusting() -> (Provider, Project) {
         (resource("/servers/files/mcp"), "jwt:ES256"),
         (resource("/servers/notes/mcp"), "opaque"),
         (resource("/toolsets/look/mcp"), "jwt:EdDSA"),
+        (resource("/toolsets/keep/mcp"), "jwt:ES256"),
     ];
     let provider = Provider::start(&resources);
     let project = Project::new(&configuration(&provider.issuer()));
@@ -82,6 +83,9 @@ default = "allow"
 
 [toolsets.look]
 tools = ["files__list_*", "notes__list_*"]
+
+[toolsets.keep]
+tools = ["files__*"]
 
 [servers.files]
 builtin = {{ filesystem = {{ root = "files", write = true }} }}

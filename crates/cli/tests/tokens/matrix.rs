@@ -19,8 +19,16 @@ use crate::{KEY, resource, trusting};
 /// What is tried, by its name in the table; tools, prompts and resources by the name that an endpoint has for them.
 const ACTIONS: [&str; 10] = ["list", "look", "write", "unknown", "resources", "read", "prompt", "complete", "listen", "task"];
 
-const ENDPOINTS: [&str; 6] =
-    ["/mcp", "/servers/files/mcp", "/servers/notes/mcp", "/servers/work/mcp", "/toolsets/look/mcp", "/servers/none/mcp"];
+const ENDPOINTS: [&str; 8] = [
+    "/mcp",
+    "/servers/files/mcp",
+    "/servers/notes/mcp",
+    "/servers/work/mcp",
+    "/toolsets/look/mcp",
+    "/toolsets/keep/mcp",
+    "/servers/none/mcp",
+    "/toolsets/none/mcp",
+];
 
 const PASSWORD: &str = "correct horse battery staple";
 const VERIFIER: &str = "a-verifier-that-is-long-enough-for-the-specification";
@@ -73,7 +81,7 @@ fn cell(told: &Told) -> String {
 /// The servers of all gateways here.
 fn servers(fixture: &Fixture) -> String {
     format!(
-        "[toolsets.look]\ntools = [\"files__list_*\", \"notes__list_*\"]\n\
+        "[toolsets.look]\ntools = [\"files__list_*\", \"notes__list_*\"]\n[toolsets.keep]\ntools = [\"files__*\"]\n\
          [servers.files]\nbuiltin = {{ filesystem = {{ root = \"files\", write = true }} }}\n\
          [servers.notes]\nbuiltin = {{ filesystem = {{ root = \"notes\" }} }}\n{}",
         work(fixture)
@@ -158,7 +166,10 @@ fn who_may_do_what_where() {
         ("files, files:write_file", "/servers/files/mcp", "files:write_file"),
         ("files, notes", "/servers/files/mcp", "notes"),
         ("notes, notes", "/servers/notes/mcp", "notes"),
+        ("look, mcp", "/toolsets/look/mcp", "mcp"),
         ("look, files:list_directory", "/toolsets/look/mcp", "files:list_directory"),
+        ("keep, files", "/toolsets/keep/mcp", "files"),
+        ("keep, notes", "/toolsets/keep/mcp", "notes"),
     ] {
         visitors.push(at(name, Some(&provider.token(&resource(endpoint), scope))));
     }
@@ -166,6 +177,8 @@ fn who_may_do_what_where() {
         ("alice, /mcp, mcp", "/mcp", "mcp"),
         ("alice, /mcp, files:read", "/mcp", "files:read"),
         ("alice, work, work:read", "/servers/work/mcp", "work:read"),
+        ("alice, look, mcp", "/toolsets/look/mcp", "mcp"),
+        ("alice, keep, files:read", "/toolsets/keep/mcp", "files:read"),
     ] {
         visitors.push(Visitor::at_port(name, of_alice.port, Some(&token_of_alice(&of_alice, endpoint, scope))));
     }

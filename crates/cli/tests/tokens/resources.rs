@@ -49,6 +49,29 @@ fn whoever_is_refused_is_told_where_tokens_are_had() {
 }
 
 #[test]
+fn nobody_is_told_to_ask_for_a_key_where_there_are_none() {
+    let (provider, project) = trusting();
+    let with_keys = std::fs::read_to_string(project.configuration()).unwrap();
+    let told = |configuration: &str| {
+        project.configure(configuration);
+        let gateway = project.up();
+        let told =
+            |token: Option<&str>| Caller { port: gateway.port, token: token.map(str::to_owned) }.ask("/mcp", "tools/list", json!({}));
+        [None, Some("nonsense"), Some("sp_nonsense")].map(|token| told(token).text())
+    };
+    let issuer = format!("[identity.issuers.op]\nissuer = \"{}\"\n", provider.issuer());
+    for text in told(&format!("public_url = \"{}\"\n{issuer}", crate::PUBLIC)) {
+        assert!(text.starts_with("401") && !text.contains("for a key") && !text.contains("bearer key is not known"), "{text}");
+    }
+    // With introspection its issuer has the word about what could be a token.
+    for text in
+        [told(&with_keys)[2].clone(), told(&format!("public_url = \"{}\"\nkeys = [\"file:key\"]\n{issuer}", crate::PUBLIC))[1].clone()]
+    {
+        assert!(text.contains("ask whoever runs the gateway for a key"), "{text}");
+    }
+}
+
+#[test]
 fn a_token_in_the_query_is_none() {
     let (provider, project) = trusting();
     let gateway = project.up();

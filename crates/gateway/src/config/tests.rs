@@ -686,7 +686,10 @@ anyone = true
 client = { id = "gateway", secret = "file:none.login" }
 [identity.server.clients.bot]
 secret = "env:UNSET_SECRET"
-scopes = ["shop:query", "shp:query", "mcp:read"]
+scopes = ["shop:query", "shp:query", "mcp:read", "mcp:*"]
+[identity.certificates.ci]
+certificate = "dns:ci.example.com"
+scopes = ["mcp", "shop:*", "mcp:write"]
 [servers.far]
 url = "https://far.example.com/mcp"
 headers = { Authorization = "Bearer ${file:none.far}" }
@@ -725,6 +728,8 @@ at_once = 1
         "servers.own.credential.client_credentials.client.key: secret `file:PROJECT/none.pem`: there is no such file",
         "tenants.acme.keys[0]: secret `file:PROJECT/none.acme`: there is no such file",
         "the scope `shp:query` is good for nothing: no server is called `shp`",
+        "the scope `mcp:*` is good for nothing: of all servers together there is no other scope\n  hint: `mcp` is good for everything",
+        "identity.certificates.ci.scopes: the scope `mcp:write` is good for nothing",
         "the server itself does not give the table `ordes`",
         "did you mean `orders`?",
         "no server is called `shpo`, so nothing is limited",
@@ -732,7 +737,47 @@ at_once = 1
     ] {
         assert!(told.contains(expected), "{expected}: {told}");
     }
-    assert_eq!(told.matches("warning:").count(), 17, "{told}");
+    assert_eq!(told.matches("warning:").count(), 19, "{told}");
+}
+
+#[test]
+fn an_exchange_that_nobodys_token_is_good_for_is_a_warning() {
+    let credential = |subject: &str| {
+        let client = "client = { id = \"us\", secret = \"env:HOME\" }";
+        format!(
+            "[SERVERS.a]\nurl = \"https://a.example.com/mcp\"\n\
+             credential = {{ exchange = {{ issuer = \"https://idp.example.com\", {client}{subject} }} }}\n\
+             [SERVERS.b]\nurl = \"https://b.example.com/mcp\"\n\
+             credential = {{ id_jag = {{ provider = {{ issuer = \"https://idp.example.com\", {client}{subject} }}, {client}, \
+             issuer = \"https://as.example.com\" }} }}\n"
+        )
+    };
+    let told = |rest: &str, subject: &str| {
+        let text = format!("public_url = \"https://mcp.example.com\"\n{rest}\n{}", credential(subject).replace("SERVERS", "servers"));
+        told_of_toml(&text)
+    };
+    let other = "[identity.issuers.other]\nissuer = \"https://other.example.com\"";
+    for rest in ["", other, "[identity.server]"] {
+        let told = told(rest, "");
+        for place in ["servers.a.credential.exchange.issuer", "servers.b.credential.id_jag.provider.issuer"] {
+            assert!(told.contains(&format!("{place}: no caller has a token to exchange there")), "{rest}: {told}");
+        }
+        assert!(told.contains("identity.issuers") && told.contains("`subject = \"file:PATH\"`"), "{told}");
+    }
+    assert!(!told("", ", subject = \"file:token\"").contains("no caller has"), "it names a token");
+    assert_eq!(told("[identity.issuers.idp]\nissuer = \"https://idp.example.com/\"", ""), "");
+    let own = credential("").replace("SERVERS", "servers").replace("https://idp.example.com", "https://mcp.example.com");
+    assert_eq!(told_of_toml(&format!("public_url = \"https://mcp.example.com\"\n[identity.server]\n{own}")), "");
+    // A tenant trusts the issuers that all have in common, too.
+    let tenants = credential("").replace("SERVERS", "tenants.acme.servers");
+    let shared = |claim: &str| {
+        told_of_toml(&format!(
+            "public_url = \"https://mcp.example.com\"\n[identity.issuers.idp]\nissuer = \"https://idp.example.com\"\n{claim}\n\
+             [tenants.acme.identity]\napi_keys = true\n{tenants}"
+        ))
+    };
+    assert_eq!(shared("tenant_claim = \"org\""), "");
+    assert!(shared("").contains("tenants.acme.servers.a.credential.exchange.issuer: no caller has"), "{}", shared(""));
 }
 
 #[test]

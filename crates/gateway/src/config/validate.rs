@@ -38,7 +38,7 @@ use crate::config::validate::endpoint::Endpoint;
 use crate::own_files;
 use crate::plan::{IdentityPlan, Origin, Plan, ServerPlan, ToolsetPlan};
 
-pub use slips::unknown_server;
+pub use slips::good_for_nothing;
 
 /// Checks `config`, which came from `origin`, and makes a [`Plan`] of it. `variables` are those of the environment, needed where a
 /// value must be known now (`url`) and to warn of references that point nowhere.
@@ -52,6 +52,7 @@ pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result
     let endpoint = endpoint::check(&config, &context, &mut report);
     let front = Front { endpoint, public_url: identity::public_url(&config, &mut report) };
     let mut own = own(config, front.public_url.as_ref(), &context, &mut report);
+    own.check_subjects(front.public_url.as_ref(), &mut report);
     check_names(tenant::TABLE, &tenants.keys().cloned().collect::<Vec<_>>(), &mut report);
     let tenants = tenant::check_all(&tenants, &own, &front, &context, &mut report);
     if !tenants.is_empty() {
@@ -83,6 +84,16 @@ struct Own {
     toolsets: BTreeMap<String, ToolsetPlan>,
     servers: BTreeMap<String, ServerPlan>,
     disabled: Vec<String>,
+}
+
+impl Own {
+    /// Looks for servers whose credential begins with a token that no caller has; `public` is where this tenant, or the gateway, is.
+    fn check_subjects(&self, public: Option<&PublicUrl>, report: &mut Report) {
+        let own = public.filter(|_| self.identity.server.is_some()).map(ToString::to_string);
+        let issuers = self.identity.issuers.iter().map(|issuer| &issuer.terms.issuer).chain(&own);
+        let issuers: Vec<&str> = issuers.map(|issuer| issuer.trim_end_matches('/')).collect();
+        credential::check_subjects(&self.servers, |issuer| issuers.contains(&issuer), report);
+    }
 }
 
 impl Front {

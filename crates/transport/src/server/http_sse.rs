@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method as HttpMethod, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Response, StatusCode, header};
 use sallyport_protocol::jsonrpc::NotAMessage;
 use sallyport_protocol::{Era, Failure, FailureKind, Incoming, Message};
 
@@ -21,8 +21,7 @@ pub(crate) fn open(door: &Arc<HttpDoor>, admitted: &Admitted) -> Response<Respon
     let Admitted { incoming, caller, request, .. } = admitted;
     if request.method() != HttpMethod::GET {
         // Clients that try Streamable HTTP first post here, and fall back when they are refused.
-        let failure = Failure::client(FailureKind::Http(405), "this endpoint speaks HTTP+SSE: it takes GET");
-        return door.refuse(&failure, request.headers());
+        return not_allowed(door, "GET", "this endpoint speaks HTTP+SSE: it takes GET", request.headers());
     }
     let (session, gone) = match door.door.sessions.create(caller.clone(), incoming.endpoint.clone()) {
         Ok(made) => made,
@@ -38,12 +37,19 @@ pub(crate) fn open(door: &Arc<HttpDoor>, admitted: &Admitted) -> Response<Respon
     stream(door.door.hold_open(Source::Session(opened), incoming, caller))
 }
 
+/// The answer to a method that is not the one which is `taken`.
+fn not_allowed(door: &Arc<HttpDoor>, taken: &'static str, why: &'static str, headers: &HeaderMap) -> Response<ResponseBody> {
+    let mut response = door.refuse(&Failure::client(FailureKind::Http(405), why), headers);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(taken));
+    response
+}
+
 /// Takes a message of such a session.
 pub(crate) async fn take(door: &Arc<HttpDoor>, admitted: Admitted) -> Response<ResponseBody> {
     let Admitted { incoming, caller, request, connection } = admitted;
     let (head, body) = request.into_parts();
     if head.method != HttpMethod::POST {
-        return door.refuse(&Failure::client(FailureKind::Http(405), "messages are posted"), &head.headers);
+        return not_allowed(door, "POST", "messages are posted", &head.headers);
     }
     let id = head.uri.query().and_then(|query| query.strip_prefix("session=")).and_then(|id| SessionId::from_text(id.as_bytes()));
     let Some(session) = id.and_then(|id| door.door.sessions.find(id, &caller, &incoming.endpoint)) else {

@@ -83,6 +83,25 @@ pub(super) fn check_shared(servers: &BTreeMap<String, ServerPlan>, report: &mut 
     }
 }
 
+/// Warns of servers to which no call can go: a caller's token is exchanged only at the issuer that gave it, and `takes` says whether the gateway
+/// takes tokens of an issuer.
+pub(super) fn check_subjects(servers: &BTreeMap<String, ServerPlan>, takes: impl Fn(&str) -> bool, report: &mut Report) {
+    for (name, server) in servers {
+        let Source::Remote(RemotePlan { credential: Some(credential), .. }) = &server.source else { continue };
+        let (key, issuer, subject) = match credential {
+            CredentialConfig::Exchange(found) => ("exchange", &found.issuer, &found.subject),
+            CredentialConfig::IdJag(found) => ("id_jag.provider", &found.provider.issuer, &found.provider.subject),
+            CredentialConfig::ClientCredentials(_) | CredentialConfig::PerUser(_) => continue,
+        };
+        if subject.is_none() && !takes(issuer.as_str().trim_end_matches('/')) {
+            let path = format!("{}.credential.{key}.issuer", join("servers", name));
+            let message = format!("no caller has a token to exchange there: tokens of {issuer} are not taken here");
+            let hint = "trust it in `identity.issuers`, or name a token that is not the caller's: `subject = \"file:PATH\"`";
+            report.warn(Diagnostic::new(path, message).hint(hint));
+        }
+    }
+}
+
 /// A secret is shown to the authorization server; one that is not named is whichever a server elsewhere names.
 fn secret_of(path: &str, client: &RegisteredConfig, issuer: Option<&Url>, server: &Url, report: &mut Report) {
     if client.secret.is_some() && issuer.is_none() && !is_loopback(server) {

@@ -2,7 +2,7 @@
 
 use globset::Glob;
 use sallyport_policy::engines::EngineConfig;
-use sallyport_policy::{ArgumentRule, SCOPE_OF_ALL};
+use sallyport_policy::{ArgumentRule, SCOPE_OF_ALL, implies};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
 
@@ -61,13 +61,16 @@ fn limits(config: &Config, report: &mut Report) {
     }
 }
 
-/// Scopes of clients that are good for nothing here.
+/// Scopes of clients and holders of certificates that are good for nothing here.
 fn scopes(config: &Config, report: &mut Report) {
-    for (id, client) in config.identity.server.iter().flat_map(|server| &server.clients) {
-        for scope in client.scopes.iter().flatten() {
-            if let Some((server, hint)) = unknown_server(scope, config.servers.keys().map(String::as_str)) {
-                let message = format!("the scope `{}` is good for nothing: no server is called `{server}`", scope.escape_debug());
-                report.warn(Diagnostic::new(format!("{}.scopes", join("identity.server.clients", id)), message).hint(hint));
+    let clients = config.identity.server.iter().flat_map(|server| &server.clients);
+    let clients = clients.map(|(id, client)| (join("identity.server.clients", id), &client.scopes));
+    let holders = config.identity.certificates.iter().map(|(name, holder)| (join("identity.certificates", name), &holder.scopes));
+    for (path, scopes) in clients.chain(holders) {
+        for scope in scopes.iter().flatten() {
+            if let Some((why, hint)) = good_for_nothing(scope, config.servers.keys().map(String::as_str)) {
+                let message = format!("the scope `{}` is good for nothing: {why}", scope.escape_debug());
+                report.warn(Diagnostic::new(format!("{path}.scopes"), message).hint(hint));
             }
         }
     }
@@ -101,10 +104,15 @@ fn of_names<'n>(written: &str, names: impl Iterator<Item = &'n str> + Clone) -> 
     }
 }
 
-/// The server of a scope that no server has, with what may have been meant.
+/// Why a scope is good for nothing where there are these servers, with what may have been meant.
 #[must_use]
-pub fn unknown_server<'s, 'n>(scope: &'s str, servers: impl Iterator<Item = &'n str> + Clone) -> Option<(&'s str, String)> {
+pub fn good_for_nothing<'n>(scope: &str, servers: impl Iterator<Item = &'n str> + Clone) -> Option<(String, String)> {
     let server = scope.split_once(':').map_or(scope, |(server, _)| server);
-    let is_known = server == SCOPE_OF_ALL || servers.clone().any(|known| known == server);
-    (!is_known).then(|| (server, of_names(server, servers)))
+    if server == SCOPE_OF_ALL {
+        // What is good for anything implies itself.
+        let hint = "`mcp` is good for everything, `mcp:read` for what changes nothing";
+        return (!implies(scope, scope)).then(|| ("of all servers together there is no other scope".to_owned(), hint.to_owned()));
+    }
+    let is_known = servers.clone().any(|known| known == server);
+    (!is_known).then(|| (format!("no server is called `{}`", server.escape_debug()), of_names(server, servers)))
 }

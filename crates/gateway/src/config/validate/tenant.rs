@@ -31,6 +31,7 @@ pub(super) fn check_all(
         let public = front.public_url.as_ref().map(|public| public.of_tenant(name));
         let mut own = own(config(tenant, front), public.as_ref(), &within, &mut told);
         own.identity.issuers = of_tenant(name, own.identity.issuers, shared(&file.identity));
+        own.check_subjects(public.as_ref(), &mut told);
         check_callers(tenant, &own.identity, &mut told);
         check_strangers(name, &own.identity, tenants, &file.identity, &mut told);
         check_inside(Some(name), &own.identity, tenants, front, &mut told);
