@@ -36,16 +36,19 @@ pub struct Config {
     /// Whether changes may be staged and committed, branches made and switched. Not by default: a server that nobody
     /// configured must not be able to change anything.
     pub write: bool,
+    /// Files whose content is neither shown nor staged in any case, absolute: the gateway's secrets. Not part of what is configured.
+    #[serde(skip)]
+    pub hidden: Vec<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { root: PathBuf::from("."), write: false }
+        Self { root: PathBuf::from("."), write: false, hidden: Vec::new() }
     }
 }
 
 pub(crate) fn build(config: Config) -> Result<impl McpServer, BuildError> {
-    let location = Location::find(&config.root, config.write)?;
+    let location = Location::find(&config.root, config.write, config.hidden)?;
     let mut tools = vec![
         Entry::of::<status::Status>(),
         Entry::of::<log::Log>(),
@@ -70,5 +73,5 @@ pub(crate) fn build(config: Config) -> Result<impl McpServer, BuildError> {
 /// Whether `folder` lies in the work tree of a repository that this server would open. Blocks on the disk.
 #[must_use]
 pub fn in_work_tree(folder: &Path) -> bool {
-    Location::find(folder, false).is_ok_and(|location| !location.is_bare())
+    Location::find(folder, false, Vec::new()).is_ok_and(|location| !location.is_bare())
 }

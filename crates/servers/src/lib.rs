@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod build_error;
+mod hidden;
 mod moment;
 mod page;
 mod server;
@@ -89,12 +90,11 @@ impl BuiltInConfig {
         }
     }
 
-    /// Keeps what lies in `file`, an absolute path, from being read through the server: a secret of the gateway. The `git` server has no
-    /// such exception for what is staged: keep secrets out of its repository, or ignored.
+    /// Keeps what lies in `file`, an absolute path, from being read through the server: a secret of the gateway.
     pub fn hide(&mut self, file: PathBuf) {
         match self {
-            Self::Filesystem(filesystem::Config { hidden, .. }) => hidden.push(file),
-            Self::Git(_) | Self::Database(_) => {}
+            Self::Filesystem(filesystem::Config { hidden, .. }) | Self::Git(git::Config { hidden, .. }) => hidden.push(file),
+            Self::Database(_) => {}
         }
     }
 

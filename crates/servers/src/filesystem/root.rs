@@ -2,16 +2,16 @@
 //! (`openat2` with `RESOLVE_BENEATH`, through cap-std): there is no moment between a check and a use.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use cap_fs_ext::{OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, Metadata, MetadataExt as _, OpenOptions};
+use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::build_error::BuildError;
+use crate::hidden::Hidden;
 use crate::tool::ToolError;
 
 /// Bytes of a path at most: Linux' own bound (`PATH_MAX`).
@@ -48,7 +48,7 @@ pub(super) struct Root {
     /// What is never written, below the root.
     protected: Vec<PathBuf>,
     /// What is never read.
-    hidden: Vec<PathBuf>,
+    hidden: Hidden,
 }
 
 impl Root {
@@ -57,7 +57,7 @@ impl Root {
         let path = named.canonicalize().map_err(fault)?;
         let folder = Dir::open_ambient_dir(&path, ambient_authority()).map_err(fault)?;
         let protected = protected.iter().flat_map(|file| places(file)).filter_map(|file| Some(file.strip_prefix(&path).ok()?.to_owned()));
-        Ok(Self { protected: protected.collect(), hidden, folder, path, named: named.to_owned() })
+        Ok(Self { protected: protected.collect(), hidden: Hidden::new(hidden), folder, path, named: named.to_owned() })
     }
 
     /// Whether a path without links is one that is never written, or holds one.
@@ -99,11 +99,9 @@ impl Root {
         Ok((file, metadata))
     }
 
-    /// Whether an open file is one that is never read. By what it is: names and links lead anywhere.
+    /// Whether an open file is one that is never read.
     pub(super) fn hides(&self, open: &Metadata) -> bool {
-        let is_it =
-            |hidden: &PathBuf| std::fs::metadata(hidden).is_ok_and(|hidden| (hidden.dev(), hidden.ino()) == (open.dev(), open.ino()));
-        self.hidden.iter().any(is_it)
+        self.hidden.holds(open)
     }
 
     /// Opens a folder.

@@ -1,6 +1,8 @@
 //! Changes of the work tree into the index.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::Dir;
@@ -31,7 +33,7 @@ pub(super) struct Output {
     staged: Vec<String>,
     /// How many files were staged.
     total: u64,
-    /// Repositories inside this one, which were left alone.
+    /// Repositories inside this one, and secrets of the gateway, which were left alone.
     skipped: Vec<String>,
 }
 
@@ -55,6 +57,7 @@ impl Tool for Add {
         options.include_untracked(true).recurse_untracked_dirs(true).exclude_submodules(true).disable_pathspec_match(true);
         for path in &input.paths {
             let path = revision::path(location, "paths", path)?;
+            location.check_hidden("paths", &path)?;
             if path.is_empty() {
                 continue; // everything, where nothing else is named beside it
             }
@@ -66,7 +69,7 @@ impl Tool for Add {
             }
             options.pathspec(path);
         }
-        stage_all(&repository, &tree, &mut options, job)
+        stage_all(location, &repository, &tree, &mut options, job)
     }
 }
 
@@ -75,21 +78,31 @@ fn is_known(repository: &Repository, path: &str) -> Result<bool, ToolError> {
     Ok(repository.index()?.find_prefix(format!("{path}/")).is_ok())
 }
 
-fn stage_all(repository: &Repository, tree: &Dir, options: &mut StatusOptions, job: &Job) -> Result<Output, ToolError> {
+fn stage_all(
+    location: &Location,
+    repository: &Repository,
+    tree: &Dir,
+    options: &mut StatusOptions,
+    job: &Job,
+) -> Result<Output, ToolError> {
     let mut output = Output { staged: Vec::new(), total: 0, skipped: Vec::new() };
     let mut index = repository.index()?;
+    let hidden = location.hidden().below(location.folder());
     let changed = Status::WT_NEW | Status::WT_MODIFIED | Status::WT_TYPECHANGE | Status::WT_DELETED | Status::CONFLICTED;
     for entry in repository.statuses(Some(options))?.iter().filter(|entry| entry.status().intersects(changed)) {
         job.check()?;
         let bytes = entry.path_bytes();
         let shown = String::from_utf8_lossy(bytes).into_owned();
-        if bytes.ends_with(b"/") {
+        let path = Path::new(OsStr::from_bytes(bytes));
+        let staged = !bytes.ends_with(b"/")
+            && !hidden.iter().any(|hidden| hidden == path)
+            && stage(location, repository, &mut index, tree, path, job).map_err(|error| ToolError::new(format!("`{shown}`: {error}")))?;
+        if !staged {
             if output.skipped.len() < MOST_PATHS {
                 output.skipped.push(shown);
             }
             continue;
         }
-        stage(repository, &mut index, tree, bytes, job).map_err(|error| ToolError::new(format!("`{shown}`: {error}")))?;
         output.total += 1;
         if output.staged.len() < MOST_PATHS {
             output.staged.push(shown);
@@ -99,14 +112,15 @@ fn stage_all(repository: &Repository, tree: &Dir, options: &mut StatusOptions, j
     Ok(output)
 }
 
-fn stage(repository: &Repository, index: &mut Index, tree: &Dir, name: &[u8], job: &Job) -> Result<(), ToolError> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = Path::new(std::ffi::OsStr::from_bytes(name));
-    let _ = index.conflict_remove(path); // there mostly is none
+/// Whether it was staged: a secret under another name is not.
+fn stage(location: &Location, repository: &Repository, index: &mut Index, tree: &Dir, path: &Path, job: &Job) -> Result<bool, ToolError> {
     if tree.symlink_metadata(path).is_err() {
-        return Ok(index.remove_path(path)?);
+        let _ = index.conflict_remove(path);
+        index.remove_path(path)?;
+        return Ok(true);
     }
-    let entry = work_tree::entry(tree, path)?;
+    let Some(entry) = work_tree::entry(tree, location.hidden(), path)? else { return Ok(false) };
+    let _ = index.conflict_remove(path); // there mostly is none
     let mode = u32::from(entry.mode());
     let id = match entry {
         Entry::Link(target) => repository.blob(&target)?,
@@ -126,9 +140,9 @@ fn stage(repository: &Repository, index: &mut Index, tree: &Dir, name: &[u8], jo
         id,
         flags: 0,
         flags_extended: 0,
-        path: name.to_vec(),
+        path: path.as_os_str().as_bytes().to_vec(),
     })?;
-    Ok(())
+    Ok(true)
 }
 
 /// Stores a file's content, with its line ends as the repository has them.

@@ -63,8 +63,8 @@ impl Tool for Diff {
         let diff = compare(location, &repository, &input, context)?;
         let on_disk = input.to.is_none() && !input.staged.unwrap_or(false);
         let tree = if on_disk { Some(work_tree::open(location)?) } else { None };
-        let new_side = tree.as_ref().map(|tree| NewSide { repository: &repository, tree });
-        let (text, next) = patch::page(&diff, new_side, context, (input.offset, input.limit), job)?;
+        let new_side = tree.as_ref().map(|tree| NewSide { location, repository: &repository, tree });
+        let (text, next) = patch::page(location, &diff, new_side, context, (input.offset, input.limit), job)?;
         let (files, total_files) = patch::files(&diff);
         Ok(Output { files, total_files, text, next })
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use git2::{ConfigLevel, ErrorCode, Repository, RepositoryOpenFlags};
 
 use crate::build_error::BuildError;
+use crate::hidden::Hidden;
 use crate::tool::ToolError;
 
 /// Entries below `refs` and `logs` that are looked at before something is written there.
@@ -20,11 +21,12 @@ pub(super) struct Location {
     folder: PathBuf,
     bare: bool,
     write: bool,
+    hidden: Hidden,
 }
 
 impl Location {
     /// Finds the repository that `root` is in, going up as far as the file system goes, as git does.
-    pub(super) fn find(root: &Path, write: bool) -> Result<Self, BuildError> {
+    pub(super) fn find(root: &Path, write: bool, hidden: Vec<PathBuf>) -> Result<Self, BuildError> {
         let none = || {
             BuildError::new(format!("{} is not in a git repository", root.display()))
                 .with_hint("make one with `git init`, or name another root")
@@ -39,7 +41,7 @@ impl Location {
             if bare && !is_bare_repository(folder) {
                 continue;
             }
-            let location = Self { folder: folder.to_owned(), bare, write };
+            let location = Self { folder: folder.to_owned(), bare, write, hidden: Hidden::new(hidden) };
             return match location.open() {
                 Ok(_) => Ok(location),
                 Err(refused) => Err(refused.into_build_error()),
@@ -54,6 +56,21 @@ impl Location {
 
     pub(super) fn is_bare(&self) -> bool {
         self.bare
+    }
+
+    /// The gateway's secrets: what is never shown or staged.
+    pub(super) fn hidden(&self) -> &Hidden {
+        &self.hidden
+    }
+
+    /// The path of an argument, where it is not that of a secret.
+    pub(super) fn check_hidden(&self, argument: &str, path: &str) -> Result<(), ToolError> {
+        match self.hidden.below(&self.folder).iter().any(|hidden| hidden == Path::new(path)) {
+            true => {
+                Err(ToolError::argument(argument, format!("`{path}` holds a secret of the gateway, which is neither shown nor staged")))
+            }
+            false => Ok(()),
+        }
     }
 
     /// Opens the repository, having made sure that it is the one of this folder.

@@ -8,6 +8,7 @@ use git2::{Delta, Diff, DiffDelta, DiffFile, DiffOptions, ErrorCode, FileMode, P
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::location::Location;
 use super::revision::MAX_BLOB_BYTES;
 use super::work_tree;
 use crate::page::{Page, cut};
@@ -40,6 +41,7 @@ pub(super) struct Changed {
 /// The new side of a diff, where it is not in the repository.
 #[derive(Clone, Copy)]
 pub(super) struct NewSide<'a> {
+    pub(super) location: &'a Location,
     pub(super) repository: &'a Repository,
     pub(super) tree: &'a Dir,
 }
@@ -74,8 +76,9 @@ pub(super) fn change(delta: Delta) -> &'static str {
     }
 }
 
-/// The lines `offset..offset + limit` of the whole diff.
+/// The lines `offset..offset + limit` of the whole diff. Of the gateway's secrets it says only that they differ.
 pub(super) fn page(
+    location: &Location,
     diff: &Diff<'_>,
     new_side: Option<NewSide<'_>>,
     context: u32,
@@ -83,9 +86,14 @@ pub(super) fn page(
     job: &Job,
 ) -> Result<(String, Option<u64>), ToolError> {
     let mut lines = Lines(Page::new(offset, limit, USUAL_LINES, MOST_LINES));
+    let hidden = location.hidden().below(location.folder());
     for (at, delta) in diff.deltas().enumerate() {
         job.check()?;
+        let sides = [delta.old_file(), delta.new_file()];
         let flow = match new_side {
+            _ if sides.iter().any(|side| side.path().is_some_and(|path| hidden.iter().any(|hidden| hidden == path))) => {
+                lines.hidden(&shown(&delta.new_file()))
+            }
             Some(side) if delta.status() != Delta::Deleted => lines.work_tree_file(side, &delta, context)?,
             _ => match Patch::from_diff(diff, at)? {
                 Some(mut patch) => lines.patch(&mut patch)?,
@@ -105,6 +113,10 @@ struct Lines(Page<String>);
 impl Lines {
     fn line(&mut self, text: &str) -> ControlFlow<()> {
         self.0.offer(text.len().min(SHOWN_LINE_BYTES) + 1, || cut(text, SHOWN_LINE_BYTES))
+    }
+
+    fn hidden(&mut self, name: &str) -> ControlFlow<()> {
+        self.line(&format!("* {name} holds a secret of the gateway, which is not shown"))
     }
 
     fn patch(&mut self, patch: &mut Patch<'_>) -> Result<ControlFlow<()>, ToolError> {
@@ -130,8 +142,10 @@ impl Lines {
         if delta.status() == Delta::Conflicted {
             return Ok(self.line(&format!("* unmerged path {name}")));
         }
-        let Ok(entry) = work_tree::entry(side.tree, path) else {
-            return Ok(self.line(&format!("* {name}: not readable")));
+        let entry = match work_tree::entry(side.tree, side.location.hidden(), path) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Ok(self.hidden(&name)),
+            Err(_) => return Ok(self.line(&format!("* {name}: not readable"))),
         };
         let (old_mode, new_mode) = (delta.old_file().mode(), entry.mode());
         if old_mode != new_mode && old_mode != FileMode::Unreadable && self.modes(&name, old_mode, new_mode).is_break() {

@@ -72,7 +72,7 @@ impl Tool for Show {
         let span = (input.offset, input.limit);
         match asked.split_once(':') {
             Some((name, path)) => show_path(location, &repository, name, path, span),
-            None => show_commit(&repository, asked, span, job),
+            None => show_commit(location, &repository, asked, span, job),
         }
     }
 
@@ -88,12 +88,18 @@ impl Tool for Show {
     }
 }
 
-fn show_commit(repository: &Repository, asked: &str, span: (Option<u64>, Option<u64>), job: &Job) -> Result<Output, ToolError> {
+fn show_commit(
+    location: &Location,
+    repository: &Repository,
+    asked: &str,
+    span: (Option<u64>, Option<u64>),
+    job: &Job,
+) -> Result<Output, ToolError> {
     let commit = revision::commit(repository, "revision", asked)?;
     let old = if commit.parent_count() == 0 { None } else { Some(commit.parent(0)?.tree()?) };
     let mut options = patch::options(USUAL_CONTEXT);
     let diff = repository.diff_tree_to_tree(old.as_ref(), Some(&commit.tree()?), Some(&mut options))?;
-    let (text, next) = patch::page(&diff, None, USUAL_CONTEXT, span, job)?;
+    let (text, next) = patch::page(location, &diff, None, USUAL_CONTEXT, span, job)?;
     let author = commit.author();
     let told = Commit {
         id: commit.id().to_string(),
@@ -114,6 +120,7 @@ fn show_path(
     (offset, limit): (Option<u64>, Option<u64>),
 ) -> Result<Output, ToolError> {
     let path = revision::path(location, "revision", asked)?;
+    location.check_hidden("revision", &path)?;
     let tree = revision::commit(repository, "revision", name)?.tree()?;
     let mut page = Page::new(offset, limit, USUAL_LINES, MOST_LINES);
     let mut offer = |line: &str| page.offer(line.len().min(SHOWN_LINE_BYTES) + 1, || cut(line, SHOWN_LINE_BYTES));

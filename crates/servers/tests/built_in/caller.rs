@@ -60,7 +60,12 @@ impl Caller {
     }
 
     pub fn hiding(root: &Path, file: &Path) -> Self {
-        let mut config: BuiltInConfig = serde_json::from_value(json!({ "filesystem": { "root": root } })).unwrap();
+        Self::with_hidden(json!({ "filesystem": { "root": root } }), file)
+    }
+
+    /// A server from which `file` is kept.
+    pub fn with_hidden(config: Value, file: &Path) -> Self {
+        let mut config: BuiltInConfig = serde_json::from_value(config).unwrap();
         config.hide(file.to_owned());
         Self::of(config)
     }

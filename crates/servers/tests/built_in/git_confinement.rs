@@ -105,6 +105,65 @@ fn links_in_the_work_tree_are_not_followed() {
     assert!(!scratch.repository.odb().unwrap().exists(canary), "what is outside was taken into the repository");
 }
 
+/// A `git` server that writes, and from which `file` below its repository is kept.
+fn hiding(scratch: &Scratch, file: &str) -> Caller {
+    let config = json!({ "git": { "root": scratch.path(), "write": true } });
+    Caller::with_hidden(config, &scratch.path().join(file))
+}
+
+#[test]
+fn a_hidden_file_is_neither_added_nor_shown_by_any_name() {
+    let scratch = Scratch::with(&[&[("a", "1\n"), ("known", "2\n")]]);
+    scratch.write(&[("keys/token", CANARY), ("b", "3\n")]);
+    for twin in ["known", "twin"] {
+        let _ = fs::remove_file(scratch.path().join(twin));
+        fs::hard_link(scratch.path().join("keys/token"), scratch.path().join(twin)).unwrap();
+    }
+    let caller = hiding(&scratch, "keys/token");
+    let absolute = scratch.path().canonicalize().unwrap().join("keys/token");
+    for path in ["keys/token", "./keys/token", absolute.to_str().unwrap()] {
+        assert!(caller.err("add", json!({ "paths": [path] })).contains("a secret of the gateway"), "{path}");
+    }
+    for path in ["keys", "."] {
+        let added = caller.ok("add", json!({ "paths": [path] })).structured;
+        assert!(added["skipped"].as_array().unwrap().contains(&json!("keys/token")), "{added}");
+    }
+    for arguments in [json!({}), json!({ "from": "HEAD" }), json!({ "staged": true })] {
+        let diff = caller.ok("diff", arguments).text().to_owned();
+        assert!(!diff.contains("canary-9c1e"), "{diff}");
+    }
+    assert!(caller.ok("diff", json!({})).text().contains("* known holds a secret of the gateway"));
+    caller.ok("commit", json!({ "message": "all" }));
+    assert_eq!(caller.ok("show", json!({ "revision": "HEAD:b" })).text(), "3");
+    let canary = git2::Oid::hash_object(git2::ObjectType::Blob, CANARY.as_bytes()).unwrap();
+    assert!(!scratch.repository.odb().unwrap().exists(canary), "the secret was taken into the repository");
+}
+
+#[test]
+fn what_was_committed_or_staged_of_a_hidden_file_is_not_shown() {
+    let before = format!("{CANARY} (of before)\n");
+    let scratch = Scratch::with(&[&[("a", "1\n")], &[("keys/token", &before), ("a", "2\n")]]);
+    scratch.write(&[("keys/token", CANARY)]);
+    let mut index = scratch.repository.index().unwrap();
+    index.add_path(Path::new("keys/token")).unwrap();
+    index.write().unwrap();
+    let caller = hiding(&scratch, "keys/token");
+    assert!(caller.err("show", json!({ "revision": "HEAD:keys/token" })).contains("a secret of the gateway"));
+    assert!(caller.err("blame", json!({ "path": "keys/token" })).contains("a secret of the gateway"));
+    let asked = [("show", json!({})), ("diff", json!({ "from": "HEAD~1", "to": "HEAD" })), ("diff", json!({ "staged": true }))];
+    for (tool, arguments) in asked {
+        let text = caller.ok(tool, arguments).text().to_owned();
+        assert!(!text.contains("canary-9c1e") && text.contains("* keys/token holds a secret of the gateway"), "{text}");
+    }
+    // Moved away, it is the old side that must not be shown.
+    fs::rename(scratch.path().join("keys/token"), scratch.path().join("keys/moved")).unwrap();
+    scratch.write(&[("keys/moved", &before)]);
+    scratch.commit("moved");
+    let text = caller.ok("diff", json!({ "from": "HEAD~1", "to": "HEAD" })).text().to_owned();
+    assert!(!text.contains("canary-9c1e"), "{text}");
+    assert!(caller.ok("show", json!({ "revision": "HEAD~1:a" })).text().contains('2'));
+}
+
 #[test]
 fn no_race_of_links_leads_a_diff_or_an_add_outside() {
     let scratch = Scratch::with(&[&[("a", "1\n")]]);
