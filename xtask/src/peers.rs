@@ -1,4 +1,5 @@
-//! `cargo xtask peers`: the public MCP clients and servers of the tests, installed from npm and PyPI at pinned versions.
+//! `cargo xtask peers`: the public MCP clients and servers of the tests, installed from npm and PyPI at pinned versions; and what else the tests
+//! need of other people's programs.
 
 use std::fs;
 use std::path::Path;
@@ -12,6 +13,7 @@ const PYTHON_ENVIRONMENTS: [&str; 3] = ["pypi-mcp-1", "pypi-mcp-2", "uv"];
 /// Installs whatever is missing or out of date; does nothing otherwise.
 pub(crate) fn install(repository: &Repository) -> Outcome {
     system_packages(repository)?;
+    apparmor(repository)?;
     npm(repository)?;
     PYTHON_ENVIRONMENTS.iter().try_for_each(|name| python(repository, name))
 }
@@ -50,6 +52,62 @@ fn system_packages(repository: &Repository) -> Outcome {
                 .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
                 .args(&missing),
         )
+    })
+}
+
+/// The release of Debian whose AppArmor knows rules about user namespaces, as Ubuntu's does; that of the one before refuses them.
+const APPARMOR_FROM: &str = "trixie";
+
+/// What of it is unpacked: the parser, and the C library that it is linked with.
+const APPARMOR_PACKAGES: [&str; 2] = ["apparmor", "libc6"];
+
+/// Runs what was unpacked beside it on this system, whose own C library may be older.
+const APPARMOR_PARSER: &str = "#!/bin/sh\nroot=$(dirname \"$0\")/root\nlibraries=$(dirname \"$root\"/usr/lib/*/libc.so.6)\n\
+    exec \"$libraries\"/ld-linux-*.so.* --library-path \"$libraries\" \"$root/usr/sbin/apparmor_parser\" --base \"$root/etc/apparmor.d\" \"$@\"\n";
+
+/// AppArmor's parser, unpacked and not installed: on most machines of the tests it would be the one of another release.
+fn apparmor(repository: &Repository) -> Outcome {
+    let target = std::path::absolute(repository.peers().join("apparmor")).map_err(|error| format!("no folder for peers: {error}"))?;
+    let wanted = format!("{APPARMOR_FROM} {}\n{APPARMOR_PARSER}", APPARMOR_PACKAGES.join(" "));
+    let mark = Mark::at(&target);
+    if mark.says(&wanted) {
+        return Ok(());
+    }
+    step::run("AppArmor's parser", || {
+        mark.clear();
+        let (lists, packages) = (target.join("lists"), target.join("packages"));
+        for folder in [lists.join("partial"), packages.clone()] {
+            make_folder(&folder)?;
+        }
+        let sources = target.join("sources.list");
+        let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        write(&sources, &format!("deb [signed-by={keys}] http://deb.debian.org/debian {APPARMOR_FROM} main\n"))?;
+        // Lists of its own: the system's know another release.
+        let options = [
+            format!("Dir::Etc::SourceList={}", sources.display()),
+            "Dir::Etc::SourceParts=-".to_owned(),
+            format!("Dir::State::Lists={}", lists.display()),
+            "Dir::Cache::pkgcache=".to_owned(),
+            "Dir::Cache::srcpkgcache=".to_owned(),
+            "APT::Sandbox::User=".to_owned(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+        ];
+        let apt = |arguments: &[&str]| {
+            let mut command = repository.command("apt-get");
+            for option in &options {
+                command.args(["--option", option]);
+            }
+            step::execute(command.arg("--quiet=2").args(arguments).current_dir(&packages))
+        };
+        apt(&["update"])?;
+        apt(&[&["download"], APPARMOR_PACKAGES.as_slice()].concat())?;
+        for package in fs::read_dir(&packages).into_iter().flatten().flatten() {
+            step::execute(repository.command("dpkg-deb").arg("--extract").arg(package.path()).arg(target.join("root")))?;
+        }
+        let parser = target.join("apparmor_parser");
+        write(&parser, APPARMOR_PARSER)?;
+        step::execute(repository.command("chmod").arg("+x").arg(&parser))?;
+        mark.set(&wanted)
     })
 }
 
@@ -119,8 +177,12 @@ impl Mark {
     }
 
     fn set(&self, pinned: &str) -> Outcome {
-        fs::write(&self.0, pinned).map_err(|error| format!("could not write {}: {error}", self.0.display()))
+        write(&self.0, pinned)
     }
+}
+
+fn write(path: &Path, text: &str) -> Outcome {
+    fs::write(path, text).map_err(|error| format!("could not write {}: {error}", path.display()))
 }
 
 fn read(path: &Path) -> Outcome<String> {

@@ -7,9 +7,11 @@
 mod harness;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use harness::gateway::Project;
+use harness::peers;
 use serde_json::Value;
 
 /// An id that no distribution gives to anybody.
@@ -283,4 +285,42 @@ fn the_apparmor_profile_names_this_binary() {
         profile.contains(&format!("profile sallyport \"{}\"", env!("CARGO_BIN_EXE_sallyport"))) && profile.contains("userns,"),
         "{profile}"
     );
+}
+
+/// Places that AppArmor could take for something else than a path.
+const STRANGE_PLACES: [&str; 12] =
+    ["plain", "two words", "a,b", "#a", "$HOME", "it's", "größe", "a!b", "<a>", "(a) -> b", "tab\there", "a;b:c=d%e&f|g~"];
+
+/// AppArmor's own parser understands what is handed out, wherever the binary lies, and what is packaged.
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn the_parser_of_apparmor_takes_the_profile() {
+    let folder = tempfile::tempdir_in(Path::new(env!("CARGO_BIN_EXE_sallyport")).parent().unwrap()).unwrap();
+    let packaged = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/apparmor/sallyport")).unwrap();
+    assert_eq!(names_in(&packaged), Ok("sallyport\n".to_owned()));
+    for place in STRANGE_PLACES {
+        let binary = folder.path().join(place).join("sallyport");
+        fs::create_dir(binary.parent().unwrap()).unwrap();
+        fs::hard_link(env!("CARGO_BIN_EXE_sallyport"), &binary).unwrap();
+        let output = Command::new(&binary).args(["doctor", "--apparmor-profile"]).output().unwrap();
+        let profile = String::from_utf8(output.stdout).unwrap();
+        assert!(profile.contains(binary.to_str().unwrap()), "{place}: {profile}");
+        assert_eq!(names_in(&profile), Ok("sallyport\n".to_owned()), "{place}");
+        assert!(names_in(&profile.replace("userns,", "usernamespaces,")).is_err(), "it looks at the rules");
+    }
+}
+
+/// The profiles that AppArmor's parser finds in a text, a line each, after it has compiled them for no kernel; or what it says against it.
+fn names_in(profile: &str) -> Result<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profile");
+    fs::write(&file, profile).unwrap();
+    let parse = |options: &[&str]| {
+        let parser = peers::folder().join("apparmor/apparmor_parser");
+        let output = Command::new(parser).args(options).arg(&file).output().expect("`cargo xtask peers` unpacks it");
+        let told = |stream: Vec<u8>| String::from_utf8_lossy(&stream).into_owned();
+        if output.status.success() { Ok(told(output.stdout)) } else { Err(told(output.stderr)) }
+    };
+    parse(&["--skip-kernel-load", "--skip-read-cache", "--skip-cache"])?;
+    parse(&["--names"])
 }

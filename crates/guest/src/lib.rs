@@ -7,6 +7,7 @@
 
 mod bytes;
 mod carried;
+mod met;
 #[cfg(target_os = "linux")]
 pub mod network;
 
@@ -16,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use bytes::{Reader, Writer};
 
 pub use carried::{Carried, EGRESS_PORT, LONGEST_CARRIED, MOST_STREAMS, PIECE, WINDOW};
+pub use met::Met;
 
 /// The name of the port for records, as the guest finds it.
 pub const CONTROL_PORT: &str = "ctl.0";
@@ -38,7 +40,7 @@ pub const LONGEST: usize = 2 * 1024 * 1024;
 pub const LONGEST_OF_GUEST: usize = 16 * 1024;
 
 /// Changes whenever a record changes: an init of another version is not spoken to.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What the gateway says.
 #[derive(Clone, PartialEq, Eq)]
@@ -82,6 +84,8 @@ pub struct Start {
     pub tmp_mb: u32,
     /// Size of `/dev/shm`, in MiB.
     pub shm_mb: u32,
+    /// Files and folders in either of them.
+    pub tmp_files: u32,
     /// Processes and threads together.
     pub processes: u32,
     /// Open files of one process.
@@ -138,6 +142,8 @@ pub enum ToHost {
         status: i32,
         /// Bytes of its stdout in all.
         written: u64,
+        /// A limit that it has met.
+        met: Option<Met>,
     },
 }
 
@@ -211,7 +217,7 @@ impl Start {
         for (name, value) in &self.env {
             writer = writer.bytes(name).bytes(value);
         }
-        let numbers = [self.tmp_mb, self.shm_mb, self.processes, self.open_files, self.file_mb, self.memory_mb];
+        let numbers = [self.tmp_mb, self.shm_mb, self.tmp_files, self.processes, self.open_files, self.file_mb, self.memory_mb];
         let writer = numbers.into_iter().fold(writer, Writer::u32).u32(self.exec_in_write.into()).count(self.write.len());
         let writer = self.write.iter().fold(writer, |writer, folder| writer.bytes(folder));
         let Some(WayOut { names, ports, blocks }) = &self.way_out else { return writer.count(0).done() };
@@ -235,6 +241,7 @@ impl Start {
             env: rest.many(|rest| Some((rest.bytes()?, rest.bytes()?)))?,
             tmp_mb: rest.u32()?,
             shm_mb: rest.u32()?,
+            tmp_files: rest.u32()?,
             processes: rest.u32()?,
             open_files: rest.u32()?,
             file_mb: rest.u32()?,
@@ -271,7 +278,7 @@ impl ToHost {
             Self::Started => Writer::new(2).done(),
             Self::Failed { step, errno } => Writer::new(3).i32(*errno).bytes(step.as_bytes()).done(),
             Self::Stderr(bytes) => Writer::new(4).bytes(bytes).done(),
-            Self::Ended { status, written } => Writer::new(5).i32(*status).u64(*written).done(),
+            Self::Ended { status, written, met } => Writer::new(5).i32(*status).u64(*written).u32(Met::number(*met)).done(),
             Self::Renewed => Writer::new(6).done(),
         }
     }
@@ -285,7 +292,7 @@ impl ToHost {
             2 => Self::Started,
             3 => Self::Failed { errno: rest.i32()?, step: rest.text()? },
             4 => Self::Stderr(rest.bytes()?),
-            5 => Self::Ended { status: rest.i32()?, written: rest.u64()? },
+            5 => Self::Ended { status: rest.i32()?, written: rest.u64()?, met: Met::of_number(rest.u32()?)? },
             6 => Self::Renewed,
             _ => return None,
         };
@@ -307,6 +314,7 @@ mod tests {
             cwd: b"/tmp".to_vec(),
             tmp_mb: 1,
             shm_mb: 2,
+            tmp_files: 7,
             processes: 3,
             open_files: 4,
             file_mb: 5,
@@ -338,7 +346,7 @@ mod tests {
         }
         let hello = ToHost::Hello { version: VERSION, kernel: "6.1".to_owned() };
         let failed = ToHost::Failed { step: "mount".to_owned(), errno: 2 };
-        let ended = ToHost::Ended { status: -9, written: 12 };
+        let ended = ToHost::Ended { status: -9, written: 12, met: Some(Met::Memory) };
         for record in [hello, ToHost::Renewed, ToHost::Started, failed, ToHost::Stderr(vec![0, 255]), ended] {
             let sent = record.encode();
             let (kind, rest) = parts(&sent, LONGEST_OF_GUEST);
@@ -358,5 +366,7 @@ mod tests {
         assert_eq!(ToHost::decode(4, &u32::MAX.to_le_bytes()), None);
         assert_eq!(ToHost::decode(9, &[]), None);
         assert_eq!(ToHost::decode(2, &[0]), None, "nothing may follow");
+        let ended = Writer::new(5).i32(0).u64(0).u32(99).done();
+        assert_eq!(ToHost::decode(5, &ended[HEADER..]), None, "no such limit");
     }
 }

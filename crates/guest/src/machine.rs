@@ -68,11 +68,11 @@ pub(crate) fn enter_root(start: &Start) -> Result<(), Failed> {
     mount(DISK, STAGE, "erofs", closed | MountFlags::RDONLY, None).step("mount the disk")?;
     chdir(STAGE).step("enter the disk")?;
     mount("proc", "proc", "proc", closed | MountFlags::NOEXEC, Some(c"hidepid=2")).step("mount /proc")?;
-    temporary("tmp", start.tmp_mb)?;
+    temporary("tmp", start.tmp_mb, start.tmp_files)?;
     for (number, folder) in start.write.iter().enumerate() {
         writable(number, Path::new(OsStr::from_bytes(folder)), start.exec_in_write)?;
     }
-    devices(start.shm_mb)?;
+    devices(start)?;
     mount_move(".", "/").step("move the root")?;
     chroot(".").and_then(|()| chdir("/")).step("change the root")?;
     sethostname(b"mcp").step("name the host")
@@ -97,13 +97,13 @@ fn writable(number: usize, folder: &Path, exec: bool) -> Result<(), Failed> {
         .step(&format!("mount {}", folder.display()))
 }
 
-fn temporary(place: &str, megabytes: u32) -> Result<(), Failed> {
+fn temporary(place: &str, megabytes: u32, files: u32) -> Result<(), Failed> {
     let closed = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    tmpfs(place, &format!("size={megabytes}m,nr_inodes=16k,mode=1777"), closed).step(&format!("mount /{place}"))
+    tmpfs(place, &format!("size={megabytes}m,nr_inodes={files},mode=1777"), closed).step(&format!("mount /{place}"))
 }
 
 /// Five devices and what programs expect beside them; the machine's disk and ports are not among them.
-fn devices(shm_mb: u32) -> Result<(), Failed> {
+fn devices(start: &Start) -> Result<(), Failed> {
     tmpfs("dev", "size=64k,nr_inodes=32,mode=755", MountFlags::NOSUID | MountFlags::NOEXEC).step("mount /dev")?;
     for (name, major, minor) in DEVICES {
         let (path, mode) = (format!("dev/{name}"), Mode::from_raw_mode(0o666));
@@ -119,7 +119,7 @@ fn devices(shm_mb: u32) -> Result<(), Failed> {
         symlinkat(target, CWD, format!("dev/{name}")).step("make the links in /dev")?;
     }
     fs::create_dir("dev/shm").step("make /dev/shm")?;
-    temporary("dev/shm", shm_mb)
+    temporary("dev/shm", start.shm_mb, start.tmp_files)
 }
 
 fn tmpfs(place: &str, options: &str, flags: MountFlags) -> Result<(), Errno> {

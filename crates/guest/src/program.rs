@@ -1,7 +1,7 @@
 //! The one program: started without any privilege, its stdio carried, its end told.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
@@ -14,10 +14,11 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::statvfs;
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, setrlimit, wait};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs};
-use sallyport_guest::{STDIO_PORT, Start, ToGuest, ToHost};
+use sallyport_guest::{Met, STDIO_PORT, Start, ToGuest, ToHost};
 
 use crate::control::{Control, Teller};
 use crate::machine;
@@ -163,6 +164,7 @@ impl Running {
                 Err(error) => return ToHost::Failed { step: "wait for the program".to_owned(), errno: error.raw_os_error() },
             }
         };
+        let met = met();
         for _ in ["stdout", "stderr"] {
             if self.ends.recv_timeout(LAST_WORDS).is_err() {
                 break;
@@ -170,10 +172,21 @@ impl Running {
         }
         let signal = || status.terminating_signal().map_or(0, |signal| -signal);
         let status = status.exit_status().unwrap_or_else(signal);
-        self.teller.tell(&ToHost::Ended { status, written: self.written.load(Ordering::SeqCst) });
+        let ended = || ToHost::Ended { status, written: self.written.load(Ordering::SeqCst), met };
+        self.teller.tell(&ended());
         sleep(FAREWELL);
-        ToHost::Ended { status, written: self.written.load(Ordering::SeqCst) }
+        ended()
     }
+}
+
+/// Which limit the program has met, as far as this kernel knows.
+fn met() -> Option<Met> {
+    let counts = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let ended_for_memory = counts.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"));
+    if ended_for_memory {
+        return Some(Met::Memory);
+    }
+    Met::full(&statvfs("/tmp").ok()?, &statvfs("/dev/shm").ok()?)
 }
 
 /// From the gateway to the program's stdin, until as much has come as the gateway says that there is.

@@ -2,7 +2,14 @@
 
 use std::fmt;
 
+#[cfg(target_os = "linux")]
+use rustix::process::Signal;
+#[cfg(target_os = "linux")]
+use sallyport_guest::Met;
+
 use crate::instance::Exit;
+#[cfg(target_os = "linux")]
+use crate::profile::Limits;
 
 /// A limit that a program went beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +22,52 @@ pub enum Exceeded {
     Processes(u32),
     /// It wrote on at the end of a file of this many MiB, and was ended by the kernel. Who ignores SIGXFSZ is told by EFBIG instead, and goes on.
     FileSize(u32),
+    /// Its machine had no memory left of this many MiB, and ended a process of it.
+    Machine(u32),
+    /// It failed with a `/tmp` that was full with this many MiB.
+    Tmp(u32),
+    /// It failed with a `/dev/shm` that was full with this many MiB.
+    Shm(u32),
+    /// It failed with this many files in its `/tmp` or its `/dev/shm`, which had no room for more.
+    TmpFiles(u32),
 }
 
 impl Exceeded {
-    /// The key of `limits` that sets it.
+    /// What the end of a program shows by itself, and what was `met` until then: that counts only where the program did not end well, since
+    /// a full folder may be all that it was to do.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn at_the_end(exit: Exit, met: Option<Met>, limits: &Limits) -> Option<Self> {
+        // A shell or a container runtime round it says so by its code.
+        let signal = Signal::XFSZ.as_raw();
+        if exit == Exit::Signal(signal) || exit == Exit::Code(128 + signal) {
+            return Some(Self::FileSize(limits.file_mb));
+        }
+        Some(match met.filter(|_| !exit.is_success())? {
+            Met::Memory => Self::Memory(limits.memory_mb),
+            Met::Tmp => Self::Tmp(limits.tmp_mb),
+            Met::Shm => Self::Shm(limits.shm_mb),
+            Met::Files => Self::TmpFiles(limits.tmp_files),
+        })
+    }
+
+    /// Where in a server's configuration it is set.
+    #[must_use]
+    pub fn setting(self) -> String {
+        let table = if let Self::Machine(_) = self { "sandbox.microvm" } else { "limits" };
+        format!("{table}.{}", self.key())
+    }
+
+    /// The key that sets it.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
-            Self::Memory(_) => "memory_mb",
+            Self::Memory(_) | Self::Machine(_) => "memory_mb",
             Self::Output(_) => "output_mb",
             Self::Processes(_) => "processes",
             Self::FileSize(_) => "file_mb",
+            Self::Tmp(_) => "tmp_mb",
+            Self::Shm(_) => "shm_mb",
+            Self::TmpFiles(_) => "tmp_files",
         }
     }
 
@@ -34,7 +76,7 @@ impl Exceeded {
     pub fn explain(self, exit: Exit) -> String {
         match self {
             Self::Memory(_) | Self::Output(_) | Self::FileSize(_) => format!("was ended because it {self}"),
-            Self::Processes(_) => format!("{exit} after it {self}"),
+            Self::Processes(_) | Self::Machine(_) | Self::Tmp(_) | Self::Shm(_) | Self::TmpFiles(_) => format!("{exit} after it {self}"),
         }
     }
 }
@@ -46,6 +88,10 @@ impl fmt::Display for Exceeded {
             Self::Memory(mb) => write!(f, "used more than {mb} MiB of memory"),
             Self::Output(mb) => write!(f, "wrote more than {mb} MiB within a minute"),
             Self::FileSize(mb) => write!(f, "wanted a file larger than {mb} MiB"),
+            Self::Machine(mb) => write!(f, "used more than the {mb} MiB of memory of its machine"),
+            Self::Tmp(mb) => write!(f, "filled the {mb} MiB of its /tmp"),
+            Self::Shm(mb) => write!(f, "filled the {mb} MiB of its /dev/shm"),
+            Self::TmpFiles(count) => write!(f, "made as many files as /tmp or /dev/shm may have, {count}"),
             Self::Processes(count) => write!(f, "wanted more than {count} processes and threads"),
         }
     }

@@ -162,8 +162,14 @@ async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, ar
     let line = keeper.as_ref().map(Keeper::line).transpose().map_err(io)?;
     let watched = watch::watch(launcher, keeper, Counted::new(stderr, warden.clone()), log).map_err(io)?;
 
-    let (layers, inside, sockets) = match hear_in_time(control, &name, trial).await.and_then(|heard| heard.judge(&name)) {
-        Ok(started) => started,
+    let heard = hear_in_time(control, &name, trial).await.map(|mut heard| (heard.tmp.take().zip(heard.shm.take()), heard));
+    let (layers, inside, sockets) = match heard.and_then(|(folders, heard)| Ok((folders, heard.judge(&name)?))) {
+        Ok((folders, started)) => {
+            if let (Some(warden), Some(folders)) = (&warden, folders) {
+                warden.look_at_the_end(folders);
+            }
+            started
+        }
         Err(error) => {
             watched.wait_a_moment().await;
             let exceeded = warden.as_ref().and_then(|warden| warden.exceeded());
@@ -204,7 +210,7 @@ pub(crate) fn unserved(name: &str, cause: &io::Error) -> Error {
 
 /// A limit that does not even let the launcher do its work.
 fn too_small(name: &str, exceeded: Exceeded) -> Error {
-    Error::new(format!("launcher of server {name} {exceeded}")).with_hint(format!("`limits.{}` is too small", exceeded.key()))
+    Error::new(format!("launcher of server {name} {exceeded}")).with_hint(format!("`{}` is too small", exceeded.setting()))
 }
 
 /// What the launching thread hands over. Dropping it ends the launcher.
@@ -314,6 +320,8 @@ struct Heard {
     in_force: Option<Layers>,
     failed: Option<Failure>,
     sockets: Sockets,
+    tmp: Option<OwnedFd>,
+    shm: Option<OwnedFd>,
 }
 
 async fn hear_in_time(control: OwnedFd, name: &str, trial: Option<(Trial, Filter)>) -> Result<Heard, Error> {
@@ -334,6 +342,8 @@ async fn hear(control: OwnedFd, mut trial: Option<(Trial, Filter)>) -> io::Resul
             Message::Server => heard.server = descriptor,
             Message::Names => heard.sockets.names = Some(descriptor.ok_or_else(lost)?),
             Message::Listener => heard.sockets.listeners.push(descriptor.ok_or_else(lost)?),
+            Message::Tmp => heard.tmp = Some(descriptor.ok_or_else(lost)?),
+            Message::Shm => heard.shm = Some(descriptor.ok_or_else(lost)?),
             Message::Questions => {
                 let (trial, filter) = trial.take().ok_or(io::ErrorKind::InvalidData)?;
                 learn::supervise(descriptor.ok_or_else(lost)?, trial, filter)?;

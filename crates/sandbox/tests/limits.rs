@@ -20,9 +20,13 @@ use tokio::io::AsyncReadExt;
 const HOARD: &str = "import os,sys,time\nfor child in range(5):\n  if os.fork() == 0:\n    held = bytearray(40 << 20)\n    time.sleep(600)\ntime.sleep(600)";
 
 async fn start(script: &str, mark: &str, limits: Limits) -> Instance<Running> {
+    start_with(script, &[mark], limits).await
+}
+
+async fn start_with(script: &str, args: &[&str], limits: Limits) -> Instance<Running> {
     let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher"));
     let mut program = Program::new("test", "/usr/bin/python3");
-    program.args = ["-c", script, mark].map(str::to_owned).to_vec();
+    program.args = ["-c", script].iter().chain(args).map(|&word| word.to_owned()).collect();
     let profile = Profile { limits, ..Profile::default() };
     Selection::default().build(&host).unwrap().launch(&profile, &program).await.unwrap()
 }
@@ -123,6 +127,27 @@ async fn a_file_that_is_too_large_is_told() {
     let exit = instance.wait().await;
     assert_eq!(instance.exceeded(), Some(Exceeded::FileSize(4)), "{exit}");
     assert_eq!(instance.exceeded().unwrap().explain(exit), "was ended because it wanted a file larger than 4 MiB");
+}
+
+#[tokio::test]
+async fn a_folder_of_its_own_that_is_full_is_told_of_a_program_that_failed() {
+    let fill = "import os,sys\ntry:\n  with open(sys.argv[2], 'wb') as file:\n    while True: file.write(bytes(1 << 16)); file.flush()\nexcept OSError: os._exit(int(sys.argv[3]))";
+    let many = "import os,sys\ntry:\n  for number in range(1000): open(f'{sys.argv[2]}{number}', 'w').close()\nexcept OSError: os._exit(int(sys.argv[3]))";
+    let limits = Limits { tmp_mb: 3, shm_mb: 2, tmp_files: 20, ..Limits::default() };
+    for (script, place, exceeded, told) in [
+        (fill, "/tmp/file", Exceeded::Tmp(3), "exited with code 3 after it filled the 3 MiB of its /tmp"),
+        (fill, "/dev/shm/file", Exceeded::Shm(2), "exited with code 3 after it filled the 2 MiB of its /dev/shm"),
+        (many, "/tmp/", Exceeded::TmpFiles(20), "exited with code 3 after it made as many files as /tmp or /dev/shm may have, 20"),
+        (many, "/dev/shm/", Exceeded::TmpFiles(20), "exited with code 3 after it made as many files as /tmp or /dev/shm may have, 20"),
+    ] {
+        for code in [3, 0] {
+            let instance = start_with(script, &[&mark("full"), place, &code.to_string()], limits.clone()).await;
+            let exit = instance.wait().await;
+            assert_eq!(exit, Exit::Code(code), "{place}: {:?}", instance.stderr_tail());
+            assert_eq!(instance.exceeded(), (code != 0).then_some(exceeded), "{place}: one that goes well may fill it");
+            assert!(code == 0 || exceeded.explain(exit) == told, "{}", exceeded.explain(exit));
+        }
+    }
 }
 
 #[tokio::test]

@@ -505,6 +505,27 @@ async fn what_a_machine_writes_is_counted_on_both_streams() {
     }
 }
 
+#[tokio::test]
+async fn limits_that_a_program_has_met_in_its_machine_are_told_when_it_fails() {
+    let hoard = "held = []\nwhile True: held.append(b'x' * (1 << 20))";
+    let many = "import os\ntry:\n  for number in range(1000): open(f'/tmp/{number}', 'w').close()\nexcept OSError: os._exit(3)";
+    let fill = "head -c 9000000 /dev/zero > /dev/shm/file; exit 3";
+    let large = "trap - XFSZ; exec head -c 9000000 /dev/zero > /tmp/file";
+    let limits = Limits { shm_mb: 2, tmp_files: 20, file_mb: 8, ..Limits::default() };
+    let profile = Profile { limits, ..Profile::default() };
+    for (command, exceeded) in [
+        (["/usr/bin/python3", "-c", hoard], Some(Exceeded::Machine(192))),
+        (["/usr/bin/python3", "-c", many], Some(Exceeded::TmpFiles(20))),
+        (["/bin/sh", "-c", fill], Some(Exceeded::Shm(2))),
+        (["/bin/sh", "-c", large], Some(Exceeded::FileSize(8))),
+        (["/bin/sh", "-c", "exit 3"], None),
+    ] {
+        let (instance, _) = start_with(&profile, &command).await;
+        let exit = instance.wait().await;
+        assert_eq!(instance.exceeded(), exceeded, "{exit}: {:?}", instance.stderr_tail());
+    }
+}
+
 #[test]
 fn what_a_machine_cannot_give_is_refused() {
     let folder = Folder::of(Caller::Itself);

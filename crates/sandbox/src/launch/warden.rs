@@ -2,12 +2,14 @@
 //! which one it went beyond, once it has ended.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::fs::fstatvfs;
+use sallyport_guest::Met;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -31,9 +33,18 @@ pub(super) struct Warden {
     /// Ends everything inside; there once the program runs.
     end: OnceLock<Box<dyn Fn() + Send + Sync>>,
     exceeded: OnceLock<Exceeded>,
+    folders: Mutex<Folders>,
     output: Output,
     /// It is stopped, and can use no more than it has.
     is_asleep: AtomicBool,
+}
+
+/// The program's own folders, and its end. Either may be known first.
+#[derive(Default)]
+struct Folders {
+    /// `/tmp` and `/dev/shm`, which nobody else has any more once the program has ended.
+    opened: Option<(OwnedFd, OwnedFd)>,
+    exit: Option<Exit>,
 }
 
 impl Warden {
@@ -44,6 +55,7 @@ impl Warden {
             group: Mutex::new(Some(group)),
             end: OnceLock::new(),
             exceeded: OnceLock::new(),
+            folders: Mutex::default(),
             is_asleep: AtomicBool::new(false),
         })
     }
@@ -96,16 +108,37 @@ impl Warden {
 
     /// The program has ended. Takes the groups away, and with them what they tell.
     pub(super) fn has_ended(&self, exit: Exit) {
-        // A shell or a container runtime round it says so by its code.
-        let signal = Signal::XFSZ.as_raw();
-        if matches!(exit, Exit::Signal(ended_by) if ended_by == signal) || exit == Exit::Code(128 + signal) {
-            let _first_counts = self.exceeded.set(Exceeded::FileSize(self.limits.file_mb));
+        self.went_beyond(Exceeded::at_the_end(exit, None, &self.limits));
+        if let Some(group) = self.group().take() {
+            self.went_beyond((group.ended_for_memory() > 0).then_some(Exceeded::Memory(self.limits.memory_mb)));
+            self.went_beyond((group.refused_processes() > 0).then_some(Exceeded::Processes(self.limits.processes)));
         }
-        let Some(group) = self.group().take() else { return };
-        if group.ended_for_memory() > 0 {
-            let _first_counts = self.exceeded.set(Exceeded::Memory(self.limits.memory_mb));
-        } else if group.refused_processes() > 0 {
-            let _first_counts = self.exceeded.set(Exceeded::Processes(self.limits.processes));
+        let mut folders = self.folders();
+        folders.exit = Some(exit);
+        self.look_at(&mut folders);
+    }
+
+    /// Has `/tmp` and `/dev/shm` of the program looked at when it ends, or now if it has.
+    pub(super) fn look_at_the_end(&self, opened: (OwnedFd, OwnedFd)) {
+        let mut folders = self.folders();
+        folders.opened = Some(opened);
+        self.look_at(&mut folders);
+    }
+
+    /// What is in them goes with them.
+    fn look_at(&self, folders: &mut Folders) {
+        if let Some(exit) = folders.exit
+            && let Some((tmp, shm)) = folders.opened.take()
+        {
+            let met = fstatvfs(&tmp).and_then(|tmp| Ok(Met::full(&tmp, &fstatvfs(&shm)?)));
+            self.went_beyond(Exceeded::at_the_end(exit, met.unwrap_or_default(), &self.limits));
+        }
+    }
+
+    /// What it went beyond first is what counts.
+    fn went_beyond(&self, exceeded: Option<Exceeded>) {
+        if let Some(exceeded) = exceeded {
+            let _first_counts = self.exceeded.set(exceeded);
         }
     }
 
@@ -123,6 +156,10 @@ impl Warden {
 
     fn group(&self) -> MutexGuard<'_, Option<Group>> {
         self.group.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn folders(&self) -> MutexGuard<'_, Folders> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end_for(&self, exceeded: Exceeded) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::rand::SystemRandom;
-use sallyport_guest::{HEADER, LONGEST, LONGEST_OF_GUEST, Renewal, ToGuest, ToHost, VERSION, length};
+use sallyport_guest::{HEADER, LONGEST, LONGEST_OF_GUEST, Met, Renewal, ToGuest, ToHost, VERSION, length};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
@@ -102,10 +102,11 @@ async fn hear(port: &mut (impl AsyncReadExt + Unpin)) -> io::Result<ToHost> {
     ToHost::decode(kind, &rest).ok_or_else(|| io::Error::other("a record of the guest makes no sense"))
 }
 
-/// How the program ended, and how much it wrote to stdout before.
+/// How the program ended, how much it wrote to stdout before, and which limit it has met.
 pub(super) struct Ended {
     pub(super) status: i32,
     pub(super) written: u64,
+    pub(super) met: Option<Met>,
 }
 
 /// Passes stderr on until the program's end.
@@ -113,7 +114,7 @@ pub(super) async fn hear_the_end(mut port: OwnedReadHalf, mut stderr: impl Async
     loop {
         match hear(&mut port).await? {
             ToHost::Stderr(bytes) => stderr.write_all(&bytes).await?,
-            ToHost::Ended { status, written } => return Ok(Ended { status, written }),
+            ToHost::Ended { status, written, met } => return Ok(Ended { status, written, met }),
             ToHost::Hello { .. } | ToHost::Renewed | ToHost::Started => {
                 return Err(io::Error::other("a record of the guest comes too late"));
             }
@@ -179,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_that_makes_no_sense_is_not_listened_to() {
-        let ended = ToHost::Ended { status: 3, written: 5 }.encode();
+        let ended = ToHost::Ended { status: 3, written: 5, met: None }.encode();
         assert_eq!(heard(&[ToHost::Stderr(b"x".to_vec()).encode(), ended.clone()].concat()).await.unwrap().status, 3);
         let too_long = [&[4][..], &u32::MAX.to_le_bytes(), &[0; 100]].concat();
         for nonsense in [too_long, vec![77, 0, 0, 0, 0], vec![5, 1, 0, 0, 0, 0], ToHost::Started.encode(), ended[..9].to_vec()] {

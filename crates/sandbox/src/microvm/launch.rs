@@ -2,10 +2,11 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use sallyport_guest::Met;
 use sha2::{Digest, Sha256};
 use tokio::io::DuplexStream;
 use tokio::net::UnixStream;
@@ -25,6 +26,7 @@ use crate::backend::Host;
 use crate::backends::microvm::Config;
 use crate::egress::{self, synthetic};
 use crate::error::Error;
+use crate::exceeded::Exceeded;
 use crate::instance::{Exit, Instance, Running};
 use crate::launch::{unserved, way_out};
 use crate::layer::Layer;
@@ -101,6 +103,8 @@ struct Laid {
     folders: Vec<PathBuf>,
     /// Where the root is unpacked, if it is a container image.
     root: Option<PathBuf>,
+    /// What all of it has to fit into.
+    memory_mb: u32,
 }
 
 impl Laid {
@@ -120,7 +124,7 @@ impl Laid {
         let root = unpacked.map(|image| image.root);
         let lower = root.as_deref().map(|root| Lower { root, start: &target.cwd });
         let image = Image::of(&view, lower, &policy::Network::of(&profile.network))?;
-        Ok(Self { target, image, folders, root })
+        Ok(Self { target, image, folders, root, memory_mb: config.memory_mb })
     }
 }
 
@@ -167,7 +171,7 @@ impl Ready {
         profile: &Profile,
         program: &Program,
     ) -> Result<Instance<Running>, Error> {
-        let (Laid { target, image, folders, root }, Self { monitor, control, stdio, egress, disk, memory, kernel, is_clone }) =
+        let (Laid { target, image, folders, root, memory_mb }, Self { monitor, control, stdio, egress, disk, memory, kernel, is_clone }) =
             (laid, self);
         // If the monitor has ended, nobody reads it.
         let _unread = disk.send(image);
@@ -189,16 +193,18 @@ impl Ready {
         let log = Log::new(program.log.clone(), u64::from(profile.limits.stderr_mb) << 20, tail.clone());
         let ender = monitor.process().clone();
         let meter = Meter::new(profile.limits.output_mb, move || ender.kill());
-        let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0, meter: meter.clone() };
+        let bounds = Bounds { limits: profile.limits.clone(), memory_mb, exceeded: Arc::default() };
+        let exceeded = bounds.exceeded.clone();
+        let watched = Watched { taken: stdout.taken(), monitor: monitor.process().clone(), end: end.0, meter: meter.clone(), bounds };
         watched.watch(port, monitor.wait(), wishes.clone(), log);
         let stdout = Counted::new(stdout, Some(meter.clone()));
-        let machine = Machine { monitor, wishes, memory, tail, meter };
+        let machine = Machine { monitor, wishes, memory, tail, meter, exceeded };
         Ok(Instance::new(Arc::new(machine), layers, end.1, (Box::new(stdin), Box::new(stdout))))
     }
 }
 
 fn start_record(target: Target, profile: &Profile, folders: &[PathBuf]) -> sallyport_guest::Start {
-    let Limits { memory_mb, tmp_mb, shm_mb, processes, open_files, file_mb, .. } = profile.limits;
+    let Limits { memory_mb, tmp_mb, shm_mb, tmp_files, processes, open_files, file_mb, .. } = profile.limits;
     let env = target.env.iter().map(|(name, value)| (name.clone().into_bytes(), value.expose().as_bytes().to_vec()));
     sallyport_guest::Start {
         now: now(),
@@ -208,6 +214,7 @@ fn start_record(target: Target, profile: &Profile, folders: &[PathBuf]) -> sally
         cwd: target.cwd.as_os_str().as_bytes().to_vec(),
         tmp_mb,
         shm_mb,
+        tmp_files,
         processes,
         open_files,
         file_mb,
@@ -231,6 +238,27 @@ struct Watched {
     monitor: Arc<dyn crate::instance::Process>,
     end: watch::Sender<Option<Exit>>,
     meter: Arc<Meter>,
+    bounds: Bounds,
+}
+
+/// What a program in a machine is held to, and what it went beyond.
+struct Bounds {
+    limits: Limits,
+    memory_mb: u32,
+    exceeded: Arc<OnceLock<Exceeded>>,
+}
+
+impl Bounds {
+    /// Takes note of what a guest says at the end: a hint for messages.
+    fn judge(&self, exit: Exit, met: Option<Met>) {
+        let exceeded = match met {
+            Some(Met::Memory) if !exit.is_success() => Some(Exceeded::Machine(self.memory_mb)),
+            _ => Exceeded::at_the_end(exit, met, &self.limits),
+        };
+        if let Some(exceeded) = exceeded {
+            let _first = self.exceeded.set(exceeded);
+        }
+    }
 }
 
 impl Watched {
@@ -253,14 +281,16 @@ impl Watched {
     /// The program's end, once its last words were taken; `None` where the machine ended first.
     async fn hear(&self, port: tokio::net::unix::OwnedReadHalf, errors: DuplexStream) -> Option<Exit> {
         match hear_the_end(port, errors).await {
-            Ok(Ended { status, written }) => {
+            Ok(Ended { status, written, met }) => {
                 let taken = async {
                     while self.taken.load(Ordering::SeqCst) < written {
                         sleep(LOOK_AGAIN).await;
                     }
                 };
                 let _the_rest_is_lost = timeout(LAST_WORDS, taken).await;
-                Some(if status < 0 { Exit::Signal(status.saturating_neg()) } else { Exit::Code(status) })
+                let exit = if status < 0 { Exit::Signal(status.saturating_neg()) } else { Exit::Code(status) };
+                self.bounds.judge(exit, met);
+                Some(exit)
             }
             Err(error) => {
                 if error.kind() != std::io::ErrorKind::UnexpectedEof {

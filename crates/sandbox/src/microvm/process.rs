@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::control::Wishes;
 use crate::exceeded::Exceeded;
@@ -19,6 +19,8 @@ pub(super) struct Machine {
     pub(super) memory: File,
     pub(super) tail: Tail,
     pub(super) meter: Arc<Meter>,
+    /// What the guest says at the program's end.
+    pub(super) exceeded: Arc<OnceLock<Exceeded>>,
 }
 
 impl Process for Machine {
@@ -63,7 +65,7 @@ impl Process for Machine {
     }
 
     fn exceeded(&self) -> Option<Exceeded> {
-        self.meter.exceeded().or_else(|| self.monitor.exceeded())
+        self.meter.exceeded().or_else(|| self.exceeded.get().copied()).or_else(|| self.monitor.exceeded())
     }
 
     /// The program's lines; those of the monitor where there are none.

@@ -36,6 +36,10 @@ pub(crate) enum Message {
     Names,
     /// With a socket: where its connections arrive.
     Listener,
+    /// With the program's own `/tmp`, to ask how full it is.
+    Tmp,
+    /// The same of its `/dev/shm`.
+    Shm,
     /// With a listener of seccomp: whoever has it is asked what the program's calls may do. Only in a trial.
     Questions,
     /// The last word before `execve`: every layer is set and checked.

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Signal, chdir};
 use rustix::thread::UnshareFlags;
 
@@ -125,6 +126,8 @@ fn init(
     layers.in_force(Layer::Lifetime, "");
     root::enter(sources, &confinement, &mut layers)?;
     read_back::mounts(&confinement.view)?;
+    hand_over("/tmp", &Message::Tmp, control)?;
+    hand_over("/dev/shm", &Message::Shm, control)?;
     let signals = lifetime::hold_back_for_init();
     match raw::fork().step(Layer::Namespaces, "fork the server")? {
         Forked::Child => {
@@ -139,6 +142,13 @@ fn init(
             lifetime::serve_until_end_of(server, link, &signals)
         }
     }
+}
+
+/// A folder whose room the gateway looks at when the program has ended, and nobody else can any more.
+fn hand_over(folder: &str, message: &Message, control: &Control) -> Result<(), Failure> {
+    let folder =
+        open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(Layer::Root, "open the folders of its own")?;
+    control.send(message, &[folder.as_fd()])
 }
 
 /// The server's process: gives up everything, looks that it is gone, and becomes the program.

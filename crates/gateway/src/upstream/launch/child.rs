@@ -266,10 +266,9 @@ impl Reach for ToChild {
 
 /// The end of a program that went beyond one of its limits.
 fn of_limit(server: &str, exceeded: Exceeded, exit: Exit) -> Outage {
-    let key = exceeded.key();
     Outage {
-        hint: Some(format!("`servers.{server}.limits.{key}` sets the limit")),
-        limit: Some(key),
+        hint: Some(format!("`servers.{server}.{}` sets the limit", exceeded.setting())),
+        limit: Some(exceeded.key()),
         ..Outage::new(format!("it {}", exceeded.explain(exit)))
     }
 }
