@@ -55,6 +55,7 @@ pub async fn run(
     _host: &crate::Host,
     _selection: &crate::Selection,
     _gateway: &dyn Gateway,
+    _race: std::time::Duration,
     _tell: &mut dyn FnMut(&Row),
 ) -> Result<Vec<Verdict>, crate::Error> {
     Err(crate::backends::none::unsupported("of the attacks"))

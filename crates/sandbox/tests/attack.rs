@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat2};
 use sallyport_sandbox::attack::{self, Gateway, Heard, Outcome, ROWS, Verdict};
@@ -72,13 +73,16 @@ impl Gateway for Careless {
     }
 }
 
+/// Shorter than `sallyport sandbox attack` does it: who looks first and reads afterwards has lost after less.
+const RACE: Duration = Duration::from_secs(3);
+
 async fn attacked(backend: &str, gateway: &dyn Gateway) -> BTreeMap<u8, Verdict> {
     let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher"));
     attacked_on(&host, serde_json::from_value(backend.into()).unwrap(), gateway).await
 }
 
 async fn attacked_on(host: &Host, selection: Selection, gateway: &dyn Gateway) -> BTreeMap<u8, Verdict> {
-    let verdicts = attack::run(host, &selection, gateway, &mut |_| {}).await.unwrap();
+    let verdicts = attack::run(host, &selection, gateway, RACE, &mut |_| {}).await.unwrap();
     verdicts.into_iter().map(|verdict| (verdict.row, verdict)).collect()
 }
 

@@ -1,5 +1,7 @@
 //! `sallyport sandbox attack`: a hostile program tries to get out of a sandbox on this very machine.
 
+use std::time::Duration;
+
 use indicatif::ProgressBar;
 use owo_colors::OwoColorize;
 use sallyport_sandbox::attack::{self, Outcome, ROWS, Row, Verdict};
@@ -11,6 +13,9 @@ use crate::sandbox::file_code::FileCode;
 use crate::sandbox::{refused, select};
 use crate::start;
 
+/// As long as a folder is swapped for a link while the gateway reads through it.
+const RACE: Duration = Duration::from_secs(10);
+
 pub(crate) fn run(arguments: &AttackArguments) -> Result<(), Failure> {
     let selection = select(arguments.backend.as_deref())?;
     let line = ProgressBar::new(ROWS.len() as u64); // on stderr, and nothing at all where that is no terminal
@@ -19,7 +24,7 @@ pub(crate) fn run(arguments: &AttackArguments) -> Result<(), Failure> {
         line.set_message(row.name);
     };
     line.set_style(style());
-    let verdicts = start::runtime()?.block_on(attack::run(&Host::this_binary(), &selection, &FileCode, &mut tell));
+    let verdicts = start::runtime()?.block_on(attack::run(&Host::this_binary(), &selection, &FileCode, RACE, &mut tell));
     line.finish_and_clear();
     let verdicts = verdicts.map_err(|error| refused(&error))?;
     if arguments.json {

@@ -99,6 +99,8 @@ fn every_attack_ends_as_the_rows_say() {
         let second = sallyport(*as_user, home.path(), &["sandbox", "attack", "--backend", "os"]).spawn().unwrap();
         let output = sallyport(*as_user, home.path(), &["sandbox", "attack", "--json"]).output().unwrap();
         are_as_the_rows_say("os", *as_user, &output);
+        let race = json(&output).as_array().unwrap().iter().find(|verdict| verdict["row"] == 31).unwrap()["detail"].clone();
+        assert!(race.as_str().unwrap().ends_with("of other files within 10s"), "{race}");
         let second = second.wait_with_output().unwrap();
         let table = text(&second.stdout);
         assert!(second.status.success() && table.contains("37 of 41 attacks on `os` stopped, 0 open"), "{table}{}", text(&second.stderr));

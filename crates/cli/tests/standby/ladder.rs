@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::processes::eventually;
 use crate::session::Session;
-use crate::{PATIENCE, all_frozen, cpu, metric, one, programs};
+use crate::{PATIENCE, all_frozen, cpu, is_frozen, metric, one, programs};
 
 #[test]
 fn an_idle_server_is_frozen_and_the_next_call_wakes_it() {
@@ -75,6 +75,21 @@ fn a_server_that_nobody_calls_is_stopped_and_started_anew() {
         assert_eq!(metric(&gateway, r#"sallyport_wake_seconds_count{server="idle",from="stopped",backend="os"}"#), f64::from(round - 1));
     }
     assert_eq!(metric(&gateway, r#"sallyport_child_restarts_total{server="idle"}"#), 0.0, "that is no failure");
+}
+
+#[test]
+fn a_server_without_a_sandbox_is_not_frozen_but_stopped_and_its_wakes_are_counted() {
+    let project = one("{ stop_after = \"1s\" }\nsandbox = \"none\"");
+    let gateway = project.up();
+    let mut session = Session::open(gateway.port, "/mcp");
+    for round in 1..=3 {
+        assert_eq!(session.call("idle__count", &json!({})).words(), "1", "a new process");
+        eventually("it is gone", PATIENCE, || {
+            assert!(!programs(&gateway).into_iter().any(is_frozen), "nothing can freeze it");
+            programs(&gateway).is_empty()
+        });
+        assert_eq!(metric(&gateway, r#"sallyport_wake_seconds_count{server="idle",from="stopped",backend="none"}"#), f64::from(round - 1));
+    }
 }
 
 #[test]

@@ -60,10 +60,7 @@ impl Descent<'_> {
             self.sleeper.woken().await;
             return false;
         };
-        let is_urgent = step == Step::Reclaim && pressure::is_high();
-        let wait = after.saturating_sub(self.idle());
-        if !wait.is_zero() && !is_urgent {
-            let wait = if step == Step::Reclaim { wait.min(PRESSURE_EVERY) } else { wait };
+        if let Some(wait) = wait_before(step, after.saturating_sub(self.idle()), pressure::is_high) {
             let _ = tokio::time::timeout(wait, self.sleeper.woken()).await; // woken or not, the next look tells
             return false;
         }
@@ -141,11 +138,35 @@ fn next(state: StandbyState, plan: &Standby) -> Option<(Step, Duration)> {
     due.into_iter().chain(stop).min_by_key(|(_, after)| *after)
 }
 
+/// How long to wait until the next look, where `step` is due in `rest`; `None`: it is taken now. Memory is given back sooner where the
+/// machine is short of it.
+fn wait_before(step: Step, rest: Duration, is_short: impl FnOnce() -> bool) -> Option<Duration> {
+    match step {
+        _ if rest.is_zero() => None,
+        Step::Reclaim => (!is_short()).then(|| rest.min(PRESSURE_EVERY)),
+        Step::Freeze | Step::Stop => Some(rest),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn memory_is_given_back_at_once_where_the_machine_is_short_of_it_and_nothing_else_is_done_sooner() {
+        let (moment, hour) = (SECOND, 3600 * SECOND);
+        for step in [Step::Freeze, Step::Reclaim, Step::Stop] {
+            assert_eq!(wait_before(step, Duration::ZERO, || false), None, "{step:?} is due");
+            assert_eq!(wait_before(step, moment, || false), Some(moment), "{step:?}");
+        }
+        assert_eq!(wait_before(Step::Reclaim, hour, || true), None);
+        assert_eq!(wait_before(Step::Reclaim, hour, || false), Some(PRESSURE_EVERY), "the next look at the machine's memory");
+        for step in [Step::Freeze, Step::Stop] {
+            assert_eq!(wait_before(step, hour, || true), Some(hour), "{step:?}");
+        }
+    }
 
     #[test]
     fn steps_come_in_order_and_what_never_comes_is_passed_over() {

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 
 pub(super) use life::HEART;
 pub(super) use limits::{FLOOD_BYTES, STDOUT_BYTES, small};
-pub(super) use project::{RACE, SWAPPED};
+pub(super) use project::SWAPPED;
 
 use super::wire::{Answer, Attempt, CameOfIt, Given, Neighbour, Order};
 use crate::sys::attack as raw;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::arena::{Arena, SECRET_VARIABLE, denied, random};
 use super::contender::{Contender, Kind};
 use super::heart::Heart;
-use super::inside::{FLOOD_BYTES, RACE, SWAPPED, small};
+use super::inside::{FLOOD_BYTES, SWAPPED, small};
 use super::row::Stage;
 use super::terrain::{HOSTILE, Terrain};
 use super::wire::{Attempt, CameOfIt, Given, Neighbour, Order};
@@ -34,11 +34,18 @@ pub(super) const GRACE: Duration = Duration::from_millis(400);
 /// What another server is asked while somebody makes the machine busy.
 pub(super) const PINGS: usize = 20;
 
-/// Tries every row in sandboxes of the back-end that `selection` names; `tell` hears of each before it begins.
+/// Tries every row in sandboxes of the back-end that `selection` names, and races with the gateway's file code for as long as `race`; `tell`
+/// hears of each row before it begins.
 ///
 /// # Errors
 /// When nothing can be tried: the host's side cannot be set up, or the back-end does not start a program.
-pub async fn run(host: &Host, selection: &Selection, gateway: &dyn Gateway, tell: &mut dyn FnMut(&Row)) -> Result<Vec<Verdict>, Error> {
+pub async fn run(
+    host: &Host,
+    selection: &Selection,
+    gateway: &dyn Gateway,
+    race: Duration,
+    tell: &mut dyn FnMut(&Row),
+) -> Result<Vec<Verdict>, Error> {
     let terrain = Terrain::of(selection.boundary());
     let unready = |cause| Error::io("the attacks cannot be prepared", &cause);
     let arena = Arena::set_up(terrain).await.map_err(unready)?;
@@ -53,7 +60,7 @@ pub async fn run(host: &Host, selection: &Selection, gateway: &dyn Gateway, tell
         }
         return Ok(verdicts);
     }
-    let mut ring = Ring::new(&arena, terrain, &*backend, host, gateway).await?;
+    let mut ring = Ring::new(&arena, terrain, &*backend, host, gateway, race).await?;
     ring.machine = selection.machine();
     for row in ROWS {
         tell(row);
@@ -72,6 +79,7 @@ struct Ring<'a> {
     machine: Option<&'a Config>,
     binary: PathBuf,
     gateway: &'a dyn Gateway,
+    race: Duration,
     /// The other server, whom nothing may befall.
     neighbour: Contender,
     neighbour_things: Neighbour,
@@ -176,6 +184,7 @@ impl<'a> Ring<'a> {
         backend: &'a dyn Backend,
         host: &'a Host,
         gateway: &'a dyn Gateway,
+        race: Duration,
     ) -> Result<Self, Error> {
         // A copy: the folders above the file itself are seen inside, and may be those that are not to be seen.
         let binary = arena.path("hostile");
@@ -185,7 +194,7 @@ impl<'a> Ring<'a> {
         let left = terrain.has_tmp().then_some(&neighbour_things);
         let neighbour = neighbour(arena, terrain, backend, &binary, left).await?;
         let hostile = BTreeMap::new();
-        Ok(Self { arena, terrain, backend, host, machine: None, binary, gateway, neighbour, neighbour_things, hostile })
+        Ok(Self { arena, terrain, backend, host, machine: None, binary, gateway, race, neighbour, neighbour_things, hostile })
     }
 
     async fn verdict(&mut self, row: &'static Row) -> Result<Verdict, Error> {
@@ -313,6 +322,7 @@ impl<'a> Ring<'a> {
             neighbour: self.neighbour_things.clone(),
             forbidden_port: arena.forbidden_port,
             allowed_port: arena.allowed_port,
+            race: self.race,
             deny_write: denied().map(str::to_owned).collect(),
             machines: None,
         }
@@ -367,7 +377,7 @@ impl<'a> Ring<'a> {
         let root = self.arena.path("writable");
         let path = Path::new(SWAPPED).join("canary");
         let (start, mut read) = (std::time::Instant::now(), 0_u64);
-        while start.elapsed() < RACE {
+        while start.elapsed() < self.race {
             if let Ok(text) = self.gateway.read(&root, &path).await {
                 read += 1;
                 if String::from_utf8_lossy(&text).contains(&self.arena.canary) {
@@ -376,8 +386,9 @@ impl<'a> Ring<'a> {
                 }
             }
         }
-        if read == 0 {
-            findings.open.push("the gateway read nothing, so nothing is known".to_owned());
+        match read {
+            0 => findings.open.push("the gateway read nothing, so nothing is known".to_owned()),
+            _ => findings.stopped.push(format!("reads through it: {read} of other files within {:?}", self.race)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,8 @@ pub(super) struct Given {
     pub(super) forbidden_port: u16,
     /// A port that `reached.test`, and 127.0.0.1, may be connected to at.
     pub(super) allowed_port: u16,
+    /// As long as it swaps a folder for a link.
+    pub(super) race: Duration,
     /// What must not be written.
     pub(super) deny_write: Vec<String>,
     /// For whoever is in the place of a machine's monitor.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
 
@@ -16,9 +16,6 @@ const OTHER: &str = "other";
 /// What no file there has.
 const MODE: u32 = 0o777;
 
-/// As long as folder and link are swapped.
-pub(in crate::attack) const RACE: Duration = Duration::from_secs(3);
-
 pub(super) fn race(attack: &Attack<'_>) {
     let (swapped, other) = (attack.given.writable.join(SWAPPED), attack.given.writable.join(OTHER));
     let name = attack.given.canary.file_name().map(PathBuf::from).unwrap_or_default();
@@ -29,7 +26,7 @@ pub(super) fn race(attack: &Attack<'_>) {
     attack.attempt("a folder swapped for a link", || {
         raw::start(|| {
             let start = Instant::now();
-            while start.elapsed() < RACE {
+            while start.elapsed() < attack.given.race {
                 let exchanged = renameat_with(CWD, &swapped, CWD, &other, RenameFlags::EXCHANGE);
                 // Not every file system can: then there is nothing at the path for a moment.
                 let _lost_at_most = exchanged.or_else(|_| swap(&swapped, &other));
