@@ -133,7 +133,10 @@ async function exchange(ctx) {
   }
   if (!(params.resource in settings.resources)) throw new errors.InvalidTarget(`no resource ${params.resource}`);
   const resourceServer = new provider.ResourceServer(params.resource, server(params.resource));
-  const scope = (params.scope ?? "").split(" ").filter((name) => resourceServer.scopes.has(name)).join(" ");
+  // No more than what was shown is good for.
+  const own = (claims.scope ?? "").split(" ");
+  const given = (name) => resourceServer.scopes.has(name) && (own.includes("mcp") || own.includes(name));
+  const scope = (params.scope ?? "").split(" ").filter(given).join(" ");
   const token = new provider.AccessToken({ client, accountId: claims.sub, gty: "token_exchange", scope });
   token.resourceServer = resourceServer;
   const access_token = await token.save();

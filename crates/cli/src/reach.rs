@@ -176,7 +176,7 @@ pub(crate) fn told(failure: &sallyport_protocol::Failure) -> Failure {
 
 fn context() -> Context {
     let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: Some(start::identity().info) };
-    Context { client: Arc::new(client), asker: Arc::new(Nobody), cancel: Cancel::new() }
+    Context { client: Arc::new(client), asker: Arc::new(Nobody), cancel: Cancel::new(), credential: None }
 }
 
 /// Nobody sits there to be asked.

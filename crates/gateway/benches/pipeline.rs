@@ -122,7 +122,7 @@ impl House {
         incoming.recognised = Some(caller.recognised);
         let params = Bytes::from_static(br#"{"name":"get_file_info","arguments":{"path":"a.txt"}}"#);
         let request = Request::new(Method::ToolsCall, RawObject::parse(&params).unwrap());
-        let context = Context { client: client.clone(), asker: Arc::new(Nobody), cancel: Cancel::new() };
+        let context = Context { client: client.clone(), asker: Arc::new(Nobody), cancel: Cancel::new(), credential: None };
         self.gateway.serve(request, incoming, context).await
     }
 }

@@ -21,6 +21,7 @@ use crate::upstream::Routed;
 impl Inner {
     /// Answers one request and writes down what became of it.
     pub(crate) async fn serve(self: Arc<Self>, request: Request, incoming: Incoming, context: Context) -> Result<Reply, Failure> {
+        let context = Context { credential: incoming.credential.clone(), ..context };
         let mut trail = Trail::begin(&request, &incoming, &context);
         let parts = self.parts.load_full();
         let outcome = self.run(&parts, request, &incoming, context, &mut trail).await;

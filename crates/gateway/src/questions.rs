@@ -179,7 +179,7 @@ impl Questions {
         let bound = Bound { to, method: request.method, params: request.params.clone() };
         let (inbox, cancel) = (Inbox::new(context.client.clone(), to.caller(), early), Cancel::new());
         let line = to.clone();
-        let inner = Context { client: context.client.clone(), asker: inbox.clone(), cancel: cancel.clone() };
+        let inner = Context { asker: inbox.clone(), cancel: cancel.clone(), ..context.clone() };
         let work = Box::pin(async move { line.send(call, inner).await });
         self.drive(Running { work, inbox, cancel, counted: to.counted.clone() }, None, &bound, context).await
     }

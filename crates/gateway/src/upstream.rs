@@ -296,7 +296,7 @@ impl Upstream {
     /// As [`send`](Self::send).
     pub(crate) async fn look_at_task(&self, params: RawObject, client: &Arc<Client>) -> Result<Reply, Failure> {
         self.keep();
-        let context = Context { client: client.clone(), asker: Arc::new(own_call::Nobody), cancel: Cancel::new() };
+        let context = Context { client: client.clone(), asker: Arc::new(own_call::Nobody), cancel: Cancel::new(), credential: None };
         call::deliver(&self.life, Request::new(Method::TasksGet, params), context).await
     }
 

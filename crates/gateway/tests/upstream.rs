@@ -163,7 +163,7 @@ impl Asker for Silent {
 
 fn context() -> Context {
     let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: None };
-    Context { client: Arc::new(client), asker: Arc::new(Silent), cancel: Cancel::new() }
+    Context { client: Arc::new(client), asker: Arc::new(Silent), cancel: Cancel::new(), credential: None }
 }
 
 fn has(listing: &Listing, tool: &str) -> bool {

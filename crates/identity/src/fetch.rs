@@ -176,7 +176,7 @@ pub(crate) fn is_safe_page(url: &Url) -> bool {
 }
 
 /// Resolves names to public addresses. One that has another beside them is refused: it is made to be tried until it leads inside.
-struct PublicOnly;
+pub(crate) struct PublicOnly;
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {

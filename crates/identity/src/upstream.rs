@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
-use sallyport_protocol::BoxFuture;
+use sallyport_protocol::{BoxFuture, CallerToken};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -96,14 +96,20 @@ impl CredentialConfig {
 
 /// Where the tokens for one server, in one name, come from.
 pub trait TokenSource: Send + Sync {
-    /// The token for the next request; `None` where there is none yet and the server is to be asked what it wants.
-    fn token(&self) -> BoxFuture<'_, Result<Option<Token>, Unavailable>>;
+    /// The token for the next request; `None` where there is none yet and the server is to be asked what it wants. `caller` is what was
+    /// shown with that request, and nothing where nobody asked for it.
+    fn token<'a>(&'a self, caller: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<Option<Token>, Unavailable>>;
 
-    /// Takes note that the server refused a request that went with `sent`, and gets what it wants.
+    /// Takes note that the server refused a request of `caller` that went with `sent`, and gets what it wants.
     ///
     /// # Errors
     /// Where another try would not help.
-    fn refused<'a>(&'a self, challenge: Challenge, sent: Option<Token>) -> BoxFuture<'a, Result<(), Unavailable>>;
+    fn refused<'a>(
+        &'a self,
+        challenge: Challenge,
+        sent: Option<Token>,
+        caller: Option<&'a Arc<CallerToken>>,
+    ) -> BoxFuture<'a, Result<(), Unavailable>>;
 }
 
 /// An access token on its way into a request.
@@ -117,6 +123,12 @@ impl Token {
 
     pub(crate) fn is(&self, token: &str) -> bool {
         *self.0 == *token
+    }
+
+    /// The token in the header that it went in.
+    #[must_use]
+    pub fn of_header(value: &HeaderValue) -> Option<Self> {
+        Some(Self::new(value.to_str().ok()?.strip_prefix("Bearer ")?))
     }
 
     /// The header that it goes into; it is not shown in logs.

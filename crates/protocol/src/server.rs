@@ -42,7 +42,8 @@ pub struct Reply {
     pub revision: Revision,
 }
 
-/// What goes with a request from hop to hop. Nothing in it identifies the caller to an upstream.
+/// What goes with a request from hop to hop. Nothing in it identifies the caller to an upstream: the credential cannot be sent on, and only
+/// tells whose token an exchange begins with.
 #[derive(Clone)]
 pub struct Context {
     /// The program that asks.
@@ -51,6 +52,8 @@ pub struct Context {
     pub asker: Arc<dyn Asker>,
     /// Says that the answer is not wanted any more.
     pub cancel: Cancel,
+    /// What its caller showed with it; `None` for what nobody asked for.
+    pub credential: Option<Arc<CallerToken>>,
 }
 
 impl fmt::Debug for Context {

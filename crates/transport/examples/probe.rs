@@ -92,7 +92,7 @@ async fn main() -> Result<(), Error> {
 }
 
 fn context(client: &Arc<Client>) -> Context {
-    Context { client: Arc::clone(client), asker: Arc::new(Terminal), cancel: Cancel::new() }
+    Context { client: Arc::clone(client), asker: Arc::new(Terminal), cancel: Cancel::new(), credential: None }
 }
 
 async fn show(connection: &Connection, request: Request, client: &Arc<Client>) {

@@ -46,7 +46,7 @@ async fn call(server: &dyn McpServer, path: &Path) -> Result<RawObject, String> 
     params.set("name", RawJson::string("read_file"));
     params.set("arguments", RawJson::encode(&serde_json::json!({ "path": path })).map_err(|error| error.to_string())?);
     let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: None };
-    let context = Context { client: Arc::new(client), asker: Arc::new(Nobody), cancel: Cancel::new() };
+    let context = Context { client: Arc::new(client), asker: Arc::new(Nobody), cancel: Cancel::new(), credential: None };
     let reply = server.handle(Request::new(Method::ToolsCall, params), context).await;
     reply.map(|reply| reply.result).map_err(|failure| failure.to_string())
 }

@@ -23,6 +23,7 @@ mod relay;
 mod resources;
 mod routes;
 mod sign_in;
+mod signing_keys;
 mod visitor;
 
 use std::fs;

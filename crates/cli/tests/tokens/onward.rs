@@ -34,7 +34,7 @@ impl Far {
     fn behind(relay: Relay, identity: &str) -> Self {
         let project = Project::new(&format!(
             "public_url = \"http://127.0.0.1:{}\"\n{identity}\n[policy]\ndefault = \"allow\"\n\
-             [servers.files]\nbuiltin = {{ filesystem = {{}} }}\n",
+             [servers.files]\nbuiltin = {{ filesystem = {{ write = true }} }}\n",
             relay.port
         ));
         write_private(&project, "secret", SECRET);
@@ -92,8 +92,13 @@ fn near(issuer: &str, far: u16, credential: &str) -> (Project, Gateway) {
 
 /// What came of a call through the near gateway.
 fn called(gateway: &Gateway, token: &str) -> Value {
+    called_for(gateway, token, "list_directory", &json!({ "path": "." }))
+}
+
+/// The same, of this tool.
+fn called_for(gateway: &Gateway, token: &str, tool: &str, arguments: &Value) -> Value {
     let caller = Caller::new(gateway.port, token);
-    let answer = caller.ask("/mcp", "tools/call", json!({ "name": "far__list_directory", "arguments": { "path": "." } }));
+    let answer = caller.ask("/mcp", "tools/call", json!({ "name": format!("far__{tool}"), "arguments": arguments }));
     answer.message().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| panic!("{answer:?}\n{}", gateway.log()))
 }
 
@@ -121,6 +126,34 @@ fn a_callers_token_is_exchanged_at_a_real_issuer_and_goes_no_further() {
     assert!(!is_done(&without) && without.to_string().contains("showed no token"), "a key is no token to exchange: {without}");
     assert!(far.sent.text().contains("list_directory") && !far.sent.text().contains(&token), "it never left the gateway");
     assert!(!gateway.log().contains(&token), "no log has the token");
+}
+
+#[test]
+fn a_callers_narrow_token_gets_nothing_out_of_what_was_got_for_a_broad_one() {
+    let relay = Relay::new();
+    let port = relay.port;
+    let provider = Provider::start(&[(resource("/mcp"), "jwt:RS256"), (files_at(port), "jwt:EdDSA")]);
+    let issuer = provider.issuer();
+    let far = Far::behind(relay, &format!("[identity.issuers.op]\nissuer = \"{issuer}\""));
+    let client = "client = { id = \"gateway\", secret = \"file:secret\" }, scopes = [\"mcp\", \"mcp:read\"]";
+    // The near one leaves it to the far one what scopes are good for.
+    let near_issuer = format!("{issuer}\"\nscoped = false #");
+    let (_project, gateway) = near(&near_issuer, port, &format!("{{ exchange = {{ issuer = \"{issuer}\", {client} }} }}"));
+    let (broad, narrow) = (provider.token(&resource("/mcp"), "mcp"), provider.token(&resource("/mcp"), "mcp:read"));
+    let writes = |token: &str| called_for(&gateway, token, "write_file", &json!({ "path": "note", "content": "a" }));
+    for turn in 0..2 {
+        let (written, refused) = (writes(&broad), writes(&narrow));
+        assert!(is_done(&written), "{turn}: {written}\n{}", gateway.log());
+        assert!(!is_done(&refused), "{turn}: {refused}");
+        assert!(is_done(&called(&gateway, &narrow)), "{turn}: it is good for reading\n{}", gateway.log());
+    }
+    // At the same time, too: each request goes with what was got for the token that it came with.
+    std::thread::scope(|scope| {
+        let both =
+            [(&broad, true), (&narrow, false)].map(|(token, may)| scope.spawn(move || (0..20).all(|_| is_done(&writes(token)) == may)));
+        assert!(both.into_iter().all(|each| each.join().unwrap()));
+    });
+    assert!(!far.sent.text().contains(&narrow));
 }
 
 #[test]

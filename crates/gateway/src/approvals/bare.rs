@@ -148,7 +148,7 @@ mod tests {
         let declared = r#"{"elicitation":{"url":{"x":1},"z":{}},"roots":{"listChanged":true},"extensions":{"io.modelcontextprotocol/tasks":{"a":1},
             "com.example/pay":{"to":"mallory"}},"experimental":{"to":"mallory"}}"#;
         let client = Client { revision: Revision::LATEST, capabilities: object(declared), info: None };
-        let given = Context { client: Arc::new(client), asker: Arc::new(Nobody), cancel: Cancel::new() };
+        let given = Context { client: Arc::new(client), asker: Arc::new(Nobody), cancel: Cancel::new(), credential: None };
         assert_eq!(
             context(given).client.capabilities.to_json().as_str(),
             r#"{"elicitation":{"url":{}},"roots":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#

@@ -55,7 +55,7 @@ impl Bench {
 
 fn client(revision: Revision, capabilities: &str, asker: Arc<dyn Asker>) -> Context {
     let client = Client { revision, capabilities: object(capabilities), info: None };
-    Context { client: Arc::new(client), asker, cancel: Cancel::new() }
+    Context { client: Arc::new(client), asker, cancel: Cancel::new(), credential: None }
 }
 
 fn params() -> RawObject {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sallyport_policy::Permitted;
 use sallyport_protocol::input::{Answers, Question};
-use sallyport_protocol::{Cancel, Client, Context, ErrorObject, Failure, FailureKind, Meta, Method, Reply, Request};
+use sallyport_protocol::{Cancel, Context, ErrorObject, Failure, FailureKind, Meta, Method, Reply, Request};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -39,16 +39,16 @@ impl Follower {
         line.permit(Request { method: Method::TasksResult, params: naming(own), meta: Meta::default() }).await
     }
 
-    /// Begins to wait for a task's result; `client` says what it can be asked.
-    pub(crate) fn start(line: &Line, permitted: Permitted<Routed>, client: Arc<Client>) -> Arc<Self> {
+    /// Begins to wait for a task's result; `context` says what its client can be asked.
+    pub(crate) fn start(line: &Line, permitted: Permitted<Routed>, context: &Context) -> Arc<Self> {
         let follower = Arc::new(Self {
-            inbox: Inbox::new(client.clone(), line.caller(), Answers::new()),
+            inbox: Inbox::new(context.client.clone(), line.caller(), Answers::new()),
             cancel: Cancel::new(),
             ending: watch::Sender::new(None),
             failed: AtomicBool::new(false),
         });
         let (upstream, this) = (line.upstream.clone(), follower.clone());
-        let context = Context { client, asker: follower.inbox.clone(), cancel: follower.cancel.clone() };
+        let context = Context { asker: follower.inbox.clone(), cancel: follower.cancel.clone(), ..context.clone() };
         tokio::spawn(async move {
             let outcome = upstream.send(permitted, context).await;
             this.note(outcome);

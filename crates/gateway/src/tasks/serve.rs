@@ -329,7 +329,7 @@ impl Errand<'_> {
                 Some(follower) => follower,
                 None => {
                     let permitted = Follower::permitted(self.line, &self.task.own).await?;
-                    self.task.follower_or(|| Ok(Follower::start(self.line, permitted, self.context.client.clone())))?
+                    self.task.follower_or(|| Ok(Follower::start(self.line, permitted, self.context)))?
                 }
             })
         } else {

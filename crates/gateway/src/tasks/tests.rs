@@ -153,7 +153,7 @@ impl Program {
 
     pub(crate) async fn ask(&self, method: Method, params: &str) -> Result<RawObject, Failure> {
         let incoming = self.incoming();
-        let context = Context { client: self.client.clone(), asker: self.person.clone(), cancel: self.cancel.clone() };
+        let context = Context { client: self.client.clone(), asker: self.person.clone(), cancel: self.cancel.clone(), credential: None };
         let reply = timeout(LONG, self.gateway.serve(Request::new(method, object(params)), incoming, context)).await.unwrap()?;
         Ok(reply.result)
     }

@@ -34,7 +34,7 @@ impl Own {
     }
 
     fn context(&self) -> Context {
-        Context { client: self.client.clone(), asker: Arc::new(Nobody), cancel: Cancel::new() }
+        Context { client: self.client.clone(), asker: Arc::new(Nobody), cancel: Cancel::new(), credential: None }
     }
 }
 

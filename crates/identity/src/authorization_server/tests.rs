@@ -6,6 +6,7 @@ mod client_assertions;
 mod documents;
 mod elsewhere;
 mod flows;
+mod hostile_metadata;
 mod identity_assertions;
 mod introspected;
 mod narrowed;

@@ -1,8 +1,9 @@
 //! The caller's own token for one that a server takes (RFC 8693).
 
 use std::path::Path;
+use std::sync::Arc;
 
-use sallyport_protocol::BoxFuture;
+use sallyport_protocol::{BoxFuture, CallerToken};
 use sallyport_secrets::SecretReference;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -97,10 +98,14 @@ impl Mint for Exchange {
         self.config.scopes.as_deref()
     }
 
+    fn subject(&self, caller: Option<&Arc<CallerToken>>) -> Option<Arc<CallerToken>> {
+        if self.config.subject.is_some() { None } else { self.subject.of_request(caller) }
+    }
+
     fn mint<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Tokens, TokenError>> {
         Box::pin(async move {
             let client = self.config.client.resolve()?;
-            let subject = self.subject.token(self.config.subject.as_ref(), &named(&self.config.issuer))?;
+            let subject = self.subject.token(self.config.subject.as_ref(), &named(&self.config.issuer), order.subject)?;
             let mut form = vec![
                 ("grant_type", GRANT.to_owned()),
                 ("subject_token", subject.expose().to_owned()),

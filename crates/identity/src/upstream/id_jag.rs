@@ -2,8 +2,9 @@
 //! Authorization Grant"; MCP's extension "enterprise-managed authorization").
 
 use std::path::Path;
+use std::sync::Arc;
 
-use sallyport_protocol::BoxFuture;
+use sallyport_protocol::{BoxFuture, CallerToken};
 use sallyport_secrets::SecretReference;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -77,7 +78,7 @@ impl IdJag {
         let ProviderConfig { issuer, client, subject, subject_type } = &self.config.provider;
         let place = Place::new(issuer.clone(), Some(issuer.clone()));
         let provider = server_metadata(&order.around.fetcher, &place, &named(issuer)).await?;
-        let (client, subject) = (client.resolve()?, self.subject.token(subject.as_ref(), &named(issuer))?);
+        let (client, subject) = (client.resolve()?, self.subject.token(subject.as_ref(), &named(issuer), order.subject)?);
         let mut form = vec![
             ("grant_type", GRANT.to_owned()),
             ("requested_token_type", ASSERTION.to_owned()),
@@ -100,6 +101,10 @@ impl Mint for IdJag {
 
     fn scopes(&self) -> Option<&[String]> {
         self.config.scopes.as_deref()
+    }
+
+    fn subject(&self, caller: Option<&Arc<CallerToken>>) -> Option<Arc<CallerToken>> {
+        if self.config.provider.subject.is_some() { None } else { self.subject.of_request(caller) }
     }
 
     fn mint<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Tokens, TokenError>> {

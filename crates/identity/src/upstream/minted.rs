@@ -1,8 +1,9 @@
 //! Tokens that need no person: got by one request at a time, kept until shortly before they end.
 
 use std::fmt;
+use std::sync::Arc;
 
-use sallyport_protocol::BoxFuture;
+use sallyport_protocol::{BoxFuture, CallerToken};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -15,6 +16,9 @@ use crate::fetch::Fetcher;
 /// A token is got anew when a tenth of its life is left, but no sooner than this many seconds before its end: a call takes a while, and
 /// clocks differ.
 const AHEAD: u64 = 60;
+/// Tokens of one caller for which one was got, and is kept: a person has few programs at work at once. With more, one that was not used for
+/// the longest time is got anew when it is needed.
+const MOST: usize = 8;
 
 /// What a way to tokens needs around it.
 #[derive(Clone, Debug)]
@@ -45,6 +49,12 @@ pub(crate) trait Mint: Send + Sync {
     /// The scopes to ask for, where the configuration names them.
     fn scopes(&self) -> Option<&[String]>;
 
+    /// The caller's token that decides what is got: its issuer alone knows what it looks at (scopes, client, end), so what was got for one
+    /// token goes with no request of another. `None` where all requests share what is got.
+    fn subject(&self, _: Option<&Arc<CallerToken>>) -> Option<Arc<CallerToken>> {
+        None
+    }
+
     /// Gets tokens.
     fn mint<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Tokens, TokenError>>;
 }
@@ -56,6 +66,7 @@ pub(crate) struct Order<'a> {
     pub(crate) place: &'a Place,
     pub(crate) discovered: &'a Discovered,
     pub(crate) scopes: &'a [String],
+    pub(crate) subject: Option<&'a CallerToken>,
 }
 
 /// The tokens of one server in one name.
@@ -70,9 +81,33 @@ pub struct Minted {
 #[derive(Default)]
 struct State {
     discovered: Option<Discovered>,
+    /// The scopes to begin with.
+    scopes: Vec<String>,
+    kept: Kept,
+}
+
+/// What was got for each subject, by its digest; used last comes last.
+#[derive(Default)]
+struct Kept(Vec<(Option<[u8; 32]>, Got)>);
+
+/// What was got for one subject.
+struct Got {
     scopes: Vec<String>,
     tokens: Option<Tokens>,
     renew_at: u64,
+}
+
+impl Kept {
+    /// What there is for a subject; a new one begins with `scopes`.
+    fn of(&mut self, subject: Option<&CallerToken>, scopes: &[String]) -> &mut Got {
+        let digest = subject.map(CallerToken::digest);
+        let known = self.0.iter().position(|(whose, _)| *whose == digest).map(|place| self.0.remove(place));
+        if known.is_none() && self.0.len() == MOST {
+            self.0.remove(0);
+        }
+        let new = || (digest, Got { scopes: scopes.to_vec(), tokens: None, renew_at: 0 });
+        &mut self.0.push_mut(known.unwrap_or_else(new)).1
+    }
 }
 
 impl Minted {
@@ -89,56 +124,63 @@ impl Minted {
         Some(Self { mint, around, place, state: Mutex::default() })
     }
 
-    async fn renew(&self, state: &mut State) -> Result<(), TokenError> {
-        let Some(discovered) = state.discovered.clone() else { return Ok(()) };
-        state.tokens = None;
-        let order = Order { around: &self.around, place: &self.place, discovered: &discovered, scopes: &state.scopes };
+    async fn renew(&self, discovered: Option<&Discovered>, got: &mut Got, subject: Option<&CallerToken>) -> Result<(), TokenError> {
+        let Some(discovered) = discovered else { return Ok(()) };
+        got.tokens = None;
+        let order = Order { around: &self.around, place: &self.place, discovered, scopes: &got.scopes, subject };
         let tokens = self.mint.mint(order).await?;
         let now = (self.around.clock)();
         let life = tokens.expires.saturating_sub(now);
-        state.renew_at = tokens.expires.saturating_sub(AHEAD.min(life / 10));
-        state.tokens = Some(tokens);
-        Ok(())
-    }
-
-    async fn learn(&self, state: &mut State, challenge: &Challenge) -> Result<(), TokenError> {
-        let discovered = self.mint.discover(&self.around, &self.place, challenge).await?;
-        state.scopes = self.mint.scopes().map(<[_]>::to_vec).or_else(|| discovered.scopes.clone()).unwrap_or_default();
-        state.discovered = Some(discovered);
+        got.renew_at = tokens.expires.saturating_sub(AHEAD.min(life / 10));
+        got.tokens = Some(tokens);
         Ok(())
     }
 }
 
 impl TokenSource for Minted {
-    fn token(&self) -> BoxFuture<'_, Result<Option<Token>, Unavailable>> {
+    fn token<'a>(&'a self, caller: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<Option<Token>, Unavailable>> {
         Box::pin(async move {
+            let subject = self.mint.subject(caller);
             let mut state = self.state.lock().await;
-            if state.tokens.is_none() || (self.around.clock)() >= state.renew_at {
-                self.renew(&mut state).await?;
+            let State { discovered, scopes, kept } = &mut *state;
+            let got = kept.of(subject.as_deref(), scopes);
+            if got.tokens.is_none() || (self.around.clock)() >= got.renew_at {
+                self.renew(discovered.as_ref(), got, subject.as_deref()).await?;
             }
-            Ok(state.tokens.as_ref().map(|tokens| Token::new(&tokens.access)))
+            Ok(got.tokens.as_ref().map(|tokens| Token::new(&tokens.access)))
         })
     }
 
-    fn refused<'a>(&'a self, challenge: Challenge, sent: Option<Token>) -> BoxFuture<'a, Result<(), Unavailable>> {
+    fn refused<'a>(
+        &'a self,
+        challenge: Challenge,
+        sent: Option<Token>,
+        caller: Option<&'a Arc<CallerToken>>,
+    ) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(async move {
+            let subject = self.mint.subject(caller);
             let mut state = self.state.lock().await;
-            let current = state.tokens.as_ref().map(|tokens| tokens.access.as_str());
+            let State { discovered, scopes, kept } = &mut *state;
+            let got = kept.of(subject.as_deref(), scopes);
+            let current = got.tokens.as_ref().map(|tokens| tokens.access.as_str());
             if current.is_some_and(|current| sent.as_ref().is_none_or(|sent| !sent.is(current))) {
                 return Ok(()); // another request has got a newer one meanwhile
             }
             if challenge.wants_more_scopes() {
                 within(self.mint.scopes(), &challenge)?;
-                let wanted = union(&state.scopes, challenge.scopes.as_deref().unwrap_or_default());
-                if wanted.len() == state.scopes.len() {
+                let wanted = union(&got.scopes, challenge.scopes.as_deref().unwrap_or_default());
+                if wanted.len() == got.scopes.len() {
                     let text = "the server wants no other scopes than it was given, and refuses all the same";
                     return Err(TokenError::Unusable(text.to_owned()).into());
                 }
-                state.scopes = wanted;
+                got.scopes = wanted;
             } else {
-                self.learn(&mut state, &challenge).await?; // the issuer may be another one by now
+                let found = self.mint.discover(&self.around, &self.place, &challenge).await?;
+                *scopes = self.mint.scopes().map(<[_]>::to_vec).or_else(|| found.scopes.clone()).unwrap_or_default();
+                got.scopes.clone_from(scopes);
+                *discovered = Some(found); // the issuer may be another one by now
             }
-            Ok(self.renew(&mut state).await?)
+            Ok(self.renew(discovered.as_ref(), got, subject.as_deref()).await?)
         })
     }
 }
@@ -159,5 +201,26 @@ pub(super) fn beyond<'a>(configured: Option<&[String]>, wanted: &'a [String]) ->
 impl fmt::Debug for Minted {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Minted").field("place", &self.place.url().host_str()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_one_callers_tokens_is_bounded() {
+        let mut kept = Kept::default();
+        let token = |number: usize| CallerToken::new(format!("token-{number}"));
+        for number in 0..1_000 {
+            assert_eq!(kept.of(Some(&token(number)), &[]).renew_at, 0, "each is another's");
+            kept.of(Some(&token(number)), &[]).renew_at = 1;
+            assert_eq!(kept.of(Some(&token(0)), &[]).renew_at, 1, "what is used stays");
+        }
+        assert_eq!(kept.0.len(), MOST);
+        assert_eq!(kept.of(Some(&token(999)), &[]).renew_at, 1);
+        assert_eq!(kept.of(Some(&token(990)), &[]).renew_at, 0, "it has given way");
+        assert_eq!(kept.of(None, &[]).renew_at, 0, "nobody's is nobody else's");
     }
 }

@@ -6,10 +6,10 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::path::Path;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sallyport_protocol::BoxFuture;
+use sallyport_protocol::{BoxFuture, CallerToken};
 use sallyport_store::{GrantId, KeptGrant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -342,7 +342,7 @@ pub(crate) fn of_vault(error: impl Into<VaultError>) -> TokenError {
 }
 
 impl TokenSource for PerUser {
-    fn token(&self) -> BoxFuture<'_, Result<Option<Token>, Unavailable>> {
+    fn token<'a>(&'a self, _: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<Option<Token>, Unavailable>> {
         Box::pin(async move {
             let mut held = self.held.lock().await;
             if let Some(Held { access, .. }) = held.as_ref().filter(|held| (self.around.clock)() < held.until) {
@@ -352,7 +352,12 @@ impl TokenSource for PerUser {
         })
     }
 
-    fn refused<'a>(&'a self, challenge: Challenge, sent: Option<Token>) -> BoxFuture<'a, Result<(), Unavailable>> {
+    fn refused<'a>(
+        &'a self,
+        challenge: Challenge,
+        sent: Option<Token>,
+        _: Option<&'a Arc<CallerToken>>,
+    ) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(async move {
             let mut held = self.held.lock().await;
             let kept = self.kept().await?;

@@ -7,7 +7,7 @@ use sallyport_secrets::{Secret, SecretReference, resolve};
 
 use super::token::TokenError;
 
-/// The token that the caller showed last. Requests of one caller share it, so that an exchange takes the newest.
+/// Whose token an exchange begins with: that of the request which needs it, else the one that the caller showed last.
 #[derive(Clone, Default)]
 pub struct Subject {
     /// Who gave the caller tokens; nobody, where callers have none that could be exchanged.
@@ -29,10 +29,22 @@ impl Subject {
         }
     }
 
-    /// Gives the subject token for the request to the token endpoint of `issuer`: what `reference` names, else the caller's own.
+    /// The token that an exchange for this request begins with: what was shown with it, and for what nobody asked for (the handshake,
+    /// lists) what was shown last.
+    pub(crate) fn of_request(&self, shown: Option<&Arc<CallerToken>>) -> Option<Arc<CallerToken>> {
+        self.issuer.as_ref()?;
+        shown.cloned().or_else(|| self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Gives the subject token for the request to the token endpoint of `issuer`: what `reference` names, else the `caller`'s own.
     ///
     /// A caller's token is good for the gateway until it expires, so it is shown to nobody but who gave it.
-    pub(crate) fn token(&self, reference: Option<&SecretReference>, issuer: &str) -> Result<Secret, TokenError> {
+    pub(crate) fn token(
+        &self,
+        reference: Option<&SecretReference>,
+        issuer: &str,
+        caller: Option<&CallerToken>,
+    ) -> Result<Secret, TokenError> {
         if let Some(reference) = reference {
             return resolve(reference).map_err(|error| TokenError::Own(format!("{error}; {}", error.hint())));
         }
@@ -41,10 +53,8 @@ impl Subject {
                 "the caller's token is of {own:?}, and is not shown to {issuer:?}, which could use it here"
             )));
         }
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let none = || TokenError::Own("the caller showed no token that could be exchanged".to_owned());
-        let token = shown.ok_or_else(none)?;
-        token.as_subject_token().map(|text| Secret::new(text.to_owned())).ok_or_else(none)
+        caller.ok_or_else(none)?.as_subject_token().map(|text| Secret::new(text.to_owned())).ok_or_else(none)
     }
 }
 

@@ -44,7 +44,7 @@ impl Answer {
 
 pub fn context(cancel: Cancel) -> Context {
     let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: None };
-    Context { client: Arc::new(client), asker: Arc::new(Silent), cancel }
+    Context { client: Arc::new(client), asker: Arc::new(Silent), cancel, credential: None }
 }
 
 impl Caller {

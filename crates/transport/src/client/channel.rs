@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sallyport_protocol::{
-    BoxFuture, Context, Discovery, Failure, FailureKind, Message, RawJson, RawObject, Reply, Request, RequestId, Retry, Revision,
+    BoxFuture, CallerToken, Context, Discovery, Failure, FailureKind, Message, RawJson, RawObject, Reply, Request, RequestId, Retry,
+    Revision,
 };
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -109,7 +110,7 @@ impl Channel {
         let text = outgoing::write_request(id, request, discovery.revision, &self.shared.options, Some(&client));
         tokio::select! {
             biased;
-            outcome = self.exchange(text, outcome) => outcome.and_then(|result| local::check_kind(result, request.method, discovery.revision.era())),
+            outcome = self.exchange(text, outcome, ticket.flight.credential()) => outcome.and_then(|result| local::check_kind(result, request.method, discovery.revision.era())),
             () = cancel.cancelled() => {
                 self.tell_cancelled(id);
                 Err(Fault::Cancelled)
@@ -120,22 +121,22 @@ impl Channel {
     /// Sends a request of our own.
     async fn ask(&self, request: &Request, revision: Revision) -> Outcome {
         let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::Own);
-        self.exchange(outgoing::write_request(ticket.flight.id, request, revision, &self.shared.options, None), outcome).await
+        self.exchange(outgoing::write_request(ticket.flight.id, request, revision, &self.shared.options, None), outcome, None).await
     }
 
-    async fn exchange(&self, text: Vec<u8>, outcome: oneshot::Receiver<Outcome>) -> Outcome {
+    async fn exchange(&self, text: Vec<u8>, outcome: oneshot::Receiver<Outcome>, caller: Option<&Arc<CallerToken>>) -> Outcome {
         // Looked at after the request was entered, so that an end between the two is not missed.
         if let Some(closed) = self.shared.ended() {
             return Err(Fault::NotSent(closed.why));
         }
-        self.send(text).await?;
+        self.send(text, caller).await?;
         outcome.await.unwrap_or_else(|_| Err(Fault::Lost("the connection was dropped".to_owned())))
     }
 
-    async fn send(&self, text: Vec<u8>) -> Result<(), Fault> {
+    async fn send(&self, text: Vec<u8>, caller: Option<&Arc<CallerToken>>) -> Result<(), Fault> {
         match &self.out {
             Out::Lines(writer) => writer.send(Line::new(text)).await.map_err(|error| Fault::NotSent(error.to_string())),
-            Out::Posts(posts) => posts.send(text).await.inspect_err(|fault| {
+            Out::Posts(posts) => posts.send(text, caller).await.inspect_err(|fault| {
                 if let Fault::NotSent(why) = fault {
                     self.shared.end(why);
                 }
@@ -160,7 +161,7 @@ impl Channel {
         }
         let channel = Arc::clone(self);
         self.tasks.spawn(async move {
-            let _ = channel.send(text).await; // a notification has nobody to hear that it was lost
+            let _ = channel.send(text, None).await; // a notification has nobody to hear that it was lost
         });
     }
 
@@ -206,7 +207,7 @@ impl Channel {
 impl Back for Channel {
     fn send_back(&self, message: Message) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let _ = self.send(message.to_line()).await; // where it fails, the connection ends and everybody learns it
+            let _ = self.send(message.to_line(), None).await; // where it fails, the connection ends and everybody learns it
         })
     }
 }
@@ -236,7 +237,7 @@ impl Negotiable for Channel {
         let handshake = era::judge_initialize(answer);
         if matches!(handshake, Handshake::Done(_)) {
             let initialized = Message::Notification { method: "notifications/initialized".to_owned(), params: None };
-            self.send(initialized.to_line()).await.map_err(|fault| self.shared.failure(fault))?;
+            self.send(initialized.to_line(), None).await.map_err(|fault| self.shared.failure(fault))?;
         }
         Ok(handshake)
     }
@@ -251,7 +252,7 @@ impl Listens for Channel {
         let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::listen(acknowledged));
         let mut stream = OpenStream { channel: &self, id: Some(ticket.flight.id) };
         let text = outgoing::write_request(ticket.flight.id, &request, Revision::LATEST, &self.shared.options, None);
-        let outcome = self.exchange(text, outcome).await;
+        let outcome = self.exchange(text, outcome, None).await;
         stream.id = None; // it ended by itself
         outcome.map(|_| ())
     }

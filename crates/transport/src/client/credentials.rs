@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request};
-use sallyport_protocol::{BoxFuture, Failure};
+use sallyport_protocol::{BoxFuture, CallerToken, Failure};
 
 use super::fault::Fault;
 use super::http1::{Body, Exchange, HttpClient};
@@ -15,17 +15,18 @@ const MOST_AGAIN: usize = 3;
 
 /// The credential of the requests to one server.
 pub trait Credentials: Send + Sync {
-    /// The value of `Authorization` for the next request; `None` where there is none to send yet.
+    /// The value of `Authorization` for the next request; `None` where there is none to send yet. `caller` is what was shown with it, and
+    /// nothing where nobody asked for it.
     ///
     /// # Errors
     /// Where the request cannot be made without, and there is none to be had.
-    fn authorization(&self) -> BoxFuture<'_, Result<Option<HeaderValue>, Failure>>;
+    fn authorization<'a>(&'a self, caller: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<Option<HeaderValue>, Failure>>;
 
-    /// Takes note that the server refused a request (401, or 403 with a challenge), and gets another credential.
+    /// Takes note that the server refused a request of `caller` (401, or 403 with a challenge), and gets another credential.
     ///
     /// # Errors
     /// Where another try would not help.
-    fn refused(&self, refusal: Refusal) -> BoxFuture<'_, Result<(), Failure>>;
+    fn refused<'a>(&'a self, refusal: Refusal, caller: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<(), Failure>>;
 }
 
 /// A request that was refused for its credential.
@@ -53,22 +54,27 @@ impl fmt::Debug for Sender {
 }
 
 impl Sender {
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request of `caller`, who is nobody where the connection itself needs it, and waits for the head of its answer.
     ///
     /// # Errors
     /// As [`HttpClient::send`], and [`Fault::NoCredential`].
-    pub(crate) async fn send(&self, request: Request<Body>) -> Result<Exchange, Fault> {
+    pub(crate) async fn send(&self, request: Request<Body>, caller: Option<&Arc<CallerToken>>) -> Result<Exchange, Fault> {
         match &self.credentials {
             None => self.client.send(request).await,
-            Some(credentials) => Box::pin(self.send_with(&**credentials, request)).await,
+            Some(credentials) => Box::pin(self.send_with(&**credentials, request, caller)).await,
         }
     }
 
-    async fn send_with(&self, credentials: &dyn Credentials, request: Request<Body>) -> Result<Exchange, Fault> {
+    async fn send_with(
+        &self,
+        credentials: &dyn Credentials,
+        request: Request<Body>,
+        caller: Option<&Arc<CallerToken>>,
+    ) -> Result<Exchange, Fault> {
         let none = |failure| Fault::NoCredential(Box::new(failure));
         let mut refused = Vec::new();
         loop {
-            let sent = credentials.authorization().await.map_err(none)?;
+            let sent = credentials.authorization(caller).await.map_err(none)?;
             let mut request = request.clone();
             if let Some(value) = &sent {
                 request.headers_mut().insert(AUTHORIZATION, value.clone());
@@ -82,7 +88,7 @@ impl Sender {
                 return Ok(exchange);
             }
             exchange.drain();
-            credentials.refused(Refusal { status, challenges, sent: sent.clone() }).await.map_err(none)?;
+            credentials.refused(Refusal { status, challenges, sent: sent.clone() }, caller).await.map_err(none)?;
             refused.push(sent);
         }
     }

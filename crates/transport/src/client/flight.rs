@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sallyport_protocol::{Context, Era, LogLevel, Method, RawJson, RawObject, Request, input};
+use sallyport_protocol::{CallerToken, Context, Era, LogLevel, Method, RawJson, RawObject, Request, input};
 use tokio::sync::oneshot;
 
 use super::fault::Fault;
@@ -196,6 +196,11 @@ impl Flight {
         }
     }
 
+    /// What its caller showed; nothing where it is the connection's own business.
+    pub(crate) fn credential(&self) -> Option<&Arc<CallerToken>> {
+        self.call()?.context.credential.as_ref()
+    }
+
     /// Ends the request. Who waits for it no longer is not disturbed.
     fn end(&self, outcome: Outcome) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -272,7 +277,7 @@ mod tests {
         params.set("name", RawJson::string(tool));
         let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: None };
         let asker = Arc::new(Of(caller.map(|caller| CallerId(caller.into()))));
-        let context = Context { client: Arc::new(client), asker, cancel: Cancel::new() };
+        let context = Context { client: Arc::new(client), asker, cancel: Cancel::new(), credential: None };
         flights.begin(Purpose::call(&Request::new(Method::ToolsCall, params), context), None)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use sallyport_protocol::Failure;
+use sallyport_protocol::{CallerToken, Failure};
 use tokio::time::timeout;
 use url::Url;
 
@@ -46,7 +46,7 @@ pub(crate) async fn open(target: &Target, options: Options) -> Result<(Arc<Chann
 async fn open_stream(http: &Sender, target: &Target, limit: usize) -> Result<(EventStream, Uri), Fault> {
     let mut headers = headers(target);
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let exchange = http.send(bare(Method::GET, path(&target.url)?, headers)).await?;
+    let exchange = http.send(bare(Method::GET, path(&target.url)?, headers), None).await?;
     let status = exchange.status();
     match status.as_u16() {
         401 | 403 => return Err(Fault::Unauthorized(status.as_u16())),
@@ -96,19 +96,19 @@ pub(crate) struct Posts {
 }
 
 impl Posts {
-    /// Posts one message.
+    /// Posts one message of `caller`.
     ///
     /// # Errors
     /// [`Fault::NotSent`] where the server does not know the session any more or cannot be reached.
-    pub(crate) async fn send(&self, text: Vec<u8>) -> Result<(), Fault> {
-        match timeout(ACCEPT_LIMIT, self.post(text)).await {
+    pub(crate) async fn send(&self, text: Vec<u8>, caller: Option<&Arc<CallerToken>>) -> Result<(), Fault> {
+        match timeout(ACCEPT_LIMIT, self.post(text, caller)).await {
             Ok(posted) => posted,
             Err(_) => Err(Fault::Lost(format!("a message was not accepted within {} s", ACCEPT_LIMIT.as_secs()))),
         }
     }
 
-    async fn post(&self, text: Vec<u8>) -> Result<(), Fault> {
-        let exchange = self.http.send(post(self.endpoint.clone(), self.headers.clone(), text)).await?;
+    async fn post(&self, text: Vec<u8>, caller: Option<&Arc<CallerToken>>) -> Result<(), Fault> {
+        let exchange = self.http.send(post(self.endpoint.clone(), self.headers.clone(), text), caller).await?;
         let status = exchange.status();
         exchange.collect(ACCEPT_BYTES).await?;
         match status.as_u16() {

@@ -107,7 +107,7 @@ impl StreamableHttp {
         }
         let session = self.session();
         if session.id.is_some() {
-            let farewell = self.client.send(bare(http::Method::DELETE, self.path.clone(), session.headers.clone()));
+            let farewell = self.client.send(bare(http::Method::DELETE, self.path.clone(), session.headers.clone()), None);
             let _ = timeout(FAREWELL_LIMIT, farewell).await; // 405 is as good
         }
     }
@@ -210,7 +210,7 @@ impl StreamableHttp {
             }
             headers.extend(self.tool_headers.of_request(request)?);
         }
-        self.client.send(post(self.path.clone(), headers, text)).await
+        self.client.send(post(self.path.clone(), headers, text), ticket.flight.credential()).await
     }
 
     async fn set_log_level(self: &Arc<Self>, request: &Request, session: &Arc<Session>) -> Result<(), Failure> {
@@ -241,7 +241,7 @@ impl StreamableHttp {
         let mut text = Vec::new();
         message.write_to(&mut text);
         let sending = async {
-            let exchange = self.client.send(post(self.path.clone(), session.headers.clone(), text)).await?;
+            let exchange = self.client.send(post(self.path.clone(), session.headers.clone(), text), None).await?;
             let status = exchange.status();
             exchange.collect(ACCEPT_BYTES).await?;
             if status.is_success() { Ok(()) } else { Err(Fault::Malformed(format!("HTTP {} to a message", status.as_u16()))) }

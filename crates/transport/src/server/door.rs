@@ -150,7 +150,7 @@ impl Door {
             for uri in uris {
                 let mut params = RawObject::new();
                 params.set("uri", RawJson::string(&uri));
-                let context = Context { client: Arc::clone(&client), asker: Arc::new(Nobody), cancel: Cancel::new() };
+                let context = Context { client: Arc::clone(&client), asker: Arc::new(Nobody), cancel: Cancel::new(), credential: None };
                 let request = Request::new(Method::ResourcesUnsubscribe, params);
                 if let Err(failure) = front.serve(request, incoming.clone(), context).await {
                     tracing::debug!(%failure, "a subscription could not be ended");

@@ -92,7 +92,7 @@ fn serve(
         progress_token: request.meta.progress_token.clone(),
         level: request.meta.log_level,
     };
-    let context = Context { client, asker: Arc::new(way_back), cancel: cancel.clone() };
+    let context = Context { client, asker: Arc::new(way_back), cancel: cancel.clone(), credential: None };
     let future = match method {
         Method::ResourcesSubscribe => subscribe(door, session, incoming, request, context),
         Method::ResourcesUnsubscribe => unsubscribe(door, session, incoming, request, context),

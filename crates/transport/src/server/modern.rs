@@ -86,7 +86,7 @@ fn dispatch(
             progress_token: request.meta.progress_token.clone(),
             level: request.meta.log_level,
         };
-        door.front.serve(request, incoming.clone(), Context { client, asker: Arc::new(way_back), cancel: cancel.clone() })
+        door.front.serve(request, incoming.clone(), Context { client, asker: Arc::new(way_back), cancel: cancel.clone(), credential: None })
     };
     Begun::Call(Box::new(Call {
         door: Arc::clone(door),

@@ -264,7 +264,8 @@ pub(crate) async fn asked(
     let mut params = RawObject::new();
     params.set(parameter.0, RawJson::string(parameter.1));
     let way_back = WayBack { outlet: Outlet::Nowhere, client: Arc::clone(client), session: None, progress_token: None, level: None };
-    let context = Context { client: Arc::clone(client), asker: Arc::new(way_back) as Arc<dyn Asker>, cancel: Cancel::new() };
+    let context =
+        Context { client: Arc::clone(client), asker: Arc::new(way_back) as Arc<dyn Asker>, cancel: Cancel::new(), credential: None };
     match door.front.serve(Request::new(method, params), incoming.clone(), context).await {
         Ok(reply) => Some(reply.result),
         Err(failure) => {

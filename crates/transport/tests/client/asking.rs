@@ -71,7 +71,7 @@ impl Listener for Ears {
 
 pub(crate) fn context(ears: &Arc<Ears>, cancel: &Cancel) -> Context {
     let client = Client { revision: Revision::LATEST, capabilities: object(r#"{"sampling":{}}"#), info: None };
-    Context { client: Arc::new(client), asker: Arc::clone(ears) as Arc<dyn Asker>, cancel: cancel.clone() }
+    Context { client: Arc::new(client), asker: Arc::clone(ears) as Arc<dyn Asker>, cancel: cancel.clone(), credential: None }
 }
 
 /// A context whose owner hears nothing.

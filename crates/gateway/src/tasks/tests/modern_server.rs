@@ -124,7 +124,7 @@ async fn a_task_that_nobody_asked_for_is_hidden_behind_its_call() {
         let outcome = client.gateway.serve(
             Request::new(Method::ToolsCall, object(CALL)),
             client.incoming(),
-            Context { client: client.client.clone(), asker: client.person.clone(), cancel: Cancel::new() },
+            Context { client: client.client.clone(), asker: client.person.clone(), cancel: Cancel::new(), credential: None },
         );
         let reply = timeout(LONG, outcome).await.unwrap().unwrap();
         assert_eq!(text(&reply.result.get("content").unwrap().array().unwrap()[0].object().unwrap(), "text"), "done");

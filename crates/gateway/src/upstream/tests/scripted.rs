@@ -281,5 +281,5 @@ pub(crate) fn context() -> Context {
 
 pub(crate) fn context_of(caller: Arc<Caller>) -> Context {
     let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: None };
-    Context { client: Arc::new(client), asker: caller, cancel: Cancel::new() }
+    Context { client: Arc::new(client), asker: caller, cancel: Cancel::new(), credential: None }
 }

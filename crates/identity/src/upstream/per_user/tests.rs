@@ -108,7 +108,7 @@ async fn two_processes_renew_one_rotating_token_once() {
     let (issuer, refreshed) = issuer().await;
     let (one, other) = (process(folder.path(), &issuer, "alice"), process(folder.path(), &issuer, "alice"));
     granted(&one, &issuer, 5).await;
-    let (first, second) = tokio::join!(one.token(), other.token());
+    let (first, second) = tokio::join!(one.token(None), other.token(None));
     assert!(first.unwrap().unwrap().is("access-1") && second.unwrap().unwrap().is("access-1"));
     assert_eq!(refreshed.load(Ordering::SeqCst), 1);
 }
@@ -126,7 +126,7 @@ async fn what_is_forgotten_while_it_is_renewed_stays_forgotten() {
     other.forget().await.unwrap();
     alice.keep_renewed(row, "alice", sealed, tokens).await.unwrap();
     assert!(!other.is_granted().await.unwrap());
-    assert!(alice.token().await.unwrap().is_none());
+    assert!(alice.token(None).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,13 +135,13 @@ async fn a_token_that_is_refused_before_its_time_is_renewed_once_and_then_asked_
     let (issuer, refreshed) = issuer().await;
     let alice = process(folder.path(), &issuer, "alice");
     granted(&alice, &issuer, 3600).await;
-    let sent = alice.token().await.unwrap();
+    let sent = alice.token(None).await.unwrap();
     assert!(sent.as_ref().unwrap().is("access-0"));
-    alice.refused(Challenge::default(), sent).await.unwrap();
-    let sent = alice.token().await.unwrap();
+    alice.refused(Challenge::default(), sent, None).await.unwrap();
+    let sent = alice.token(None).await.unwrap();
     assert!(sent.as_ref().unwrap().is("access-1"));
     refreshed.store(7, Ordering::SeqCst); // what there is to renew with is good no more
-    assert!(matches!(alice.refused(Challenge::default(), sent).await, Err(Unavailable::Consent(_))));
+    assert!(matches!(alice.refused(Challenge::default(), sent, None).await, Err(Unavailable::Consent(_))));
     assert!(!alice.is_granted().await.unwrap(), "what is refused and cannot be renewed is not kept");
 }
 
@@ -154,7 +154,7 @@ async fn a_client_that_its_issuer_has_forgotten_is_given_up_and_the_user_asked_a
     store.keep_upstream_client(issuer.clone(), "redirect".to_owned(), vec![1]).await.unwrap();
     granted(&alice, &issuer, 5).await;
     refreshed.store(FORGOTTEN, Ordering::SeqCst);
-    assert!(alice.token().await.unwrap().is_none(), "the issuer's complaint is not the user's to hear");
+    assert!(alice.token(None).await.unwrap().is_none(), "the issuer's complaint is not the user's to hear");
     assert!(!alice.is_granted().await.unwrap());
     assert_eq!(store.upstream_client(&issuer, "redirect").await.unwrap(), Some((1, None)), "the next login registers");
     assert!(matches!(alice.ask().await, Unavailable::Consent(_)));
@@ -166,13 +166,13 @@ async fn nobody_gets_the_token_of_another() {
     let (issuer, _) = issuer().await;
     let (alice, bob) = (process(folder.path(), &issuer, "alice"), process(folder.path(), &issuer, "bob"));
     granted(&alice, &issuer, 3600).await;
-    assert!(alice.token().await.unwrap().is_some());
-    assert!(bob.token().await.unwrap().is_none());
+    assert!(alice.token(None).await.unwrap().is_some());
+    assert!(bob.token(None).await.unwrap().is_none());
     // Not even a row that was moved under bob's name opens.
     let row = alice.vault().store.upstream_grant("", "alice", alice.resource()).await.unwrap().unwrap();
     let moved = KeptGrant { id: GrantId { principal: "bob".to_owned(), ..row.id.clone() }, ..row };
     alice.vault().store.keep_upstream_grant(moved).await.unwrap();
-    assert!(bob.token().await.unwrap().is_none());
+    assert!(bob.token(None).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -182,10 +182,13 @@ async fn more_scopes_are_asked_for_once() {
     let alice = process(folder.path(), &issuer, "alice");
     granted(&alice, &issuer, 3600).await;
     let wants = |scopes: &str| Challenge::read([format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"").as_str()]);
-    let sent = alice.token().await.unwrap();
-    let Err(Unavailable::Consent(id)) = alice.refused(wants("write"), sent.clone()).await else { panic!() };
+    let sent = alice.token(None).await.unwrap();
+    let Err(Unavailable::Consent(id)) = alice.refused(wants("write"), sent.clone(), None).await else { panic!() };
     assert_eq!(alice.logins.look(&id).await.unwrap().before, ["read", "write"]);
-    assert!(matches!(alice.refused(wants("read"), sent).await, Err(Unavailable::Failed(TokenError::Unusable(_)))), "it has them already");
+    assert!(
+        matches!(alice.refused(wants("read"), sent, None).await, Err(Unavailable::Failed(TokenError::Unusable(_)))),
+        "it has them already"
+    );
 }
 
 #[tokio::test]
@@ -196,13 +199,15 @@ async fn no_more_scopes_are_asked_for_than_the_configuration_names() {
     alice.config.scopes = Some(vec!["read".to_owned(), "write".to_owned()]);
     granted(&alice, &issuer, 3600).await;
     let wants = |scopes: &str| Challenge::read([format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"").as_str()]);
-    let sent = alice.token().await.unwrap();
-    let Err(Unavailable::Failed(TokenError::Unusable(why))) = alice.refused(wants("write admin"), sent.clone()).await else { panic!() };
+    let sent = alice.token(None).await.unwrap();
+    let Err(Unavailable::Failed(TokenError::Unusable(why))) = alice.refused(wants("write admin"), sent.clone(), None).await else {
+        panic!()
+    };
     assert!(why.contains("\"admin\""), "{why}");
-    assert!(matches!(alice.refused(wants("write offline_access"), sent.clone()).await, Err(Unavailable::Consent(_))));
+    assert!(matches!(alice.refused(wants("write offline_access"), sent.clone(), None).await, Err(Unavailable::Consent(_))));
     // What was wanted before the configuration named less is not asked for again.
     alice.config.scopes = None;
-    let Err(Unavailable::Consent(id)) = alice.refused(wants("admin"), sent).await else { panic!() };
+    let Err(Unavailable::Consent(id)) = alice.refused(wants("admin"), sent, None).await else { panic!() };
     let client = RegisteredConfig { id: "us".to_owned(), secret: None, key: None };
     let config = Config { client: Some(client), scopes: Some(vec!["read".to_owned()]), ..Config::default() };
     let callback = Url::parse("http://127.0.0.1:1/connect/callback").unwrap();

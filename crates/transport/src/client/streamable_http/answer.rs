@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderValue, StatusCode};
-use sallyport_protocol::{Era, ErrorObject, FailureKind, Message, RawObject};
+use sallyport_protocol::{CallerToken, Era, ErrorObject, FailureKind, Message, RawObject};
 use tokio::time::sleep;
 
 use super::super::era;
@@ -93,7 +93,7 @@ impl StreamableHttp {
             in_vain = if last_id == before { in_vain + 1 } else { 0 };
             let Some(last_id) = last_id.filter(|_| in_vain <= MOST_RESUMPTIONS) else { return Err(Fault::Lost(lost)) };
             sleep(stream.reader.retry().unwrap_or(RESUMPTION_WAIT).min(LONGEST_RESUMPTION_WAIT)).await;
-            match self.get(session, Some(&last_id)).await {
+            match self.get(session, Some(&last_id), flight.credential()).await {
                 Ok(Ok(exchange)) => stream = stream.resumed(exchange),
                 Ok(Err(_)) => return Err(Fault::Lost(lost)),
                 Err(_) if in_vain < MOST_RESUMPTIONS => in_vain += 1,
@@ -103,14 +103,19 @@ impl StreamableHttp {
     }
 
     /// Opens the stream of what the server says unasked, or goes on with a broken one. The inner error is the server's refusal.
-    pub(super) async fn get(&self, session: &Session, last_id: Option<&str>) -> Result<Result<Exchange, StatusCode>, Fault> {
+    pub(super) async fn get(
+        &self,
+        session: &Session,
+        last_id: Option<&str>,
+        caller: Option<&Arc<CallerToken>>,
+    ) -> Result<Result<Exchange, StatusCode>, Fault> {
         let mut headers = session.headers.clone();
         headers.remove(http::header::CONTENT_TYPE);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         if let Some(id) = last_id.and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert(LAST_EVENT_ID, id);
         }
-        let exchange = self.client.send(bare(http::Method::GET, self.path.clone(), headers)).await?;
+        let exchange = self.client.send(bare(http::Method::GET, self.path.clone(), headers), caller).await?;
         let status = exchange.status();
         let open = status.is_success() && exchange.is("text/event-stream");
         Ok(if open { Ok(exchange) } else { Err(status) })

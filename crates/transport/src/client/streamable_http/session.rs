@@ -235,7 +235,7 @@ async fn keep_stream(http: Arc<StreamableHttp>, session: Arc<Session>, opening: 
     loop {
         let mut was_open = Duration::ZERO;
         let last_id = broken.as_ref().and_then(|stream| stream.reader.last_id()).map(str::to_owned);
-        let answer = http.get(&session, last_id.as_deref()).await;
+        let answer = http.get(&session, last_id.as_deref(), None).await;
         drop(opening.take());
         match answer {
             Ok(Ok(exchange)) => {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use sallyport_identity::upstream::{Challenge, Token, TokenSource, Unavailable};
-use sallyport_protocol::{BoxFuture, Failure, FailureKind, Retry};
+use sallyport_protocol::{BoxFuture, CallerToken, Failure, FailureKind, Retry};
 use sallyport_transport::client::{Credentials, Refusal};
-use tokio::sync::Mutex;
 
 use crate::failure;
 use crate::upstream::WayOut;
@@ -16,38 +15,31 @@ pub(super) struct Bearer {
     pub(super) server: String,
     pub(super) source: Arc<dyn TokenSource>,
     pub(super) way_out: Arc<WayOut>,
-    /// The token that the next refusal is about.
-    last: Mutex<Option<Token>>,
 }
 
 impl Bearer {
     pub(super) fn new(server: &str, source: Arc<dyn TokenSource>, way_out: Arc<WayOut>) -> Self {
-        Self { server: server.to_owned(), source, way_out, last: Mutex::default() }
+        Self { server: server.to_owned(), source, way_out }
     }
 }
 
 impl Credentials for Bearer {
-    fn authorization(&self) -> BoxFuture<'_, Result<Option<HeaderValue>, Failure>> {
+    fn authorization<'a>(&'a self, caller: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<Option<HeaderValue>, Failure>> {
         Box::pin(async move {
-            let token = self.source.token().await.map_err(|why| told(&self.server, &self.way_out, why))?;
-            let header = token.as_ref().and_then(Token::header);
-            if token.is_some() {
-                *self.last.lock().await = token;
-            }
-            Ok(header)
+            let token = self.source.token(caller).await.map_err(|why| told(&self.server, &self.way_out, why))?;
+            Ok(token.as_ref().and_then(Token::header))
         })
     }
 
-    fn refused(&self, refusal: Refusal) -> BoxFuture<'_, Result<(), Failure>> {
+    fn refused<'a>(&'a self, refusal: Refusal, caller: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let challenge = Challenge::read(refusal.challenges.iter().map(String::as_str));
             if refusal.status == 403 && !challenge.wants_more_scopes() {
                 let text = format!("server `{}` refuses access (HTTP 403)", self.server);
                 return Err(Failure::upstream(&self.server, FailureKind::Unreachable, Retry::Never, text));
             }
-            let last = self.last.lock().await.clone();
-            let sent = last.filter(|last| refusal.sent.is_some() && last.header() == refusal.sent);
-            self.source.refused(challenge, sent).await.map_err(|why| told(&self.server, &self.way_out, why))
+            let sent = refusal.sent.as_ref().and_then(Token::of_header);
+            self.source.refused(challenge, sent, caller).await.map_err(|why| told(&self.server, &self.way_out, why))
         })
     }
 }
