@@ -46,17 +46,7 @@ const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What the program sees, what is executed, and what of the view is not there yet: it must be covered before.
 pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Target, Vec<PathBuf>), Error> {
     let mut builder = ViewBuilder::default();
-    for path in SYSTEM_TREES.iter().chain(SYSTEM_FILES) {
-        builder.add_if_there(Path::new(path), Access::System);
-    }
-    let of_network = match profile.network {
-        Network::None => Vec::new(),
-        Network::Only(_) => NETWORK_FILES.to_vec(),
-        Network::Host => [NETWORK_FILES, HOST_NETWORK_FILES].concat(),
-    };
-    for path in of_network {
-        builder.add_if_there(Path::new(path), Access::System);
-    }
+    add_system(&mut builder, profile);
     add_roots(&mut builder, profile)?;
     let absent = deny::add(&mut builder, profile);
     if let Some(room) = &program.room {
@@ -95,6 +85,17 @@ pub(crate) fn resolve_unconfined(program: &Program) -> Result<Target, Error> {
     Ok(Target { path, args: program.args.clone(), env, cwd: program.cwd.clone().unwrap_or_else(here) })
 }
 
+fn add_system(builder: &mut ViewBuilder, profile: &Profile) {
+    let of_network = match profile.network {
+        Network::None => Vec::new(),
+        Network::Only(_) => NETWORK_FILES.to_vec(),
+        Network::Host => [NETWORK_FILES, HOST_NETWORK_FILES].concat(),
+    };
+    for path in SYSTEM_TREES.iter().chain(SYSTEM_FILES).chain(&of_network) {
+        builder.add_if_there(Path::new(path), Access::System);
+    }
+}
+
 fn add_roots(builder: &mut ViewBuilder, profile: &Profile) -> Result<(), Error> {
     let named = |paths: &[PathBuf], access| paths.iter().map(move |path| (path.clone(), access)).collect::<Vec<_>>();
     for (path, access) in [named(&profile.read, Access::Read), named(&profile.write, Access::Write)].concat() {
@@ -118,6 +119,20 @@ fn hide(builder: &mut ViewBuilder, profile: &Profile) {
     for file in profile.hidden.iter().filter_map(|file| file.canonicalize().ok()).filter(|file| file.is_file()) {
         builder.add_hidden(&file);
     }
+}
+
+/// The files that are not to be read and lie in what the program would see, if it were launched now. What is not there is left out.
+pub(crate) fn hidden(profile: &Profile, program: &Program) -> Vec<PathBuf> {
+    let mut builder = ViewBuilder::default();
+    add_system(&mut builder, profile);
+    for root in profile.read.iter().chain(&profile.write) {
+        builder.add_if_there(root, Access::Read);
+    }
+    if let Ok(path) = locate(program) {
+        needs::of(&path, program, &search_path(program), &builder).trees.iter().for_each(|tree| builder.add_if_there(tree, Access::Read));
+    }
+    let files = profile.hidden.iter().filter_map(|file| file.canonicalize().ok());
+    files.filter(|file| builder.shows(file)).collect()
 }
 
 /// The first file that is not to be read and lies in what is named, for boundaries that cannot take anything out of a folder.
