@@ -65,6 +65,28 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
     Ok((view, target, absent))
 }
 
+/// Refuses a script whose interpreter it would not find: the kernel's own word for that is that the script is not there.
+pub(crate) fn check_interpreter(program: &Program, view: &View, target: &Target) -> Result<(), Error> {
+    let script = |names: &str| Error::new(format!("program {} of server {} is a script for {names}", target.path.display(), program.name));
+    let is_shown = |path: &Path| view::walk(path).is_ok_and(|walk| view.shows(&walk.canonical));
+    match needs::named(&target.path) {
+        Some(needs::Named::File(file)) if !file.is_file() => {
+            Err(script(&format!("{}, which is not there", file.display())).with_hint("install it, or correct the first line of the script"))
+        }
+        Some(needs::Named::File(file)) if !is_shown(&file) => {
+            let hint = format!("add {:?} to what the server may `read`", needs::to_read(&file));
+            Err(script(&format!("{}, which it does not see", file.display())).with_hint(hint))
+        }
+        Some(needs::Named::Program(name)) => {
+            let path = target.env.get("PATH").map(EnvText::expose).unwrap_or_default();
+            let found = std::env::split_paths(path).map(|folder| folder.join(&name)).any(|file| is_executable(&file) && is_shown(&file));
+            let hint = format!("install {name}; or add its folder to PATH in the server's `env`, and to what the server may `read`");
+            if found { Ok(()) } else { Err(script(&format!("{name}, which is in no folder of its PATH that it sees")).with_hint(hint)) }
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the profile itself names, for a boundary that brings its own system and program; and what of it is not there yet.
 pub(crate) fn named(profile: &Profile) -> Result<(View, Vec<PathBuf>), Error> {
     let mut builder = ViewBuilder::default();
