@@ -296,12 +296,12 @@ fn verify(packages: &Packages, names: &[String], json: bool) -> Result<(), Failu
 }
 
 fn prune(packages: &Packages, json: bool) -> Result<(), Failure> {
-    let removed = packages.prune(UNUSED)?;
+    let removed = packages.prune(UNUSED).map_err(|error| told(&error))?;
     if json {
         return output::json(&serde_json::json!({ "removed": removed }));
     }
     removed.iter().try_for_each(|name| output::line(format!("removed {name}")))?;
-    output::line(format!("{} versions removed that nobody started for 30 days", removed.len()))
+    output::line(format!("{} versions removed that no lock names and nobody started for 30 days", removed.len()))
 }
 
 /// Asks the person at the terminal.

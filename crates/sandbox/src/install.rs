@@ -29,7 +29,9 @@ mod store;
 mod tree;
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -148,7 +150,7 @@ impl fmt::Display for Package {
 }
 
 /// What starts the program of an installed package.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Installed {
     /// The program's file.
     pub command: String,
@@ -162,6 +164,8 @@ pub struct Installed {
     pub path: Option<String>,
     /// The packages whose installation scripts were not run. Most work without; one that does not may be missing a native part.
     pub unbuilt: Vec<String>,
+    /// Held for as long as it runs, so that [`prune`] leaves it alone.
+    _in_use: Option<Arc<File>>,
 }
 
 impl Installed {
@@ -231,7 +235,7 @@ impl Installer<'_> {
     }
 
     fn start(&self, package: &Package, (place, record): (Place, Record)) -> Result<(Installed, Locked), Error> {
-        place.used();
+        let in_use = place.used().map_err(|error| error.about(package, "is installed, but"))?;
         let start = match place.source() {
             Source::Npm => npm::start(&place, package, &record.notes),
             Source::PyPi => pypi::start(&place, package),
@@ -246,6 +250,7 @@ impl Installer<'_> {
             is_image: package.is_image(),
             path: package.tools.is_some().then(|| self.search_path(package)).flatten(),
             unbuilt: record.notes.unbuilt,
+            _in_use: in_use,
         };
         Ok((installed, record.locked))
     }

@@ -257,6 +257,10 @@ fn confine(
 ) -> Result<(Confinement, Target, Option<Keeper>), Error> {
     let Boundary { profile, filter, namespaces, trial } = boundary;
     let (mut view, target, absent) = visible::resolve(&profile, program)?;
+    // A trial shows what is missing, and what is looked for in its place.
+    if trial.is_none() {
+        visible::check_interpreter(program, &view, &target)?;
+    }
     let keeper = cover(launcher, &mut view, absent)?;
     if let Some(trial) = &trial {
         trial.shows(&view);

@@ -77,6 +77,16 @@ pub fn clear_leftovers() {
     }
 }
 
+/// The files of `profile.hidden` that lie in what the program would see, if it were launched now: in its roots, in the folder that it comes
+/// with, in what the system gives to all.
+#[must_use]
+pub fn hidden_in_view(profile: &Profile, program: &Program) -> Vec<std::path::PathBuf> {
+    #[cfg(target_os = "linux")]
+    return visible::hidden(profile, program);
+    #[cfg(not(target_os = "linux"))]
+    return profile.hidden.clone();
+}
+
 /// Takes over, and never returns, when this process was started to launch programs. Call it first in `main`,
 /// before any thread is started: the launcher must be single-threaded.
 pub fn enter_if_asked() {

@@ -131,6 +131,11 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Whether a canonical path lies in what is shown.
+    pub(crate) fn shows(&self, path: &Path) -> bool {
+        self.trees.iter().rev().find(|tree| path.starts_with(&tree.path)).is_some_and(|tree| tree.access != Access::Hidden)
+    }
+
     /// The trees that lie in no other.
     pub(crate) fn outermost(&self) -> impl Iterator<Item = &Tree> {
         let is_in_another = |tree: &&Tree| self.trees.iter().any(|outer| outer.path != tree.path && tree.path.starts_with(&outer.path));

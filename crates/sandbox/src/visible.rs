@@ -46,17 +46,7 @@ const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What the program sees, what is executed, and what of the view is not there yet: it must be covered before.
 pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Target, Vec<PathBuf>), Error> {
     let mut builder = ViewBuilder::default();
-    for path in SYSTEM_TREES.iter().chain(SYSTEM_FILES) {
-        builder.add_if_there(Path::new(path), Access::System);
-    }
-    let of_network = match profile.network {
-        Network::None => Vec::new(),
-        Network::Only(_) => NETWORK_FILES.to_vec(),
-        Network::Host => [NETWORK_FILES, HOST_NETWORK_FILES].concat(),
-    };
-    for path in of_network {
-        builder.add_if_there(Path::new(path), Access::System);
-    }
+    add_system(&mut builder, profile);
     add_roots(&mut builder, profile)?;
     let absent = deny::add(&mut builder, profile);
     if let Some(room) = &program.room {
@@ -73,6 +63,28 @@ pub(crate) fn resolve(profile: &Profile, program: &Program) -> Result<(View, Tar
     let cwd = starting_folder(profile, program, &view)?;
     let target = Target { path, args: program.args.clone(), env: environment(program, &needs.folders, Path::new("/tmp")), cwd };
     Ok((view, target, absent))
+}
+
+/// Refuses a script whose interpreter it would not find: the kernel's own word for that is that the script is not there.
+pub(crate) fn check_interpreter(program: &Program, view: &View, target: &Target) -> Result<(), Error> {
+    let script = |names: &str| Error::new(format!("program {} of server {} is a script for {names}", target.path.display(), program.name));
+    let is_shown = |path: &Path| view::walk(path).is_ok_and(|walk| view.shows(&walk.canonical));
+    match needs::named(&target.path) {
+        Some(needs::Named::File(file)) if !file.is_file() => {
+            Err(script(&format!("{}, which is not there", file.display())).with_hint("install it, or correct the first line of the script"))
+        }
+        Some(needs::Named::File(file)) if !is_shown(&file) => {
+            let hint = format!("add {:?} to what the server may `read`", needs::to_read(&file));
+            Err(script(&format!("{}, which it does not see", file.display())).with_hint(hint))
+        }
+        Some(needs::Named::Program(name)) => {
+            let path = target.env.get("PATH").map(EnvText::expose).unwrap_or_default();
+            let found = std::env::split_paths(path).map(|folder| folder.join(&name)).any(|file| is_executable(&file) && is_shown(&file));
+            let hint = format!("install {name}; or add its folder to PATH in the server's `env`, and to what the server may `read`");
+            if found { Ok(()) } else { Err(script(&format!("{name}, which is in no folder of its PATH that it sees")).with_hint(hint)) }
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the profile itself names, for a boundary that brings its own system and program; and what of it is not there yet.
@@ -93,6 +105,17 @@ pub(crate) fn resolve_unconfined(program: &Program) -> Result<Target, Error> {
     let search = search_path(program).to_string_lossy().into_owned();
     env.insert("PATH".to_owned(), EnvText::from(search));
     Ok(Target { path, args: program.args.clone(), env, cwd: program.cwd.clone().unwrap_or_else(here) })
+}
+
+fn add_system(builder: &mut ViewBuilder, profile: &Profile) {
+    let of_network = match profile.network {
+        Network::None => Vec::new(),
+        Network::Only(_) => NETWORK_FILES.to_vec(),
+        Network::Host => [NETWORK_FILES, HOST_NETWORK_FILES].concat(),
+    };
+    for path in SYSTEM_TREES.iter().chain(SYSTEM_FILES).chain(&of_network) {
+        builder.add_if_there(Path::new(path), Access::System);
+    }
 }
 
 fn add_roots(builder: &mut ViewBuilder, profile: &Profile) -> Result<(), Error> {
@@ -118,6 +141,20 @@ fn hide(builder: &mut ViewBuilder, profile: &Profile) {
     for file in profile.hidden.iter().filter_map(|file| file.canonicalize().ok()).filter(|file| file.is_file()) {
         builder.add_hidden(&file);
     }
+}
+
+/// The files that are not to be read and lie in what the program would see, if it were launched now. What is not there is left out.
+pub(crate) fn hidden(profile: &Profile, program: &Program) -> Vec<PathBuf> {
+    let mut builder = ViewBuilder::default();
+    add_system(&mut builder, profile);
+    for root in profile.read.iter().chain(&profile.write) {
+        builder.add_if_there(root, Access::Read);
+    }
+    if let Ok(path) = locate(program) {
+        needs::of(&path, program, &search_path(program), &builder).trees.iter().for_each(|tree| builder.add_if_there(tree, Access::Read));
+    }
+    let files = profile.hidden.iter().filter_map(|file| file.canonicalize().ok());
+    files.filter(|file| builder.shows(file)).collect()
 }
 
 /// The first file that is not to be read and lies in what is named, for boundaries that cannot take anything out of a folder.

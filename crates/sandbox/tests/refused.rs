@@ -82,12 +82,42 @@ fn a_containers_root_without_cap_sys_admin_reads_what_everybody_may_and_is_refus
 fn a_program_that_cannot_be_executed_is_an_error_and_not_an_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("not-a-program");
-    std::fs::write(&file, "#!/no/such/interpreter\n").unwrap();
-    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(&file, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let output = support::run(support::Caller::Itself, &[], &[file.to_str().unwrap()]);
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(125));
     assert!(stderr.contains("execute") && stderr.contains("hint: "), "{stderr}");
+}
+
+#[test]
+fn an_interpreter_that_is_not_in_the_sandbox_is_named_with_what_to_read() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = root.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let interpreter = write("language/bin/interpret", "#!/bin/sh\necho interpreted\n");
+    let prefix = root.join("language");
+    let cases = [
+        ("#!/no/such/interpreter\n", "/no/such/interpreter, which is not there", "correct the first line"),
+        (&format!("#!{interpreter}\n"), &*format!("{interpreter}, which it does not see"), &*format!("add {prefix:?} to")),
+        ("#!/usr/bin/env no-such-language\n", "no-such-language, which is in no folder of its PATH", "install no-such-language"),
+    ];
+    for (line, why, hint) in cases {
+        let script = write("program/server", line);
+        let output = support::run(support::Caller::Itself, &[], &[&script]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{stderr}");
+        assert!(stderr.contains(why) && stderr.contains("hint: ") && stderr.contains(hint), "{stderr}");
+    }
+    let script = write("program/server", &format!("#!{interpreter}\n"));
+    let output = support::run(support::Caller::Itself, &["--read", prefix.to_str().unwrap()], &[&script]);
+    assert_eq!(text(&output.stdout), "interpreted\n", "{}", text(&output.stderr));
 }
 
 /// Answers a call of the launcher with "done" without doing it: its number on x86-64 and on arm64.

@@ -216,7 +216,8 @@ fn an_update_shows_what_it_changes_and_can_be_given_back() {
     assert!(made.succeeds(&["update", "--prune"]).starts_with("0 versions removed"));
     let long_ago = SystemTime::now() - Duration::from_secs(40 * 24 * 60 * 60);
     fs::File::options().write(true).open(made.stored("1.0.0").join("lock")).unwrap().set_modified(long_ago).unwrap();
-    assert!(made.succeeds(&["update", "--prune"]).contains("removed made-here-1.0.0-"));
+    assert!(made.succeeds(&["update", "--prune"]).starts_with("0 versions removed"), "the lock says that one can go back to it");
+    fs::rename(made.stored("1.0.0"), made.project.path("away")).unwrap();
     let said = made.run(&["rollback", "made"]);
     assert!(!said.success && said.stderr.contains("is not in the store of this machine"), "{}", said.stderr);
     let said = made.run(&["rollback", "made", "9"]);
@@ -237,6 +238,31 @@ fn a_running_gateway_takes_an_update_over() {
     }
     up.kill().unwrap();
     up.wait().unwrap();
+}
+
+#[test]
+fn what_runs_is_not_pruned_even_where_no_lock_that_is_known_names_it() {
+    let made = Packages::new("npm:made-here");
+    assert_eq!(made.greeting(), "greets");
+    // The configuration of somebody else at this machine, who knows nothing of that lock.
+    fs::create_dir(made.project.path("elsewhere")).unwrap();
+    let elsewhere = made.project.path("elsewhere/sallyport.toml");
+    fs::write(&elsewhere, "[servers]\n").unwrap();
+    let prune = || {
+        let long_ago = SystemTime::now() - Duration::from_secs(40 * 24 * 60 * 60);
+        fs::File::options().write(true).open(made.stored("1.0.0").join("lock")).unwrap().set_modified(long_ago).unwrap();
+        let mut pruning = Command::new(env!("CARGO_BIN_EXE_sallyport"));
+        pruning.env_clear().envs(made.project.environment()).arg("--config").arg(&elsewhere).args(["update", "--prune"]);
+        let output = pruning.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let gateway = made.project.up();
+    assert!(prune().starts_with("0 versions removed"));
+    assert_eq!(made.greeting(), "greets");
+    drop(gateway);
+    assert!(made.succeeds(&["update", "--prune"]).starts_with("0 versions removed"), "its own lock names it");
+    assert!(prune().contains("removed made-here-1.0.0-"));
 }
 
 #[test]

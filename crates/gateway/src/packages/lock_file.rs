@@ -151,6 +151,15 @@ impl LockFile {
         self.servers.get(server)
     }
 
+    /// What all that it names is called in the store: what servers run, what a share of their callers gets, and what they ran before.
+    pub fn keys(&self) -> impl Iterator<Item = String> + '_ {
+        self.servers.values().flat_map(|entry| {
+            let canary = entry.canary.iter().map(|canary| canary.locked.key());
+            let previous = entry.previous.iter().map(|previous| previous.key.clone());
+            canary.chain(previous).chain([entry.locked.key()])
+        })
+    }
+
     /// Says that a server runs `locked` from now on; what it ran before is kept in mind. A newer version keeps its share only beside
     /// the same one.
     pub fn set(&mut self, server: &str, locked: Locked) {

@@ -1,5 +1,6 @@
 //! What another version of a server's package would change, and how it is taken or given back.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use sallyport_sandbox::install::{self, Change, Locked, Lost, Package, Provenance
 use serde::Serialize;
 
 use super::canary::Canary;
+use super::lock_beside;
 use super::lock_file::{LockError, LockFile, Previous};
 use super::tools::ToolChanges;
 use crate::plan::{Plan, ServerPlan, Source, StdioPlan};
@@ -310,12 +312,24 @@ impl Packages {
         Ok(install::verify(&packages, &locked).await.map(|()| true)?)
     }
 
-    /// Removes the installations that nobody has started for `unused`. Gives their names.
+    /// Removes the installations that nobody has started for `unused`, nobody runs, and no lock beside the configuration names: as what
+    /// is locked, has a share, or can be gone back to. Gives their names.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub fn prune(&self, unused: Duration) -> io::Result<Vec<String>> {
-        install::prune(&self.packages_folder(), unused)
+    /// When a lock or the store cannot be read.
+    pub fn prune(&self, unused: Duration) -> Result<Vec<String>, UpdateError> {
+        let stdio = self.plan.servers.values().filter_map(|server| match &server.source {
+            Source::Stdio(stdio) => Some(stdio),
+            _ => None,
+        });
+        let beside = self.plan.origin.file.iter().filter_map(|file| lock_beside(file, None));
+        let locks: BTreeSet<PathBuf> = stdio.flat_map(|stdio| stdio.own.locks.iter().chain(&stdio.lock)).cloned().chain(beside).collect();
+        let mut kept = BTreeSet::new();
+        for lock in locks {
+            kept.extend(LockFile::open(&lock, &self.lock_drafts())?.keys());
+        }
+        let failed = |cause: io::Error| UpdateError::new(format!("the store of this machine cannot be read: {cause}"));
+        install::prune(&self.packages_folder(), unused, &kept).map_err(failed)
     }
 
     pub(super) fn find(&self, server: &str) -> Result<(&ServerPlan, &StdioPlan, Package), UpdateError> {

@@ -4,12 +4,14 @@
 //! PACKAGES/store/npm/left-pad-1.3.0-0123456789abcdef…/tree             what was installed
 //!                                                     installed.json   written last: without it the rest counts for nothing
 //!                                                     lock             held by whoever installs; when it was last used
+//!                                                     in-use           held by whoever runs it
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -86,12 +88,32 @@ impl Place {
         desk::turn(&self.folder, limit, waiting).await
     }
 
-    /// Notes that it is used, for [`prune`].
-    pub(super) fn used(&self) {
+    /// Notes that it is used, for [`prune`], which leaves it alone while what this gives is there. Nothing where that cannot be noted:
+    /// then it cannot be removed either.
+    ///
+    /// # Errors
+    /// When it is being removed.
+    pub(super) fn used(&self) -> Result<Option<Arc<File>>, Error> {
+        let removed = || Error::new("`sallyport update --prune` removes it").with_hint("the next start installs it anew");
+        let held = match self.in_use() {
+            Ok(file) => file.try_lock_shared().map(|()| Some(Arc::new(file))).map_err(|_| removed())?,
+            Err(cause) => {
+                tracing::debug!(folder = %self.folder.display(), "that it is in use cannot be noted: {cause}");
+                None
+            }
+        };
+        if !self.record_file().exists() {
+            return Err(removed());
+        }
         let touched = File::options().write(true).open(self.folder.join("lock")).and_then(|lock| lock.set_modified(SystemTime::now()));
         if let Err(cause) = touched {
             tracing::debug!(folder = %self.folder.display(), "its use cannot be noted: {cause}");
         }
+        Ok(held)
+    }
+
+    fn in_use(&self) -> io::Result<File> {
+        File::options().create(true).truncate(false).write(true).open(self.folder.join("in-use"))
     }
 
     /// An empty tree, whatever an earlier installation has left; its record goes first.
@@ -177,11 +199,12 @@ fn folder_of(packages: &Path) -> PathBuf {
     packages.join("store")
 }
 
-/// Removes the installations that nobody has started for `unused`. Gives the names of their folders.
+/// Removes the installations that nobody has started for `unused` and nobody runs, but for those with the keys `kept`. Gives the names of
+/// their folders.
 ///
 /// # Errors
 /// When the store cannot be read; one that cannot be removed is left out.
-pub fn prune(packages: &Path, unused: Duration) -> io::Result<Vec<String>> {
+pub fn prune(packages: &Path, unused: Duration, kept: &BTreeSet<String>) -> io::Result<Vec<String>> {
     let mut removed = Vec::new();
     for source in Source::ALL {
         let entries = match fs::read_dir(folder_of(packages).join(source.name())) {
@@ -191,7 +214,8 @@ pub fn prune(packages: &Path, unused: Duration) -> io::Result<Vec<String>> {
         };
         for entry in entries {
             let place = Place { folder: entry?.path(), source };
-            let Some(_turn) = place.unused(unused) else { continue };
+            let is_kept = place.folder.to_str().and_then(|name| name.rsplit('-').next()).is_some_and(|key| kept.contains(key));
+            let Some(_turn) = Some(&place).filter(|_| !is_kept).and_then(|place| place.unused(unused)) else { continue };
             if place.remove().and_then(|()| fs::remove_dir_all(&place.folder)).is_ok() {
                 removed.push(place.folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
             }
@@ -201,11 +225,15 @@ pub fn prune(packages: &Path, unused: Duration) -> io::Result<Vec<String>> {
 }
 
 impl Place {
-    /// The lock, if nobody has started it for `limit`, and nobody installs it now.
-    fn unused(&self, limit: Duration) -> Option<File> {
+    /// The locks, if nobody has started it for `limit`, and nobody installs or runs it now.
+    fn unused(&self, limit: Duration) -> Option<[File; 2]> {
         let lock = File::options().write(true).open(self.folder.join("lock")).ok()?;
         let age = lock.metadata().and_then(|found| found.modified()).ok()?.elapsed().unwrap_or_default();
-        (age >= limit && lock.try_lock().is_ok()).then_some(lock)
+        if age < limit || lock.try_lock().is_err() {
+            return None;
+        }
+        let running = self.in_use().ok()?;
+        running.try_lock().is_ok().then_some([lock, running])
     }
 }
 

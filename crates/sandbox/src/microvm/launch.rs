@@ -114,7 +114,11 @@ impl Laid {
         let unpacked = unpacked(config).map_err(of_image)?;
         // What is not there and must not come to be is covered where the folders are served.
         let (mut view, target, _covered_for_the_monitor) = match &unpacked {
-            None => visible::resolve(profile, program)?,
+            None => {
+                let (view, target, absent) = visible::resolve(profile, program)?;
+                visible::check_interpreter(program, &view, &target)?;
+                (view, target, absent)
+            }
             Some(image) => {
                 let (view, absent) = visible::named(profile)?;
                 (view, image.target(profile, program).map_err(of_image)?, absent)

@@ -17,6 +17,14 @@ const MOST_INTERPRETERS: usize = 4;
 /// The kernel reads this much of a `#!` line.
 const SHEBANG_BYTES: u64 = 256;
 
+/// What a `#!` line names.
+pub(super) enum Named {
+    /// What the kernel starts.
+    File(PathBuf),
+    /// What `env` looks for in `PATH`.
+    Program(String),
+}
+
 /// What a program needs beside the system's trees.
 #[derive(Default)]
 pub(super) struct Needs {
@@ -138,6 +146,12 @@ impl Needs {
     }
 }
 
+/// What to let a program read, so that an executable in it can be run: the prefix round `PREFIX/bin/name`, where it may be shown.
+pub(super) fn to_read(executable: &Path) -> &Path {
+    let folder = executable.parent().filter(|folder| folder.file_name().is_some_and(|name| name == "bin"));
+    folder.and_then(Path::parent).filter(|prefix| narrow_enough(prefix)).unwrap_or(executable)
+}
+
 /// Whether a folder may be shown for the sake of one file in it: not one that holds a whole home, or the system.
 fn narrow_enough(folder: &Path) -> bool {
     let home = home();
@@ -159,19 +173,30 @@ fn is_made_anew(folder: &Path) -> bool {
 /// The interpreter in the `#!` line, found as the kernel and `env` would find it. One that is not named by an absolute path depends on
 /// where the program is started: it is none.
 fn interpreter(script: &Path, search: &OsString) -> Option<PathBuf> {
+    match named(script)? {
+        Named::File(file) => Some(file),
+        Named::Program(name) => find_in(search, &name),
+    }
+}
+
+/// What the `#!` line names, if it can be told.
+pub(super) fn named(script: &Path) -> Option<Named> {
     let mut start = Vec::new();
     File::open(script).ok()?.take(SHEBANG_BYTES).read_to_end(&mut start).ok()?;
     let line = start.strip_prefix(b"#!")?.split(|byte| matches!(byte, b'\n' | 0)).next()?;
     let (interpreter, argument) = word(after_blanks(line));
     let interpreter = Path::new(OsStr::from_bytes(interpreter));
-    let found = match interpreter.file_name()?.as_bytes() {
+    let file = match interpreter.file_name()?.as_bytes() {
         b"env" if interpreter.is_absolute() => {
             let name = OsStr::from_bytes(of_env(argument)?);
-            if name.as_bytes().contains(&b'/') { PathBuf::from(name) } else { find_in(search, name.to_str()?)? }
+            if !name.as_bytes().contains(&b'/') {
+                return name.to_str().map(|name| Named::Program(name.to_owned()));
+            }
+            PathBuf::from(name)
         }
         _ => interpreter.to_path_buf(),
     };
-    Some(found).filter(|found| found.is_absolute())
+    file.is_absolute().then_some(Named::File(file))
 }
 
 /// What `env` starts, given all that follows it in the line as one argument. Options, variables and quotes other than a leading `-S` are

@@ -35,8 +35,8 @@ pub struct Launched {
     pub profile: Profile,
     /// What was launched: the installed program where the configuration names one that installs itself.
     pub program: Program,
-    /// What its installation lacks, if that may keep it from starting.
-    pub missing: Option<String>,
+    /// Where it was installed: it stays there for as long as this is held.
+    pub installed: Option<Installed>,
 }
 
 /// The way to a program.
@@ -107,7 +107,7 @@ impl ToChild {
 
     async fn start_once(&self, known: Option<Revision>, doing: Doing<'_>) -> Result<Reached, Start> {
         doing("starting".into());
-        let (instance, missing) = self.launch(doing).await?;
+        let Launched { instance, installed, .. } = self.launch_as(doing).await?;
         let (stdin, stdout) = instance.take_io().ok_or_else(|| Outage::new("its stdin and stdout were taken, which is a fault of ours"))?;
         doing("connecting".into());
         let options = Options { known, ..self.options.clone() };
@@ -116,22 +116,17 @@ impl ToChild {
                 let sleeper = Sleeper::new(&self.name, connection.clone(), instance, self.metrics.clone());
                 let may_sleep = self.plan.standby != Standby::default();
                 let server: Arc<dyn McpServer> = if may_sleep { sleeper.clone() } else { connection.clone() };
-                Ok(Reached { server, hold: Box::new(Child { name: self.name.clone(), connection, sleeper, may_sleep }), reconnects: false })
+                let child = Child { name: self.name.clone(), connection, sleeper, may_sleep, _installed: installed };
+                Ok(Reached { server, hold: Box::new(child), reconnects: false })
             }
             Err(failure) if matches!(failure.kind, FailureKind::UnsupportedVersion(_)) && failure.retry == Retry::Safe => {
                 Err(Start::EndedByProbe)
             }
-            Err(failure) => Err(self.why_not(&failure, &instance, missing).await.into()),
+            Err(failure) => Err(self.why_not(&failure, &instance, installed.and_then(|installed| installed.hint())).await.into()),
         }
     }
 
-    /// The running program, and what its installation lacks if that may keep it from starting.
-    async fn launch(&self, doing: Doing<'_>) -> Result<(Instance<Running>, Option<String>), Outage> {
-        let Launched { instance, missing, .. } = self.launch_as(doing).await?;
-        Ok((instance, missing))
-    }
-
-    /// The same, with what it was launched as.
+    /// The running program, with what it was launched as.
     pub(super) async fn launch_as(&self, doing: Doing<'_>) -> Result<Launched, Outage> {
         let build = |selection: &Selection| selection.build(&self.surroundings.host).map_err(|error| refused(&error));
         let mut backend = build(&self.plan.sandbox)?;
@@ -142,7 +137,6 @@ impl ToChild {
             let selection = self.plan.sandbox.for_image(Some(&image.tree));
             backend = build(&selection.ok_or_else(|| Outage::new("its sandbox runs no image of a registry"))?)?;
         }
-        let missing = installed.and_then(|installed| installed.hint());
         let instance = timeout(self.connect, backend.launch(&profile, &program)).await;
         let late = |_| Outage::new(format!("its sandbox was not there within {:?}", self.connect));
         let instance = instance.map_err(late)?.map_err(|error| refused(&error))?;
@@ -152,7 +146,7 @@ impl ToChild {
         } else if profile.network == Network::Host {
             tracing::warn!(server = self.name, "may use the whole network of this machine, as `network` says");
         }
-        Ok(Launched { instance, profile, program, missing })
+        Ok(Launched { instance, profile, program, installed })
     }
 
     /// Puts an installed program in the place of a command that would download one each time it is started (`npx`, `uvx`, …). Gives what
@@ -292,6 +286,8 @@ struct Child {
     connection: Arc<Connection>,
     sleeper: Arc<Sleeper>,
     may_sleep: bool,
+    /// Keeps it from being removed while it may run.
+    _installed: Option<Installed>,
 }
 
 impl Child {

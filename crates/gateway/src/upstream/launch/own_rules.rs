@@ -6,8 +6,10 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use sallyport_sandbox::{Profile, Program, hidden_in_view};
 use sallyport_telemetry::state_folder::{Folders, private_folder};
 
+use super::values::filled_in;
 use crate::plan::{ServerPlan, Source, StdioPlan};
 use crate::upstream::health::Outage;
 
@@ -108,9 +110,24 @@ pub(crate) type Kept = Vec<(PathBuf, Option<(u64, u64)>)>;
 pub(crate) fn kept_from(plan: &ServerPlan) -> Kept {
     let Source::Stdio(plan) = &plan.source else { return Kept::new() };
     let identity = |file: &Path| std::fs::metadata(file).ok().map(|found| (found.dev(), found.ino()));
-    let roots: Vec<PathBuf> = plan.read.iter().chain(&plan.write).filter_map(|root| root.canonicalize().ok()).collect();
-    let hidden = to_hide(plan).into_iter().filter(|file| roots.iter().any(|root| file.starts_with(root)));
-    to_keep(plan).unwrap_or_default().into_iter().chain(hidden).map(|file| (file.clone(), identity(&file))).collect()
+    to_keep(plan).unwrap_or_default().into_iter().chain(hidden(plan)).map(|file| (file.clone(), identity(&file))).collect()
+}
+
+/// The files of secrets that are covered in what the program sees. One of a package is looked at as it is written: what is installed holds
+/// none.
+fn hidden(plan: &StdioPlan) -> Vec<PathBuf> {
+    let hidden = to_hide(plan);
+    if hidden.is_empty() {
+        return hidden;
+    }
+    let profile =
+        Profile { read: plan.read.clone(), write: plan.write.clone(), hidden, network: plan.network.clone(), ..Profile::default() };
+    let mut program = Program::new("", &plan.program);
+    program.args = plan.arguments.iter().filter_map(|argument| filled_in(argument).ok()).collect();
+    program.env =
+        plan.environment.get("PATH").and_then(|path| Some(("PATH".to_owned(), filled_in(path).ok()?.into()))).into_iter().collect();
+    program.cwd.clone_from(&plan.folder);
+    hidden_in_view(&profile, &program)
 }
 
 fn refused(why: String) -> Outage {
@@ -126,6 +143,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::own_files::OwnFiles;
+    use crate::plan::Template;
 
     pub(in crate::upstream::launch) fn plan(configuration: PathBuf, write: &Path) -> StdioPlan {
         StdioPlan {
@@ -206,6 +224,31 @@ pub(super) mod tests {
         };
         assert_eq!(to_hide(&read(&[&project])), [others.clone(), own.clone()]);
         assert_eq!(to_hide(&read(&[&project, &own])), [others]);
+    }
+
+    #[test]
+    fn a_secret_in_the_folder_that_a_program_comes_with_is_kept_from_it_too() {
+        let temporary = tempfile::tempdir_in("/var/tmp").unwrap();
+        let project = temporary.path().canonicalize().unwrap();
+        for folder in ["tool/bin", "elsewhere"] {
+            std::fs::create_dir_all(project.join(folder)).unwrap();
+        }
+        let (inside, outside) = (project.join("tool/token"), project.join("elsewhere/token"));
+        for file in [project.join("tool/bin/server"), project.join("tool/package.json"), inside.clone(), outside.clone()] {
+            std::fs::write(file, "#!/bin/sh\n").unwrap();
+        }
+        let own = OwnFiles { secrets: [inside.clone(), outside].into(), ..OwnFiles::default() };
+        let program = |program: &str, argument: &str| StdioPlan {
+            own: own.clone().into(),
+            program: program.into(),
+            arguments: vec![Template::text(argument)],
+            write: Vec::new(),
+            ..plan(project.join("rules"), &project)
+        };
+        let script = project.join("tool/bin/server").display().to_string();
+        assert_eq!(hidden(&program(&script, "run")), std::slice::from_ref(&inside));
+        assert_eq!(hidden(&program("sh", &script)), [inside]);
+        assert_eq!(hidden(&program("sh", "run")), Vec::<PathBuf>::new());
     }
 
     #[test]
