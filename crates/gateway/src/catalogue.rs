@@ -12,6 +12,7 @@ use crate::upstream::{Entry, Freshness, Listing};
 pub(crate) mod extensions;
 pub(crate) mod names;
 pub(crate) mod resolve;
+mod seen;
 mod spelling;
 pub(crate) mod uris;
 pub(crate) mod view;
@@ -240,7 +241,7 @@ fn retold(item: &Item, plan: &ToolsetPlan) -> Item {
 
 fn lanes(mut items: impl FnMut(Kind) -> Vec<Item>) -> View {
     let [tools, prompts, resources, templates] = Kind::ALL.map(|kind| Lane::new(items(kind)));
-    View { tools, prompts, resources, templates }
+    View { tools, prompts, resources, templates, ..View::default() }
 }
 
 /// The newest revision spoken by any of the servers: what a merged answer is written in.
