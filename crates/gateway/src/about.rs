@@ -3,7 +3,7 @@
 use sallyport_policy::Principal;
 use sallyport_protocol::{Discovery, Endpoint, Incoming, RawJson, RawObject, Revision};
 
-use crate::catalogue::{Member, extensions, newest};
+use crate::catalogue::{Catalogue, Member, extensions, newest};
 use crate::decide::circumstances;
 use crate::gateway::Parts;
 use crate::tasks;
@@ -22,7 +22,7 @@ pub(crate) async fn discovery(parts: &Parts, principal: &Principal, incoming: &I
         revision,
         capabilities: match endpoint {
             Endpoint::Server(_) => own_capabilities(members.first().and_then(|member| member.listing.discovery.as_deref())),
-            Endpoint::All | Endpoint::Toolset(_) => merged_capabilities(&members, endpoint, revision),
+            Endpoint::All | Endpoint::Toolset(_) => merged_capabilities(&catalogue, &members, endpoint, revision),
         },
         identity: parts.identity_of_gateway.clone(),
         instructions: instructions(&members, endpoint),
@@ -49,22 +49,25 @@ fn own_capabilities(discovery: Option<&Discovery>) -> RawObject {
     }
 }
 
-/// What any of the servers has. Lists change when servers come and go, so that is always declared.
-fn merged_capabilities(members: &[&Member], endpoint: &Endpoint, revision: Revision) -> RawObject {
+/// What any of the servers has, as far as the endpoint lets it be used. Lists change when servers come and go, so that is always declared.
+fn merged_capabilities(catalogue: &Catalogue, members: &[&Member], endpoint: &Endpoint, revision: Revision) -> RawObject {
     let discoveries = || members.iter().filter_map(|member| member.listing.discovery.as_deref());
     let any = |capability: &str| discoveries().any(|discovery| discovery.has(capability));
     let mut capabilities = RawObject::new();
     capabilities.set("tools", RawJson::from_static(r#"{"listChanged":true}"#));
-    if any("resources") {
+    let is_whole = *endpoint == Endpoint::All;
+    if any("resources") && (is_whole || catalogue.has_pages(endpoint)) {
         capabilities.set("resources", RawJson::from_static(r#"{"subscribe":true,"listChanged":true}"#));
     }
-    if any("prompts") && *endpoint == Endpoint::All {
+    if any("prompts") && is_whole {
         capabilities.set("prompts", RawJson::from_static(r#"{"listChanged":true}"#));
     }
-    for capability in ["completions", "logging"] {
-        if any(capability) {
-            capabilities.set(capability, RawJson::from_static("{}"));
-        }
+    // What is completed are prompts and resources.
+    if any("completions") && is_whole {
+        capabilities.set("completions", RawJson::from_static("{}"));
+    }
+    if any("logging") {
+        capabilities.set("logging", RawJson::from_static("{}"));
     }
     let extensions = extensions::merged(discoveries(), endpoint);
     if !extensions.is_empty() {

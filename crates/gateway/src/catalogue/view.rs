@@ -37,6 +37,8 @@ pub(crate) struct Item {
     pub(crate) pin: Pin,
     /// Whether it is a tool that is for the pages of MCP Apps alone.
     pub(crate) for_apps_alone: bool,
+    /// The pages of MCP Apps that a tool names, by their own URIs.
+    pub(crate) pages: Vec<String>,
     /// How a tool may run.
     pub(crate) tasks: Support,
     /// Whether its server says that in `raw`, which is for clients of one revision alone.
