@@ -303,9 +303,9 @@ impl Adopter {
         let toolsets = plan.toolsets.keys().map(|name| Endpoint::Toolset(name.as_str().into()));
         let merged = std::iter::once(Endpoint::All).chain(toolsets).collect();
         let (server, scope) = (upstream.name().clone(), upstream.scope().clone());
-        let (news, tasks) = (self.news.clone(), self.tasks.clone());
+        let (news, tasks, inner) = (self.news.clone(), self.tasks.clone(), self.inner.clone());
         let relay: Arc<dyn Listener> =
-            Arc::new(Relay { server, scope, audience, news, tasks, merged, has_one_caller: plan.has_one_caller() });
+            Arc::new(Relay { server, scope, audience, news, tasks, inner, merged, has_one_caller: plan.has_one_caller() });
         upstream.listeners().add(&relay);
         relay
     }

@@ -12,6 +12,7 @@ use crate::upstream::{Entry, Freshness, Listing};
 pub(crate) mod extensions;
 pub(crate) mod names;
 pub(crate) mod resolve;
+mod seen;
 mod spelling;
 pub(crate) mod uris;
 pub(crate) mod view;
@@ -104,6 +105,11 @@ impl Catalogue {
         }
     }
 
+    /// Whether a tool of an endpoint names a page of MCP Apps.
+    pub(crate) fn has_pages(&self, endpoint: &Endpoint) -> bool {
+        self.view(endpoint).is_ok_and(|view| view.tools.items().iter().any(|item| !item.pages.is_empty()))
+    }
+
     /// What an endpoint offers.
     ///
     /// # Errors
@@ -180,9 +186,10 @@ fn exposed_item(member: &Member, entry: &Entry, kind: Kind) -> Item {
 }
 
 fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, raw: RawObject) -> Item {
-    let (mut tasks, mut for_apps_alone) = (Support::Never, false);
+    let (mut tasks, mut for_apps_alone, mut pages) = (Support::Never, false, Vec::new());
     if kind == Kind::Tools {
         for_apps_alone = extensions::is_for_apps_alone(&entry.raw);
+        pages = uris::ui_references(&entry.raw);
         tasks = Support::of(member.listing.discovery.as_deref(), &entry.raw);
     }
     Item {
@@ -193,6 +200,7 @@ fn item(member: &Member, entry: &Entry, exposed: String, kind: Kind, raw: RawObj
         tasks,
         says_execution: kind == Kind::Tools && entry.raw.get(EXECUTION).is_some(),
         for_apps_alone,
+        pages,
         revision: entry.revision,
         annotations: entry.annotations,
         trusted: member.trusted,
@@ -206,8 +214,8 @@ fn header_schema(entry: &Entry) -> Option<RawJson> {
     entry.raw.get("inputSchema").filter(|schema| memchr::memmem::find(schema.as_bytes(), b"x-mcp-header").is_some()).cloned()
 }
 
-/// A selection of the merged tools, renamed and re-described. It has no prompts; resources stay readable, since a
-/// selected tool's result may point to them.
+/// A selection of the merged tools, renamed and re-described. It has no prompts and no resources: what a toolset does not list it does not
+/// open. Only the pages of MCP Apps that its tools name belong to these.
 fn toolset_view(merged: &View, plan: &ToolsetPlan, refusals: &mut Vec<Refusal>) -> View {
     let patterns: Vec<_> = plan.tools.iter().map(globset::Glob::compile_matcher).collect();
     let mut register = names::Register::default();
@@ -240,7 +248,7 @@ fn retold(item: &Item, plan: &ToolsetPlan) -> Item {
 
 fn lanes(mut items: impl FnMut(Kind) -> Vec<Item>) -> View {
     let [tools, prompts, resources, templates] = Kind::ALL.map(|kind| Lane::new(items(kind)));
-    View { tools, prompts, resources, templates }
+    View { tools, prompts, resources, templates, ..View::default() }
 }
 
 /// The newest revision spoken by any of the servers: what a merged answer is written in.

@@ -356,19 +356,11 @@ fn recognised(incoming: &Incoming) -> Option<Arc<Verified>> {
 }
 
 impl Gateway {
-    /// What a caller sees of the configuration in force; everybody's part, where the caller is not known.
-    async fn seen(&self, incoming: &Incoming) -> Arc<Parts> {
-        let parts = self.0.parts.load_full();
-        match parts.known(incoming) {
-            Some(known) => self.0.seen_by(&parts, &known.principal, incoming.credential.as_ref()).await,
-            None => parts,
-        }
-    }
-
-    /// The same where it is there already, as it is for whoever was admitted.
+    /// What a caller sees of the configuration in force where it is there already, as it is for whoever was admitted; everybody's part, where
+    /// the caller is not known.
     fn seen_already(&self, incoming: &Incoming) -> Option<Arc<Parts>> {
         let parts = self.0.parts.load_full();
-        match self.0.parts.load().known(incoming) {
+        match parts.known(incoming) {
             Some(known) => self.0.seen_already(&parts, &known.principal, incoming.credential.as_ref()),
             None => Some(parts),
         }
@@ -405,9 +397,12 @@ impl Front for Gateway {
     fn discover(&self, incoming: &Incoming) -> BoxFuture<'static, Result<Discovery, Failure>> {
         let (gateway, incoming) = (self.of(incoming), incoming.clone());
         Box::pin(async move {
-            let parts = gateway?.seen(&incoming).await;
+            let gateway = gateway?.0;
+            let parts = gateway.parts.load_full();
+            let principal = parts.authenticate(&incoming, Method::Discover).await?;
+            let parts = gateway.seen_by(&parts, &principal, incoming.credential.as_ref()).await;
             parts.wait_for_listings(&incoming.endpoint).await;
-            Ok(about::discovery(&parts, &incoming.endpoint))
+            Ok(about::discovery(&parts, &principal, &incoming).await)
         })
     }
 

@@ -1,15 +1,16 @@
 //! What servers say unasked, told to those who listen at the endpoints concerned.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use sallyport_policy::Principal;
 use sallyport_protocol::{Endpoint, Event, Listener, Listeners};
 
 use crate::catalogue::uris;
 use crate::catalogue::view::Kind;
+use crate::gateway::Inner;
 use crate::packages::Draw;
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, is_at};
 
 pub(crate) const TASK_STATUS: &str = "notifications/tasks/status";
 /// That an address was dealt with, which a session passes on where its client was asked to open it (2025-11-25, elicitation by URL).
@@ -52,8 +53,14 @@ impl News {
 
     /// Tells an event to one caller, wherever they listen.
     pub(crate) fn tell_caller(&self, caller: &Principal, event: &Event) {
+        self.tell_caller_at(caller, |_| true, event);
+    }
+
+    /// Tells an event to one caller, where they listen at some endpoints.
+    fn tell_caller_at(&self, caller: &Principal, is_told: impl Fn(&Endpoint) -> bool, event: &Event) {
         let places = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner).get(caller).cloned();
-        places.iter().flat_map(HashMap::values).for_each(|listeners| listeners.tell(event));
+        let places = places.iter().flatten().filter(|(endpoint, _)| is_told(endpoint));
+        places.for_each(|(_, listeners)| listeners.tell(event));
     }
 
     /// Those who listen, or did lately.
@@ -122,6 +129,7 @@ pub(crate) struct Relay {
     pub(crate) audience: Option<Audience>,
     pub(crate) news: Arc<News>,
     pub(crate) tasks: Arc<Tasks>,
+    pub(crate) inner: Weak<Inner>,
     /// The merged endpoint and the toolsets.
     pub(crate) merged: Vec<Endpoint>,
     /// All callers are the same one, who may hear what the server says of nobody's request.
@@ -148,10 +156,11 @@ impl Listener for Relay {
                 uris::expose_member(&mut params, "uri", &label);
                 Event::ResourceUpdated { uri: uris::expose(&label, uri), params }
             }
-            // What becomes of a task is for the ears of its owner (2025-11-25, task status notification).
+            // What becomes of a task is for the ears of its owner (2025-11-25, task status notification), where it can be asked about.
             Event::Other(method, params) if method == TASK_STATUS => {
-                if let Some((owner, params)) = self.tasks.heard(&self.scope, params.clone()) {
-                    self.news.tell_caller(&owner, &Event::Other(method.clone(), params));
+                if let (Some((task, params)), Some(inner)) = (self.tasks.heard(&self.scope, params.clone()), self.inner.upgrade()) {
+                    let (parts, event) = (inner.parts.load(), Event::Other(method.clone(), params));
+                    self.news.tell_caller_at(&task.owner, |endpoint| is_at(&task, &parts, endpoint), &event);
                 }
                 return;
             }
@@ -195,8 +204,16 @@ mod tests {
         news.listen(&Endpoint::Server("s".into()), &Principal::local_user(), &(own.clone() as Arc<dyn Listener>));
         news.listen(&Endpoint::All, &Principal::local_user(), &(merged.clone() as Arc<dyn Listener>));
         let (server, endpoints) = (Arc::<str>::from("s"), vec![Endpoint::All]);
-        let relay =
-            Relay { scope: server.clone(), server, audience: None, news, tasks: Arc::default(), merged: endpoints, has_one_caller: true };
+        let relay = Relay {
+            scope: server.clone(),
+            server,
+            audience: None,
+            news,
+            tasks: Arc::default(),
+            inner: Weak::new(),
+            merged: endpoints,
+            has_one_caller: true,
+        };
         relay.hear(&Event::ResourceUpdated { uri: "a:1".into(), params: sallyport_protocol::RawObject::new() });
         relay.hear(&Event::ToolsChanged);
         assert_eq!(*own.0.lock().unwrap(), ["a:1"]);
@@ -211,7 +228,16 @@ mod tests {
                 news.listen(&endpoint, &Principal::key("bob"), &(ear.clone() as Arc<dyn Listener>));
             }
             let (server, merged) = (Arc::<str>::from("s"), vec![Endpoint::All, Endpoint::Toolset("t".into())]);
-            let relay = Relay { scope: server.clone(), server, audience: None, news, tasks: Arc::default(), merged, has_one_caller };
+            let relay = Relay {
+                scope: server.clone(),
+                server,
+                audience: None,
+                news,
+                tasks: Arc::default(),
+                inner: Weak::new(),
+                merged,
+                has_one_caller,
+            };
             let text = sallyport_protocol::RawObject::new;
             relay.hear(&Event::Log(text()));
             relay.hear(&Event::Other("vendor/news".into(), text()));
@@ -237,8 +263,16 @@ mod tests {
         for (has_drawn, uri) in [(false, "a:old"), (true, "a:new")] {
             let (server, merged) = (Arc::<str>::from("s"), vec![Endpoint::All]);
             let audience = Some(Audience { draw: Draw::of("salt", 50), has_drawn });
-            let relay =
-                Relay { scope: server.clone(), server, audience, news: news.clone(), tasks: Arc::default(), merged, has_one_caller: false };
+            let relay = Relay {
+                scope: server.clone(),
+                server,
+                audience,
+                news: news.clone(),
+                tasks: Arc::default(),
+                inner: Weak::new(),
+                merged,
+                has_one_caller: false,
+            };
             relay.hear(&Event::ResourceUpdated { uri: uri.into(), params: sallyport_protocol::RawObject::new() });
         }
         for (ear, drawn) in &ears {

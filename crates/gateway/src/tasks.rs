@@ -46,6 +46,7 @@ use sallyport_protocol::{
 use sallyport_telemetry::Timestamp;
 
 pub(crate) use line::Line;
+pub(crate) use serve::is_at;
 pub(crate) use store::Task;
 use store::{New, Store};
 pub(crate) use support::{EXTENSION, Support, announce, can};
@@ -150,14 +151,14 @@ impl Tasks {
         Ok(Reply { result: form::handed_out(&task, client.revision), revision: client.revision })
     }
 
-    /// Takes note of what a legacy server says of a task, and says whose it is and what to tell them.
-    pub(crate) fn heard(&self, scope: &Arc<str>, mut params: RawObject) -> Option<(sallyport_policy::Principal, RawObject)> {
+    /// Takes note of what a legacy server says of a task, and says which it is and what to tell its owner.
+    pub(crate) fn heard(&self, scope: &Arc<str>, mut params: RawObject) -> Option<(Arc<Task>, RawObject)> {
         let task = self.store.find_own(scope, &params.get_str("taskId")?)?;
         params.set("taskId", RawJson::string(&task.id));
         let described = form::described(&Reply { result: params.clone(), revision: Revision::LATEST_LEGACY });
         task.note(&described);
         task.see(&described);
-        Some((task.owner.clone(), params))
+        Some((task, params))
     }
 
     /// Waits no longer for what is asked by the servers whose scopes `which` names: these are about to be stopped.

@@ -22,6 +22,9 @@ pub struct Resource<'a> {
     pub arguments: Arguments<'a>,
 }
 
+/// The method that a server tells of itself by (2026-07-28). The gateway answers it: no server is sent it for a caller.
+const DISCOVER: &str = "server/discover";
+
 /// What a server says of one of its tools, each if it says so (2026-07-28, `ToolAnnotations`): words, not knowledge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
@@ -79,6 +82,17 @@ impl<'a> Resource<'a> {
     #[must_use]
     pub fn method(server: &'a str, name: &'a str) -> Self {
         Self::other(server, ResourceKind::Method, name)
+    }
+
+    /// `server` as a whole: whether there may be anything of it, as long as nobody knows what there is.
+    #[must_use]
+    pub fn server(server: &'a str) -> Self {
+        Self::method(server, DISCOVER)
+    }
+
+    /// Whether it stands for a server as a whole.
+    pub(crate) fn is_server(&self) -> bool {
+        self.kind == ResourceKind::Method && self.name == DISCOVER
     }
 
     fn other(server: &'a str, kind: ResourceKind, name: &'a str) -> Self {

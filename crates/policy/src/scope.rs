@@ -52,11 +52,13 @@ impl<'a> Good<'a> {
     fn is_enough(&self, resource: &Resource<'_>) -> bool {
         match *self {
             Self::All => true,
-            Self::Reading => resource.changes_nothing(),
+            Self::Nothing => false,
+            Self::Reading => resource.is_server() || resource.changes_nothing(),
             Self::Server(server) => server == resource.server,
+            // Whatever it is good for there, something of the server is.
+            Self::ReadingOf(server) | Self::Tool(server, _) if resource.is_server() => server == resource.server,
             Self::ReadingOf(server) => server == resource.server && resource.changes_nothing(),
             Self::Tool(server, tool) => server == resource.server && names(resource, tool),
-            Self::Nothing => false,
         }
     }
 
@@ -191,6 +193,17 @@ mod tests {
         assert_eq!(missing("", &Resource::prompt("files", "p")).as_deref(), Some("files:read"));
         assert_eq!(missing("files:read files:vendor/do", &Resource::method("files", "vendor/do")).as_deref(), Some("files"));
         assert_eq!(missing("", &Resource::tool("files", "two words", None, true)).as_deref(), Some("files"));
+    }
+
+    #[test]
+    fn who_may_have_anything_of_a_server_may_know_that_it_is_there() {
+        let known = |scopes: &str| Scopes::parse(scopes).unwrap().missing(&Resource::server("files")).is_none();
+        for scopes in ["mcp", "mcp:read", "files", "files:*", "files:read", "files:write", "other files:write"] {
+            assert!(known(scopes), "{scopes}");
+        }
+        for scopes in ["", "other", "other:read", "other:*", "mcp:files", "mcp:*", "file"] {
+            assert!(!known(scopes), "{scopes}");
+        }
     }
 
     #[test]

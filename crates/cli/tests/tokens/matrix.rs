@@ -17,7 +17,7 @@ use crate::visitor::{Told, Visitor};
 use crate::{KEY, resource, trusting};
 
 /// What is tried, by its name in the table; tools, prompts and resources by the name that an endpoint has for them.
-const ACTIONS: [&str; 10] = ["list", "look", "write", "unknown", "resources", "read", "prompt", "complete", "listen", "task"];
+const ACTIONS: [&str; 11] = ["greeting", "list", "look", "write", "unknown", "resources", "read", "prompt", "complete", "listen", "task"];
 
 const ENDPOINTS: [&str; 8] = [
     "/mcp",
@@ -38,6 +38,7 @@ fn attempt(visitor: &Visitor<'_>, endpoint: &str, action: &str, task: &str) -> S
     let found = |server: &str, uri: &str| if endpoint.starts_with("/servers/") { uri.to_owned() } else { format!("{server}.mcp:{uri}") };
     let call = |name: &str, arguments: Value| json!({ "name": named("files", name), "arguments": arguments });
     let (method, params) = match action {
+        "greeting" => ("server/discover", json!({})),
         "list" => ("tools/list", json!({})),
         "look" => ("tools/call", call("list_directory", json!({ "path": "." }))),
         "write" => ("tools/call", call("write_file", json!({ "path": "new.txt", "content": "x" }))),
@@ -67,6 +68,9 @@ fn cell(told: &Told) -> String {
     if *status != 200 {
         return status.to_string();
     }
+    if told.message["result"]["supportedVersions"].is_array() {
+        return greeting(&told.message["result"]);
+    }
     let (result, heard) = (&message["result"], &message["params"]["notifications"]);
     let length = |of: &str| result[of].as_array().map(|list| format!("{} {of}", list.len()));
     match (message["error"]["code"].as_i64(), heard["resourceSubscriptions"].as_array()) {
@@ -76,6 +80,20 @@ fn cell(told: &Told) -> String {
         _ if message["method"] == "notifications/subscriptions/acknowledged" => "hears nothing".to_owned(),
         _ => length("tools").or_else(|| length("resources")).unwrap_or_else(|| if result.is_object() { "ok" } else { "?" }.to_owned()),
     }
+}
+
+/// What a caller is told of the servers behind an endpoint: who instructs, and what there is.
+fn greeting(result: &Value) -> String {
+    let instructions = result["instructions"].as_str().unwrap_or_default();
+    let servers: Vec<&str> = instructions.split("Server `").skip(1).filter_map(|rest| rest.split('`').next()).collect();
+    let who = match (instructions.is_empty(), &*servers) {
+        (true, _) => "nobody".to_owned(),
+        (false, []) => "it".to_owned(),
+        (false, servers) => servers.join("+"),
+    };
+    let mut capabilities: Vec<&str> = result["capabilities"].as_object().unwrap().keys().map(String::as_str).collect();
+    capabilities.sort_unstable();
+    format!("{who} tells: {}", capabilities.join(" "))
 }
 
 /// The servers of all gateways here.

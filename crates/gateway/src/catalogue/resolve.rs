@@ -163,6 +163,10 @@ impl Catalogue {
                 (member, own)
             }
         };
+        // What was subscribed to can be left, whatever is selected by now.
+        if matches!(endpoint, Endpoint::Toolset(_)) && method != Method::ResourcesUnsubscribe && !self.names_page(endpoint, member, &own) {
+            return Err(missing());
+        }
         if extensions::concern(method) && !member.has_method(method) {
             return Err(missing()); // others of the endpoint have the method: what this one has is no skill, or no directory
         }
@@ -172,6 +176,12 @@ impl Catalogue {
             return Err(Failure::client(FailureKind::InvalidParams, what));
         }
         Ok((member, Target::named(TargetKind::Resource, &own)))
+    }
+
+    /// Whether a tool of the endpoint names a page of its server.
+    fn names_page(&self, endpoint: &Endpoint, member: &Member, uri: &str) -> bool {
+        let names = |item: &Item| item.server == member.name && item.pages.iter().any(|page| page == uri);
+        self.view(endpoint).is_ok_and(|view| view.tools.items().iter().any(names))
     }
 
     /// The server whose own endpoint this is.

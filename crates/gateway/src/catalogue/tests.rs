@@ -273,6 +273,53 @@ fn tools_of_apps_keep_their_pages_and_those_for_pages_alone_are_listed_to_client
     }
 }
 
+/// Policy need not know of toolsets: what is not in one is not there.
+#[test]
+fn a_toolset_opens_nothing_that_it_does_not_list_but_the_pages_of_its_tools() {
+    let listing = Listing {
+        tools: [
+            entry("show", r#"{"name":"show","_meta":{"ui":{"resourceUri":"ui://panel/x"}}}"#),
+            entry("older", r#"{"name":"older","_meta":{"ui/resourceUri":"ui://panel/old"}}"#),
+            entry("hidden", r#"{"name":"hidden","_meta":{"ui":{"resourceUri":"ui://panel/hidden"}}}"#),
+            entry("sly", r#"{"name":"sly","_meta":{"ui":{"resourceUri":"memo:hr"}}}"#),
+        ]
+        .into_iter()
+        .collect(),
+        resources: Arc::new([entry("memo:hr", r#"{"uri":"memo:hr","name":"hr"}"#)]),
+        templates: Arc::new([entry("memo:{id}", r#"{"uriTemplate":"memo:{id}","name":"memo"}"#)]),
+        prompts: Arc::new([entry("p", r#"{"name":"p"}"#)]),
+        ..Listing::default()
+    };
+    let tools = ["s__show", "s__older", "s__sly"].map(|name| globset::Glob::new(name).unwrap());
+    let plan = ToolsetPlan { tools: tools.into(), rename: BTreeMap::new(), describe: BTreeMap::new() };
+    let catalogue = Catalogue::new("g1".into(), vec![declaring("s", "{}", listing)], &[("set".to_owned(), plan)].into());
+    let is_there = |request: Request, endpoint: &Endpoint| catalogue.resolve(request, endpoint).is_ok();
+    let completing = |reference: &str| {
+        let params = RawJson::parse(format!(r#"{{"ref":{reference},"argument":{{"name":"id","value":"1"}}}}"#)).unwrap();
+        Request::new(Method::Complete, params.object().unwrap())
+    };
+    let prompt = || {
+        let mut params = RawObject::new();
+        params.set("name", RawJson::string("s__p"));
+        Request::new(Method::PromptsGet, params)
+    };
+    for (endpoint, opens) in [(Endpoint::All, true), (Endpoint::Toolset("set".into()), false)] {
+        for method in [Method::ResourcesRead, Method::ResourcesSubscribe] {
+            for uri in ["s.mcp:memo:hr", "s.mcp:memo:1", "ui://s.mcp/panel/hidden", "ui://s.mcp/panel/x?y"] {
+                assert_eq!(is_there(about(method, uri), &endpoint), opens, "{} {uri} at {endpoint}", method.as_str());
+            }
+            for page in ["ui://s.mcp/panel/x", "ui://s.mcp/panel/old"] {
+                assert!(is_there(about(method, page), &endpoint), "{} {page} at {endpoint}", method.as_str());
+            }
+        }
+        for reference in [r#"{"type":"ref/resource","uri":"s.mcp:memo:{id}"}"#, r#"{"type":"ref/prompt","name":"s__p"}"#] {
+            assert_eq!(is_there(completing(reference), &endpoint), opens, "{reference} at {endpoint}");
+        }
+        assert_eq!(is_there(prompt(), &endpoint), opens, "{endpoint}");
+        assert!(is_there(about(Method::ResourcesUnsubscribe, "s.mcp:memo:hr"), &endpoint), "{endpoint}");
+    }
+}
+
 /// The names of tools as they are listed to a client that shows apps, or does not.
 fn listed(tools: &Lane, shows_apps: bool) -> Vec<String> {
     listed_for(&Principal::local_user(), tools, shows_apps)

@@ -72,6 +72,14 @@ pub(crate) fn expose_ui_reference(object: &mut RawObject, label: &str) {
     }
 }
 
+/// The `ui://` resources that a tool's `_meta` refers to.
+pub(crate) fn ui_references(tool: &RawObject) -> Vec<String> {
+    let Ok(Some(meta)) = tool.get_object("_meta") else { return Vec::new() };
+    let newer = meta.get_object("ui").ok().flatten().and_then(|ui| Some(ui.get_str("resourceUri")?.into_owned()));
+    let older = meta.get_str("ui/resourceUri").map(Cow::into_owned);
+    newer.into_iter().chain(older).filter(|uri| uri.starts_with("ui://")).collect()
+}
+
 /// Rewrites every URI in a result of that method.
 pub(crate) fn expose_in_reply(result: &mut RawObject, method: Method, label: &str) {
     match method {

@@ -7,13 +7,14 @@ use sallyport_policy::{Annotations, Circumstances, Pin, Policy, Principal, Resou
 use sallyport_protocol::revisions::reply_for;
 use sallyport_protocol::{Era, Failure, FailureKind, Method, RawJson, RawObject, Reply, Revision, ServerIdentity};
 
+use super::seen::Seen;
 use crate::tasks::Support;
 
 /// Entries of one page at most. A thousand tools are served in one piece; a server with a hundred thousand is paged.
-const PAGE_ENTRIES: usize = 2_000;
+pub(super) const PAGE_ENTRIES: usize = 2_000;
 
 /// Prepared lists kept per lane: one per caller, revision and page. Few callers list at all between two changes.
-const PREPARED: usize = 64;
+pub(super) const PREPARED: usize = 64;
 
 /// One thing that is offered.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct Item {
     pub(crate) pin: Pin,
     /// Whether it is a tool that is for the pages of MCP Apps alone.
     pub(crate) for_apps_alone: bool,
+    /// The pages of MCP Apps that a tool names, by their own URIs.
+    pub(crate) pages: Vec<String>,
     /// How a tool may run.
     pub(crate) tasks: Support,
     /// Whether its server says that in `raw`, which is for clients of one revision alone.
@@ -98,7 +101,7 @@ impl Kind {
     }
 
     /// What policy is asked about an item of this list.
-    fn resource(self, item: &Item) -> Resource<'_> {
+    pub(super) fn resource(self, item: &Item) -> Resource<'_> {
         match self {
             Self::Tools => Resource::tool(&item.server, &item.own, item.annotations, item.trusted).pinned_as(item.pin),
             Self::Prompts => Resource::prompt(&item.server, &item.own),
@@ -256,6 +259,7 @@ pub(crate) struct View {
     pub(crate) prompts: Lane,
     pub(crate) resources: Lane,
     pub(crate) templates: Lane,
+    pub(super) seen: Seen,
 }
 
 impl View {

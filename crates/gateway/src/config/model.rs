@@ -354,7 +354,8 @@ pub struct CertificateConfig {
     pub scopes: Option<Vec<String>>,
 }
 
-/// A named selection of tools.
+/// A named selection of tools. Their servers' resources and prompts are not in it and cannot be had there, but for the pages of MCP Apps that
+/// the tools name.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ToolsetConfig {

@@ -10,13 +10,14 @@ use super::form::{self, Status};
 use super::serve::{Errand, is_at, line};
 use super::store::Task;
 use crate::approvals::bare;
+use crate::decide::circumstances;
 use crate::gateway::{Inner, Parts};
 
 /// Tasks on one page: each that still works is asked for at its server.
 const PAGE: usize = 50;
 
 impl Inner {
-    /// The caller's own tasks, of the servers of the endpoint, the newest first (2025-11-25).
+    /// The caller's own tasks, of the tools of the endpoint that policy lets the caller see, the newest first (2025-11-25).
     pub(super) async fn list_tasks(
         &self,
         parts: &Arc<Parts>,
@@ -34,6 +35,7 @@ impl Inner {
                 told.ok_or_else(|| Failure::client(FailureKind::InvalidParams, "the cursor is none of this list, or out of date"))?;
             tasks.drain(..=told);
         }
+        tasks = seen_by(principal, incoming.peer, parts, tasks).await;
         let next = tasks.get(PAGE - 1).filter(|_| tasks.len() > PAGE).map(|task| task.id.clone());
         tasks.truncate(PAGE);
         let looked_at = join_all(tasks.iter().map(|task| self.look_at(parts, principal, incoming.peer, task, context))).await;
@@ -68,8 +70,15 @@ impl Inner {
                 self.tasks.store.forget(task);
                 None
             }
-            Err(failure) if matches!(failure.kind, FailureKind::Denied) => None,
+            Err(failure) if matches!(failure.kind, FailureKind::Denied) => None, // since it was looked at
             Err(_) => Some(seen),
         }
     }
+}
+
+/// Those of some tasks whose tools policy lets the caller see by now, over or not.
+async fn seen_by(principal: &Principal, peer: Peer, parts: &Parts, tasks: Vec<Arc<Task>>) -> Vec<Arc<Task>> {
+    let tools: Vec<_> = tasks.iter().map(|task| task.target.resource(&task.server)).collect();
+    let allowed = parts.policy.allows_each(principal, circumstances(peer), &tools).await;
+    tasks.iter().zip(allowed).filter(|(_, allowed)| *allowed).map(|(task, _)| task.clone()).collect()
 }

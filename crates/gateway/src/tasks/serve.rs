@@ -20,6 +20,7 @@ use super::{Related, lost};
 use crate::approvals::bare;
 use crate::catalogue::resolve::Call;
 use crate::catalogue::uris;
+use crate::catalogue::view::Item;
 use crate::gateway::{Inner, Parts};
 use crate::limits::weight;
 use crate::questions::must_not_ask;
@@ -101,12 +102,16 @@ fn check_client(method: Method, client: &Client) -> Result<(), Failure> {
     }
 }
 
-/// Whether a task belongs to a server that answers at the endpoint.
-pub(super) fn is_at(task: &Task, parts: &Parts, endpoint: &Endpoint) -> bool {
+/// Whether a task is one of an endpoint: its server answers there and, where tools are selected, its tool is among them.
+pub(crate) fn is_at(task: &Task, parts: &Parts, endpoint: &Endpoint) -> bool {
     match endpoint {
         Endpoint::All => true,
         Endpoint::Server(name) => *name == task.server,
-        Endpoint::Toolset(_) => parts.catalogue.load().members_of(endpoint).iter().any(|member| member.name == task.server),
+        Endpoint::Toolset(_) => {
+            let catalogue = parts.catalogue.load();
+            let is_its_tool = |item: &Item| item.server == task.server && item.own == task.target.own;
+            catalogue.view(endpoint).is_ok_and(|view| view.tools.items().iter().any(is_its_tool))
+        }
     }
 }
 

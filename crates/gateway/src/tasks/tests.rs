@@ -93,8 +93,9 @@ pub(crate) fn before_starting(starts: Starts, plan: ServerPlan, configuration: &
         upstream.on_change(Arc::new(move |_| inner.upgrade().iter().for_each(|inner| inner.rebuild())));
         let server = parts.servers.get_mut(NAME).unwrap();
         let (news, tasks) = (gateway.0.news.clone(), gateway.0.tasks.clone());
+        let inner = Arc::downgrade(&gateway.0);
         let relay =
-            Relay { server: NAME.into(), scope: NAME.into(), audience: None, news, tasks, merged: Vec::new(), has_one_caller: true };
+            Relay { server: NAME.into(), scope: NAME.into(), audience: None, news, tasks, inner, merged: Vec::new(), has_one_caller: true };
         *server = Server { _relay: Arc::new(relay), upstream, ..server.clone() };
         server.upstream.listeners().add(&server._relay);
     })

@@ -76,6 +76,10 @@ impl PolicyEngine for Allowlist {
         let Some(rules) = self.servers.get(resource.server) else {
             return Answer::Now(Err(EngineFailure(format!("server `{}` is not in the configuration", resource.server))));
         };
+        if resource.is_server() {
+            let decision = denied(rules, resource).or_else(|| left_open(rules));
+            return Answer::Now(Ok(decision.map_or(Verdict::Silent, Verdict::Decided)));
+        }
         let rest = |refused: Option<Decision>| {
             let decision = refused.or_else(|| asked(rules, resource));
             let decision = decision.or_else(|| allowed(rules, resource)).or_else(|| restricted(rules, resource));
@@ -144,6 +148,22 @@ fn allowed(rules: &[CompiledRules], resource: &Resource<'_>) -> Option<Decision>
     }
     let place = rules.iter().find_map(|rule| rule.read_only.clone()).filter(|_| resource.changes_nothing())?;
     Some(Decision::new(Effect::Allow, Reason::ReadOnly, place))
+}
+
+/// Whether the lists leave anything open of a server, of which nobody knows what there is.
+fn left_open(rules: &[CompiledRules]) -> Option<Decision> {
+    let names_some = |rule: &&CompiledRules| rule.allow.as_ref().is_some_and(|globs| !globs.is_empty());
+    if let Some(rule) = rules.iter().find(names_some) {
+        return Some(Decision::new(Effect::Allow, Reason::AllowListed, rule.allow_place.clone()));
+    }
+    if let Some(place) = rules.iter().find_map(|rule| rule.read_only.clone()) {
+        return Some(Decision::new(Effect::Allow, Reason::ReadOnly, place));
+    }
+    if let Some(rule) = rules.iter().find(|rule| !rule.ask.is_empty()) {
+        return Some(Decision::new(Effect::Ask, Reason::AskListed, rule.ask_place.clone()));
+    }
+    let rule = rules.iter().find(|rule| rule.allow.is_some())?;
+    Some(Decision::new(Effect::Deny, Reason::NotListed, rule.allow_place.clone()))
 }
 
 /// Something else was allowed, so this is not. A method of which nothing is known may do what a tool on a `deny` list does: on a

@@ -41,7 +41,9 @@ impl Job {
         self.requests.lock().unwrap().push(format!("{} {}", request.method.as_str(), request.params.to_json().as_str()));
         let is_known = request.params.get_str("taskId").is_none_or(|id| id == "own-1");
         match request.method {
-            Method::ToolsList => now(reply(r#"{"tools":[{"name":"t","execution":{"taskSupport":"required"},"inputSchema":{}}]}"#)),
+            Method::ToolsList => now(reply(
+                r#"{"tools":[{"name":"t","execution":{"taskSupport":"required"},"inputSchema":{}},{"name":"other","inputSchema":{}}]}"#,
+            )),
             Method::ToolsCall if request.params.get("task").is_none() => refusal(-32601, "only as a task"),
             Method::ToolsCall => now(reply(&format!(r#"{{"task":{{{CREATED},"status":"working"}}}}"#))),
             _ if !is_known => refusal(-32602, "no such task"),
@@ -73,11 +75,15 @@ impl Job {
 }
 
 async fn house(asks: bool) -> (Gateway, Arc<Job>) {
+    house_with(asks, "").await
+}
+
+async fn house_with(asks: bool, configuration: &str) -> (Gateway, Arc<Job>) {
     let job = Arc::new(Job { asks, ..Job::default() });
     let this = job.clone();
     let peer = Peer::new(move |request, context| this.answer(&request, context))
         .declaring(r#"{"tools":{},"tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}}"#);
-    (before(&peer).await, job)
+    (before_limited(&peer, plan(), configuration).await, job)
 }
 
 const CALL: &str = r#"{"name":"t","arguments":{}}"#;
@@ -226,6 +232,51 @@ async fn only_its_owner_hears_what_becomes_of_a_task() {
     assert_eq!(*ears[0].0.lock().unwrap(), [r#"notifications/tasks/status {"taskId":"own-1","status":"completed","ttl":null}"#]);
     assert!(ears[1].0.lock().unwrap().is_empty());
     assert_eq!(text(&gateway.0.tasks.store.of(&Principal::local_user())[0].seen(), "status"), "completed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_toolset_knows_the_tasks_of_its_own_tools_alone() {
+    let sets =
+        "[toolsets.with]\ntools = [\"files__t\"]\nrename = { files__t = \"work\" }\n[toolsets.without]\ntools = [\"files__other\"]\n";
+    let (gateway, _) = house_with(false, sets).await;
+    let at = |name: &str| Program {
+        endpoint: Endpoint::Toolset(name.into()),
+        ..Program::new(&gateway, Revision::V2025_11_25, r#"{"elicitation":{}}"#)
+    };
+    let (with, without) = (at("with"), at("without"));
+    let ears: [Arc<Ear>; 2] = Default::default();
+    for (client, ear) in [&with, &without].into_iter().zip(&ears) {
+        gateway.watch(&client.incoming(), &(ear.clone() as Arc<dyn sallyport_protocol::Listener>));
+    }
+    with.ask(Method::ToolsCall, r#"{"name":"work","task":{}}"#).await.unwrap();
+    for (client, knows) in [(&with, true), (&without, false)] {
+        let listed = client.ask(Method::TasksList, "{}").await.unwrap().to_json();
+        assert_eq!(listed.as_str().contains("own-1"), knows, "{}", client.endpoint);
+        for method in [Method::TasksGet, Method::TasksResult] {
+            let told = client.about(method, "own-1").await;
+            assert_eq!(told.as_ref().err().map(code), (!knows).then_some(-32602), "{} at {}: {told:?}", method.as_str(), client.endpoint);
+        }
+    }
+    assert_eq!(code(&without.about(Method::TasksCancel, "own-1").await.unwrap_err()), -32602);
+    let params = object(r#"{"taskId":"own-1","status":"completed","ttl":null}"#);
+    gateway.upstreams()[0].listeners().tell(&sallyport_protocol::Event::Other("notifications/tasks/status".into(), params));
+    assert_eq!(ears.map(|ear| ear.0.lock().unwrap().len()), [1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_policy_denies_by_now_is_told_in_no_list_though_it_is_over() {
+    let (gateway, _) = house(false).await;
+    let client = Program::new(&gateway, Revision::V2025_11_25, "{}");
+    client.ask(Method::ToolsCall, r#"{"name":"t","task":{}}"#).await.unwrap();
+    client.until("own-1", |status| status == "completed").await;
+    let listed = async || client.ask(Method::TasksList, "{}").await.unwrap().to_json().as_str().contains("own-1");
+    assert!(listed().await);
+
+    let (denying, _) = house_with(false, "deny = [\"t\"]\n").await;
+    gateway.0.parts.store(denying.0.parts.load_full());
+    let failure = client.about(Method::TasksGet, "own-1").await.unwrap_err();
+    assert!(matches!(failure.kind, FailureKind::Denied), "{failure}");
+    assert!(!listed().await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,6 +91,13 @@ impl Peer {
         Arc::new(Self { discovery: Arc::new(discovery), ..peer })
     }
 
+    /// The same server, with these instructions.
+    pub(crate) fn instructing(self: Arc<Self>, instructions: &str) -> Arc<Self> {
+        let peer = Arc::into_inner(self).unwrap();
+        let discovery = Discovery { instructions: Some(instructions.to_owned()), ..(*peer.discovery).clone() };
+        Arc::new(Self { discovery: Arc::new(discovery), ..peer })
+    }
+
     /// A server with one tool `t` that does `call`.
     pub(crate) fn calling(call: impl Fn(Request, Context) -> Answer + Send + Sync + 'static) -> Arc<Self> {
         Self::new(move |request, context| match request.method {

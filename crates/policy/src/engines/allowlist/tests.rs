@@ -71,6 +71,27 @@ fn a_server_without_rules_is_for_the_local_user() {
 }
 
 #[test]
+fn of_a_server_as_a_whole_is_known_whether_anything_is_left_open() {
+    let ask = ServerRules { ask: globs(&["t"]), ..ServerRules::default() };
+    let all_but = ServerRules { deny: globs(&["*"]), ..allow(&["t"]) };
+    for (default, rules, expected) in [
+        (Effect::Allow, ServerRules::default(), Effect::Allow),
+        (Effect::Deny, ServerRules::default(), Effect::Deny),
+        (Effect::Deny, allow(&["t"]), Effect::Allow),
+        (Effect::Allow, allow(&[]), Effect::Deny),
+        (Effect::Deny, read_only(), Effect::Allow),
+        (Effect::Deny, ask, Effect::Ask),
+        (Effect::Allow, deny(&["t"]), Effect::Allow),
+        (Effect::Allow, deny(&["*"]), Effect::Deny),
+        (Effect::Allow, all_but, Effect::Deny),
+    ] {
+        let policy = engine(Some(default), vec![], &[("s", rules.clone())]);
+        let decision = decide(&policy, &Principal::key("ci"), Action::List, &Resource::server("s"));
+        assert_eq!(decision.effect, expected, "{default:?} {rules:?}");
+    }
+}
+
+#[test]
 fn a_given_default_holds_for_everyone() {
     for default in [Effect::Allow, Effect::Deny] {
         let engine = engine(Some(default), vec![], &[]);
