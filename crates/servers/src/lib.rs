@@ -98,6 +98,15 @@ impl BuiltInConfig {
         }
     }
 
+    /// Keeps all that lies in `folder`, an absolute path, from being read or changed through the server: what the gateway keeps for itself.
+    /// The `git` server has no such exception: keep such folders out of its repository.
+    pub fn close(&mut self, folder: PathBuf) {
+        match self {
+            Self::Filesystem(filesystem::Config { closed, .. }) => closed.push(folder),
+            Self::Git(_) | Self::Database(_) => {}
+        }
+    }
+
     /// Whether the server may change what is in its folder.
     #[must_use]
     pub const fn writes(&self) -> bool {

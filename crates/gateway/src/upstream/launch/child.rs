@@ -214,7 +214,7 @@ impl ToChild {
         let read = self.plan.read.iter().cloned().chain(own_rules::to_keep(&self.plan)?).collect();
         let StdioPlan { write, mut deny_write, network, limits, seccomp, .. } = self.plan.clone();
         deny_write.extend(own_rules::folders_to_keep(&self.plan, &self.surroundings.folders)?);
-        let hidden = own_rules::to_hide(&self.plan);
+        let hidden = own_rules::to_hide(&self.plan, &self.surroundings.folders)?;
         Ok(Profile { read, write, deny_write, hidden, network, limits, seccomp, ..Profile::default() })
     }
 
