@@ -249,3 +249,34 @@ fn nor_does_a_caller_of_a_built_in() {
         assert_eq!(fs::read_to_string(project.folder().join(file)).unwrap(), "hunter2-of-the-gateway", "{file}");
     }
 }
+
+#[test]
+fn a_caller_of_a_built_in_writes_nothing_that_the_host_would_run() {
+    const IN_THE_PROJECT: [&str; 5] = [".envrc", ".mcp.json", ".vscode/tasks.json", ".claude/settings.json", ".git/hooks/pre-commit"];
+    const IN_THE_HOME: [&str; 4] = [".bashrc", ".config/autostart/x.desktop", ".ssh/authorized_keys", ".local/bin/git"];
+    let project = Project::new("");
+    project.configure("[servers.files]\nbuiltin = { filesystem = { root = \"..\", write = true } }\n[servers.here]\nbuiltin = { filesystem = { write = true } }\n");
+    fs::create_dir_all(project.home().join("dotfiles")).unwrap();
+    std::os::unix::fs::symlink("dotfiles", project.home().join(".config")).unwrap();
+    let gateway = project.up();
+    let mut session = Session::open(gateway.port, "/mcp");
+    session.call("here__write_file", &json!({ "path": "own", "content": "" }));
+    let in_home = IN_THE_HOME.map(|path| ("files", format!("home/{path}")));
+    let others = [("files", "home/dotfiles/autostart/x.desktop".to_owned()), ("here", ".VSCODE/tasks.json".to_owned())];
+    for (server, path) in IN_THE_PROJECT.map(|path| ("here", path.to_owned())).into_iter().chain(in_home).chain(others) {
+        let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned();
+        let tries = [
+            ("write_file", json!({ "path": path, "content": "bad" })),
+            ("create_directory", json!({ "path": path })),
+            ("move_file", json!({ "from": if server == "here" { "own" } else { "project/own" }, "to": path })),
+        ];
+        for (tool, arguments) in tries {
+            let called = session.call(&format!("{server}__{tool}"), &arguments);
+            assert!(called.is_error() && called.words().contains("not written to"), "{tool} {path} in {folder}: {}", called.words());
+        }
+    }
+    let moved = session.call("files__move_file", &json!({ "from": "home/.config", "to": "home/away" }));
+    assert!(moved.is_error(), "{}", moved.words());
+    let fine = session.call("here__write_file", &json!({ "path": "build.sh", "content": "" }));
+    assert!(!fine.is_error(), "{}", fine.words());
+}

@@ -46,11 +46,14 @@ pub struct Config {
     /// Folders in which nothing is read or written in any case, absolute: the gateway's own. Not part of what is configured.
     #[serde(skip)]
     pub closed: Vec<PathBuf>,
+    /// What is not written because others run or obey it: relative to the root. Not part of what is configured.
+    #[serde(skip)]
+    pub denied: Vec<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { root: PathBuf::from("."), write: false, protected: Vec::new(), hidden: Vec::new(), closed: Vec::new() }
+        Self { root: PathBuf::from("."), write: false, protected: Vec::new(), hidden: Vec::new(), closed: Vec::new(), denied: Vec::new() }
     }
 }
 

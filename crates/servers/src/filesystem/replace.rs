@@ -54,6 +54,10 @@ impl Root {
             return Err(ToolError::new(format!("`{}` is or holds what the gateway goes by, which is not written to", show(resolved)))
                 .with_hint("ask the user to change it"));
         }
+        if self.denies(resolved) {
+            let told = format!("`{}` is or holds what editors, shells or agents run or obey, which is not written to", show(resolved));
+            return Err(ToolError::new(told).with_hint("ask the user to change it"));
+        }
         Ok(())
     }
 

@@ -53,23 +53,31 @@ pub(super) struct Root {
     hidden: Vec<PathBuf>,
     /// Folders in which nothing is read or written, by their real paths.
     closed: Vec<PathBuf>,
+    /// What is not written because others run or obey it, below the root.
+    denied: Vec<PathBuf>,
 }
 
 impl Root {
     pub(super) fn open(config: &Config) -> Result<Self, BuildError> {
-        let Config { root: named, protected, hidden, closed, .. } = config;
+        let Config { root: named, protected, hidden, closed, denied, .. } = config;
         let fault = |error: io::Error| BuildError::new(format!("folder {}: {}", named.display(), reason(&error)));
         let path = named.canonicalize().map_err(fault)?;
         let folder = Dir::open_ambient_dir(&path, ambient_authority()).map_err(fault)?;
         let places = protected.iter().chain(closed).flat_map(|file| places(file));
         let protected = places.filter_map(|file| Some(file.strip_prefix(&path).ok()?.to_owned())).collect();
         let closed = closed.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
-        Ok(Self { protected, hidden: hidden.clone(), closed, folder, path, named: named.to_owned() })
+        Ok(Self { protected, hidden: hidden.clone(), closed, denied: denied.clone(), folder, path, named: named.to_owned() })
     }
 
     /// Whether a path without links is one that is never written, or holds one, or lies in one.
     pub(super) fn protects(&self, resolved: &Path) -> bool {
         self.protected.iter().any(|file| file.starts_with(resolved)) || self.is_closed(&self.path.join(resolved))
+    }
+
+    /// Whether a path without links is what others run or obey, or holds or lies in that; by its own name and by what links make of it.
+    pub(super) fn denies(&self, resolved: &Path) -> bool {
+        let is_near = |entry: &Path| starts_with(resolved, entry) || starts_with(entry, resolved);
+        self.denied.iter().any(|entry| is_near(entry) || self.resolve_new(entry).is_ok_and(|entry| is_near(&entry)))
     }
 
     /// Whether a real path is that of a folder in which nothing is read or written, or lies in one.
@@ -162,6 +170,12 @@ fn places(file: &Path) -> Vec<PathBuf> {
     let place = |path: &Path| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
     let links = file.ancestors().skip(1).filter(|path| path.is_symlink());
     links.chain([file]).filter_map(place).chain(file.canonicalize().ok()).collect()
+}
+
+/// As [`Path::starts_with`], whatever the case of letters: some disks do not tell them apart.
+fn starts_with(path: &Path, start: &Path) -> bool {
+    let mut parts = path.components();
+    start.components().all(|part| parts.next().is_some_and(|other| part.as_os_str().eq_ignore_ascii_case(other.as_os_str())))
 }
 
 fn outside(shown: &str, root: &Path) -> ToolError {
