@@ -6,14 +6,15 @@ mod report;
 mod trial;
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sallyport_gateway::config::client_file::fitting_name;
 use sallyport_gateway::config::escape;
 use sallyport_gateway::config::model::ServerConfig;
 use sallyport_gateway::plan::{Plan, Source, Standby, StdioPlan};
-use sallyport_sandbox::learn::{Proposal, propose};
+use sallyport_sandbox::learn::{Kept, Proposal, propose};
 use sallyport_sandbox::{Selection, install};
+use sallyport_telemetry::Folders;
 
 use crate::arguments::{Global, LearnArguments, Target};
 use crate::output::{self, Exit, Failure};
@@ -81,12 +82,13 @@ fn name_of(program: &str, arguments: &[String]) -> String {
 /// Tries the server, and again with what each trial proposes, until one brings nothing new.
 async fn rounds(file: &mut ProjectFile, name: &str, arguments: &LearnArguments) -> Result<Vec<Round>, Failure> {
     let (plan, stdio) = only(file.plan()?, name)?;
+    let kept = kept(file, &stdio);
     let mut giver = grant::Giver::new(file, name, &stdio);
     let trial = trial::Trial::open(plan, name, arguments, &std::io::stderr()).await?;
     let mut rounds = Vec::new();
     for number in 1..=arguments.rounds {
         let tried = trial.hold(number).await?;
-        let proposal = propose(&tried.record, home().as_deref(), &kept(file));
+        let proposal = propose(&tried.record, home().as_deref(), &kept);
         let is_new = giver.give(file, &proposal)?;
         rounds.push(Round { tried, proposal });
         if !is_new || number == arguments.rounds {
@@ -126,10 +128,19 @@ fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
-/// What no server may write: the configuration.
-fn kept(file: &ProjectFile) -> Vec<PathBuf> {
-    let written = file.path().to_path_buf();
-    written.canonicalize().into_iter().chain([written.clone()]).collect()
+/// What is the gateway's own, by the paths that are written and by those to which they lead.
+fn kept(file: &ProjectFile, stdio: &StdioPlan) -> Kept {
+    let both = |paths: &mut dyn Iterator<Item = &PathBuf>| -> Vec<PathBuf> {
+        paths.flat_map(|path| path.canonicalize().into_iter().chain([path.clone()])).collect()
+    };
+    let file = file.path().to_path_buf();
+    let own = &stdio.own;
+    let folders: Vec<PathBuf> = Folders::of_user().iter().flat_map(Folders::all).map(Path::to_owned).collect();
+    Kept {
+        rules: both(&mut own.rules.iter().chain(&own.locks).chain([&file])),
+        secrets: both(&mut own.secrets.iter()),
+        folders: both(&mut folders.iter()),
+    }
 }
 
 /// Shows what the configuration would have to say.

@@ -5,7 +5,7 @@
 mod harness;
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -194,6 +194,32 @@ fn secrets_are_told_of_loudly_and_not_proposed() {
     assert_eq!(said.stdout.matches("warning:").count(), 2, "{}", said.stdout);
     assert!(said.stdout.contains("may hold secrets") && said.stdout.contains("its own rules"), "{}", said.stdout);
     assert!(!somebody.configuration().contains(".ssh") && !somebody.configuration().contains("write ="), "{}", somebody.configuration());
+}
+
+#[test]
+fn secrets_policies_and_state_of_the_gateway_are_told_of_and_not_proposed() {
+    let configuration = format!(
+        "keys = [\"file:creds/team\"]\n[policy]\nengines = [{{ cedar = {{ files = [\"policies/main.cedar\"] }} }}]\n{CONFIGURATION}read = [\"server.py\"]\n"
+    );
+    let somebody = Somebody::new(None, &configuration);
+    for (folder, file, text) in
+        [("creds", "team", "a-secret-that-is-long-enough"), ("policies", "main.cedar", "permit(principal, action, resource);")]
+    {
+        fs::create_dir(somebody.path(&format!("home/project/{folder}"))).unwrap();
+        somebody.write(&format!("home/project/{folder}/{file}"), text);
+        fs::set_permissions(somebody.path(&format!("home/project/{folder}/{file}")), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let at = |file: &str| json!({ "path": somebody.text(file) }).to_string();
+    let (secret, policy, state) =
+        (at("home/project/creds/team"), at("home/project/policies/main.cedar"), at("home/.local/state/sallyport/audit/audit.jsonl"));
+    let calls = ["--call", "read", &secret, "--call", "write", &policy, "--call", "read", &state];
+    let said = somebody.run(&[&["learn", "tool"], &calls[..], &["--rounds", "2", "--write"]].concat());
+    assert_eq!(said.code, 0, "{}\n{}", said.stdout, said.stderr);
+    for told in ["a secret of the gateway", "its own rules", "keeps for itself"] {
+        assert!(said.stdout.contains(told), "{told}: {}", said.stdout);
+    }
+    let now = somebody.configuration();
+    assert!(now.contains("read = [\"server.py\"]") && !now.contains("write ="), "{now}");
 }
 
 #[test]

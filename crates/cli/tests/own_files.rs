@@ -176,3 +176,138 @@ fn what_cannot_hide_them_starts_nothing() {
     eventually("the program is refused", PATIENCE, || gateway.log().contains("from being read inside a folder that is shown"));
     assert!(!project.path("out/read").exists());
 }
+
+/// What Sallyport keeps for itself, below the folder of a project and its homes, and what must not be found in it.
+const OWN: [&str; 4] =
+    ["state/sallyport/vault.key", "state/sallyport/tenants/acme/store.db", "config/sallyport/secrets/x", "cache/sallyport/x"];
+
+/// A project whose homes lie in what its servers see, and a program that looks for everything there and tries to change it.
+fn nosy(write: &str, sandbox: &str) -> Project {
+    let project = Project::new("");
+    for file in OWN {
+        fs::create_dir_all(project.folder().join(file).parent().unwrap()).unwrap();
+        fs::write(project.folder().join(file), "hunter2-of-the-gateway").unwrap();
+    }
+    fs::create_dir(project.path("out")).unwrap();
+    let all = project.folder();
+    let words = format!(
+        "cd {all}; cat sallyport.toml project/sallyport.toml > $out/read 2>&1; \
+         for file in {own} state/sallyport/store.db; do cat $file; echo bad > $file; mv $file moved; done >> $out/read 2>&1; \
+         find state cache config -type f >> $out/read; mv state/sallyport away; mv config away; echo bad > config/sallyport/secrets/new; \
+         cd project; echo all > out/tried",
+        all = all.display(),
+        own = OWN.join(" "),
+    );
+    let roots = format!("read = [{all:?}]\nwrite = {write}\ntimeouts = {{ connect = \"5m\" }}", all = all.display().to_string());
+    let roots = if write.contains("ALL") { roots.replace("\"ALL\"", &format!("{:?}", all.display().to_string())) } else { roots };
+    let script = format!("out=$PWD/out; {words}");
+    project.configure(&format!(
+        "[servers.files]\nbuiltin = {{ filesystem = {{ root = \"..\", write = true }} }}\n{}",
+        server(&script, &format!("{roots}\n{sandbox}"))
+    ));
+    project
+}
+
+fn finds_nothing_of_sallyport(project: &Project) {
+    let gateway = project.up();
+    let tried = || fs::read_to_string(project.path("out/tried")).is_ok_and(|text| text == "all\n");
+    eventually("the program has tried all", 3 * PATIENCE, tried);
+    let read = fs::read_to_string(project.path("out/read")).unwrap();
+    assert!(read.contains("[servers.hostile]"), "{read}\n{}", gateway.log());
+    assert!(!read.contains("hunter2") && !read.contains("SQLite") && !read.contains("\nstate/"), "{read}");
+    for file in OWN {
+        assert_eq!(fs::read_to_string(project.folder().join(file)).unwrap(), "hunter2-of-the-gateway", "{file}");
+    }
+    assert!(!project.folder().join("config/sallyport/secrets/new").exists());
+}
+
+#[test]
+fn a_program_finds_nothing_of_sallyport_where_it_sees_all_that_is_round_it() {
+    finds_nothing_of_sallyport(&nosy("[\"out\"]", ""));
+}
+
+#[test]
+fn nor_where_it_writes_all_that_is_round_it() {
+    finds_nothing_of_sallyport(&nosy("[\"ALL\"]", ""));
+}
+
+#[test]
+fn nor_does_one_in_a_container_find_anything() {
+    let project = nosy("[\"out\"]", "cwd = \".\"\nsandbox = { oci = { image = \"image\", runtime = \"runc\" } }");
+    image::layout(&project.path("image"), Holds::Program(fixture()));
+    if !project.has_container_runtime("runc") {
+        return;
+    }
+    ["", "out", "sallyport.toml"].iter().for_each(|file| chown(project.path(file), Some(SOMEBODY), Some(SOMEBODY)).unwrap());
+    finds_nothing_of_sallyport(&project);
+}
+
+#[test]
+#[ignore = "needs QEMU and the peers that `cargo xtask peers` installs"]
+fn nor_does_one_in_a_machine_find_anything() {
+    let sandbox = format!("sandbox = {{ microvm = {{ memory_mb = 256, guest = {:?} }} }}", peers::guest());
+    finds_nothing_of_sallyport(&nosy("[\"out\"]", &sandbox));
+}
+
+#[test]
+fn nor_does_a_caller_of_a_built_in() {
+    let project = nosy("[\"out\"]", "disabled = true");
+    std::os::unix::fs::symlink("../state/sallyport", project.path("link")).unwrap();
+    let gateway = project.up();
+    let mut session = Session::open(gateway.port, "/mcp");
+    let mut refuses = |tool: &str, arguments: serde_json::Value| {
+        let called = session.call(&format!("files__{tool}"), &arguments);
+        assert!(called.is_error(), "{tool} {arguments}: {}", called.words());
+    };
+    for file in OWN.into_iter().chain(["project/link/vault.key", "state/sallyport/store.db"]) {
+        refuses("read_file", json!({ "path": file }));
+        refuses("write_file", json!({ "path": file, "content": "bad" }));
+        refuses("edit_file", json!({ "path": file, "edits": [{ "old_text": "hunter2", "new_text": "bad" }] }));
+        refuses("get_file_info", json!({ "path": file }));
+        refuses("move_file", json!({ "from": file, "to": "moved" }));
+    }
+    for folder in ["state/sallyport", "project/link", "config/sallyport/secrets"] {
+        refuses("list_directory", json!({ "path": folder }));
+        refuses("directory_tree", json!({ "path": folder, "include_ignored": true }));
+        refuses("create_directory", json!({ "path": format!("{folder}/new") }));
+    }
+    refuses("move_file", json!({ "from": "state", "to": "away" }));
+    let found = session.call("files__search_files", &json!({ "content": "hunter2", "include_ignored": true }));
+    assert!(!found.is_error() && !found.words().contains("vault"), "{}", found.words());
+    let tree = session.call("files__directory_tree", &json!({ "depth": 10, "include_ignored": true }));
+    assert!(tree.words().contains("sallyport.toml") && !tree.words().contains("vault.key"), "{}", tree.words());
+    for file in OWN {
+        assert_eq!(fs::read_to_string(project.folder().join(file)).unwrap(), "hunter2-of-the-gateway", "{file}");
+    }
+}
+
+#[test]
+fn a_caller_of_a_built_in_writes_nothing_that_the_host_would_run() {
+    const IN_THE_PROJECT: [&str; 5] = [".envrc", ".mcp.json", ".vscode/tasks.json", ".claude/settings.json", ".git/hooks/pre-commit"];
+    const IN_THE_HOME: [&str; 4] = [".bashrc", ".config/autostart/x.desktop", ".ssh/authorized_keys", ".local/bin/git"];
+    let project = Project::new("");
+    project.configure("[servers.files]\nbuiltin = { filesystem = { root = \"..\", write = true } }\n[servers.here]\nbuiltin = { filesystem = { write = true } }\n");
+    fs::create_dir_all(project.home().join("dotfiles")).unwrap();
+    std::os::unix::fs::symlink("dotfiles", project.home().join(".config")).unwrap();
+    let gateway = project.up();
+    let mut session = Session::open(gateway.port, "/mcp");
+    session.call("here__write_file", &json!({ "path": "own", "content": "" }));
+    let in_home = IN_THE_HOME.map(|path| ("files", format!("home/{path}")));
+    let others = [("files", "home/dotfiles/autostart/x.desktop".to_owned()), ("here", ".VSCODE/tasks.json".to_owned())];
+    for (server, path) in IN_THE_PROJECT.map(|path| ("here", path.to_owned())).into_iter().chain(in_home).chain(others) {
+        let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned();
+        let tries = [
+            ("write_file", json!({ "path": path, "content": "bad" })),
+            ("create_directory", json!({ "path": path })),
+            ("move_file", json!({ "from": if server == "here" { "own" } else { "project/own" }, "to": path })),
+        ];
+        for (tool, arguments) in tries {
+            let called = session.call(&format!("{server}__{tool}"), &arguments);
+            assert!(called.is_error() && called.words().contains("not written to"), "{tool} {path} in {folder}: {}", called.words());
+        }
+    }
+    let moved = session.call("files__move_file", &json!({ "from": "home/.config", "to": "home/away" }));
+    assert!(moved.is_error(), "{}", moved.words());
+    let fine = session.call("here__write_file", &json!({ "path": "build.sh", "content": "" }));
+    assert!(!fine.is_error(), "{}", fine.words());
+}

@@ -143,7 +143,8 @@ impl Gateway {
     /// Whether each program is still kept from the gateway's own files: one that was put in the place of another is not.
     #[must_use]
     pub fn keeps_its_files(&self) -> bool {
-        let is_kept = |server: &Server| server.kept == own_rules::kept_from(server.upstream.plan());
+        let surroundings = self.0.adopter.surroundings();
+        let is_kept = |server: &Server| server.kept == own_rules::kept_from(server.upstream.plan(), &surroundings.folders);
         self.0.parts.load().servers.values().all(is_kept) && self.tenants().iter().all(Self::keeps_its_files)
     }
 
@@ -269,7 +270,7 @@ impl Adopter {
     /// from them was replaced (the new one is not), or their package is locked to another version.
     fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
         let server = |name: &str, server: &ServerPlan| {
-            let (kept, old) = (own_rules::kept_from(server), before.get(name));
+            let (kept, old) = (own_rules::kept_from(server, &self.surroundings.folders), before.get(name));
             let locked = packages::locked(server, &self.surroundings.folders.lock_drafts_folder()).map(|locked| locked.key());
             // One that was not locked before has locked itself when it was started.
             let is_locked_so = |old: &Server| old.locked.is_none() || old.locked == locked;

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(target_os = "linux")]
 pub(crate) use asks::watched;
-pub use propose::{Proposal, Warning, propose};
+pub use propose::{Kept, Proposal, Warning, propose};
 use record::Recorder;
 pub use record::{Record, Refused, Used, Want};
 #[cfg(target_os = "linux")]

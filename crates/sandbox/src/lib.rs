@@ -49,6 +49,8 @@ mod stderr_log;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
+mod turn;
+#[cfg(target_os = "linux")]
 mod visible;
 #[cfg(all(feature = "wasm", target_os = "linux"))]
 mod wasm;

@@ -27,8 +27,9 @@ pub struct Profile {
     /// What stays read-only inside every folder to write, relative to it, and with `~/` in front relative to the home of the
     /// gateway's user where that lies in one. What is not there cannot be made either, unless a `?` follows. Usually [`DENY_WRITE`].
     pub deny_write: Vec<String>,
-    /// Files that are not to be read, though they lie in what is shown: opening one is refused, and it stays in its place. What is missing
-    /// or shown nowhere is left alone.
+    /// Files and folders that are not to be read, though they lie in what is shown: opening such a file is refused, and it stays in its
+    /// place; such a folder is empty and read-only, but for what is itself named in `read` or `write`, or is the program's own. What is
+    /// missing or shown nowhere is left alone.
     pub hidden: Vec<PathBuf>,
     /// What it writes may be executed too: for what builds programs. Default: no.
     pub exec_in_write: bool,

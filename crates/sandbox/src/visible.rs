@@ -138,8 +138,11 @@ fn add_roots(builder: &mut ViewBuilder, profile: &Profile) -> Result<(), Error> 
 
 /// Takes out of the view what is not to be read. Comes last: it goes before whatever shows it.
 fn hide(builder: &mut ViewBuilder, profile: &Profile) {
-    for file in profile.hidden.iter().filter_map(|file| file.canonicalize().ok()).filter(|file| file.is_file()) {
-        builder.add_hidden(&file);
+    for path in profile.hidden.iter().filter_map(|path| path.canonicalize().ok()) {
+        match path.metadata() {
+            Ok(found) if found.is_file() || found.is_dir() => builder.add_hidden(&path, found.is_dir()),
+            _ => {} // gone meanwhile, or nothing that holds a secret
+        }
     }
 }
 

@@ -43,16 +43,22 @@ pub struct Config {
     /// Files whose content is not read in any case, absolute: the gateway's secrets. Not part of what is configured.
     #[serde(skip)]
     pub hidden: Vec<PathBuf>,
+    /// Folders in which nothing is read or written in any case, absolute: the gateway's own. Not part of what is configured.
+    #[serde(skip)]
+    pub closed: Vec<PathBuf>,
+    /// What is not written because others run or obey it: relative to the root. Not part of what is configured.
+    #[serde(skip)]
+    pub denied: Vec<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { root: PathBuf::from("."), write: false, protected: Vec::new(), hidden: Vec::new() }
+        Self { root: PathBuf::from("."), write: false, protected: Vec::new(), hidden: Vec::new(), closed: Vec::new(), denied: Vec::new() }
     }
 }
 
 pub(crate) fn build(config: Config) -> Result<impl McpServer, BuildError> {
-    let root = Root::open(&config.root, &config.protected, config.hidden)?;
+    let root = Root::open(&config)?;
     let mut tools = vec![
         Entry::of::<read_file::ReadFile>(),
         Entry::of::<read_media::ReadMedia>(),

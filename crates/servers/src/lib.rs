@@ -98,6 +98,24 @@ impl BuiltInConfig {
         }
     }
 
+    /// Keeps `entry`, relative to the server's folder, and all that lies in it from being written, also where it is not there yet: what
+    /// the host would run or obey. Of the `git` server a checkout writes whatever a commit holds.
+    pub fn deny_write(&mut self, entry: PathBuf) {
+        match self {
+            Self::Filesystem(filesystem::Config { denied, .. }) => denied.push(entry),
+            Self::Git(_) | Self::Database(_) => {}
+        }
+    }
+
+    /// Keeps all that lies in `folder`, an absolute path, from being read or changed through the server: what the gateway keeps for itself.
+    /// The `git` server has no such exception: keep such folders out of its repository.
+    pub fn close(&mut self, folder: PathBuf) {
+        match self {
+            Self::Filesystem(filesystem::Config { closed, .. }) => closed.push(folder),
+            Self::Git(_) | Self::Database(_) => {}
+        }
+    }
+
     /// Whether the server may change what is in its folder.
     #[must_use]
     pub const fn writes(&self) -> bool {

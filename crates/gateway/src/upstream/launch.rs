@@ -35,7 +35,7 @@ pub(crate) fn way_to(plan: &ServerPlan, surroundings: &Arc<Surroundings>, person
             })
         }
         Source::Remote(remote) => Box::new(remote::ToRemote::new(plan, remote.clone(), surroundings, person)),
-        Source::BuiltIn(config) => Box::new(ToBuiltIn(config.clone())),
+        Source::BuiltIn(config) => Box::new(ToBuiltIn { config: config.clone(), surroundings: surroundings.clone() }),
     }
 }
 
@@ -83,15 +83,21 @@ fn refused(error: &sallyport_sandbox::Error) -> Outage {
 }
 
 /// A server inside the gateway.
-struct ToBuiltIn(BuiltInConfig);
+struct ToBuiltIn {
+    config: BuiltInConfig,
+    surroundings: Arc<Surroundings>,
+}
 
 impl Reach for ToBuiltIn {
     fn reach<'a>(&'a self, _: Option<Revision>, _: Doing<'a>) -> BoxFuture<'a, Result<Reached, Outage>> {
         Box::pin(async {
-            let config = self.0.clone();
-            let built = tokio::task::spawn_blocking(move || config.build()).await;
-            let built = built.map_err(|_| Outage::new("building it failed, which is a fault of ours"))?;
-            let server = built.map_err(|error| Outage { hint: error.hint, ..Outage::new(error.message) })?;
+            let (mut config, surroundings) = (self.config.clone(), self.surroundings.clone());
+            let build = move || {
+                own_rules::close_to_built_in(&mut config, &surroundings.folders)?;
+                config.build().map_err(|error| Outage { hint: error.hint, ..Outage::new(error.message) })
+            };
+            let built = tokio::task::spawn_blocking(build).await;
+            let server = built.map_err(|_| Outage::new("building it failed, which is a fault of ours"))??;
             Ok(Reached { server: server.into(), hold: Box::new(InProcess), reconnects: true })
         })
     }

@@ -54,10 +54,20 @@ impl Proposal {
     }
 }
 
-/// What `record` says that is missing. `home` is the user's home folder, `kept` are files that no program may write, such as the
-/// configuration. Looks at nothing but what was recorded.
+/// What belongs to the gateway, by every path by which it is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Files that no program may write: the configuration, policies, locks.
+    pub rules: Vec<PathBuf>,
+    /// Files that none may read either, unless its user gives it one.
+    pub secrets: Vec<PathBuf>,
+    /// Folders in which nothing is for programs.
+    pub folders: Vec<PathBuf>,
+}
+
+/// What `record` says that is missing. `home` is the user's home folder. Looks at nothing but what was recorded.
 #[must_use]
-pub fn propose(record: &Record, home: Option<&Path>, kept: &[PathBuf]) -> Proposal {
+pub fn propose(record: &Record, home: Option<&Path>, kept: &Kept) -> Proposal {
     let mut proposal = Proposal::default();
     files::propose(record, home, kept, &mut proposal);
     hosts::propose(record, &mut proposal);

@@ -7,13 +7,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::fs::{Mode, OFlags, open};
 use tokio::net::UnixListener;
 
 use super::prepare::failed;
 use super::vmm::{CONTROL_SOCKET, DISK_SOCKET, EGRESS_SOCKET, MEMORY, STDIO_SOCKET, STEER_SOCKET};
 use crate::error::Error;
+use crate::turn;
 
 pub(super) struct Room {
     path: PathBuf,
@@ -33,7 +35,9 @@ impl Room {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let unusable = |cause: io::Error| failed(format_args!("folder {} for microVMs cannot be used", folder.display()), &cause);
         private_folders(folder).map_err(unusable)?;
-        let _turn = turn(folder).map_err(unusable)?;
+        // One at a time: a room that is not locked yet would look left behind.
+        let turn = opened(folder).map_err(unusable)?;
+        turn::take(&turn, turn::SHORT).map_err(unusable)?;
         sweep(folder);
         let path = folder.join(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         Self::at(path, memory_mb).map_err(unusable)
@@ -42,7 +46,7 @@ impl Room {
     fn at(path: PathBuf, memory_mb: u32) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).create(&path)?;
         let lock = open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        turn::take(&lock, Duration::ZERO)?;
         // The folder's own path may be longer than a socket's can be.
         let short = PathBuf::from(format!("/proc/self/fd/{}", lock.as_raw_fd()));
         let listen = |name: &str| UnixListener::bind(short.join(name));
@@ -71,16 +75,16 @@ fn private_folders(folder: &Path) -> io::Result<()> {
 
 /// Takes away what gateways have left that were killed; does nothing where there never was a room.
 pub(super) fn clear(folder: &Path) {
-    if let Ok(_turn) = turn(folder) {
+    // Whoever has the turn sweeps as well.
+    if let Ok(turn) = opened(folder)
+        && turn::take_now(&turn)
+    {
         sweep(folder);
     }
 }
 
-/// One at a time: a room that is not locked yet would look left behind.
-fn turn(folder: &Path) -> io::Result<OwnedFd> {
-    let turn = open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    flock(&turn, FlockOperation::LockExclusive)?;
-    Ok(turn)
+fn opened(folder: &Path) -> io::Result<OwnedFd> {
+    Ok(open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Who holds no lock is dead.
@@ -89,7 +93,7 @@ fn sweep(folder: &Path) {
         let Ok(there) = open(entry.path(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) else {
             continue;
         };
-        if flock(&there, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if turn::take_now(&there) {
             let _stays_for_the_next = fs::remove_dir_all(entry.path());
         }
     }
@@ -119,6 +123,16 @@ mod tests {
         assert!(!left.exists() && held.path().exists() && other.path().exists());
         drop((held, other));
         assert_eq!(fs::read_dir(&rooms).unwrap().count(), 0);
+
+        // A program that may read the folder locks it: it holds up neither a start nor a machine for ever.
+        fs::create_dir(&left).unwrap();
+        let hostile = File::open(&rooms).unwrap();
+        hostile.lock().unwrap();
+        clear(&rooms);
+        assert!(left.exists());
+        drop(hostile);
+        clear(&rooms);
+        assert!(!left.exists());
 
         let nowhere = folder.path().join("nowhere");
         clear(&nowhere);

@@ -16,8 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
-    FlockOperation, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, copy_file_range, fcntl_add_seals, flock, ioctl_ficlone, memfd_create,
-    open, seek,
+    MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, copy_file_range, fcntl_add_seals, ioctl_ficlone, memfd_create, open, seek,
 };
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -31,6 +30,7 @@ use super::vmm::{Accelerator, Begins, Shape, Vmm};
 use crate::backend::Host;
 use crate::error::Error;
 use crate::profile::Profile;
+use crate::turn;
 
 /// Changes whenever a machine that was saved before would not go on.
 const FORMAT: u32 = 1;
@@ -146,7 +146,7 @@ fn unusable(templates: &Path, cause: &io::Error) -> Error {
 fn lock(templates: &Path) -> io::Result<OwnedFd> {
     DirBuilder::new().recursive(true).mode(0o700).create(templates)?;
     let lock = open(templates, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    flock(&lock, FlockOperation::LockExclusive)?;
+    turn::take(&lock, turn::LONG)?;
     Ok(lock)
 }
 
@@ -195,7 +195,7 @@ pub(super) fn clear(machines: &Path) {
     let templates = templates_in(machines);
     let Ok(lock) = open(&templates, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else { return };
     // Somebody makes one just now.
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+    if turn::take_now(&lock) {
         let _none = fs::remove_dir_all(templates.join(UNFINISHED));
     }
 }

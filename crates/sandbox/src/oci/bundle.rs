@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::launch::unprivileged_id;
 use crate::policy::{Access, Around, Target, View};
 use crate::profile::{Limits, Network, Profile, Program};
+use crate::turn;
 
 /// Where runtimes put the control groups of our containers, in each hierarchy.
 const GROUPS: &str = "sallyport-oci";
@@ -69,7 +70,7 @@ fn remove(place: &Path, name: &str) {
 pub(super) fn clear(state: &Path) {
     let all = folder_of(state);
     let Ok(turn) = File::options().write(true).open(all.join(TURN)) else { return };
-    if turn.lock().is_ok() {
+    if turn::take_now(&turn) {
         sweep(&all);
     }
 }
@@ -102,7 +103,7 @@ impl Bundle {
         let reserve = || {
             // One at a time: a folder whose lock is not held yet would look left behind.
             let turn = File::create(all.join(TURN))?;
-            turn.lock()?;
+            turn::take(&turn, turn::SHORT)?;
             sweep(&all);
             DirBuilder::new().mode(0o700).create(&place)?;
             fs::create_dir(place.join("mount"))?;

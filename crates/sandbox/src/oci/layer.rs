@@ -26,6 +26,7 @@ use tar::{Archive, Entry, EntryType};
 use super::image::{Image, hex};
 use super::names::LongNames;
 use crate::error::Error;
+use crate::turn;
 
 /// Larger images are those with models in them, which belong into a folder to read.
 const MOST_BYTES: u64 = 16 * 1024 * 1024 * 1024;
@@ -49,7 +50,7 @@ pub(super) fn unpacked(image: &Image, cache: &Path) -> Result<PathBuf, Error> {
     let (root, complete) = (place.join("root"), place.join("complete"));
     let io = |cause: io::Error| Error::io(format_args!("{} cannot be written", place.display()), &cause);
     let lock = File::create(place.join("lock")).map_err(io)?;
-    lock.lock().map_err(io)?;
+    turn::take(&lock, turn::LONG).map_err(io)?;
     if !complete.exists() {
         if root.exists() {
             fs::remove_dir_all(&root).map_err(io)?; // left by somebody who was killed

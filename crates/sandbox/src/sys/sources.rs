@@ -3,9 +3,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, open_tree,
+};
 
 use super::identity::IdMaps;
 use super::raw::{MountAttributes, mount_setattr};
@@ -45,6 +47,11 @@ pub(super) fn open_all_unmapped(view: &View, layers: &mut Layers) -> Result<Vec<
 
 fn open_one(tree: &Tree, view: &View, id_maps: Option<&mut IdMaps>, layers: &mut Layers) -> Result<Source, Failure> {
     let name = |step: &str| format!("{step} {}", tree.path.display());
+    if tree.access == Access::Hidden && tree.folder {
+        let mount = empty_folder(tree, view).step(Layer::Root, &name("hide"))?;
+        restrict(tree, view.exec_in_write, &mount).step(Layer::Root, &name("restrict"))?;
+        return Ok(Source { tree: tree.clone(), mount });
+    }
     let shown = if tree.access == Access::Hidden { Path::new(NOTHING) } else { &tree.path };
     let place = open_without_links(shown).step(Layer::Root, &name("open"))?;
     let found = fstat(&place).step(Layer::Root, &name("look at"))?;
@@ -63,6 +70,37 @@ fn open_one(tree: &Tree, view: &View, id_maps: Option<&mut IdMaps>, layers: &mut
         }
     }
     Ok(Source { tree: tree.clone(), mount })
+}
+
+/// What is shown in the place of a hidden folder: places for the trees in it, and nothing else.
+fn empty_folder(hidden: &Tree, view: &View) -> Result<OwnedFd, Errno> {
+    let system = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in [("size", "1m"), ("nr_inodes", "4k"), ("mode", "755")] {
+        fsconfig_set_string(&system, key, value)?;
+    }
+    fsconfig_create(&system)?;
+    let mount = fsmount(&system, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    for inner in &view.trees {
+        match inner.path.strip_prefix(&hidden.path) {
+            Ok(below) if !below.as_os_str().is_empty() => make_place(&mount, below, inner.folder)?,
+            _ => {}
+        }
+    }
+    Ok(mount)
+}
+
+fn make_place(mount: &OwnedFd, below: &Path, folder: bool) -> Result<(), Errno> {
+    let above = below.ancestors().skip(usize::from(!folder)).filter(|place| !place.as_os_str().is_empty());
+    for place in above.collect::<Vec<_>>().into_iter().rev() {
+        match mkdirat(mount, place, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    if !folder {
+        openat(mount, below, OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::from_raw_mode(0o644))?;
+    }
+    Ok(())
 }
 
 /// Whether it is somebody's files.

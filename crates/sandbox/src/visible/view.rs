@@ -62,10 +62,10 @@ impl ViewBuilder {
         self.read_only.insert(path.to_path_buf());
     }
 
-    /// Lets a file be there and not be opened, if it is shown at all.
-    pub(super) fn add_hidden(&mut self, path: &Path) {
+    /// Lets a file be there and not be opened, or a folder be empty but for what is named in it, if it is shown at all.
+    pub(super) fn add_hidden(&mut self, path: &Path, folder: bool) {
         if self.shows(path) {
-            self.trees.insert(path.to_path_buf(), Tree { path: path.to_path_buf(), access: Access::Hidden, folder: false });
+            self.trees.insert(path.to_path_buf(), Tree { path: path.to_path_buf(), access: Access::Hidden, folder });
             self.read_only.insert(path.to_path_buf());
         }
     }
@@ -108,12 +108,12 @@ impl ViewBuilder {
     fn hold_folders(&mut self) {
         for inner in &self.read_only {
             let above = inner.ancestors().skip(1);
-            let is_written = |folder: &&Path| self.trees.get(*folder).is_some_and(|tree| tree.access == Access::Write);
-            let between = above.clone().take_while(|folder| !is_written(folder)).count();
-            if between == above.clone().count() {
-                continue; // in no root to write
+            let access = |folder: &Path| self.trees.get(folder).map(|tree| tree.access);
+            let is_limit = |folder: &&Path| matches!(access(folder), Some(Access::Write | Access::Hidden));
+            if above.clone().find(is_limit).and_then(access) != Some(Access::Write) {
+                continue; // in no root to write, or in a hidden folder, where nothing can be renamed
             }
-            let folders = above.take(between).filter(|folder| !self.read_only.contains(*folder));
+            let folders = above.take_while(|folder| !is_limit(folder)).filter(|folder| !self.read_only.contains(*folder));
             self.held.extend(folders.map(Path::to_path_buf));
         }
         for folder in &self.held {
@@ -124,7 +124,8 @@ impl ViewBuilder {
     /// Whether `inner` is to be other than `outer`, which contains it, would make it.
     fn adds_to(&self, inner: &Tree, outer: &Tree) -> bool {
         match (inner.access, outer.access) {
-            (Access::Hidden, _) => true,
+            (Access::Hidden, outer) => outer != Access::Hidden,
+            (_, Access::Hidden) => true, // nothing is in there by itself
             (Access::Write, Access::Write) => self.held.contains(&inner.path),
             (Access::Write, _) => true,
             (_, Access::Write) => self.read_only.contains(&inner.path),

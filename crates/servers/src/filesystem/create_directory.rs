@@ -37,6 +37,9 @@ impl Tool for CreateDirectory {
         let resolved = root.resolve_new(&path)?;
         refuse_git_folder(&resolved)?;
         let created = !root.folder().is_dir(&resolved);
+        if created {
+            root.refuse_protected(&resolved)?;
+        }
         root.folder().create_dir_all(&resolved).map_err(|error| root.fault(&path, &error))?;
         Ok(Output { path: show(&resolved), created })
     }

@@ -1,5 +1,7 @@
 //! What is known of one file or folder.
 
+use std::path::Path;
+
 use cap_std::fs::{MetadataExt, PermissionsExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,8 @@ impl Tool for GetFileInfo {
 
     fn run(root: &Root, input: Input, _job: &Job) -> Result<Output, ToolError> {
         let path = root.locate(&input.path)?;
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        root.open_folder(above)?;
         let metadata = root.folder().symlink_metadata(&path).map_err(|error| root.fault(&path, &error))?;
         let kind = Kind::from(metadata.file_type());
         let target = match kind {

@@ -36,18 +36,29 @@ impl Root {
     }
 
     fn open_spot(&self, asked: &Path, resolved: PathBuf) -> Result<Spot, ToolError> {
-        refuse_git_folder(&resolved)?;
-        if self.protects(&resolved) {
-            return Err(ToolError::new(format!("`{}` is or holds what the gateway goes by, which is not written to", show(&resolved)))
-                .with_hint("ask the user to change it"));
-        }
+        self.refuse_protected(&resolved)?;
         let name = resolved.file_name().ok_or_else(|| not_a_name(asked))?.to_owned();
         let above = resolved.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let folder = self.folder().open_dir(above).map_err(|error| {
             let told = self.fault(above, &error);
             if error.kind() == io::ErrorKind::NotFound { told.with_hint("make the folder first, with create_directory") } else { told }
         })?;
+        self.refuse_closed(&folder, asked)?;
         Ok(Spot { folder, name, path: resolved })
+    }
+
+    /// Refuses a path without links where it is not to be written.
+    pub(super) fn refuse_protected(&self, resolved: &Path) -> Result<(), ToolError> {
+        refuse_git_folder(resolved)?;
+        if self.protects(resolved) {
+            return Err(ToolError::new(format!("`{}` is or holds what the gateway goes by, which is not written to", show(resolved)))
+                .with_hint("ask the user to change it"));
+        }
+        if self.denies(resolved) {
+            let told = format!("`{}` is or holds what editors, shells or agents run or obey, which is not written to", show(resolved));
+            return Err(ToolError::new(told).with_hint("ask the user to change it"));
+        }
+        Ok(())
     }
 
     /// `path` without links, as far as it exists; what does not exist yet is kept as it is written.

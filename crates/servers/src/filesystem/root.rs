@@ -2,6 +2,7 @@
 //! (`openat2` with `RESOLVE_BENEATH`, through cap-std): there is no moment between a check and a use.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Component, Path, PathBuf};
 
 use cap_fs_ext::{OpenOptionsFollowExt, OpenOptionsSyncExt};
@@ -10,6 +11,7 @@ use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::Config;
 use crate::build_error::BuildError;
 use crate::hidden::Hidden;
 use crate::tool::ToolError;
@@ -49,20 +51,52 @@ pub(super) struct Root {
     protected: Vec<PathBuf>,
     /// What is never read.
     hidden: Hidden,
+    /// Folders in which nothing is read or written, by their real paths.
+    closed: Vec<PathBuf>,
+    /// What is not written because others run or obey it, below the root.
+    denied: Vec<PathBuf>,
 }
 
 impl Root {
-    pub(super) fn open(named: &Path, protected: &[PathBuf], hidden: Vec<PathBuf>) -> Result<Self, BuildError> {
+    pub(super) fn open(config: &Config) -> Result<Self, BuildError> {
+        let Config { root: named, protected, hidden, closed, denied, .. } = config;
         let fault = |error: io::Error| BuildError::new(format!("folder {}: {}", named.display(), reason(&error)));
         let path = named.canonicalize().map_err(fault)?;
         let folder = Dir::open_ambient_dir(&path, ambient_authority()).map_err(fault)?;
-        let protected = protected.iter().flat_map(|file| places(file)).filter_map(|file| Some(file.strip_prefix(&path).ok()?.to_owned()));
-        Ok(Self { protected: protected.collect(), hidden: Hidden::new(hidden), folder, path, named: named.to_owned() })
+        let places = protected.iter().chain(closed).flat_map(|file| places(file));
+        let protected = places.filter_map(|file| Some(file.strip_prefix(&path).ok()?.to_owned())).collect();
+        let closed = closed.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+        Ok(Self { protected, hidden: Hidden::new(hidden.clone()), closed, denied: denied.clone(), folder, path, named: named.to_owned() })
     }
 
-    /// Whether a path without links is one that is never written, or holds one.
+    /// Whether a path without links is one that is never written, or holds one, or lies in one.
     pub(super) fn protects(&self, resolved: &Path) -> bool {
-        self.protected.iter().any(|file| file.starts_with(resolved))
+        self.protected.iter().any(|file| file.starts_with(resolved)) || self.is_closed(&self.path.join(resolved))
+    }
+
+    /// Whether a path without links is what others run or obey, or holds or lies in that; by its own name and by what links make of it.
+    pub(super) fn denies(&self, resolved: &Path) -> bool {
+        let is_near = |entry: &Path| starts_with(resolved, entry) || starts_with(entry, resolved);
+        self.denied.iter().any(|entry| is_near(entry) || self.resolve_new(entry).is_ok_and(|entry| is_near(&entry)))
+    }
+
+    /// Whether a real path is that of a folder in which nothing is read or written, or lies in one.
+    fn is_closed(&self, real: &Path) -> bool {
+        self.closed.iter().any(|folder| real.starts_with(folder))
+    }
+
+    /// Refuses what is open in such a folder. By where it is in the end: names and links lead anywhere, and may be others by now.
+    pub(super) fn refuse_closed(&self, open: &impl AsFd, path: &Path) -> Result<(), ToolError> {
+        if self.closed.is_empty() {
+            return Ok(());
+        }
+        let place = std::fs::read_link(format!("/proc/self/fd/{}", open.as_fd().as_raw_fd()));
+        let place = place.map_err(|_| ToolError::new(format!("where `{}` lies cannot be told without /proc", show(path))))?;
+        match self.is_closed(&place) {
+            true => Err(ToolError::new(format!("`{}` is or lies in a folder of the gateway, which is closed", show(path)))
+                .with_hint("nothing in there is for servers; ask the user")),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn folder(&self) -> &Dir {
@@ -96,6 +130,7 @@ impl Root {
         if self.hides(&metadata) {
             return Err(ToolError::new(format!("`{}` holds a secret of the gateway, which is not read", show(path))));
         }
+        self.refuse_closed(&file, path)?;
         Ok((file, metadata))
     }
 
@@ -106,7 +141,9 @@ impl Root {
 
     /// Opens a folder.
     pub(super) fn open_folder(&self, path: &Path) -> Result<Dir, ToolError> {
-        self.folder.open_dir(path).map_err(|error| self.fault(path, &error))
+        let folder = self.folder.open_dir(path).map_err(|error| self.fault(path, &error))?;
+        self.refuse_closed(&folder, path)?;
+        Ok(folder)
     }
 
     /// What went wrong at `path`, for the model.
@@ -131,6 +168,12 @@ fn places(file: &Path) -> Vec<PathBuf> {
     let place = |path: &Path| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
     let links = file.ancestors().skip(1).filter(|path| path.is_symlink());
     links.chain([file]).filter_map(place).chain(file.canonicalize().ok()).collect()
+}
+
+/// As [`Path::starts_with`], whatever the case of letters: some disks do not tell them apart.
+fn starts_with(path: &Path, start: &Path) -> bool {
+    let mut parts = path.components();
+    start.components().all(|part| parts.next().is_some_and(|other| part.as_os_str().eq_ignore_ascii_case(other.as_os_str())))
 }
 
 fn outside(shown: &str, root: &Path) -> ToolError {

@@ -101,7 +101,7 @@ pub(super) fn walk(
     }
     let mut ignored = Ignored::new(reach.ignored);
     ignored.enter_above(root, start);
-    let mut walk = Walk { reach, job, visit, ignored, path };
+    let mut walk = Walk { root, reach, job, visit, ignored, path };
     match walk.go(&folder, 1) {
         Ok(_) => Ok(()),
         Err(stopped) => Err(stopped.or(|error| root.fault(start, &error))),
@@ -109,6 +109,7 @@ pub(super) fn walk(
 }
 
 struct Walk<'a> {
+    root: &'a Root,
     reach: Reach,
     job: &'a Job,
     visit: &'a mut dyn FnMut(&Found<'_>) -> Result<ControlFlow<()>, ToolError>,
@@ -146,6 +147,7 @@ impl Walk<'_> {
             return Ok(ControlFlow::Continue(()));
         }
         match folder.open_dir_nofollow(name) {
+            Ok(below) if self.root.refuse_closed(&below, name).is_err() => Ok(ControlFlow::Continue(())),
             Ok(below) => match self.go(&below, depth + 1) {
                 Err(Stopped::Io(_)) => Ok(ControlFlow::Continue(())), // gone or unreadable meanwhile
                 done => done,

@@ -168,10 +168,10 @@ impl ToChild {
             path: path.as_deref(),
             progress: &|now: &str| doing(now.to_owned().into()),
         };
-        let locked = self.locked()?;
+        let locked = self.locked().await?;
         let (installed, now) = installer.install(&package, locked.as_ref()).await.map_err(trial::not_installed)?;
         if locked.as_ref() != Some(&now) && (self.exactly.is_none() || self.is_canary) {
-            self.lock(locked.as_ref(), now);
+            self.lock(locked.as_ref(), now).await;
         }
         doing("starting".into());
         installed.take_over(program, profile);
@@ -179,11 +179,12 @@ impl ToChild {
     }
 
     /// What its package is to be, if that is known.
-    fn locked(&self) -> Result<Option<Locked>, Outage> {
-        match (&self.exactly, &self.plan.lock) {
+    async fn locked(&self) -> Result<Option<Locked>, Outage> {
+        match (&self.exactly, self.plan.lock.clone()) {
             (Some(exactly), _) => Ok(Some(exactly.clone())),
             (None, Some(path)) => {
-                let lock = LockFile::open(path, &self.surroundings.folders.lock_drafts_folder());
+                let drafts = self.surroundings.folders.lock_drafts_folder();
+                let lock = apart(move || LockFile::open(&path, &drafts)).await?;
                 let lock = lock.map_err(|error| Outage { hint: Some(error.hint().into()), ..Outage::new(error.to_string()) })?;
                 Ok(lock.entry(&self.name).map(|entry| entry.locked.clone()))
             }
@@ -192,14 +193,15 @@ impl ToChild {
     }
 
     /// Notes what its package came to, where it was locked as `read` says. Where that cannot be written, the private cache remembers it.
-    fn lock(&self, read: Option<&Locked>, installed: Locked) {
-        let Some(path) = &self.plan.lock else { return };
+    async fn lock(&self, read: Option<&Locked>, installed: Locked) {
+        let Some(path) = self.plan.lock.clone() else { return };
         let drafts = self.surroundings.folders.lock_drafts_folder();
-        let note = |lock: &mut LockFile| match self.is_canary {
-            true => lock.note_canary(&self.name, installed),
-            false => lock.note(&self.name, read, installed),
+        let (name, is_canary, read) = (self.name.clone(), self.is_canary, read.cloned());
+        let note = move |lock: &mut LockFile| match is_canary {
+            true => lock.note_canary(&name, installed),
+            false => lock.note(&name, read.as_ref(), installed),
         };
-        if let Err(error) = LockFile::change(path, &drafts, note) {
+        if let Ok(Err(error)) = apart(move || LockFile::change(&path, &drafts, note)).await {
             tracing::warn!(server = self.name, "its package is not locked: {error}");
         }
     }
@@ -208,7 +210,7 @@ impl ToChild {
         let read = self.plan.read.iter().cloned().chain(own_rules::to_keep(&self.plan)?).collect();
         let StdioPlan { write, mut deny_write, network, limits, seccomp, .. } = self.plan.clone();
         deny_write.extend(own_rules::folders_to_keep(&self.plan, &self.surroundings.folders)?);
-        let hidden = own_rules::to_hide(&self.plan);
+        let hidden = own_rules::to_hide(&self.plan, &self.surroundings.folders)?;
         Ok(Profile { read, write, deny_write, hidden, network, limits, seccomp, ..Profile::default() })
     }
 
@@ -256,6 +258,11 @@ impl Reach for ToChild {
     fn reach<'a>(&'a self, known: Option<Revision>, doing: Doing<'a>) -> BoxFuture<'a, Result<Reached, Outage>> {
         Box::pin(async move { self.start(known, doing).await.map_err(|outage| self.of_version(outage)) })
     }
+}
+
+/// What waits for a disk, or for others that hold a lock: on a thread that carries no calls.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Outage> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Outage::new("looking at its lock failed, which is a fault of ours"))
 }
 
 /// The end of a program that went beyond one of its limits.

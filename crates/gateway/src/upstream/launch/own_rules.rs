@@ -1,12 +1,14 @@
 //! A server must not change its own rules: where it may write the folder of one of the gateway's own files, the file itself is kept from
 //! it. Nor what the gateway and other servers run and go by: where it may write what is round Sallyport's own folders, those are kept
-//! from it, too. And secrets that lie in what it sees are not its to read.
+//! from it, too. And secrets that lie in what it sees are not its to read, nor is anything in those folders.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use sallyport_sandbox::{Profile, Program, hidden_in_view};
+use sallyport_sandbox::{DENY_WRITE, Profile, Program, hidden_in_view};
+use sallyport_servers::BuiltInConfig;
 use sallyport_telemetry::state_folder::{Folders, private_folder};
 
 use super::values::filled_in;
@@ -28,13 +30,95 @@ pub(crate) fn to_keep(plan: &StdioPlan) -> Result<Vec<PathBuf>, Outage> {
     kept.collect()
 }
 
-/// The files of secrets that are not to be read by the program: all but those that its own `read` names.
-pub(crate) fn to_hide(plan: &StdioPlan) -> Vec<PathBuf> {
+/// What is not to be read by the program: the files of all secrets but those that its own `read` names, and Sallyport's own folders.
+///
+/// # Errors
+/// As [`folders_to_close`].
+pub(crate) fn to_hide(plan: &StdioPlan, folders: &Folders) -> Result<Vec<PathBuf>, Outage> {
     if plan.sandbox.is_none() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let named: Vec<PathBuf> = plan.read.iter().filter_map(|root| root.canonicalize().ok()).collect();
-    plan.own.secrets.iter().filter_map(|file| file.canonicalize().ok()).filter(|file| !named.contains(file)).collect()
+    let secrets = plan.own.secrets.iter().filter_map(|file| file.canonicalize().ok()).filter(|file| !named.contains(file));
+    let roots = plan.read.iter().chain(&plan.write).map(PathBuf::as_path);
+    Ok(secrets.chain(folders_to_close(roots, &plan.own.rules, folders)?).collect())
+}
+
+/// Sallyport's own folders that lie in one of `roots`, by their real places. One that is not there yet is made: what is put into it later
+/// is kept as well. Of the user's configuration only the secrets are, where a root lies in there or one of the files `goes_by` does: then it
+/// is somebody's project. What a root names *in* one of these folders is not in the list: that is the user's own word.
+///
+/// # Errors
+/// When a root is itself the folder of the gateway's state, or of what it runs.
+fn folders_to_close<'a>(
+    roots: impl Iterator<Item = &'a Path>,
+    goes_by: &BTreeSet<PathBuf>,
+    folders: &Folders,
+) -> Result<Vec<PathBuf>, Outage> {
+    let roots: Vec<PathBuf> = roots.filter_map(|root| root.canonicalize().ok()).collect();
+    let config = real(&folders.config);
+    let is_project = roots.iter().chain(goes_by).any(|path| path.starts_with(&config));
+    let mut closed = Vec::new();
+    for folder in folders.all() {
+        let folder = if is_project && folder == folders.config { folders.secrets_folder() } else { folder.to_owned() };
+        let place = real(&folder);
+        if folder != folders.secrets_folder() && roots.contains(&place) {
+            return Err(Outage {
+                hint: Some("name what it needs in there, or keep the project elsewhere".to_owned()),
+                ..Outage::new(format!("it may read {}, where Sallyport keeps its own files", place.display()))
+            });
+        }
+        if !roots.iter().any(|root| place != *root && place.starts_with(root)) {
+            continue;
+        }
+        if !place.exists() {
+            // Where it cannot be made, nothing will lie there.
+            let _made = private_folder(&folder);
+        }
+        closed.extend(place.canonicalize());
+    }
+    Ok(closed)
+}
+
+/// Where a folder is or would be, links on the way followed.
+fn real(folder: &Path) -> PathBuf {
+    let there = |above: &Path| Some(above.canonicalize().ok()?.join(folder.strip_prefix(above).ok()?));
+    let place = folder.ancestors().find_map(there).unwrap_or_else(|| folder.to_owned());
+    place.components().collect() // joined with nothing, it would end in `/`
+}
+
+/// Closes Sallyport's own folders to callers of a built-in.
+///
+/// # Errors
+/// As [`folders_to_close`], and where it may write in one of them.
+pub(crate) fn close_to_built_in(config: &mut BuiltInConfig, folders: &Folders) -> Result<(), Outage> {
+    let Some((_, root)) = config.place().map(|(key, root)| (key, root.to_owned())) else { return Ok(()) };
+    if !matches!(config, BuiltInConfig::Filesystem(_)) {
+        return Ok(());
+    }
+    if config.writes() {
+        let root = root.canonicalize().unwrap_or_else(|_| root.clone());
+        refuse_inside(&root, folders)?;
+        let home = std::env::var_os("HOME").and_then(|home| PathBuf::from(home).canonicalize().ok());
+        denied_in(&root, home.as_deref()).for_each(|entry| config.deny_write(entry));
+    }
+    folders_to_close(std::iter::once(&*root), &BTreeSet::new(), folders)?.into_iter().for_each(|folder| config.close(folder));
+    Ok(())
+}
+
+/// The usual deny-write list as it is below `root`: entries of the user's home only where that lies in there.
+fn denied_in<'a>(root: &'a Path, home: Option<&'a Path>) -> impl Iterator<Item = PathBuf> + 'a {
+    DENY_WRITE.iter().map(|entry| entry.trim_end_matches('?')).filter_map(move |entry| match entry.strip_prefix("~/") {
+        Some(of_home) => home?.strip_prefix(root).ok().map(|home| home.join(of_home)),
+        None => Some(entry.into()),
+    })
+}
+
+fn refuse_inside(root: &Path, folders: &Folders) -> Result<(), Outage> {
+    match folders.all().into_iter().any(|folder| folder.canonicalize().is_ok_and(|folder| root.starts_with(folder))) {
+        true => Err(refused(format!("it may write {}, where Sallyport keeps its own files", root.display()))),
+        false => Ok(()),
+    }
 }
 
 /// Makes a file that the program could make otherwise. Where that fails, the program cannot make it either.
@@ -78,10 +162,8 @@ pub(crate) fn folders_to_keep(plan: &StdioPlan, folders: &Folders) -> Result<Vec
         return Ok(entries);
     }
     for root in plan.write.iter().filter_map(|root| root.canonicalize().ok()) {
+        refuse_inside(&root, folders)?;
         for folder in folders.all() {
-            if folder.canonicalize().is_ok_and(|folder| root.starts_with(folder)) {
-                return Err(refused(format!("it may write {}, where Sallyport keeps its own files", root.display())));
-            }
             for entry in ways(folder, &root) {
                 private_folder(folder).map_err(|error| Outage { hint: Some(error.hint()), ..Outage::new(error.to_string()) })?;
                 let entry = entry.to_str().ok_or_else(|| refused(format!("it may write {}, whose name is not text", folder.display())))?;
@@ -106,17 +188,17 @@ fn ways<'a>(folder: &'a Path, root: &'a Path) -> impl Iterator<Item = PathBuf> +
 /// What of the gateway's own files is kept from a server, each with what tells it from another one in its place.
 pub(crate) type Kept = Vec<(PathBuf, Option<(u64, u64)>)>;
 
-/// The files that are kept from a server, to be written or read, as they are now.
-pub(crate) fn kept_from(plan: &ServerPlan) -> Kept {
+/// The files and folders that are kept from a server, to be written or read, as they are now.
+pub(crate) fn kept_from(plan: &ServerPlan, folders: &Folders) -> Kept {
     let Source::Stdio(plan) = &plan.source else { return Kept::new() };
     let identity = |file: &Path| std::fs::metadata(file).ok().map(|found| (found.dev(), found.ino()));
-    to_keep(plan).unwrap_or_default().into_iter().chain(hidden(plan)).map(|file| (file.clone(), identity(&file))).collect()
+    to_keep(plan).unwrap_or_default().into_iter().chain(hidden(plan, folders)).map(|file| (file.clone(), identity(&file))).collect()
 }
 
 /// The files of secrets that are covered in what the program sees. One of a package is looked at as it is written: what is installed holds
 /// none.
-fn hidden(plan: &StdioPlan) -> Vec<PathBuf> {
-    let hidden = to_hide(plan);
+fn hidden(plan: &StdioPlan, folders: &Folders) -> Vec<PathBuf> {
+    let hidden = to_hide(plan, folders).unwrap_or_default();
     if hidden.is_empty() {
         return hidden;
     }
@@ -222,8 +304,44 @@ pub(super) mod tests {
             read: read.iter().map(|root| (*root).to_owned()).collect(),
             ..plan(project.join("rules"), &project)
         };
-        assert_eq!(to_hide(&read(&[&project])), [others.clone(), own.clone()]);
-        assert_eq!(to_hide(&read(&[&project, &own])), [others]);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let folders = folders(elsewhere.path());
+        assert_eq!(to_hide(&read(&[&project]), &folders).unwrap(), [others.clone(), own.clone()]);
+        assert_eq!(to_hide(&read(&[&project, &own]), &folders).unwrap(), [others]);
+    }
+
+    fn folders(home: &Path) -> Folders {
+        Folders { state: home.join(".local/state/sallyport"), cache: home.join(".cache/sallyport"), config: home.join(".config/sallyport") }
+    }
+
+    #[test]
+    fn own_folders_are_hidden_below_a_root_which_itself_stays() {
+        let temporary = tempfile::tempdir().unwrap();
+        let home = temporary.path().canonicalize().unwrap();
+        std::fs::create_dir_all(home.join("disk/cache")).unwrap();
+        symlink("disk/cache", home.join(".cache")).unwrap();
+        std::fs::create_dir(home.join("project")).unwrap();
+        let folders = folders(&home);
+        let hidden = |configuration: &str, read: &[&Path]| {
+            let read = read.iter().map(|root| (*root).to_owned()).collect();
+            to_hide(&StdioPlan { read, write: Vec::new(), ..plan(home.join(configuration), &home) }, &folders)
+        };
+        assert_eq!(hidden("project/rules", &[&home.join("project")]).unwrap(), Vec::<PathBuf>::new());
+        assert!(!folders.state.exists());
+        let (state, cache) = (folders.state.clone(), home.join("disk/cache/sallyport"));
+        assert_eq!(hidden("project/rules", &[&home]).unwrap(), [state.clone(), cache.clone(), folders.config.clone()]);
+        assert!(state.is_dir() && cache.is_dir(), "what comes later is hidden as well");
+        assert_eq!(hidden("project/rules", &[&home.join(".local/state")]).unwrap(), [state.clone()]);
+        // A project of its own is not hidden, the secrets are.
+        let secrets = folders.secrets_folder();
+        assert_eq!(hidden(".config/sallyport/sallyport.toml", &[&home]).unwrap(), [state.clone(), cache.clone(), secrets.clone()]);
+        assert_eq!(hidden(".config/sallyport/sallyport.toml", &[&folders.config]).unwrap(), [secrets.clone()]);
+        // What is named in there is the user's own word; the whole is not.
+        std::fs::create_dir(state.join("audit")).unwrap();
+        assert_eq!(hidden("project/rules", &[&state.join("audit")]).unwrap(), Vec::<PathBuf>::new());
+        for whole in [&state, &home.join(".cache/sallyport")] {
+            assert!(hidden("project/rules", &[whole]).unwrap_err().why.contains("its own files"));
+        }
     }
 
     #[test]
@@ -246,9 +364,11 @@ pub(super) mod tests {
             ..plan(project.join("rules"), &project)
         };
         let script = project.join("tool/bin/server").display().to_string();
-        assert_eq!(hidden(&program(&script, "run")), std::slice::from_ref(&inside));
-        assert_eq!(hidden(&program("sh", &script)), [inside]);
-        assert_eq!(hidden(&program("sh", "run")), Vec::<PathBuf>::new());
+        let elsewhere = tempfile::tempdir().unwrap();
+        let hidden = |plan| hidden(&plan, &folders(elsewhere.path()));
+        assert_eq!(hidden(program(&script, "run")), std::slice::from_ref(&inside));
+        assert_eq!(hidden(program("sh", &script)), [inside]);
+        assert_eq!(hidden(program("sh", "run")), Vec::<PathBuf>::new());
     }
 
     #[test]
@@ -257,11 +377,7 @@ pub(super) mod tests {
         let home = temporary.path().canonicalize().unwrap();
         std::fs::create_dir_all(home.join("disk/cache")).unwrap();
         symlink("disk/cache", home.join(".cache")).unwrap();
-        let folders = Folders {
-            state: home.join(".local/state/sallyport"),
-            cache: home.join(".cache/sallyport"),
-            config: home.join(".config/sallyport"),
-        };
+        let folders = folders(&home);
         let kept = |write: &Path| folders_to_keep(&plan(home.join("rules"), write), &folders);
         std::fs::create_dir(home.join("project")).unwrap();
         assert_eq!(kept(&home.join("project")).unwrap(), Vec::<String>::new());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::private::{holds_secrets, holds_too_much, is_obeyed};
-use super::{MOST, MOST_WARNINGS, Proposal, Warning};
+use super::{Kept, MOST, MOST_WARNINGS, Proposal, Warning};
 use crate::learn::record::{Record, Refused, Want};
 
 /// So many entries of one folder are the folder: fewer may be just those.
@@ -31,7 +31,7 @@ const SEARCHED_UPWARDS: &[&str] = &[
     ".hg",
 ];
 
-pub(super) fn propose(record: &Record, home: Option<&Path>, kept: &[PathBuf], proposal: &mut Proposal) {
+pub(super) fn propose(record: &Record, home: Option<&Path>, kept: &Kept, proposal: &mut Proposal) {
     let mut wanted = Wanted::default();
     for (path, refused) in &record.refused {
         if is_noise(path, refused, record) {
@@ -77,13 +77,22 @@ fn is_noise(path: &Path, refused: &Refused, record: &Record) -> bool {
 }
 
 /// Why a path is not proposed, if it is not.
-fn sorted_out(path: &Path, refused: &Refused, home: Option<&Path>, kept: &[PathBuf]) -> Option<Warning> {
+fn sorted_out(path: &Path, refused: &Refused, home: Option<&Path>, kept: &Kept) -> Option<Warning> {
     let subject = path.display();
     if path.to_str().is_none() {
         return Some(Warning::new(subject, "not UTF-8, so that no configuration can name it"));
     }
-    if refused.want >= Want::Write && kept.iter().any(|kept| kept == path) {
-        return Some(Warning::grave(subject, "this configuration: a server must not change its own rules"));
+    if refused.want >= Want::Write && kept.rules.iter().any(|kept| kept == path) {
+        return Some(Warning::grave(subject, "the gateway goes by it: a server must not change its own rules"));
+    }
+    if kept.secrets.iter().any(|kept| kept == path) {
+        return Some(Warning::grave(
+            subject,
+            "a secret of the gateway: not proposed, name it in `read` yourself if this server is to have it",
+        ));
+    }
+    if kept.folders.iter().any(|kept| path.starts_with(kept)) {
+        return Some(Warning::grave(subject, "in a folder that Sallyport keeps for itself: not proposed"));
     }
     if refused.want >= Want::Write && is_obeyed(path) {
         return Some(Warning::grave(subject, "is run or obeyed outside of the sandbox: not proposed to be written"));

@@ -29,7 +29,15 @@ fn record(lines: &[&str]) -> Record {
 }
 
 fn proposed(lines: &[&str]) -> Proposal {
-    propose(&record(lines), Some(Path::new(HOME)), &["/home/u/project/sallyport.toml".into()])
+    propose(&record(lines), Some(Path::new(HOME)), &kept())
+}
+
+fn kept() -> Kept {
+    Kept {
+        rules: vec!["/home/u/project/sallyport.toml".into(), "/srv/policies/main.cedar".into()],
+        secrets: vec!["/srv/creds/team".into()],
+        folders: vec!["/srv/state/sallyport".into()],
+    }
 }
 
 fn texts(paths: &[PathBuf]) -> Vec<&str> {
@@ -82,9 +90,23 @@ fn secrets_and_whole_homes_are_told_of_and_not_proposed() {
     }
     let mut record = record(&["r /srv/harmless", "w /etc/hosts"]);
     record.refused.get_mut(Path::new("/srv/harmless")).unwrap().leads_to = Some("/home/u/.aws/credentials".into());
-    let proposal = propose(&record, Some(Path::new(HOME)), &[]);
+    let proposal = propose(&record, Some(Path::new(HOME)), &Kept::default());
     assert!(proposal.is_empty() && proposal.warnings.len() == 2, "where a link leads counts: {proposal:?}");
     assert_eq!(texts(&proposed(&["r /srv/code/.git/config"]).read), ["/srv/code/.git/config"], "to be read");
+}
+
+#[test]
+fn what_is_the_gateways_own_is_told_of_and_not_proposed() {
+    let grave =
+        ["w /srv/policies/main.cedar", "r /srv/creds/team", "l /srv/creds/team", "w /srv/creds/team", "r /srv/state/sallyport/store.db"];
+    for line in grave.into_iter().chain(["e /srv/state/sallyport/", "w /srv/state/sallyport/new"]) {
+        let proposal = proposed(&[line]);
+        assert!(proposal.is_empty() && proposal.warnings.len() == 1 && proposal.warnings[0].is_grave, "{line}: {proposal:?}");
+    }
+    let mut record = record(&["r /srv/harmless"]);
+    record.refused.get_mut(Path::new("/srv/harmless")).unwrap().leads_to = Some("/srv/creds/team".into());
+    assert!(propose(&record, None, &kept()).is_empty());
+    assert_eq!(texts(&proposed(&["r /srv/policies/main.cedar"]).read), ["/srv/policies/main.cedar"], "to be read");
 }
 
 #[test]
@@ -115,7 +137,7 @@ fn hosts_are_proposed_with_the_ports_that_were_wanted() {
     ] {
         record.hosts.insert((host, port), (allowed, 1));
     }
-    let proposal = propose(&record, None, &[]);
+    let proposal = propose(&record, None, &Kept::default());
     let network: Vec<String> = proposal.network.iter().map(ToString::to_string).collect();
     assert_eq!(network, ["a.example:443,8443", "b.example", "c.example:22", "1.1.1.1:853", "10.0.0.7:5432"]);
     let told: Vec<_> = proposal.warnings.iter().map(|warning| (warning.subject.as_str(), warning.is_grave)).collect();
@@ -133,7 +155,7 @@ fn a_proposal_is_no_longer_than_somebody_reads() {
         record.calls.insert(format!("call {number}"), 1);
     }
     record.local_sockets = 1;
-    let proposal = propose(&record, None, &[]);
+    let proposal = propose(&record, None, &Kept::default());
     assert_eq!((proposal.read.len(), proposal.network.len()), (MOST, MOST));
     assert!(proposal.warnings.len() <= 4 * MOST_WARNINGS, "{}", proposal.warnings.len());
     for said in ["468 more paths", "468 more hosts"] {
@@ -156,7 +178,7 @@ proptest! {
             let want = [Want::Look, Want::Read, Want::Write, Want::Entries][usize::from(*want)];
             record.refused.insert(path.into(), Refused { want, folder: *folder, times: 1, leads_to: None });
         }
-        let proposal = propose(&record, Some(Path::new(HOME)), &[]);
+        let proposal = propose(&record, Some(Path::new(HOME)), &Kept::default());
         for path in proposal.read.iter().chain(&proposal.write) {
             prop_assert!(!private::holds_secrets(path, Some(Path::new(HOME))), "{path:?}");
             let folder = record.refused.get(path).is_none_or(|refused| refused.folder);

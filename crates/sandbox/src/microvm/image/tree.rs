@@ -35,6 +35,8 @@ pub(super) struct Tree {
     ways: BTreeSet<usize>,
     /// Where the image's files are.
     image: PathBuf,
+    /// Folders of the host of which only the name is shown, each by its device and inode: what is put in another's place is another.
+    hidden: Vec<(u64, u64)>,
 }
 
 pub(super) struct Node {
@@ -64,7 +66,8 @@ pub(super) enum Content {
 impl Tree {
     /// What comes first stays: so nothing of an image stands in the way of what is shown, or of what the guest mounts.
     pub(super) fn of(view: &View, lower: Option<Lower<'_>>, network: &Network) -> Result<Self, Error> {
-        let mut tree = Self { nodes: vec![folder_node(b"", 0)], ways: BTreeSet::from([0]), image: PathBuf::new() };
+        let hidden = hidden_folders(view)?;
+        let mut tree = Self { nodes: vec![folder_node(b"", 0)], ways: BTreeSet::from([0]), image: PathBuf::new(), hidden };
         for place in ["dev", "proc", "tmp"] {
             tree.closed_folder(Path::new(place))?;
         }
@@ -201,6 +204,15 @@ impl Tree {
     }
 }
 
+/// # Errors
+/// When one cannot be looked at: then it could not be told from others.
+fn hidden_folders(view: &View) -> Result<Vec<(u64, u64)>, Error> {
+    let hidden = view.trees.iter().filter(|tree| tree.access == Access::Hidden && tree.folder);
+    let identity = |path: &PathBuf| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(|found| (found.st_dev, found.st_ino));
+    let cannot = |path: &PathBuf, errno: Errno| Error::io(format_args!("{} cannot be hidden", path.display()), &errno.into());
+    hidden.map(|tree| identity(&tree.path).map_err(|errno| cannot(&tree.path, errno))).collect()
+}
+
 fn folder_node(name: &[u8], parent: usize) -> Node {
     let mode = FileType::Directory.as_raw_mode() | 0o755;
     Node { name: name.into(), parent, mode, uid: 0, gid: 0, modified: (0, 0), content: Content::Folder(Vec::new()) }
@@ -262,6 +274,9 @@ impl<'a> Walk<'a> {
     fn inside(&mut self, folder: &OwnedFd, at: usize, depth: usize) -> Result<(), Error> {
         if depth == DEEPEST {
             return Err(Error::new(format!("{} has more than {DEEPEST} folders in each other", self.shown.display())));
+        }
+        if fstat(folder).is_ok_and(|found| self.tree.hidden.contains(&(found.st_dev, found.st_ino))) {
+            return Ok(());
         }
         let Ok(entries) = Dir::read_from(folder) else { return Ok(()) };
         let above = self.tree.names_in_way(at);
