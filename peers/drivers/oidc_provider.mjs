@@ -6,7 +6,8 @@
 // client `agent` gets tokens in its own name (client_credentials) for any of the resources, as JWT or opaque, as it is written there; the
 // client `gateway` may ask about tokens. Those for resources in `tenants` claim the tenant that is written there (`org`). With
 // `"login": ["https://…/callback"]` people log in with it, by any name, for the client `web`, which is sent back there; `mallory`'s address is of
-// another domain than the others'. Prints `ready` once it listens.
+// another domain than the others'. With `"shape": {"typ": "JWT", "names": {"scope": "scp"}, "more": {"ver": "2.0"}}` its JWTs are written as another
+// product's. Prints `ready` once it listens.
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -71,7 +72,17 @@ const account = (accountId) => ({
     groups: ["Platform Team", "admin"],
   }),
 });
+/** Writes an access token as another product does: of this type, with claims called otherwise or left out (`""`), and others. */
+const reshape = ({ typ, names, more }) => (ctx, token, jwt) => {
+  jwt.header = { typ };
+  for (const [ours, theirs] of Object.entries(names)) {
+    if (theirs) jwt.payload[theirs] = jwt.payload[ours];
+    delete jwt.payload[ours];
+  }
+  Object.assign(jwt.payload, more);
+};
 const provider = new Provider(issuer, {
+  ...(settings.shape ? { formats: { customizers: { jwt: reshape(settings.shape) } } } : {}),
   extraTokenClaims: (ctx, token) => {
     const tenant = settings.tenants?.[token.resourceServer?.audience];
     return tenant ? { org: tenant } : undefined;

@@ -8,6 +8,7 @@ mod caller;
 mod certificates;
 mod connect;
 mod credential;
+mod entra;
 #[path = "../tenants/fixture.rs"]
 mod fixture;
 mod forged;

@@ -21,6 +21,8 @@ const WITHOUT_END: Duration = Duration::from_secs(60);
 const MOST_GROUPS: usize = 256;
 /// What may be left out of the names of types (RFC 7515 §4.1.9).
 const MEDIA_TYPE: &str = "application/";
+/// The claims that name the client, the first that is there: of RFC 9068, of OpenID Connect and Entra's version 2, of Entra's version 1.
+const CLIENT: [&str; 3] = ["client_id", "azp", "appid"];
 /// Longest name in bytes of a subject, a client, a group or a tenant.
 const LONGEST_NAME: usize = 256;
 
@@ -105,10 +107,14 @@ impl Terms {
         Ok(Accepted { principal, resources, left })
     }
 
-    /// A person, or a program in its own name: then subject and client are the same (RFC 9068 §2.2), or there is no subject.
+    /// A person, or a program in its own name: then subject and client are the same (RFC 9068 §2.2), there is no subject, or the token says so.
     fn principal(&self, claims: &Map<String, Value>) -> Result<Principal, TokenFault> {
+        // Entra's way, whose subject is then an object of its directory.
+        let is_programs = claims.get("idtyp").is_some_and(|kind| kind == "app");
         match (text(claims, "sub")?, self.client(claims)?) {
-            (Some(subject), client) if client != Some(subject) => Ok(Principal::user(&self.issuer, subject)),
+            (Some(subject), client) if client.is_none() || client != Some(subject) && !is_programs => {
+                Ok(Principal::user(&self.issuer, subject))
+            }
             (_, Some(client)) => Ok(Principal::client(&self.issuer, client)),
             _ => Err(TokenFault::Claims),
         }
@@ -131,10 +137,8 @@ impl Terms {
 
     /// The client that a token was issued to.
     pub(super) fn client<'a>(&self, claims: &'a Map<String, Value>) -> Result<Option<&'a str>, TokenFault> {
-        match text(claims, "client_id")? {
-            None => text(claims, "azp"),
-            client => Ok(client),
-        }
+        let named = CLIENT.into_iter().find(|claim| claims.contains_key(*claim));
+        named.map_or(Ok(None), |claim| text(claims, claim))
     }
 
     fn resources(&self, claims: &Map<String, Value>, public: &PublicUrl) -> Result<Resources, TokenFault> {

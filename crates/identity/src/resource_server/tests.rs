@@ -145,7 +145,14 @@ fn claims_become_a_principal() {
     assert_eq!(person.principal.groups().iter().map(|group| &**group).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!((person.left, person.resources), (Duration::from_secs(130), Resources::These(vec![Endpoint::All])));
     assert_eq!(accepted(r#""sub":"app","client_id":"app","org":"t""#).principal.id(), "client:app@https://i");
-    assert_eq!(accepted(r#""azp":"app","org":"t""#).principal.id(), "client:app@https://i");
+    for named in [r#""azp":"app""#, r#""appid":"app""#, r#""client_id":"app","azp":"b","appid":"c""#] {
+        assert_eq!(accepted(&format!(r#"{named},"org":"t""#)).principal.id(), "client:app@https://i");
+        assert_eq!(accepted(&format!(r#"{named},"sub":"app","org":"t""#)).principal.id(), "client:app@https://i");
+        assert_eq!(accepted(&format!(r#"{named},"sub":"object","org":"t""#)).principal.id(), "user:object@https://i");
+        assert_eq!(accepted(&format!(r#"{named},"sub":"object","idtyp":"app","org":"t""#)).principal.id(), "client:app@https://i");
+        assert_eq!(accepted(&format!(r#"{named},"sub":"object","idtyp":"user","org":"t""#)).principal.id(), "user:object@https://i");
+    }
+    assert_eq!(accepted(r#""sub":"object","idtyp":"app","org":"t""#).principal.id(), "user:object@https://i", "no client is named");
     let refused = |rest: &str| terms.accept(&claims(&format!("{{{base},{rest}}}")), &public(), Duration::from_secs(1000)).unwrap_err();
     assert_eq!(refused(r#""sub":"alice""#), TokenFault::Claims, "without its tenant");
     assert_eq!(refused(r#""org":"t""#), TokenFault::Claims, "without a name");
