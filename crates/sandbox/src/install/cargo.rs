@@ -71,7 +71,7 @@ pub(super) fn start(place: &Place, package: &Package) -> Result<Start, Error> {
         (None, [only]) => only,
         (None, _) => split(package.requirement()).0,
     };
-    match found.iter().any(|program| program == name) {
+    match found.iter().any(|program| program == name) && place.holds(&programs.join(name)) {
         true => Ok(Start { command: programs.join(name), args: package.args.clone() }),
         false => Err(super::no_such_program(name, &programs, |_| true)),
     }

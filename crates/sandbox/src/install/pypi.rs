@@ -235,7 +235,7 @@ pub(super) fn start(place: &Place, package: &Package) -> Result<Start, Error> {
     let programs = place.tree().join("bin");
     let program = package.program.as_deref().unwrap_or_default();
     let script = programs.join(program);
-    if program.is_empty() || program.contains('/') || !script.is_file() {
+    if program.is_empty() || program.contains('/') || !place.holds(&script) {
         let of_a_package = |name: &str| !NOT_OF_PACKAGES.iter().any(|known| name.starts_with(known));
         return Err(super::no_such_program(program, &programs, of_a_package));
     }

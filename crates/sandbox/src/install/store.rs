@@ -116,6 +116,12 @@ impl Place {
         File::options().create(true).truncate(false).write(true).open(self.folder.join("in-use"))
     }
 
+    /// Whether a file lies in what was installed, wherever links lead: a package may have made one to any file of the user's, and what is
+    /// round that would be shown to it.
+    pub(super) fn holds(&self, file: &Path) -> bool {
+        file.canonicalize().is_ok_and(|file| file.is_file() && self.tree().canonicalize().is_ok_and(|tree| file.starts_with(tree)))
+    }
+
     /// An empty tree, whatever an earlier installation has left; its record goes first.
     pub(super) async fn prepare(&self) -> Result<(), Error> {
         let place = self.clone();
@@ -250,4 +256,73 @@ pub(super) fn files(place: &Place) -> io::Result<BTreeMap<PathBuf, String>> {
     let all = tree::files(&place.tree())?;
     let counts = |path: &PathBuf| place.source == Source::Cargo || tree::is_portable(place.source, path);
     Ok(all.into_iter().filter(|(path, _)| counts(path)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::install::{Package, Start, cargo, pypi};
+
+    fn place(packages: &Path, source: Source) -> Place {
+        let place = Place { folder: folder_of(packages).join(source.name()).join("server-1.0.0-0123"), source };
+        fs::create_dir_all(place.tree().join("bin")).unwrap();
+        fs::write(place.record_file(), "{}").unwrap();
+        let lock = File::create(place.folder.join("lock")).unwrap();
+        lock.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        place
+    }
+
+    fn prune_all(packages: &Path, kept: &[&str]) -> usize {
+        prune(packages, Duration::from_secs(60), &kept.iter().map(|key| (*key).to_owned()).collect()).unwrap().len()
+    }
+
+    #[test]
+    fn what_runs_or_is_locked_is_not_pruned_however_long_ago_it_was_started() {
+        let packages = tempfile::tempdir().unwrap();
+        let place = place(packages.path(), Source::Npm);
+        let held = place.used().unwrap().unwrap();
+        let other = place.used().unwrap();
+        File::options().write(true).open(place.folder.join("lock")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(prune_all(packages.path(), &[]), 0);
+        drop(held);
+        assert_eq!(prune_all(packages.path(), &[]), 0, "another program runs it");
+        drop(other);
+        assert_eq!(prune_all(packages.path(), &["0123"]), 0);
+        let removing = place.unused(Duration::ZERO).unwrap();
+        assert!(place.used().unwrap_err().to_string().contains("--prune"));
+        drop(removing);
+        assert_eq!(prune_all(packages.path(), &["123", "4567"]), 1);
+        assert!(!place.folder.exists());
+        assert!(place.used().is_err());
+    }
+
+    #[test]
+    fn no_link_of_a_package_leads_its_start_out_of_the_installation() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("outside"), "").unwrap();
+        let package = |source| Package {
+            source,
+            requirements: vec!["server".to_owned()],
+            program: Some("server".to_owned()),
+            args: Vec::new(),
+            tools: None,
+            scripts: true,
+        };
+        type StartOf = fn(&Place, &Package) -> Result<Start, Error>;
+        let starts: [(Source, StartOf); 2] = [(Source::PyPi, pypi::start), (Source::Cargo, cargo::start)];
+        for (source, start) in starts {
+            let place = place(folder.path(), source);
+            let program = place.tree().join("bin/server");
+            symlink(folder.path().join("outside"), &program).unwrap();
+            assert!(start(&place, &package(source)).is_err(), "{source:?}");
+            fs::remove_file(&program).unwrap();
+            fs::write(place.tree().join("inside"), "").unwrap();
+            symlink("../inside", &program).unwrap();
+            assert_eq!(start(&place, &package(source)).ok().unwrap().command, program);
+        }
+    }
 }
