@@ -153,7 +153,8 @@ impl Listening {
     async fn begin(door: Arc<Door>, incoming: Incoming, listen: Listen, wishes: Wishes) -> Result<Self, Failure> {
         let Listen { id, client, .. } = listen;
         let discovery = door.front.discover(&incoming).await?;
-        let mut kept_up = KeptUp { door: Arc::clone(&door), incoming: incoming.clone(), client, uris: Vec::new(), tasks: Vec::new(), heard: None };
+        let mut kept_up =
+            KeptUp { door: Arc::clone(&door), incoming: incoming.clone(), client, uris: Vec::new(), tasks: Vec::new(), heard: None };
         for uri in wishes.uris {
             if subscribe(&door, &incoming, &kept_up.client, &uri).await {
                 kept_up.uris.push(uri);
