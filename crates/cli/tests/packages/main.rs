@@ -142,6 +142,17 @@ fn the_first_start_locks_and_later_ones_need_no_registry() {
 }
 
 #[test]
+fn a_package_starts_also_where_its_server_sees_all_that_is_round_the_store() {
+    let packages = Packages::new("npm:made-here");
+    let all = packages.project.folder();
+    packages.project.configure(&format!("[servers.made]\ncommand = [\"npm:made-here\"]\nread = [{all:?}]\n"));
+    assert_eq!([packages.greeting(), packages.greeting()], ["greets", "greets"]);
+    fs::create_dir(packages.project.path("out")).unwrap();
+    packages.project.configure(&format!("[servers.made]\ncommand = [\"npm:made-here\"]\nwrite = [{all:?}]\n"));
+    assert_eq!(packages.greeting(), "greets");
+}
+
+#[test]
 fn a_lock_installs_the_same_on_another_machine_and_nothing_else() {
     let made = Packages::new("npm:made-here");
     assert_eq!(made.greeting(), "greets");

@@ -86,7 +86,7 @@ impl Bench {
     async fn with(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db")).unwrap();
-        let clock = Arc::new(AtomicI64::new(1_800_000_000));
+        let clock = Arc::new(AtomicI64::new(2_100_000_000));
         let server = server(settings, &store, &clock);
         server.tend().await.unwrap();
         accounts::add(&store, "alice", PASSWORD, false, &["staff".to_owned()], 1).await.unwrap();

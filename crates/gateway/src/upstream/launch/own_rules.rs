@@ -331,11 +331,11 @@ pub(super) mod tests {
         let (state, cache) = (folders.state.clone(), home.join("disk/cache/sallyport"));
         assert_eq!(hidden("project/rules", &[&home]).unwrap(), [state.clone(), cache.clone(), folders.config.clone()]);
         assert!(state.is_dir() && cache.is_dir(), "what comes later is hidden as well");
-        assert_eq!(hidden("project/rules", &[&home.join(".local/state")]).unwrap(), [state.clone()]);
+        assert_eq!(hidden("project/rules", &[&home.join(".local/state")]).unwrap(), std::slice::from_ref(&state));
         // A project of its own is not hidden, the secrets are.
         let secrets = folders.secrets_folder();
         assert_eq!(hidden(".config/sallyport/sallyport.toml", &[&home]).unwrap(), [state.clone(), cache.clone(), secrets.clone()]);
-        assert_eq!(hidden(".config/sallyport/sallyport.toml", &[&folders.config]).unwrap(), [secrets.clone()]);
+        assert_eq!(hidden(".config/sallyport/sallyport.toml", &[&folders.config]).unwrap(), std::slice::from_ref(&secrets));
         // What is named in there is the user's own word; the whole is not.
         std::fs::create_dir(state.join("audit")).unwrap();
         assert_eq!(hidden("project/rules", &[&state.join("audit")]).unwrap(), Vec::<PathBuf>::new());

@@ -426,9 +426,9 @@ async fn who_is_disabled_or_has_another_password_is_out_at_once() {
         let (_, tokens) = bench.redeem(&code).await;
         let (_, unused) = bench.code(&[("prompt", "consent")]).await;
         match change {
-            0 => accounts::set_standing(&bench.store, "alice", Standing::Disabled, 1_800_000_000).await.map(drop).unwrap(),
-            1 => accounts::set_standing(&bench.store, "alice", Standing::Removed, 1_800_000_000).await.map(drop).unwrap(),
-            _ => accounts::set_password(&bench.store, "alice", "another long password", 1_800_000_000).await.unwrap(),
+            0 => accounts::set_standing(&bench.store, "alice", Standing::Disabled, 2_100_000_000).await.map(drop).unwrap(),
+            1 => accounts::set_standing(&bench.store, "alice", Standing::Removed, 2_100_000_000).await.map(drop).unwrap(),
+            _ => accounts::set_password(&bench.store, "alice", "another long password", 2_100_000_000).await.unwrap(),
         }
         assert_eq!(bench.refresh(&tokens["refresh_token"]).await.1["error"], "invalid_grant");
         assert!(!is_taken(&bench.server, &tokens["access_token"]).await);

@@ -6,7 +6,7 @@ use super::elsewhere::Elsewhere;
 use super::signer::{Signer, with};
 use super::*;
 
-const NOW: i64 = 1_800_000_000;
+const NOW: i64 = 2_100_000_000;
 
 fn with_machine(keys: String) -> Settings {
     let machine = ConfiguredClient {

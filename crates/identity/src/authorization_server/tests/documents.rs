@@ -180,7 +180,7 @@ async fn a_client_of_a_document_proves_by_its_keys_who_it_is() {
     met.elsewhere.put(PATH, &document);
     met.elsewhere.put("/keys", &signer.published());
     let assertion = |signer: &Signer| {
-        let claims = json!({ "iss": met.id, "sub": met.id, "aud": ISSUER, "iat": 1_800_000_000, "exp": 1_800_000_060, "jti": "1" });
+        let claims = json!({ "iss": met.id, "sub": met.id, "aud": ISSUER, "iat": 2_100_000_000, "exp": 2_100_000_060, "jti": "1" });
         signer.sign("JWT", &claims)
     };
     let assertion_type = ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");

@@ -10,7 +10,7 @@ use super::*;
 use crate::resource_server::key::Algorithm;
 use crate::resource_server::remote_issuer::RemoteIssuer;
 
-const NOW: i64 = 1_800_000_000;
+const NOW: i64 = 2_100_000_000;
 const KIND: &str = "oauth-id-jag+jwt";
 
 /// An identity provider, and a server that takes its word.
