@@ -45,6 +45,8 @@ mod output;
 #[cfg(target_os = "linux")]
 mod policy;
 #[cfg(target_os = "linux")]
+mod scoped;
+#[cfg(target_os = "linux")]
 mod stderr_log;
 #[cfg(target_os = "linux")]
 mod sys;

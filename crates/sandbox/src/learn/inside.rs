@@ -4,11 +4,13 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+use crate::scoped;
 
 /// The root of a sandbox, from outside.
 pub(super) struct Inside(OwnedFd);
@@ -29,8 +31,8 @@ impl Inside {
 
     /// Looks, without leaving that root whatever links say.
     pub(super) fn look(&self, path: &Path, at_link: bool) -> Found {
-        let flags = OFlags::PATH | OFlags::CLOEXEC | if at_link { OFlags::NOFOLLOW } else { OFlags::empty() };
-        match openat2(&self.0, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
+        let flags = OFlags::PATH | if at_link { OFlags::NOFOLLOW } else { OFlags::empty() };
+        match scoped::open(&self.0, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
             Ok(found) => {
                 let mount = fstatvfs(&found).map_or(StatVfsMountFlags::empty(), |mount| mount.f_flag);
                 Found::Something {

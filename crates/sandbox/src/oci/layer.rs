@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::read::MultiGzDecoder;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, chmodat, fchmod, linkat, mkdirat, openat, openat2, statat, symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, chmodat, fchmod, linkat, mkdirat, openat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use sallyport_telemetry::state_folder::private_folder;
@@ -26,6 +26,7 @@ use tar::{Archive, Entry, EntryType};
 use super::image::{Image, hex};
 use super::names::LongNames;
 use crate::error::Error;
+use crate::scoped;
 use crate::turn;
 
 /// Larger images are those with models in them, which belong into a folder to read.
@@ -150,7 +151,7 @@ impl Unpack {
     fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        openat2(&self.root, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve)
+        scoped::open(&self.root, path, OFlags::PATH | OFlags::DIRECTORY, resolve)
     }
 
     fn link(&self, target: &Path, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
