@@ -246,9 +246,8 @@ async fn a_toolset_knows_the_tasks_of_its_own_tools_alone() {
     let (with, without) = (at("with"), at("without"));
     let ears: [Arc<Ear>; 2] = Default::default();
     let listening = [&with, &without].into_iter().zip(&ears);
-    let _heard: Vec<_> = listening
-        .map(|(client, ear)| gateway.watch(&client.incoming(), &(ear.clone() as Arc<dyn sallyport_protocol::Listener>)))
-        .collect();
+    let _heard: Vec<_> =
+        listening.map(|(client, ear)| gateway.watch(&client.incoming(), &(ear.clone() as Arc<dyn sallyport_protocol::Listener>))).collect();
     with.ask(Method::ToolsCall, r#"{"name":"work","task":{}}"#).await.unwrap();
     for (client, knows) in [(&with, true), (&without, false)] {
         let listed = client.ask(Method::TasksList, "{}").await.unwrap().to_json();
