@@ -14,6 +14,7 @@ mod cargo;
 mod change;
 mod desk;
 mod error;
+mod exact;
 mod locked;
 mod network;
 mod npm;

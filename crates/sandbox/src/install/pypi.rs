@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::desk::off_the_runtime;
+use super::exact;
 use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::{self, Provenance};
 use super::step::{Job, Step, read_text};
@@ -78,12 +79,15 @@ async fn attested(job: &Job<'_>, itself: &Artefact) -> Result<Provenance, Error>
 
 /// Refuses a lock that is of other packages than the configuration names.
 pub(super) fn is_what_is_named(package: &Package, locked: &Locked) -> Result<(), Error> {
-    let is_there = |name: &str| locked.artefacts.iter().any(|artefact| artefact.name == name);
+    let is_there = |requirement: &str| {
+        let asked = Distribution::asked(requirement);
+        locked.artefacts.iter().any(|artefact| artefact.name == asked && exact::fits(requirement, "==", &artefact.version))
+    };
     let asked = Distribution::asked(package.requirement());
     if !locked.artefacts.iter().any(|artefact| artefact.name == asked && artefact.version == locked.version) {
         return Err(contradicts("its own version is not among its packages"));
     }
-    match package.requirements.iter().find(|requirement| !is_there(&Distribution::asked(requirement))) {
+    match package.requirements.iter().find(|requirement| !is_there(requirement)) {
         Some(missing) => Err(contradicts(&format!("{} is not among its packages", missing.escape_debug()))),
         None => Ok(()),
     }

@@ -5,6 +5,8 @@
 //! longer, so that one that ends is replaced at once.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,17 @@ pub(super) struct Order {
     pub(super) program: Program,
 }
 
+/// Which files and folders those are that a launch covers: whoever was launched before one of them was replaced does not cover what is in its
+/// place.
+type Covered = Vec<Option<(u64, u64)>>;
+
+impl Order {
+    fn covered(&self) -> Covered {
+        let identity = |path: &PathBuf| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        self.profile.hidden.iter().chain(&self.profile.read).map(identity).collect()
+    }
+}
+
 impl PartialEq for Order {
     fn eq(&self, other: &Self) -> bool {
         let (own, others) = (self.host.egress(), other.host.egress());
@@ -58,7 +71,13 @@ struct Shelf {
     running: usize,
     /// Tells the one who makes them that one was taken.
     taken: Arc<Notify>,
-    waiting: Vec<(Instant, Instance<Standby>)>,
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    made: Instant,
+    covered: Covered,
+    instance: Instance<Standby>,
 }
 
 static SHELVES: Mutex<Vec<Shelf>> = Mutex::new(Vec::new());
@@ -87,15 +106,17 @@ pub(super) async fn launch(order: Order) -> Result<Instance<Running>, Error> {
 
 /// The latest, which has seen the files last.
 fn take(order: &Order) -> Option<Instance<Standby>> {
+    let covered = order.covered();
     let mut shelves = shelves();
     let shelf = shelves.iter_mut().find(|shelf| shelf.order == *order)?;
     shelf.clear_old();
-    shelf.waiting.pop().map(|(_, instance)| instance)
+    shelf.waiting.retain(|waiting| waiting.covered == covered);
+    shelf.waiting.pop().map(|waiting| waiting.instance)
 }
 
 impl Shelf {
     fn clear_old(&mut self) {
-        self.waiting.retain(|(made, instance)| made.elapsed() < KEPT && instance.has_exited().is_none());
+        self.waiting.retain(|waiting| waiting.made.elapsed() < KEPT && waiting.instance.has_exited().is_none());
     }
 }
 
@@ -132,8 +153,9 @@ async fn keep_full(order: Order, taken: Arc<Notify>) {
             continue;
         }
         sleep(SETTLES).await;
+        let covered = order.covered();
         match resting(&order).await {
-            Ok(instance) => put(&order, instance),
+            Ok(instance) => put(&order, Waiting { made: Instant::now(), covered, instance }),
             Err(error) => {
                 tracing::warn!(server = order.program.name, %error, "no machine waits for the next launch");
                 taken.notified().await;
@@ -151,9 +173,9 @@ fn is_wanting(order: &Order, taken: &Arc<Notify>) -> Option<bool> {
 }
 
 /// Without a shelf it ends.
-fn put(order: &Order, instance: Instance<Standby>) {
+fn put(order: &Order, waiting: Waiting) {
     if let Some(shelf) = shelves().iter_mut().find(|shelf| shelf.order == *order) {
-        shelf.waiting.push((Instant::now(), instance));
+        shelf.waiting.push(waiting);
     }
 }
 
@@ -181,4 +203,24 @@ fn ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn what_is_covered_is_known_from_what_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("token");
+        fs::write(&secret, "old").unwrap();
+        let profile = Profile { hidden: vec![secret.clone()], ..Profile::default() };
+        let order = Order { host: Host::with_launcher("x"), config: Config::default(), profile, program: Program::new("x", "x") };
+        let before = order.covered();
+        assert_eq!(order.covered(), before);
+        fs::write(folder.path().join("new"), "new").unwrap();
+        fs::rename(folder.path().join("new"), &secret).unwrap();
+        assert_ne!(order.covered(), before);
+    }
 }

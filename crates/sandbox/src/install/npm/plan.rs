@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::super::exact;
 use super::super::locked::{Artefact, contradicts};
 use super::super::{Error, Package};
 
@@ -98,7 +99,11 @@ impl Plan {
             Some(alias) => name == alias && real_spec.map(without_version) == Some(real),
             None => name == real && !spec.contains(':'),
         };
-        leads_there && of_file.is_none() && package.get("name").map_or(Some(name), Value::as_str) == Some(real)
+        let version = package.get("version").and_then(Value::as_str).unwrap_or_default();
+        leads_there
+            && of_file.is_none()
+            && exact::fits(requirement, "@", version)
+            && package.get("name").map_or(Some(name), Value::as_str) == Some(real)
     }
 
     fn packages(&self) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
@@ -246,6 +251,7 @@ mod tests {
             assert!(is_of(r#""a":"^1.0.0""#, a, &[asked]), "{asked}");
             assert!(!is_of(r#""evil":"^1.0.0""#, evil, &[asked]), "{asked}");
         }
+        assert!(is_of(r#""a":"1.0.0""#, a, &["a@1.0.0"]) && !is_of(r#""a":"2.0.0""#, a, &["a@2.0.0"]));
         assert!(!is_of(r#""a":"^1.0.0""#, a, &["@s/a"]) && !is_of(r#""a":"^1.0.0""#, a, &["a-b"]));
         // The name alone, and something else below it.
         assert!(!is_of(r#""a":"npm:evil@^1.0.0""#, &named_evil("a"), &["a"]));

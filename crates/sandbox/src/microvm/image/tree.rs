@@ -19,6 +19,9 @@ use crate::sys;
 /// the gateway's memory.
 const MOST: usize = 1_000_000;
 
+/// Bytes of all their names and links' targets, which are held as well: those of a machine with everything on it are a tenth of it.
+const MOST_BYTES: usize = 256 * 1024 * 1024;
+
 /// Folders in each other.
 const DEEPEST: usize = 128;
 
@@ -31,12 +34,21 @@ const NOT_OF_AN_IMAGE: [&str; 2] = ["etc/hosts", "etc/resolv.conf"];
 pub(super) struct Tree {
     /// The root first; each folder before what is in it.
     pub(super) nodes: Vec<Node>,
+    /// What names and links take so far.
+    bytes: usize,
     /// Folders that are there only for what is in them: an image adds to these, and to no others.
     ways: BTreeSet<usize>,
     /// Where the image's files are.
     image: PathBuf,
     /// Folders of the host of which only the name is shown, each by its device and inode: what is put in another's place is another.
     hidden: Vec<(u64, u64)>,
+}
+
+impl Node {
+    fn bytes(&self) -> usize {
+        let of_link = if let Content::Text(text) = &self.content { text.len() } else { 0 };
+        self.name.len() + of_link
+    }
 }
 
 pub(super) struct Node {
@@ -67,7 +79,7 @@ impl Tree {
     /// What comes first stays: so nothing of an image stands in the way of what is shown, or of what the guest mounts.
     pub(super) fn of(view: &View, lower: Option<Lower<'_>>, network: &Network) -> Result<Self, Error> {
         let hidden = hidden_folders(view)?;
-        let mut tree = Self { nodes: vec![folder_node(b"", 0)], ways: BTreeSet::from([0]), image: PathBuf::new(), hidden };
+        let mut tree = Self { nodes: vec![folder_node(b"", 0)], bytes: 0, ways: BTreeSet::from([0]), image: PathBuf::new(), hidden };
         for place in ["dev", "proc", "tmp"] {
             tree.closed_folder(Path::new(place))?;
         }
@@ -191,9 +203,13 @@ impl Tree {
     }
 
     fn add(&mut self, node: Node) -> Result<usize, Error> {
+        let hint = "name narrower folders in `read`, or use sandbox = \"os\"";
         if self.nodes.len() == MOST {
-            return Err(Error::new(format!("a microVM can show {MOST} files and folders at most"))
-                .with_hint("name narrower folders in `read`, or use sandbox = \"os\""));
+            return Err(Error::new(format!("a microVM can show {MOST} files and folders at most")).with_hint(hint));
+        }
+        self.bytes += node.bytes();
+        if self.bytes > MOST_BYTES {
+            return Err(Error::new("the names and links that a microVM would show are too long together").with_hint(hint));
         }
         let (position, parent) = (self.nodes.len(), node.parent);
         self.nodes.push(node);
@@ -345,4 +361,19 @@ impl<'a> Walk<'a> {
 
 fn open_folder(folder: &impl AsFd, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
     openat(folder, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn long_names_and_links_are_bounded_together() {
+        let mut tree =
+            Tree { nodes: vec![folder_node(b"", 0)], bytes: 0, ways: BTreeSet::new(), image: PathBuf::new(), hidden: Vec::new() };
+        let link = |length| Node { content: Content::Text(vec![0; length]), ..folder_node(b"link", 0) };
+        tree.add(link(MOST_BYTES / 2)).unwrap();
+        assert!(tree.add(link(MOST_BYTES / 2)).is_err());
+    }
 }
