@@ -54,7 +54,8 @@ struct Finished<'a> {
 }
 
 pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Failure> {
-    let packages = packages(global, arguments.tenant.as_deref())?;
+    // What is pruned is in the store of all tenants.
+    let packages = packages(global, arguments.tenant.as_deref().filter(|_| !arguments.prune))?;
     if arguments.prune {
         return prune(&packages, arguments.json);
     }

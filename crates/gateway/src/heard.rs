@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::FutureExt as _;
-use sallyport_policy::{Effect, Principal};
+use sallyport_policy::Principal;
 use sallyport_protocol::{Event, Incoming, Listener, Method, RawJson, RawObject, Request};
 
 use crate::catalogue::resolve::Call;
@@ -59,21 +59,20 @@ impl Heard {
         }
     }
 
-    /// Decides as of a subscription that begins now. One that a person has to approve was approved when it began.
+    /// Decides as of a subscription that begins now.
     async fn may_hear(&self, uri: &str) -> bool {
         let Some(inner) = self.inner.upgrade() else { return false };
         let parts = inner.parts.load_full();
         // Who is not known any more has a stream that ends in a moment.
         let known = parts.known(&self.incoming);
         let principal = known.as_ref().map_or(&self.principal, |known| &known.principal);
-        let parts = inner.seen_by(&parts, principal, None).await;
+        let parts = inner.heard_by(&parts, principal).await;
         let mut params = RawObject::new();
         params.set("uri", RawJson::string(uri));
         let resolved = parts.catalogue.load().resolve(Request::new(Method::ResourcesSubscribe, params), &self.incoming.endpoint);
         let Ok(Call { routed, action, target, .. }) = resolved else { return false };
         let server = routed.server.clone();
-        let decided = parts.policy.decide(principal, action, &target.resource(&server), circumstances(self.incoming.peer), ()).await;
-        decided.map_or_else(|denied| denied.decision.effect == Effect::Ask, |_| true)
+        parts.policy.allows(principal, action, &target.resource(&server), circumstances(self.incoming.peer)).await
     }
 }
 

@@ -159,7 +159,8 @@ impl Listener for Relay {
             // What becomes of a task is for the ears of its owner (2025-11-25, task status notification), where it can be asked about.
             Event::Other(method, params) if method == TASK_STATUS => {
                 if let (Some((task, params)), Some(inner)) = (self.tasks.heard(&self.scope, params.clone()), self.inner.upgrade()) {
-                    let (parts, event) = (inner.parts.load(), Event::Other(method.clone(), params));
+                    let (parts, event) = (inner.parts.load_full(), Event::Other(method.clone(), params));
+                    let parts = parts.drawn_already(&task.owner).unwrap_or(parts);
                     self.news.tell_caller_at(&task.owner, |endpoint| is_at(&task, &parts, endpoint), &event);
                 }
                 return;

@@ -54,7 +54,14 @@ impl Inner {
         self.connected(parts, view, principal, token)
     }
 
-    /// The same where it is there already.
+    /// The same for whoever only listens: that opens no connection, and keeps none open.
+    pub(crate) async fn heard_by(&self, parts: &Arc<Parts>, principal: &Principal) -> Arc<Parts> {
+        let view = self.drawn_by(parts, principal).await;
+        let persons = parts.persons.0.lock().unwrap_or_else(PoisonError::into_inner);
+        persons.get(principal).map_or(view, |seen| seen.parts.clone())
+    }
+
+    /// What `principal` sees where it is there already.
     pub(crate) fn seen_already(&self, parts: &Arc<Parts>, principal: &Principal, token: Option<&Arc<CallerToken>>) -> Option<Arc<Parts>> {
         Some(self.connected(parts, parts.drawn_already(principal)?, principal, token))
     }

@@ -214,6 +214,11 @@ impl Policy {
         }
     }
 
+    /// Whether what was let through when it began would be let through now. Tries nothing out: it is no request.
+    pub async fn allows(&self, principal: &Principal, action: Action, resource: &Resource<'_>, circumstances: Circumstances) -> bool {
+        self.evaluate(&Question::new(principal, action, resource, circumstances, &self.kinds)).await.is_allow()
+    }
+
     /// Lets `value` through, which takes nothing and gives up what was let through before: a subscription that ends.
     pub fn give_up<T>(&self, value: T) -> Permitted<T> {
         Permitted::new(value, Decision::new(Effect::Allow, Reason::GivenUp, Place::new("policy")))

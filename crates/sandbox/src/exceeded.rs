@@ -50,6 +50,12 @@ impl Exceeded {
         })
     }
 
+    /// Whether it is about the folders that a program has for itself.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_of_own_folders(self) -> bool {
+        matches!(self, Self::Tmp(_) | Self::Shm(_) | Self::TmpFiles(_))
+    }
+
     /// Where in a server's configuration it is set.
     #[must_use]
     pub fn setting(self) -> String {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// For what takes milliseconds.
-pub(crate) const SHORT: Duration = Duration::from_secs(5);
+/// For what takes milliseconds, or seconds where a gateway that was killed has left much to clear away.
+pub(crate) const SHORT: Duration = Duration::from_secs(30);
 
 /// For what a machine boots for, or an image is unpacked.
 pub(crate) const LONG: Duration = Duration::from_secs(300);
@@ -26,7 +26,7 @@ pub(crate) fn take(open: &impl AsFd, limit: Duration) -> io::Result<()> {
     loop {
         match flock(open, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) if Instant::now() < late => sleep(LOOK_AGAIN),
-            Err(Errno::WOULDBLOCK) => return Err(io::Error::other("another process locks it and does not let go: `lslocks` shows which")),
+            Err(Errno::WOULDBLOCK) => return Err(io::Error::other("somebody else locks it and does not let go: `lslocks` shows which")),
             done => return Ok(done?),
         }
     }

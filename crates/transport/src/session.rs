@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sallyport_protocol::revisions::notification_for;
@@ -78,7 +78,7 @@ pub(crate) struct Session {
     running: Mutex<Vec<(RequestId, Cancel)>>,
     subscribed: Mutex<Option<Box<Subscribed>>>,
     /// What hears the front for it.
-    heard: OnceLock<Arc<dyn Listener>>,
+    heard: Mutex<Option<Arc<dyn Listener>>>,
     /// Streams that are open for it: while there is one, the session does not expire.
     streams: AtomicU32,
     /// Milliseconds since the table was made.
@@ -110,7 +110,7 @@ impl Session {
             resumable: Streams::new(Arc::clone(room)),
             running: Mutex::new(Vec::new()),
             subscribed: Mutex::new(None),
-            heard: OnceLock::new(),
+            heard: Mutex::new(None),
             streams: AtomicU32::new(0),
             used: AtomicU64::new(0),
         }
@@ -189,9 +189,9 @@ impl Session {
         (method != ADDRESS_DONE || self.questions.address_done(&params)).then_some(params)
     }
 
-    /// Keeps what hears the front for it. A client that says `initialize` again hears by the first one.
+    /// Keeps what hears the front for it, in place of what did before.
     pub(crate) fn hears_by(&self, heard: Option<Arc<dyn Listener>>) {
-        heard.into_iter().for_each(|heard| drop(self.heard.set(heard)));
+        *lock(&self.heard) = heard;
     }
 
     /// Whether the client may subscribe to one resource more.

@@ -322,7 +322,8 @@ impl Packages {
             Source::Stdio(stdio) => Some(stdio),
             _ => None,
         });
-        let beside = self.plan.origin.file.iter().filter_map(|file| lock_beside(file, None));
+        let tenants = || [None].into_iter().chain(self.plan.tenants.keys().map(|name| Some(&**name)));
+        let beside = self.plan.origin.file.iter().flat_map(|file| tenants().filter_map(|tenant| lock_beside(file, tenant)));
         let locks: BTreeSet<PathBuf> = stdio.flat_map(|stdio| stdio.own.locks.iter().chain(&stdio.lock)).cloned().chain(beside).collect();
         let mut kept = BTreeSet::new();
         for lock in locks {

@@ -126,7 +126,6 @@ impl Minted {
 
     async fn renew(&self, discovered: Option<&Discovered>, got: &mut Got, subject: Option<&CallerToken>) -> Result<(), TokenError> {
         let Some(discovered) = discovered else { return Ok(()) };
-        got.tokens = None;
         let order = Order { around: &self.around, place: &self.place, discovered, scopes: &got.scopes, subject };
         let tokens = self.mint.mint(order).await?;
         let now = (self.around.clock)();
@@ -144,8 +143,14 @@ impl TokenSource for Minted {
             let mut state = self.state.lock().await;
             let State { discovered, scopes, kept } = &mut *state;
             let got = kept.of(subject.as_deref(), scopes);
-            if got.tokens.is_none() || (self.around.clock)() >= got.renew_at {
-                self.renew(discovered.as_ref(), got, subject.as_deref()).await?;
+            let now = (self.around.clock)();
+            if got.tokens.is_none() || now >= got.renew_at {
+                let is_good_still = got.tokens.as_ref().is_some_and(|tokens| now < tokens.expires);
+                match self.renew(discovered.as_ref(), got, subject.as_deref()).await {
+                    // A call may outlive the token that it came with, by which nothing is got any more.
+                    Err(error) if is_good_still => tracing::debug!(%error, "a token is used to its end, since there is no other"),
+                    renewed => renewed?,
+                }
             }
             Ok(got.tokens.as_ref().map(|tokens| Token::new(&tokens.access)))
         })
@@ -180,6 +185,7 @@ impl TokenSource for Minted {
                 got.scopes.clone_from(scopes);
                 *discovered = Some(found); // the issuer may be another one by now
             }
+            got.tokens = None; // what was refused is of no use
             Ok(self.renew(discovered.as_ref(), got, subject.as_deref()).await?)
         })
     }

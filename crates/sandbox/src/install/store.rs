@@ -8,7 +8,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,20 +88,25 @@ impl Place {
         desk::turn(&self.folder, limit, waiting).await
     }
 
-    /// Notes that it is used, for [`prune`], which leaves it alone while what this gives is there. Nothing where that cannot be noted:
-    /// then it cannot be removed either.
+    /// Notes that it is used, for [`prune`], which leaves it alone while what this gives is there. Nothing where that cannot be noted: on a
+    /// file system without locks, or in another user's store.
     ///
     /// # Errors
     /// When it is being removed.
     pub(super) fn used(&self) -> Result<Option<Arc<File>>, Error> {
         let removed = || Error::new("`sallyport update --prune` removes it").with_hint("the next start installs it anew");
         let held = match self.in_use() {
-            Ok(file) => file.try_lock_shared().map(|()| Some(Arc::new(file))).map_err(|_| removed())?,
-            Err(cause) => {
-                tracing::debug!(folder = %self.folder.display(), "that it is in use cannot be noted: {cause}");
-                None
-            }
+            Ok(file) => match file.try_lock_shared() {
+                Ok(()) => Ok(Some(Arc::new(file))),
+                Err(TryLockError::WouldBlock) => return Err(removed()),
+                Err(TryLockError::Error(cause)) => Err(cause),
+            },
+            Err(cause) => Err(cause),
         };
+        let held = held.unwrap_or_else(|cause| {
+            tracing::debug!(folder = %self.folder.display(), "that it is in use cannot be noted: {cause}");
+            None
+        });
         if !self.record_file().exists() {
             return Err(removed());
         }
@@ -113,7 +118,7 @@ impl Place {
     }
 
     fn in_use(&self) -> io::Result<File> {
-        File::options().create(true).truncate(false).write(true).open(self.folder.join("in-use"))
+        File::options().create(true).truncate(false).read(true).write(true).open(self.folder.join("in-use"))
     }
 
     /// Whether a file lies in what was installed, wherever links lead: a package may have made one to any file of the user's, and what is

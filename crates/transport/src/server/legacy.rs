@@ -170,6 +170,8 @@ fn subscribe(
     Box::pin(async move {
         let reply = serving.await?;
         session.subscribed(uri, &incoming);
+        // By the token that was let subscribe: that of `initialize` may be good for less, or over.
+        session.hears_by(door.front.watch(&incoming, &(Arc::clone(&session) as Arc<dyn Listener>)));
         if session.news.has_ended() {
             door.forget(&session); // the session ended in the meantime, and nobody else ends this
         }

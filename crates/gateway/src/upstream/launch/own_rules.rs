@@ -2,7 +2,6 @@
 //! it. Nor what the gateway and other servers run and go by: where it may write what is round Sallyport's own folders, those are kept
 //! from it, too. And secrets that lie in what it sees are not its to read, nor is anything in those folders.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -41,23 +40,24 @@ pub(crate) fn to_hide(plan: &StdioPlan, folders: &Folders) -> Result<Vec<PathBuf
     let named: Vec<PathBuf> = plan.read.iter().filter_map(|root| root.canonicalize().ok()).collect();
     let secrets = plan.own.secrets.iter().filter_map(|file| file.canonicalize().ok()).filter(|file| !named.contains(file));
     let roots = plan.read.iter().chain(&plan.write).map(PathBuf::as_path);
-    Ok(secrets.chain(folders_to_close(roots, &plan.own.rules, folders)?).collect())
+    // Also those that lie in no root: an argument or the program's own package may show what is round them.
+    Ok(secrets.chain(folders_to_close(roots, false, folders)?).collect())
 }
 
-/// Sallyport's own folders that lie in one of `roots`, by their real places. One that is not there yet is made: what is put into it later
-/// is kept as well. Of the user's configuration only the secrets are, where a root lies in there or one of the files `goes_by` does: then it
-/// is somebody's project. What a root names *in* one of these folders is not in the list: that is the user's own word.
+/// Sallyport's own folders, by their real places; `below_alone` are those that lie in one of `roots`. One in there that does not exist yet is
+/// made: what is put into it later is kept as well. Of the user's configuration only the secrets are, where a root lies in there: then it is
+/// somebody's project. What a root names is not in the list: that is the user's own word.
 ///
 /// # Errors
 /// When a root is itself the folder of the gateway's state, or of what it runs.
 fn folders_to_close<'a>(
     roots: impl Iterator<Item = &'a Path>,
-    goes_by: &BTreeSet<PathBuf>,
+    below_alone: bool,
     folders: &Folders,
 ) -> Result<Vec<PathBuf>, Outage> {
     let roots: Vec<PathBuf> = roots.filter_map(|root| root.canonicalize().ok()).collect();
     let config = real(&folders.config);
-    let is_project = roots.iter().chain(goes_by).any(|path| path.starts_with(&config));
+    let is_project = roots.iter().any(|path| path.starts_with(&config));
     let mut closed = Vec::new();
     for folder in folders.all() {
         let folder = if is_project && folder == folders.config { folders.secrets_folder() } else { folder.to_owned() };
@@ -68,10 +68,11 @@ fn folders_to_close<'a>(
                 ..Outage::new(format!("it may read {}, where Sallyport keeps its own files", place.display()))
             });
         }
-        if !roots.iter().any(|root| place != *root && place.starts_with(root)) {
+        let is_below = roots.iter().any(|root| place != *root && place.starts_with(root));
+        if roots.contains(&place) || (below_alone && !is_below) {
             continue;
         }
-        if !place.exists() {
+        if is_below && !place.exists() {
             // Where it cannot be made, nothing will lie there.
             let _made = private_folder(&folder);
         }
@@ -102,7 +103,7 @@ pub(crate) fn close_to_built_in(config: &mut BuiltInConfig, folders: &Folders) -
         let home = std::env::var_os("HOME").and_then(|home| PathBuf::from(home).canonicalize().ok());
         denied_in(&root, home.as_deref()).for_each(|entry| config.deny_write(entry));
     }
-    folders_to_close(std::iter::once(&*root), &BTreeSet::new(), folders)?.into_iter().for_each(|folder| config.close(folder));
+    folders_to_close(std::iter::once(&*root), true, folders)?.into_iter().for_each(|folder| config.close(folder));
     Ok(())
 }
 
@@ -331,14 +332,18 @@ pub(super) mod tests {
         let (state, cache) = (folders.state.clone(), home.join("disk/cache/sallyport"));
         assert_eq!(hidden("project/rules", &[&home]).unwrap(), [state.clone(), cache.clone(), folders.config.clone()]);
         assert!(state.is_dir() && cache.is_dir(), "what comes later is hidden as well");
-        assert_eq!(hidden("project/rules", &[&home.join(".local/state")]).unwrap(), std::slice::from_ref(&state));
-        // A project of its own is not hidden, the secrets are.
+        let all = [state.clone(), cache.clone(), folders.config.clone()];
+        assert_eq!(hidden("project/rules", &[&home.join("project")]).unwrap(), all, "an argument may show what is round them");
+        // The user's configuration is hidden also from those who are in it; where it is itself a project, the secrets are.
+        assert_eq!(hidden(".config/sallyport/sallyport.toml", &[&home]).unwrap(), all);
         let secrets = folders.secrets_folder();
-        assert_eq!(hidden(".config/sallyport/sallyport.toml", &[&home]).unwrap(), [state.clone(), cache.clone(), secrets.clone()]);
-        assert_eq!(hidden(".config/sallyport/sallyport.toml", &[&folders.config]).unwrap(), std::slice::from_ref(&secrets));
+        std::fs::create_dir(&secrets).unwrap();
+        assert_eq!(hidden(".config/sallyport/sallyport.toml", &[&folders.config]).unwrap(), [state.clone(), cache, secrets.clone()]);
+        let below = |root: &Path| folders_to_close(std::iter::once(root), true, &folders).unwrap();
+        assert_eq!(below(&folders.config), [secrets]);
         // What is named in there is the user's own word; the whole is not.
         std::fs::create_dir(state.join("audit")).unwrap();
-        assert_eq!(hidden("project/rules", &[&state.join("audit")]).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(below(&state.join("audit")), Vec::<PathBuf>::new());
         for whole in [&state, &home.join(".cache/sallyport")] {
             assert!(hidden("project/rules", &[whole]).unwrap_err().why.contains("its own files"));
         }
