@@ -65,7 +65,10 @@ impl Process for Machine {
     }
 
     fn exceeded(&self) -> Option<Exceeded> {
-        self.meter.exceeded().or_else(|| self.exceeded.get().copied()).or_else(|| self.monitor.exceeded().filter(|limit| !limit.is_of_own_folders()))
+        self.meter
+            .exceeded()
+            .or_else(|| self.exceeded.get().copied())
+            .or_else(|| self.monitor.exceeded().filter(|limit| !limit.is_of_own_folders()))
     }
 
     /// The program's lines; those of the monitor where there are none.

@@ -50,11 +50,7 @@ pub(crate) fn to_hide(plan: &StdioPlan, folders: &Folders) -> Result<Vec<PathBuf
 ///
 /// # Errors
 /// When a root is itself the folder of the gateway's state, or of what it runs.
-fn folders_to_close<'a>(
-    roots: impl Iterator<Item = &'a Path>,
-    below_alone: bool,
-    folders: &Folders,
-) -> Result<Vec<PathBuf>, Outage> {
+fn folders_to_close<'a>(roots: impl Iterator<Item = &'a Path>, below_alone: bool, folders: &Folders) -> Result<Vec<PathBuf>, Outage> {
     let roots: Vec<PathBuf> = roots.filter_map(|root| root.canonicalize().ok()).collect();
     let config = real(&folders.config);
     let is_project = roots.iter().any(|path| path.starts_with(&config));
