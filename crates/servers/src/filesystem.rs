@@ -34,8 +34,8 @@ pub(crate) use root::open_regular;
 pub struct Config {
     /// The folder; relative to the configuration's own.
     pub root: PathBuf,
-    /// Whether files may be written, edited and moved too. Not by default: a server that nobody configured
-    /// must not be able to lose anything.
+    /// Whether files may be written, edited and moved too, but for what programs do not write by default (`deny_write`). Not by default: a
+    /// server that nobody configured must not be able to lose anything.
     pub write: bool,
     /// Files that are not written, moved or replaced in any case, absolute: the gateway's own. Not part of what is configured.
     #[serde(skip)]
