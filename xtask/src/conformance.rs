@@ -17,6 +17,8 @@ mod suite;
 mod verdict;
 pub(crate) mod visit;
 
+pub(crate) use gateway::free_port;
+
 use std::env;
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};

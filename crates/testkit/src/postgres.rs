@@ -1,11 +1,12 @@
 //! A PostgreSQL of this machine's own package, with a database that a test fills.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+use crate::free_port;
 
 /// Who runs it where the test is run by root, which PostgreSQL refuses to be: the user `nobody` of every Debian.
 const NOBODY: &str = "65534";
@@ -36,7 +37,7 @@ impl Postgres {
     #[must_use]
     pub fn start_with(settings: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("sallyport-pg-").tempdir_in("/var/tmp").expect("/var/tmp is writable");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("loopback has a free port").port();
+        let port = free_port().expect("loopback has a free port");
         let own = Self { folder, programs: programs(), port };
         if is_root() {
             own.must(Command::new("chown").arg(NOBODY).arg(own.folder.path()));

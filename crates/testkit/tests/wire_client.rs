@@ -22,7 +22,7 @@ impl Drop for Listening {
 }
 
 fn listen(mode: &str, revision: Revision) -> (Listening, u16) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = sallyport_testkit::free_port().unwrap();
     let mut command = Command::new(PROGRAM);
     command.args([mode, "--listen", &format!("127.0.0.1:{port}"), "--revision", revision.as_str()]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -143,10 +143,9 @@ impl Drop for Running {
     }
 }
 
-/// A port that is free now. Another process may take it first; the system hands ports out in turn, so that is rare.
-pub(super) fn free_port() -> Outcome<u16> {
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    address.map(|address| address.port()).map_err(|error| format!("loopback has no free port: {error}"))
+/// A port that nothing else here is given.
+pub(crate) fn free_port() -> Outcome<u16> {
+    sallyport_testkit::free_port().map_err(|error| format!("loopback has no free port: {error}"))
 }
 
 fn is_ready(port: u16) -> bool {

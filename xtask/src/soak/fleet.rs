@@ -1,13 +1,14 @@
 //! The gateway and the servers behind it: started, killed, started again.
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::holdings::{descendants, get};
+use crate::conformance::free_port;
 use crate::repository::{Outcome, Repository};
 
 /// The servers behind the gateway: a legacy and a modern one, each over stdio and HTTP.
@@ -202,11 +203,6 @@ fn environment(folder: &Path) -> Vec<(String, String)> {
     ];
     let homes = homes.iter().map(|(name, home)| ((*name).to_owned(), folder.join(home).display().to_string()));
     homes.chain([("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())]).collect()
-}
-
-fn free_port() -> Outcome<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    listener.map(|address| address.port()).map_err(|error| format!("loopback has no free port: {error}"))
 }
 
 fn write(path: &Path, text: &str) -> Outcome {

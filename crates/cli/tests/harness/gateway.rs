@@ -236,6 +236,11 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (ended, log) = (self.child.try_wait(), self.log());
+            // What cannot be told does not matter beside why the test fails.
+            let _told = writeln!(std::io::stderr(), "the gateway at port {}, which had ended with {ended:?}, said:\n{log}", self.port);
+        }
         let children = descendants(self.id());
         // Both fail only when it is gone already.
         let _killed = self.child.kill();

@@ -5,11 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A port that is free now. Another process may take it before it is used; the system hands ports out in turn, so that is
-/// rare enough for a test.
+/// A port that is the test's own until it ends.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    sallyport_testkit::free_port().expect("loopback has a free port")
 }
 
 /// Waits until something accepts connections on a port.

@@ -1,11 +1,12 @@
 //! Cerbos as a process of its own, from npm's package of it.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use sallyport_testkit::free_port;
 use tempfile::TempDir;
 
 /// A decision point that answers at a port of loopback; ended when dropped.
@@ -21,14 +22,14 @@ impl Cerbos {
         let peers =
             std::env::var_os("SALLYPORT_PEERS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.peers"), PathBuf::from);
         let program = peers.join("npm/node_modules/@cerbos/cerbos-linux-x64/cerbos-linux-x64");
-        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
         let (policies, settings) = (folder.path().join("policies"), folder.path().join("cerbos.yaml"));
         fs::create_dir(&policies).unwrap();
         fs::write(policies.join("tool.yaml"), policy).unwrap();
         let text = format!(
             "server: {{httpListenAddr: \"127.0.0.1:{port}\", grpcListenAddr: \"127.0.0.1:{}\"}}\n\
              storage: {{driver: disk, disk: {{directory: {}, watchForChanges: false}}}}\ntelemetry: {{disabled: true}}\n",
-            free_port(),
+            free_port().unwrap(),
             policies.display()
         );
         fs::write(&settings, text).unwrap();
@@ -52,8 +53,4 @@ impl Drop for Cerbos {
         let _killed = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
