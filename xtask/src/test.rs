@@ -1,7 +1,9 @@
 //! `cargo xtask test`: every check a change has to pass, from the cheapest to the dearest.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 use clap::Args;
 
@@ -101,11 +103,18 @@ fn nextest(repository: &Repository, options: &Options) -> Command {
     let mut nextest = repository.cargo();
     nextest.args(["nextest", "run", "--workspace", FEATURES, "--no-fail-fast", "--color=never", "--cargo-quiet"]);
     nextest.args(["--status-level=slow", "--final-status-level=slow"]);
+    nextest.arg(format!("--test-threads={}", threads()));
     if !options.without_peers {
         nextest.args(["--run-ignored", "all"]);
     }
     nextest.args(&options.filters);
     nextest
+}
+
+/// Half as many again as there are processors: much of a test's time is spent waiting, for its servers, its clients or a clock.
+fn threads() -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    processors + processors.div_ceil(2)
 }
 
 /// One thread: without nextest's groups, tests that measure the machine would disturb each other.
