@@ -13,7 +13,7 @@ use sallyport_gateway::config::escape;
 use sallyport_gateway::config::model::ServerConfig;
 use sallyport_gateway::plan::{Plan, Source, Standby, StdioPlan};
 use sallyport_sandbox::learn::{Kept, Proposal, propose};
-use sallyport_sandbox::{Selection, install};
+use sallyport_sandbox::{Isolation, Selection, install};
 use sallyport_telemetry::Folders;
 
 use crate::arguments::{Global, LearnArguments, Target};
@@ -115,13 +115,28 @@ fn only(plan: Plan, name: &str) -> Result<(Plan, StdioPlan), Failure> {
         );
     };
     stdio.standby = Standby::default(); // it would sleep while it is tried
-    if !stdio.sandbox.is_auto() && stdio.sandbox.name() != "os" {
-        let named = stdio.sandbox.name();
-        output::note(format!("note: `{name}` has `sandbox = \"{named}\"`; it is tried inside the sandbox that it would have without"));
-        stdio.sandbox = Selection::default();
-    }
+    stdio.sandbox = boundary_of_trials(name, &stdio.sandbox)?;
     let stdio = stdio.clone();
     Ok((plan, stdio))
+}
+
+/// The sandbox that a server is tried in, which is one that can be watched.
+fn boundary_of_trials(name: &str, chosen: &Selection) -> Result<Selection, Failure> {
+    if chosen.has_image() {
+        return Err(Failure::new(format!("server `{name}` is a container image, in which nothing can be watched"))
+            .hint("write down what it needs: `read`, `write` and `network`"));
+    }
+    if chosen.floor() > Isolation::Os {
+        let floor = chosen.floor();
+        return Err(Failure::new(format!("server `{name}` has `min_isolation = \"{floor}\"`, and a trial is held in sandbox `os`"))
+            .hint("where a trial in that is enough, lower `min_isolation` on this server while it is tried"));
+    }
+    if !chosen.is_auto() && chosen.name() != "os" {
+        let named = chosen.name();
+        output::note(format!("note: `{name}` has `sandbox = \"{named}\"`; it is tried inside the sandbox that it would have without"));
+        return Ok(Selection::default());
+    }
+    Ok(chosen.clone())
 }
 
 fn home() -> Option<PathBuf> {

@@ -268,10 +268,16 @@ fn it_can_be_worked_with_for_a_while() {
 fn what_cannot_be_tried_says_so() {
     let somebody = Somebody::new(
         None,
-        "[servers.files]\nbuiltin = { filesystem = {} }\n[servers.off]\ncommand = [\"x\"]\ndisabled = true\n[servers.ends]\ncommand = [\"/bin/true\"]\n",
+        "[servers.files]\nbuiltin = { filesystem = {} }\n[servers.off]\ncommand = [\"x\"]\ndisabled = true\n[servers.ends]\ncommand = [\"/bin/true\"]\n\
+         [servers.locked]\ncommand = [\"/bin/true\"]\nsandbox = \"microvm\"\nmin_isolation = \"microvm\"\n\
+         [servers.image]\ncommand = [\"/bin/true\"]\nsandbox = { oci = { image = \"image\" } }\n\
+         [servers.pulled]\ncommand = [\"oci:registry.invalid/image:1\"]\n",
     );
     for (arguments, said) in [
         (&["learn", "files"][..], "is no program"),
+        (&["learn", "locked"], "has `min_isolation = \"microvm\"`, and a trial is held in sandbox `os`"),
+        (&["learn", "image"], "is a container image, in which nothing can be watched"),
+        (&["learn", "pulled"], "is a container image, in which nothing can be watched"),
         (&["learn", "nobody"], "no server `nobody`"),
         (&["learn", "off"], "is disabled"),
         (&["learn", "files", "--", "/bin/true"], "cannot be a new server's name"),

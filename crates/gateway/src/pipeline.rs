@@ -72,10 +72,9 @@ impl Inner {
         };
         trail.understood(recorded);
         let attributes = trail.attributes();
-        let permitted = match method {
-            // Which the door passes on for what its session holds alone. Were it denied, its server would tell of changes for ever.
-            Method::ResourcesUnsubscribe => Ok(parts.policy.give_up(routed)),
-            _ => parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await,
+        let permitted = match parts.policy.give_up(routed) {
+            Ok(permitted) => Ok(permitted),
+            Err(routed) => parts.policy.decide(&principal, action, &resource, circumstances(incoming.peer), routed).await,
         };
         let (permitted, pass) = match permitted {
             Ok(permitted) => (permitted, None),

@@ -45,7 +45,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sallyport_policy::Permitted;
+use sallyport_policy::{GivesUp, Permitted};
 use sallyport_protocol::{
     Cancel, Client, Context, Era, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity,
 };
@@ -104,6 +104,13 @@ pub struct Routed {
     pub server: Arc<str>,
     /// The request.
     pub request: Request,
+}
+
+impl GivesUp for Routed {
+    /// The door passes on an unsubscription for what its session holds alone. Were it denied, the server would tell of changes for ever.
+    fn gives_up(&self) -> bool {
+        self.request.method == Method::ResourcesUnsubscribe
+    }
 }
 
 /// One configured server. Dropping it ends the server in the background; [`stop`](Self::stop) waits for that.

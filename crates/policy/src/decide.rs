@@ -11,8 +11,8 @@ use crate::engine::{Later, Nowhere};
 use crate::engines::EngineConfig;
 use crate::engines::allowlist::Allowlist;
 use crate::{
-    Action, Approval, Circumstances, Config, Decision, Denied, Effect, EngineFailure, InvalidPolicy, Kinds, KnownTool, Making, Offered,
-    Outcome, Permitted, Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
+    Action, Approval, Circumstances, Config, Decision, Denied, Effect, EngineFailure, GivesUp, InvalidPolicy, Kinds, KnownTool, Making,
+    Offered, Outcome, Permitted, Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
 };
 
 use shadow::Shadow;
@@ -202,7 +202,8 @@ impl Policy {
     ) -> Result<Permitted<T>, Denied<T>> {
         let question = Question::new(principal, action, resource, circumstances, &self.kinds);
         let decision = self.evaluate(&question).await;
-        if let Some(shadow) = &self.shadow {
+        // What an approval is brought for was tried out when it was held.
+        if let Some(shadow) = self.shadow.as_ref().filter(|_| approval.is_none()) {
             shadow.try_out(&question, &decision).await;
         }
         match decision.effect {
@@ -219,9 +220,15 @@ impl Policy {
         self.evaluate(&Question::new(principal, action, resource, circumstances, &self.kinds)).await.is_allow()
     }
 
-    /// Lets `value` through, which takes nothing and gives up what was let through before: a subscription that ends.
-    pub fn give_up<T>(&self, value: T) -> Permitted<T> {
-        Permitted::new(value, Decision::new(Effect::Allow, Reason::GivenUp, Place::new("policy")))
+    /// Lets `value` through where it takes nothing, and gives up what was let through before.
+    ///
+    /// # Errors
+    /// The value, where it is anything else: that has to be [decided](Self::decide).
+    pub fn give_up<T: GivesUp>(&self, value: T) -> Result<Permitted<T>, T> {
+        match value.gives_up() {
+            true => Ok(Permitted::new(value, Decision::new(Effect::Allow, Reason::GivenUp, Place::new("policy")))),
+            false => Err(value),
+        }
     }
 
     /// Whether each of some resources may be seen in a list, in their order: whether there is a call of it that

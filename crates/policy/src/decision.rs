@@ -43,6 +43,12 @@ pub struct Decision {
     pub detail: Option<Arc<str>>,
 }
 
+/// What may give up something that was let through before: the request that ends a subscription.
+pub trait GivesUp {
+    /// Whether it does, and nothing else.
+    fn gives_up(&self) -> bool;
+}
+
 /// Why a decision fell as it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {

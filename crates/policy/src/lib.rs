@@ -32,7 +32,7 @@ pub use arguments::{
 };
 pub use config::{Config, InvalidPolicy, Rule, ServerRules};
 pub use decide::{Explanation, Policy, TrialFault};
-pub use decision::{Decision, Denied, Effect, Permitted, Place, Reason};
+pub use decision::{Decision, Denied, Effect, GivesUp, Permitted, Place, Reason};
 pub use engine::{Answer, EngineFailure, KnownTool, Later, Making, Offered, Outcome, Outgoing, PolicyEngine, Verdict, World};
 pub use limit::{Account, Across, Budget, Exceeded, Held, LimitKind, LimitRule, Limits, Metered, Rate};
 pub use pin::Pin;

@@ -192,6 +192,15 @@ impl Selection {
         matches!(self.named, Some(BackendConfig::Microvm(_)))
     }
 
+    /// How many machines are kept ready for the program, beside the one that it runs in.
+    #[must_use]
+    pub fn spares(&self) -> u32 {
+        match &self.named {
+            Some(BackendConfig::Microvm(config)) => config.pool,
+            _ => 0,
+        }
+    }
+
     /// Where packages for the program are installed: an installation writes, needs the network, and runs programs of this machine.
     #[must_use]
     pub fn for_installing(&self) -> Self {

@@ -340,6 +340,7 @@ fn only_a_floor_that_is_written_contradicts_a_boundary_that_is_named() {
         ("", IMAGE_BY_RUNC, "the boundary is `oci`, and `min_isolation` asks for `gvisor`"),
         ("", IMAGE_BY_GVISOR, "the boundary is `gvisor`, and `min_isolation` asks for `microvm`"),
         ("", "sandbox = \"oci\"\nmin_isolation = \"microvm\"", "the boundary is `oci`, and `min_isolation` asks for `microvm`"),
+        ("", "shared = false\nsandbox = { microvm = { pool = 1 } }", "`pool` would keep as many machines ready for every caller"),
     ] {
         let errors = boundaries(&two(top, a, "")).unwrap_err();
         let error = errors.iter().find(|error| error.path == "servers.a.sandbox").unwrap();

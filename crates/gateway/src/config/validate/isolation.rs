@@ -35,6 +35,10 @@ pub(super) fn check(path: &str, config: &ServerConfig, is_image: bool, context: 
             .hint(way_out(sandbox, floor)),
         );
     }
+    if sandbox.spares() > 0 && config.shared == Some(false) {
+        let message = "`pool` would keep as many machines ready for every caller, each of whom has a program of their own";
+        report.error(Diagnostic::new(join(path, "sandbox"), message).hint("take `pool` out, or `shared = false`"));
+    }
     let names_hosts = !config.network.is_empty() && !config.network.iter().any(|text| text == HOST_NETWORK);
     if sandbox.isolation() == Isolation::Landlock && names_hosts {
         let message = "the boundary `landlock` cannot let a program to some hosts only: it knows ports, and no addresses";
