@@ -124,14 +124,23 @@ impl Minted {
         Some(Self { mint, around, place, state: Mutex::default() })
     }
 
-    async fn renew(&self, discovered: Option<&Discovered>, got: &mut Got, subject: Option<&CallerToken>) -> Result<(), TokenError> {
+    /// Gets tokens with these scopes. What there is stays until others were had: an issuer may refuse scopes that one caller wants, and all
+    /// the others go on with what they have.
+    async fn renew(
+        &self,
+        discovered: Option<&Discovered>,
+        got: &mut Got,
+        scopes: Vec<String>,
+        subject: Option<&CallerToken>,
+    ) -> Result<(), TokenError> {
         let Some(discovered) = discovered else { return Ok(()) };
-        let order = Order { around: &self.around, place: &self.place, discovered, scopes: &got.scopes, subject };
+        let order = Order { around: &self.around, place: &self.place, discovered, scopes: &scopes, subject };
         let tokens = self.mint.mint(order).await?;
         let now = (self.around.clock)();
         let life = tokens.expires.saturating_sub(now);
         got.renew_at = tokens.expires.saturating_sub(AHEAD.min(life / 10));
         got.tokens = Some(tokens);
+        got.scopes = scopes;
         Ok(())
     }
 }
@@ -146,7 +155,7 @@ impl TokenSource for Minted {
             let now = (self.around.clock)();
             if got.tokens.is_none() || now >= got.renew_at {
                 let is_good_still = got.tokens.as_ref().is_some_and(|tokens| now < tokens.expires);
-                match self.renew(discovered.as_ref(), got, subject.as_deref()).await {
+                match self.renew(discovered.as_ref(), got, got.scopes.clone(), subject.as_deref()).await {
                     // A call may outlive the token that it came with, by which nothing is got any more.
                     Err(error) if is_good_still => tracing::debug!(%error, "a token is used to its end, since there is no other"),
                     renewed => renewed?,
@@ -178,15 +187,14 @@ impl TokenSource for Minted {
                     let text = "the server wants no other scopes than it was given, and refuses all the same";
                     return Err(TokenError::Unusable(text.to_owned()).into());
                 }
-                got.scopes = wanted;
-            } else {
-                let found = self.mint.discover(&self.around, &self.place, &challenge).await?;
-                *scopes = self.mint.scopes().map(<[_]>::to_vec).or_else(|| found.scopes.clone()).unwrap_or_default();
-                got.scopes.clone_from(scopes);
-                *discovered = Some(found); // the issuer may be another one by now
+                return Ok(self.renew(discovered.as_ref(), got, wanted, subject.as_deref()).await?);
             }
+            let found = self.mint.discover(&self.around, &self.place, &challenge).await?;
+            *scopes = self.mint.scopes().map(<[_]>::to_vec).or_else(|| found.scopes.clone()).unwrap_or_default();
+            got.scopes.clone_from(scopes);
+            *discovered = Some(found); // the issuer may be another one by now
             got.tokens = None; // what was refused is of no use
-            Ok(self.renew(discovered.as_ref(), got, subject.as_deref()).await?)
+            Ok(self.renew(discovered.as_ref(), got, scopes.clone(), subject.as_deref()).await?)
         })
     }
 }
@@ -211,22 +219,4 @@ impl fmt::Debug for Minted {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use super::*;
-
-    #[test]
-    fn what_is_kept_for_one_callers_tokens_is_bounded() {
-        let mut kept = Kept::default();
-        let token = |number: usize| CallerToken::new(format!("token-{number}"));
-        for number in 0..1_000 {
-            assert_eq!(kept.of(Some(&token(number)), &[]).renew_at, 0, "each is another's");
-            kept.of(Some(&token(number)), &[]).renew_at = 1;
-            assert_eq!(kept.of(Some(&token(0)), &[]).renew_at, 1, "what is used stays");
-        }
-        assert_eq!(kept.0.len(), MOST);
-        assert_eq!(kept.of(Some(&token(999)), &[]).renew_at, 1);
-        assert_eq!(kept.of(Some(&token(990)), &[]).renew_at, 0, "it has given way");
-        assert_eq!(kept.of(None, &[]).renew_at, 0, "nobody's is nobody else's");
-    }
-}
+mod tests;
