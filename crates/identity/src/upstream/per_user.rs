@@ -263,9 +263,15 @@ impl PerUser {
         match self.refreshed(&row, &sealed).await {
             Ok(Some(tokens)) => self.keep_renewed(row, holder, sealed, tokens).await.map(|()| true),
             Ok(None) | Err(TokenError::GrantIsOver) => self.give_up(row.id, holder).await.map(|()| false),
-            Err(TokenError::UnknownClient) => {
+            Err(TokenError::UnknownClient) if sealed.client.is_some() => {
                 self.vault().store.give_up_upstream_client(row.id.issuer.clone(), row.generation).await.map_err(of_vault)?;
                 self.give_up(row.id, holder).await.map(|()| false)
+            }
+            // One of the configuration is for its operator to set right, and what users granted it is good again then.
+            Err(TokenError::UnknownClient) => {
+                let hint = "set `client` right in the server's `per_user`: its id, and its secret or key";
+                tracing::warn!(server = self.server, hint, "the authorization server refuses the client that is configured");
+                Err(TokenError::UnknownClient)
             }
             Err(error) => Err(error),
         }
