@@ -21,7 +21,7 @@ use super::challenge::Challenge;
 use super::client::{KeptClient, RegisteredConfig};
 use super::discovery::{Place, server_metadata};
 use super::login::{Logins, Wanted};
-use super::minted::{Around, beyond, within};
+use super::minted::{Around, TRY_AGAIN, beyond, within};
 use super::token::{Asking, TokenError, Tokens};
 use super::vault::{Vault, VaultError};
 use super::{Token, TokenSource, Unavailable, joined, union};
@@ -220,6 +220,14 @@ impl PerUser {
             };
             let released = self.vault().store.release_upstream_grant(row.id, holder.clone()).await;
             released.map_err(of_vault)?;
+            let now = (self.around.clock)();
+            if let Err(error) = &renewed
+                && worn.is_none()
+                && now < expires
+            {
+                tracing::debug!(%error, "a token is used to its end, since it cannot be renewed");
+                return Ok(Some(hold(held, &sealed.access, expires.min(now.saturating_add(TRY_AGAIN)))));
+            }
             if !renewed? {
                 *held = None;
                 return Ok(None);

@@ -110,6 +110,43 @@ async fn a_token_is_got_anew_before_its_end_and_when_it_is_refused() {
     assert_eq!(number(&minted).await, 3, "once for all who were refused with the same");
 }
 
+#[tokio::test]
+async fn while_the_issuer_is_away_the_token_serves_to_its_end_and_few_ask_for_another() {
+    let (minted, issuer) = minted().await;
+    issuer.is_away.store(true, Ordering::SeqCst);
+    NOW.set(NOW.get() + LIFE - AHEAD);
+    for _ in 0..10 {
+        assert_eq!(number(&minted).await, 1);
+    }
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 2, "one try for all of them");
+    NOW.set(NOW.get() + TRY_AGAIN);
+    assert_eq!(number(&minted).await, 1);
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 3);
+    NOW.set(NOW.get() + AHEAD);
+    for _ in 0..10 {
+        assert!(matches!(minted.token(None).await, Err(Unavailable::Failed(TokenError::Busy(503)))));
+    }
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 4, "nor does everybody wait for the same failure");
+    issuer.is_away.store(false, Ordering::SeqCst);
+    NOW.set(NOW.get() + SAME_FAILURE);
+    assert_eq!(number(&minted).await, 5);
+}
+
+#[tokio::test]
+async fn who_is_refused_while_the_issuer_is_away_asks_it_once() {
+    let (minted, issuer) = minted().await;
+    issuer.is_away.store(true, Ordering::SeqCst);
+    let sent = minted.token(None).await.unwrap();
+    for _ in 0..10 {
+        assert!(minted.refused(wants("invalid_token", "read"), sent.clone(), None).await.is_err());
+        assert!(minted.token(None).await.is_err(), "what was refused is of no use");
+    }
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 2);
+    issuer.is_away.store(false, Ordering::SeqCst);
+    NOW.set(NOW.get() + SAME_FAILURE);
+    assert_eq!(number(&minted).await, 3);
+}
+
 #[test]
 fn what_is_kept_for_one_callers_tokens_is_bounded() {
     let mut kept = Kept::default();

@@ -15,6 +15,8 @@ use crate::fetch::Fetcher;
 const FORGOTTEN: usize = usize::MAX;
 /// The same, as other issuers say it.
 const UNAUTHORIZED: usize = usize::MAX - 3;
+/// The same: it is not able to answer. From here on upwards, so that each such answer is counted.
+const AWAY: usize = usize::MAX / 2;
 /// The same: its metadata says that its codes are protected by `plain` alone, or says nothing of it.
 const PLAIN: usize = usize::MAX - 1;
 const UNSAID: usize = usize::MAX - 2;
@@ -67,6 +69,10 @@ fn answer(asked: &str, issuer: &str, count: &AtomicUsize) -> (u16, String) {
     let now = count.load(Ordering::SeqCst);
     if now == FORGOTTEN {
         return (401, r#"{"error":"invalid_client"}"#.to_owned());
+    }
+    if (AWAY..UNAUTHORIZED).contains(&now) {
+        count.fetch_add(1, Ordering::SeqCst);
+        return (503, String::new());
     }
     if now == UNAUTHORIZED {
         return (400, r#"{"error":"unauthorized_client"}"#.to_owned());
@@ -183,6 +189,47 @@ async fn a_configured_client_that_its_issuer_refuses_costs_nobody_their_grant() 
     }
     refreshed.store(0, Ordering::SeqCst); // and now here
     assert!(alice.token(None).await.unwrap().unwrap().is("access-1"));
+}
+
+#[tokio::test]
+async fn while_the_issuer_is_away_a_good_token_serves_and_one_asks_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, refreshed) = issuer().await;
+    let alice = process(folder.path(), &issuer, "alice");
+    granted(&alice, &issuer, 30).await;
+    refreshed.store(AWAY, Ordering::SeqCst);
+    let asked = crate::upstream::now();
+    let sent = alice.token(None).await.unwrap();
+    for _ in 0..10 {
+        assert!(alice.token(None).await.unwrap().unwrap().is("access-0"));
+    }
+    let tries = refreshed.load(Ordering::SeqCst) - AWAY;
+    assert!(tries == 1 || crate::upstream::now() >= asked + TRY_AGAIN, "{tries}");
+    let refused = alice.refused(Challenge::default(), sent, None).await;
+    assert!(matches!(refused, Err(Unavailable::Failed(TokenError::Busy(503)))), "the server does not take it any more: {refused:?}");
+    assert!(alice.is_granted().await.unwrap());
+    refreshed.store(0, Ordering::SeqCst);
+    *alice.held.lock().await = None; // some seconds later
+    assert!(alice.token(None).await.unwrap().unwrap().is("access-1"));
+}
+
+#[tokio::test]
+async fn what_users_granted_lies_sealed_in_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, _) = issuer().await;
+    let alice = process(folder.path(), &issuer, "alice");
+    granted(&alice, &issuer, 5).await; // `access-0` and `refresh-0`
+    assert!(alice.token(None).await.unwrap().unwrap().is("access-1"), "and renewed, `access-1` and `refresh-1`");
+    let mut looked = 0;
+    for file in std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
+        let bytes = std::fs::read(&file).unwrap();
+        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        for secret in ["access-0", "refresh-0", "access-1", "refresh-1"] {
+            assert!(!holds(secret), "{secret} in {}", file.display());
+        }
+        looked += usize::from(holds("alice")); // the row is there, by the name of its owner
+    }
+    assert!(looked > 0);
 }
 
 #[tokio::test]
