@@ -33,13 +33,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use sallyport_policy::Scopes;
 use sallyport_store::Store;
+use tokio::sync::Mutex;
 use url::Url;
 
 use self::client_authentication::ClientKeys;
@@ -114,6 +115,8 @@ pub(crate) struct Server {
     clock: Clock,
     /// The public keys, for verifying without a question to the store.
     known: ArcSwap<KeySet>,
+    /// When the store was looked through for a key that is not known; held while one looks, so that others wait for what comes of it.
+    looked_for_keys: Mutex<Option<Instant>>,
     withdrawals: own_keys::Withdrawals,
 }
 
@@ -161,6 +164,7 @@ impl AuthorizationServer {
             fetcher,
             clock,
             known: ArcSwap::default(),
+            looked_for_keys: Mutex::default(),
             withdrawals: own_keys::Withdrawals::default(),
         })))
     }

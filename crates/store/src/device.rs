@@ -13,6 +13,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         ) STRICT, WITHOUT ROWID",
     },
     Migration { name: "device: source", sql: "ALTER TABLE device ADD COLUMN source TEXT NOT NULL DEFAULT ''" },
+    // What was agreed to before there was this column was agreed to in no user's epoch.
+    Migration { name: "device: epoch", sql: "ALTER TABLE device ADD COLUMN epoch INTEGER NOT NULL DEFAULT -1" },
 ];
 
 /// Most at once: anybody may begin one, and a person types the code within minutes. Past that, whoever has begun the most makes room with
@@ -30,6 +32,8 @@ pub enum Device {
     Approved {
         /// The user's name.
         user: String,
+        /// The user's epoch when they agreed.
+        epoch: i64,
         /// What was asked for.
         request: String,
     },
@@ -70,14 +74,14 @@ pub fn find(tables: &Transaction<'_>, user_code: &str, now: i64) -> Result<Optio
     tables.query_row(found, (user_code, now), |row| row.get(0)).optional()
 }
 
-/// Decides about one: for a user, or against it. `false` where somebody has, or it has ended.
+/// Decides about one: for a user in their epoch, or against it. `false` where somebody has, or it has ended.
 ///
 /// # Errors
 /// Where the store cannot be written.
-pub fn decide(tables: &Transaction<'_>, user_code: &str, user: Option<&str>, now: i64) -> Result<bool, rusqlite::Error> {
-    let decided =
-        "UPDATE device SET user = ?2, is_denied = ?2 IS NULL WHERE user_code = ?1 AND user IS NULL AND is_denied = 0 AND ends > ?3";
-    Ok(tables.execute(decided, (user_code, user, now))? == 1)
+pub fn decide(tables: &Transaction<'_>, user_code: &str, user: Option<(&str, i64)>, now: i64) -> Result<bool, rusqlite::Error> {
+    let decided = "UPDATE device SET user = ?2, epoch = ifnull(?3, epoch), is_denied = ?2 IS NULL
+        WHERE user_code = ?1 AND user IS NULL AND is_denied = 0 AND ends > ?4";
+    Ok(tables.execute(decided, (user_code, user.map(|user| user.0), user.map(|user| user.1), now))? == 1)
 }
 
 /// What has become of the one with this code and client; nobody learns of a decision twice. `interval` seconds have to lie between
@@ -86,17 +90,17 @@ pub fn decide(tables: &Transaction<'_>, user_code: &str, user: Option<&str>, now
 /// # Errors
 /// Where the store cannot be written.
 pub fn poll(tables: &Transaction<'_>, code: &[u8; 32], client: &str, interval: i64, now: i64) -> Result<Device, rusqlite::Error> {
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    let found = "SELECT user, is_denied, polled, request FROM device WHERE code = ?1 AND client = ?2 AND ends > ?3";
-    let found: Option<(Option<String>, bool, i64, String)> = tables.query_row(found, (code, client, now), read).optional()?;
-    let Some((user, is_denied, polled, request)) = found else { return Ok(Device::Unknown) };
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+    let found = "SELECT user, epoch, is_denied, polled, request FROM device WHERE code = ?1 AND client = ?2 AND ends > ?3";
+    let found: Option<(Option<String>, i64, bool, i64, String)> = tables.query_row(found, (code, client, now), read).optional()?;
+    let Some((user, epoch, is_denied, polled, request)) = found else { return Ok(Device::Unknown) };
     if user.is_some() || is_denied {
         tables.execute("DELETE FROM device WHERE code = ?1", (code,))?;
     } else {
         tables.execute("UPDATE device SET polled = ?2 WHERE code = ?1", (code, now))?;
     }
     Ok(match user {
-        Some(user) => Device::Approved { user, request },
+        Some(user) => Device::Approved { user, epoch, request },
         None if is_denied => Device::Denied,
         None if now < polled + interval => Device::TooSoon,
         None => Device::Pending,

@@ -94,6 +94,7 @@ fn claims_have_to_be_so() {
         ("exp", Value::Null, claims),
         ("nbf", json!(now + 120), "the token is not valid yet"),
         ("nonce", json!("n"), "the token is no access token"),
+        ("cnf", json!({ "jkt": "x" }), "the token is no access token"),
         ("scope", json!("a\"b"), claims),
         ("groups", json!([1]), claims),
         ("groups", json!((0..300).map(|number| number.to_string()).collect::<Vec<_>>()), claims),

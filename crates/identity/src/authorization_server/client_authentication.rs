@@ -1,11 +1,11 @@
 //! How clients show who they are (OAuth 2.1 §2.4, RFC 7523 §2.2).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header;
+use http::{StatusCode, header};
 use sallyport_store::token_grant;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -29,38 +29,68 @@ pub(super) const SKEW: i64 = 60;
 /// For how many seconds fetched keys are kept; a key that is not among them is looked for again after [`SOONEST`].
 const KEPT: i64 = 10 * 60;
 const SOONEST: i64 = 30;
-/// Clients whose keys are kept.
+/// For how many seconds an address is not asked again that gave no keys.
+const AFTER_FAILURE: i64 = 5;
+/// Clients of a kind whose keys are kept.
 const MOST: usize = 64;
 
 /// Keys that are fetched at once: anybody can say where theirs are, and have us ask there.
 const AT_ONCE: usize = 8;
 
-/// Keys that clients publish, as they were last fetched.
-#[derive(Debug)]
+/// Keys that clients publish. Strangers, whom anybody can invent, take neither turns nor places of those that are configured.
+#[derive(Debug, Default)]
 pub(super) struct ClientKeys {
-    known: Mutex<HashMap<String, (Arc<KeySet>, i64)>>,
+    of_configured: FetchedKeys,
+    of_strangers: FetchedKeys,
+}
+
+impl ClientKeys {
+    fn of(&self, kind: Kind) -> &FetchedKeys {
+        if kind == Kind::Configured { &self.of_configured } else { &self.of_strangers }
+    }
+}
+
+/// Keys as they were last fetched, by address.
+#[derive(Debug)]
+struct FetchedKeys {
+    known: Mutex<HashMap<String, Fetched>>,
     turns: Semaphore,
 }
 
-impl Default for ClientKeys {
+/// What is known of an address.
+#[derive(Clone, Debug)]
+struct Fetched {
+    /// What was there last.
+    keys: Option<Arc<KeySet>>,
+    /// When that was.
+    since: i64,
+    /// When the address gave nothing last.
+    failed: Option<i64>,
+}
+
+impl Default for FetchedKeys {
     fn default() -> Self {
         Self { known: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
     }
 }
 
-impl ClientKeys {
-    /// What is known of those at an address, if it is no older than so many seconds.
-    fn known(&self, address: &str, oldest: i64, now: i64) -> Option<Arc<KeySet>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned();
-        known.filter(|(_, since)| *since + oldest > now).map(|(keys, _)| keys)
+impl FetchedKeys {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Fetched>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, address: &str, keys: &Arc<KeySet>, now: i64) {
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (_, since)| *since + KEPT > now);
-        if all.len() < MOST {
-            all.insert(address.to_owned(), (Arc::clone(keys), now));
+    fn known(&self, address: &str) -> Option<Fetched> {
+        self.all().get(address).cloned()
+    }
+
+    /// Keeps what is known now. Where there is no place, an address that never gave keys makes room, else the one that gave them first.
+    fn keep(&self, address: &str, fetched: Fetched) {
+        let mut all = self.all();
+        if all.len() >= MOST && !all.contains_key(address) {
+            let first = all.iter().min_by_key(|(_, fetched)| (fetched.keys.is_some(), fetched.since)).map(|(address, _)| address.clone());
+            first.map(|first| all.remove(&first));
         }
+        all.insert(address.to_owned(), fetched);
     }
 }
 
@@ -137,20 +167,45 @@ impl Server {
         Ok(found.and_then(|key| token.verify(&key)))
     }
 
-    /// The keys at an address, no older than so many seconds.
+    /// The keys at an address, no older than so many seconds. Where it gives none, those that it gave last.
     async fn client_keys(&self, address: &str, kind: Kind, oldest: i64, now: i64) -> Result<Arc<KeySet>, Problem> {
-        if let Some(keys) = self.client_keys.known(address, oldest, now) {
-            return Ok(keys);
+        let fetched = self.client_keys.of(kind);
+        let known = fetched.known(address).unwrap_or(Fetched { keys: None, since: now, failed: None });
+        if let Some(keys) = known.keys.as_ref().filter(|_| known.since + oldest > now) {
+            return Ok(Arc::clone(keys));
         }
-        let busy = |_| Problem::new("temporarily_unavailable", "too many clients' keys are being fetched: try again in a moment");
-        let _turn = self.client_keys.turns.try_acquire().map_err(busy)?;
+        let old = |why: Problem| known.keys.clone().ok_or(why);
+        if known.failed.is_some_and(|failed| (failed..failed + AFTER_FAILURE).contains(&now)) {
+            return old(Problem::invalid_client("the client's keys could not be had a moment ago"));
+        }
+        let Ok(_turn) = fetched.turns.try_acquire() else {
+            return old(Problem::new("temporarily_unavailable", "too many clients' keys are being fetched: try again in a moment"));
+        };
+        match self.fetch_keys(address, kind).await {
+            Ok(keys) => {
+                let keys = Arc::new(keys);
+                fetched.keep(address, Fetched { keys: Some(Arc::clone(&keys)), since: now, failed: None });
+                Ok(keys)
+            }
+            Err(problem) => {
+                if kind == Kind::Configured {
+                    tracing::warn!(address, "{}; those that are known are kept", problem.description);
+                }
+                fetched.keep(address, Fetched { failed: Some(now), ..known.clone() });
+                old(problem)
+            }
+        }
+    }
+
+    async fn fetch_keys(&self, address: &str, kind: Kind) -> Result<KeySet, Problem> {
         let reach = if kind == Kind::Configured { Reach::Configured } else { Reach::Public };
         let refused = |what: String| Problem::invalid_client(format!("the client's keys cannot be had: {what}"));
         let url = Url::parse(address).map_err(|error| refused(error.to_string()))?;
         let answer = self.fetcher.get(&url, reach).await.map_err(|error| refused(error.to_string()))?;
-        let keys = Arc::new(read(&answer.body)?);
-        self.client_keys.keep(address, &keys, now);
-        Ok(keys)
+        if answer.status != StatusCode::OK {
+            return Err(refused(format!("the address answers {}", answer.status)));
+        }
+        read(&answer.body)
     }
 
     /// Whether a token with this `jti` is seen for the first time from this issuer.

@@ -29,6 +29,8 @@ const FAMILY: i64 = 90 * 24 * 60 * 60;
 struct Agreed {
     request: AuthorizationRequest,
     user: String,
+    /// The user's epoch when they agreed: what was taken back in their name since takes back this, too.
+    epoch: i64,
 }
 
 impl Server {
@@ -40,7 +42,7 @@ impl Server {
         now: i64,
     ) -> Result<Response<Bytes>, Problem> {
         let (code, grant) = (unguessable::text()?, unguessable::id()?);
-        let agreed = Agreed { request: request.clone(), user: person.name.clone() };
+        let agreed = Agreed { request: request.clone(), user: person.name.clone(), epoch: person.epoch };
         let agreed = serde_json::to_string(&agreed).map_err(|error| Problem::internal(&error.to_string()))?;
         let key = unguessable::digest(&code);
         self.store.write(move |tables| authorization::add_code(tables, &key, &agreed, &grant, (now + LIFE, now + REMEMBERED))).await?;
@@ -62,9 +64,9 @@ impl Server {
             }
             Code::Unknown => return Err(unusable()),
         };
-        let Agreed { request, user } = serde_json::from_str(&agreed).map_err(|error| Problem::internal(&error.to_string()))?;
+        let Agreed { request, user, epoch } = serde_json::from_str(&agreed).map_err(|error| Problem::internal(&error.to_string()))?;
         check(client, form, &request)?;
-        let person = accounts::find(&self.store, &user).await?.ok_or_else(unusable)?;
+        let person = accounts::find(&self.store, &user).await?.filter(|person| person.epoch == epoch).ok_or_else(unusable)?;
         self.begin_family(client, &person, &request, grant, now).await
     }
 

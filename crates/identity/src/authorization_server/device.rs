@@ -72,16 +72,16 @@ impl Server {
     pub(super) async fn poll_device(&self, client: &Client, form: &Parameters, now: i64) -> Result<Tokens, Problem> {
         let (key, id) = (unguessable::digest(form.need("device_code")?), client.id.clone());
         let polled = self.store.write(move |tables| device::poll(tables, &key, &id, INTERVAL, now)).await?;
-        let (user, request) = match polled {
+        let (user, epoch, request) = match polled {
             Device::Pending => return Err(Problem::new("authorization_pending", "nobody has decided yet")),
             Device::TooSoon => return Err(Problem::new("slow_down", format!("ask every {INTERVAL} seconds"))),
             Device::Denied => return Err(Problem::new("access_denied", "the person did not agree")),
             Device::Unknown => return Err(Problem::new("expired_token", "the device code is unknown or has ended")),
-            Device::Approved { user, request } => (user, request),
+            Device::Approved { user, epoch, request } => (user, epoch, request),
         };
         let request: AuthorizationRequest = serde_json::from_str(&request).map_err(|error| Problem::internal(&error.to_string()))?;
-        let gone = || Problem::new("access_denied", "the person who agreed may not log in any more");
-        let person = accounts::find(&self.store, &user).await?.ok_or_else(gone)?;
+        let gone = || Problem::new("access_denied", "the person who agreed may not log in any more, or has ended what they agreed to");
+        let person = accounts::find(&self.store, &user).await?.filter(|person| person.epoch == epoch).ok_or_else(gone)?;
         self.begin_family(client, &person, &request, unguessable::id()?, now).await
     }
 
@@ -107,8 +107,8 @@ impl Server {
             return self.typed(&browser, &person, &code, asked.now).await;
         };
         browser.check_form(&format!("device\0{code}"), form.get("form_token"))?;
-        let (user, now, agreed) = (person.name.clone(), asked.now, decision == "allow");
-        let decided = self.store.write(move |tables| device::decide(tables, &code, agreed.then_some(user.as_str()), now)).await?;
+        let (user, epoch, now, agreed) = (person.name.clone(), person.epoch, asked.now, decision == "allow");
+        let decided = self.store.write(move |tables| device::decide(tables, &code, agreed.then_some((user.as_str(), epoch)), now)).await?;
         let told = match (decided, agreed) {
             (false, _) => "That code has ended, or somebody has decided about it already.",
             (true, true) => "Done: the program is logged in. You can close this page.",

@@ -128,9 +128,11 @@ fn public_key(key: &SigningKey) -> Result<Value, Problem> {
 /// Signs `claims` as a token of this type (`typ`).
 pub(super) async fn sign(store: &Store, algorithm: SigningAlgorithm, kind: &str, claims: &Value, now: i64) -> Result<String, Problem> {
     let keys: Result<Vec<SigningKey>, StoreError> = store.read(move |tables| signing_key::list(tables, now)).await;
-    let signs = |key: &&SigningKey| key.algorithm == algorithm.as_str() && key.signs_from <= now && now < key.signs_until;
+    let is_fit = |key: &&SigningKey| key.algorithm == algorithm.as_str() && now < key.signs_until;
     let keys = keys?;
-    let key = keys.iter().find(signs).ok_or_else(|| Problem::internal("there is no key to sign with"))?;
+    // Where the clock was set back each of them may be one of the future: the nearest is published as well, and there is no other.
+    let key = keys.iter().filter(is_fit).min_by_key(|key| key.signs_from);
+    let key = key.ok_or_else(|| Problem::internal("there is no key to sign with"))?;
     let header = json!({ "alg": key.algorithm, "typ": kind, "kid": key.id });
     let message = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
     let signature = Pair::read(&key.algorithm, &key.pkcs8)?.sign(message.as_bytes())?;
@@ -200,6 +202,18 @@ mod tests {
             };
             assert!(verified.is_ok() && key.get("d").is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_ahead_leaves_a_key_to_sign_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store.db")).unwrap();
+        let (ahead, now) = (1_000_000 + 7_200, 1_000_000);
+        tend(&store, SigningAlgorithm::EdDsa, 900, ahead).await.unwrap();
+        tend(&store, SigningAlgorithm::EdDsa, 900, now).await.unwrap();
+        let token = sign(&store, SigningAlgorithm::EdDsa, "at+jwt", &json!({}), now).await.unwrap();
+        assert_eq!(kids(&published(&store, now).await.unwrap()), [kid_of(&token)]);
+        assert_eq!(kid_of(&sign(&store, SigningAlgorithm::EdDsa, "at+jwt", &json!({}), ahead).await.unwrap()), kid_of(&token));
     }
 
     #[tokio::test]

@@ -19,6 +19,9 @@ use crate::resource_server::key_source::{KeySet, KeySource};
 /// some 50 µs, for all who call meanwhile together.
 const BELIEVED: Duration = Duration::from_secs(1);
 
+/// Between two looks for a key that nobody knows: each opens all key pairs, and who makes up names of keys needs no credential.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
 impl KeySource for AuthorizationServer {
     fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<VerifyingKey>> {
         self.0.known.load().find(id, algorithm)
@@ -26,6 +29,11 @@ impl KeySource for AuthorizationServer {
 
     fn refresh(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            let mut looked = self.0.looked_for_keys.lock().await;
+            if looked.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
+                return;
+            }
+            *looked = Some(Instant::now());
             let _ = self.0.learn_keys().await; // the log has it, and what is known stays known
         })
     }

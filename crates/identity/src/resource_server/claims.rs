@@ -98,6 +98,10 @@ impl Terms {
         if claims.contains_key("nonce") || claims.contains_key("at_hash") {
             return Err(TokenFault::Type);
         }
+        // It is bound to a key (RFC 7800): who stole it cannot show that, and nobody is asked to here.
+        if claims.get("cnf").is_some_and(|key| !key.is_null()) {
+            return Err(TokenFault::Type);
+        }
         let left = time_left(claims, now)?;
         let resources = self.resources(claims, public)?;
         let mut principal = self.principal(claims)?.in_groups(self.groups(claims)?).of_tenant(self.tenant(claims)?);

@@ -74,12 +74,8 @@ impl Introspection {
     }
 }
 
-/// Whether an answer is about an access token that whoever holds it may use, as far as it says: refresh tokens are active, too, and tokens
-/// that are bound to a key.
+/// Whether an answer is about an access token, as far as it says: refresh tokens are active, too.
 pub(super) fn is_about_access(claims: &Map<String, Value>) -> bool {
-    if claims.get("cnf").is_some_and(|key| !key.is_null()) {
-        return false;
-    }
     let said = KINDS.iter().filter_map(|member| claims.get(*member)).filter(|kind| !kind.is_null());
     said.into_iter().all(|kind| kind.as_str().is_some_and(|kind| ACCESS.iter().any(|known| kind.eq_ignore_ascii_case(known))))
 }

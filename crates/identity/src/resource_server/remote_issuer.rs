@@ -116,7 +116,10 @@ impl KeySource for RemoteIssuer {
             }
             match found {
                 Ok(known) => self.0.known.store(Arc::new(known)),
-                Err(why) => tracing::warn!(issuer = self.0.name, "the issuer's keys cannot be had, those known are kept: {why}"),
+                Err(why) => {
+                    *looked = Some(Instant::now()); // who has waited for this look has had its answer, and does not look once more
+                    tracing::warn!(issuer = self.0.name, "the issuer's keys cannot be had, those known are kept: {why}");
+                }
             }
         })
     }

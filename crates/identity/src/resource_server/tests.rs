@@ -246,3 +246,42 @@ impl KeySource for NoKeys {
         Box::pin(std::future::ready(()))
     }
 }
+
+#[test]
+fn a_token_that_is_bound_to_a_key_is_not_for_whoever_holds_it() {
+    let read = |rest: &str| {
+        let text = format!(r#"{{"iss":"https://i","sub":"a","exp":1100,"aud":"https://mcp.example.com/mcp"{rest}}}"#);
+        Terms::new("https://i").accept(&claims(&text), &public(), Duration::from_secs(1000)).map(drop)
+    };
+    for bound in [r#""jkt":"x""#, r#""x5t#S256":"x""#] {
+        assert_eq!(read(&format!(r#","cnf":{{{bound}}}"#)), Err(TokenFault::Type), "{bound}");
+    }
+    assert_eq!(read(r#","cnf":null"#), Ok(()));
+    assert_eq!(read(""), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_hangs_holds_up_those_who_wait_for_one_look_alone() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let tls = tls.with_safe_default_protocol_versions().unwrap().with_root_certificates(rustls::RootCertStore::empty());
+    let patience = Duration::from_millis(2_200); // longer than the pause between two looks
+    let fetcher = crate::fetch::Fetcher::resolving(&tls.with_no_client_auth(), crate::fetch::PublicOnly, patience).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issuer = remote_issuer::RemoteIssuer::new(format!("http://{}", listener.local_addr().unwrap()), fetcher);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut held = Vec::new(); // they are let in, and hear nothing
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let waiting: Vec<_> = (0..3).map(|_| issuer.clone()).map(|issuer| tokio::spawn(async move { issuer.refresh().await })).collect();
+    for waiting in waiting {
+        waiting.await.unwrap();
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "one look at the two places that there are");
+}

@@ -19,6 +19,11 @@ const AHEAD: u64 = 60;
 /// Tokens of one caller for which one was got, and is kept: a person has few programs at work at once. With more, one that was not used for
 /// the longest time is got anew when it is needed.
 const MOST: usize = 8;
+/// For how many seconds a good token is used without a further try, when one to get another has failed: an issuer that hangs would hold up
+/// every call.
+pub(super) const TRY_AGAIN: u64 = 5;
+/// For how many seconds that failure is everybody's where there is no good token: whoever has waited for it does not wait once more.
+const SAME_FAILURE: u64 = 2;
 
 /// What a way to tokens needs around it.
 #[derive(Clone, Debug)]
@@ -95,6 +100,20 @@ struct Got {
     scopes: Vec<String>,
     tokens: Option<Tokens>,
     renew_at: u64,
+    /// Why there was none at last, and when, where another try may go well.
+    failed: Option<(TokenError, u64)>,
+}
+
+impl Got {
+    fn failure(&self, now: u64) -> Option<TokenError> {
+        let (error, at) = self.failed.as_ref()?;
+        (*at..*at + SAME_FAILURE).contains(&now).then(|| error.clone())
+    }
+
+    fn fail(&mut self, error: TokenError, now: u64) -> TokenError {
+        self.failed = error.may_pass().then(|| (error.clone(), now));
+        error
+    }
 }
 
 impl Kept {
@@ -105,7 +124,7 @@ impl Kept {
         if known.is_none() && self.0.len() == MOST {
             self.0.remove(0);
         }
-        let new = || (digest, Got { scopes: scopes.to_vec(), tokens: None, renew_at: 0 });
+        let new = || (digest, Got { scopes: scopes.to_vec(), tokens: None, renew_at: 0, failed: None });
         &mut self.0.push_mut(known.unwrap_or_else(new)).1
     }
 }
@@ -124,14 +143,23 @@ impl Minted {
         Some(Self { mint, around, place, state: Mutex::default() })
     }
 
-    async fn renew(&self, discovered: Option<&Discovered>, got: &mut Got, subject: Option<&CallerToken>) -> Result<(), TokenError> {
+    /// Gets tokens with these scopes. What there is stays until others were had: an issuer may refuse scopes that one caller wants, and all
+    /// the others go on with what they have.
+    async fn renew(
+        &self,
+        discovered: Option<&Discovered>,
+        got: &mut Got,
+        scopes: Vec<String>,
+        subject: Option<&CallerToken>,
+    ) -> Result<(), TokenError> {
         let Some(discovered) = discovered else { return Ok(()) };
-        let order = Order { around: &self.around, place: &self.place, discovered, scopes: &got.scopes, subject };
+        let order = Order { around: &self.around, place: &self.place, discovered, scopes: &scopes, subject };
         let tokens = self.mint.mint(order).await?;
         let now = (self.around.clock)();
         let life = tokens.expires.saturating_sub(now);
         got.renew_at = tokens.expires.saturating_sub(AHEAD.min(life / 10));
         got.tokens = Some(tokens);
+        got.scopes = scopes;
         Ok(())
     }
 }
@@ -145,11 +173,17 @@ impl TokenSource for Minted {
             let got = kept.of(subject.as_deref(), scopes);
             let now = (self.around.clock)();
             if got.tokens.is_none() || now >= got.renew_at {
-                let is_good_still = got.tokens.as_ref().is_some_and(|tokens| now < tokens.expires);
-                match self.renew(discovered.as_ref(), got, subject.as_deref()).await {
+                if let Some(error) = got.failure(now) {
+                    return Err(error.into());
+                }
+                if let Err(error) = self.renew(discovered.as_ref(), got, got.scopes.clone(), subject.as_deref()).await {
+                    let now = (self.around.clock)();
+                    if got.tokens.as_ref().is_none_or(|tokens| tokens.expires <= now) {
+                        return Err(got.fail(error, now).into());
+                    }
                     // A call may outlive the token that it came with, by which nothing is got any more.
-                    Err(error) if is_good_still => tracing::debug!(%error, "a token is used to its end, since there is no other"),
-                    renewed => renewed?,
+                    tracing::debug!(%error, "a token is used to its end, since there is no other");
+                    got.renew_at = now + TRY_AGAIN;
                 }
             }
             Ok(got.tokens.as_ref().map(|tokens| Token::new(&tokens.access)))
@@ -178,15 +212,19 @@ impl TokenSource for Minted {
                     let text = "the server wants no other scopes than it was given, and refuses all the same";
                     return Err(TokenError::Unusable(text.to_owned()).into());
                 }
-                got.scopes = wanted;
-            } else {
-                let found = self.mint.discover(&self.around, &self.place, &challenge).await?;
-                *scopes = self.mint.scopes().map(<[_]>::to_vec).or_else(|| found.scopes.clone()).unwrap_or_default();
-                got.scopes.clone_from(scopes);
-                *discovered = Some(found); // the issuer may be another one by now
+                return Ok(self.renew(discovered.as_ref(), got, wanted, subject.as_deref()).await?);
             }
+            if let Some(error) = got.failure((self.around.clock)()) {
+                return Err(error.into());
+            }
+            let found = self.mint.discover(&self.around, &self.place, &challenge).await;
+            let found = found.map_err(|error| got.fail(error, (self.around.clock)()))?;
+            *scopes = self.mint.scopes().map(<[_]>::to_vec).or_else(|| found.scopes.clone()).unwrap_or_default();
+            got.scopes.clone_from(scopes);
+            *discovered = Some(found); // the issuer may be another one by now
             got.tokens = None; // what was refused is of no use
-            Ok(self.renew(discovered.as_ref(), got, subject.as_deref()).await?)
+            let renewed = self.renew(discovered.as_ref(), got, scopes.clone(), subject.as_deref()).await;
+            Ok(renewed.map_err(|error| got.fail(error, (self.around.clock)()))?)
         })
     }
 }
@@ -211,22 +249,4 @@ impl fmt::Debug for Minted {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use super::*;
-
-    #[test]
-    fn what_is_kept_for_one_callers_tokens_is_bounded() {
-        let mut kept = Kept::default();
-        let token = |number: usize| CallerToken::new(format!("token-{number}"));
-        for number in 0..1_000 {
-            assert_eq!(kept.of(Some(&token(number)), &[]).renew_at, 0, "each is another's");
-            kept.of(Some(&token(number)), &[]).renew_at = 1;
-            assert_eq!(kept.of(Some(&token(0)), &[]).renew_at, 1, "what is used stays");
-        }
-        assert_eq!(kept.0.len(), MOST);
-        assert_eq!(kept.of(Some(&token(999)), &[]).renew_at, 1);
-        assert_eq!(kept.of(Some(&token(990)), &[]).renew_at, 0, "it has given way");
-        assert_eq!(kept.of(None, &[]).renew_at, 0, "nobody's is nobody else's");
-    }
-}
+mod tests;

@@ -21,7 +21,7 @@ use super::challenge::Challenge;
 use super::client::{KeptClient, RegisteredConfig};
 use super::discovery::{Place, server_metadata};
 use super::login::{Logins, Wanted};
-use super::minted::{Around, beyond, within};
+use super::minted::{Around, TRY_AGAIN, beyond, within};
 use super::token::{Asking, TokenError, Tokens};
 use super::vault::{Vault, VaultError};
 use super::{Token, TokenSource, Unavailable, joined, union};
@@ -220,6 +220,14 @@ impl PerUser {
             };
             let released = self.vault().store.release_upstream_grant(row.id, holder.clone()).await;
             released.map_err(of_vault)?;
+            let now = (self.around.clock)();
+            if let Err(error) = &renewed
+                && worn.is_none()
+                && now < expires
+            {
+                tracing::debug!(%error, "a token is used to its end, since it cannot be renewed");
+                return Ok(Some(hold(held, &sealed.access, expires.min(now.saturating_add(TRY_AGAIN)))));
+            }
             if !renewed? {
                 *held = None;
                 return Ok(None);
@@ -263,9 +271,15 @@ impl PerUser {
         match self.refreshed(&row, &sealed).await {
             Ok(Some(tokens)) => self.keep_renewed(row, holder, sealed, tokens).await.map(|()| true),
             Ok(None) | Err(TokenError::GrantIsOver) => self.give_up(row.id, holder).await.map(|()| false),
-            Err(TokenError::UnknownClient) => {
+            Err(TokenError::UnknownClient) if sealed.client.is_some() => {
                 self.vault().store.give_up_upstream_client(row.id.issuer.clone(), row.generation).await.map_err(of_vault)?;
                 self.give_up(row.id, holder).await.map(|()| false)
+            }
+            // One of the configuration is for its operator to set right, and what users granted it is good again then.
+            Err(TokenError::UnknownClient) => {
+                let hint = "set `client` right in the server's `per_user`: its id, and its secret or key";
+                tracing::warn!(server = self.server, hint, "the authorization server refuses the client that is configured");
+                Err(TokenError::UnknownClient)
             }
             Err(error) => Err(error),
         }

@@ -417,25 +417,44 @@ async fn an_unknown_name_takes_the_same_path_as_a_wrong_password() {
     assert!(pages.iter().all(|page| *page == pages[0]), "{pages:?}");
 }
 
+/// The device code of a program that alice has agreed to, and that has not asked yet.
+async fn agreed_device(bench: &Bench) -> String {
+    let asked = [("client_id", "app"), ("resource", "https://gate.example.com/servers/git/mcp")];
+    let (_, begun) = post_at(&bench.server, "/oauth/device_authorization", &asked).await;
+    let mut browser = bench.browser();
+    browser.log_in(&authorize(&[("prompt", "consent")])).await;
+    let typing = browser.get("/oauth/device").await;
+    let typed = [("form_token", &*typing.field("form_token")), ("user_code", begun["user_code"].as_str().unwrap())];
+    let page = browser.post("/oauth/device", &typed).await;
+    let (token, code) = (page.field("form_token"), page.field("user_code"));
+    let decided = browser.post("/oauth/device", &[("form_token", &token), ("user_code", &code), ("decision", "allow")]).await;
+    assert!(decided.html.contains("logged in"), "{}", decided.html);
+    begun["device_code"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn who_is_disabled_or_has_another_password_is_out_at_once() {
     use sallyport_store::user::Standing;
-    for change in [0, 1, 2] {
+    for change in [0, 1, 2, 3] {
         let bench = Bench::new().await;
         let (mut browser, code) = bench.code(&[]).await;
         let (_, tokens) = bench.redeem(&code).await;
         let (_, unused) = bench.code(&[("prompt", "consent")]).await;
+        let device_code = agreed_device(&bench).await;
         match change {
             0 => accounts::set_standing(&bench.store, "alice", Standing::Disabled, 2_100_000_000).await.map(drop).unwrap(),
             1 => accounts::set_standing(&bench.store, "alice", Standing::Removed, 2_100_000_000).await.map(drop).unwrap(),
-            _ => accounts::set_password(&bench.store, "alice", "another long password", 2_100_000_000).await.unwrap(),
+            2 => accounts::set_password(&bench.store, "alice", "another long password", 2_100_000_000).await.unwrap(),
+            _ => accounts::end_tokens(&bench.store, "alice", 2_100_000_000).await.map(drop).unwrap(),
         }
         assert_eq!(bench.refresh(&tokens["refresh_token"]).await.1["error"], "invalid_grant");
         assert!(!is_taken(&bench.server, &tokens["access_token"]).await);
-        assert!(browser.arrive(&authorize(&[])).await.html.contains("Password"), "logged out");
-        if change < 2 {
-            assert_eq!(bench.redeem(&unused).await.1["error"], "invalid_grant");
+        if change < 3 {
+            assert!(browser.arrive(&authorize(&[])).await.html.contains("Password"), "logged out");
         }
+        assert_eq!(bench.redeem(&unused).await.1["error"], "invalid_grant", "a code that was agreed to before");
+        let poll = [("grant_type", clients::metadata::DEVICE), ("client_id", "app"), ("device_code", device_code.as_str())];
+        assert_eq!(bench.token(&poll).await.1["error"], "access_denied", "a device that was agreed to before");
         if change == 1 {
             assert!(accounts::add(&bench.store, "alice", PASSWORD, false, &[], 1).await.is_err(), "a name is given once");
         }

@@ -146,12 +146,76 @@ async fn keys_at_an_address_are_fetched_once_and_again_for_one_that_is_new() {
     assert_eq!(ask(&new, "9").await.0, StatusCode::OK);
     bench.wait(1);
     refused(&ask(&new, "10").await, "no key of the client");
+}
 
-    elsewhere.put_with("/keys", 200, "", b"<html>".to_vec());
-    bench.wait(600);
-    refused(&ask(&new, "11").await, "no JSON Web Key Set");
-    elsewhere.put_with("/keys", 200, "", vec![b' '; 300 * 1024]);
-    refused(&ask(&new, "12").await, "larger than");
-    elsewhere.put("/keys", &new.published());
-    assert_eq!(ask(&new, "13").await.0, StatusCode::OK, "what was no set is not kept");
+#[tokio::test]
+async fn keys_that_are_known_serve_while_their_address_gives_none() {
+    let elsewhere = Elsewhere::new().await;
+    let signer = Signer::new("k", 1);
+    let bench = elsewhere.bench(with_machine(elsewhere.address_at("localhost", "/keys"))).await;
+    let jti = std::cell::Cell::new(0);
+    let ask = || {
+        jti.set(jti.get() + 1);
+        let now = bench.clock.load(Ordering::SeqCst);
+        let claims = with(&good(&jti.get().to_string()), &[("iat", now.into()), ("exp", (now + 60).into())]);
+        let assertion = signer.sign("JWT", &claims);
+        let server = bench.server.clone();
+        async move { token_at(&server, &form(&assertion)).await }
+    };
+    let broken = [(200, b"<html>".to_vec()), (200, vec![b' '; 300 * 1024]), (500, br#"{"keys":[]}"#.to_vec())];
+    for ((status, body), why) in broken.iter().zip(["no JSON Web Key Set", "larger than", "answers 500"]) {
+        elsewhere.put_with("/keys", *status, "", body.clone());
+        refused(&ask().await, why);
+        let asked = elsewhere.asked("/keys");
+        refused(&ask().await, "a moment ago");
+        assert_eq!(elsewhere.asked("/keys"), asked, "what is broken is not asked at every request");
+        bench.wait(5);
+    }
+    elsewhere.put("/keys", &signer.published());
+    assert_eq!(ask().await.0, StatusCode::OK);
+    for (status, body) in broken {
+        elsewhere.put_with("/keys", status, "", body);
+        bench.wait(600);
+        let asked = elsewhere.asked("/keys");
+        for _ in 0..3 {
+            assert_eq!(ask().await.0, StatusCode::OK);
+        }
+        assert_eq!(elsewhere.asked("/keys"), asked + 1);
+    }
+    elsewhere.put("/keys", &json!({ "keys": [] }));
+    bench.wait(5);
+    refused(&ask().await, "no key of the client"); // it says so again, and that they are withdrawn
+}
+
+#[tokio::test]
+async fn strangers_take_no_turns_of_a_client_that_is_configured() {
+    let elsewhere = Elsewhere::new().await;
+    let (machine, stranger) = (Signer::new("k", 1), Signer::new("k", 2));
+    let id = elsewhere.address("/client.json");
+    let document = json!({
+        "client_id": id, "client_name": "Mallory", "redirect_uris": ["https://client.example.com/back"],
+        "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": elsewhere.address("/slow"),
+    });
+    elsewhere.put("/client.json", &document);
+    elsewhere.put_endless("/slow");
+    elsewhere.put("/keys", &machine.published());
+    let bench = elsewhere.bench(with_machine(elsewhere.address_at("localhost", "/keys"))).await;
+    let strangers = with(&good("1"), &[("iss", id.clone().into()), ("sub", id.into())]);
+    let assertion = stranger.sign("JWT", &strangers);
+    let ask = || {
+        let (server, assertion) = (bench.server.clone(), assertion.clone());
+        async move { token_at(&server, &form(&assertion)).await }
+    };
+    let waiting: Vec<_> = (0..8).map(|_| tokio::spawn(ask())).collect();
+    ask_ahead(&elsewhere, 8).await;
+    assert_eq!(ask().await.1["error"], "temporarily_unavailable");
+    assert_eq!(bench.token(&form(&machine.sign("JWT", &good("2")))).await.0, StatusCode::OK);
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Waits until so many have asked for keys that come slowly.
+async fn ask_ahead(elsewhere: &Elsewhere, many: usize) {
+    while elsewhere.asked("/slow") < many {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

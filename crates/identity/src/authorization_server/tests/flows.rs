@@ -216,6 +216,15 @@ async fn metadata_is_where_each_reader_looks() {
         assert_eq!(document["authorization_response_iss_parameter_supported"], true);
         assert_eq!(document["token_endpoint"], "https://gate.example.com/base/oauth/token");
         assert!(document["grant_types_supported"].as_array().unwrap().contains(&"refresh_token".into()));
+        assert_eq!(document["revocation_endpoint"], "https://gate.example.com/base/oauth/revoke");
+        assert_eq!(document["authorization_grant_profiles_supported"], serde_json::json!(["urn:ietf:params:oauth:grant-profile:id-jag"]));
+        assert_eq!(document["client_id_metadata_document_supported"], true);
+        for endpoint in ["token", "revocation"] {
+            let algorithms = &document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")];
+            assert_eq!(*algorithms, serde_json::json!(["EdDSA", "ES256", "RS256"]), "{endpoint}");
+            let methods = document[format!("{endpoint}_endpoint_auth_methods_supported")].as_array().unwrap();
+            assert!(methods.contains(&"private_key_jwt".into()), "{endpoint}");
+        }
     }
     assert_eq!(browser.get("/base/oauth/jwks").await.status, StatusCode::OK);
     assert!(bench.server.answer(Request::get("/.well-known/oauth-authorization-server").body(Bytes::new()).unwrap(), None).await.is_none());

@@ -152,3 +152,22 @@ async fn a_token_of_somebody_disabled_is_exchanged_for_none() {
     assert_eq!(bench.token(&exchange).await.0, StatusCode::BAD_REQUEST, "it stays ended");
     assert!(!is_taken(&bench.server, &exchanged["access_token"]).await, "and so does what came of it");
 }
+
+#[tokio::test]
+async fn who_makes_up_names_of_keys_has_the_store_looked_through_once_a_second() {
+    use crate::resource_server::key::Algorithm;
+
+    let bench = Bench::new().await;
+    let began = std::time::Instant::now();
+    bench.server.refresh().await;
+    keys::tend(&bench.store, SigningAlgorithm::Es256, 900, 2_100_000_000).await.unwrap(); // another gateway's, over the same store
+    let published = keys::published(&bench.store, 2_100_000_000).await.unwrap();
+    let new = published["keys"].as_array().unwrap().iter().find(|key| key["alg"] == "ES256").unwrap()["kid"].as_str().unwrap();
+    let known = || bench.server.find(Some(new), Algorithm::Es256).is_some();
+    bench.server.refresh().await;
+    assert!(!known() || began.elapsed() >= Duration::from_secs(1));
+    while !known() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        bench.server.refresh().await;
+    }
+}

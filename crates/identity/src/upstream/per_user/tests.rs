@@ -13,6 +13,10 @@ use crate::fetch::Fetcher;
 
 /// In place of a number of refreshes: the issuer has forgotten its clients.
 const FORGOTTEN: usize = usize::MAX;
+/// The same, as other issuers say it.
+const UNAUTHORIZED: usize = usize::MAX - 3;
+/// The same: it is not able to answer. From here on upwards, so that each such answer is counted.
+const AWAY: usize = usize::MAX / 2;
 /// The same: its metadata says that its codes are protected by `plain` alone, or says nothing of it.
 const PLAIN: usize = usize::MAX - 1;
 const UNSAID: usize = usize::MAX - 2;
@@ -66,6 +70,13 @@ fn answer(asked: &str, issuer: &str, count: &AtomicUsize) -> (u16, String) {
     if now == FORGOTTEN {
         return (401, r#"{"error":"invalid_client"}"#.to_owned());
     }
+    if (AWAY..UNAUTHORIZED).contains(&now) {
+        count.fetch_add(1, Ordering::SeqCst);
+        return (503, String::new());
+    }
+    if now == UNAUTHORIZED {
+        return (400, r#"{"error":"unauthorized_client"}"#.to_owned());
+    }
     if !asked.contains(&format!("refresh_token=refresh-{now}&")) {
         return (400, r#"{"error":"invalid_grant"}"#.to_owned());
     }
@@ -86,16 +97,20 @@ fn process(folder: &Path, issuer: &str, principal: &str) -> PerUser {
 
 /// Keeps alice's grant, its access token `access-0` good for so many seconds.
 async fn granted(of: &PerUser, issuer: &str, lasts: u64) {
+    granted_to(of, issuer, lasts, Some(KeptClient { id: "us".to_owned(), secret: None, method: Some("none".to_owned()) })).await;
+}
+
+/// The same, by the client that was registered, or by that of the configuration.
+async fn granted_to(of: &PerUser, issuer: &str, lasts: u64, client: Option<KeptClient>) {
     let id =
         GrantId { tenant: String::new(), principal: "alice".to_owned(), resource: of.resource().to_owned(), issuer: issuer.to_owned() };
-    let client = KeptClient { id: "us".to_owned(), secret: None, method: Some("none".to_owned()) };
     let sealed = Sealed {
         access: "access-0".to_owned(),
         refresh: Some("refresh-0".to_owned()),
         requested: vec!["read".to_owned()],
         granted: None,
         audience: of.resource().to_owned(),
-        client: Some(client),
+        client,
     };
     let now = crate::upstream::now();
     let since = (now + lasts).saturating_sub(3600); // as long as its issuer's tokens live
@@ -158,6 +173,63 @@ async fn a_client_that_its_issuer_has_forgotten_is_given_up_and_the_user_asked_a
     assert!(!alice.is_granted().await.unwrap());
     assert_eq!(store.upstream_client(&issuer, "redirect").await.unwrap(), Some((1, None)), "the next login registers");
     assert!(matches!(alice.ask().await, Unavailable::Consent(_)));
+}
+
+#[tokio::test]
+async fn a_configured_client_that_its_issuer_refuses_costs_nobody_their_grant() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, refreshed) = issuer().await;
+    let mut alice = process(folder.path(), &issuer, "alice");
+    alice.config.client = Some(RegisteredConfig { id: "us".to_owned(), secret: None, key: None });
+    granted_to(&alice, &issuer, 0, None).await;
+    for refused in [FORGOTTEN, UNAUTHORIZED] {
+        refreshed.store(refused, Ordering::SeqCst); // its secret is another one there
+        assert!(matches!(alice.token(None).await, Err(Unavailable::Failed(TokenError::UnknownClient))));
+        assert!(alice.is_granted().await.unwrap());
+    }
+    refreshed.store(0, Ordering::SeqCst); // and now here
+    assert!(alice.token(None).await.unwrap().unwrap().is("access-1"));
+}
+
+#[tokio::test]
+async fn while_the_issuer_is_away_a_good_token_serves_and_one_asks_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, refreshed) = issuer().await;
+    let alice = process(folder.path(), &issuer, "alice");
+    granted(&alice, &issuer, 30).await;
+    refreshed.store(AWAY, Ordering::SeqCst);
+    let asked = crate::upstream::now();
+    let sent = alice.token(None).await.unwrap();
+    for _ in 0..10 {
+        assert!(alice.token(None).await.unwrap().unwrap().is("access-0"));
+    }
+    let tries = refreshed.load(Ordering::SeqCst) - AWAY;
+    assert!(tries == 1 || crate::upstream::now() >= asked + TRY_AGAIN, "{tries}");
+    let refused = alice.refused(Challenge::default(), sent, None).await;
+    assert!(matches!(refused, Err(Unavailable::Failed(TokenError::Busy(503)))), "the server does not take it any more: {refused:?}");
+    assert!(alice.is_granted().await.unwrap());
+    refreshed.store(0, Ordering::SeqCst);
+    *alice.held.lock().await = None; // some seconds later
+    assert!(alice.token(None).await.unwrap().unwrap().is("access-1"));
+}
+
+#[tokio::test]
+async fn what_users_granted_lies_sealed_in_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, _) = issuer().await;
+    let alice = process(folder.path(), &issuer, "alice");
+    granted(&alice, &issuer, 5).await; // `access-0` and `refresh-0`
+    assert!(alice.token(None).await.unwrap().unwrap().is("access-1"), "and renewed, `access-1` and `refresh-1`");
+    let mut looked = 0;
+    for file in std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
+        let bytes = std::fs::read(&file).unwrap();
+        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        for secret in ["access-0", "refresh-0", "access-1", "refresh-1"] {
+            assert!(!holds(secret), "{secret} in {}", file.display());
+        }
+        looked += usize::from(holds("alice")); // the row is there, by the name of its owner
+    }
+    assert!(looked > 0);
 }
 
 #[tokio::test]
