@@ -85,6 +85,30 @@ fn paths_mean_the_same_inside_also_through_links() {
     assert_eq!(seen, format!("found{}\nreal\n", folder.path("real/project").display()));
 }
 
+/// A store of packages in a hidden folder of a home that is shown, moved to another disk.
+#[test]
+fn a_link_in_a_hidden_folder_leads_to_what_is_named_through_it() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let home = folder.folder("home");
+        let hidden = folder.folder("home/share/own");
+        folder.file("home/share/own/secret", "hidden");
+        let tool = folder.folder("disk/packages/tool");
+        fs::copy("/bin/cat", tool.join("tool")).unwrap();
+        folder.file("disk/packages/tool/text", "found\n");
+        folder.file("disk/packages/other", "not named");
+        folder.folder("home/share/own/store");
+        symlink(folder.path("disk/packages"), hidden.join("store/packages")).unwrap();
+        let through = hidden.join("store/packages/tool");
+        let [home, hidden, named] = [&home, &hidden, &through].map(|path| path.to_str().unwrap());
+        let options = ["--read", home, "--hidden", hidden, "--read", named];
+        let tool = through.join("tool").display().to_string();
+        assert_eq!(succeeds(*caller, &options, &[&tool, &format!("{named}/text")]), "found\n", "{caller:?}");
+        let all = succeeds(*caller, &options, &shell(&format!("cd {hidden}; ls; ls store store/packages; echo no > x || echo refused")));
+        assert_eq!(all, "store\nstore:\npackages\n\nstore/packages:\ntool\nrefused\n", "{caller:?}");
+    }
+}
+
 #[test]
 fn a_root_to_write_inside_a_root_to_read() {
     for caller in callers() {

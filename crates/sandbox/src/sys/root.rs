@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
@@ -82,7 +82,8 @@ fn skeleton(confinement: &Confinement) -> Result<(), Failure> {
         for folder in ["dev", "dev/shm", "proc", "tmp", "etc", "run"] {
             mkdirat(CWD, folder, Mode::from_raw_mode(0o755))?;
         }
-        for (link, target) in &confinement.view.links {
+        let outside = |(link, _): &(&PathBuf, &PathBuf)| confinement.view.innermost(link).is_none();
+        for (link, target) in confinement.view.links.iter().filter(outside) {
             let (parent, name) = (link.parent(), link.file_name());
             if let (Some(parent), Some(name)) = (parent, name) {
                 tolerate_existing(symlinkat(target, &open_folder(parent)?, name))?;
