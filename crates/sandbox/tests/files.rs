@@ -6,8 +6,9 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::process::Command;
 
-use support::{Caller, Folder, callers, is_root, run, succeeds, text};
+use support::{Caller, Folder, callers, is_root, launcher, run, succeeds, text};
 
 fn shell(script: &str) -> [&str; 3] {
     ["/bin/sh", "-c", script]
@@ -106,6 +107,24 @@ fn a_link_in_a_hidden_folder_leads_to_what_is_named_through_it() {
         assert_eq!(succeeds(*caller, &options, &[&tool, &format!("{named}/text")]), "found\n", "{caller:?}");
         let all = succeeds(*caller, &options, &shell(&format!("cd {hidden}; ls; ls store store/packages; echo no > x || echo refused")));
         assert_eq!(all, "store\nstore:\npackages\n\nstore/packages:\ntool\nrefused\n", "{caller:?}");
+    }
+}
+
+/// What stands in the place of the hidden folder is made by root, who keeps his own files from everybody.
+#[test]
+fn a_gateway_that_makes_files_for_nobody_else_shows_what_is_named_in_a_hidden_folder() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let (home, hidden) = (folder.folder("home"), folder.folder("home/share/own"));
+        let tool = folder.folder("home/share/own/packages/tool");
+        folder.file("home/share/own/packages/tool/text", "found\n");
+        let [home, hidden, tool] = [&home, &hidden, &tool].map(|path| path.to_str().unwrap());
+        let options = ["--read", home, "--hidden", hidden, "--read", tool];
+        let confined = launcher(*caller, &options, &shell(&format!("cat {tool}/text; umask; echo own > /tmp/own && cat /tmp/own")));
+        let mut closed = Command::new("/bin/sh");
+        closed.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(confined.get_program()).args(confined.get_args());
+        let seen = closed.output().unwrap();
+        assert_eq!(text(&seen.stdout), "found\n0022\nown\n", "{caller:?}: {}", text(&seen.stderr));
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Signal, chdir};
+use rustix::process::{Signal, chdir, umask};
 use rustix::thread::UnshareFlags;
 
 use super::control::{Control, Message};
@@ -54,6 +54,8 @@ fn launcher(control: &mut Control, gateway: i32, target: Target, confinement: Co
     // Before anything is forked, and before the cgroup namespace is made, whose root they become.
     privileges::join(&confinement.groups)?;
     chdir("/").step(Layer::Root, "leave the gateway's folder")?;
+    // What is made for the program, by root too, must be its to enter, whatever the gateway keeps from others.
+    umask(Mode::WGRP | Mode::WOTH);
     let null = lifetime::open_null()?;
     let sources = match identity::to_drop_to(confinement.unprivileged)? {
         Some(id) => leave_as_root(id, gateway, control, &confinement, &mut layers)?,

@@ -12,7 +12,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change, mount_remount, move_mount,
     open_tree, unmount,
 };
-use rustix::process::{chdir, pivot_root, umask};
+use rustix::process::{chdir, pivot_root};
 
 use super::identity::INSIDE;
 use super::raw::{MountAttributes, mount_setattr};
@@ -37,7 +37,6 @@ pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mu
     let devices = open_devices(confinement)?;
     let everything = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", everything).step(Layer::Root, "make mounts private")?;
-    umask(Mode::from_raw_mode(0o022));
     stage()?;
     skeleton(confinement)?;
     temporary("tmp", confinement.limits.tmp_mb, confinement.limits.tmp_files)?;
