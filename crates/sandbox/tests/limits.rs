@@ -24,10 +24,13 @@ async fn start(script: &str, mark: &str, limits: Limits) -> Instance<Running> {
 }
 
 async fn start_with(script: &str, args: &[&str], limits: Limits) -> Instance<Running> {
+    start_as(script, args, Profile { limits, ..Profile::default() }).await
+}
+
+async fn start_as(script: &str, args: &[&str], profile: Profile) -> Instance<Running> {
     let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher"));
     let mut program = Program::new("test", "/usr/bin/python3");
     program.args = ["-c", script].iter().chain(args).map(|&word| word.to_owned()).collect();
-    let profile = Profile { limits, ..Profile::default() };
     Selection::default().build(&host).unwrap().launch(&profile, &program).await.unwrap()
 }
 
@@ -148,6 +151,29 @@ async fn a_folder_of_its_own_that_is_full_is_told_of_a_program_that_failed() {
             assert!(code == 0 || exceeded.explain(exit) == told, "{}", exceeded.explain(exit));
         }
     }
+}
+
+/// In a mount namespace with a `/tmp` that is soon full, where this test runs itself again.
+#[tokio::test]
+async fn a_folder_of_the_host_that_is_full_is_not_told_as_one_of_its_own() {
+    const AGAIN: &str = "FULL_FOLDER_OF_THE_HOST";
+    if !rustix::process::geteuid().is_root() {
+        return; // nobody else may mount one
+    }
+    if std::env::var_os(AGAIN).is_none() {
+        let mut again = std::process::Command::new("unshare");
+        again.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=1m none /tmp && exec \"$0\" \"$@\""]);
+        again.arg(std::env::current_exe().unwrap()).args(["--exact", "a_folder_of_the_host_that_is_full_is_not_told_as_one_of_its_own"]);
+        let output = again.env(AGAIN, "").output().unwrap();
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        return;
+    }
+    let fill = "import os,sys\ntry:\n  with open('/tmp/file', 'wb') as file:\n    while True: file.write(bytes(1 << 16)); file.flush()\nexcept OSError: os._exit(3)";
+    let profile = Profile { write: vec!["/tmp".into()], ..Profile::default() };
+    let instance = start_as(fill, &[&mark("host")], profile).await;
+    assert_eq!(instance.wait().await, Exit::Code(3), "{:?}", instance.stderr_tail());
+    assert_eq!(rustix::fs::statvfs("/tmp").unwrap().f_bfree, 0);
+    assert_eq!(instance.exceeded(), None);
 }
 
 #[tokio::test]

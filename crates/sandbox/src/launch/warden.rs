@@ -112,7 +112,7 @@ impl Warden {
 
     /// The program has ended. Takes the groups away, and with them what they tell.
     pub(super) fn has_ended(&self, exit: Exit) {
-        self.went_beyond(Exceeded::at_the_end(exit, None, &self.limits));
+        self.went_beyond(Exceeded::at_the_end(exit, None, &self.limits, None));
         if let Some(group) = self.group().take() {
             self.went_beyond((group.ended_for_memory() > 0).then_some(Exceeded::Memory(self.limits.memory_mb)));
             self.went_beyond((group.refused_processes() > 0).then_some(Exceeded::Processes(self.limits.processes)));
@@ -134,8 +134,8 @@ impl Warden {
         if let Some(exit) = folders.exit
             && let Some((tmp, shm)) = folders.opened.take()
         {
-            let met = fstatvfs(&tmp).and_then(|tmp| Ok(Met::full(&tmp, &fstatvfs(&shm)?)));
-            self.went_beyond(Exceeded::at_the_end(exit, met.unwrap_or_default(), &self.limits));
+            let met = fstatvfs(&tmp).and_then(|tmp| Ok(Met::full(Some(&tmp), &fstatvfs(&shm)?)));
+            self.went_beyond(Exceeded::at_the_end(exit, met.unwrap_or_default(), &self.limits, None));
         }
     }
 

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::Mode;
 use rustix::process::{Signal, chdir, umask};
 use rustix::thread::UnshareFlags;
 
@@ -126,10 +126,12 @@ fn init(
     link.tie_to_launcher()?;
     read_back::is_init()?;
     layers.in_force(Layer::Lifetime, "");
-    root::enter(sources, &confinement, &mut layers)?;
+    let own = root::enter(sources, &confinement, &mut layers)?;
     read_back::mounts(&confinement.view)?;
-    hand_over("/tmp", &Message::Tmp, control)?;
-    hand_over("/dev/shm", &Message::Shm, control)?;
+    // The gateway looks at their room when the program has ended, and nobody else can any more.
+    control.send(&Message::Tmp, &[own.tmp.as_fd()])?;
+    control.send(&Message::Shm, &[own.shm.as_fd()])?;
+    drop(own);
     let signals = lifetime::hold_back_for_init();
     match raw::fork().step(Layer::Namespaces, "fork the server")? {
         Forked::Child => {
@@ -144,13 +146,6 @@ fn init(
             lifetime::serve_until_end_of(server, link, &signals)
         }
     }
-}
-
-/// A folder whose room the gateway looks at when the program has ended, and nobody else can any more.
-fn hand_over(folder: &str, message: &Message, control: &Control) -> Result<(), Failure> {
-    let folder =
-        open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(Layer::Root, "open the folders of its own")?;
-    control.send(message, &[folder.as_fd()])
 }
 
 /// The server's process: gives up everything, looks that it is gone, and becomes the program.
