@@ -24,8 +24,6 @@ const MIB: u64 = 1024 * 1024;
 
 /// How often the memory of a program is looked at. Between two looks each process is held by its own resource limit.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Each of so many looks is taken at a program that sleeps, too: on kernels before 6.12 a hostile one can wake itself (decision 0014).
-const ASLEEP_EACH: u32 = 10;
 
 /// Watches over one program from its launch to its end.
 pub(super) struct Warden {
@@ -94,16 +92,15 @@ impl Warden {
         }
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let (mut next, mut looks) = (Instant::now(), 0_u32);
+            let mut next = Instant::now();
             loop {
                 next += LOOK_EVERY;
                 tokio::select! {
                     _ended = exit.wait_for(Option::is_some) => return,
                     () = sleep_until(next) => {}
                 }
-                looks = looks.wrapping_add(1);
                 let is_asleep = this.is_asleep.load(Ordering::Relaxed);
-                if (!is_asleep || looks.is_multiple_of(ASLEEP_EACH)) && this.uses_too_much(init).await {
+                if !is_asleep && this.uses_too_much(init).await {
                     return this.end_for(Exceeded::Memory(this.limits.memory_mb));
                 }
             }

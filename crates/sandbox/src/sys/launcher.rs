@@ -132,7 +132,7 @@ fn init(
     control.send(&Message::Tmp, &[own.tmp.as_fd()])?;
     control.send(&Message::Shm, &[own.shm.as_fd()])?;
     drop(own);
-    let signals = lifetime::hold_back_for_init();
+    let wishes = lifetime::Wishes::of_gateway(control)?;
     match raw::fork().step(Layer::Namespaces, "fork the server")? {
         Forked::Child => {
             let failed = server(control, &target, &confinement, layers);
@@ -143,7 +143,7 @@ fn init(
             control.send(&Message::Server, &[lifetime::pidfd(server)?.as_fd()])?;
             control.close();
             lifetime::let_go_of_stdio(null.as_fd())?;
-            lifetime::serve_until_end_of(server, link, &signals)
+            lifetime::serve_until_end_of(server, link, &wishes)
         }
     }
 }
