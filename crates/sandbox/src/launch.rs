@@ -3,6 +3,7 @@
 mod ahead;
 mod memory;
 mod thread;
+mod usage;
 mod warden;
 mod watch;
 mod zygote;

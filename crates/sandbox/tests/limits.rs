@@ -77,6 +77,46 @@ fn memory_of_all_processes_together_has_an_end() {
     }
 }
 
+/// Three files in memory of two processes, none of which is too large, written and mapped by nobody; all but one would be let be.
+#[test]
+fn files_in_memory_count() {
+    let script = "import os,sys,time\ndef keep():\n  file = os.memfd_create('x')\n  os.posix_fallocate(file, 0, 40 << 20)\nfor each in range(int(sys.argv[1])): keep()\nif os.fork() == 0:\n  keep()\n  time.sleep(3)\n  os._exit(0)\ntime.sleep(3)\nprint('well', flush=True)";
+    for caller in callers() {
+        let mark = mark("memfd");
+        let output = run(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", script, "3", &mark]);
+        assert!(told(&output).contains("it was ended because it used more than 120 MiB of memory"), "{caller:?}: {}", told(&output));
+        eventually("all of it is gone", || !lives(&mark));
+        assert_eq!(support::succeeds(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", script, "1"]), "well\n");
+    }
+}
+
+/// A browser's way: written by one process, mapped by several.
+#[test]
+fn a_file_in_memory_that_is_mapped_counts_once() {
+    let script = "import mmap,os,time\nfile = os.memfd_create('x')\nos.ftruncate(file, 60 << 20)\nheld = mmap.mmap(file, 60 << 20)\nheld.write(bytes(60 << 20))\nfor child in range(3):\n  if os.fork() == 0:\n    sum(held[0:60 << 20:4096])\n    time.sleep(2.5)\n    os._exit(0)\ntime.sleep(3)\nprint('well', flush=True)";
+    for caller in callers() {
+        assert_eq!(support::succeeds(*caller, &["--memory", "150"], &["/usr/bin/python3", "-c", script]), "well\n");
+    }
+}
+
+/// Nobody has them attached any more. Without a memory limit that is met: what bounds them is their namespace.
+#[test]
+fn segments_of_system_v_have_an_end() {
+    let script = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nmade = 0\nwhile libc.shmget(0, 16 << 20, 0o1600) >= 0 and made < 20: made += 1\nqueues = 0\nwhile libc.msgget(0, 0o1600) >= 0 and queues < 200: queues += 1\nsets = 0\nwhile libc.semget(0, 200, 0o1600) >= 0 and sets < 200: sets += 1\nprint(made, queues, sets)";
+    for caller in callers() {
+        let seen = support::succeeds(*caller, &[], &["/usr/bin/python3", "-c", script]);
+        // A kernel before 6.9 does not let the launcher bound them.
+        let is_bounded = kernel_is_at_least(6, 9);
+        assert_eq!(seen == "4 64 128\n", is_bounded, "{caller:?}: {seen}");
+    }
+}
+
+fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let name = rustix::system::uname();
+    let mut numbers = name.release().to_str().unwrap().split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
+}
+
 #[test]
 fn what_stays_below_its_limits_is_let_be() {
     for caller in callers() {

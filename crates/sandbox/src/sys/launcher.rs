@@ -14,7 +14,7 @@ use super::lifetime::{self, Link, SETUP_FAILED};
 use super::raw::{self, Forked, Others};
 use super::sources::Source;
 use super::step::Step;
-use super::{around, landlock, landlocked, network, privileges, read_back, root, seccomp, sources, unconfined};
+use super::{around, ipc, landlock, landlocked, network, privileges, read_back, root, seccomp, sources, unconfined};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::learn;
@@ -104,11 +104,16 @@ fn leave_as_user(control: &Control, confinement: &Confinement, layers: &mut Laye
 
 fn enter_namespaces(control: &Control, confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
     let before = read_back::Namespaces::now(!matches!(confinement.network, Network::Host));
-    identity::enter_user_namespace()?;
+    // The program's own user namespace has no root, whom the kernel asks for where ipc is to be bounded: one round it has.
+    identity::enter_user_namespace(identity::ROOT)?;
+    raw::unshare(UnshareFlags::NEWIPC).step(Layer::Namespaces, "make an ipc namespace")?;
+    let ipc =
+        ipc::bound(&confinement.limits).map_or_else(|refused| format!("ipc (without bounds of its own: {refused})"), |()| "ipc".to_owned());
+    identity::enter_user_namespace(identity::INSIDE)?;
     layers.in_force(Layer::UserNamespace, "");
-    let own = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+    let own = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     raw::unshare(own).step(Layer::Namespaces, "make namespaces")?;
-    layers.in_force(Layer::Namespaces, "mount, pid, ipc, uts, cgroup");
+    layers.in_force(Layer::Namespaces, format!("mount, pid, {ipc}, uts, cgroup"));
     network::enter(&confinement.network, control, layers)?;
     read_back::Namespaces::now(!matches!(confinement.network, Network::Host)).differ_from(&before)
 }
