@@ -33,16 +33,16 @@ impl Met {
         }
     }
 
-    /// What the program's own folders have no room left for.
+    /// What the program's own folders have no room left for. Its `/tmp` may be somebody else's.
     #[cfg(target_os = "linux")]
     #[must_use]
-    pub fn full(tmp: &StatVfs, shm: &StatVfs) -> Option<Self> {
+    pub fn full(tmp: Option<&StatVfs>, shm: &StatVfs) -> Option<Self> {
         let is_full = |folder: &StatVfs| folder.f_blocks > 0 && folder.f_bfree == 0;
         let has_all_files = |folder: &StatVfs| folder.f_files > 0 && folder.f_ffree == 0;
-        match (is_full(tmp), is_full(shm)) {
+        match (tmp.is_some_and(is_full), is_full(shm)) {
             (true, _) => Some(Self::Tmp),
             (_, true) => Some(Self::Shm),
-            _ => (has_all_files(tmp) || has_all_files(shm)).then_some(Self::Files),
+            _ => (tmp.is_some_and(has_all_files) || has_all_files(shm)).then_some(Self::Files),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::statvfs;
+use rustix::fs::{statfs, statvfs};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, setrlimit, wait};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs};
@@ -26,6 +26,9 @@ use crate::port;
 use crate::random;
 use crate::step::{Failed, Step};
 use crate::way_out;
+
+/// What a file system in memory says that it is.
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
 /// The one user, as in the other boundaries.
 const USER: u32 = 1000;
@@ -186,7 +189,9 @@ fn met() -> Option<Met> {
     if ended_for_memory {
         return Some(Met::Memory);
     }
-    Met::full(&statvfs("/tmp").ok()?, &statvfs("/dev/shm").ok()?)
+    // A folder of the host's may be shown as `/tmp`: how full that is is no limit of the program's.
+    let is_own = statfs("/tmp").ok()?.f_type == TMPFS_MAGIC;
+    Met::full(is_own.then_some(&statvfs("/tmp").ok()?), &statvfs("/dev/shm").ok()?)
 }
 
 /// From the gateway to the program's stdin, until as much has come as the gateway says that there is.

@@ -34,16 +34,16 @@ pub enum Exceeded {
 
 impl Exceeded {
     /// What the end of a program shows by itself, and what was `met` until then: that counts only where the program did not end well, since
-    /// a full folder may be all that it was to do.
+    /// a full folder may be all that it was to do. `machine_mb` is the memory of its machine, if it has one of its own.
     #[cfg(target_os = "linux")]
-    pub(crate) fn at_the_end(exit: Exit, met: Option<Met>, limits: &Limits) -> Option<Self> {
+    pub(crate) fn at_the_end(exit: Exit, met: Option<Met>, limits: &Limits, machine_mb: Option<u32>) -> Option<Self> {
         // A shell or a container runtime round it says so by its code.
         let signal = Signal::XFSZ.as_raw();
         if exit == Exit::Signal(signal) || exit == Exit::Code(128 + signal) {
             return Some(Self::FileSize(limits.file_mb));
         }
         Some(match met.filter(|_| !exit.is_success())? {
-            Met::Memory => Self::Memory(limits.memory_mb),
+            Met::Memory => Self::Machine(machine_mb?),
             Met::Tmp => Self::Tmp(limits.tmp_mb),
             Met::Shm => Self::Shm(limits.shm_mb),
             Met::Files => Self::TmpFiles(limits.tmp_files),

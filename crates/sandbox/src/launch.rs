@@ -3,6 +3,7 @@
 mod ahead;
 mod memory;
 mod thread;
+mod usage;
 mod warden;
 mod watch;
 mod zygote;
@@ -325,6 +326,7 @@ pub(crate) fn unprivileged_id(name: &str, scope: &str) -> u32 {
 struct Heard {
     ender: Option<(OwnedFd, Signal)>,
     server: Option<OwnedFd>,
+    wishes: Option<OwnedFd>,
     in_force: Option<Layers>,
     failed: Option<Failure>,
     sockets: Sockets,
@@ -348,6 +350,7 @@ async fn hear(control: OwnedFd, mut trial: Option<(Trial, Filter)>) -> io::Resul
         match message {
             Message::Ender { signal } => heard.ender = descriptor.zip(Signal::from_named_raw(signal)),
             Message::Server => heard.server = descriptor,
+            Message::Wishes => heard.wishes = Some(descriptor.ok_or_else(lost)?),
             Message::Names => heard.sockets.names = Some(descriptor.ok_or_else(lost)?),
             Message::Listener => heard.sockets.listeners.push(descriptor.ok_or_else(lost)?),
             Message::Tmp => heard.tmp = Some(descriptor.ok_or_else(lost)?),
@@ -377,7 +380,7 @@ impl Heard {
         }
         match (self.in_force, self.ender, self.server) {
             (Some(layers), Some((ender, signal)), Some(server)) => {
-                let inside = Inside { pid: pid_of(&server), ender, signal, server };
+                let inside = Inside { pid: pid_of(&server), ender, signal, server, wishes: self.wishes };
                 Ok((layers, inside, self.sockets))
             }
             _ => Err(Error::new(format!("launcher of server {name} ended early"))
@@ -391,7 +394,20 @@ struct Inside {
     ender: OwnedFd,
     signal: Signal,
     server: OwnedFd,
+    /// There where there is a pid namespace.
+    wishes: Option<OwnedFd>,
     pid: u32,
+}
+
+impl Inside {
+    /// Tells the init of the pid namespace. One that has ended meanwhile needs no word.
+    fn wish(&self, word: u8) {
+        if let Some(Err(error)) = self.wishes.as_ref().map(|wishes| rustix::io::write(wishes, &[word]))
+            && error != rustix::io::Errno::PIPE
+        {
+            tracing::warn!(%error, "a server could not be stopped or woken");
+        }
+    }
 }
 
 struct Processes {
@@ -429,12 +445,12 @@ impl Process for Processes {
 
     fn freeze(&self) {
         self.set_asleep(true);
-        signal(&self.inside.ender, FREEZE);
+        self.inside.wish(FREEZE);
     }
 
     fn thaw(&self) {
         self.set_asleep(false);
-        signal(&self.inside.ender, THAW);
+        self.inside.wish(THAW);
         if let Some(ahead) = self.ahead().take() {
             ahead.fetch_beside();
         }

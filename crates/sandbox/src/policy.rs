@@ -124,7 +124,7 @@ impl WayOut {
 pub(crate) struct View {
     /// Canonical paths, each before those below it.
     pub(crate) trees: Vec<Tree>,
-    /// Symbolic links outside the trees that lead into them.
+    /// Symbolic links outside the trees, or where a folder is hidden, that lead into them.
     pub(crate) links: BTreeMap<PathBuf, PathBuf>,
     /// What may be written may be executed.
     pub(crate) exec_in_write: bool,
@@ -133,7 +133,12 @@ pub(crate) struct View {
 impl View {
     /// Whether a canonical path lies in what is shown.
     pub(crate) fn shows(&self, path: &Path) -> bool {
-        self.trees.iter().rev().find(|tree| path.starts_with(&tree.path)).is_some_and(|tree| tree.access != Access::Hidden)
+        self.innermost(path).is_some_and(|tree| tree.access != Access::Hidden)
+    }
+
+    /// The tree that a path lies in.
+    pub(crate) fn innermost(&self, path: &Path) -> Option<&Tree> {
+        self.trees.iter().rev().find(|tree| path.starts_with(&tree.path))
     }
 
     /// The trees that lie in no other.

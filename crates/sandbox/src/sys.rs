@@ -10,6 +10,7 @@ pub(crate) mod attack;
 pub(crate) mod bpf;
 pub(crate) mod control;
 mod identity;
+mod ipc;
 pub(crate) mod keeper;
 pub(crate) mod landlock;
 mod landlocked;

@@ -91,10 +91,12 @@ async fn every_attack_ends_as_it_should_by_the_layer_that_is_meant_to() {
     let verdicts = attacked("os", &Careful).await;
     for row in ROWS {
         let verdict = &verdicts[&row.number];
-        assert_eq!(verdict.outcome, row.expected("os").0, "{}: {}", row.name, verdict.detail);
+        assert!(row.expects("os", verdict.outcome), "{}: {:?}: {}", row.name, verdict.outcome, verdict.detail);
     }
     for (row, how) in HOW {
-        assert!(verdicts[row].detail.contains(how), "{row}: {how}: {}", verdicts[row].detail);
+        let Verdict { outcome, detail, .. } = &verdicts[row];
+        // Of an attack that got something, that alone is told.
+        assert!(*outcome == Outcome::Open || detail.contains(how), "{row}: {how}: {detail}");
     }
     let attempts: usize =
         verdicts.values().filter(|verdict| verdict.outcome == Outcome::Stopped).map(|verdict| verdict.detail.split("; ").count()).sum();
@@ -153,7 +155,8 @@ async fn ends_as_it_should(backend: &str, how: &[(u8, &str)]) {
 fn hold(verdicts: BTreeMap<u8, Verdict>, backend: &str, how: &[(u8, &str)]) {
     for row in ROWS {
         let (verdict, (outcome, reason)) = (&verdicts[&row.number], row.expected(backend));
-        assert_eq!(verdict.outcome, outcome, "{backend}: {}: {}", row.name, verdict.detail);
+        assert!(row.expects(backend, verdict.outcome), "{backend}: {}: {:?}: {}", row.name, verdict.outcome, verdict.detail);
+        let reason = reason.filter(|_| verdict.outcome == outcome);
         assert!(verdict.detail.ends_with(reason.unwrap_or_default()), "{backend}: {}: {}", row.name, verdict.detail);
     }
     for (row, how) in how {

@@ -6,8 +6,9 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::process::Command;
 
-use support::{Caller, Folder, callers, is_root, run, succeeds, text};
+use support::{Caller, Folder, callers, is_root, launcher, run, succeeds, text};
 
 fn shell(script: &str) -> [&str; 3] {
     ["/bin/sh", "-c", script]
@@ -83,6 +84,48 @@ fn paths_mean_the_same_inside_also_through_links() {
         &shell(&format!("cat {0}/text; cd {0}; pwd -P; readlink {1}", through.display(), folder.path("link").display())),
     );
     assert_eq!(seen, format!("found{}\nreal\n", folder.path("real/project").display()));
+}
+
+/// A store of packages in a hidden folder of a home that is shown, moved to another disk.
+#[test]
+fn a_link_in_a_hidden_folder_leads_to_what_is_named_through_it() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let home = folder.folder("home");
+        let hidden = folder.folder("home/share/own");
+        folder.file("home/share/own/secret", "hidden");
+        let tool = folder.folder("disk/packages/tool");
+        fs::copy("/bin/cat", tool.join("tool")).unwrap();
+        folder.file("disk/packages/tool/text", "found\n");
+        folder.file("disk/packages/other", "not named");
+        folder.folder("home/share/own/store");
+        symlink(folder.path("disk/packages"), hidden.join("store/packages")).unwrap();
+        let through = hidden.join("store/packages/tool");
+        let [home, hidden, named] = [&home, &hidden, &through].map(|path| path.to_str().unwrap());
+        let options = ["--read", home, "--hidden", hidden, "--read", named];
+        let tool = through.join("tool").display().to_string();
+        assert_eq!(succeeds(*caller, &options, &[&tool, &format!("{named}/text")]), "found\n", "{caller:?}");
+        let all = succeeds(*caller, &options, &shell(&format!("cd {hidden}; ls; ls store store/packages; echo no > x || echo refused")));
+        assert_eq!(all, "store\nstore:\npackages\n\nstore/packages:\ntool\nrefused\n", "{caller:?}");
+    }
+}
+
+/// What stands in the place of the hidden folder is made by root, who keeps his own files from everybody.
+#[test]
+fn a_gateway_that_makes_files_for_nobody_else_shows_what_is_named_in_a_hidden_folder() {
+    for caller in callers() {
+        let folder = Folder::of(*caller);
+        let (home, hidden) = (folder.folder("home"), folder.folder("home/share/own"));
+        let tool = folder.folder("home/share/own/packages/tool");
+        folder.file("home/share/own/packages/tool/text", "found\n");
+        let [home, hidden, tool] = [&home, &hidden, &tool].map(|path| path.to_str().unwrap());
+        let options = ["--read", home, "--hidden", hidden, "--read", tool];
+        let confined = launcher(*caller, &options, &shell(&format!("cat {tool}/text; umask; echo own > /tmp/own && cat /tmp/own")));
+        let mut closed = Command::new("/bin/sh");
+        closed.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(confined.get_program()).args(confined.get_args());
+        let seen = closed.output().unwrap();
+        assert_eq!(text(&seen.stdout), "found\n0022\nown\n", "{caller:?}: {}", text(&seen.stderr));
+    }
 }
 
 #[test]

@@ -24,10 +24,13 @@ async fn start(script: &str, mark: &str, limits: Limits) -> Instance<Running> {
 }
 
 async fn start_with(script: &str, args: &[&str], limits: Limits) -> Instance<Running> {
+    start_as(script, args, Profile { limits, ..Profile::default() }).await
+}
+
+async fn start_as(script: &str, args: &[&str], profile: Profile) -> Instance<Running> {
     let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher"));
     let mut program = Program::new("test", "/usr/bin/python3");
     program.args = ["-c", script].iter().chain(args).map(|&word| word.to_owned()).collect();
-    let profile = Profile { limits, ..Profile::default() };
     Selection::default().build(&host).unwrap().launch(&profile, &program).await.unwrap()
 }
 
@@ -72,6 +75,46 @@ fn memory_of_all_processes_together_has_an_end() {
         assert!(told(&output).contains("it was ended because it used more than 120 MiB of memory"), "{caller:?}: {}", told(&output));
         eventually("all of it is gone", || !lives(&mark));
     }
+}
+
+/// Three files in memory of two processes, none of which is too large, written and mapped by nobody; all but one would be let be.
+#[test]
+fn files_in_memory_count() {
+    let script = "import os,sys,time\ndef keep():\n  file = os.memfd_create('x')\n  os.posix_fallocate(file, 0, 40 << 20)\nfor each in range(int(sys.argv[1])): keep()\nif os.fork() == 0:\n  keep()\n  time.sleep(3)\n  os._exit(0)\ntime.sleep(3)\nprint('well', flush=True)";
+    for caller in callers() {
+        let mark = mark("memfd");
+        let output = run(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", script, "3", &mark]);
+        assert!(told(&output).contains("it was ended because it used more than 120 MiB of memory"), "{caller:?}: {}", told(&output));
+        eventually("all of it is gone", || !lives(&mark));
+        assert_eq!(support::succeeds(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", script, "1"]), "well\n");
+    }
+}
+
+/// A browser's way: written by one process, mapped by several.
+#[test]
+fn a_file_in_memory_that_is_mapped_counts_once() {
+    let script = "import mmap,os,time\nfile = os.memfd_create('x')\nos.ftruncate(file, 60 << 20)\nheld = mmap.mmap(file, 60 << 20)\nheld.write(bytes(60 << 20))\nfor child in range(3):\n  if os.fork() == 0:\n    sum(held[0:60 << 20:4096])\n    time.sleep(2.5)\n    os._exit(0)\ntime.sleep(3)\nprint('well', flush=True)";
+    for caller in callers() {
+        assert_eq!(support::succeeds(*caller, &["--memory", "150"], &["/usr/bin/python3", "-c", script]), "well\n");
+    }
+}
+
+/// Nobody has them attached any more. Without a memory limit that is met: what bounds them is their namespace.
+#[test]
+fn segments_of_system_v_have_an_end() {
+    let script = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nmade = 0\nwhile libc.shmget(0, 16 << 20, 0o1600) >= 0 and made < 20: made += 1\nqueues = 0\nwhile libc.msgget(0, 0o1600) >= 0 and queues < 200: queues += 1\nsets = 0\nwhile libc.semget(0, 200, 0o1600) >= 0 and sets < 200: sets += 1\nprint(made, queues, sets)";
+    for caller in callers() {
+        let seen = support::succeeds(*caller, &[], &["/usr/bin/python3", "-c", script]);
+        // A kernel before 6.9 does not let the launcher bound them.
+        let is_bounded = kernel_is_at_least(6, 9);
+        assert_eq!(seen == "4 64 128\n", is_bounded, "{caller:?}: {seen}");
+    }
+}
+
+fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let name = rustix::system::uname();
+    let mut numbers = name.release().to_str().unwrap().split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
 }
 
 #[test]
@@ -148,6 +191,29 @@ async fn a_folder_of_its_own_that_is_full_is_told_of_a_program_that_failed() {
             assert!(code == 0 || exceeded.explain(exit) == told, "{}", exceeded.explain(exit));
         }
     }
+}
+
+/// In a mount namespace with a `/tmp` that is soon full, where this test runs itself again.
+#[tokio::test]
+async fn a_folder_of_the_host_that_is_full_is_not_told_as_one_of_its_own() {
+    const AGAIN: &str = "FULL_FOLDER_OF_THE_HOST";
+    if !rustix::process::geteuid().is_root() {
+        return; // nobody else may mount one
+    }
+    if std::env::var_os(AGAIN).is_none() {
+        let mut again = std::process::Command::new("unshare");
+        again.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=1m none /tmp && exec \"$0\" \"$@\""]);
+        again.arg(std::env::current_exe().unwrap()).args(["--exact", "a_folder_of_the_host_that_is_full_is_not_told_as_one_of_its_own"]);
+        let output = again.env(AGAIN, "").output().unwrap();
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        return;
+    }
+    let fill = "import os,sys\ntry:\n  with open('/tmp/file', 'wb') as file:\n    while True: file.write(bytes(1 << 16)); file.flush()\nexcept OSError: os._exit(3)";
+    let profile = Profile { write: vec!["/tmp".into()], ..Profile::default() };
+    let instance = start_as(fill, &[&mark("host")], profile).await;
+    assert_eq!(instance.wait().await, Exit::Code(3), "{:?}", instance.stderr_tail());
+    assert_eq!(rustix::fs::statvfs("/tmp").unwrap().f_bfree, 0);
+    assert_eq!(instance.exceeded(), None);
 }
 
 #[tokio::test]

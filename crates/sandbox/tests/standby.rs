@@ -98,6 +98,28 @@ async fn woken_at_once_it_never_stays_stopped() {
     }
 }
 
+/// On kernels before 6.12 a program may send them to its init, as this test may on every kernel.
+#[tokio::test]
+async fn no_signal_wakes_what_sleeps() {
+    let mark = mark("signalled");
+    let instance = start("os", BUSY, &mark).await;
+    eventually("its child is there", || marked(&mark).len() == 2);
+    let inside = marked(&mark);
+    let parents = inside.iter().map(|pid| stat(*pid)[1].parse::<u32>().unwrap());
+    let init = parents.into_iter().find(|parent| !inside.contains(parent)).unwrap().to_string();
+    let asleep = instance.standby().unwrap();
+    eventually("both are stopped", || inside.iter().all(|pid| is_stopped(*pid)));
+    for signal in ["-USR2", "-CONT", "-CHLD", "-USR1"] {
+        assert!(Command::new("kill").args([signal, &init]).status().unwrap().success());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(inside.iter().all(|pid| is_stopped(*pid)), "{signal}");
+    }
+    let instance = asleep.wake();
+    eventually("it goes on", || inside.iter().all(|pid| !is_stopped(*pid)));
+    instance.kill();
+    assert_eq!(instance.wait().await, Exit::Signal(9));
+}
+
 #[tokio::test]
 async fn what_sleeps_dies_as_easily() {
     for how in ["killed", "dropped"] {
@@ -122,11 +144,10 @@ fn what_sleeps_dies_with_its_gateway() {
         let mut gateway = launcher(*caller, &[], &["/usr/bin/python3", "-c", &script, &mark]).stdin(Stdio::piped()).spawn().unwrap();
         gateway.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
         eventually("its child is there", || marked(&mark).len() == 2);
-        let init = marked(&mark)
-            .iter()
-            .find_map(|pid| stat(*pid).get(1).cloned().filter(|parent| !marked(&mark).contains(&parent.parse().unwrap())));
-        // As the gateway itself would, were it not another process here.
-        assert!(Command::new("kill").args(["-USR1", &init.unwrap()]).status().unwrap().success());
+        // As its init would, were the gateway not another process here.
+        for pid in marked(&mark) {
+            assert!(Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap().success());
+        }
         eventually("both are stopped", || marked(&mark).into_iter().all(is_stopped));
         gateway.kill().unwrap();
         gateway.wait().unwrap();

@@ -39,16 +39,19 @@ pub struct Config {
     /// Files whose content is neither shown nor staged in any case, absolute: the gateway's secrets. Not part of what is configured.
     #[serde(skip)]
     pub hidden: Vec<PathBuf>,
+    /// Folders in which nothing is shown, staged or written in any case, absolute: the gateway's own. Not part of what is configured.
+    #[serde(skip)]
+    pub closed: Vec<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { root: PathBuf::from("."), write: false, hidden: Vec::new() }
+        Self { root: PathBuf::from("."), write: false, hidden: Vec::new(), closed: Vec::new() }
     }
 }
 
 pub(crate) fn build(config: Config) -> Result<impl McpServer, BuildError> {
-    let location = Location::find(&config.root, config.write, config.hidden)?;
+    let location = Location::find(&config.root)?.with(config.write, config.hidden, &config.closed)?;
     let mut tools = vec![
         Entry::of::<status::Status>(),
         Entry::of::<log::Log>(),
@@ -73,5 +76,11 @@ pub(crate) fn build(config: Config) -> Result<impl McpServer, BuildError> {
 /// Whether `folder` lies in the work tree of a repository that this server would open. Blocks on the disk.
 #[must_use]
 pub fn in_work_tree(folder: &Path) -> bool {
-    Location::find(folder, false, Vec::new()).is_ok_and(|location| !location.is_bare())
+    Location::find(folder).is_ok_and(|location| !location.is_bare())
+}
+
+/// The folder of the repository that this server would open for `root`: that of its work tree, where it has one. Blocks on the disk.
+#[must_use]
+pub fn repository_of(root: &Path) -> Option<PathBuf> {
+    Location::find(root).ok().map(|location| location.folder().to_owned())
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 pub(super) use life::HEART;
-pub(super) use limits::{FLOOD_BYTES, STDOUT_BYTES, small};
+pub(super) use limits::{FLOOD_BYTES, MEMORY_BOMBS, STDOUT_BYTES, small};
 pub(super) use project::SWAPPED;
 
 use super::wire::{Answer, Attempt, CameOfIt, Given, Neighbour, Order};
@@ -100,8 +100,8 @@ pub(crate) fn run() -> ! {
 
 fn carry_out(order: Order, left_behind: &mut Vec<PathBuf>) {
     match order {
-        Order::Try { row, connected, given } => {
-            try_row(row, &Attack { given: &given, connected });
+        Order::Try { row, part, connected, given } => {
+            try_row(row, part, &Attack { given: &given, connected });
             say(&Answer::Done);
             if row == life::NEVER_ENDS {
                 life::stay();
@@ -120,7 +120,7 @@ fn carry_out(order: Order, left_behind: &mut Vec<PathBuf>) {
     }
 }
 
-fn try_row(row: u8, attack: &Attack<'_>) {
+fn try_row(row: u8, part: usize, attack: &Attack<'_>) {
     match row {
         1 => files::of_the_user(attack),
         2 => files::of_the_host(attack),
@@ -139,7 +139,7 @@ fn try_row(row: u8, attack: &Attack<'_>) {
         15 => network::services(attack),
         16 => network::families(attack),
         17 => limits::fork_bomb(attack),
-        18 => limits::memory_bomb(attack),
+        18 => limits::memory_bombs(attack, part),
         19 => limits::spin(attack),
         20 => limits::fill(attack),
         21 => limits::flood(attack),

@@ -212,7 +212,9 @@ impl<'a> Ring<'a> {
         let terrain = self.terrain;
         let is_there = |stage: &&Stage| **stage != Stage::Connected || terrain.has_way_out();
         for stage in row.stages.iter().filter(is_there).filter(|_| row.number != 32 || terrain.can_deny()) {
-            self.try_row(row, *stage, &mut findings).await?;
+            for part in 0..terrain.parts(row.number) {
+                self.try_row(row, part, *stage, &mut findings).await?;
+            }
         }
         Ok(findings.verdict(row, self.backend.name()))
     }
@@ -259,7 +261,7 @@ impl<'a> Ring<'a> {
         Ok(())
     }
 
-    async fn try_row(&mut self, row: &Row, stage: Stage, findings: &mut Findings) -> Result<(), Error> {
+    async fn try_row(&mut self, row: &Row, part: usize, stage: Stage, findings: &mut Findings) -> Result<(), Error> {
         if self.neighbour.instance.has_exited().is_some() {
             let left = self.terrain.has_tmp().then_some(&self.neighbour_things);
             self.neighbour = neighbour(self.arena, self.terrain, self.backend, &self.binary, left).await?;
@@ -272,7 +274,7 @@ impl<'a> Ring<'a> {
         let is_about_processors = [17, 19].contains(&row.number);
         let before = if is_about_processors { pace::of(&mut self.neighbour).await } else { None };
         self.arena.connections.take();
-        let order = Order::Try { row: row.number, connected: stage == Stage::Connected, given };
+        let order = Order::Try { row: row.number, part, connected: stage == Stage::Connected, given };
         let carried = hostile.carry_out(&order).await;
         for attempt in carried.attempts {
             findings.hear(attempt);

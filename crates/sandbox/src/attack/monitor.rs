@@ -51,7 +51,7 @@ impl Broken<'_> {
             let machines = Some(machines.clone());
             // A monitor speaks over local sockets, so that those in what the machine may write are in its reach (decision 0046).
             let given = Given { machines, shown_sockets: Vec::new(), ..given.clone() };
-            let order = Order::Try { row, connected: false, given: Box::new(given) };
+            let order = Order::Try { row, part: 0, connected: false, given: Box::new(given) };
             let Carried { attempts, broken: cut, .. } = broken.carry_out(&order).await;
             for mut attempt in attempts {
                 attempt.name.insert_str(0, "in the monitor's place: ");

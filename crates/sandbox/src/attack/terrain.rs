@@ -2,6 +2,7 @@
 
 use rustix::process::{getegid, geteuid, getgroups};
 
+use super::inside::MEMORY_BOMBS;
 use crate::calls::{CallGroup, SystemCalls};
 use crate::launch::unprivileged_id;
 use crate::profile::DENY_WRITE;
@@ -51,6 +52,14 @@ impl Terrain {
     /// Whether destinations can be named.
     pub(super) fn has_way_out(self) -> bool {
         matches!(self, Self::Mapped | Self::Container | Self::Machine)
+    }
+
+    /// In how many sandboxes, one after the other, a row is tried. Memory that is in no mapping is a machine's own, and gVisor's.
+    pub(super) fn parts(self, row: u8) -> usize {
+        match (row, self) {
+            (18, Self::Mapped | Self::Landlock | Self::Container) => MEMORY_BOMBS,
+            _ => 1,
+        }
     }
 
     /// Whether each server has a `/tmp` and sockets of its own, where it can leave something behind.

@@ -12,6 +12,8 @@ pub(super) enum Order {
     /// Try the attack of this row.
     Try {
         row: u8,
+        /// Which part of it, where each ends the sandbox that it is tried in.
+        part: usize,
         /// How it shall go about it where the sandbox has a way out.
         connected: bool,
         given: Box<Given>,

@@ -1,8 +1,8 @@
 //! The launcher with no gateway round it: `sallyport-launcher [OPTION VALUE]… -- COMMAND [ARGUMENT]…` runs one program in
 //! a boundary, its stdio passed through. For the tests and for trying a profile by hand; it is not shipped.
 //!
-//! Options: `--read PATH`, `--write PATH`, `--deny-write ENTRY`, `--network none|host|DESTINATION` (again for each further destination), `--resolve
-//! NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
+//! Options: `--read PATH`, `--write PATH`, `--hidden PATH`, `--deny-write ENTRY`, `--network none|host|DESTINATION` (again for each further
+//! destination), `--resolve NAME=ADDRESS[,ADDRESS]` (instead of asking the resolver), `--connections FILE` (a line for each connection and refused name),
 //! `--sandbox NAME` (or a JSON table), `--min-isolation none|landlock|os`, `--seccomp +GROUP|-GROUP`, `--env NAME=VALUE`,
 //! `--cwd PATH`, `--log FILE`, `--processes N`, `--memory MB`, `--output MB`, `--cpus N`, `--most-connections N`,
 //! `--network-mb MB`, `--layers FILE` (writes what holds there, as JSON), `--learn FILE` (a trial: writes
@@ -201,6 +201,7 @@ fn set(trial: &mut Trial, option: &str, value: String) -> Result<(), Box<dyn Err
     match option {
         "--read" => trial.profile.read.push(value.into()),
         "--write" => trial.profile.write.push(value.into()),
+        "--hidden" => trial.profile.hidden.push(value.into()),
         "--deny-write" => trial.profile.deny_write.push(value),
         "--network" => match value.as_str() {
             "none" => {}

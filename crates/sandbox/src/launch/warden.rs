@@ -1,7 +1,6 @@
 //! Holds one program to the limits that no resource limit of a single process can: its memory as a whole, and what it writes. Says
 //! which one it went beyond, once it has ended.
 
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +12,7 @@ use sallyport_guest::Met;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::memory;
+use super::{memory, usage};
 use crate::cgroup::{Group, Held};
 use crate::exceeded::Exceeded;
 use crate::instance::Exit;
@@ -24,8 +23,6 @@ const MIB: u64 = 1024 * 1024;
 
 /// How often the memory of a program is looked at. Between two looks each process is held by its own resource limit.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Each of so many looks is taken at a program that sleeps, too: on kernels before 6.12 a hostile one can wake itself (decision 0014).
-const ASLEEP_EACH: u32 = 10;
 
 /// Watches over one program from its launch to its end.
 pub(super) struct Warden {
@@ -94,16 +91,15 @@ impl Warden {
         }
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let (mut next, mut looks) = (Instant::now(), 0_u32);
+            let mut next = Instant::now();
             loop {
                 next += LOOK_EVERY;
                 tokio::select! {
                     _ended = exit.wait_for(Option::is_some) => return,
                     () = sleep_until(next) => {}
                 }
-                looks = looks.wrapping_add(1);
                 let is_asleep = this.is_asleep.load(Ordering::Relaxed);
-                if (!is_asleep || looks.is_multiple_of(ASLEEP_EACH)) && this.uses_too_much(init).await {
+                if !is_asleep && this.uses_too_much(init).await {
                     return this.end_for(Exceeded::Memory(this.limits.memory_mb));
                 }
             }
@@ -112,7 +108,7 @@ impl Warden {
 
     /// The program has ended. Takes the groups away, and with them what they tell.
     pub(super) fn has_ended(&self, exit: Exit) {
-        self.went_beyond(Exceeded::at_the_end(exit, None, &self.limits));
+        self.went_beyond(Exceeded::at_the_end(exit, None, &self.limits, None));
         if let Some(group) = self.group().take() {
             self.went_beyond((group.ended_for_memory() > 0).then_some(Exceeded::Memory(self.limits.memory_mb)));
             self.went_beyond((group.refused_processes() > 0).then_some(Exceeded::Processes(self.limits.processes)));
@@ -134,8 +130,8 @@ impl Warden {
         if let Some(exit) = folders.exit
             && let Some((tmp, shm)) = folders.opened.take()
         {
-            let met = fstatvfs(&tmp).and_then(|tmp| Ok(Met::full(&tmp, &fstatvfs(&shm)?)));
-            self.went_beyond(Exceeded::at_the_end(exit, met.unwrap_or_default(), &self.limits));
+            let met = fstatvfs(&tmp).and_then(|tmp| Ok(Met::full(Some(&tmp), &fstatvfs(&shm)?)));
+            self.went_beyond(Exceeded::at_the_end(exit, met.unwrap_or_default(), &self.limits, None));
         }
     }
 
@@ -154,7 +150,7 @@ impl Warden {
         }
         // The kernel walks the tables of a large process for a while.
         let limit = u64::from(self.limits.memory_mb) * MIB;
-        let looked = tokio::task::spawn_blocking(move || memory_above(&memory::descendants(init), limit));
+        let looked = tokio::task::spawn_blocking(move || usage::is_above(&memory::descendants(init), limit));
         looked.await.unwrap_or(false) // the gateway is ending, and the program with it
     }
 
@@ -184,44 +180,5 @@ impl Count for Warden {
         if self.output.is_flooded_by(bytes) {
             self.end_for(Exceeded::Output(self.limits.output_mb));
         }
-    }
-}
-
-/// Whether processes use more than `limit` bytes together. Resident pages, which are read at once, count a page that several share for
-/// each of them: only where these are too many it is worth to look at each process's part of them.
-fn memory_above(processes: &[u32], limit: u64) -> bool {
-    memory::resident(processes) > limit
-        && processes.iter().map(|process| proportional(*process).unwrap_or_else(|| memory::resident(&[*process]))).sum::<u64>() > limit
-}
-
-/// A process's memory in bytes, of pages that several share its part; with what of it lies in swap.
-fn proportional(process: u32) -> Option<u64> {
-    sum(&fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?)
-}
-
-fn sum(rollup: &str) -> Option<u64> {
-    let kilobytes = |name: &str| rollup.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
-    Some((kilobytes("Pss:")? + kilobytes("SwapPss:").unwrap_or(0)) * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_the_part_that_is_a_process_own_and_what_lies_in_swap() {
-        let rollup =
-            "55d0-7ffc ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss:  4096 kB\nPss_Anon: 77 kB\nSwap: 3 kB\nSwapPss:  1024 kB\n";
-        assert_eq!(sum(rollup), Some(5 * MIB));
-        assert_eq!(sum("Pss: 2048 kB\n"), Some(2 * MIB), "a kernel without swap");
-        assert_eq!(sum(""), None);
-    }
-
-    #[test]
-    fn this_very_process_uses_more_than_nothing() {
-        let own = [std::process::id()];
-        assert!(memory_above(&own, 0));
-        assert!(!memory_above(&own, 1 << 40));
-        assert!(!memory_above(&[], 0));
     }
 }

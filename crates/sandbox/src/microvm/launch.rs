@@ -255,11 +255,7 @@ struct Bounds {
 impl Bounds {
     /// Takes note of what a guest says at the end: a hint for messages.
     fn judge(&self, exit: Exit, met: Option<Met>) {
-        let exceeded = match met {
-            Some(Met::Memory) if !exit.is_success() => Some(Exceeded::Machine(self.memory_mb)),
-            _ => Exceeded::at_the_end(exit, met, &self.limits),
-        };
-        if let Some(exceeded) = exceeded {
+        if let Some(exceeded) = Exceeded::at_the_end(exit, met, &self.limits, Some(self.memory_mb)) {
             let _first = self.exceeded.set(exceeded);
         }
     }

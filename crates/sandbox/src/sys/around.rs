@@ -60,7 +60,7 @@ fn init(control: &mut Control, link: &Link, null: OwnedFd, target: &Target, arou
     link.tie_to_launcher()?;
     mounts(around)?;
     trees(around, &mut layers)?;
-    let signals = lifetime::hold_back_for_init();
+    let wishes = lifetime::Wishes::of_gateway(control)?;
     match raw::fork().step(Layer::Namespaces, "fork the runtime")? {
         Forked::Child => {
             let failed = runtime(control, target, around, layers);
@@ -70,7 +70,7 @@ fn init(control: &mut Control, link: &Link, null: OwnedFd, target: &Target, arou
             control.send(&Message::Server, &[lifetime::pidfd(runtime)?.as_fd()])?;
             control.close();
             lifetime::let_go_of_stdio(null.as_fd())?;
-            lifetime::serve_until_end_of(runtime, link, &signals)
+            lifetime::serve_until_end_of(runtime, link, &wishes)
         }
     }
 }

@@ -252,6 +252,39 @@ pub(crate) fn in_child(action: impl FnOnce() -> i32) -> Result<Ended, Errno> {
     }
 }
 
+/// A filled segment of System V that nobody has attached. Without its end it would stay as long as the ipc namespace.
+pub(crate) struct Segment(i32);
+
+impl Segment {
+    pub(crate) fn fill(bytes: usize) -> Result<Self, Errno> {
+        // SAFETY: makes a new segment, which nothing in this process refers to.
+        let number = unsafe { libc::shmget(libc::IPC_PRIVATE, bytes, libc::IPC_CREAT | 0o600) };
+        if number < 0 {
+            return Err(last_errno());
+        }
+        let segment = Self(number);
+        // SAFETY: the kernel chooses a place where nothing is.
+        let place = unsafe { libc::shmat(segment.0, std::ptr::null(), 0) };
+        if place.addr() == usize::MAX {
+            return Err(last_errno());
+        }
+        // SAFETY: the kernel has just mapped so many bytes there, to be written, and nobody else knows of them.
+        unsafe { place.cast::<u8>().write_bytes(1, bytes) };
+        // SAFETY: nothing refers to them from here on.
+        match unsafe { libc::shmdt(place) } {
+            0 => Ok(segment),
+            _ => Err(last_errno()),
+        }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // SAFETY: takes away what `fill` made. Where it fails, the namespace ends soon.
+        let _gone = unsafe { libc::shmctl(self.0, libc::IPC_RMID, std::ptr::null_mut()) };
+    }
+}
+
 /// Starts a child that does `action` and ends.
 pub(crate) fn start(action: impl FnOnce()) -> Result<Pid, Errno> {
     match raw::fork()? {

@@ -32,6 +32,8 @@ pub(crate) enum Message {
     Ender { signal: i32 },
     /// With a pidfd: the process that becomes the program.
     Server,
+    /// With the pipe through which init is told to stop the program, and to let it go on.
+    Wishes,
     /// With a socket: where the program asks for names.
     Names,
     /// With a socket: where its connections arrive.

@@ -62,13 +62,16 @@ pub(super) fn drop_to(id: u32) -> Result<(), Failure> {
     set_dumpable_behavior(DumpableBehavior::Dumpable).step(Layer::UidDrop, "keep /proc/self writable")
 }
 
-/// A user namespace in which this user is the only one.
-pub(super) fn enter_user_namespace() -> Result<(), Failure> {
+/// Root of the user namespace round that of the program, which may set what its other namespaces hold.
+pub(super) const ROOT: u32 = 0;
+
+/// A user namespace in which this user is the only one, and `inside` is its id.
+pub(super) fn enter_user_namespace(inside: u32) -> Result<(), Failure> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     raw::unshare(UnshareFlags::NEWUSER).step(Layer::UserNamespace, "make a user namespace")?;
     write_file("/proc/self/setgroups", "deny").step(Layer::UserNamespace, "deny setgroups")?;
-    write_file("/proc/self/uid_map", &format!("{INSIDE} {uid} 1")).step(Layer::UserNamespace, "map the uid")?;
-    write_file("/proc/self/gid_map", &format!("{INSIDE} {gid} 1")).step(Layer::UserNamespace, "map the gid")
+    write_file("/proc/self/uid_map", &format!("{inside} {uid} 1")).step(Layer::UserNamespace, "map the uid")?;
+    write_file("/proc/self/gid_map", &format!("{inside} {gid} 1")).step(Layer::UserNamespace, "map the gid")
 }
 
 /// Id maps for mounts: a file's owner on disk appears as the unprivileged id, and what that id writes is the owner's.

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Signal, chdir};
+use rustix::fs::Mode;
+use rustix::process::{Signal, chdir, umask};
 use rustix::thread::UnshareFlags;
 
 use super::control::{Control, Message};
@@ -14,7 +14,7 @@ use super::lifetime::{self, Link, SETUP_FAILED};
 use super::raw::{self, Forked, Others};
 use super::sources::Source;
 use super::step::Step;
-use super::{around, landlock, landlocked, network, privileges, read_back, root, seccomp, sources, unconfined};
+use super::{around, ipc, landlock, landlocked, network, privileges, read_back, root, seccomp, sources, unconfined};
 use crate::error::Failure;
 use crate::layer::{Layer, Layers};
 use crate::learn;
@@ -54,6 +54,8 @@ fn launcher(control: &mut Control, gateway: i32, target: Target, confinement: Co
     // Before anything is forked, and before the cgroup namespace is made, whose root they become.
     privileges::join(&confinement.groups)?;
     chdir("/").step(Layer::Root, "leave the gateway's folder")?;
+    // What is made for the program, by root too, must be its to enter, whatever the gateway keeps from others.
+    umask(Mode::WGRP | Mode::WOTH);
     let null = lifetime::open_null()?;
     let sources = match identity::to_drop_to(confinement.unprivileged)? {
         Some(id) => leave_as_root(id, gateway, control, &confinement, &mut layers)?,
@@ -102,11 +104,16 @@ fn leave_as_user(control: &Control, confinement: &Confinement, layers: &mut Laye
 
 fn enter_namespaces(control: &Control, confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
     let before = read_back::Namespaces::now(!matches!(confinement.network, Network::Host));
-    identity::enter_user_namespace()?;
+    // The program's own user namespace has no root, whom the kernel asks for where ipc is to be bounded: one round it has.
+    identity::enter_user_namespace(identity::ROOT)?;
+    raw::unshare(UnshareFlags::NEWIPC).step(Layer::Namespaces, "make an ipc namespace")?;
+    let ipc =
+        ipc::bound(&confinement.limits).map_or_else(|refused| format!("ipc (without bounds of its own: {refused})"), |()| "ipc".to_owned());
+    identity::enter_user_namespace(identity::INSIDE)?;
     layers.in_force(Layer::UserNamespace, "");
-    let own = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+    let own = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     raw::unshare(own).step(Layer::Namespaces, "make namespaces")?;
-    layers.in_force(Layer::Namespaces, "mount, pid, ipc, uts, cgroup");
+    layers.in_force(Layer::Namespaces, format!("mount, pid, {ipc}, uts, cgroup"));
     network::enter(&confinement.network, control, layers)?;
     read_back::Namespaces::now(!matches!(confinement.network, Network::Host)).differ_from(&before)
 }
@@ -124,11 +131,13 @@ fn init(
     link.tie_to_launcher()?;
     read_back::is_init()?;
     layers.in_force(Layer::Lifetime, "");
-    root::enter(sources, &confinement, &mut layers)?;
+    let own = root::enter(sources, &confinement, &mut layers)?;
     read_back::mounts(&confinement.view)?;
-    hand_over("/tmp", &Message::Tmp, control)?;
-    hand_over("/dev/shm", &Message::Shm, control)?;
-    let signals = lifetime::hold_back_for_init();
+    // The gateway looks at their room when the program has ended, and nobody else can any more.
+    control.send(&Message::Tmp, &[own.tmp.as_fd()])?;
+    control.send(&Message::Shm, &[own.shm.as_fd()])?;
+    drop(own);
+    let wishes = lifetime::Wishes::of_gateway(control)?;
     match raw::fork().step(Layer::Namespaces, "fork the server")? {
         Forked::Child => {
             let failed = server(control, &target, &confinement, layers);
@@ -139,16 +148,9 @@ fn init(
             control.send(&Message::Server, &[lifetime::pidfd(server)?.as_fd()])?;
             control.close();
             lifetime::let_go_of_stdio(null.as_fd())?;
-            lifetime::serve_until_end_of(server, link, &signals)
+            lifetime::serve_until_end_of(server, link, &wishes)
         }
     }
-}
-
-/// A folder whose room the gateway looks at when the program has ended, and nobody else can any more.
-fn hand_over(folder: &str, message: &Message, control: &Control) -> Result<(), Failure> {
-    let folder =
-        open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(Layer::Root, "open the folders of its own")?;
-    control.send(message, &[folder.as_fd()])
 }
 
 /// The server's process: gives up everything, looks that it is gone, and becomes the program.

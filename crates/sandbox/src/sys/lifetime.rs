@@ -8,13 +8,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, getppid, set_dumpable_behavior, set_parent_process_death_signal,
     setrlimit, setsid, wait, waitpid,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-use super::control::{self, Control};
+use super::control::{self, Control, Message};
 use super::raw::{self, HeldBack};
 use super::step::{Step, failure};
 use crate::error::Failure;
@@ -87,24 +88,48 @@ pub(super) fn pass_on_the_end(init: Pid, link: &Link) -> ! {
     end_as(link.told().or(own))
 }
 
-/// What the gateway sends to init: stop everything else in the namespace, and let it go on. When both wait, they come in this
-/// order (the lower number first), so that what was woken never stays stopped. The program may send them too: it stops itself.
-pub(crate) const FREEZE: Signal = Signal::USR1;
-pub(crate) const THAW: Signal = Signal::USR2;
+/// What the gateway writes to init: stop everything else in the namespace, and let it go on.
+pub(crate) const FREEZE: u8 = b'f';
+pub(crate) const THAW: u8 = b't';
 
-/// The signals init waits for. Held back before the program is forked, so that none is missed.
-pub(super) fn hold_back_for_init() -> HeldBack {
-    HeldBack::these(&[Signal::CHILD, FREEZE, THAW])
+/// What init waits for: ends of its children, and words of the gateway. Those come through a pipe and are no signals, since a program may send
+/// its init signals where Landlock knows no scopes for them.
+pub(super) struct Wishes {
+    ended: OwnedFd,
+    words: OwnedFd,
+}
+
+impl Wishes {
+    /// Made before the program is forked, so that no end is missed. Only the gateway has the other end of the pipe.
+    pub(super) fn of_gateway(control: &Control) -> Result<Self, Failure> {
+        let (words, gateways) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).step(Layer::Lifetime, "make the gateway's pipe")?;
+        let ended = HeldBack::these(&[Signal::CHILD]).descriptor().step(Layer::Lifetime, "wait for ends")?;
+        control.send(&Message::Wishes, &[gateways.as_fd()])?;
+        Ok(Self { ended, words })
+    }
+
+    /// Waits until there is something. Several words come in the order in which they were written, so that what was woken never stays stopped.
+    fn next(&self) -> [u8; 64] {
+        let mut ready = [PollFd::new(&self.ended, PollFlags::IN), PollFd::new(&self.words, PollFlags::IN)];
+        let _interrupted = poll(&mut ready, None);
+        let (mut words, mut whose_end) = ([0; 64], [0; 128]);
+        // Whoever has ended is asked for by the caller; without a word there is nothing to do.
+        let _none = rustix::io::read(&self.ended, &mut whose_end);
+        let _none = rustix::io::read(&self.words, &mut words);
+        words
+    }
 }
 
 /// Init from here on: reaps whatever is handed to it, stops and continues all of it, until the program ends. Its own end takes
 /// everything else along, stopped or not.
-pub(super) fn serve_until_end_of(server: Pid, link: &Link, signals: &HeldBack) -> ! {
+pub(super) fn serve_until_end_of(server: Pid, link: &Link, wishes: &Wishes) -> ! {
     loop {
-        match signals.next() {
-            Some(FREEZE) => raw::signal_all_but_init(Signal::STOP),
-            Some(THAW) => raw::signal_all_but_init(Signal::CONT),
-            _ => {}
+        for word in wishes.next() {
+            match word {
+                FREEZE => raw::signal_all_but_init(Signal::STOP),
+                THAW => raw::signal_all_but_init(Signal::CONT),
+                _ => {}
+            }
         }
         reap(server, link);
     }

@@ -153,6 +153,17 @@ impl HeldBack {
         Self(set)
     }
 
+    /// A descriptor that can be read, without waiting, when one of them is there.
+    pub(super) fn descriptor(&self) -> Result<OwnedFd, Errno> {
+        // SAFETY: the set is initialised, and a new descriptor is asked for.
+        let descriptor = unsafe { libc::signalfd(-1, &raw const self.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if descriptor < 0 {
+            return Err(last_errno());
+        }
+        // SAFETY: the kernel has just made it, and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    }
+
     /// Waits for one of them. Of several that are there the one with the lowest number comes first.
     pub(super) fn next(&self) -> Option<Signal> {
         // SAFETY: the set is initialised; the kernel writes no information because the pointer for it is null.

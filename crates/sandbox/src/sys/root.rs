@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
@@ -12,7 +12,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change, mount_remount, move_mount,
     open_tree, unmount,
 };
-use rustix::process::{chdir, pivot_root, umask};
+use rustix::process::{chdir, pivot_root};
 
 use super::identity::INSIDE;
 use super::raw::{MountAttributes, mount_setattr};
@@ -32,16 +32,21 @@ pub(super) const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom
 /// The root holds mount points, links and six small files.
 const ROOT_OPTIONS: &str = "size=1m,nr_inodes=4k,mode=755";
 
+/// The program's own `/tmp` and `/dev/shm`, also where something else is shown in the place of one.
+pub(super) struct OwnFolders {
+    pub(super) tmp: OwnedFd,
+    pub(super) shm: OwnedFd,
+}
+
 /// Builds the root and enters it.
-pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mut Layers) -> Result<(), Failure> {
+pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mut Layers) -> Result<OwnFolders, Failure> {
     let devices = open_devices(confinement)?;
     let everything = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", everything).step(Layer::Root, "make mounts private")?;
-    umask(Mode::from_raw_mode(0o022));
     stage()?;
     skeleton(confinement)?;
-    temporary("tmp", confinement.limits.tmp_mb, confinement.limits.tmp_files)?;
-    temporary("dev/shm", confinement.limits.shm_mb, confinement.limits.tmp_files)?;
+    let tmp = temporary("tmp", confinement.limits.tmp_mb, confinement.limits.tmp_files)?;
+    let shm = temporary("dev/shm", confinement.limits.shm_mb, confinement.limits.tmp_files)?;
     for source in sources {
         let step = format!("show {}", source.tree.path.display());
         attach(&source.mount, &source.tree.path, source.tree.folder).step(Layer::Root, &step)?;
@@ -52,7 +57,7 @@ pub(super) fn enter(sources: Vec<Source>, confinement: &Confinement, layers: &mu
     procfs(layers);
     switch()?;
     layers.in_force(Layer::Root, "");
-    Ok(())
+    Ok(OwnFolders { tmp, shm })
 }
 
 fn open_devices(confinement: &Confinement) -> Result<Vec<(&str, OwnedFd)>, Failure> {
@@ -82,7 +87,8 @@ fn skeleton(confinement: &Confinement) -> Result<(), Failure> {
         for folder in ["dev", "dev/shm", "proc", "tmp", "etc", "run"] {
             mkdirat(CWD, folder, Mode::from_raw_mode(0o755))?;
         }
-        for (link, target) in &confinement.view.links {
+        let outside = |(link, _): &(&PathBuf, &PathBuf)| confinement.view.innermost(link).is_none();
+        for (link, target) in confinement.view.links.iter().filter(outside) {
             let (parent, name) = (link.parent(), link.file_name());
             if let (Some(parent), Some(name)) = (parent, name) {
                 tolerate_existing(symlinkat(target, &open_folder(parent)?, name))?;
@@ -126,9 +132,11 @@ fn own_etc(network: &Network) -> std::io::Result<()> {
     Ok(())
 }
 
-fn temporary(place: &str, megabytes: u32, files: u32) -> Result<(), Failure> {
+fn temporary(place: &str, megabytes: u32, files: u32) -> Result<OwnedFd, Failure> {
     let options = format!("size={megabytes}m,nr_inodes={files},mode=1777");
-    mount_tmpfs(place, &options, MountFlags::NOEXEC).step(Layer::Root, &format!("mount /{place}"))
+    mount_tmpfs(place, &options, MountFlags::NOEXEC)
+        .and_then(|()| open_folder(Path::new(place)))
+        .step(Layer::Root, &format!("mount /{place}"))
 }
 
 fn mount_tmpfs(place: &str, options: &str, flags: MountFlags) -> Result<(), Errno> {

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, open_tree,
@@ -72,7 +72,7 @@ fn open_one(tree: &Tree, view: &View, id_maps: Option<&mut IdMaps>, layers: &mut
     Ok(Source { tree: tree.clone(), mount })
 }
 
-/// What is shown in the place of a hidden folder: places for the trees in it, and nothing else.
+/// What is shown in the place of a hidden folder: places for the trees in it, links that lead to trees, and nothing else.
 fn empty_folder(hidden: &Tree, view: &View) -> Result<OwnedFd, Errno> {
     let system = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in [("size", "1m"), ("nr_inodes", "4k"), ("mode", "755")] {
@@ -86,19 +86,31 @@ fn empty_folder(hidden: &Tree, view: &View) -> Result<OwnedFd, Errno> {
             _ => {}
         }
     }
+    for (link, target) in view.links.iter().filter(|(link, _)| view.innermost(link) == Some(hidden)) {
+        let below = link.strip_prefix(&hidden.path).map_err(|_| Errno::INVAL)?;
+        make_folders(&mount, below.parent().ok_or(Errno::INVAL)?)?;
+        symlinkat(target, &mount, below)?;
+    }
     Ok(mount)
 }
 
 fn make_place(mount: &OwnedFd, below: &Path, folder: bool) -> Result<(), Errno> {
-    let above = below.ancestors().skip(usize::from(!folder)).filter(|place| !place.as_os_str().is_empty());
+    if folder {
+        return make_folders(mount, below);
+    }
+    make_folders(mount, below.parent().ok_or(Errno::INVAL)?)?;
+    openat(mount, below, OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::from_raw_mode(0o644))?;
+    Ok(())
+}
+
+/// Makes a folder, and those above it, where they are not there yet.
+fn make_folders(mount: &OwnedFd, folder: &Path) -> Result<(), Errno> {
+    let above = folder.ancestors().filter(|place| !place.as_os_str().is_empty());
     for place in above.collect::<Vec<_>>().into_iter().rev() {
         match mkdirat(mount, place, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno),
         }
-    }
-    if !folder {
-        openat(mount, below, OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::from_raw_mode(0o644))?;
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ impl ViewBuilder {
         path.ancestors().any(|above| self.trees.contains_key(above))
     }
 
-    /// The view: no tree that its enclosing tree shows already, no link inside a tree.
+    /// The view: no tree that its enclosing tree shows already, no link inside a tree that shows it.
     pub(super) fn finish(mut self) -> View {
         self.hold_folders();
         let mut trees: Vec<Tree> = Vec::new();
@@ -98,9 +98,9 @@ impl ViewBuilder {
                 trees.push(tree.clone());
             }
         }
-        let outside = |link: &PathBuf| !trees.iter().any(|tree| link.starts_with(&tree.path));
-        let links = self.links.into_iter().filter(|(link, _)| outside(link)).collect();
-        View { trees, links, exec_in_write: false }
+        let mut view = View { trees, ..View::default() };
+        view.links = self.links.into_iter().filter(|(link, _)| !view.shows(link)).collect();
+        view
     }
 
     /// Makes each folder between a root to write and what is read-only in it a tree, and so a mount of its own: the kernel

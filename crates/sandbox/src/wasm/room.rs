@@ -125,7 +125,7 @@ impl Room {
 fn keeps_to_lists(profile: &Profile, name: &str) -> std::result::Result<(), Error> {
     if let Some(hidden) = visible::first_hidden(profile) {
         return Err(Error::new(format!("server {name} may not read {}, which sandbox wasm cannot keep it from", hidden.display()))
-            .with_hint("keep secrets outside of the folders that it sees, or name narrower ones in `read`"));
+            .with_hint("name folders in `read` and `write` that hold neither secrets nor Sallyport's own folders"));
     }
     if profile.write.is_empty() || profile.deny_write.is_empty() {
         return Ok(());

@@ -2,7 +2,7 @@
 //! (`openat2` with `RESOLVE_BENEATH`, through cap-std): there is no moment between a check and a use.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::{Component, Path, PathBuf};
 
 use cap_fs_ext::{OpenOptionsFollowExt, OpenOptionsSyncExt};
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Config;
 use crate::build_error::BuildError;
-use crate::hidden::Hidden;
+use crate::hidden::{Closed, Hidden};
 use crate::tool::ToolError;
 
 /// Bytes of a path at most: Linux' own bound (`PATH_MAX`).
@@ -51,8 +51,8 @@ pub(super) struct Root {
     protected: Vec<PathBuf>,
     /// What is never read.
     hidden: Hidden,
-    /// Folders in which nothing is read or written, by their real paths.
-    closed: Vec<PathBuf>,
+    /// In which nothing is read or written.
+    closed: Closed,
     /// What is not written because others run or obey it, below the root.
     denied: Vec<PathBuf>,
 }
@@ -65,13 +65,13 @@ impl Root {
         let folder = Dir::open_ambient_dir(&path, ambient_authority()).map_err(fault)?;
         let places = protected.iter().chain(closed).flat_map(|file| places(file));
         let protected = places.filter_map(|file| Some(file.strip_prefix(&path).ok()?.to_owned())).collect();
-        let closed = closed.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+        let closed = Closed::new(closed);
         Ok(Self { protected, hidden: Hidden::new(hidden.clone()), closed, denied: denied.clone(), folder, path, named: named.to_owned() })
     }
 
     /// Whether a path without links is one that is never written, or holds one, or lies in one.
     pub(super) fn protects(&self, resolved: &Path) -> bool {
-        self.protected.iter().any(|file| file.starts_with(resolved)) || self.is_closed(&self.path.join(resolved))
+        self.protected.iter().any(|file| file.starts_with(resolved)) || self.closed.holds(&self.path.join(resolved))
     }
 
     /// Whether a path without links is what others run or obey, or holds or lies in that; by its own name and by what links make of it.
@@ -80,19 +80,10 @@ impl Root {
         self.denied.iter().any(|entry| is_near(entry) || self.resolve_new(entry).is_ok_and(|entry| is_near(&entry)))
     }
 
-    /// Whether a real path is that of a folder in which nothing is read or written, or lies in one.
-    fn is_closed(&self, real: &Path) -> bool {
-        self.closed.iter().any(|folder| real.starts_with(folder))
-    }
-
-    /// Refuses what is open in such a folder. By where it is in the end: names and links lead anywhere, and may be others by now.
+    /// Refuses what is open in a folder in which nothing is read or written.
     pub(super) fn refuse_closed(&self, open: &impl AsFd, path: &Path) -> Result<(), ToolError> {
-        if self.closed.is_empty() {
-            return Ok(());
-        }
-        let place = std::fs::read_link(format!("/proc/self/fd/{}", open.as_fd().as_raw_fd()));
-        let place = place.map_err(|_| ToolError::new(format!("where `{}` lies cannot be told without /proc", show(path))))?;
-        match self.is_closed(&place) {
+        let is_closed = self.closed.holds_open(open);
+        match is_closed.map_err(|_| ToolError::new(format!("where `{}` lies cannot be told without /proc", show(path))))? {
             true => Err(ToolError::new(format!("`{}` is or lies in a folder of the gateway, which is closed", show(path)))
                 .with_hint("nothing in there is for servers; ask the user")),
             false => Ok(()),

@@ -33,7 +33,7 @@ pub(super) struct Output {
     staged: Vec<String>,
     /// How many files were staged.
     total: u64,
-    /// Repositories inside this one, and secrets of the gateway, which were left alone.
+    /// Repositories inside this one, secrets of the gateway, and what lies in its own folders, which were left alone.
     skipped: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl Tool for Add {
         options.include_untracked(true).recurse_untracked_dirs(true).exclude_submodules(true).disable_pathspec_match(true);
         for path in &input.paths {
             let path = revision::path(location, "paths", path)?;
-            location.check_hidden("paths", &path)?;
+            location.check_kept("paths", &path)?;
             if path.is_empty() {
                 continue; // everything, where nothing else is named beside it
             }
@@ -87,7 +87,7 @@ fn stage_all(
 ) -> Result<Output, ToolError> {
     let mut output = Output { staged: Vec::new(), total: 0, skipped: Vec::new() };
     let mut index = repository.index()?;
-    let hidden = location.hidden().below(location.folder());
+    let kept = location.kept();
     let changed = Status::WT_NEW | Status::WT_MODIFIED | Status::WT_TYPECHANGE | Status::WT_DELETED | Status::CONFLICTED;
     for entry in repository.statuses(Some(options))?.iter().filter(|entry| entry.status().intersects(changed)) {
         job.check()?;
@@ -95,7 +95,7 @@ fn stage_all(
         let shown = String::from_utf8_lossy(bytes).into_owned();
         let path = Path::new(OsStr::from_bytes(bytes));
         let staged = !bytes.ends_with(b"/")
-            && !hidden.iter().any(|hidden| hidden == path)
+            && kept.why(path).is_none()
             && stage(location, repository, &mut index, tree, path, job).map_err(|error| ToolError::new(format!("`{shown}`: {error}")))?;
         if !staged {
             if output.skipped.len() < MOST_PATHS {
@@ -119,7 +119,7 @@ fn stage(location: &Location, repository: &Repository, index: &mut Index, tree: 
         index.remove_path(path)?;
         return Ok(true);
     }
-    let Some(entry) = work_tree::entry(tree, location.hidden(), path)? else { return Ok(false) };
+    let Some(entry) = work_tree::entry(tree, location, path)? else { return Ok(false) };
     let _ = index.conflict_remove(path); // there mostly is none
     let mode = u32::from(entry.mode());
     let id = match entry {

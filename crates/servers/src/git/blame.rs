@@ -62,7 +62,7 @@ impl Tool for Blame {
     fn run(location: &Location, input: Input, job: &Job) -> Result<Output, ToolError> {
         let repository = location.open()?;
         let path = revision::path(location, "path", &input.path)?;
-        location.check_hidden("path", &path)?;
+        location.check_kept("path", &path)?;
         let commit = revision::commit(&repository, "revision", input.revision.as_deref().unwrap_or("HEAD"))?;
         let missing = |_| ToolError::argument("path", format!("there is no `{path}` in that commit"));
         let entry = commit.tree()?.get_path(Path::new(&path)).map_err(missing)?;

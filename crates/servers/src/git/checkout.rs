@@ -1,11 +1,11 @@
 //! Another branch or commit in the work tree.
 
 use git2::build::CheckoutBuilder;
-use git2::{BranchType, CheckoutNotificationType, ErrorCode, Object, Repository};
+use git2::{BranchType, CheckoutNotificationType, Commit, ErrorCode, Object, Repository};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::location::Location;
+use super::location::{Kept, Location};
 use super::status::{operation, where_head_is};
 use super::{revision, work_tree};
 use crate::tool::{Effect, Job, Tool, ToolError};
@@ -48,6 +48,7 @@ impl Tool for Checkout {
             return Err(ToolError::new(format!("a {operation} is under way")).with_hint("end it first"));
         }
         let commit = revision::commit(&repository, "target", &input.target)?;
+        refuse_closed(&repository, &commit, &location.kept())?;
         put(&repository, commit.as_object())?;
         match repository.find_branch(&input.target, BranchType::Local) {
             Ok(branch) => repository.set_head_bytes(branch.get().name_bytes())?,
@@ -55,6 +56,24 @@ impl Tool for Checkout {
         }
         let (branch, head) = where_head_is(&repository)?;
         Ok(Output { branch, head })
+    }
+}
+
+/// Refuses what would write, or take away, anything in a folder of the gateway. Links are no way round: what is behind one is not written.
+fn refuse_closed(repository: &Repository, commit: &Commit<'_>, kept: &Kept) -> Result<(), ToolError> {
+    let now = match repository.head() {
+        Ok(head) => Some(head.peel_to_tree()?),
+        Err(_) => None, // no commit yet: all is new
+    };
+    let diff = repository.diff_tree_to_tree(now.as_ref(), Some(&commit.tree()?), None)?;
+    let closed = diff
+        .deltas()
+        .flat_map(|delta| [delta.old_file(), delta.new_file()])
+        .find(|file| file.path().is_some_and(|path| kept.is_near_closed(path)));
+    match closed.and_then(|file| Some(file.path()?.display().to_string())) {
+        Some(path) => Err(ToolError::new(format!("it would change `{path}`, and there is a folder of the gateway, which is closed"))
+            .with_hint("nothing in there is for servers; ask the user")),
+        None => Ok(()),
     }
 }
 

@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use cap_std::fs::{File, Metadata};
 use git2::{ConfigLevel, ErrorCode, Repository, RepositoryOpenFlags};
 
 use crate::build_error::BuildError;
-use crate::hidden::Hidden;
+use crate::hidden::{Closed, Hidden};
 use crate::tool::ToolError;
 
 /// Entries below `refs` and `logs` that are looked at before something is written there.
@@ -22,11 +23,41 @@ pub(super) struct Location {
     bare: bool,
     write: bool,
     hidden: Hidden,
+    closed: Closed,
 }
+
+/// What of the work tree is kept from callers, as it is at this moment.
+pub(super) struct Kept {
+    secrets: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
+}
+
+impl Kept {
+    /// What keeps a path from callers, if anything does.
+    pub(super) fn why(&self, path: &Path) -> Option<&'static str> {
+        if self.secrets.iter().any(|secret| secret == path) {
+            return Some(SECRET);
+        }
+        self.is_closed(path).then_some("lies in a folder of the gateway, which is closed")
+    }
+
+    /// Whether it lies in a folder in which nothing is read or written.
+    pub(super) fn is_closed(&self, path: &Path) -> bool {
+        self.folders.iter().any(|folder| path.starts_with(folder))
+    }
+
+    /// Whether another thing in its place would be one in the place of such a folder, or in it.
+    pub(super) fn is_near_closed(&self, path: &Path) -> bool {
+        self.is_closed(path) || self.folders.iter().any(|folder| folder.starts_with(path))
+    }
+}
+
+/// Why the content of a file is not shown.
+pub(super) const SECRET: &str = "holds a secret of the gateway, which is not shown";
 
 impl Location {
     /// Finds the repository that `root` is in, going up as far as the file system goes, as git does.
-    pub(super) fn find(root: &Path, write: bool, hidden: Vec<PathBuf>) -> Result<Self, BuildError> {
+    pub(super) fn find(root: &Path) -> Result<Self, BuildError> {
         let none = || {
             BuildError::new(format!("{} is not in a git repository", root.display()))
                 .with_hint("make one with `git init`, or name another root")
@@ -41,13 +72,20 @@ impl Location {
             if bare && !is_bare_repository(folder) {
                 continue;
             }
-            let location = Self { folder: folder.to_owned(), bare, write, hidden: Hidden::new(hidden) };
+            let location = Self { folder: folder.to_owned(), bare, write: false, hidden: Hidden::default(), closed: Closed::default() };
             return match location.open() {
                 Ok(_) => Ok(location),
                 Err(refused) => Err(refused.into_build_error()),
             };
         }
         Err(none())
+    }
+
+    /// What it may do, and what is kept from it. Where it may write, a repository is refused that leads its writes elsewhere.
+    pub(super) fn with(self, write: bool, hidden: Vec<PathBuf>, closed: &[PathBuf]) -> Result<Self, BuildError> {
+        let location = Self { write, hidden: Hidden::new(hidden), closed: Closed::new(closed), ..self };
+        location.open().map_err(Refused::into_build_error)?;
+        Ok(location)
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -58,18 +96,21 @@ impl Location {
         self.bare
     }
 
-    /// The gateway's secrets: what is never shown or staged.
-    pub(super) fn hidden(&self) -> &Hidden {
-        &self.hidden
+    /// What is never shown or staged: the gateway's secrets, and what lies in its own folders.
+    pub(super) fn kept(&self) -> Kept {
+        Kept { secrets: self.hidden.below(&self.folder), folders: self.closed.below(&self.folder) }
     }
 
-    /// The path of an argument, where it is not that of a secret.
-    pub(super) fn check_hidden(&self, argument: &str, path: &str) -> Result<(), ToolError> {
-        match self.hidden.below(&self.folder).iter().any(|hidden| hidden == Path::new(path)) {
-            true => {
-                Err(ToolError::argument(argument, format!("`{path}` holds a secret of the gateway, which is neither shown nor staged")))
-            }
-            false => Ok(()),
+    /// Whether an open file is one of those, whatever its name here.
+    pub(super) fn keeps(&self, file: &File, metadata: &Metadata) -> io::Result<bool> {
+        Ok(self.hidden.holds(metadata) || self.closed.holds_open(file)?)
+    }
+
+    /// The path of an argument, where it is not that of one of those.
+    pub(super) fn check_kept(&self, argument: &str, path: &str) -> Result<(), ToolError> {
+        match self.kept().why(Path::new(path)) {
+            Some(why) => Err(ToolError::argument(argument, format!("`{path}` {why}")).with_hint("it is not for servers; ask the user")),
+            None => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use git2::{Delta, Diff, DiffDelta, DiffFile, DiffOptions, ErrorCode, FileMode, P
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::location::Location;
+use super::location::{Location, SECRET};
 use super::revision::MAX_BLOB_BYTES;
 use super::work_tree;
 use crate::page::{Page, cut};
@@ -76,7 +76,7 @@ pub(super) fn change(delta: Delta) -> &'static str {
     }
 }
 
-/// The lines `offset..offset + limit` of the whole diff. Of the gateway's secrets it says only that they differ.
+/// The lines `offset..offset + limit` of the whole diff. Of what is kept from callers it says only that it differs.
 pub(super) fn page(
     location: &Location,
     diff: &Diff<'_>,
@@ -86,14 +86,13 @@ pub(super) fn page(
     job: &Job,
 ) -> Result<(String, Option<u64>), ToolError> {
     let mut lines = Lines(Page::new(offset, limit, USUAL_LINES, MOST_LINES));
-    let hidden = location.hidden().below(location.folder());
+    let kept = location.kept();
     for (at, delta) in diff.deltas().enumerate() {
         job.check()?;
         let sides = [delta.old_file(), delta.new_file()];
+        let why = sides.iter().find_map(|side| kept.why(side.path()?));
         let flow = match new_side {
-            _ if sides.iter().any(|side| side.path().is_some_and(|path| hidden.iter().any(|hidden| hidden == path))) => {
-                lines.hidden(&shown(&delta.new_file()))
-            }
+            _ if let Some(why) = why => lines.kept(&shown(&delta.new_file()), why),
             Some(side) if delta.status() != Delta::Deleted => lines.work_tree_file(side, &delta, context)?,
             _ => match Patch::from_diff(diff, at)? {
                 Some(mut patch) => lines.patch(&mut patch)?,
@@ -115,8 +114,8 @@ impl Lines {
         self.0.offer(text.len().min(SHOWN_LINE_BYTES) + 1, || cut(text, SHOWN_LINE_BYTES))
     }
 
-    fn hidden(&mut self, name: &str) -> ControlFlow<()> {
-        self.line(&format!("* {name} holds a secret of the gateway, which is not shown"))
+    fn kept(&mut self, name: &str, why: &str) -> ControlFlow<()> {
+        self.line(&format!("* {name} {why}"))
     }
 
     fn patch(&mut self, patch: &mut Patch<'_>) -> Result<ControlFlow<()>, ToolError> {
@@ -142,9 +141,9 @@ impl Lines {
         if delta.status() == Delta::Conflicted {
             return Ok(self.line(&format!("* unmerged path {name}")));
         }
-        let entry = match work_tree::entry(side.tree, side.location.hidden(), path) {
+        let entry = match work_tree::entry(side.tree, side.location, path) {
             Ok(Some(entry)) => entry,
-            Ok(None) => return Ok(self.hidden(&name)),
+            Ok(None) => return Ok(self.kept(&name, SECRET)),
             Err(_) => return Ok(self.line(&format!("* {name}: not readable"))),
         };
         let (old_mode, new_mode) = (delta.old_file().mode(), entry.mode());

@@ -120,7 +120,7 @@ fn show_path(
     (offset, limit): (Option<u64>, Option<u64>),
 ) -> Result<Output, ToolError> {
     let path = revision::path(location, "revision", asked)?;
-    location.check_hidden("revision", &path)?;
+    location.check_kept("revision", &path)?;
     let tree = revision::commit(repository, "revision", name)?.tree()?;
     let mut page = Page::new(offset, limit, USUAL_LINES, MOST_LINES);
     let mut offer = |line: &str| page.offer(line.len().min(SHOWN_LINE_BYTES) + 1, || cut(line, SHOWN_LINE_BYTES));

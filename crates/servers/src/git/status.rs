@@ -1,5 +1,9 @@
 //! What has changed since the last commit.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use git2::{ErrorCode, Repository, RepositoryState, StatusOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,8 +94,10 @@ impl Tool for Status {
             options.pathspec(revision::path(location, "path", path)?).disable_pathspec_match(true);
         }
         let statuses = repository.statuses(Some(&mut options))?;
+        let kept = location.kept();
+        let told = || statuses.iter().filter(|entry| !kept.is_closed(Path::new(OsStr::from_bytes(entry.path_bytes()))));
         let mut page = Page::new(input.offset, input.limit, USUAL_ENTRIES, MOST_ENTRIES);
-        for entry in statuses.iter() {
+        for entry in told() {
             job.check()?;
             if page.offer(entry.path_bytes().len() + 32, || describe(&entry)).is_break() {
                 break;
@@ -100,7 +106,7 @@ impl Tool for Status {
         let (entries, next) = page.finish();
         let (branch, head) = where_head_is(&repository)?;
         let upstream = branch.as_deref().and_then(|branch| upstream(&repository, branch));
-        Ok(Output { branch, head, upstream, operation: operation(repository.state()), entries, total: statuses.len() as u64, next })
+        Ok(Output { branch, head, upstream, operation: operation(repository.state()), entries, total: told().count() as u64, next })
     }
 
     fn content(output: &Output) -> Option<Content> {

@@ -12,7 +12,6 @@ use git2::{AttrCheckFlags, AttrValue, FileMode, Repository};
 use super::location::Location;
 use super::revision::MAX_BLOB_BYTES;
 use crate::filesystem::open_regular;
-use crate::hidden::Hidden;
 use crate::tool::ToolError;
 
 /// A file of the work tree.
@@ -53,15 +52,15 @@ pub(super) fn open(location: &Location) -> Result<Dir, ToolError> {
     Ok(Dir::open_ambient_dir(location.folder(), ambient_authority())?)
 }
 
-/// Opens a file of the work tree, or reads a link; nothing where it is `hidden`, whatever its name here.
-pub(super) fn entry(tree: &Dir, hidden: &Hidden, path: &Path) -> Result<Option<Entry>, ToolError> {
+/// Opens a file of the work tree, or reads a link; nothing where it is kept from callers, whatever its name here.
+pub(super) fn entry(tree: &Dir, location: &Location, path: &Path) -> Result<Option<Entry>, ToolError> {
     if tree.symlink_metadata(path)?.is_symlink() {
         let target = tree.read_link_contents(path)?;
         return Ok(Some(Entry::Link(target.as_os_str().as_bytes().to_vec())));
     }
     let (file, metadata) = open_regular(tree, path, false)?;
     let is_executable = metadata.permissions().mode() & 0o100 != 0;
-    Ok((!hidden.holds(&metadata)).then_some(Entry::File(file, is_executable)))
+    Ok((!location.keeps(&file, &metadata)?).then_some(Entry::File(file, is_executable)))
 }
 
 /// `content` with the line ends it would be stored with: text that git turns into `\n` on its way in

@@ -78,7 +78,7 @@ impl Caller {
         Self::of(serde_json::from_value(config).unwrap())
     }
 
-    fn of(config: BuiltInConfig) -> Self {
+    pub fn of(config: BuiltInConfig) -> Self {
         let server = Arc::from(config.build().unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let mut caller = Self { server, runtime, tools: Vec::new(), schemas: HashMap::new() };

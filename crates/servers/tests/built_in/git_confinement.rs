@@ -165,6 +165,54 @@ fn what_was_committed_or_staged_of_a_hidden_file_is_not_shown() {
 }
 
 #[test]
+fn nothing_in_a_closed_folder_is_shown_staged_or_written() {
+    let before = format!("{CANARY} (of before)\n");
+    let scratch = Scratch::with(&[&[("a", "1\n")], &[("state/own/known", &before), ("state/beside", "2\n")]]);
+    scratch.repository.branch("other", &scratch.head().parent(0).unwrap(), false).unwrap();
+    scratch.write(&[("state/own/known", CANARY), ("state/own/new", CANARY), ("state/beside", "3\n")]);
+    fs::create_dir(scratch.path().join("twins")).unwrap();
+    symlink("../state/own", scratch.path().join("twins/link")).unwrap();
+    let mut config: BuiltInConfig = serde_json::from_value(json!({ "git": { "root": scratch.path(), "write": true } })).unwrap();
+    config.close(scratch.path().join("state/own"));
+    let caller = Caller::of(config);
+    let closed = "lies in a folder of the gateway";
+
+    for path in ["state/own", "state/own/known", "./state/own/new"] {
+        assert!(caller.err("add", json!({ "paths": [path] })).contains(closed), "{path}");
+    }
+    for (tool, arguments) in [
+        ("show", json!({ "revision": "HEAD:state/own" })),
+        ("show", json!({ "revision": "HEAD:state/own/known" })),
+        ("blame", json!({ "path": "state/own/known" })),
+    ] {
+        assert!(caller.err(tool, arguments).contains(closed), "{tool}");
+    }
+    assert_eq!(caller.ok("status", json!({})).structured["total"], 2, "what is beside it, and the links");
+    let asked = [
+        ("show", json!({})),
+        ("diff", json!({})),
+        ("diff", json!({ "from": "HEAD" })),
+        ("diff", json!({ "from": "HEAD~1", "to": "HEAD" })),
+    ];
+    for (tool, arguments) in asked {
+        let text = caller.ok(tool, arguments).text().to_owned();
+        assert!(!text.contains("canary-9c1e") && text.contains(closed), "{text}");
+        assert!(text.contains("state/beside"), "{text}");
+    }
+    let added = caller.ok("add", json!({ "paths": ["."] })).structured;
+    let skipped = json!(["state/own/known", "state/own/new"]);
+    assert_eq!((&added["staged"], &added["skipped"]), (&json!(["state/beside", "twins/link"]), &skipped));
+    caller.ok("commit", json!({ "message": "beside" }));
+
+    // It would take away what is known in there; and the way back would write it.
+    assert!(caller.err("checkout", json!({ "target": "other" })).contains("`state/own/known`"));
+    assert_eq!(fs::read_to_string(scratch.path().join("state/own/known")).unwrap(), CANARY);
+    assert_eq!(caller.ok("checkout", json!({ "target": "HEAD~0" })).structured["branch"], json!(null));
+    let canary = git2::Oid::hash_object(git2::ObjectType::Blob, CANARY.as_bytes()).unwrap();
+    assert!(!scratch.repository.odb().unwrap().exists(canary), "what is closed was taken into the repository");
+}
+
+#[test]
 fn no_race_of_links_leads_a_diff_or_an_add_outside() {
     let scratch = Scratch::with(&[&[("a", "1\n")]]);
     let outside = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sallyport_sandbox::{DENY_WRITE, Profile, Program, hidden_in_view};
-use sallyport_servers::BuiltInConfig;
+use sallyport_servers::{BuiltInConfig, git};
 use sallyport_telemetry::state_folder::{Folders, private_folder};
 
 use super::values::filled_in;
@@ -89,10 +89,13 @@ fn real(folder: &Path) -> PathBuf {
 /// # Errors
 /// As [`folders_to_close`], and where it may write in one of them.
 pub(crate) fn close_to_built_in(config: &mut BuiltInConfig, folders: &Folders) -> Result<(), Outage> {
-    let Some((_, root)) = config.place().map(|(key, root)| (key, root.to_owned())) else { return Ok(()) };
-    if !matches!(config, BuiltInConfig::Filesystem(_)) {
-        return Ok(());
-    }
+    // Of a repository all is in reach, whichever folder in it is named. Where there is none, nothing is opened.
+    let root = match &*config {
+        BuiltInConfig::Filesystem(filesystem) => Some(filesystem.root.clone()),
+        BuiltInConfig::Git(git) => git::repository_of(&git.root),
+        BuiltInConfig::Database(_) => None,
+    };
+    let Some(root) = root else { return Ok(()) };
     if config.writes() {
         let root = root.canonicalize().unwrap_or_else(|_| root.clone());
         refuse_inside(&root, folders)?;
@@ -343,6 +346,30 @@ pub(super) mod tests {
         for whole in [&state, &home.join(".cache/sallyport")] {
             assert!(hidden("project/rules", &[whole]).unwrap_err().why.contains("its own files"));
         }
+    }
+
+    #[test]
+    fn own_folders_are_closed_to_a_repository_whichever_folder_of_it_is_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let home = temporary.path().canonicalize().unwrap();
+        for folder in ["project", ".git/objects", ".git/refs"] {
+            std::fs::create_dir_all(home.join(folder)).unwrap();
+        }
+        std::fs::write(home.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+        let folders = folders(&home);
+        let close = |root: &Path, write| {
+            let mut config = BuiltInConfig::Git(git::Config { root: root.to_owned(), write, ..git::Config::default() });
+            close_to_built_in(&mut config, &folders).map(|()| match config {
+                BuiltInConfig::Git(git) => git.closed,
+                _ => Vec::new(),
+            })
+        };
+        let all = [folders.state.clone(), folders.cache.clone(), folders.config.clone()];
+        assert_eq!(close(&home, false).unwrap(), all);
+        assert_eq!(close(&home.join("project"), true).unwrap(), all);
+        std::fs::rename(home.join(".git"), folders.state.join(".git")).unwrap();
+        assert_eq!(close(&home.join("project"), true).unwrap(), Vec::<PathBuf>::new(), "there is no repository");
+        assert!(close(&folders.state, true).unwrap_err().why.contains("its own files"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::super::row::SOCKETS;
 use super::{Attack, Stopped, Tried, in_child, raw, report_fault};
 use crate::profile::Limits;
 
@@ -43,8 +44,91 @@ pub(super) fn fork_bomb(attack: &Attack<'_>) {
     });
 }
 
-pub(super) fn memory_bomb(attack: &Attack<'_>) {
+/// As many sandboxes are filled one after the other: a limit of the whole ends each.
+pub(in crate::attack) const MEMORY_BOMBS: usize = 4;
+
+/// What is filled is held for so long: a watchdog that takes a control group's place looks once a second.
+const HELD: Duration = Duration::from_secs(5);
+
+pub(super) fn memory_bombs(attack: &Attack<'_>, part: usize) {
     let wanted = usize::try_from(small().memory_mb).unwrap_or(0) * (3 << 20);
+    match part {
+        0 => memory_bomb(attack, wanted),
+        1 => attack.attempt(FILES_IN_MEMORY, || fill_files_in_memory(wanted)),
+        2 => attack.attempt(SEGMENTS, || fill_segments(wanted)),
+        _ => attack.attempt(SOCKETS, || fill_sockets(wanted)),
+    }
+}
+
+const FILES_IN_MEMORY: &str = "three times the memory in files that nobody has mapped";
+const SEGMENTS: &str = "three times the memory in segments that nobody has attached";
+
+/// Each as large as a file may be.
+fn fill_files_in_memory(wanted: usize) -> Tried {
+    let largest = (small().file_mb as usize) << 20;
+    let (mut files, block) = (Vec::new(), vec![1; 1 << 20]);
+    for _ in 0..wanted.div_ceil(largest) {
+        let mut file = File::from(rustix::fs::memfd_create("bomb", rustix::fs::MemfdFlags::CLOEXEC)?);
+        for _ in 0..largest / block.len() {
+            file.write_all(&block)?;
+        }
+        files.push(file);
+    }
+    std::thread::sleep(HELD);
+    Ok(format!("{} files", files.len()))
+}
+
+fn fill_segments(wanted: usize) -> Tried {
+    const BYTES: usize = 16 << 20;
+    let segments = (0..wanted / BYTES).map(|_| raw::Segment::fill(BYTES)).collect::<Result<Vec<_>, _>>()?;
+    std::thread::sleep(HELD);
+    Ok(format!("{} segments", segments.len()))
+}
+
+/// By several processes, since each has few descriptors, until there is as much or nothing goes in any more.
+fn fill_sockets(wanted: usize) -> Tried {
+    const PROCESSES: usize = 8;
+    let (mut filled, say) = std::io::pipe()?;
+    for _ in 0..PROCESSES {
+        raw::start(|| {
+            let bytes = fill_pairs(wanted / PROCESSES);
+            // If nobody hears it, the sandbox is ending.
+            let _unheard = (&say).write_all(&bytes.to_ne_bytes());
+            std::thread::sleep(LIFETIME);
+        })?;
+    }
+    let mut all = 0;
+    for _ in 0..PROCESSES {
+        let mut bytes = [0; size_of::<usize>()];
+        filled.read_exact(&mut bytes)?;
+        all += usize::from_ne_bytes(bytes);
+    }
+    std::thread::sleep(HELD);
+    match all > (small().memory_mb as usize) << 20 {
+        true => Ok(format!("{} MiB", all >> 20)),
+        false => Err(Stopped::by(format!("no room for more than {} MiB", all >> 20))),
+    }
+}
+
+/// Fills pairs of sockets that nobody reads from, and leaves them open.
+fn fill_pairs(wanted: usize) -> usize {
+    let (block, mut all) = (vec![1; 64 << 10], 0);
+    while all < wanted {
+        let Ok((mut one, other)) = std::os::unix::net::UnixStream::pair() else { break };
+        // Where the kernel grants no more, it is as large as it is.
+        let _as_large_as_it_may_be = rustix::net::sockopt::set_socket_send_buffer_size(&one, 16 << 20);
+        if one.set_nonblocking(true).is_err() {
+            break;
+        }
+        while let Ok(written) = one.write(&block) {
+            all += written;
+        }
+        std::mem::forget((one, other));
+    }
+    all
+}
+
+fn memory_bomb(attack: &Attack<'_>, wanted: usize) {
     attack.attempt("three times the memory", || {
         in_child(|| {
             let mut memory: Vec<u8> = Vec::new();
