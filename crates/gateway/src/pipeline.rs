@@ -218,8 +218,8 @@ fn exposed(mut outcome: Result<Reply, Failure>, method: Method, label: Option<&s
 
 fn refused(parts: &Parts, incoming: &Incoming, trail: &mut Trail, denied: &Denied<Routed>, target: &Target) -> Failure {
     trail.denied(&denied.decision);
-    if let Some(unknown) = not_decided(parts, denied) {
-        return unknown;
+    if let Some(told) = not_decided(parts, denied).or_else(|| target.refused_as()) {
+        return told;
     }
     let (what, server) = (denied.value.request.method.as_str(), &denied.value.server);
     if let (Reason::Scope, Some(scope)) = (denied.decision.reason, &denied.decision.detail) {

@@ -12,7 +12,7 @@ use crate::engines::EngineConfig;
 use crate::engines::allowlist::Allowlist;
 use crate::{
     Action, Approval, Circumstances, Config, Decision, Denied, Effect, EngineFailure, GivesUp, InvalidPolicy, Kinds, KnownTool, Making,
-    Offered, Outcome, Permitted, Place, PolicyEngine, Principal, Question, Reason, Resource, ServerRules, Verdict, World,
+    Offered, Outcome, Permitted, Place, PolicyEngine, Principal, Question, Reason, Resource, ResourceKind, ServerRules, Verdict, World,
 };
 
 use shadow::Shadow;
@@ -243,13 +243,16 @@ impl Policy {
             let outcomes = engine.evaluate_all(&asked).await;
             for (place, at) in open.into_iter().enumerate() {
                 match self.or_failed(&**engine, outcomes.get(place)) {
-                    Verdict::Decided(decision) => allowed[at] = Some(!decision.is_deny()),
+                    Verdict::Decided(decision) => allowed[at] = Some(may_be_used(&decision, &resources[at])),
                     Verdict::Silent => {}
                 }
             }
         }
-        let may = |allowed: Option<bool>| allowed.unwrap_or_else(|| !self.by_default(principal).is_deny());
-        allowed.into_iter().zip(resources).map(|(allowed, resource)| may(allowed) && missing_scope(principal, resource).is_none()).collect()
+        let by_default = self.by_default(principal);
+        let may = |(allowed, resource): (Option<bool>, &Resource<'_>)| {
+            allowed.unwrap_or_else(|| may_be_used(&by_default, resource)) && missing_scope(principal, resource).is_none()
+        };
+        allowed.into_iter().zip(resources).map(may).collect()
     }
 
     /// What is decided, and what each engine says to it. Lets nothing through.
@@ -322,6 +325,15 @@ impl Policy {
 impl fmt::Debug for Policy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Policy").field("engines", &self.engines).field("shadow", &self.shadow).finish_non_exhaustive()
+    }
+}
+
+/// Whether there is a use of `resource` that comes of a decision about its list. Nobody is asked about a prompt: it is held for ever.
+fn may_be_used(decision: &Decision, resource: &Resource<'_>) -> bool {
+    match decision.effect {
+        Effect::Allow => true,
+        Effect::Ask => resource.kind != ResourceKind::Prompt,
+        Effect::Deny => false,
     }
 }
 

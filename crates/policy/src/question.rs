@@ -92,11 +92,17 @@ impl<'a> Question<'a> {
         Self { principal, action, resource: *resource, circumstances, kinds, understood: OnceLock::new(), replaying: None }
     }
 
-    /// What is done, as rules name it: `list` as long as the arguments of a tool are not known.
+    /// What is done, as rules name it: `list` as long as the arguments of a tool are not known. A prompt or resource is listed for what
+    /// is done with it: nothing about that is unknown, so a list is decided as its use.
     #[must_use]
     pub fn action_name(&self) -> &'static str {
-        let is_open = self.resource.kind == ResourceKind::Tool && self.resource.arguments == Arguments::Unknown;
-        if is_open { Action::List.as_str() } else { self.action.as_str() }
+        let action = match (self.action, self.resource.kind) {
+            (_, ResourceKind::Tool) if self.resource.arguments == Arguments::Unknown => Action::List,
+            (Action::List, ResourceKind::Prompt) => Action::Get,
+            (Action::List, ResourceKind::Resource) => Action::Read,
+            (action, _) => action,
+        };
+        action.as_str()
     }
 
     /// The arguments, with queries, paths and addresses taken apart; `None` while they are not known.

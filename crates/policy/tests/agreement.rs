@@ -10,8 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use proptest::prelude::*;
 use proptest::sample::select;
 use sallyport_policy::{
-    Action, Approval, Arguments, Binding, Circumstances, Config, KnownTool, Later, Outgoing, Pin, Policy, Principal, Resource, Scopes,
-    ServerRules, World,
+    Action, Approval, Arguments, Binding, Circumstances, Config, KnownTool, Later, Outgoing, Pin, Policy, Principal, Resource,
+    ResourceKind, Scopes, ServerRules, World,
 };
 use serde_json::{Value, json};
 
@@ -315,8 +315,132 @@ fn moment(hour: u64) -> Circumstances {
     Circumstances::local(UNIX_EPOCH + Duration::from_secs(hour * 3600))
 }
 
+/// One rule about what is no tool.
+#[derive(Clone, Debug)]
+struct Plain {
+    permits: bool,
+    action: Option<Action>,
+    name: Option<&'static str>,
+    for_group: bool,
+    by_day: bool,
+}
+
+impl Plain {
+    fn cedar(&self) -> String {
+        let effect = if self.permits { "permit" } else { "forbid" };
+        let principal = if self.for_group { "principal in Group::\"dev\"" } else { "principal" };
+        let action = self.action.map_or_else(|| "action".to_owned(), |action| format!("action == Action::\"{action}\""));
+        let name = self.name.map_or_else(|| "true".to_owned(), |name| format!("resource.name == \"{name}\""));
+        let day = if self.by_day { "context.now.toTime() < duration(\"12h\")" } else { "true" };
+        format!("{effect} ({principal}, {action}, resource) when {{ {name} && {day} }};\n")
+    }
+
+    fn rego(&self) -> String {
+        let head = if self.permits { "allow if" } else { "deny contains \"x\" if" };
+        let group = if self.for_group { "\"dev\" in input.principal.groups" } else { "true" };
+        let action = self.action.map_or_else(|| "true".to_owned(), |action| format!("input.action == \"{action}\""));
+        let name = self.name.map_or_else(|| "true".to_owned(), |name| format!("input.resource.name == \"{name}\""));
+        let day = if self.by_day { "(input.time % 86400) < 43200" } else { "true" };
+        format!("{head} {{ {group}; {action}; {name}; {day} }}\n")
+    }
+}
+
+fn plain_rules() -> impl Strategy<Value = Vec<Plain>> {
+    let action = proptest::option::of(select(&[Action::Get, Action::Read][..]));
+    let rule = (proptest::bool::weighted(0.7), action, proptest::option::of(select(&TOOLS[..])), any::<bool>(), any::<bool>());
+    let rule = rule.prop_map(|(permits, action, name, for_group, by_day)| Plain { permits, action, name, for_group, by_day });
+    proptest::collection::vec(rule, 0..4)
+}
+
+/// A decision point elsewhere that knows what may be done with what.
+#[derive(Clone, Debug)]
+struct Register {
+    speaks: &'static str,
+    allowed: Vec<(&'static str, &'static str)>,
+}
+
+impl Register {
+    fn allows(&self, action: &Value, name: &Value) -> bool {
+        self.allowed.iter().any(|(known, of)| action == known && name == of)
+    }
+}
+
+impl World for Register {
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn post<'a>(&'a self, request: Outgoing<'a>) -> Later<'a, Result<Vec<u8>, String>> {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let of = |asked: &Value| {
+            let action = asked.get("action").unwrap_or(&body["action"]);
+            json!({ "decision": self.allows(&action["name"], &asked["resource"]["properties"]["name"]) })
+        };
+        let answer = match body.get("evaluations") {
+            Some(asked) => json!({ "evaluations": asked.as_array().unwrap().iter().map(of).collect::<Vec<_>>() }),
+            None if self.speaks == "authzen" => of(&body),
+            None => json!({ "result": self.allows(&body["input"]["action"], &body["input"]["resource"]["name"]) }),
+        };
+        Box::pin(std::future::ready(Ok(answer.to_string().into_bytes())))
+    }
+
+    fn secret(&self, reference: &str) -> Result<String, String> {
+        Err(format!("there is no {reference}"))
+    }
+}
+
+fn register() -> impl Strategy<Value = Register> {
+    let entry = (select(&["get", "read", "list"][..]), select(&TOOLS[..]));
+    (select(&["opa", "authzen"][..]), proptest::collection::vec(entry, 0..5)).prop_map(|(speaks, allowed)| Register { speaks, allowed })
+}
+
+/// A policy of all that there is, for what is no tool.
+fn plain(default: Option<&str>, own: &Value, cedar: Option<&[Plain]>, rego: Option<&[Plain]>, point: Option<&Register>) -> Policy {
+    let mut engines = Vec::new();
+    engines.extend(cedar.map(|rules| json!({ "cedar": { "text": rules.iter().map(Plain::cedar).collect::<String>() + "permit (principal, action == Action::\"method\", resource);" } })));
+    engines.extend(rego.map(|rules| {
+        let text: String = rules.iter().map(Plain::rego).collect();
+        json!({ "rego": { "text": format!("package sallyport\nimport rego.v1\nallow if false\ndeny contains \"x\" if false\n{text}") } })
+    }));
+    engines.extend(point.map(|point| json!({ "remote": { "url": "http://127.0.0.1:1/x", "speaks": point.speaks } })));
+    let mut config = json!({ "engines": engines });
+    default.into_iter().for_each(|default| config["default"] = json!(default));
+    let (config, own) = (serde_json::from_value(config).unwrap(), serde_json::from_value(own.clone()).unwrap());
+    let world: Arc<dyn World> = Arc::new(point.cloned().unwrap_or(Register { speaks: "opa", allowed: Vec::new() }));
+    let policy = Policy::build_in(&config, &[("s".to_owned(), own)].into(), &world).unwrap();
+    learn(&policy);
+    policy
+}
+
+/// Whether something that is no tool can be used, by a person's approval if need be. The gateway asks nobody about prompts.
+fn is_usable(policy: &Policy, who: &Principal, moment: Circumstances, thing: &Resource<'_>) -> bool {
+    let (action, approval) = match thing.kind {
+        ResourceKind::Prompt => (Action::Get, None),
+        _ => (Action::Read, Binding::of(who, Action::Read, thing).map(Approval::Call)),
+    };
+    settled(policy.decide_approved(who, action, thing, moment, approval, ())).is_ok()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Prompts, resources and templates have nothing that a list does not tell: they are listed to those who may use them, and to nobody else.
+    /// Nor does it make a difference which of them are asked about together.
+    #[test]
+    fn prompts_and_resources_are_shown_to_those_who_may_use_them(
+        default in proptest::option::of(select(&["allow", "deny", "ask"][..])), own in server_rules(),
+        cedar in proptest::option::of(plain_rules()), rego in proptest::option::of(plain_rules()), point in proptest::option::of(register()),
+        who in caller(), hour in 0..24_u64,
+    ) {
+        let policy = plain(default, &own, cedar.as_deref(), rego.as_deref(), point.as_ref());
+        let things: Vec<Resource<'_>> = TOOLS.iter().flat_map(|name| [Resource::prompt("s", name), Resource::resource("s", name)]).collect();
+        let shown = settled(policy.allows_each(&who, moment(hour), &things));
+        for (thing, shown) in things.iter().zip(shown) {
+            prop_assert_eq!(shown, is_usable(&policy, &who, moment(hour), thing), "{:?} together", thing);
+            let alone = settled(policy.allows_each(&who, moment(hour), &[*thing]));
+            prop_assert_eq!(alone, [shown], "{:?} alone", thing);
+        }
+    }
 
     #[test]
     fn what_is_shown_can_be_called_and_what_is_hidden_cannot(

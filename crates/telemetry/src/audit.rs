@@ -146,9 +146,7 @@ impl Asked<'_> {
     pub fn bounded(self) -> Option<Self> {
         let scopes = self.scopes.as_ref().map_or(0, |scopes| scopes.as_str().len());
         let bytes = self.groups.iter().map(|group| group.as_str().len() + 4).sum::<usize>() + scopes;
-        // A text that was cut is another one.
-        let is_cut = |text: &Text<'_>| text.as_str().len() > LONGEST_TEXT;
-        (bytes <= MOST_ASKED && !self.groups.iter().chain(&self.scopes).any(is_cut)).then_some(self)
+        (bytes <= MOST_ASKED && !self.groups.iter().chain(&self.scopes).any(Text::is_cut)).then_some(self)
     }
 }
 
@@ -311,6 +309,12 @@ impl Text<'_> {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is the beginning of a longer one, and so another than what was meant.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.0.len() > LONGEST_TEXT
     }
 }
 

@@ -39,8 +39,8 @@ pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result
         &wanted,
         &mut left_out,
         |_| {},
-        |record, _| {
-            gather(&mut used, &record);
+        |record, left_out| {
+            gather(&mut used, &record, left_out);
             Ok(())
         },
     )?;
@@ -60,7 +60,7 @@ pub(crate) fn run(global: &Global, arguments: &PolicySuggestArguments) -> Result
 }
 
 /// Puts a call that was let through to the others of its server.
-fn gather(servers: &mut BTreeMap<String, Used>, record: &AuditRecord<'_>) {
+fn gather(servers: &mut BTreeMap<String, Used>, record: &AuditRecord<'_>, left_out: &mut LeftOut) {
     let was_let_through =
         record.method.as_str() == "tools/call" && record.decision.as_ref().is_some_and(|decision| decision.as_str() == "allow");
     // What a person approved was meant for that call alone.
@@ -68,6 +68,9 @@ fn gather(servers: &mut BTreeMap<String, Used>, record: &AuditRecord<'_>) {
     let (Some(server), Some(tool), Some(principal)) = (&record.server, &record.target, &record.principal) else { return };
     if !was_let_through {
         return;
+    }
+    if tool.is_cut() || principal.is_cut() {
+        return left_out.count("whose tool or principal has a name that is too long for them");
     }
     // What engines know it by: `Principal::full_id`.
     let principal = match record.tenant.as_ref().map(|tenant| tenant.as_str()) {
@@ -218,6 +221,10 @@ fn hosts<'v>(addresses: impl Iterator<Item = &'v Value>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::time::UNIX_EPOCH;
+
+    use futures_util::FutureExt as _;
+    use sallyport_policy::{Action, Arguments, Circumstances, KnownTool, Policy, Principal, Resource};
     use serde_json::json;
 
     use super::*;
@@ -240,7 +247,7 @@ mod tests {
             record("key:b", "query", "allow", json!({ "limit": null })),
         ];
         let mut used = BTreeMap::new();
-        records.iter().for_each(|record| gather(&mut used, record));
+        records.iter().for_each(|record| gather(&mut used, record, &mut LeftOut::default()));
         let used = &used["db"];
         assert_eq!(used.records, 4);
         assert_eq!(
@@ -249,6 +256,50 @@ mod tests {
              permit (principal == User::\"key:b\", action in [Action::\"db/drop*\", Action::\"db/query\"], resource);"
         );
         assert_eq!(used.arguments[&("query".to_owned(), "limit".to_owned())], [json!(7), json!(3)]);
+    }
+
+    #[test]
+    fn what_is_proposed_in_cedar_allows_exactly_what_was_recorded() {
+        const ISSUER: &str = "https://login.example.com/realms/a";
+        const TOOLS: [&str; 4] = ["query", "read_\"file\"*", "write", "\u{fc}ber \u{202e}x"];
+        let moment = Circumstances::local(UNIX_EPOCH);
+        let long = "x".repeat(2_000);
+        let callers = [
+            Principal::user(ISSUER, "alice"),
+            Principal::user("https://elsewhere.example.com", "alice"),
+            Principal::user(ISSUER, "alice").of_tenant("acme"),
+            Principal::user(ISSUER, "o'brien \"x\" \\ e\u{301} \u{202e}*\n@"),
+            Principal::client(ISSUER, "alice"),
+            Principal::key("ci"),
+            Principal::key("ci").of_tenant("acme"),
+            Principal::local_user(),
+            Principal::user(ISSUER, "nobody"),
+            Principal::user(ISSUER, &long),
+        ];
+        // Of each caller some tools, of `nobody` none.
+        let is_recorded = |caller: usize, tool: usize| caller != 8 && (caller + tool).is_multiple_of(3);
+        let (mut used, mut left_out) = (BTreeMap::new(), LeftOut::default());
+        for (at, caller) in callers.iter().enumerate() {
+            for (_, tool) in TOOLS.iter().enumerate().filter(|(tool, _)| is_recorded(at, *tool)) {
+                let tenant = Some(caller.tenant()).filter(|tenant| !tenant.is_empty()).map(Into::into);
+                gather(&mut used, &AuditRecord { tenant, ..record(caller.id(), tool, "allow", Value::Null) }, &mut left_out);
+            }
+        }
+        let proposed = cedar("db", &used["db"]);
+        let config = json!({ "engines": [{ "cedar": { "text": proposed } }] });
+        let policy = Policy::build(&serde_json::from_value(config).unwrap(), &[("db".to_owned(), <_>::default())].into()).unwrap();
+        assert_eq!(policy.learn("db", &TOOLS.map(|name| KnownTool { name, input_schema: Some("{}") })), [], "{proposed}");
+        for (at, caller) in callers.iter().enumerate() {
+            for (place, tool) in TOOLS.iter().enumerate() {
+                let called = Resource::tool("db", tool, None, false).with(Arguments::Given("{}"));
+                let decided = policy.decide(caller, Action::Call, &called, moment, ()).now_or_never().unwrap();
+                // A record does not tell all of the longest name.
+                let expected = is_recorded(at, place) && caller.id().len() < long.len();
+                assert_eq!(decided.is_ok(), expected, "{} {tool}:\n{proposed}", caller.full_id());
+            }
+        }
+        assert_eq!(left_out.iter().map(|(_, records)| records).collect::<Vec<_>>(), [2], "{proposed}");
+        assert!(!proposed.contains('\u{2026}'), "{proposed}");
     }
 
     fn rule(value: Value) -> ArgumentRule {

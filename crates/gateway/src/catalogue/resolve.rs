@@ -65,6 +65,12 @@ impl Target {
         (self.kind == TargetKind::Tool).then(given)
     }
 
+    /// What is told in place of a refusal: of a URI that is taken only as its server lists it, what is told where no server does. Who may
+    /// not see it does not learn that it is there.
+    pub(crate) fn refused_as(&self) -> Option<Failure> {
+        (self.kind == TargetKind::Resource && !spelling::is_plain(&self.own)).then(oddly_spelt)
+    }
+
     /// What policy is asked about.
     pub(crate) fn resource<'a>(&'a self, server: &'a str) -> Resource<'a> {
         match self.kind {
@@ -172,8 +178,7 @@ impl Catalogue {
         }
         // What was subscribed to can be left, whatever is listed by now.
         if method != Method::ResourcesUnsubscribe && !spelling::is_plain(&own) && !lists(member, &own) {
-            let what = "the URI can be spelt in a plainer way, without `.`, `..`, `//`, `localhost`, spaces, capitals and `%` that it does not need";
-            return Err(Failure::client(FailureKind::InvalidParams, what));
+            return Err(oddly_spelt());
         }
         Ok((member, Target::named(TargetKind::Resource, &own)))
     }
@@ -189,6 +194,12 @@ impl Catalogue {
         let member = self.members_of(endpoint).into_iter().next().ok_or_else(|| no_method(method))?;
         Ok((member, Target::named(TargetKind::Method, method.as_str())))
     }
+}
+
+fn oddly_spelt() -> Failure {
+    let what =
+        "the URI can be spelt in a plainer way, without `.`, `..`, `//`, `localhost`, spaces, capitals and `%` that it does not need";
+    Failure::client(FailureKind::InvalidParams, what)
 }
 
 /// Whether the server itself spells it like that.

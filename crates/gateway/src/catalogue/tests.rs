@@ -10,7 +10,7 @@ use super::view::ListRequest;
 use super::*;
 use crate::upstream::Freshness;
 
-fn entry(name: &str, text: &str) -> Entry {
+pub(super) fn entry(name: &str, text: &str) -> Entry {
     let raw = RawJson::parse(text.to_owned()).unwrap().object().unwrap();
     Entry { name: name.into(), raw, revision: Revision::V2025_06_18, annotations: Annotations::default(), pin: Pin::Unpinned }
 }
@@ -19,7 +19,7 @@ fn tool(name: &str) -> Entry {
     entry(name, &format!(r#"{{ "name" : {}, "inputSchema":{{"type":"object"}}, "x-future":[1] }}"#, serde_json::to_string(name).unwrap()))
 }
 
-fn member(name: &str, listing: Listing) -> Member {
+pub(super) fn member(name: &str, listing: Listing) -> Member {
     Member { name: name.into(), label: uris::label(name), trusted: false, listing: Arc::new(listing) }
 }
 

@@ -6,6 +6,7 @@
 mod columns;
 mod depth;
 mod lexis;
+mod plain;
 mod reading;
 mod replay;
 mod scope;

@@ -83,6 +83,38 @@ fn tables_are_shown_and_read() {
     assert!(plan.text().contains("orders"), "{}", plan.text());
 }
 
+/// What PostgreSQL alone spells so means here what it means there, whatever the login's settings make of a backslash.
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn numbers_and_strings_are_read_as_the_database_reads_them() {
+    let postgres = shop();
+    let _nothing = postgres.sql("ALTER ROLE ro SET standard_conforming_strings = off; ALTER ROLE ro SET backslash_quote = off");
+    let caller = server(&postgres, "ro", json!({}));
+    for text in [
+        ".5",
+        ".25e2 + 1",
+        "E'it\\'s'",
+        "e'it''s'",
+        r"E'a\tb\\c\x41\101\u00e9\U0001F600\q'",
+        "$$it's$$",
+        r"$$a\nb$$",
+        r"'a\nb'",
+        "$a$x $$ $b$ y$a$",
+        "$_1$x$$_1$",
+        "'it''''s'",
+        "$$''$$",
+        "'''''x'",
+        "DATE $$2026-05-05$$",
+    ] {
+        let sql = format!("SELECT ({text})::text");
+        let answer = caller.ok("query", json!({ "sql": sql })).structured["rows"][0][0].clone();
+        assert_eq!(answer, postgres.sql(&sql), "{sql}");
+    }
+    let rw = server(&postgres, "rw", json!({ "write": true }));
+    let _done = rw.ok("execute", json!({ "sql": "INSERT INTO items (name, price) VALUES ($$it''s$$, .5)" }));
+    assert_eq!(postgres.sql("SELECT price FROM items WHERE name = 'it''''s'"), "0.5");
+}
+
 #[test]
 #[ignore = "needs the peers that `cargo xtask peers` installs"]
 fn a_plan_tells_of_nothing_behind_what_is_listed() {
@@ -197,6 +229,13 @@ fn no_measured_way_leads_round_the_guard() {
             "SELECT * FROM orders -- x\r; DELETE FROM orders",
             "SELECT E'\\'' || token FROM secrets --'",
             "SELECT '\\' FROM secrets --'",
+            "SELECT E'\\\\' FROM secrets --'",
+            "SELECT $$\\$$ FROM secrets --'",
+            "SELECT $a$ $A$ $a$ || token FROM secrets -- $A$",
+            "SELECT $$a$$$$b$$ FROM orders",
+            "SELECT E'a'\n'\\'' || token FROM secrets -- '",
+            "SELECT E'\\351' FROM orders",
+            "SELECT .5 FROM secrets",
             "SELECT * FROM orders; SELECT 1",
             "BEGIN",
             "ROLLBACK",

@@ -1,5 +1,5 @@
-//! What a rule for queries lets pass, given to real databases as it came, whose logins may do no more than the rule: where the database
-//! finds more in a text than the guard did, it refuses it.
+//! What a rule for queries lets pass, given to real databases as it came and as the guard prints it, whose logins may do no more than the
+//! rule: where the database finds more in a text than the guard did, it refuses it.
 
 use rusqlite::ErrorCode;
 use rusqlite::hooks::{AuthAction, Authorization};
@@ -9,9 +9,11 @@ use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 
 /// What may hide the statement between them from one of two readers, and not from the other.
-const PARTS: &[&str] =
-    &["", " ", "\n", "\r", "\u{2003}", "'a'", "E'a'", "'", "'\\'", "'\\''", "\"", "[", "$$", "$a(", "U&'", "--", "/*", "*/", "1", "x"];
-const ENDS: &[&str] = &["", "'", "--'", "-- '", "\"", "]", "*/", "$$", "')"];
+const PARTS: &[&str] = &[
+    "", " ", "\n", "\r", "\u{2003}", "'a'", "E'a'", "'", "'\\'", "'\\''", "\"", "[", "$$", "$a(", "U&'", "--", "/*", "*/", "1", "x",
+    "E'\\'", "$a$", ".5",
+];
+const ENDS: &[&str] = &["", "$a$", "'", "--'", "-- '", "\"", "]", "*/", "$$", "')"];
 
 const WRITTEN: &[&str] = &[
     "SELECT id FROM orders -- x\r UNION SELECT token FROM secrets",
@@ -30,6 +32,12 @@ const WRITTEN: &[&str] = &[
     "SELECT id FROM orders WHERE id IN secrets",
     "SELECT id FROM orders WHERE id = $a::b(') OR id IN (SELECT token FROM secrets) -- ')",
     "SELECT id FROM orders JOIN orders AS o USING ('card')",
+    "SELECT id FROM orders WHERE 'x' = $a$' OR id IN (SELECT length(token) FROM secrets) -- $a$",
+    "SELECT id FROM orders WHERE 'x' = E'\\'' UNION SELECT length(token) FROM secrets -- '",
+    "SELECT id FROM orders WHERE 'x' = $$\\$$ UNION SELECT length(token) FROM secrets -- '",
+    "SELECT id FROM orders WHERE 'x' = E'\\\\' UNION SELECT length(token) FROM secrets -- '",
+    "SELECT id FROM orders WHERE 'x' = $a$ $A$ $a$ UNION SELECT length(token) FROM secrets -- $A$",
+    "SELECT id FROM orders WHERE 'x' = 'a'$$b$$ || (SELECT token FROM secrets)",
 ];
 
 /// What passes, and runs.
@@ -47,7 +55,7 @@ fn texts() -> impl Iterator<Item = String> {
     made.flat_map(move |middle| ended(&middle)).chain(written)
 }
 
-/// The texts that pass.
+/// The texts that pass, and what is printed of those that are understood.
 fn passing(dialect: Dialect) -> impl Iterator<Item = String> {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let rule = SqlRule { dialect, tables: names(&["orders"]), functions: Some(names(&["abs", "count"])), columns: Some(names(&["id"])) };
@@ -55,7 +63,10 @@ fn passing(dialect: Dialect) -> impl Iterator<Item = String> {
     for good in GOOD {
         assert!(guard.admit(good, StatementKind::Query, None).is_ok(), "{dialect:?}: {good}");
     }
-    texts().filter(move |text| guard.refuses(text).is_none())
+    texts().flat_map(move |text| {
+        let printed = guard.admit(&text, StatementKind::Query, None).ok().map(|statement| statement.text);
+        Some(text).filter(|text| guard.refuses(text).is_none()).into_iter().chain(printed)
+    })
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! splits alike: whatever is not known to be so is refused, here, before the parser sees it.
 
 use super::Dialect;
+use super::plain::{self, Plain};
 use super::reading::{Refusal, UNKNOWN};
 
 const CHARACTER: Refusal = "a query with a character outside of quotes that not every server reads alike: put such names between quotes";
@@ -21,11 +22,28 @@ pub(super) fn check(text: &str, dialect: Dialect) -> Result<(), Refusal> {
     if text.contains('\0') {
         return Err(CHARACTER); // to some the text ends there
     }
-    let mut lexis = Lexis { dialect, rest: text, before: ' ', is_behind_string: false };
+    let mut lexis = Lexis::new(text, dialect);
     while let Some(next) = lexis.rest.chars().next() {
         lexis.step(next)?;
     }
     Ok(())
+}
+
+/// The same text without spellings that this database alone knows, for what is printed anew before it runs.
+pub(super) fn plain(text: &str, dialect: Dialect) -> Result<String, Refusal> {
+    let mut lexis = Lexis::new(text, dialect);
+    let mut plain = String::with_capacity(text.len());
+    while let Some(next) = lexis.rest.chars().next() {
+        let rest = lexis.rest;
+        match plain::spelt(rest, dialect) {
+            Some((length, spelt)) => plain.push_str(&lexis.respelt(length, spelt)?),
+            None => {
+                lexis.step(next)?;
+                plain.push_str(rest.get(..rest.len() - lexis.rest.len()).unwrap_or_default());
+            }
+        }
+    }
+    Ok(plain)
 }
 
 struct Lexis<'t> {
@@ -37,7 +55,24 @@ struct Lexis<'t> {
     is_behind_string: bool,
 }
 
-impl Lexis<'_> {
+impl<'t> Lexis<'t> {
+    fn new(text: &'t str, dialect: Dialect) -> Self {
+        Self { dialect, rest: text, before: ' ', is_behind_string: false }
+    }
+
+    /// Goes on behind what has a plain spelling, where nothing that follows could be a part of it.
+    fn respelt(&mut self, length: usize, spelt: Plain) -> Result<String, Refusal> {
+        let (spelt, is_string) = match spelt {
+            Plain::String(_) if self.is_behind_string => return Err(ADJACENT),
+            Plain::String(spelt) => (spelt, true),
+            Plain::Number(_) if after(self.rest, length).starts_with(|next| self.is_of_word(next) || is_quote(next)) => return Err(NUMBER),
+            Plain::Number(spelt) => (spelt, false),
+        };
+        self.pass(length);
+        self.is_behind_string = is_string;
+        Ok(spelt)
+    }
+
     fn step(&mut self, next: char) -> Result<(), Refusal> {
         use Dialect::{MsSql, MySql, PostgreSql, Sqlite};
         if self.rest.starts_with("--") || (next == '#' && self.dialect == MySql) {
@@ -240,7 +275,7 @@ fn count(text: &str, is_one: impl Fn(char) -> bool) -> Option<usize> {
 }
 
 /// The length of the number that a text begins with, with its fraction and its exponent.
-fn decimal(text: &str) -> Option<usize> {
+pub(super) fn decimal(text: &str) -> Option<usize> {
     let digits = |text: &str| count(text, |digit| digit.is_ascii_digit());
     let mut length = digits(text)?;
     if let Some(fraction) = after(text, length).strip_prefix('.') {

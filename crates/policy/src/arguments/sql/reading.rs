@@ -56,6 +56,8 @@ pub(super) type Refusal = &'static str;
 
 /// A query that the parser does not understand.
 pub(super) const UNKNOWN: Refusal = "no query that can be understood";
+/// A query that nobody wrote by hand.
+const TOO_LONG: Refusal = "a query that is too long";
 /// A query that there is no room for.
 const TOO_DEEP: Refusal = "a query that is too deep";
 
@@ -145,10 +147,18 @@ fn begins_statement(token: &Token) -> bool {
     word.quote_style.is_none() && STATEMENTS_OF_T_SQL.iter().any(|begin| word.value.eq_ignore_ascii_case(begin))
 }
 
+/// The one statement of a text that nobody else is to understand: what runs is printed from it.
+pub(super) fn parse_own(text: &str, dialect: Dialect) -> Result<Statement, Refusal> {
+    if text.len() > LONGEST {
+        return Err(TOO_LONG);
+    }
+    parse(&lexis::plain(text, dialect)?, dialect)
+}
+
 /// The one statement of a text.
 pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Statement, Refusal> {
     if text.len() > LONGEST {
-        return Err("a query that is too long");
+        return Err(TOO_LONG);
     }
     lexis::check(text, dialect)?;
     let parser = dialect.parser();

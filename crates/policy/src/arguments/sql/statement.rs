@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement, VisitMut, VisitorMut};
+use sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement, Value, ValueWithSpan, VisitMut, VisitorMut};
 
 use super::reading::{self, Places, Reading};
 use super::{Dialect, SqlGuard};
@@ -41,7 +41,7 @@ impl SqlGuard {
 
     fn admit_here(&self, text: &str, kind: Kind, schema: Option<&str>) -> Result<SqlStatement, String> {
         let refused = |why| format!("is {why}");
-        let mut statement = reading::parse(text, self.dialect).map_err(refused)?;
+        let mut statement = reading::parse_own(text, self.dialect).map_err(refused)?;
         let (_, unqualified) = reading::understand(&statement, self.dialect, kind).map_err(refused)?;
         if let Some(schema) = schema {
             let ControlFlow::Continue(()) = statement.visit(&mut Qualify { schema, unqualified });
@@ -50,17 +50,36 @@ impl SqlGuard {
         if let Some(refusal) = self.refuses_reading(&reading) {
             return Err(refusal);
         }
-        let text = printed(&statement, &reading, self.dialect, kind).ok_or("is a statement that cannot be written down with certainty")?;
+        let text = printed(statement, &reading, self.dialect, kind).ok_or("is a statement that cannot be written down with certainty")?;
         Ok(SqlStatement { text, named: reading.named })
     }
 }
 
 /// The text of a statement, unless the parser itself reads something else in it than what it was printed from.
-fn printed(statement: &Statement, reading: &Reading, dialect: Dialect, kind: Kind) -> Option<String> {
-    let text = statement.to_string();
+fn printed(statement: Statement, reading: &Reading, dialect: Dialect, kind: Kind) -> Option<String> {
+    let text = written(statement);
     let again = reading::parse(&text, dialect).ok()?;
     let (reread, _) = reading::understand(&again, dialect, kind).ok()?;
-    (again.to_string() == text && reread.is_like(reading)).then_some(text)
+    (reread.is_like(reading) && written(again) == text).then_some(text)
+}
+
+fn written(mut statement: Statement) -> String {
+    let ControlFlow::Continue(()) = statement.visit(&mut Quotes);
+    statement.to_string()
+}
+
+/// Doubles the quotes in strings: the parser's own print leaves those be that stand side by side, and so makes one of two.
+struct Quotes;
+
+impl VisitorMut for Quotes {
+    type Break = std::convert::Infallible;
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<Self::Break> {
+        if let Value::SingleQuotedString(text) | Value::NationalStringLiteral(text) = &mut value.value {
+            *text = text.replace('\'', "''");
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Puts a schema before the names that have none.
@@ -105,6 +124,23 @@ mod tests {
             ("SELECT /* pg_sleep(9) */ $1", "SELECT $1"),
         ] {
             assert_eq!(admit(text, Kind::Query).as_deref(), Ok(printed), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_postgresql_alone_writes_so_runs_as_everybody_writes_it() {
+        for (text, printed) in [
+            ("SELECT .5, E'it\\'s', $a$it's$a$", "SELECT 0.5, 'it''s', 'it''s'"),
+            ("SELECT 'it''''s', $$''$$, '''''x', N'it''s'", "SELECT 'it''''s', '''''', '''''x', N'it''s'"),
+            ("SELECT $$\\n$$, E'\\n'", "SELECT '\\n', '\n'"),
+            ("SELECT $$'; DROP TABLE orders; --$$", "SELECT '''; DROP TABLE orders; --'"),
+        ] {
+            assert_eq!(admit(text, Kind::Query).as_deref(), Ok(printed), "{text}");
+        }
+        for text in
+            ["SELECT E'a'\n'\\'' , token FROM secrets -- '", "SELECT $$\\$$", r"SELECT E'\\'", "SELECT $$a$$, token FROM secrets -- $$"]
+        {
+            assert!(admit(text, Kind::Query).is_err(), "{text}");
         }
     }
 

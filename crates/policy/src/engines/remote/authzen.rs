@@ -60,7 +60,7 @@ pub(super) async fn one(remote: &Remote, question: &Question<'_>, document: &Val
     Ok(answered.effect())
 }
 
-/// Asks the questions of one list, in batches. They are of one principal and about one action.
+/// Asks the questions of one list, in batches. They are of one principal.
 pub(super) async fn all(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> {
     let mut batches: Vec<Later<'_, Vec<Outcome>>> = Vec::new();
     for batch in questions.chunks(BATCH) {
@@ -81,7 +81,7 @@ async fn batch_of(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> 
                 let key = Key::of(&document);
                 let known = remote.recent.get(&key, now).map(|effect| Ok(remote.verdict(effect)));
                 if known.is_none() {
-                    asked.push((at, key, json!({ "resource": resource(question, &document) })));
+                    asked.push((at, key, evaluation(question, &document, questions)));
                 }
                 known
             }
@@ -104,6 +104,16 @@ async fn batch_of(remote: &Remote, questions: &[&Question<'_>]) -> Vec<Outcome> 
     }
     let unasked = || Err(EngineFailure(format!("`{}` was not asked", remote.place)));
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unasked)).collect()
+}
+
+/// One question of a batch, which says what is done where that is not what the first one is about.
+fn evaluation(question: &Question<'_>, document: &Value, batch: &[&Question<'_>]) -> Value {
+    let mut evaluation = json!({ "resource": resource(question, document) });
+    let is_other = batch.first().is_some_and(|first| first.action_name() != question.action_name());
+    if let (true, Some(members)) = (is_other, evaluation.as_object_mut()) {
+        members.insert("action".to_owned(), json!({ "name": question.action_name() }));
+    }
+    evaluation
 }
 
 async fn ask(

@@ -51,12 +51,13 @@ fn is_here(host: &Host) -> bool {
 }
 
 /// Settings of the session. Names without a schema are those of the catalogue: tables get theirs from the guard, and no function or
-/// operator that somebody made can stand in for one of the database's own. The time is the database's own bound beside ours.
+/// operator that somebody made can stand in for one of the database's own. A backslash in a string is one, whatever the login's own
+/// setting. The time is the database's own bound beside ours.
 fn options(given: Option<&str>, limits: Limits) -> String {
     let milliseconds = u64::from(limits.seconds) * 1000;
     let own = format!(
-        "-c search_path=pg_catalog -c default_transaction_read_only=on -c statement_timeout={milliseconds} -c lock_timeout={milliseconds} \
-         -c idle_in_transaction_session_timeout={milliseconds}"
+        "-c search_path=pg_catalog -c standard_conforming_strings=on -c default_transaction_read_only=on \
+         -c statement_timeout={milliseconds} -c lock_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds}"
     );
     given.map_or_else(|| own.clone(), |given| format!("{given} {own}"))
 }
