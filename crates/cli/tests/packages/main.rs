@@ -268,12 +268,21 @@ fn what_runs_is_not_pruned_even_where_no_lock_that_is_known_names_it() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let gateway = made.project.up();
-    assert!(prune().starts_with("0 versions removed"));
+    assert!(prune().starts_with("0 versions removed"), "the lock of the other one names it");
+    made.registry.close();
     assert_eq!(made.greeting(), "greets");
+    let gateway = made.project.up();
+    let drafts = made.project.path("../cache/sallyport/packages/drafts");
+    let known = || fs::read_dir(&drafts).unwrap().flatten().map(|entry| entry.path()).filter(|file| file.extension().unwrap() == "path");
+    let noted = known().find(|file| fs::read(file).unwrap().ends_with(b"/sallyport.lock")).expect("its lock is known");
+    fs::rename(&noted, noted.with_extension("away")).unwrap();
+    assert!(prune().starts_with("0 versions removed"), "it runs");
     drop(gateway);
-    assert!(made.succeeds(&["update", "--prune"]).starts_with("0 versions removed"), "its own lock names it");
+    assert_eq!(made.greeting(), "greets");
+    assert!(prune().starts_with("0 versions removed"), "a start makes it known again");
+    fs::remove_file(made.lock_file()).unwrap();
     assert!(prune().contains("removed made-here-1.0.0-"));
+    assert_eq!(known().count(), 0);
 }
 
 #[test]
