@@ -17,6 +17,7 @@ mod error;
 mod exact;
 mod locked;
 mod network;
+mod nearness;
 mod npm;
 #[cfg_attr(not(target_os = "linux"), path = "install/oci_elsewhere.rs")]
 mod oci;
