@@ -436,7 +436,7 @@ pub(crate) struct UpdateArguments {
     #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "with_rights", "prune"])]
     pub(crate) verify: bool,
 
-    /// Only remove versions that no server has been started from for 30 days
+    /// Only remove versions that no server was started from for 30 days and no lock on this machine names
     #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_start", "with_rights", "names"])]
     pub(crate) prune: bool,
 

@@ -302,7 +302,7 @@ fn prune(packages: &Packages, json: bool) -> Result<(), Failure> {
         return output::json(&serde_json::json!({ "removed": removed }));
     }
     removed.iter().try_for_each(|name| output::line(format!("removed {name}")))?;
-    output::line(format!("{} versions removed that no lock names and nobody started for 30 days", removed.len()))
+    output::line(format!("{} versions removed that no lock of this machine names and nobody started for 30 days", removed.len()))
 }
 
 /// Asks the person at the terminal.

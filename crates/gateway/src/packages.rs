@@ -1,6 +1,7 @@
 //! Packages of servers: what they came to is kept in a lock file, which `update` and `rollback` change.
 
 mod canary;
+mod known_locks;
 mod lock_file;
 mod rollout;
 mod tools;

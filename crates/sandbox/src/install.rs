@@ -16,6 +16,7 @@ mod desk;
 mod error;
 mod exact;
 mod locked;
+mod nearness;
 mod network;
 mod npm;
 #[cfg_attr(not(target_os = "linux"), path = "install/oci_elsewhere.rs")]
@@ -265,14 +266,25 @@ impl Installer<'_> {
             Source::Cargo => cargo::is_what_is_named(package, locked),
             Source::Oci => oci::is_what_is_named(package, locked),
         }?;
-        if let Some(there) = self.there(locked)? {
+        let place = self.place(package, locked).await?;
+        if let Some(there) = there(&place, locked)? {
             return Ok(there);
         }
         let _turn = desk.turn(limit(package), || self.wait(package)).await?;
         let job = self.begin(desk, package).await?;
-        let done = self.fill(&job, locked).await;
+        let done = self.fill(&job, locked, place).await;
         desk.clean_up().await;
-        done
+        let is_built = || !Place::all(self.packages, locked).is_empty();
+        done.map_err(|error| if is_built() { error.after("what is there was built for another version of Node") } else { error })
+    }
+
+    /// Where an installation lies, or is to lie. What scripts of npm's packages have built serves one version of Node.
+    async fn place(&self, package: &Package, locked: &Locked) -> Result<Place, Error> {
+        let place = Place::of(self.packages, locked);
+        if locked.source != Source::Npm || !locked.scripts {
+            return Ok(place);
+        }
+        Ok(place.for_node(&npm::modules(self.backend, self.search_path(package)).await?))
     }
 
     /// What the registry has now; if it is to be remembered, only where nothing is remembered yet.
@@ -280,7 +292,7 @@ impl Installer<'_> {
         let _turn = desk.turn(limit(package), || self.wait(package)).await?;
         // Whoever had the turn before may have found it out.
         if let Some(locked) = desk.remembered(package).filter(|_| remember)
-            && let Some(there) = self.there(&locked)?
+            && let Some(there) = there(&self.place(package, &locked).await?, &locked)?
         {
             return Ok(there);
         }
@@ -326,27 +338,17 @@ impl Installer<'_> {
             Source::Oci => oci::look_up(job).await,
         }?;
         locked.check()?;
-        match self.there(&locked)? {
+        let place = self.place(job.package, &locked).await?;
+        match there(&place, &locked)? {
             Some(there) => Ok(there),
-            None => self.fill(job, &locked).await,
+            None => self.fill(job, &locked, place).await,
         }
     }
 
-    /// The installation that a lock says, if it is in the store and is what the lock says.
-    fn there(&self, locked: &Locked) -> Result<Option<(Place, Record)>, Error> {
-        let place = Place::of(self.packages, locked);
-        let Some(mut record) = place.record() else { return Ok(None) };
-        store::matches_lock(&record, locked)?;
-        let trees = locked.trees.clone().into_iter().chain(record.locked.trees).collect();
-        record.locked = Locked { trees, ..locked.clone() };
-        Ok(Some((place, record)))
-    }
-
-    /// Installs what is locked into the store.
-    async fn fill(&self, job: &Job<'_>, locked: &Locked) -> Result<(Place, Record), Error> {
-        let place = Place::of(self.packages, locked);
+    /// Installs what is locked into its place in the store.
+    async fn fill(&self, job: &Job<'_>, locked: &Locked, place: Place) -> Result<(Place, Record), Error> {
         let _turn = place.turn(job.limit, || self.wait(job.package)).await?;
-        if let Some(there) = self.there(locked)? {
+        if let Some(there) = there(&place, locked)? {
             return Ok(there); // another gateway was faster
         }
         let started = Instant::now();
@@ -421,10 +423,14 @@ pub fn stored(packages: &Path, source: Source, key: &str) -> Option<Locked> {
 /// # Errors
 /// When it is not installed, cannot be read, is not what was installed, or is not what `locked` says.
 pub async fn verify(packages: &Path, locked: &Locked) -> Result<(), Error> {
-    let place = Place::of(packages, locked);
-    let record = place.record().ok_or_else(|| Error::new(format!("version {} is not installed", locked.version)))?;
-    store::matches_lock(&record, locked)?;
-    place.verify(&record).await
+    let mut found = Err(Error::new(format!("version {} is not installed", locked.version)));
+    for place in Place::all(packages, locked) {
+        let Some(record) = place.record() else { continue };
+        store::matches_lock(&record, locked)?;
+        place.verify(&record).await?;
+        found = Ok(());
+    }
+    found
 }
 
 /// How two installations differ.
@@ -432,10 +438,20 @@ pub async fn verify(packages: &Path, locked: &Locked) -> Result<(), Error> {
 /// # Errors
 /// When one of them is not there or cannot be read.
 pub async fn compare(packages: &Path, old: &Locked, new: &Locked) -> Result<Change, Error> {
-    let (before, after) = (Place::of(packages, old), Place::of(packages, new));
+    let last_used = |locked| Place::all(packages, locked).into_iter().next().unwrap_or_else(|| Place::of(packages, locked));
+    let (before, after) = (last_used(old), last_used(new));
     let files = desk::off_the_runtime(move || Ok((store::files(&before)?, store::files(&after)?))).await;
     let (before, after) = files.map_err(|cause| Error::io("the installations cannot be compared", &cause))?;
     Ok(Change::between(old, new, &before, &after))
+}
+
+/// The installation that a lock says, if it is in its place in the store and is what the lock says.
+fn there(place: &Place, locked: &Locked) -> Result<Option<(Place, Record)>, Error> {
+    let Some(mut record) = place.record() else { return Ok(None) };
+    store::matches_lock(&record, locked)?;
+    let trees = locked.trees.clone().into_iter().chain(record.locked.trees).collect();
+    record.locked = Locked { trees, ..locked.clone() };
+    Ok(Some((place.clone(), record)))
 }
 
 fn limit(package: &Package) -> Duration {

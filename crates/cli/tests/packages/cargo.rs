@@ -67,6 +67,27 @@ impl Packages<Registry> {
     }
 }
 
+#[test]
+fn a_version_that_is_asked_for_is_that_one_and_a_range_is_one() {
+    let made = Packages::of_cargo();
+    for version in ["1.2.3", "1.2.9", "1.3.0"] {
+        made.publish_crate(version, &says(version));
+    }
+    let asked = |wanted: &str| {
+        made.project.configure(&format!("[servers.made]\ncommand = [\"cargo:made-here@{wanted}\"]\nscripts = true\n"));
+        made.greeting()
+    };
+    for (wanted, found) in [("1.2.3", "1.2.3"), ("1.2", "1.2.9"), ("^1.2.3", "1.3.0")] {
+        assert_eq!(asked(wanted), found, "{wanted}");
+    }
+    assert_eq!(asked("1.2.3"), "1.2.3");
+    // A lock that runs another one under the same requirement.
+    let other = made.lock().replace("1.2.3 sha256", "1.2.9 sha256").replace("version = \"1.2.3\"", "version = \"1.2.9\"");
+    fs::write(made.project.path("sallyport.lock"), other).unwrap();
+    let told = made.run(&["tools"]);
+    assert!(told.stderr.contains("made-here@1.2.3 is not among its packages"), "{}", told.stderr);
+}
+
 fn says(description: &str) -> String {
     format!("fn main() {{ println!(\"cargo:rustc-env=DESCRIPTION={description}\"); }}\n")
 }

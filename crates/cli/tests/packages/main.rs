@@ -268,12 +268,80 @@ fn what_runs_is_not_pruned_even_where_no_lock_that_is_known_names_it() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let gateway = made.project.up();
-    assert!(prune().starts_with("0 versions removed"));
+    assert!(prune().starts_with("0 versions removed"), "the lock of the other one names it");
+    made.registry.close();
     assert_eq!(made.greeting(), "greets");
+    let gateway = made.project.up();
+    let drafts = made.project.path("../cache/sallyport/packages/drafts");
+    let known = || fs::read_dir(&drafts).unwrap().flatten().map(|entry| entry.path()).filter(|file| file.extension().unwrap() == "path");
+    let noted = known().find(|file| fs::read(file).unwrap().ends_with(b"/sallyport.lock")).expect("its lock is known");
+    fs::rename(&noted, noted.with_extension("away")).unwrap();
+    assert!(prune().starts_with("0 versions removed"), "it runs");
     drop(gateway);
-    assert!(made.succeeds(&["update", "--prune"]).starts_with("0 versions removed"), "its own lock names it");
+    assert_eq!(made.greeting(), "greets");
+    assert!(prune().starts_with("0 versions removed"), "a start makes it known again");
+    fs::remove_file(made.lock_file()).unwrap();
     assert!(prune().contains("removed made-here-1.0.0-"));
+    assert_eq!(known().count(), 0);
+}
+
+/// A server that says for which Node its script was run, and which one runs it.
+fn built_for(project: &Project, node: &str) {
+    let folder = std::path::Path::new(node).parent().unwrap().display();
+    let env = format!("env = {{ PATH = \"{folder}:/usr/local/bin:/usr/bin:/bin\" }}");
+    project.configure(&format!("[servers.made]\ncommand = [\"npm:built\"]\nscripts = true\n{env}\n"));
+}
+
+#[test]
+#[ignore = "needs the peers that `cargo xtask peers` installs"]
+fn what_scripts_have_built_is_built_anew_for_another_node() {
+    let made = Packages::new("npm:made-here");
+    let script = "node -e \"require('node:fs').writeFileSync('built', process.versions.modules)\"";
+    let says = "description: require('node:fs').readFileSync(__dirname + '/built', 'utf8') + ' ' + process.versions.modules";
+    let program = program("x").replace("description: \"x\"", says);
+    made.registry.publish("built", "1.0.0", &program, json!({ "scripts": { "postinstall": script } }));
+    let nodes = [harness::peers::node(), "/usr/bin/node".to_owned()];
+    let modules = |node: &String| {
+        let asked = Command::new(node).args(["-p", "process.versions.modules"]).output().unwrap();
+        String::from_utf8(asked.stdout).unwrap().trim().to_owned()
+    };
+    let numbers: Vec<_> = nodes.iter().map(modules).collect();
+    assert_ne!(numbers[0], numbers[1], "two major versions of Node");
+    for (node, number) in nodes.iter().zip(&numbers) {
+        built_for(&made.project, node);
+        assert_eq!(made.greeting(), format!("{number} {number}"));
+    }
+    assert!(made.succeeds(&["update", "--verify"]).contains("every file is as it was installed"));
+    made.registry.close();
+    built_for(&made.project, &nodes[0]);
+    assert_eq!(made.greeting(), format!("{0} {0}", numbers[0]), "each is kept");
+    let store = made.project.path("../cache/sallyport/packages/store/npm");
+    let of_other = |entry: &fs::DirEntry| entry.file_name().to_str().unwrap().contains(&format!("-node{}-", numbers[1]));
+    fs::remove_dir_all(fs::read_dir(store).unwrap().flatten().find(of_other).unwrap().path()).unwrap();
+    built_for(&made.project, &nodes[1]);
+    let said = made.run(&["tools"]);
+    assert!(said.stderr.contains("what is there was built for another version of Node"), "{}", said.stderr);
+}
+
+#[test]
+fn the_usual_registrys_name_leads_nowhere_but_to_the_internet() {
+    if !rustix::process::geteuid().is_root() {
+        return; // only root gives a process names of its own
+    }
+    let project = Project::new("[servers.made]\ncommand = [\"npm:made-here\"]\n");
+    let own = std::net::TcpListener::bind("127.66.77.88:443").unwrap();
+    own.set_nonblocking(true).unwrap();
+    let names = project.path("hosts");
+    fs::write(&names, "127.66.77.88 registry.npmjs.org\n127.0.0.1 localhost\n").unwrap();
+    let run = project.sallyport();
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-c", "mount --bind \"$1\" /etc/hosts && shift && \"$@\" tools", "sh"]).arg(&names).arg(run.get_program());
+    shell.args(run.get_args()).env_clear().envs(project.environment()).env("npm_config_fetch_retries", "0");
+    let output = shell.current_dir(run.get_current_dir().unwrap()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("package made-here cannot be installed"), "{said}");
+    let reached = own.accept();
+    assert!(reached.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "{said}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! It is written in place, so that a server it is kept from (mounted read-only where it may write the folder) cannot write the new one
 //! either. What is to be in it is put into the private cache first: a write that was cut off is finished by the next who opens it.
-//! There lies also what readers and writers lock, and nobody waits for that without end: whoever may read a file may lock it, so a server
+//! There lies also where the file is, for who prunes the store, and what readers and writers lock, and nobody waits for that without end: whoever may read a file may lock it, so a server
 //! that sees the lock file itself could keep everybody waiting.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::canary::Canary;
+use super::known_locks;
 
 /// Versions of a server that one can go back to.
 const MOST_PREVIOUS: usize = 10;
@@ -103,7 +104,8 @@ impl Default for LockFile {
 }
 
 impl LockFile {
-    /// Finishes a change that was cut off, then reads it; `drafts` is as in [`change`](Self::change).
+    /// Finishes a change that was cut off, then reads it; `drafts` is as in [`change`](Self::change). From now on what it names stays in the
+    /// store.
     ///
     /// # Errors
     /// As [`read`](Self::read), and when the change cannot be finished.
@@ -111,7 +113,16 @@ impl LockFile {
         if draft(path, drafts).exists() {
             Self::change(path, drafts, |_| {})?;
         }
+        remember(path, drafts);
         Self::read(path, drafts)
+    }
+
+    /// All that are known to be on this machine.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub(super) fn known(drafts: &Path) -> Result<Vec<PathBuf>, LockError> {
+        known_locks::all(drafts).map_err(|error| LockError::new(drafts, error))
     }
 
     /// Reads it; one that is not there has nothing in it. `drafts` is as in [`change`](Self::change).
@@ -207,7 +218,7 @@ impl LockFile {
         let failed = |error: io::Error| LockError::new(path, error);
         private_folder(drafts).map_err(|error| LockError::new(path, error))?;
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
-        let _alone = hold(path, drafts)?;
+        let alone = hold(path, drafts)?;
         let draft = draft(path, drafts);
         // The draft of a change that was cut off is complete: only a complete one has this name.
         if let Ok(text) = fs::read(&draft) {
@@ -223,7 +234,25 @@ impl LockFile {
         let text = HEAD.to_owned() + &toml::to_string_pretty(&new).map_err(|error| LockError::new(path, error))?;
         let unfinished = draft.with_extension("new");
         fs::write(&unfinished, &text).and_then(|()| fs::rename(&unfinished, &draft)).map_err(failed)?;
-        put(&mut file, text.as_bytes()).and_then(|()| fs::remove_file(&draft)).map_err(failed)
+        put(&mut file, text.as_bytes()).and_then(|()| fs::remove_file(&draft)).map_err(failed)?;
+        drop(alone);
+        remember(path, drafts);
+        Ok(())
+    }
+}
+
+/// Lets whoever prunes the store know of a lock file that is there. Nothing where that cannot be noted: in another user's store, which cannot be
+/// pruned either.
+fn remember(path: &Path, drafts: &Path) {
+    let Ok(canonical) = path.canonicalize() else { return };
+    let file = draft(path, drafts);
+    if known_locks::is_remembered(&canonical, &file) {
+        return;
+    }
+    let failed = |error: &dyn fmt::Display| LockError::new(path, error);
+    let alone = private_folder(drafts).map_err(|error| failed(&error)).and_then(|()| hold(path, drafts));
+    if let Err(error) = alone.and_then(|_alone| known_locks::remember(&canonical, &file).map_err(|error| failed(&error))) {
+        tracing::debug!("that a lock file is there cannot be noted: {error}");
     }
 }
 

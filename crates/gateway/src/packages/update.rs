@@ -312,7 +312,7 @@ impl Packages {
         Ok(install::verify(&packages, &locked).await.map(|()| true)?)
     }
 
-    /// Removes the installations that nobody has started for `unused`, nobody runs, and no lock beside the configuration names: as what
+    /// Removes the installations that nobody has started for `unused`, nobody runs, and no lock that is known on this machine names: as what
     /// is locked, has a share, or can be gone back to. Gives their names.
     ///
     /// # Errors
@@ -324,7 +324,9 @@ impl Packages {
         });
         let tenants = || [None].into_iter().chain(self.plan.tenants.keys().map(|name| Some(&**name)));
         let beside = self.plan.origin.file.iter().flat_map(|file| tenants().filter_map(|tenant| lock_beside(file, tenant)));
-        let locks: BTreeSet<PathBuf> = stdio.flat_map(|stdio| stdio.own.locks.iter().chain(&stdio.lock)).cloned().chain(beside).collect();
+        let known = LockFile::known(&self.lock_drafts())?;
+        let locks: BTreeSet<PathBuf> =
+            stdio.flat_map(|stdio| stdio.own.locks.iter().chain(&stdio.lock)).cloned().chain(beside).chain(known).collect();
         let mut kept = BTreeSet::new();
         for lock in locks {
             kept.extend(LockFile::open(&lock, &self.lock_drafts())?.keys());

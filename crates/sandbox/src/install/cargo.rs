@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::exact;
 use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::Provenance;
 use super::step::{Job, Step, read_text, write_text};
@@ -18,7 +19,7 @@ const PROJECT: &str = "[package]\nname = \"sallyport-fetches\"\nversion = \"0.0.
 /// What the requirement comes to now.
 pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
     let (name, version) = split(job.package.requirement());
-    let source = fetch(job, name, version).await?;
+    let source = fetch(job, name, &as_written(version)).await?;
     let lock = source.folder.join("Cargo.lock");
     // Many crates come with the lock that their authors built them with; for the others cargo makes one.
     let exact: &[&str] = if lock.exists() { &["--locked"] } else { &[] };
@@ -39,8 +40,14 @@ pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
 /// Refuses a lock that is of another crate than the configuration names.
 pub(super) fn is_what_is_named(package: &Package, locked: &Locked) -> Result<(), Error> {
     let (name, _) = split(package.requirement());
-    let is_it = |artefact: &Artefact| artefact.name == name && artefact.version == locked.version;
-    if locked.artefacts.iter().any(is_it) { Ok(()) } else { Err(contradicts(&format!("{name} is not among its packages"))) }
+    let is_it = |artefact: &Artefact| {
+        artefact.name == name && artefact.version == locked.version && exact::fits(package.requirement(), "@", &artefact.version)
+    };
+    if locked.artefacts.iter().any(is_it) {
+        Ok(())
+    } else {
+        Err(contradicts(&format!("{} is not among its packages", package.requirement())))
+    }
 }
 
 /// Builds exactly that, without network.
@@ -146,6 +153,13 @@ fn split(requirement: &str) -> (&str, &str) {
     requirement.split_once('@').unwrap_or((requirement, "*"))
 }
 
+/// The same for cargo, to which `1.2.3` alone is any version that is compatible with it: what is written without an operator is meant.
+fn as_written(version: &str) -> String {
+    let each = version.split(',').map(str::trim);
+    let each = each.map(|part| if part.starts_with(|first: char| first.is_ascii_digit()) { format!("={part}") } else { part.to_owned() });
+    each.collect::<Vec<_>>().join(", ")
+}
+
 #[derive(Deserialize)]
 struct CargoLock {
     #[serde(default)]
@@ -180,4 +194,26 @@ fn artefacts(plan: &str, itself: &Source) -> Result<Vec<Artefact>, Error> {
         }
     }
     Ok(all.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_the_one_that_is_written_and_a_range_stays_one() {
+        for (written, told) in [
+            ("1.2.3", "=1.2.3"),
+            ("1.2.3-rc.1", "=1.2.3-rc.1"),
+            ("1.2", "=1.2"),
+            ("1.*", "=1.*"),
+            ("=1.2.3", "=1.2.3"),
+            ("^1.2.3", "^1.2.3"),
+            ("~1.2", "~1.2"),
+            (">=1.2,<2", ">=1.2, <2"),
+            ("*", "*"),
+        ] {
+            assert_eq!(as_written(written), told, "{written}");
+        }
+    }
 }

@@ -35,6 +35,11 @@ impl Error {
         Self { message: format!("package {package} {said} {}", self.message), ..self }
     }
 
+    /// The same, with what led to it.
+    pub(super) fn after(self, said: &str) -> Self {
+        Self { message: format!("{said}; {}", self.message), ..self }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {

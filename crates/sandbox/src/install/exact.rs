@@ -3,7 +3,8 @@
 /// Whether `version` is the one that a requirement names behind `separator`, where it names one: a lock that says another would run what
 /// nobody asked for. A range, a tag, or what a registry may write in another way is taken as it is locked.
 pub(super) fn fits(requirement: &str, separator: &str, version: &str) -> bool {
-    requirement.rsplit_once(separator).is_none_or(|(_, wanted)| !is_version(wanted) || wanted == version)
+    let wanted = requirement.rsplit_once(separator).map(|(_, wanted)| wanted.strip_prefix('=').unwrap_or(wanted));
+    wanted.is_none_or(|wanted| !is_version(wanted) || wanted == version)
 }
 
 /// Three numbers, and a pre-release behind `-`.
@@ -24,6 +25,7 @@ mod tests {
             ("@s/a@2.0.0-rc.1", "@", "2.0.0-rc.1", Some("2.0.0")),
             ("x@npm:a@2.0.0", "@", "2.0.0", Some("2.0.1")),
             ("a==2.0.0", "==", "2.0.0", Some("2.0.1")),
+            ("a@=2.0.0", "@", "2.0.0", Some("2.0.1")),
             ("a@^2.0.0", "@", "2.1.0", None),
             ("a@2", "@", "2.1.0", None),
             ("a@latest", "@", "1.0.0", None),

@@ -1,6 +1,7 @@
 //! Packages of npm.
 
 mod cache;
+mod node;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use super::provenance::{self, Provenance};
 use super::step::{Job, Step, read_text, write_text};
 use super::store::{Notes, Place};
 use super::{Error, Package, Start};
+pub(super) use node::modules;
 use plan::Plan;
 
 /// As many packages are named; the rest is counted.

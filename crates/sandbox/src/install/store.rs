@@ -7,6 +7,7 @@
 //!                                                     in-use           held by whoever runs it
 //! ```
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -57,6 +58,28 @@ impl Place {
         let last = name.rsplit('/').next().unwrap_or(name).split(['@', '=', '<', '>', '~', '[']).next().unwrap_or_default();
         let folder = format!("{}-{}-{}", plain_name(last), plain_name(&locked.version), locked.key());
         Self { folder: folder_of(packages).join(locked.source.name()).join(folder), source: locked.source }
+    }
+
+    /// The same with native modules for the Node that loads `modules` of this number. The key stays at the end.
+    pub(super) fn for_node(self, modules: &str) -> Self {
+        let name = self.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let (name, key) = name.rsplit_once('-').unwrap_or((name, ""));
+        Self { folder: self.folder.with_file_name(format!("{name}-node{modules}-{key}")), ..self }
+    }
+
+    /// What the key of an installation is called in the store: once for each Node that it was built for.
+    fn with_key(packages: &Path, source: Source, key: &str) -> impl Iterator<Item = Self> + use<> {
+        let end = format!("-{key}");
+        let entries = fs::read_dir(folder_of(packages).join(source.name())).into_iter().flatten().flatten();
+        let named = entries.filter(move |entry| entry.file_name().to_str().is_some_and(|name| name.ends_with(&end)));
+        named.map(move |entry| Self { folder: entry.path(), source })
+    }
+
+    /// All installations of what is locked, the one that was used last first.
+    pub(super) fn all(packages: &Path, locked: &Locked) -> Vec<Self> {
+        let mut all: Vec<_> = Self::with_key(packages, locked.source, &locked.key()).filter(|place| place.record().is_some()).collect();
+        all.sort_by_cached_key(|place| Reverse(fs::metadata(place.folder.join("lock")).and_then(|lock| lock.modified()).ok()));
+        all
     }
 
     /// What was installed.
@@ -250,10 +273,7 @@ impl Place {
 
 /// The installation with this key.
 pub(super) fn find(packages: &Path, source: Source, key: &str) -> Option<Locked> {
-    let end = format!("-{key}");
-    let entries = fs::read_dir(folder_of(packages).join(source.name())).ok()?;
-    let named = entries.flatten().find(|entry| entry.file_name().to_str().is_some_and(|name| name.ends_with(&end)))?;
-    Place { folder: named.path(), source }.record().map(|record| record.locked)
+    Place::with_key(packages, source, key).find_map(|place| place.record()).map(|record| record.locked)
 }
 
 /// The files that two installations have, for a comparison.
