@@ -17,6 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use sallyport_sandbox::{EnvText, Exceeded, Exit, Host, Instance, Layer, Limits, Profile, Program, Running, Selection, State, microvm};
+use support::image::{Holds, layout};
 use support::kernel::prepared as guest;
 use support::servers::{http, swallows};
 use support::{Caller, Folder, callers, is_root, launcher, text};
@@ -180,33 +181,40 @@ fn a_machine_reaches_what_is_allowed_through_the_gateway_and_nothing_else() {
     let inner = format!("inner.test:{port}");
     for caller in callers() {
         let folder = Folder::of(*caller);
-        let (cache, lines) = (folder.folder("cache"), folder.file("connections", ""));
-        let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": folder.guest() } }).to_string();
-        let mut options = vec!["--sandbox", &sandbox, "--connections", lines.to_str().unwrap()];
-        for destination in [&allowed[0], &allowed[1], &log, &also, &inner] {
-            options.extend(["--network", destination]);
+        let (cache, image) = (folder.folder("cache"), folder.path("image"));
+        layout(&image, Holds::Python);
+        // This machine's own files are the root, and an image.
+        let machine = serde_json::json!({ "memory_mb": 192, "guest": folder.guest() });
+        let mut of_image = machine.clone();
+        of_image["image"] = serde_json::json!(image);
+        for machine in [machine, of_image] {
+            let (sandbox, lines) = (serde_json::json!({ "microvm": machine }).to_string(), folder.file("connections", ""));
+            let mut options = vec!["--sandbox", &sandbox, "--connections", lines.to_str().unwrap()];
+            for destination in [&allowed[0], &allowed[1], &log, &also, &inner] {
+                options.extend(["--network", destination]);
+            }
+            for name in ["api.test=127.0.0.1", "log.test=127.0.0.1", "inner.test=10.1.2.3"] {
+                options.extend(["--resolve", name]);
+            }
+            let [first, second, third] = [port, swallowing, port ^ 1].map(|port| port.to_string());
+            let output = launcher(*caller, &options, &["/usr/bin/python3", "-c", REACHES, &first, &second, &third])
+                .env("XDG_CACHE_HOME", &cache)
+                .output()
+                .unwrap();
+            let (found, lines) = (text(&output.stdout), fs::read_to_string(&lines).unwrap());
+            assert!(output.status.success(), "{caller:?} {sandbox}: {found}\n{}", text(&output.stderr));
+            let found: serde_json::Map<String, serde_json::Value> =
+                found.lines().flat_map(|line| serde_json::from_str::<serde_json::Map<_, _>>(line).unwrap()).collect();
+            assert_eq!(found["allowed"], "hello", "{found:#?}\n{lines}");
+            assert_eq!(found["much"], "1000000", "{found:#?}\n{lines}");
+            assert_eq!(found["at once"], serde_json::json!(vec!["hello"; 8]), "{found:#?}");
+            assert_eq!(found["interfaces"], serde_json::json!(["lo"]));
+            for refused in ["unknown name", "private", "other port", "loopback", "metadata"] {
+                assert!(found[refused].as_str().unwrap().contains("Error"), "{refused}: {found:#?}");
+            }
+            assert!(lines.contains(&format!("{} Direct", allowed[0])) && lines.contains("sent=1000000"), "{lines}");
+            assert!(lines.contains("name evil.test refused") && lines.contains(&format!("{inner} Direct refused")), "{lines}");
         }
-        for name in ["api.test=127.0.0.1", "log.test=127.0.0.1", "inner.test=10.1.2.3"] {
-            options.extend(["--resolve", name]);
-        }
-        let [first, second, third] = [port, swallowing, port ^ 1].map(|port| port.to_string());
-        let output = launcher(*caller, &options, &["/usr/bin/python3", "-c", REACHES, &first, &second, &third])
-            .env("XDG_CACHE_HOME", &cache)
-            .output()
-            .unwrap();
-        let (found, lines) = (text(&output.stdout), fs::read_to_string(&lines).unwrap());
-        assert!(output.status.success(), "{caller:?}: {found}\n{}", text(&output.stderr));
-        let found: serde_json::Map<String, serde_json::Value> =
-            found.lines().flat_map(|line| serde_json::from_str::<serde_json::Map<_, _>>(line).unwrap()).collect();
-        assert_eq!(found["allowed"], "hello", "{found:#?}\n{lines}");
-        assert_eq!(found["much"], "1000000", "{found:#?}\n{lines}");
-        assert_eq!(found["at once"], serde_json::json!(vec!["hello"; 8]), "{found:#?}");
-        assert_eq!(found["interfaces"], serde_json::json!(["lo"]));
-        for refused in ["unknown name", "private", "other port", "loopback", "metadata"] {
-            assert!(found[refused].as_str().unwrap().contains("Error"), "{refused}: {found:#?}");
-        }
-        assert!(lines.contains(&format!("{} Direct", allowed[0])) && lines.contains("sent=1000000"), "{lines}");
-        assert!(lines.contains("name evil.test refused") && lines.contains(&format!("{inner} Direct refused")), "{lines}");
     }
 }
 

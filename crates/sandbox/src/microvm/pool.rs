@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -44,13 +44,17 @@ pub(super) struct Order {
 }
 
 /// Which files and folders those are that a launch covers: whoever was launched before one of them was replaced does not cover what is in its
-/// place.
-type Covered = Vec<Option<(u64, u64)>>;
+/// place. And which image is the root, if one is: another in its place is another program.
+type Covered = Vec<Option<(u64, u64, Option<SystemTime>)>>;
 
 impl Order {
     fn covered(&self) -> Covered {
-        let identity = |path: &PathBuf| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-        self.profile.hidden.iter().chain(&self.profile.read).map(identity).collect()
+        let identity = |path: &PathBuf| fs::metadata(path).ok().map(|found| (found.dev(), found.ino(), None));
+        let covered = self.profile.hidden.iter().chain(&self.profile.read).map(identity);
+        // An archive may be written again in its place, and a layout has another index then.
+        let version = |path: PathBuf| fs::metadata(path).ok().map(|found| (found.dev(), found.ino(), found.modified().ok()));
+        let image = self.config.image.iter().flat_map(|image| [image.clone(), image.join("index.json")]);
+        covered.chain(image.map(version)).collect()
     }
 }
 
@@ -208,6 +212,8 @@ fn ticks(pid: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -222,5 +228,32 @@ mod tests {
         fs::write(folder.path().join("new"), "new").unwrap();
         fs::rename(folder.path().join("new"), &secret).unwrap();
         assert_ne!(order.covered(), before);
+    }
+
+    #[test]
+    fn an_image_in_the_place_of_another_is_noticed_wherever_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, layout) = (folder.path().join("image.tar"), folder.path().join("layout"));
+        fs::create_dir(&layout).unwrap();
+        fs::write(&archive, "image").unwrap();
+        fs::write(layout.join("index.json"), "{}").unwrap();
+        let replaced = |file: &Path| {
+            fs::write(folder.path().join("new"), "other").unwrap();
+            fs::rename(folder.path().join("new"), file).unwrap();
+        };
+        let written_again = |file: &Path| {
+            let later = SystemTime::now() + Duration::from_secs(1);
+            fs::File::options().write(true).open(file).unwrap().set_modified(later).unwrap();
+        };
+        for (image, file) in [(archive.clone(), archive), (layout.clone(), layout.join("index.json"))] {
+            let (config, program) = (Config { image: Some(image), ..Config::default() }, Program::new("x", "x"));
+            let order = Order { host: Host::with_launcher("x"), config, profile: Profile::default(), program };
+            for change in [&replaced as &dyn Fn(&Path), &written_again] {
+                let before = order.covered();
+                assert_eq!(order.covered(), before);
+                change(&file);
+                assert_ne!(order.covered(), before, "{}", file.display());
+            }
+        }
     }
 }
