@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::era::{self, Agreed, Handshake, Negotiable, Verdict};
 use super::fault::Fault;
-use super::flight::{Outcome, Purpose, Ticket};
+use super::flight::{Flight, Outcome, Purpose, Ticket};
 use super::http_sse::Posts;
 use super::local::{self, Logging, Way};
 use super::message::{self, Received};
@@ -89,7 +89,7 @@ impl Channel {
         let outcome = match local::way(&request, discovery.revision.era()) {
             Ok(Way::Send) => self.call(&request, context, &discovery).await,
             Ok(Way::Empty) => Ok(RawObject::new()),
-            Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, &request).await,
+            Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, &request, context.credential).await,
             Ok(Way::Unsubscribe) => self.subscriptions.end(&request),
             Err(fault) => Err(fault),
         };
@@ -102,26 +102,26 @@ impl Channel {
     async fn call(self: &Arc<Self>, request: &Request, context: Context, discovery: &Discovery) -> Outcome {
         if let Some(first) = self.logging.before(request, discovery) {
             // A server that refuses this logs as it likes, which is no reason to fail the call.
-            let _ = self.ask(&first, discovery.revision).await;
+            let _ = self.ask(&first, discovery.revision, Purpose::Aside(context.credential.clone())).await;
         }
         let (client, cancel) = (Arc::clone(&context.client), context.cancel.clone());
         let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::call(request, context));
-        let id = ticket.flight.id;
-        let text = outgoing::write_request(id, request, discovery.revision, &self.shared.options, Some(&client));
+        let text = outgoing::write_request(ticket.flight.id, request, discovery.revision, &self.shared.options, Some(&client));
         tokio::select! {
             biased;
             outcome = self.exchange(text, outcome, ticket.flight.credential()) => outcome.and_then(|result| local::check_kind(result, request.method, discovery.revision.era())),
             () = cancel.cancelled() => {
-                self.tell_cancelled(id);
+                self.tell_cancelled(&ticket.flight);
                 Err(Fault::Cancelled)
             }
         }
     }
 
-    /// Sends a request of our own.
-    async fn ask(&self, request: &Request, revision: Revision) -> Outcome {
-        let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::Own);
-        self.exchange(outgoing::write_request(ticket.flight.id, request, revision, &self.shared.options, None), outcome, None).await
+    /// Sends a request of our own, which may be for a call.
+    async fn ask(&self, request: &Request, revision: Revision, purpose: Purpose) -> Outcome {
+        let (ticket, outcome) = Ticket::awaited(&self.shared, purpose);
+        let text = outgoing::write_request(ticket.flight.id, request, revision, &self.shared.options, None);
+        self.exchange(text, outcome, ticket.flight.credential()).await
     }
 
     async fn exchange(&self, text: Vec<u8>, outcome: oneshot::Receiver<Outcome>, caller: Option<&Arc<CallerToken>>) -> Outcome {
@@ -144,15 +144,15 @@ impl Channel {
         }
     }
 
-    fn tell_cancelled(self: &Arc<Self>, id: u64) {
+    fn tell_cancelled(self: &Arc<Self>, flight: &Flight) {
         let mut params = RawObject::new();
-        params.set("requestId", RequestId::number(id).as_json().clone());
+        params.set("requestId", RequestId::number(flight.id).as_json().clone());
         params.set("reason", RawJson::from_static("\"not wanted any more\""));
-        self.tell("notifications/cancelled", Some(params));
+        self.tell("notifications/cancelled", Some(params), flight.credential().cloned());
     }
 
-    /// Sends a notification, without waiting until it is sent.
-    fn tell(self: &Arc<Self>, method: &str, params: Option<RawObject>) {
+    /// Sends a notification of `caller`, without waiting until it is sent.
+    fn tell(self: &Arc<Self>, method: &str, params: Option<RawObject>, caller: Option<Arc<CallerToken>>) {
         let text = Message::Notification { method: method.to_owned(), params }.to_line();
         if let Out::Lines(writer) = &self.out
             && writer.try_send(Line::new(text.clone()))
@@ -161,7 +161,7 @@ impl Channel {
         }
         let channel = Arc::clone(self);
         self.tasks.spawn(async move {
-            let _ = channel.send(text, None).await; // a notification has nobody to hear that it was lost
+            let _ = channel.send(text, caller.as_ref()).await; // a notification has nobody to hear that it was lost
         });
     }
 
@@ -205,9 +205,9 @@ impl Channel {
 }
 
 impl Back for Channel {
-    fn send_back(&self, message: Message) -> BoxFuture<'_, ()> {
+    fn send_back(&self, message: Message, caller: Option<Arc<CallerToken>>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let _ = self.send(message.to_line(), None).await; // where it fails, the connection ends and everybody learns it
+            let _ = self.send(message.to_line(), caller.as_ref()).await; // where it fails, the connection ends and everybody learns it
         })
     }
 }
@@ -218,7 +218,7 @@ impl Negotiable for Channel {
     }
 
     async fn discover(&self, request: Request) -> Result<Verdict, Failure> {
-        match timeout(self.shared.options.probe_timeout, self.ask(&request, Revision::LATEST)).await {
+        match timeout(self.shared.options.probe_timeout, self.ask(&request, Revision::LATEST, Purpose::Own)).await {
             Err(_) | Ok(Err(Fault::Malformed(_) | Fault::TooLarge(_))) => Ok(Verdict::NotModern),
             Ok(Ok(result)) => Ok(era::judge_discover(Ok(result))),
             Ok(Err(Fault::Error(error))) => Ok(era::judge_discover(Err(error))),
@@ -229,7 +229,7 @@ impl Negotiable for Channel {
 
     async fn initialize(&self, request: Request) -> Result<Handshake, Failure> {
         let limit = self.shared.options.probe_timeout;
-        let answer = match timeout(limit, self.ask(&request, Revision::LATEST_LEGACY)).await {
+        let answer = match timeout(limit, self.ask(&request, Revision::LATEST_LEGACY, Purpose::Own)).await {
             Ok(Err(fault @ (Fault::Lost(_) | Fault::NotSent(_)))) => return Err(self.shared.failure(fault)),
             Ok(answer) => answer,
             Err(_) => return Err(self.shared.failure(Fault::TimedOut(limit))),
@@ -248,12 +248,17 @@ impl Listens for Channel {
         &self.shared
     }
 
-    async fn listen(self: Arc<Self>, request: Request, acknowledged: oneshot::Sender<RawObject>) -> Result<(), Fault> {
-        let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::listen(acknowledged));
-        let mut stream = OpenStream { channel: &self, id: Some(ticket.flight.id) };
+    async fn listen(
+        self: Arc<Self>,
+        request: Request,
+        acknowledged: oneshot::Sender<RawObject>,
+        caller: Option<Arc<CallerToken>>,
+    ) -> Result<(), Fault> {
+        let (ticket, outcome) = Ticket::awaited(&self.shared, Purpose::listen(acknowledged, caller));
+        let mut stream = OpenStream { channel: &self, flight: Some(&ticket.flight) };
         let text = outgoing::write_request(ticket.flight.id, &request, Revision::LATEST, &self.shared.options, None);
-        let outcome = self.exchange(text, outcome, None).await;
-        stream.id = None; // it ended by itself
+        let outcome = self.exchange(text, outcome, ticket.flight.credential()).await;
+        stream.flight = None; // it ended by itself
         outcome.map(|_| ())
     }
 }
@@ -261,13 +266,13 @@ impl Listens for Channel {
 /// A stream of changes. Dropped while it is open, it tells the server that nobody listens any more.
 struct OpenStream<'c> {
     channel: &'c Arc<Channel>,
-    id: Option<u64>,
+    flight: Option<&'c Flight>,
 }
 
 impl Drop for OpenStream<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.channel.tell_cancelled(id);
+        if let Some(flight) = self.flight {
+            self.channel.tell_cancelled(flight);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,14 +46,22 @@ pub(crate) struct Flight {
 }
 
 /// What a request is for.
-#[derive(Debug)]
 pub(crate) enum Purpose {
     /// Somebody asked for it.
     Call(Call),
     /// The connection's own business.
     Own,
-    /// A modern stream of changes; its acknowledgement goes here.
-    Listen(Mutex<Option<oneshot::Sender<RawObject>>>),
+    /// What has to go before a call, or beside it; with what its caller showed.
+    Aside(Option<Arc<CallerToken>>),
+    /// A modern stream of changes.
+    Listen(Listening),
+}
+
+/// A modern stream of changes.
+pub(crate) struct Listening {
+    /// Where its acknowledgement goes.
+    waiting: Mutex<Option<oneshot::Sender<RawObject>>>,
+    caller: Option<Arc<CallerToken>>,
 }
 
 /// The part of a call that matters while it runs.
@@ -71,10 +80,16 @@ pub(crate) struct Call {
     progress: Option<Mutex<f64>>,
 }
 
+impl fmt::Debug for Purpose {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Purpose")
+    }
+}
+
 impl Purpose {
-    /// The purpose of a stream of changes whose acknowledgement goes to `acknowledged`.
-    pub(crate) fn listen(acknowledged: oneshot::Sender<RawObject>) -> Self {
-        Self::Listen(Mutex::new(Some(acknowledged)))
+    /// The purpose of a stream of changes that `caller` wants, or the connection itself; its acknowledgement goes to `acknowledged`.
+    pub(crate) fn listen(acknowledged: oneshot::Sender<RawObject>, caller: Option<Arc<CallerToken>>) -> Self {
+        Self::Listen(Listening { waiting: Mutex::new(Some(acknowledged)), caller })
     }
 
     /// The purpose of a client's request.
@@ -198,7 +213,11 @@ impl Flight {
 
     /// What its caller showed; nothing where it is the connection's own business.
     pub(crate) fn credential(&self) -> Option<&Arc<CallerToken>> {
-        self.call()?.context.credential.as_ref()
+        match &self.purpose {
+            Purpose::Call(call) => call.context.credential.as_ref(),
+            Purpose::Aside(caller) | Purpose::Listen(Listening { caller, .. }) => caller.as_ref(),
+            Purpose::Own => None,
+        }
     }
 
     /// Ends the request. Who waits for it no longer is not disturbed.
@@ -211,7 +230,7 @@ impl Flight {
 
     /// Notes that a stream of changes is open: what it will carry.
     pub(crate) fn acknowledge(&self, notifications: RawObject) {
-        let Purpose::Listen(waiting) = &self.purpose else { return };
+        let Purpose::Listen(Listening { waiting, .. }) = &self.purpose else { return };
         if let Some(waiting) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = waiting.send(notifications);
         }

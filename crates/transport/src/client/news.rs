@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sallyport_protocol::{Discovery, Era, Event, FailureKind, Method, RawJson, RawObject, Request};
+use sallyport_protocol::{CallerToken, Discovery, Era, Event, FailureKind, Method, RawJson, RawObject, Request};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -48,12 +48,13 @@ impl Backoff {
 pub(crate) trait Listens: Send + Sync + 'static {
     fn shared(&self) -> &Arc<Shared>;
 
-    /// Sends `subscriptions/listen` and waits until the stream ends. What was acknowledged is told as soon as it is.
+    /// Sends `subscriptions/listen`, for `caller` or the connection itself, and waits until the stream ends. What was acknowledged is told as soon as it is.
     /// Dropping the future ends the stream.
     fn listen(
         self: Arc<Self>,
         request: Request,
         acknowledged: oneshot::Sender<RawObject>,
+        caller: Option<Arc<CallerToken>>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
@@ -81,7 +82,7 @@ fn listen_request(filter: &RawObject) -> Request {
 /// Listens to changes of the lists for as long as the connection lasts. Each time the stream is opened again all lists count as changed.
 pub(crate) async fn keep_listening<T: Listens>(transport: Arc<T>, filter: RawObject) {
     let shared = Arc::clone(transport.shared());
-    keep_open(transport, &filter, &Openness::default(), None, || shared.tell_all_changed()).await;
+    keep_open(transport, &filter, &Openness::default(), First::default(), || shared.tell_all_changed()).await;
 }
 
 /// Whether a stream is open at the moment. Clones tell of the same stream.
@@ -98,32 +99,36 @@ impl Openness {
     }
 }
 
-/// Keeps one stream open. `first` hears the first acknowledgement, `again` is called after each later one.
-async fn keep_open<T: Listens>(
-    transport: Arc<T>,
-    filter: &RawObject,
-    openness: &Openness,
-    mut first: Option<oneshot::Sender<RawObject>>,
-    again: impl Fn(),
-) {
+/// Who wanted a stream to be opened. Once it is open it is the connection's own, since it may outlast what was shown for it.
+#[derive(Default)]
+struct First {
+    /// Hears the first acknowledgement.
+    acknowledged: Option<oneshot::Sender<RawObject>>,
+    caller: Option<Arc<CallerToken>>,
+}
+
+/// Keeps one stream open. `again` is called after each acknowledgement but the first.
+async fn keep_open<T: Listens>(transport: Arc<T>, filter: &RawObject, openness: &Openness, mut first: First, again: impl Fn()) {
     let mut backoff = Backoff::new();
     let mut opened_before = false;
     loop {
         let (acknowledged, hears) = oneshot::channel();
         let mut opened = None;
+        let caller = first.caller.clone();
         let heard = async {
             if let Ok(notifications) = hears.await {
                 openness.set(true);
                 opened = Some(Instant::now());
+                first.caller = None;
                 if opened_before {
                     again();
-                } else if let Some(first) = first.take() {
+                } else if let Some(first) = first.acknowledged.take() {
                     let _ = first.send(notifications); // gave up waiting where it fails
                 }
                 opened_before = true;
             }
         };
-        let listening = Arc::clone(&transport).listen(listen_request(filter), acknowledged);
+        let listening = Arc::clone(&transport).listen(listen_request(filter), acknowledged, caller);
         let (ended, ()) = futures_util::join!(listening, heard);
         openness.set(false);
         if matches!(ended, Err(Fault::Error(_) | Fault::Malformed(_) | Fault::Unauthorized(_))) || transport.shared().is_over() {
@@ -151,10 +156,17 @@ impl Subscriptions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the subscription that `resources/subscribe` asks for, and waits for the server's word that it will send updates.
-    pub(crate) async fn open<T: Listens>(&self, transport: &Arc<T>, tasks: &Tasks, request: &Request) -> Result<RawObject, Fault> {
+    /// Opens the subscription that a `resources/subscribe` of `caller` asks for, and waits for the server's word that it will send updates.
+    pub(crate) async fn open<T: Listens>(
+        &self,
+        transport: &Arc<T>,
+        tasks: &Tasks,
+        request: &Request,
+        caller: Option<Arc<CallerToken>>,
+    ) -> Result<RawObject, Fault> {
         let uri = uri_of(request)?;
-        let (first, acknowledged) = oneshot::channel();
+        let (hears, acknowledged) = oneshot::channel();
+        let first = First { acknowledged: Some(hears), caller };
         {
             let mut open = self.by_uri();
             open.retain(|_, stream| !stream.task.is_finished());
@@ -193,7 +205,7 @@ impl Subscriptions {
     }
 }
 
-async fn keep_subscribed<T: Listens>(transport: Arc<T>, uri: String, openness: Openness, first: oneshot::Sender<RawObject>) {
+async fn keep_subscribed<T: Listens>(transport: Arc<T>, uri: String, openness: Openness, first: First) {
     let mut filter = RawObject::new();
     let Ok(uris) = RawJson::encode(&[&uri]) else { return };
     filter.set("resourceSubscriptions", uris);
@@ -203,7 +215,7 @@ async fn keep_subscribed<T: Listens>(transport: Arc<T>, uri: String, openness: O
         params.set("uri", RawJson::string(&uri));
         shared.listeners().tell(&Event::ResourceUpdated { uri: uri.clone(), params });
     };
-    keep_open(transport, &filter, &openness, Some(first), missed).await;
+    keep_open(transport, &filter, &openness, first, missed).await;
 }
 
 fn uri_of(request: &Request) -> Result<String, Fault> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sallyport_protocol::revisions::{answer_for, question_for};
-use sallyport_protocol::{BoxFuture, Era, ErrorObject, Message, RawJson, RawObject, RequestId, Revision, input};
+use sallyport_protocol::{BoxFuture, CallerToken, Era, ErrorObject, Message, RawJson, RawObject, RequestId, Revision, input};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -24,8 +24,8 @@ const MOST_ASKERS: usize = 256;
 
 /// The way back to the server for an answer.
 pub(crate) trait Back: Send + Sync + 'static {
-    /// Sends an answer; where it cannot be sent the connection knows by itself.
-    fn send_back(&self, message: Message) -> BoxFuture<'_, ()>;
+    /// Sends an answer, as part of a request of `caller` where it belongs to one; where it cannot be sent the connection knows by itself.
+    fn send_back(&self, message: Message, caller: Option<Arc<CallerToken>>) -> BoxFuture<'_, ()>;
 }
 
 /// The questions being asked, by the server's own ids, each with the request that it belongs to.
@@ -40,12 +40,26 @@ pub(crate) struct Questions {
     answering: Arc<Semaphore>,
 }
 
+/// The way back for one answer.
+#[derive(Clone)]
+struct Way {
+    back: Arc<dyn Back>,
+    /// Whose request the answer is part of, as far as it is known.
+    caller: Option<Arc<CallerToken>>,
+}
+
+impl Way {
+    async fn send(self, message: Message) {
+        self.back.send_back(message, self.caller).await;
+    }
+}
+
 /// A question that is being asked.
 struct Asked {
     /// The request that it belongs to.
     flight: u64,
     asking: AbortHandle,
-    back: Arc<dyn Back>,
+    way: Way,
 }
 
 impl std::fmt::Debug for Asked {
@@ -84,14 +98,15 @@ impl Questions {
             tracing::debug!(server = shared.server(), method, "ignored a request: in this revision servers send none");
             return;
         }
+        let way = Way { back, caller: flight.as_ref().and_then(|flight| flight.credential()).cloned() };
         let flight = flight.filter(|_| shared.options.questions);
         let refusal = match flight.filter(|flight| flight.call().is_some()) {
-            _ if method == "ping" => return self.answer(back, Message::Result { id, result: RawObject::new() }),
+            _ if method == "ping" => return self.answer(way, Message::Result { id, result: RawObject::new() }),
             _ if !input::is_question(&method) => "no such method",
-            Some(flight) => return self.ask(shared, back, id, method, params, flight),
+            Some(flight) => return self.ask(shared, way, id, method, params, flight),
             None => "the question cannot be attributed to one request",
         };
-        self.answer(back, Message::Error { id: Some(id), error: ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, refusal) });
+        self.answer(way, Message::Error { id: Some(id), error: ErrorObject::new(ErrorObject::METHOD_NOT_FOUND, refusal) });
     }
 
     /// The call that a question without a stream of its own belongs to.
@@ -117,14 +132,14 @@ impl Questions {
         }
     }
 
-    fn ask(&self, shared: &Arc<Shared>, back: Arc<dyn Back>, id: RequestId, method: String, params: RawObject, flight: Arc<Flight>) {
+    fn ask(&self, shared: &Arc<Shared>, way: Way, id: RequestId, method: String, params: RawObject, flight: Arc<Flight>) {
         let mut open = self.open();
         if open.len() >= MOST_QUESTIONS || open.contains_key(&id) {
             drop(open);
             let error = ErrorObject::new(ErrorObject::INTERNAL, "too many questions at once");
-            return self.answer(back, Message::Error { id: Some(id), error });
+            return self.answer(way, Message::Error { id: Some(id), error });
         }
-        let (shared, number, key, way) = (Arc::clone(shared), flight.id, id.clone(), Arc::clone(&back));
+        let (shared, number, key, kept) = (Arc::clone(shared), flight.id, id.clone(), way.clone());
         let carrier = Arc::clone(&flight);
         let asking = tokio::spawn(async move {
             let Some(call) = flight.call() else { return };
@@ -133,18 +148,18 @@ impl Questions {
                 Err(error) => Message::Error { id: Some(id.clone()), error },
             };
             shared.questions.open().remove(&id);
-            way.send_back(message).await;
+            way.send(message).await;
         });
         *lock(&self.last) = Some((number, Instant::now()));
         carrier.has_asked.store(true, Ordering::Relaxed);
-        open.insert(key, Asked { flight: number, asking: asking.abort_handle(), back });
+        open.insert(key, Asked { flight: number, asking: asking.abort_handle(), way: kept });
     }
 
     /// Sends an answer in the background. A server that asks and does not read gets no more of them.
-    fn answer(&self, back: Arc<dyn Back>, message: Message) {
+    fn answer(&self, way: Way, message: Message) {
         if let Ok(room) = Arc::clone(&self.answering).try_acquire_owned() {
             tokio::spawn(async move {
-                back.send_back(message).await;
+                way.send(message).await;
                 drop(room);
             });
         }
@@ -164,7 +179,7 @@ impl Questions {
             asked.asking.abort();
             let error = ErrorObject::new(ErrorObject::INTERNAL, "the request that was to carry the answer is over");
             if tokio::runtime::Handle::try_current().is_ok() {
-                self.answer(asked.back, Message::Error { id: Some(id), error });
+                self.answer(asked.way, Message::Error { id: Some(id), error });
             }
         }
     }

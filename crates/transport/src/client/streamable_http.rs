@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
-use sallyport_protocol::{BoxFuture, Client, Context, Era, Failure, Message, Method, RawJson, RawObject, Reply, Request, RequestId};
+use sallyport_protocol::{
+    BoxFuture, CallerToken, Client, Context, Era, Failure, Message, Method, RawJson, RawObject, Reply, Request, RequestId,
+};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -16,7 +18,7 @@ use self::answer::Miss;
 use self::session::Session;
 use super::credentials::Sender;
 use super::fault::Fault;
-use super::flight::{Purpose, Ticket};
+use super::flight::{Flight, Purpose, Ticket};
 use super::http1::Exchange;
 use super::local::{self, Logging, Way};
 use super::news::Subscriptions;
@@ -125,7 +127,7 @@ impl StreamableHttp {
         let own = match local::way(request, revision.era()) {
             Ok(Way::Send) => return self.call(request, context).await,
             Ok(Way::Empty) => Ok(RawObject::new()),
-            Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, request).await,
+            Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, request, context.credential).await,
             Ok(Way::Unsubscribe) => self.subscriptions.end(request),
             Err(fault) => Err(fault),
         };
@@ -143,7 +145,7 @@ impl StreamableHttp {
             reply = self.send_until_taken(request, &ticket, &client) => reply,
             // The answer's stream is closed by now, which is how a modern server is told.
             () = cancel.cancelled() => {
-                self.tell_cancelled(ticket.flight.id);
+                self.tell_cancelled(&ticket.flight);
                 Err(self.shared.failure(Fault::Cancelled))
             }
         }
@@ -155,7 +157,7 @@ impl StreamableHttp {
         let mut session = self.session();
         let (mut renewed, mut relisted) = (false, false);
         loop {
-            self.set_log_level(request, &session).await?;
+            self.set_log_level(request, &session, ticket).await?;
             let fault = match self.attempt(&session, request, ticket, Some(client)).await {
                 Ok(result) => return self.check(request, &session, result),
                 Err(Miss::Fault(fault)) => fault,
@@ -169,7 +171,7 @@ impl StreamableHttp {
                     fault // nothing is different: the server meant it
                 }
                 Err(Miss::Headers(_)) if !relisted => {
-                    self.learn_headers(&session).await;
+                    self.learn_headers(&session, ticket).await;
                     relisted = true;
                     continue;
                 }
@@ -213,20 +215,20 @@ impl StreamableHttp {
         self.client.send(post(self.path.clone(), headers, text), ticket.flight.credential()).await
     }
 
-    async fn set_log_level(self: &Arc<Self>, request: &Request, session: &Arc<Session>) -> Result<(), Failure> {
+    async fn set_log_level(self: &Arc<Self>, request: &Request, session: &Arc<Session>, call: &Ticket) -> Result<(), Failure> {
         if let Some(first) = self.logging.before(request, &self.shared.discovery()) {
-            let ticket = Ticket::new(&self.shared, Purpose::Own);
+            let ticket = Ticket::new(&self.shared, Purpose::Aside(call.flight.credential().cloned()));
             // A server that refuses this logs as it likes, which is no reason to fail the call.
             let _ = self.attempt(session, &first, &ticket, None).await;
         }
         Ok(())
     }
 
-    /// Reads the list of tools again, for the headers alone.
-    async fn learn_headers(self: &Arc<Self>, session: &Arc<Session>) {
+    /// Reads the list of tools again, for the headers of a call alone.
+    async fn learn_headers(self: &Arc<Self>, session: &Arc<Session>, call: &Ticket) {
         let mut request = Request::new(Method::ToolsList, RawObject::new());
         for _ in 0..MOST_PAGES {
-            let ticket = Ticket::new(&self.shared, Purpose::Own);
+            let ticket = Ticket::new(&self.shared, Purpose::Aside(call.flight.credential().cloned()));
             let Ok(mut page) = self.attempt(session, &request, &ticket, None).await else { return };
             self.tool_headers.learn(self.shared.server(), &request, &mut page);
             match page.get("nextCursor").filter(|cursor| !cursor.is_null()) {
@@ -236,12 +238,12 @@ impl StreamableHttp {
         }
     }
 
-    /// Sends a message that has no answer.
-    async fn tell(&self, session: &Session, message: &Message) -> Result<(), Fault> {
+    /// Sends a message of `caller` that has no answer.
+    async fn tell(&self, session: &Session, message: &Message, caller: Option<&Arc<CallerToken>>) -> Result<(), Fault> {
         let mut text = Vec::new();
         message.write_to(&mut text);
         let sending = async {
-            let exchange = self.client.send(post(self.path.clone(), session.headers.clone(), text), None).await?;
+            let exchange = self.client.send(post(self.path.clone(), session.headers.clone(), text), caller).await?;
             let status = exchange.status();
             exchange.collect(ACCEPT_BYTES).await?;
             if status.is_success() { Ok(()) } else { Err(Fault::Malformed(format!("HTTP {} to a message", status.as_u16()))) }
@@ -249,26 +251,26 @@ impl StreamableHttp {
         timeout(ACCEPT_LIMIT, sending).await.unwrap_or(Err(Fault::TimedOut(ACCEPT_LIMIT)))
     }
 
-    fn tell_cancelled(self: &Arc<Self>, id: u64) {
+    fn tell_cancelled(self: &Arc<Self>, flight: &Flight) {
         let session = self.session();
         if session.revision.era() == Era::Modern {
             return;
         }
         let mut params = RawObject::new();
-        params.set("requestId", RequestId::number(id).as_json().clone());
+        params.set("requestId", RequestId::number(flight.id).as_json().clone());
         params.set("reason", RawJson::from_static("\"not wanted any more\""));
         let message = Message::Notification { method: "notifications/cancelled".to_owned(), params: Some(params) };
-        let http = Arc::clone(self);
+        let (http, caller) = (Arc::clone(self), flight.credential().cloned());
         self.tasks.spawn(async move {
-            let _ = http.tell(&session, &message).await; // nobody is left to hear that it was lost
+            let _ = http.tell(&session, &message, caller.as_ref()).await; // nobody is left to hear that it was lost
         });
     }
 }
 
 impl Back for StreamableHttp {
-    fn send_back(&self, message: Message) -> BoxFuture<'_, ()> {
+    fn send_back(&self, message: Message, caller: Option<Arc<CallerToken>>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if let Err(fault) = self.tell(&self.session(), &message).await {
+            if let Err(fault) = self.tell(&self.session(), &message, caller.as_ref()).await {
                 tracing::debug!(server = self.shared.server(), ?fault, "an answer to the server was lost");
             }
         })

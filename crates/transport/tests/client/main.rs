@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod asking;
+mod credentials;
 mod http_peer;
 mod http_sse;
 mod negotiation;

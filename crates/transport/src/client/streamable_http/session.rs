@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use sallyport_protocol::{Era, Failure, Message, Method, RawJson, RawObject, Request, Revision};
+use sallyport_protocol::{CallerToken, Era, Failure, Message, Method, RawJson, RawObject, Request, Revision};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -126,7 +126,7 @@ impl StreamableHttp {
                 let ticket = Ticket::new(&http.shared, Purpose::Own);
                 let subscribed = match session.revision.era() {
                     Era::Legacy => http.attempt(&session, &request, &ticket, None).await.map_err(Miss::into_fault),
-                    Era::Modern => http.subscriptions.open(&http, &http.tasks, &request).await,
+                    Era::Modern => http.subscriptions.open(&http, &http.tasks, &request, None).await,
                 };
                 if let Err(fault) = subscribed {
                     tracing::warn!(server = http.shared.server(), ?fault, "a subscription was lost with its session");
@@ -175,7 +175,7 @@ impl StreamableHttp {
             }
             let session = Session::new(&self.base, discovery.revision, id);
             let initialized = Message::Notification { method: "notifications/initialized".to_owned(), params: None };
-            self.tell(&session, &initialized).await?;
+            self.tell(&session, &initialized, None).await?;
             self.set_session(session);
         }
         Ok(handshake)
@@ -219,8 +219,13 @@ impl Listens for StreamableHttp {
         &self.shared
     }
 
-    async fn listen(self: Arc<Self>, request: Request, acknowledged: oneshot::Sender<RawObject>) -> Result<(), Fault> {
-        let ticket = Ticket::new(&self.shared, Purpose::listen(acknowledged));
+    async fn listen(
+        self: Arc<Self>,
+        request: Request,
+        acknowledged: oneshot::Sender<RawObject>,
+        caller: Option<Arc<CallerToken>>,
+    ) -> Result<(), Fault> {
+        let ticket = Ticket::new(&self.shared, Purpose::listen(acknowledged, caller));
         let session = self.session();
         self.attempt(&session, &request, &ticket, None).await.map(|_| ()).map_err(Miss::into_fault)
     }
