@@ -311,3 +311,27 @@ fn a_caller_of_a_built_in_writes_nothing_that_the_host_would_run() {
     let fine = session.call("here__write_file", &json!({ "path": "build.sh", "content": "" }));
     assert!(!fine.is_error(), "{}", fine.words());
 }
+
+#[test]
+fn what_a_built_in_does_not_write_is_added_to_and_taken_from() {
+    let project = Project::new("");
+    project.configure(
+        "[servers.here]\nbuiltin = { filesystem = { write = true, deny_write = [\"!.vscode\", \"keys\"] } }\n\
+         [servers.all]\nbuiltin = { filesystem = { write = true, deny_write = [\"!*\"] } }\n",
+    );
+    let gateway = project.up();
+    let mut session = Session::open(gateway.port, "/mcp");
+    let made = session.call("here__create_directory", &json!({ "path": ".vscode" }));
+    assert!(!made.is_error(), "{}", made.words());
+    for (server, path, is_written) in [
+        ("here", ".vscode/tasks.json", true),
+        ("here", ".envrc", false),
+        ("here", "keys", false),
+        ("here", "sallyport.toml", false),
+        ("all", ".envrc", true),
+        ("all", "sallyport.toml", false),
+    ] {
+        let called = session.call(&format!("{server}__write_file"), &json!({ "path": path, "content": "x" }));
+        assert_eq!(called.is_error(), !is_written, "{server} {path}: {}", called.words());
+    }
+}

@@ -34,9 +34,12 @@ pub(crate) use root::open_regular;
 pub struct Config {
     /// The folder; relative to the configuration's own.
     pub root: PathBuf,
-    /// Whether files may be written, edited and moved too, but for what programs do not write by default (`deny_write`). Not by default: a
-    /// server that nobody configured must not be able to lose anything.
+    /// Whether files may be written, edited and moved too, but for `deny_write`. Not by default: a server that nobody configured
+    /// must not be able to lose anything.
     pub write: bool,
+    /// What is not written all the same, because the host runs it later or agents obey it: as `deny_write` of a program. Entries are added to
+    /// the usual list; `!` in front takes one out (`!.vscode`), `!*` all. What is not there is not made either.
+    pub deny_write: Vec<String>,
     /// Files that are not written, moved or replaced in any case, absolute: the gateway's own. Not part of what is configured.
     #[serde(skip)]
     pub protected: Vec<PathBuf>,
@@ -53,7 +56,15 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { root: PathBuf::from("."), write: false, protected: Vec::new(), hidden: Vec::new(), closed: Vec::new(), denied: Vec::new() }
+        Self {
+            root: PathBuf::from("."),
+            write: false,
+            deny_write: Vec::new(),
+            protected: Vec::new(),
+            hidden: Vec::new(),
+            closed: Vec::new(),
+            denied: Vec::new(),
+        }
     }
 }
 

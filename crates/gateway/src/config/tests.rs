@@ -304,6 +304,27 @@ fn the_deny_write_list_is_added_to_and_taken_from() {
 }
 
 #[test]
+fn the_built_in_filesystem_has_the_same_list() {
+    let list = |keys: &str| {
+        let plan = toml(&format!("[servers.a]\nbuiltin = {{ filesystem = {{ {keys} }} }}\n"))?;
+        let Source::BuiltIn(sallyport_servers::BuiltInConfig::Filesystem(files)) = &plan.servers["a"].source else { panic!("{plan:?}") };
+        Ok::<_, Vec<Diagnostic>>(files.deny_write.clone())
+    };
+    assert_eq!(list("write = true").unwrap(), sallyport_sandbox::DENY_WRITE);
+    let other = list(r#"write = true, deny_write = ["!.vscode", "keys"]"#).unwrap();
+    assert!(!other.iter().any(|entry| entry.starts_with(".vscode")) && other.last().is_some_and(|last| last == "keys"), "{other:?}");
+    assert_eq!(list(r#"write = true, deny_write = ["!*"]"#).unwrap(), Vec::<String>::new());
+    for (wrong, told) in [
+        (r#"write = true, deny_write = ["!.vscod"]"#, "servers.a.builtin.filesystem.deny_write[0]"),
+        (r#"write = true, deny_write = ["../x"]"#, "is not below a folder to write"),
+        (r#"deny_write = ["!.vscode"]"#, "has no effect without `write`"),
+    ] {
+        let errors = list(wrong).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].to_string().contains(told), "{wrong}: {}", errors[0]);
+    }
+}
+
+#[test]
 fn a_program_that_names_no_root_may_read_the_project() {
     let plan = toml("[servers.a]\ncommand = [\"a\"]\n").unwrap();
     let program = stdio(&plan, "a");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sallyport_servers::BuiltInConfig;
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
-use crate::config::validate::Context;
+use crate::config::validate::{Context, deny_write};
 
 /// Checks the built-in server at `path`, and makes its paths absolute.
 pub(super) fn check(path: &str, written: &BuiltInConfig, context: &Context<'_>, report: &mut Report) -> Option<BuiltInConfig> {
@@ -25,6 +25,14 @@ pub(super) fn check(path: &str, written: &BuiltInConfig, context: &Context<'_>, 
     }
     if let Some(root) = place.as_deref().filter(|_| !matches!(written, BuiltInConfig::Database(_))) {
         warn_of_reach(&path, root, context, report);
+    }
+    match &mut built_in {
+        BuiltInConfig::Filesystem(files) if files.write => files.deny_write = deny_write::check(&path, &files.deny_write, report),
+        BuiltInConfig::Filesystem(files) if !files.deny_write.is_empty() => {
+            let message = "`deny_write` has no effect without `write`: nothing is written";
+            report.error(Diagnostic::new(join(&path, "deny_write"), message).hint("remove it"));
+        }
+        _ => {}
     }
     built_in.anchor(&context.origin.folder, place);
     Some(built_in)

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use sallyport_sandbox::{DENY_WRITE, Profile, Program, hidden_in_view};
+use sallyport_sandbox::{Profile, Program, hidden_in_view};
 use sallyport_servers::{BuiltInConfig, git};
 use sallyport_telemetry::state_folder::{Folders, private_folder};
 
@@ -90,25 +90,25 @@ fn real(folder: &Path) -> PathBuf {
 /// As [`folders_to_close`], and where it may write in one of them.
 pub(crate) fn close_to_built_in(config: &mut BuiltInConfig, folders: &Folders) -> Result<(), Outage> {
     // Of a repository all is in reach, whichever folder in it is named. Where there is none, nothing is opened.
-    let root = match &*config {
-        BuiltInConfig::Filesystem(filesystem) => Some(filesystem.root.clone()),
-        BuiltInConfig::Git(git) => git::repository_of(&git.root),
-        BuiltInConfig::Database(_) => None,
+    let (root, list) = match &*config {
+        BuiltInConfig::Filesystem(filesystem) => (Some(filesystem.root.clone()), filesystem.deny_write.clone()),
+        BuiltInConfig::Git(git) => (git::repository_of(&git.root), Vec::new()),
+        BuiltInConfig::Database(_) => (None, Vec::new()),
     };
     let Some(root) = root else { return Ok(()) };
     if config.writes() {
         let root = root.canonicalize().unwrap_or_else(|_| root.clone());
         refuse_inside(&root, folders)?;
         let home = std::env::var_os("HOME").and_then(|home| PathBuf::from(home).canonicalize().ok());
-        denied_in(&root, home.as_deref()).for_each(|entry| config.deny_write(entry));
+        denied_in(&root, home.as_deref(), &list).for_each(|entry| config.deny_write(entry));
     }
     folders_to_close(std::iter::once(&*root), true, folders)?.into_iter().for_each(|folder| config.close(folder));
     Ok(())
 }
 
-/// The usual deny-write list as it is below `root`: entries of the user's home only where that lies in there.
-fn denied_in<'a>(root: &'a Path, home: Option<&'a Path>) -> impl Iterator<Item = PathBuf> + 'a {
-    DENY_WRITE.iter().map(|entry| entry.trim_end_matches('?')).filter_map(move |entry| match entry.strip_prefix("~/") {
+/// A deny-write list as it is below `root`: entries of the user's home only where that lies in there.
+fn denied_in<'a>(root: &'a Path, home: Option<&'a Path>, list: &'a [String]) -> impl Iterator<Item = PathBuf> + 'a {
+    list.iter().map(|entry| entry.trim_end_matches('?')).filter_map(move |entry| match entry.strip_prefix("~/") {
         Some(of_home) => home?.strip_prefix(root).ok().map(|home| home.join(of_home)),
         None => Some(entry.into()),
     })
