@@ -15,6 +15,7 @@ mod change;
 mod desk;
 mod error;
 mod exact;
+mod links;
 mod locked;
 mod nearness;
 mod network;

@@ -45,6 +45,21 @@ fn what_a_build_leaves_among_the_downloads_is_read_only_where_it_is_a_file() {
 }
 
 #[test]
+fn a_build_leaves_no_link_out_of_the_installation() {
+    let folder = Folder::of(Caller::Itself);
+    // What lies round the end of the link would be shown to a program whose first line names it.
+    let other = folder.folder("project/bin").join("python");
+    std::os::unix::fs::symlink("/usr/bin/python3", &other).unwrap();
+    let link = format!(
+        "import sys\n    if os.path.basename(sys.prefix) == 'tree': os.symlink('{}', sys.prefix + '/bin/python9')",
+        other.display()
+    );
+    let (stdout, stderr) = build(&folder, Caller::Itself, &link, &[]);
+    assert!(stdout.is_empty() && stderr.contains("it has left the link bin/python9 to"), "{stdout}{stderr}");
+    assert!(stderr.contains("which is outside of it") && stderr.contains("hint:"), "{stderr}");
+}
+
+#[test]
 fn an_index_with_credentials_builds_nothing() {
     let folder = Folder::of(Caller::Itself);
     let (stdout, stderr) = build(&folder, Caller::Itself, "pass", &[("PIP_INDEX_URL", "http://me:word@127.0.0.1:9/simple")]);

@@ -325,7 +325,7 @@ mod tests {
         let read = LockFile::read(&path, &drafts).unwrap();
         assert_eq!(versions(read.entry("s").unwrap()), ["1", "3", "2"]);
         assert_eq!(read.entry("s").unwrap().locked, locked("1"), "what is written is read as the same");
-        assert_eq!(fs::read_dir(&drafts).unwrap().count(), 1, "no draft, but what is locked");
+        assert_eq!(fs::read_dir(&drafts).unwrap().count(), 2, "no draft, but what is locked and where the lock file is");
         assert!(fs::read_to_string(&path).unwrap().contains("\n    \"b 1 sha512-y\",\n"), "one line a package");
     }
 

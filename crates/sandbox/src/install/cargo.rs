@@ -11,7 +11,7 @@ use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::Provenance;
 use super::step::{Job, Step, read_text, write_text};
 use super::store::{Notes, Place};
-use super::{Error, Package, Start};
+use super::{Error, Package, Start, links};
 
 /// What is fetched of a crate that nobody depends on but this.
 const PROJECT: &str = "[package]\nname = \"sallyport-fetches\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[dependencies]\n";
@@ -65,6 +65,7 @@ pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<
     let target = job.tmp.join("target").display().to_string();
     let args = ["install", "--path", &path, "--root", &root, "--target-dir", &target, "--locked", "--offline", "--no-track"];
     job.run(alone(job, tree, &args)?).await?;
+    links::refuse_others(tree, &links::Leaving::new()).await?;
     Ok(Notes { name: Some(name.to_owned()), unbuilt: Vec::new() })
 }
 

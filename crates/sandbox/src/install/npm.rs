@@ -17,7 +17,7 @@ use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::{self, Provenance};
 use super::step::{Job, Step, read_text, write_text};
 use super::store::{Notes, Place};
-use super::{Error, Package, Start};
+use super::{Error, Package, Start, links};
 pub(super) use node::modules;
 use plan::Plan;
 
@@ -83,6 +83,7 @@ pub(super) async fn fill(job: &Job<'_>, locked: &Locked, tree: &Path) -> Result<
         // Scripts get neither credentials nor a network: nothing could keep the two apart.
         job.run(npm(job, tree, &rebuild, []).builds(true)).await?;
     }
+    links::refuse_others(tree, &links::Leaving::new()).await?;
     let unbuilt = if locked.scripts { Vec::new() } else { installed.unbuilt() };
     // A file or an alias tells its name only now. Of several packages the command names the program.
     let name = Some(plan.roots()).filter(|_| locked.requirements.len() == 1).and_then(|mut names| names.next().map(str::to_owned));

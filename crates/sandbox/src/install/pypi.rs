@@ -15,7 +15,7 @@ use super::locked::{Artefact, Locked, contradicts};
 use super::provenance::{self, Provenance};
 use super::step::{Job, Step, read_text};
 use super::store::{Notes, Place};
-use super::{Error, Package, Start, below, tree};
+use super::{Error, Package, Start, below, links, tree};
 use distribution::Distribution;
 
 /// How a script begins whose `#!` line would be too long: a shell looks for the interpreter.
@@ -179,6 +179,7 @@ async fn with_pip(job: &Job<'_>, locked: &Locked, tree: &Path, list: &Path) -> R
     }
     let (environment, files) = (tree.display().to_string(), files.display().to_string());
     job.run(Step::new("python3", tree, ["-m", "venv", "--without-pip", &environment])).await?;
+    let before = links::leaving(tree).await?;
     let exact = ["--require-hashes", "--no-deps", "--find-links", &files, "--requirement", &list, "--no-warn-script-location", "--no-user"];
     // What has to be built needs tools from the index, and pip looks for them where it looks for the rest.
     let alone: &[&str] = if job.package.scripts { &[] } else { &["--no-index"] };
@@ -186,7 +187,8 @@ async fn with_pip(job: &Job<'_>, locked: &Locked, tree: &Path, list: &Path) -> R
     let install =
         Step::new(tree.join("bin/python").display().to_string(), tree, args).with("PYTHONPATH", pip_itself(&job.tmp.join("pip"))?);
     let install = if job.package.scripts { install.online().builds(true) } else { install };
-    job.run(install).await
+    job.run(install).await?;
+    links::refuse_others(tree, &before).await
 }
 
 /// Where the scratch environment has pip, to be run by another environment's Python.
@@ -210,8 +212,10 @@ async fn with_uv(job: &Job<'_>, tree: &Path, list: &Path) -> Result<(), Error> {
     let (environment, list) = (tree.display().to_string(), list.display().to_string());
     let python = tree.join("bin/python").display().to_string();
     job.run(uv(job, tree, &["venv", "--allow-existing", &environment], Vec::new())).await?;
+    let before = links::leaving(tree).await?;
     let install = ["pip", "install", "--require-hashes", "--no-deps", "--link-mode", "copy", "--python", &python, "--requirement", &list];
     job.run(uv(job, tree, &install, local_folders(job.package)).online().builds(job.package.scripts)).await?;
+    links::refuse_others(tree, &before).await?;
     // uv leaves it to the first start, which cannot write there. Without `site` nothing of the packages is run; some of them hold files
     // that no Python can compile.
     let compile = Step::new(python.as_str(), tree, ["-I", "-S", "-m", "compileall", "-qq", &environment]);
@@ -223,9 +227,12 @@ async fn with_uv(job: &Job<'_>, tree: &Path, list: &Path) -> Result<(), Error> {
 
 fn uv(job: &Job<'_>, folder: &Path, what: &[&str], more: Vec<String>) -> Step {
     let cache = job.tmp.join("uv").display().to_string();
-    let built = if job.package.scripts || what.first() == Some(&"venv") { &[] } else { BUILT };
-    let quiet = ["--no-progress", "--cache-dir", &cache, "--no-python-downloads"];
-    let args = what.iter().chain(&quiet).chain(built).map(|word| (*word).to_owned()).chain(more);
+    let is_venv = what.first() == Some(&"venv");
+    // What a build of a package has left in the cache says of the interpreters here where they lie.
+    let cache: &[&str] = if is_venv { &["--no-cache"] } else { &["--cache-dir", &cache] };
+    let built = if job.package.scripts || is_venv { &[] } else { BUILT };
+    let quiet = ["--no-progress", "--no-python-downloads"];
+    let args = what.iter().chain(&quiet).chain(cache).chain(built).map(|word| (*word).to_owned()).chain(more);
     Step::new("uv", folder, args)
 }
 

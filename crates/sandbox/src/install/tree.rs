@@ -1,7 +1,7 @@
 //! Digests of what was installed.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, FileType};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,32 @@ const LOCAL_OF_PYTHON: &[&str] = &["RECORD", "INSTALLER", "REQUESTED", "direct_u
 /// When a file cannot be read or is a pipe or a socket, and when there are more than half a million, they hold more than 64 GiB, or their
 /// names are too long to be held.
 pub(super) fn files(tree: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
-    let mut found = BTreeMap::new();
+    let (mut found, mut bytes) = (BTreeMap::new(), 0);
+    walk(tree, |name, kind| {
+        let digest = if kind.is_symlink() { of_link(&tree.join(&name))? } else { of_file(tree, &name, &mut bytes)? };
+        found.insert(name, digest);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The links below a folder, by their paths from there.
+///
+/// # Errors
+/// When a folder cannot be read, and when there are too many files, or their names are too long to be held.
+pub(super) fn links(tree: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    walk(tree, |name, kind| {
+        found.extend(kind.is_symlink().then_some(name));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Shows everything below a folder that is no folder itself, by its path from there.
+fn walk(tree: &Path, mut visit: impl FnMut(PathBuf, FileType) -> io::Result<()>) -> io::Result<()> {
     let mut folders = vec![tree.to_path_buf()];
-    let (mut entries, mut names, mut bytes) = (0, 0, 0);
+    let (mut entries, mut names) = (0, 0);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
@@ -42,14 +65,12 @@ pub(super) fn files(tree: &Path) -> io::Result<BTreeMap<PathBuf, String>> {
             }
             if kind.is_dir() {
                 folders.push(path);
-                continue;
+            } else {
+                visit(path.strip_prefix(tree).unwrap_or(&path).to_path_buf(), kind)?;
             }
-            let name = path.strip_prefix(tree).unwrap_or(&path).to_path_buf();
-            let digest = if kind.is_symlink() { of_link(&path)? } else { of_file(tree, &name, &mut bytes)? };
-            found.insert(name, digest);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Removes a folder with all that is in it, however deep: what an installation left may be built to end whoever goes down into it. Folders
