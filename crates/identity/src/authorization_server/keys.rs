@@ -131,7 +131,8 @@ pub(super) async fn sign(store: &Store, algorithm: SigningAlgorithm, kind: &str,
     let is_fit = |key: &&SigningKey| key.algorithm == algorithm.as_str() && now < key.signs_until;
     let keys = keys?;
     // Where the clock was set back each of them may be one of the future: the nearest is published as well, and there is no other.
-    let key = keys.iter().filter(is_fit).min_by_key(|key| key.signs_from);
+    let nearest = || keys.iter().filter(is_fit).min_by_key(|key| key.signs_from);
+    let key = keys.iter().filter(is_fit).find(|key| key.signs_from <= now).or_else(nearest);
     let key = key.ok_or_else(|| Problem::internal("there is no key to sign with"))?;
     let header = json!({ "alg": key.algorithm, "typ": kind, "kid": key.id });
     let message = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
