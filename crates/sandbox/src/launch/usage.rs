@@ -73,6 +73,8 @@ fn kilobytes(line: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, reason = "a test stops at the first surprise")]
+
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
