@@ -100,6 +100,7 @@ impl Adopter {
             });
             if let Some(promoted) = old.filter(|old| server.locked.as_ref() == Some(&old.key)) {
                 let upstream = promoted.server.upstream.clone();
+                upstream.promote();
                 *server = self.listen(upstream, server.kept.clone(), server.locked.clone(), plan);
             }
             let Some(entry) = packages::entry(server.upstream.plan(), &self.surroundings().folders.lock_drafts_folder()) else { continue };

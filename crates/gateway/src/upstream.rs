@@ -47,7 +47,7 @@ use std::time::Duration;
 
 use sallyport_policy::Permitted;
 use sallyport_protocol::{
-    Cancel, Client, Context, Era, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity,
+    Cancel, Client, Context, Era, Event, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity,
 };
 use sallyport_sandbox::Host;
 use sallyport_sandbox::install::Locked;
@@ -136,6 +136,15 @@ impl Upstream {
         let pinning = Pinning::of(&plan, surroundings, None).of_canary();
         let life = Life::new(plan.clone(), &surroundings.identity, metrics, pinning).of_version(&locked);
         Some(Self::living(life, launch::way_to_canary(&plan, surroundings, locked)?, health::Pace::default()))
+    }
+
+    /// Takes note that this version, which came in beside another, is everybody's: its lists are fetched again, and what its tools say is
+    /// what is recorded from now on.
+    pub(crate) fn promote(&self) {
+        self.life.pinning.promote();
+        if let Some(link) = self.life.link.load_full() {
+            link.server.listeners().tell(&Event::ToolsChanged);
+        }
     }
 
     /// Puts this server, which was not started yet, in the place of `other`: what that one was subscribed to, this one will be.
