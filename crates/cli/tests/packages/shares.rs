@@ -288,6 +288,22 @@ fn what_a_version_that_all_get_says_of_itself_is_what_is_recorded() {
 }
 
 #[test]
+fn the_share_of_another_package_than_the_configuration_asks_for_is_not_locked() {
+    let made = Packages::new("npm:made-here");
+    made.succeeds(&["update", "--yes", "--no-start"]);
+    made.registry.publish("made-here", "1.1.0", &program("waves"), json!({}));
+    made.succeeds(&["update", "made", "--share", "50%", "--yes", "--no-start"]);
+    made.project.configure("[servers.made]\ncommand = [\"npm:another\"]\n");
+    let lock = made.lock();
+    for arguments in [["update", "made", "--finish"].as_slice(), &["update", "made", "--share", "60%"]] {
+        let said = made.run(arguments);
+        assert!(!said.success && said.stderr.contains("of another package"), "{}", said.stderr);
+    }
+    assert_eq!(made.lock(), lock);
+    assert!(made.succeeds(&["rollback", "made"]).contains("nobody gets version 1.1.0"));
+}
+
+#[test]
 fn a_tenants_servers_have_versions_of_their_own() {
     let made = Packages::new("npm:made-here");
     let tenant = |name: &str| {
