@@ -137,14 +137,14 @@ async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) -
     }
 }
 
-/// Starts programs anew that could change a file which was put in the place of another one.
+/// Starts programs anew that could change a file which was put in the place of another one, or were given a secret that is another now.
 async fn keep_own_files(gateway: &Gateway) {
     if gateway.keeps_its_files() {
         return;
     }
     match gateway.reload((*gateway.plan()).clone(), GRACE).await {
         Ok(changes) => {
-            tracing::info!(restarted = ?changes.changed, "files of the gateway were replaced, from which programs are kept")
+            tracing::info!(restarted = ?changes.changed, "files of the gateway were replaced, which programs are kept from or given")
         }
         Err(error) => tracing::error!("programs that may write the gateway's own files are not started anew: {error}"),
     }

@@ -140,11 +140,12 @@ impl Gateway {
         self.0.parts.load().plan.clone()
     }
 
-    /// Whether each program is still kept from the gateway's own files: one that was put in the place of another is not.
+    /// Whether each program is still kept from the gateway's own files (one that was put in the place of another is not), and was given the
+    /// secrets that are in the files of its own.
     #[must_use]
     pub fn keeps_its_files(&self) -> bool {
         let surroundings = self.0.adopter.surroundings();
-        let is_kept = |server: &Server| server.kept == own_rules::kept_from(server.upstream.plan(), &surroundings.folders);
+        let is_kept = |server: &Server| server.kept.holds(&own_rules::kept_from(server.upstream.plan(), &surroundings.folders));
         self.0.parts.load().servers.values().all(is_kept) && self.tenants().iter().all(Self::keeps_its_files)
     }
 
@@ -267,14 +268,14 @@ impl Adopter {
     }
 
     /// The servers of a configuration; those of `before` that are configured as they were go on, unless a file that was kept
-    /// from them was replaced (the new one is not), or their package is locked to another version.
+    /// from them was replaced (the new one is not), a secret of theirs is another, or their package is locked to another version.
     fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
         let server = |name: &str, server: &ServerPlan| {
             let (kept, old) = (own_rules::kept_from(server, &self.surroundings.folders), before.get(name));
             let locked = packages::locked(server, &self.surroundings.folders.lock_drafts_folder()).map(|locked| locked.key());
             // One that was not locked before has locked itself when it was started.
             let is_locked_so = |old: &Server| old.locked.is_none() || old.locked == locked;
-            if let Some(same) = old.filter(|old| old.upstream.plan() == server && old.kept == kept && is_locked_so(old)) {
+            if let Some(same) = old.filter(|old| old.upstream.plan() == server && old.kept.holds(&kept) && is_locked_so(old)) {
                 return self.listen(same.upstream.clone(), kept, locked, plan);
             }
             let upstream = Upstream::new(server.clone(), self.surroundings.clone());
