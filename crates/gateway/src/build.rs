@@ -19,7 +19,7 @@ use crate::decide;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, has_personal, members};
 use crate::limits::CallLimits;
 use crate::news::{Audience, News, Relay};
-use crate::packages;
+use crate::packages::{self, Entry};
 use crate::persons::Persons;
 use crate::plan::{Plan, ServerPlan, Start};
 use crate::questions::Questions;
@@ -272,10 +272,8 @@ impl Adopter {
     fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
         let server = |name: &str, server: &ServerPlan| {
             let (kept, old) = (own_rules::kept_from(server, &self.surroundings.folders), before.get(name));
-            let locked = packages::locked(server, &self.surroundings.folders.lock_drafts_folder()).map(|locked| locked.key());
-            // One that was not locked before has locked itself when it was started.
-            let is_locked_so = |old: &Server| old.locked.is_none() || old.locked == locked;
-            if let Some(same) = old.filter(|old| old.upstream.plan() == server && old.kept.holds(&kept) && is_locked_so(old)) {
+            let locked = self.locked(server, old);
+            if let Some(same) = old.filter(|old| old.may_go_on(server, &kept, locked.as_deref())) {
                 return self.listen(same.upstream.clone(), kept, locked, plan);
             }
             let upstream = Upstream::new(server.clone(), self.surroundings.clone());
@@ -285,7 +283,18 @@ impl Adopter {
         plan.servers.iter().map(|(name, plan)| (Arc::from(name.as_str()), server(name, plan))).collect()
     }
 
-    pub(crate) fn listen(&self, upstream: Arc<Upstream>, kept: own_rules::Kept, locked: Option<String>, plan: &Plan) -> Server {
+    /// What is locked for a server; where its lock cannot be read, what was.
+    fn locked(&self, server: &ServerPlan, old: Option<&Server>) -> Option<Arc<Entry>> {
+        match packages::entry(server, &self.surroundings.folders.lock_drafts_folder()) {
+            Ok(entry) => entry.map(Arc::new),
+            Err(error) => {
+                tracing::error!(server = server.name, hint = error.hint(), "the changed lock is not used: {error}");
+                old.filter(|old| old.upstream.plan() == server)?.locked.clone()
+            }
+        }
+    }
+
+    pub(crate) fn listen(&self, upstream: Arc<Upstream>, kept: own_rules::Kept, locked: Option<Arc<Entry>>, plan: &Plan) -> Server {
         let relay = self.relay(&upstream, plan, None);
         let inner = self.inner.clone();
         upstream.on_change(Arc::new(move |_| {

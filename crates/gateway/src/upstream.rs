@@ -182,6 +182,11 @@ impl Upstream {
         self.life.version.as_ref()
     }
 
+    /// What its package was when it was started last, by its key in the store.
+    pub(crate) fn launched(&self) -> Option<Arc<String>> {
+        self.life.launched.load_full()
+    }
+
     /// What tells it from the other version of the same server, which may run beside it: its name, where it came in for all.
     pub(crate) fn scope(&self) -> &Arc<str> {
         &self.life.scope

@@ -304,6 +304,45 @@ fn the_share_of_another_package_than_the_configuration_asks_for_is_not_locked() 
 }
 
 #[test]
+fn a_lock_that_cannot_be_read_ends_neither_what_is_locked_nor_what_has_a_share() {
+    let callers = Callers::new();
+    let made = &callers.made;
+    made.registry.publish("made-here", "1.1.0", &version("newer"), json!({}));
+    made.succeeds(&["update", "made", "--share", "50%", "--yes"]);
+    eventually("some callers get the new version", PATIENCE, || !callers.those_of("newer").0.is_empty());
+    let (newer, older, lock) = (callers.those_of("newer"), callers.those_of("greets"), made.lock());
+    fs::write(made.lock_file(), format!("<<<<<<< HEAD\n{lock}=======\n")).unwrap();
+    eventually("it is told why", PATIENCE, || callers.gateway.log().contains("the changed lock is not used"));
+    assert_eq!((callers.those_of("newer"), callers.those_of("greets")), (newer.clone(), older.clone()));
+    fs::write(made.lock_file(), lock).unwrap();
+    made.succeeds(&["update", "made", "--share", "99%"]);
+    eventually("what is written next is used", PATIENCE, || callers.those_of("newer").0.len() > newer.0.len());
+    assert_eq!(callers.those_of("newer").1, newer.1);
+}
+
+#[test]
+fn what_locked_itself_while_nothing_could_be_put_in_force_follows_the_lock_all_the_same() {
+    let made = configured("default = \"allow\"", "start = \"lazy\"\n");
+    let (configuration, locked) = (made.project.configuration(), || made.lock());
+    made.greeting();
+    let older = locked();
+    made.registry.publish("made-here", "1.1.0", &version("newer"), json!({}));
+    made.succeeds(&["update", "--yes"]);
+    fs::remove_file(made.lock_file()).unwrap();
+    let gateway = made.project.up();
+    let callers = Callers { made, gateway };
+    let made = &callers.made;
+    let good = fs::read_to_string(&configuration).unwrap();
+    made.project.configure("nonsense");
+    assert_eq!(callers.seen_by(0).unwrap().answered, "newer");
+    eventually("it has locked itself", PATIENCE, || made.lock_file().exists() && made.lock().contains("1.1.0"));
+    eventually("nothing is put in force", PATIENCE, || callers.gateway.log().contains("the changed configuration is not used"));
+    fs::write(made.lock_file(), older).unwrap();
+    made.project.configure(&good);
+    eventually("what runs is what is locked", PATIENCE, || callers.seen_by(0).is_ok_and(|seen| seen.answered == "greets"));
+}
+
+#[test]
 fn a_tenants_servers_have_versions_of_their_own() {
     let made = Packages::new("npm:made-here");
     let tenant = |name: &str| {
