@@ -44,11 +44,11 @@ impl Print {
         }
     }
 
-    /// Whether the configuration is to be put in force anew. One that is gone is not.
-    fn asks_for_a_reload(&self, in_force: &Self) -> bool {
-        let is_same =
-            self.configuration == in_force.configuration && self.locks == in_force.locks && self.policies == in_force.policies;
-        !is_same && self.configuration.is_some()
+    /// Whether the configuration is to be put in force anew. One that is gone is not, nor one beside which locks say the same.
+    fn asks_for_a_reload(&self, in_force: &Self, gateway: &Gateway) -> bool {
+        let is_same = self.configuration == in_force.configuration && self.policies == in_force.policies;
+        let is_locked_so = self.locks == in_force.locks || gateway.follows_its_locks();
+        self.configuration.is_some() && !(is_same && is_locked_so)
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn watch(gateway: Gateway, invocation: Invocation, tls: Option<
             () = heard(hangup.as_mut()) => true,
         };
         let now = Print::take(&invocation, &gateway.plan());
-        if asked || now.asks_for_a_reload(&in_force) {
+        if asked || now.asks_for_a_reload(&in_force, &gateway) {
             let read = reload(&gateway, &invocation, tls.as_ref()).await;
             // A file that is not put in force was put in the place of another all the same.
             keep_own_files(&gateway).await;
@@ -76,11 +76,11 @@ pub(crate) async fn watch(gateway: Gateway, invocation: Invocation, tls: Option<
                 Some(read) => Print { configuration: now.configuration, ..read },
                 None => now,
             };
-        } else if now.tls != in_force.tls || now.secrets != in_force.secrets {
+        } else if (&now.locks, &now.tls, &now.secrets) != (&in_force.locks, &in_force.tls, &in_force.secrets) {
             if now.tls != in_force.tls {
                 renew(&gateway, tls.as_ref());
             }
-            (in_force.tls, in_force.secrets) = (now.tls, now.secrets);
+            in_force = Print { configuration: in_force.configuration, policies: in_force.policies, ..now };
             keep_own_files(&gateway).await;
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use futures_util::future::{join, join_all};
-use sallyport_policy::{InvalidPolicy, Policy};
+use sallyport_policy::{InvalidPolicy, Policy, PrincipalKind};
 use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
 use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
@@ -149,6 +149,21 @@ impl Gateway {
         self.0.parts.load().servers.values().all(is_kept) && self.tenants().iter().all(Self::keeps_its_files)
     }
 
+    /// Whether the locks say what they said when they were read last: what each server runs, for whom. One that cannot be read says nothing.
+    #[must_use]
+    pub fn follows_its_locks(&self) -> bool {
+        let said = |entry: Option<&Entry>| {
+            entry.map(|entry| {
+                (entry.locked.key(), entry.canary.as_ref().map(|canary| (canary.locked.key(), canary.share, canary.salt.clone())))
+            })
+        };
+        let drafts = self.0.adopter.surroundings().folders.lock_drafts_folder();
+        let follows = |server: &Server| {
+            packages::entry(server.upstream.plan(), &drafts).is_ok_and(|now| said(now.as_ref()) == said(server.locked.as_deref()))
+        };
+        self.0.parts.load().servers.values().all(follows) && self.tenants().iter().all(Self::follows_its_locks)
+    }
+
     /// The servers, by name; behind them the newer versions of some, which a share of the callers gets.
     #[must_use]
     pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
@@ -191,15 +206,17 @@ impl Gateway {
         let canaries = self.0.adopter.with_canaries(&mut servers, &plan, &before.canaries);
         let changes = changes(&before, &plan, &servers);
         let parts = parts(plan, trust, (policy, limits.continuing(&before.limits)), servers, &self.0.metrics, String::new());
-        self.0.replace(Parts { canaries, ..parts }).await;
+        let persons = carried_over(&before, &parts);
+        let going_on = persons.programs();
+        self.0.replace(Parts { canaries, persons, ..parts }).await;
         self.start_own();
         let now = self.0.parts.load_full();
         let mut left: Vec<_> = before.upstreams().filter(|old| !now.upstreams().any(|new| Arc::ptr_eq(new, old))).collect();
-        // Callers' own programs go with what they saw: whoever calls again gets another.
-        let everybody = before.everybody();
-        let own = everybody.iter().flat_map(|(_, parts)| parts.servers.values()).map(|server| &server.upstream);
-        left.extend(own.filter(|upstream| upstream.plan().is_program() && upstream.plan().is_personal()));
-        let ends = |scope: &str| left.iter().any(|upstream| **upstream.scope() == *scope);
+        let own = before.persons.programs();
+        left.extend(own.iter().filter(|old| !going_on.iter().any(|new| Arc::ptr_eq(new, old))));
+        // Programs of several callers have one scope: as long as one goes on, what waits there may be at that one.
+        let goes_on = |scope: &str| going_on.iter().any(|upstream| **upstream.scope() == *scope);
+        let ends = |scope: &str| left.iter().any(|upstream| **upstream.scope() == *scope) && !goes_on(scope);
         self.0.questions.abandon(ends);
         self.0.tasks.abandon(ends);
         join_all(left.iter().map(|upstream| upstream.stop(grace))).await;
@@ -220,9 +237,11 @@ impl Gateway {
     pub(crate) async fn stop_own(&self, grace: Duration) {
         self.0.questions.abandon(|_| true);
         self.0.tasks.abandon(|_| true);
-        let own = self.0.parts.load().everybody();
-        let own = own.iter().flat_map(|(_, parts)| parts.servers.values()).filter(|server| server.upstream.plan().is_personal());
-        let own: Vec<Arc<Upstream>> = own.map(|server| server.upstream.clone()).collect();
+        let parts = self.0.parts.load_full();
+        let everybody = parts.persons.all();
+        let elsewhere = everybody.iter().flat_map(|(_, parts)| parts.servers.values()).map(|server| &server.upstream);
+        let elsewhere = elsewhere.filter(|upstream| upstream.plan().is_personal() && !upstream.plan().is_program());
+        let own: Vec<Arc<Upstream>> = parts.persons.programs().into_iter().chain(elsewhere.cloned()).collect();
         join_all(self.upstreams().iter().chain(&own).map(|upstream| upstream.stop(grace))).await;
     }
 
@@ -349,6 +368,23 @@ fn parts(
         persons: Persons::default(),
         person: None,
     }
+}
+
+/// The programs of callers of their own that go on in another configuration: of servers that are what they were, and of callers who are
+/// still let in.
+fn carried_over(before: &Parts, now: &Parts) -> Persons {
+    let is_same_trust = before.plan.identity == now.plan.identity;
+    before.persons.carried_over(|principal, name, own| {
+        let is_let_in = match principal.kind() {
+            PrincipalKind::Key(_) => {
+                now.identity.keys().any(|(_, holder)| holder == principal) || is_same_trust && before.plan.identity.api_keys
+            }
+            PrincipalKind::LocalUser => before.identity.needs_credential() == now.identity.needs_credential(),
+            PrincipalKind::User { .. } | PrincipalKind::Client { .. } => is_same_trust,
+        };
+        let is_same = |server: &Server| own.may_go_on(server.upstream.plan(), &server.kept, server.locked.as_deref());
+        is_let_in && now.servers.get(name).is_some_and(is_same)
+    })
 }
 
 fn limits(plan: &Plan) -> Result<CallLimits, BuildError> {

@@ -150,11 +150,6 @@ impl Parts {
         self.servers.values().map(|server| &server.upstream).chain(self.canaries.upstreams())
     }
 
-    /// What principals see who have connections of their own, whatever they have drawn.
-    pub(crate) fn everybody(&self) -> Vec<(Principal, Arc<Parts>)> {
-        self.persons.all()
-    }
-
     /// What a caller sees by the versions that it has drawn, where that is made already.
     pub(crate) fn drawn_already(self: &Arc<Self>, caller: &Principal) -> Option<Arc<Parts>> {
         match self.canaries.drawn_by(caller) {

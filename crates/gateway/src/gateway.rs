@@ -323,8 +323,9 @@ impl Inner {
             self.parts.swap(Arc::new(parts))
         };
         let now = self.parts.load_full();
-        // Principals' own connections are opened anew.
-        self.subscriptions.retain(|scope| !scope.contains('\n') && now.servers.contains_key(scope));
+        // Principals' own connections are opened anew, but for programs that go on.
+        let own = now.persons.waiting_scopes();
+        self.subscriptions.retain(|scope| own.contains(scope) || now.servers.contains_key(scope));
         self.tasks.retain(|server| now.servers.contains_key(server));
         self.rebuild();
         self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());

@@ -288,22 +288,6 @@ fn what_a_version_that_all_get_says_of_itself_is_what_is_recorded() {
 }
 
 #[test]
-fn the_share_of_another_package_than_the_configuration_asks_for_is_not_locked() {
-    let made = Packages::new("npm:made-here");
-    made.succeeds(&["update", "--yes", "--no-start"]);
-    made.registry.publish("made-here", "1.1.0", &program("waves"), json!({}));
-    made.succeeds(&["update", "made", "--share", "50%", "--yes", "--no-start"]);
-    made.project.configure("[servers.made]\ncommand = [\"npm:another\"]\n");
-    let lock = made.lock();
-    for arguments in [["update", "made", "--finish"].as_slice(), &["update", "made", "--share", "60%"]] {
-        let said = made.run(arguments);
-        assert!(!said.success && said.stderr.contains("of another package"), "{}", said.stderr);
-    }
-    assert_eq!(made.lock(), lock);
-    assert!(made.succeeds(&["rollback", "made"]).contains("nobody gets version 1.1.0"));
-}
-
-#[test]
 fn a_lock_that_cannot_be_read_ends_neither_what_is_locked_nor_what_has_a_share() {
     let callers = Callers::new();
     let made = &callers.made;
@@ -318,6 +302,21 @@ fn a_lock_that_cannot_be_read_ends_neither_what_is_locked_nor_what_has_a_share()
     made.succeeds(&["update", "made", "--share", "99%"]);
     eventually("what is written next is used", PATIENCE, || callers.those_of("newer").0.len() > newer.0.len());
     assert_eq!(callers.those_of("newer").1, newer.1);
+}
+
+#[test]
+fn a_callers_own_program_outlives_the_lock_of_its_first_start_and_ends_with_its_version() {
+    let made = configured("default = \"allow\"", "shared = false\n");
+    fs::write(made.project.home().join(".npmrc"), format!("registry={}\n", made.registry.url())).unwrap();
+    let gateway = made.project.up();
+    let callers = Callers { made, gateway };
+    let made = &callers.made;
+    let first = callers.seen_by(0).unwrap();
+    eventually("it is locked", PATIENCE, || callers.gateway.log().contains("the configuration was reloaded"));
+    assert_eq!((first.answered.as_str(), callers.seen_by(0).unwrap().run), ("greets", first.run));
+    made.registry.publish("made-here", "1.1.0", &version("newer"), json!({}));
+    made.succeeds(&["update", "made", "--yes"]);
+    eventually("it is the new one", PATIENCE, || callers.seen_by(0).is_ok_and(|seen| seen.answered == "newer"));
 }
 
 #[test]
@@ -340,6 +339,22 @@ fn what_locked_itself_while_nothing_could_be_put_in_force_follows_the_lock_all_t
     fs::write(made.lock_file(), older).unwrap();
     made.project.configure(&good);
     eventually("what runs is what is locked", PATIENCE, || callers.seen_by(0).is_ok_and(|seen| seen.answered == "greets"));
+}
+
+#[test]
+fn the_share_of_another_package_than_the_configuration_asks_for_is_not_locked() {
+    let made = Packages::new("npm:made-here");
+    made.succeeds(&["update", "--yes", "--no-start"]);
+    made.registry.publish("made-here", "1.1.0", &program("waves"), json!({}));
+    made.succeeds(&["update", "made", "--share", "50%", "--yes", "--no-start"]);
+    made.project.configure("[servers.made]\ncommand = [\"npm:another\"]\n");
+    let lock = made.lock();
+    for arguments in [["update", "made", "--finish"].as_slice(), &["update", "made", "--share", "60%"]] {
+        let said = made.run(arguments);
+        assert!(!said.success && said.stderr.contains("of another package"), "{}", said.stderr);
+    }
+    assert_eq!(made.lock(), lock);
+    assert!(made.succeeds(&["rollback", "made"]).contains("nobody gets version 1.1.0"));
 }
 
 #[test]
