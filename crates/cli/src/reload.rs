@@ -16,24 +16,39 @@ use crate::up;
 /// How often the file is looked at. One `stat` a second costs nothing, and works on every file system.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What tells that a file is another: editors write in place or put a new file there. The configuration, the locks beside it, the files
-/// of policies, those of TLS, and those of secrets.
-#[derive(Debug, PartialEq, Eq)]
-struct Print(Option<FilePrint>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>, Vec<Option<FilePrint>>);
-
+/// What tells that a file is another: editors write in place or put a new file there.
 type FilePrint = (PathBuf, u64, SystemTime);
 
+/// The files that the gateway goes by, as they were at one moment.
+#[derive(Debug, PartialEq, Eq)]
+struct Print {
+    configuration: Option<FilePrint>,
+    /// Those beside it.
+    locks: Vec<Option<FilePrint>>,
+    policies: Vec<Option<FilePrint>>,
+    tls: Vec<Option<FilePrint>>,
+    secrets: Vec<Option<FilePrint>>,
+}
+
 impl Print {
-    /// The file in force at this moment; a `sallyport.toml` that was not there before counts as well.
-    fn take(invocation: &Invocation, gateway: &Gateway) -> Self {
+    /// The files at this moment that `plan` names; a `sallyport.toml` that was not there before counts as well.
+    fn take(invocation: &Invocation, plan: &Plan) -> Self {
         let file = config::find(invocation).ok().and_then(|found| found.origin.file);
-        let plan = gateway.plan();
         let whose = std::iter::once(None).chain(plan.tenants.keys().map(|name| Some(&**name)));
-        let locks = file.iter().flat_map(|file| whose.clone().map(|tenant| lock_beside(file, tenant).and_then(print_of))).collect();
-        let policies = plan.policy_files().into_iter().map(print_of).collect();
-        let tls = plan.tls_files().into_iter().map(|(_, file)| print_of(file.to_owned())).collect();
-        let secrets = plan.secret_files.iter().map(|secret| print_of(secret.reference.locator().into())).collect();
-        Self(file.and_then(print_of), locks, policies, tls, secrets)
+        Self {
+            locks: file.iter().flat_map(|file| whose.clone().map(|tenant| lock_beside(file, tenant).and_then(print_of))).collect(),
+            policies: plan.policy_files().into_iter().map(print_of).collect(),
+            tls: plan.tls_files().into_iter().map(|(_, file)| print_of(file.to_owned())).collect(),
+            secrets: plan.secret_files.iter().map(|secret| print_of(secret.reference.locator().into())).collect(),
+            configuration: file.and_then(print_of),
+        }
+    }
+
+    /// Whether the configuration is to be put in force anew. One that is gone is not, nor one beside which locks say the same.
+    fn asks_for_a_reload(&self, in_force: &Self, gateway: &Gateway) -> bool {
+        let is_same = self.configuration == in_force.configuration && self.policies == in_force.policies;
+        let is_locked_so = self.locks == in_force.locks || gateway.follows_its_locks();
+        self.configuration.is_some() && !(is_same && is_locked_so)
     }
 }
 
@@ -44,26 +59,28 @@ fn print_of(file: PathBuf) -> Option<FilePrint> {
 
 /// Watches the configuration, and listens for SIGHUP, for as long as the gateway runs.
 pub(crate) async fn watch(gateway: Gateway, invocation: Invocation, tls: Option<Tls>) {
-    let mut in_force = Print::take(&invocation, &gateway);
+    let mut in_force = Print::take(&invocation, &gateway.plan());
     let mut hangup = signal(SignalKind::hangup()).ok();
     loop {
         let asked = tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => false,
             () = heard(hangup.as_mut()) => true,
         };
-        let now = Print::take(&invocation, &gateway);
-        if asked || ((&now.0, &now.1, &now.2) != (&in_force.0, &in_force.1, &in_force.2) && now.0.is_some()) {
-            reload(&gateway, &invocation, tls.as_ref()).await;
+        let now = Print::take(&invocation, &gateway.plan());
+        if asked || now.asks_for_a_reload(&in_force, &gateway) {
+            let read = reload(&gateway, &invocation, tls.as_ref()).await;
             // A file that is not put in force was put in the place of another all the same.
             keep_own_files(&gateway).await;
-            // The one that is in force now may name other files; what changed during the reload is found the next time.
-            let Print(_, locks, policies, ..) = Print::take(&invocation, &gateway);
-            in_force = Print(now.0, if locks.len() == now.1.len() { now.1 } else { locks }, policies, now.3, now.4);
-        } else if (&now.3, &now.4) != (&in_force.3, &in_force.4) {
-            if now.3 != in_force.3 {
+            // Calls may have been waited for: what changed meanwhile is found the next time.
+            in_force = match read {
+                Some(read) => Print { configuration: now.configuration, ..read },
+                None => now,
+            };
+        } else if (&now.locks, &now.tls, &now.secrets) != (&in_force.locks, &in_force.tls, &in_force.secrets) {
+            if now.tls != in_force.tls {
                 renew(&gateway, tls.as_ref());
             }
-            (in_force.3, in_force.4) = (now.3, now.4);
+            in_force = Print { configuration: in_force.configuration, policies: in_force.policies, ..now };
             keep_own_files(&gateway).await;
         }
     }
@@ -78,21 +95,26 @@ async fn heard(signal: Option<&mut tokio::signal::unix::Signal>) {
     }
 }
 
-/// Puts the file in force, or says what is wrong with it and leaves things as they are.
-async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) {
+/// Puts the file in force, or says what is wrong with it and leaves things as they are. Gives what the files were that it names, before they
+/// were read.
+async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) -> Option<Print> {
     let plan = match config::load(invocation) {
         Ok(plan) => plan,
         Err(errors) => {
             for error in &errors {
                 tracing::error!("the changed configuration is not used: {error}");
             }
-            return;
+            return None;
         }
     };
+    let print = Print::take(invocation, &plan);
     plan.warnings.iter().filter(|warning| warning.path.starts_with("tls.")).for_each(|warning| tracing::warn!("{warning}"));
     let renewed = match renewed(&plan, tls) {
         Ok(renewed) => renewed,
-        Err(error) => return tracing::error!("the changed configuration is not used: {error}"),
+        Err(error) => {
+            tracing::error!("the changed configuration is not used: {error}");
+            return None;
+        }
     };
     match gateway.reload(plan, GRACE).await {
         Ok(changes) => {
@@ -106,18 +128,24 @@ async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) {
             for key in changes.needs_restart {
                 tracing::warn!("`{key}` is another now: it takes effect when the gateway is started again");
             }
+            Some(print)
         }
-        Err(error) => tracing::error!("the changed configuration is not used: {error}"),
+        Err(error) => {
+            tracing::error!("the changed configuration is not used: {error}");
+            None
+        }
     }
 }
 
-/// Starts programs anew that could change a file which was put in the place of another one.
+/// Starts programs anew that could change a file which was put in the place of another one, or were given a secret that is another now.
 async fn keep_own_files(gateway: &Gateway) {
     if gateway.keeps_its_files() {
         return;
     }
     match gateway.reload((*gateway.plan()).clone(), GRACE).await {
-        Ok(changes) => tracing::info!(restarted = ?changes.changed, "files of the gateway were replaced, from which programs are kept"),
+        Ok(changes) => {
+            tracing::info!(restarted = ?changes.changed, "files of the gateway were replaced, which programs are kept from or given")
+        }
         Err(error) => tracing::error!("programs that may write the gateway's own files are not started anew: {error}"),
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use futures_util::future::{join, join_all};
-use sallyport_policy::{InvalidPolicy, Policy};
+use sallyport_policy::{InvalidPolicy, Policy, PrincipalKind};
 use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
 use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
@@ -19,7 +19,7 @@ use crate::decide;
 use crate::gateway::{Gateway, Inner, Parts, Server, generation, has_personal, members};
 use crate::limits::CallLimits;
 use crate::news::{Audience, News, Relay};
-use crate::packages;
+use crate::packages::{self, Entry};
 use crate::persons::Persons;
 use crate::plan::{Plan, ServerPlan, Start};
 use crate::questions::Questions;
@@ -140,12 +140,28 @@ impl Gateway {
         self.0.parts.load().plan.clone()
     }
 
-    /// Whether each program is still kept from the gateway's own files: one that was put in the place of another is not.
+    /// Whether each program is still kept from the gateway's own files (one that was put in the place of another is not), and was given the
+    /// secrets that are in the files of its own.
     #[must_use]
     pub fn keeps_its_files(&self) -> bool {
         let surroundings = self.0.adopter.surroundings();
-        let is_kept = |server: &Server| server.kept == own_rules::kept_from(server.upstream.plan(), &surroundings.folders);
+        let is_kept = |server: &Server| server.kept.holds(&own_rules::kept_from(server.upstream.plan(), &surroundings.folders));
         self.0.parts.load().servers.values().all(is_kept) && self.tenants().iter().all(Self::keeps_its_files)
+    }
+
+    /// Whether the locks say what they said when they were read last: what each server runs, for whom. One that cannot be read says nothing.
+    #[must_use]
+    pub fn follows_its_locks(&self) -> bool {
+        let said = |entry: Option<&Entry>| {
+            entry.map(|entry| {
+                (entry.locked.key(), entry.canary.as_ref().map(|canary| (canary.locked.key(), canary.share, canary.salt.clone())))
+            })
+        };
+        let drafts = self.0.adopter.surroundings().folders.lock_drafts_folder();
+        let follows = |server: &Server| {
+            packages::entry(server.upstream.plan(), &drafts).is_ok_and(|now| said(now.as_ref()) == said(server.locked.as_deref()))
+        };
+        self.0.parts.load().servers.values().all(follows) && self.tenants().iter().all(Self::follows_its_locks)
     }
 
     /// The servers, by name; behind them the newer versions of some, which a share of the callers gets.
@@ -190,15 +206,17 @@ impl Gateway {
         let canaries = self.0.adopter.with_canaries(&mut servers, &plan, &before.canaries);
         let changes = changes(&before, &plan, &servers);
         let parts = parts(plan, trust, (policy, limits.continuing(&before.limits)), servers, &self.0.metrics, String::new());
-        self.0.replace(Parts { canaries, ..parts }).await;
+        let persons = carried_over(&before, &parts);
+        let going_on = persons.programs();
+        self.0.replace(Parts { canaries, persons, ..parts }).await;
         self.start_own();
         let now = self.0.parts.load_full();
         let mut left: Vec<_> = before.upstreams().filter(|old| !now.upstreams().any(|new| Arc::ptr_eq(new, old))).collect();
-        // Callers' own programs go with what they saw: whoever calls again gets another.
-        let everybody = before.everybody();
-        let own = everybody.iter().flat_map(|(_, parts)| parts.servers.values()).map(|server| &server.upstream);
-        left.extend(own.filter(|upstream| upstream.plan().is_program() && upstream.plan().is_personal()));
-        let ends = |scope: &str| left.iter().any(|upstream| **upstream.scope() == *scope);
+        let own = before.persons.programs();
+        left.extend(own.iter().filter(|old| !going_on.iter().any(|new| Arc::ptr_eq(new, old))));
+        // Programs of several callers have one scope: as long as one goes on, what waits there may be at that one.
+        let goes_on = |scope: &str| going_on.iter().any(|upstream| **upstream.scope() == *scope);
+        let ends = |scope: &str| left.iter().any(|upstream| **upstream.scope() == *scope) && !goes_on(scope);
         self.0.questions.abandon(ends);
         self.0.tasks.abandon(ends);
         join_all(left.iter().map(|upstream| upstream.stop(grace))).await;
@@ -219,9 +237,11 @@ impl Gateway {
     pub(crate) async fn stop_own(&self, grace: Duration) {
         self.0.questions.abandon(|_| true);
         self.0.tasks.abandon(|_| true);
-        let own = self.0.parts.load().everybody();
-        let own = own.iter().flat_map(|(_, parts)| parts.servers.values()).filter(|server| server.upstream.plan().is_personal());
-        let own: Vec<Arc<Upstream>> = own.map(|server| server.upstream.clone()).collect();
+        let parts = self.0.parts.load_full();
+        let everybody = parts.persons.all();
+        let elsewhere = everybody.iter().flat_map(|(_, parts)| parts.servers.values()).map(|server| &server.upstream);
+        let elsewhere = elsewhere.filter(|upstream| upstream.plan().is_personal() && !upstream.plan().is_program());
+        let own: Vec<Arc<Upstream>> = parts.persons.programs().into_iter().chain(elsewhere.cloned()).collect();
         join_all(self.upstreams().iter().chain(&own).map(|upstream| upstream.stop(grace))).await;
     }
 
@@ -267,14 +287,12 @@ impl Adopter {
     }
 
     /// The servers of a configuration; those of `before` that are configured as they were go on, unless a file that was kept
-    /// from them was replaced (the new one is not), or their package is locked to another version.
+    /// from them was replaced (the new one is not), a secret of theirs is another, or their package is locked to another version.
     fn servers(&self, plan: &Plan, before: &BTreeMap<Arc<str>, Server>) -> BTreeMap<Arc<str>, Server> {
         let server = |name: &str, server: &ServerPlan| {
             let (kept, old) = (own_rules::kept_from(server, &self.surroundings.folders), before.get(name));
-            let locked = packages::locked(server, &self.surroundings.folders.lock_drafts_folder()).map(|locked| locked.key());
-            // One that was not locked before has locked itself when it was started.
-            let is_locked_so = |old: &Server| old.locked.is_none() || old.locked == locked;
-            if let Some(same) = old.filter(|old| old.upstream.plan() == server && old.kept == kept && is_locked_so(old)) {
+            let locked = self.locked(server, old);
+            if let Some(same) = old.filter(|old| old.may_go_on(server, &kept, locked.as_deref())) {
                 return self.listen(same.upstream.clone(), kept, locked, plan);
             }
             let upstream = Upstream::new(server.clone(), self.surroundings.clone());
@@ -284,7 +302,18 @@ impl Adopter {
         plan.servers.iter().map(|(name, plan)| (Arc::from(name.as_str()), server(name, plan))).collect()
     }
 
-    pub(crate) fn listen(&self, upstream: Arc<Upstream>, kept: own_rules::Kept, locked: Option<String>, plan: &Plan) -> Server {
+    /// What is locked for a server; where its lock cannot be read, what was.
+    fn locked(&self, server: &ServerPlan, old: Option<&Server>) -> Option<Arc<Entry>> {
+        match packages::entry(server, &self.surroundings.folders.lock_drafts_folder()) {
+            Ok(entry) => entry.map(Arc::new),
+            Err(error) => {
+                tracing::error!(server = server.name, hint = error.hint(), "the changed lock is not used: {error}");
+                old.filter(|old| old.upstream.plan() == server)?.locked.clone()
+            }
+        }
+    }
+
+    pub(crate) fn listen(&self, upstream: Arc<Upstream>, kept: own_rules::Kept, locked: Option<Arc<Entry>>, plan: &Plan) -> Server {
         let relay = self.relay(&upstream, plan, None);
         let inner = self.inner.clone();
         upstream.on_change(Arc::new(move |_| {
@@ -339,6 +368,23 @@ fn parts(
         persons: Persons::default(),
         person: None,
     }
+}
+
+/// The programs of callers of their own that go on in another configuration: of servers that are what they were, and of callers who are
+/// still let in.
+fn carried_over(before: &Parts, now: &Parts) -> Persons {
+    let is_same_trust = before.plan.identity == now.plan.identity;
+    before.persons.carried_over(|principal, name, own| {
+        let is_let_in = match principal.kind() {
+            PrincipalKind::Key(_) => {
+                now.identity.keys().any(|(_, holder)| holder == principal) || is_same_trust && before.plan.identity.api_keys
+            }
+            PrincipalKind::LocalUser => before.identity.needs_credential() == now.identity.needs_credential(),
+            PrincipalKind::User { .. } | PrincipalKind::Client { .. } => is_same_trust,
+        };
+        let is_same = |server: &Server| own.may_go_on(server.upstream.plan(), &server.kept, server.locked.as_deref());
+        is_let_in && now.servers.get(name).is_some_and(is_same)
+    })
 }
 
 fn limits(plan: &Plan) -> Result<CallLimits, BuildError> {

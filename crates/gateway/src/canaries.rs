@@ -18,7 +18,7 @@ use crate::catalogue::view::Kind;
 use crate::decide;
 use crate::gateway::{Inner, Parts, Server, members};
 use crate::news::Audience;
-use crate::packages::{self, Canary, Draw};
+use crate::packages::{Canary, Draw};
 use crate::plan::Plan;
 use crate::tasks::{self, Line, Task};
 use crate::upstream::Upstream;
@@ -98,13 +98,14 @@ impl Adopter {
                 let same_plan = old.server.upstream.plan() == server.upstream.plan();
                 same_plan && old.server.kept == server.kept
             });
-            if let Some(promoted) = old.filter(|old| server.locked.as_ref() == Some(&old.key)) {
+            if let Some(promoted) = old.filter(|old| server.locked.as_ref().is_some_and(|entry| entry.locked.key() == old.key)) {
                 let upstream = promoted.server.upstream.clone();
+                upstream.promote();
                 *server = self.listen(upstream, server.kept.clone(), server.locked.clone(), plan);
             }
-            let Some(entry) = packages::entry(server.upstream.plan(), &self.surroundings().folders.lock_drafts_folder()) else { continue };
+            let Some(entry) = server.locked.clone() else { continue };
             server.version = Some(entry.locked.version.as_str().into());
-            let Some(canary) = entry.canary else { continue };
+            let Some(canary) = &entry.canary else { continue };
             if server.upstream.plan().is_personal() {
                 tracing::warn!(server = %name, "nobody gets the newer version: each caller has a program of its own (`shared = false`)");
                 continue;
@@ -114,8 +115,8 @@ impl Adopter {
                 tracing::warn!(server = %name, version, "nobody gets the newer version: {MOST} servers have one for a share of their callers");
                 continue;
             }
-            let draw = Draw::new(name, &canary);
-            if let Some(beside) = self.beside(server, &canary, &draw, old, plan) {
+            let draw = Draw::new(name, canary);
+            if let Some(beside) = self.beside(server, canary, &draw, old, plan) {
                 server._relay = self.relay(&server.upstream, plan, Some(Audience { draw, has_drawn: false }));
                 by_server.insert(name.clone(), beside);
             }
@@ -136,7 +137,7 @@ impl Adopter {
                 new
             }
         };
-        let mut listened = self.listen(upstream, server.kept.clone(), Some(key.clone()), plan);
+        let mut listened = self.listen(upstream, server.kept.clone(), server.locked.clone(), plan);
         listened._relay = self.relay(&listened.upstream, plan, Some(Audience { draw: draw.clone(), has_drawn: true }));
         listened.version = Some(canary.locked.version.as_str().into());
         Some(Beside { draw: draw.clone(), key, server: listened })
@@ -147,11 +148,6 @@ impl Parts {
     /// All servers, each version of them.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.servers.values().map(|server| &server.upstream).chain(self.canaries.upstreams())
-    }
-
-    /// What principals see who have connections of their own, whatever they have drawn.
-    pub(crate) fn everybody(&self) -> Vec<(Principal, Arc<Parts>)> {
-        self.persons.all()
     }
 
     /// What a caller sees by the versions that it has drawn, where that is made already.

@@ -25,8 +25,9 @@ use crate::catalogue::{Catalogue, Member};
 use crate::heard::Heard;
 use crate::limits::CallLimits;
 use crate::news::News;
+use crate::packages::Entry;
 use crate::persons::Persons;
-use crate::plan::Plan;
+use crate::plan::{Plan, ServerPlan};
 use crate::questions::Questions;
 use crate::subscriptions::Subscriptions;
 use crate::tasks::Tasks;
@@ -97,12 +98,21 @@ pub(crate) struct Server {
     pub(crate) metrics: ServerMetrics,
     /// The gateway's own files that are kept from it, as they were when it was started.
     pub(crate) kept: own_rules::Kept,
-    /// What its package was locked to when it was started.
-    pub(crate) locked: Option<String>,
+    /// What its package is locked to, as the lock was read last.
+    pub(crate) locked: Option<Arc<Entry>>,
     /// The version of its package, where it is locked.
     pub(crate) version: Option<Arc<str>>,
     /// Held so that the upstream's listeners still know it.
     pub(crate) _relay: Arc<dyn Listener>,
+}
+
+impl Server {
+    /// Whether it is what another configuration wants as it runs. What nothing is locked for was what the lock was made of, or will be.
+    pub(crate) fn may_go_on(&self, plan: &ServerPlan, kept: &own_rules::Kept, locked: Option<&Entry>) -> bool {
+        let runs = self.upstream.launched().map(|key| key.to_string()).or_else(|| Some(self.locked.as_ref()?.locked.key()));
+        let is_locked_so = runs.zip(locked).is_none_or(|(runs, locked)| runs == locked.locked.key());
+        self.upstream.plan() == plan && self.kept.holds(kept) && is_locked_so
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -313,8 +323,9 @@ impl Inner {
             self.parts.swap(Arc::new(parts))
         };
         let now = self.parts.load_full();
-        // Principals' own connections are opened anew.
-        self.subscriptions.retain(|scope| !scope.contains('\n') && now.servers.contains_key(scope));
+        // Principals' own connections are opened anew, but for programs that go on.
+        let own = now.persons.waiting_scopes();
+        self.subscriptions.retain(|scope| own.contains(scope) || now.servers.contains_key(scope));
         self.tasks.retain(|server| now.servers.contains_key(server));
         self.rebuild();
         self.tell_difference(&before.catalogue.load(), &self.parts.load().catalogue.load());

@@ -49,22 +49,27 @@ pub(crate) fn package_of(plan: &StdioPlan) -> Option<Package> {
 /// made.
 #[must_use]
 pub fn locked(server: &ServerPlan, drafts: &Path) -> Option<Locked> {
-    entry(server, drafts).map(|entry| entry.locked)
+    entry(server, drafts).ok().flatten().map(|entry| entry.locked)
 }
 
 /// The same with the version that a share of its callers gets, if that is still what the configuration asks for, too.
-pub(crate) fn entry(server: &ServerPlan, drafts: &Path) -> Option<Entry> {
-    let Source::Stdio(stdio) = &server.source else { return None };
-    let package = package_of(stdio)?;
-    let entry = LockFile::read(stdio.lock.as_deref()?, drafts).ok()?.entry(&server.name)?.clone();
-    let canary = entry.canary.filter(|canary| canary.locked.is_of(&package));
-    entry.locked.is_of(&package).then_some(Entry { canary, ..entry })
+///
+/// # Errors
+/// As [`LockFile::read`].
+pub(crate) fn entry(server: &ServerPlan, drafts: &Path) -> Result<Option<Entry>, LockError> {
+    let Source::Stdio(stdio) = &server.source else { return Ok(None) };
+    let (Some(package), Some(lock)) = (package_of(stdio), &stdio.lock) else { return Ok(None) };
+    let entry = LockFile::read(lock, drafts)?.entry(&server.name).filter(|entry| entry.locked.is_of(&package)).cloned();
+    Ok(entry.map(|Entry { canary, previous, locked }| {
+        let canary = canary.filter(|canary| canary.locked.is_of(&package));
+        Entry { canary, previous, locked }
+    }))
 }
 
 /// The servers of which a share of the callers gets a newer version.
 #[must_use]
 pub fn canaries<'a>(plan: &'a Plan, drafts: &Path) -> Vec<(&'a str, Canary)> {
-    plan.servers.values().filter_map(|server| Some((server.name.as_str(), entry(server, drafts)?.canary?))).collect()
+    plan.servers.values().filter_map(|server| Some((server.name.as_str(), entry(server, drafts).ok()??.canary?))).collect()
 }
 
 /// The servers whose package could be locked by a file and is not, or locked for something else than the configuration asks for now.

@@ -4,9 +4,9 @@
 //! given over them. So whatever takes `Parts` (lists, calls, subscriptions, tasks) is one principal's from there on, and nothing of
 //! another's is within reach.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -28,9 +28,33 @@ pub(crate) const MOST: usize = 1000;
 pub(crate) struct Persons(Mutex<HashMap<Principal, Seen>>);
 
 struct Seen {
-    parts: Arc<Parts>,
-    subject: Subject,
     last: Instant,
+    what: What,
+}
+
+enum What {
+    /// What a principal sees who has called since the configuration in force is.
+    Met { parts: Arc<Parts>, subject: Subject },
+    /// The programs of one who has not yet: they have run since before, and wait for the next call.
+    Waiting(BTreeMap<Arc<str>, Server>),
+}
+
+impl What {
+    fn parts(&self) -> Option<&Arc<Parts>> {
+        match self {
+            Self::Met { parts, .. } => Some(parts),
+            Self::Waiting(_) => None,
+        }
+    }
+
+    /// The programs that are this principal's alone.
+    fn programs(&self) -> impl Iterator<Item = (&Arc<str>, &Server)> {
+        let servers = match self {
+            Self::Met { parts, .. } => &parts.servers,
+            Self::Waiting(servers) => servers,
+        };
+        servers.iter().filter(|(_, server)| server.upstream.plan().is_program() && server.upstream.plan().is_personal())
+    }
 }
 
 impl fmt::Debug for Persons {
@@ -40,11 +64,44 @@ impl fmt::Debug for Persons {
 }
 
 impl Persons {
-    /// Everybody's part, in no order.
-    pub(crate) fn all(&self) -> Vec<(Principal, Arc<Parts>)> {
-        let persons = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        persons.iter().map(|(principal, seen)| (principal.clone(), seen.parts.clone())).collect()
+    fn seen(&self) -> MutexGuard<'_, HashMap<Principal, Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The parts of all who have called since the configuration in force is, in no order.
+    pub(crate) fn all(&self) -> Vec<(Principal, Arc<Parts>)> {
+        self.seen().iter().filter_map(|(principal, seen)| Some((principal.clone(), seen.what.parts()?.clone()))).collect()
+    }
+
+    /// Everybody's own programs.
+    pub(crate) fn programs(&self) -> Vec<Arc<Upstream>> {
+        self.seen().values().flat_map(|seen| seen.what.programs().map(|(_, server)| server.upstream.clone())).collect()
+    }
+
+    /// For another configuration: everybody's own programs that may go on, as `may_go_on` says. They wait for the next call.
+    pub(crate) fn carried_over(&self, may_go_on: impl Fn(&Principal, &Arc<str>, &Server) -> bool) -> Self {
+        let mut carried = HashMap::new();
+        for (principal, seen) in &*self.seen() {
+            let going_on = seen.what.programs().filter(|(name, server)| may_go_on(principal, name, server));
+            let going_on: BTreeMap<_, _> = going_on.map(|(name, server)| (name.clone(), server.clone())).collect();
+            if !going_on.is_empty() {
+                carried.insert(principal.clone(), Seen { last: seen.last, what: What::Waiting(going_on) });
+            }
+        }
+        Self(Mutex::new(carried))
+    }
+
+    /// Under what subscriptions are counted at programs that wait for a call.
+    pub(crate) fn waiting_scopes(&self) -> HashSet<Arc<str>> {
+        let seen = self.seen();
+        let waiting = seen.iter().filter(|(_, seen)| seen.what.parts().is_none());
+        waiting.flat_map(|(principal, seen)| seen.what.programs().map(|(name, _)| own_scope(name, &principal.full_id()))).collect()
+    }
+}
+
+/// Under what subscriptions of a principal are counted at its own connection to a server.
+fn own_scope(server: &Arc<str>, person: &str) -> Arc<str> {
+    format!("{server}\n{person}").into()
 }
 
 impl Inner {
@@ -57,8 +114,7 @@ impl Inner {
     /// The same for whoever only listens: that opens no connection, and keeps none open.
     pub(crate) async fn heard_by(&self, parts: &Arc<Parts>, principal: &Principal) -> Arc<Parts> {
         let view = self.drawn_by(parts, principal).await;
-        let persons = parts.persons.0.lock().unwrap_or_else(PoisonError::into_inner);
-        persons.get(principal).map_or(view, |seen| seen.parts.clone())
+        parts.persons.seen().get(principal).and_then(|seen| seen.what.parts().cloned()).unwrap_or(view)
     }
 
     /// What `principal` sees where it is there already.
@@ -71,44 +127,68 @@ impl Inner {
         if !view.has_personal {
             return view;
         }
-        let mut persons = parts.persons.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut persons = parts.persons.seen();
         if persons.len() >= MOST && !persons.contains_key(principal) {
             let oldest = persons.iter().min_by_key(|(_, seen)| seen.last).map(|(principal, _)| principal.clone());
-            if let Some((oldest, gone)) = oldest.and_then(|oldest| persons.remove_entry(&oldest)) {
+            if let Some((oldest, _gone)) = oldest.and_then(|oldest| persons.remove_entry(&oldest)) {
                 // The next connection is another one, which nobody has subscribed at.
                 let ending = format!("\n{}", oldest.full_id());
                 self.subscriptions.retain(|scope| !scope.ends_with(&ending));
-                gone.parts.policy.forget(&oldest.full_id());
+                parts.policy.forget(&oldest.full_id());
             }
         }
-        let seen = persons.entry(principal.clone()).or_insert_with(|| self.meet(&view, principal));
-        seen.last = Instant::now();
-        seen.subject.show(token);
-        seen.parts.clone()
+        let last = Instant::now();
+        if let Some(Seen { what: What::Met { parts, subject }, last: before }) = persons.get_mut(principal) {
+            *before = last;
+            subject.show(token);
+            return parts.clone();
+        }
+        let waiting = match persons.remove(principal) {
+            Some(Seen { what: What::Waiting(servers), .. }) => servers,
+            _ => BTreeMap::new(),
+        };
+        let (parts, subject) = self.meet(&view, principal, &waiting);
+        subject.show(token);
+        persons.insert(principal.clone(), Seen { last, what: What::Met { parts: parts.clone(), subject } });
+        parts
     }
 
-    /// Makes the parts of a principal, and opens its connections to servers elsewhere.
-    fn meet(&self, parts: &Arc<Parts>, principal: &Principal) -> Seen {
+    /// Makes the parts of a principal, in which programs go on that are `waiting`, and opens its connections to servers elsewhere.
+    fn meet(&self, parts: &Arc<Parts>, principal: &Principal, waiting: &BTreeMap<Arc<str>, Server>) -> (Arc<Parts>, Subject) {
         let subject = Subject::of(principal.issuer());
         let owner = Owner { tenant: principal.tenant().to_owned(), principal: principal.id().to_owned() };
         let person = Person { owner, subject: subject.clone() };
         let own = Arc::new_cyclic(|own: &Weak<Parts>| {
-            let servers = self.own_servers(parts, principal, &person, own);
+            let servers = self.own_servers(parts, principal, &person, waiting, own);
             let catalogue = Catalogue::new(generation(&self.run_id, 0), members(&servers), &parts.plan.toolsets);
             parts.with_servers(servers, ArcSwap::from_pointee(catalogue), Some(principal.full_id()))
         });
+        if !waiting.is_empty() {
+            // Policy has to know what they offer, and it may have changed just now. Its principal was told of all else with everybody.
+            let _known = self.rebuild_of(&own);
+        }
         // A program waits for the first request that is about it: it takes memory.
         let elsewhere = own.servers.values().map(|server| &server.upstream).filter(|upstream| upstream.plan().is_personal());
         elsewhere.filter(|upstream| !upstream.plan().is_program()).for_each(|upstream| upstream.start());
-        Seen { parts: own, subject, last: Instant::now() }
+        (own, subject)
     }
 
-    fn own_servers(&self, parts: &Parts, principal: &Principal, person: &Person, own: &Weak<Parts>) -> BTreeMap<Arc<str>, Server> {
+    fn own_servers(
+        &self,
+        parts: &Parts,
+        principal: &Principal,
+        person: &Person,
+        waiting: &BTreeMap<Arc<str>, Server>,
+        own: &Weak<Parts>,
+    ) -> BTreeMap<Arc<str>, Server> {
         let server = |server: &Server| {
             if !server.upstream.plan().is_personal() {
                 return server.clone();
             }
-            let upstream = Upstream::of_person(server.upstream.plan().clone(), &self.adopter.surroundings(), person.clone());
+            let upstream = match waiting.get(server.upstream.name()) {
+                Some(same) => same.upstream.clone(),
+                None => Upstream::of_person(server.upstream.plan().clone(), &self.adopter.surroundings(), person.clone()),
+            };
             let relay: Arc<dyn Listener> =
                 Arc::new(Own { server: upstream.name().clone(), principal: principal.clone(), news: self.news.clone() });
             upstream.listeners().add(&relay);
@@ -130,7 +210,7 @@ impl Inner {
 
     /// Puts the catalogues together again of all who have connections of their own, and tells them what `told`, which all are told, leaves out.
     pub(crate) fn rebuild_everybody(&self, parts: &Parts, told: &[(Endpoint, Kind)]) {
-        for (principal, own) in parts.everybody() {
+        for (principal, own) in parts.persons.all() {
             let mut changes = self.rebuild_of(&own);
             changes.retain(|change| !told.contains(change));
             self.news.tell_caller_changes(&principal, &changes);
@@ -169,7 +249,7 @@ impl Parts {
     /// Under what subscriptions at a server are counted: a principal's own connection has its own.
     pub(crate) fn subscribed_at(&self, server: &Arc<str>) -> Arc<str> {
         match (&self.person, self.servers.get(server)) {
-            (Some(person), Some(found)) if found.upstream.plan().is_personal() => format!("{server}\n{person}").into(),
+            (Some(person), Some(found)) if found.upstream.plan().is_personal() => own_scope(server, person),
             _ => server.clone(),
         }
     }

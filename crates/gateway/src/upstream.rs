@@ -47,7 +47,7 @@ use std::time::Duration;
 
 use sallyport_policy::{GivesUp, Permitted};
 use sallyport_protocol::{
-    Cancel, Client, Context, Era, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity,
+    Cancel, Client, Context, Era, Event, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity,
 };
 use sallyport_sandbox::Host;
 use sallyport_sandbox::install::Locked;
@@ -145,6 +145,15 @@ impl Upstream {
         Some(Self::living(life, launch::way_to_canary(&plan, surroundings, locked)?, health::Pace::default()))
     }
 
+    /// Takes note that this version, which came in beside another, is everybody's: its lists are fetched again, and what its tools say is
+    /// what is recorded from now on.
+    pub(crate) fn promote(&self) {
+        self.life.pinning.promote();
+        if let Some(link) = self.life.link.load_full() {
+            link.server.listeners().tell(&Event::ToolsChanged);
+        }
+    }
+
     /// Puts this server, which was not started yet, in the place of `other`: what that one was subscribed to, this one will be.
     pub(crate) fn take_the_place_of(&self, other: &Self) {
         self.life.subscribed.take_over(&other.life.subscribed);
@@ -178,6 +187,11 @@ impl Upstream {
     #[must_use]
     pub fn version(&self) -> Option<&Arc<str>> {
         self.life.version.as_ref()
+    }
+
+    /// What its package was when it was started last, by its key in the store.
+    pub(crate) fn launched(&self) -> Option<Arc<String>> {
+        self.life.launched.load_full()
     }
 
     /// What tells it from the other version of the same server, which may run beside it: its name, where it came in for all.

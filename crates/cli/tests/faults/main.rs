@@ -18,6 +18,7 @@ mod death;
 mod kill;
 mod limits;
 mod load;
+mod reload;
 mod scopes;
 mod twins;
 

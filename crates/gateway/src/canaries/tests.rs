@@ -83,7 +83,7 @@ async fn personal_connections_count_together_whatever_their_callers_have_drawn()
     for caller in callers(&parts, true).take(half).chain(callers(&parts, false).take(half)) {
         gateway.0.seen_by(&parts, &caller, None).await;
     }
-    assert_eq!(parts.everybody().len(), persons::MOST);
+    assert_eq!(parts.persons.all().len(), persons::MOST);
 }
 
 /// Says when it is woken.

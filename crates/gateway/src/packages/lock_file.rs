@@ -202,6 +202,28 @@ impl LockFile {
         }
     }
 
+    /// Changes the file as long as the version of that key still has a share of the server's callers; says whether it has. `drafts` is as in
+    /// [`change`](Self::change).
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub(super) fn change_share(
+        path: &Path,
+        drafts: &Path,
+        (server, key): (&str, &str),
+        change: impl FnOnce(&mut Self),
+    ) -> Result<bool, LockError> {
+        let mut is_there = false;
+        Self::change(path, drafts, |lock| {
+            let canary = lock.entry(server).and_then(|entry| entry.canary.as_ref());
+            is_there = canary.is_some_and(|canary| canary.locked.key() == key);
+            if is_there {
+                change(lock);
+            }
+        })?;
+        Ok(is_there)
+    }
+
     /// Takes note of what the version that has a share is on this machine too.
     pub(crate) fn note_canary(&mut self, server: &str, installed: Locked) {
         let canary = self.servers.get_mut(server).and_then(|entry| entry.canary.as_mut());
@@ -353,6 +375,30 @@ mod tests {
         assert_eq!(noted.unwrap().canary.unwrap().locked, elsewhere);
         let taken = change(&|lock| lock.set("s", locked("2"))).unwrap();
         assert_eq!((taken.canary.clone(), versions(&taken)), (None, vec!["2", "1"]));
+    }
+
+    #[test]
+    fn a_share_that_was_taken_back_meanwhile_is_not_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, drafts) = (folder.path().join(LOCK), folder.path().join("drafts"));
+        LockFile::change(&path, &drafts, |lock| {
+            lock.set("s", locked("1"));
+            lock.set_canary("s", Some(canary("2")));
+        })
+        .unwrap();
+        let key = canary("2").locked.key();
+        let change = |change: &dyn Fn(&mut LockFile)| LockFile::change_share(&path, &drafts, ("s", &key), |lock| change(lock)).unwrap();
+        assert!(change(&|lock| lock.set_canary("s", None)));
+        for later in
+            [&|lock: &mut LockFile| lock.set_canary("s", Some(canary("2"))) as _, &|lock: &mut LockFile| lock.set("s", locked("2"))]
+                as [&dyn Fn(&mut LockFile); 2]
+        {
+            assert!(!change(later));
+            let entry = LockFile::read(&path, &drafts).unwrap().entry("s").unwrap().clone();
+            assert_eq!((versions(&entry), &entry.canary), (vec!["1"], &None));
+        }
+        LockFile::change(&path, &drafts, |lock| lock.set_canary("s", Some(canary("3")))).unwrap();
+        assert!(!change(&|lock| lock.set_canary("s", None)), "another has it now");
     }
 
     #[test]

@@ -38,9 +38,9 @@ impl Packages {
     /// When no version of the server has a share, or the lock cannot be written.
     pub fn set_share(&self, server: &str, share: Share) -> Result<String, UpdateError> {
         let (path, canary) = self.shared(server)?;
-        let version = canary.locked.version.clone();
-        self.change_lock(path, |lock| lock.set_canary(server, Some(Canary { share, ..canary })))?;
-        Ok(version)
+        let new = Canary { share, ..canary.clone() };
+        self.change_share(path, server, &canary, |lock| lock.set_canary(server, Some(new)))?;
+        Ok(canary.locked.version)
     }
 
     /// Locks the version that has a share for everybody. Gives its version.
@@ -48,28 +48,34 @@ impl Packages {
     /// # Errors
     /// As [`set_share`](Self::set_share).
     pub fn finish(&self, server: &str) -> Result<String, UpdateError> {
-        let (_, canary) = self.shared(server)?;
-        let version = canary.locked.version.clone();
-        let (plan, stdio, package) = self.find(server)?;
-        self.lock(plan, stdio, &package, canary.locked)?;
-        Ok(version)
+        let (path, canary) = self.shared(server)?;
+        let locked = canary.locked.clone();
+        self.change_share(path, server, &canary, |lock| lock.set(server, locked))?;
+        self.remember(&self.find(server)?.2, &canary.locked)?;
+        Ok(canary.locked.version)
     }
 
     /// Takes a version that has a share from those who got it. Gives its version, and the one that everybody gets again.
     pub(super) fn withdraw(&self, server: &str) -> Result<Option<(String, String)>, UpdateError> {
         let (path, entry) = self.entry(server)?;
         let Some(Entry { canary: Some(canary), locked, .. }) = entry else { return Ok(None) };
-        self.change_lock(path, |lock| lock.set_canary(server, None))?;
+        self.change_share(path, server, &canary, |lock| lock.set_canary(server, None))?;
         Ok(Some((canary.locked.version, locked.version)))
     }
 
     fn shared(&self, server: &str) -> Result<(&Path, Canary), UpdateError> {
         let (path, entry) = self.entry(server)?;
-        let named = self.find(server)?.0.in_commands();
+        let (plan, _, package) = self.find(server)?;
+        let named = plan.in_commands();
         let canary = entry.and_then(|entry| entry.canary).ok_or_else(|| {
             UpdateError::new(format!("no version of server `{server}` has a share of the callers"))
                 .with_hint(format!("`sallyport update {named} --share 10%` gives the newest one to a tenth of them"))
         })?;
+        if !canary.locked.is_of(&package) {
+            let message =
+                format!("version {} of server `{server}` is of another package than the configuration asks for now", canary.locked.version);
+            return Err(UpdateError::new(message).with_hint(format!("`sallyport rollback {named}` takes it back")));
+        }
         Ok((path, canary))
     }
 
@@ -79,6 +85,16 @@ impl Packages {
         let path = stdio.lock.as_deref().ok_or_else(|| UpdateError::no_file(server))?;
         let entry = LockFile::open(path, &self.lock_drafts())?.entry(&plan.name).cloned();
         Ok((path, entry))
+    }
+
+    /// Changes the lock, unless another has decided on that share since it was read.
+    fn change_share(&self, path: &Path, server: &str, canary: &Canary, change: impl FnOnce(&mut LockFile)) -> Result<(), UpdateError> {
+        let is_there = LockFile::change_share(path, &self.lock_drafts(), (server, &canary.locked.key()), change)?;
+        let gone = || {
+            let message = format!("version {} of server `{server}` has no share of the callers any more", canary.locked.version);
+            UpdateError::new(message).with_hint("another has decided on it at this moment: look with `sallyport check`")
+        };
+        is_there.then_some(()).ok_or_else(gone)
     }
 
     fn change_lock(&self, path: &Path, change: impl FnOnce(&mut LockFile)) -> Result<(), UpdateError> {

@@ -359,11 +359,16 @@ impl Packages {
     }
 
     pub(super) fn lock(&self, plan: &ServerPlan, stdio: &StdioPlan, package: &Package, locked: Locked) -> Result<(), UpdateError> {
-        install::remember(&self.packages_folder(), package, &locked)?;
+        self.remember(package, &locked)?;
         match &stdio.lock {
             Some(path) => Ok(LockFile::change(path, &self.lock_drafts(), |lock| lock.set(&plan.name, locked))?),
             None => Ok(()),
         }
+    }
+
+    /// Lets whoever has no lock have it as well.
+    pub(super) fn remember(&self, package: &Package, locked: &Locked) -> Result<(), UpdateError> {
+        Ok(install::remember(&self.packages_folder(), package, locked)?)
     }
 
     fn canary_beside(&self, server: &str, stdio: &StdioPlan) -> Result<Option<Canary>, UpdateError> {

@@ -102,6 +102,9 @@ impl Keeper {
         let news = Arc::new(News::new(Arc::downgrade(&life)));
         let ears: Arc<dyn Listener> = news.clone();
         link.server.listeners().add(&ears);
+        if let Some(key) = reached.hold.package() {
+            life.launched.store(Some(Arc::new(key)));
+        }
         self.open(&link);
         let ending = tokio::select! {
             biased;

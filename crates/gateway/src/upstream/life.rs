@@ -64,6 +64,8 @@ pub(crate) struct Life {
     /// Whether the listing is more than pending, and those who are told of changes know it.
     pub(crate) is_listed: watch::Sender<bool>,
     pub(crate) on_change: Mutex<Option<Arc<OnChange>>>,
+    /// What its package was when it was started last, by its key in the store.
+    pub(crate) launched: ArcSwapOption<String>,
     /// The revision it spoke the last time: saves the probe at the next start.
     pub(crate) known: Mutex<Option<Revision>>,
     flights: Flights,
@@ -90,6 +92,7 @@ impl Life {
             orders: watch::Sender::new(Order::Rest),
             is_listed: watch::Sender::new(false),
             on_change: Mutex::new(None),
+            launched: ArcSwapOption::empty(),
             known: Mutex::new(None),
             flights: Flights::default(),
             waiting: AtomicUsize::new(0),

@@ -3,7 +3,8 @@
 //! That is done when a list has come, not when a tool is called: how a tool stands is a part of its entry in the list.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use sallyport_policy::Pin;
 use sallyport_protocol::{RawJson, RawObject};
@@ -27,6 +28,10 @@ const COMPARED: [&str; 6] = ["name", "title", "description", "inputSchema", "out
 const MOST: usize = 1_000;
 /// Bytes of a name of one of these: twice what the specification allows.
 const LONGEST_NAME: usize = 256;
+
+/// How long after a version that came in beside another is everybody's its tools may still be compared with what the other's were: whoever
+/// locks it for all forgets those right after that.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is recorded of tools. It lies in the store, which several processes may share.
 pub struct Pins {
@@ -85,8 +90,8 @@ pub(crate) enum Pinning {
     Recorded {
         pins: Arc<Pins>,
         of: PinnedServer,
-        /// Whether the first list is recorded.
-        records: bool,
+        /// Where it came in beside another version, of which the record is: since when it is everybody's. Until then nothing it says is recorded.
+        beside: Option<OnceLock<Instant>>,
     },
 }
 
@@ -99,21 +104,28 @@ impl Pinning {
         // A server elsewhere may tell each user other tools. A program is the same for all, whoever starts it.
         let owner = person.filter(|_| !plan.is_program()).map(|person| person.owner.principal.clone()).unwrap_or_default();
         let of = PinnedServer { server: plan.name.clone(), source: source(plan), owner };
-        Self::Recorded { pins: surroundings.pins.clone(), of, records: true }
+        Self::Recorded { pins: surroundings.pins.clone(), of, beside: None }
     }
 
     /// The same for a newer version of the server beside the one that all others get: what that one tells is what is recorded.
     pub(crate) fn of_canary(self) -> Self {
         match self {
             Self::BuiltIn => Self::BuiltIn,
-            Self::Recorded { pins, of, .. } => Self::Recorded { pins, of, records: false },
+            Self::Recorded { pins, of, .. } => Self::Recorded { pins, of, beside: Some(OnceLock::new()) },
+        }
+    }
+
+    /// Takes note that a version that came in beside another is everybody's.
+    pub(crate) fn promote(&self) {
+        if let Self::Recorded { beside: Some(since), .. } = self {
+            let _earlier = since.set(Instant::now()); // once is enough
         }
     }
 
     /// Puts into each of `tools` how it stands to what is recorded. `false` if that cannot be found out now: as long as nobody knows, nothing
     /// is recorded of any.
     pub(crate) async fn compare(&self, tools: &mut [Entry]) -> bool {
-        let Self::Recorded { pins, of, records } = self else {
+        let Self::Recorded { pins, of, beside } = self else {
             tools.iter_mut().for_each(|tool| tool.pin = Pin::Pinned);
             return true;
         };
@@ -132,10 +144,17 @@ impl Pinning {
             let short = theirs.iter().filter(|(_, tool)| tool.name.len() <= LONGEST_NAME);
             short.take(MOST).map(|(digest, tool)| (tool.name.clone(), *digest)).collect()
         };
+        let promoted = beside.as_ref().map(OnceLock::get);
+        let records = promoted != Some(None);
         match pins.recorded(of, records.then(new)).await {
             Ok(recorded) => {
-                theirs.into_iter().for_each(|(digest, tool)| tool.pin = stands(recorded.get(&tool.name), &digest));
-                true
+                let mut is_recorded = true;
+                for (digest, tool) in theirs {
+                    tool.pin = stands(recorded.get(&tool.name), &digest);
+                    is_recorded &= tool.pin == Pin::Pinned;
+                }
+                let may_be_the_others = promoted.flatten().is_some_and(|since| since.elapsed() < FORGOTTEN_WITHIN);
+                is_recorded || !may_be_the_others
             }
             Err(Outage { why, hint, .. }) => {
                 let server = &of.server;

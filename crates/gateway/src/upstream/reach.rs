@@ -40,6 +40,11 @@ pub(crate) trait Hold: Send + Sync {
         None
     }
 
+    /// What it was started from, where that is a package: its key in the store.
+    fn package(&self) -> Option<String> {
+        None
+    }
+
     /// Ends it in order, within `grace`.
     fn close(&self, grace: Duration) -> BoxFuture<'_, ()>;
 }

@@ -37,6 +37,8 @@ pub struct Launched {
     pub program: Program,
     /// Where it was installed: it stays there for as long as this is held.
     pub installed: Option<Installed>,
+    /// What was installed, by its key in the store.
+    pub package: Option<String>,
 }
 
 /// The way to a program.
@@ -107,7 +109,7 @@ impl ToChild {
 
     async fn start_once(&self, known: Option<Revision>, doing: Doing<'_>) -> Result<Reached, Start> {
         doing("starting".into());
-        let Launched { instance, installed, .. } = self.launch_as(doing).await?;
+        let Launched { instance, installed, package, .. } = self.launch_as(doing).await?;
         let (stdin, stdout) = instance.take_io().ok_or_else(|| Outage::new("its stdin and stdout were taken, which is a fault of ours"))?;
         doing("connecting".into());
         let options = Options { known, ..self.options.clone() };
@@ -116,7 +118,7 @@ impl ToChild {
                 let sleeper = Sleeper::new(&self.name, connection.clone(), instance, self.metrics.clone());
                 let may_sleep = self.plan.standby != Standby::default();
                 let server: Arc<dyn McpServer> = if may_sleep { sleeper.clone() } else { connection.clone() };
-                let child = Child { name: self.name.clone(), connection, sleeper, may_sleep, _installed: installed };
+                let child = Child { name: self.name.clone(), connection, sleeper, may_sleep, package, _installed: installed };
                 Ok(Reached { server, hold: Box::new(child), reconnects: false })
             }
             Err(failure) if matches!(failure.kind, FailureKind::UnsupportedVersion(_)) && failure.retry == Retry::Safe => {
@@ -132,7 +134,7 @@ impl ToChild {
         let mut backend = build(&self.plan.sandbox)?;
         let (mut profile, mut program) = (self.profile()?, self.program()?);
         let installing = build(&self.plan.sandbox.for_installing())?;
-        let installed = self.install(&*installing, &mut profile, &mut program, doing).await?;
+        let (installed, package) = self.install(&*installing, &mut profile, &mut program, doing).await?.unzip();
         if let Some(image) = installed.as_ref().filter(|installed| installed.is_image) {
             let selection = self.plan.sandbox.for_image(Some(&image.tree));
             backend = build(&selection.ok_or_else(|| Outage::new("its sandbox runs no image of a registry"))?)?;
@@ -146,18 +148,18 @@ impl ToChild {
         } else if profile.network == Network::Host {
             tracing::warn!(server = self.name, "may use the whole network of this machine, as `network` says");
         }
-        Ok(Launched { instance, profile, program, installed })
+        Ok(Launched { instance, profile, program, installed, package })
     }
 
     /// Puts an installed program in the place of a command that would download one each time it is started (`npx`, `uvx`, …). Gives what
-    /// was installed.
+    /// was installed, and its key.
     async fn install(
         &self,
         backend: &dyn Backend,
         profile: &mut Profile,
         program: &mut Program,
         doing: Doing<'_>,
-    ) -> Result<Option<Installed>, Outage> {
+    ) -> Result<Option<(Installed, String)>, Outage> {
         let package = packages::package(&program.command, &program.args, self.plan.scripts).map_err(trial::not_installed)?;
         let Some(package) = package else { return Ok(None) };
         trial::check_boundary(&package, &self.plan, &self.surroundings)?;
@@ -170,12 +172,13 @@ impl ToChild {
         };
         let locked = self.locked().await?;
         let (installed, now) = installer.install(&package, locked.as_ref()).await.map_err(trial::not_installed)?;
+        let key = now.key();
         if locked.as_ref() != Some(&now) && (self.exactly.is_none() || self.is_canary) {
             self.lock(locked.as_ref(), now).await;
         }
         doing("starting".into());
         installed.take_over(program, profile);
-        Ok(Some(installed))
+        Ok(Some((installed, key)))
     }
 
     /// What its package is to be, if that is known.
@@ -293,6 +296,7 @@ struct Child {
     connection: Arc<Connection>,
     sleeper: Arc<Sleeper>,
     may_sleep: bool,
+    package: Option<String>,
     /// Keeps it from being removed while it may run.
     _installed: Option<Installed>,
 }
@@ -327,6 +331,10 @@ impl Hold for Child {
 
     fn sleeper(&self) -> Option<Arc<Sleeper>> {
         self.may_sleep.then(|| self.sleeper.clone())
+    }
+
+    fn package(&self) -> Option<String> {
+        self.package.clone()
     }
 
     fn close(&self, grace: Duration) -> BoxFuture<'_, ()> {

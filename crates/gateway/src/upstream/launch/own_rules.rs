@@ -5,13 +5,14 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sallyport_sandbox::{Profile, Program, hidden_in_view};
 use sallyport_servers::{BuiltInConfig, git};
 use sallyport_telemetry::state_folder::{Folders, private_folder};
 
 use super::values::filled_in;
-use crate::plan::{ServerPlan, Source, StdioPlan};
+use crate::plan::{Part, ServerPlan, Source, StdioPlan, Template};
 use crate::upstream::health::Outage;
 
 /// The gateway's own files to show read-only, since the program could write them otherwise. A lock that is not there is made, so that it
@@ -185,14 +186,41 @@ fn ways<'a>(folder: &'a Path, root: &'a Path) -> impl Iterator<Item = PathBuf> +
     })
 }
 
-/// What of the gateway's own files is kept from a server, each with what tells it from another one in its place.
-pub(crate) type Kept = Vec<(PathBuf, Option<(u64, u64)>)>;
+/// What of the gateway's own files a server is started with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The files and folders that are kept from it, to be written or read, each with what tells it from another one in its place.
+    covered: Vec<(PathBuf, Option<(u64, u64)>)>,
+    /// The files of secrets that are in what it is given, each with what tells it from what was in it before: its age and length.
+    given: Vec<(PathBuf, SystemTime, u64)>,
+}
 
-/// The files and folders that are kept from a server, to be written or read, as they are now.
+impl Kept {
+    /// Whether a server that was started with this can go on where things are `now` so. A secret that is not there at this moment is no
+    /// other one.
+    pub(crate) fn holds(&self, now: &Self) -> bool {
+        self.covered == now.covered && now.given.iter().all(|file| self.given.contains(file))
+    }
+}
+
+/// What a server is started with now.
 pub(crate) fn kept_from(plan: &ServerPlan, folders: &Folders) -> Kept {
-    let Source::Stdio(plan) = &plan.source else { return Kept::new() };
+    let Source::Stdio(plan) = &plan.source else { return Kept::default() };
     let identity = |file: &Path| std::fs::metadata(file).ok().map(|found| (found.dev(), found.ino()));
-    to_keep(plan).unwrap_or_default().into_iter().chain(hidden(plan, folders)).map(|file| (file.clone(), identity(&file))).collect()
+    let covered = to_keep(plan).unwrap_or_default().into_iter().chain(hidden(plan, folders));
+    Kept { covered: covered.map(|file| (file.clone(), identity(&file))).collect(), given: given(plan) }
+}
+
+fn given(plan: &StdioPlan) -> Vec<(PathBuf, SystemTime, u64)> {
+    let parts = plan.arguments.iter().chain(plan.environment.values()).flat_map(Template::parts);
+    let files = parts.filter_map(|part| match part {
+        // Each that a plan names in a `file:` is among these.
+        Part::Secret(reference) => plan.own.secrets.get(Path::new(reference.locator())),
+        Part::Text(_) => None,
+    });
+    files
+        .filter_map(|file| std::fs::metadata(file).ok().and_then(|found| Some((file.clone(), found.modified().ok()?, found.len()))))
+        .collect()
 }
 
 /// The files of secrets that are covered in what the program sees. One of a package is looked at as it is written: what is installed holds

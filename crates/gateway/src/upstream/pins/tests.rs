@@ -2,6 +2,7 @@
 //! Lists that differ from those that were seen before, and the store that says so.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sallyport_protocol::{Event, Revision};
@@ -19,7 +20,7 @@ fn pins(folder: &tempfile::TempDir) -> Arc<Pins> {
 
 fn of(pins: &Arc<Pins>, owner: &str) -> Pinning {
     let of = PinnedServer { server: NAME.to_owned(), source: source(&plan()), owner: owner.to_owned() };
-    Pinning::Recorded { pins: pins.clone(), of, records: true }
+    Pinning::Recorded { pins: pins.clone(), of, beside: None }
 }
 
 /// A server with these tools.
@@ -79,6 +80,33 @@ async fn each_user_is_told_tools_of_their_own_and_a_newer_version_records_nothin
     assert_eq!(stand(&told(of(&pins, "key:alice"), A).listed(LONG).await), [("a", Pin::Pinned)]);
     assert_eq!(stand(&told(of(&pins, "key:bob"), r#"{"name":"a"}"#).listed(LONG).await), [("a", Pin::Pinned)]);
     assert_eq!(stand(&told(of(&pins, "key:alice"), r#"{"name":"a"}"#).listed(LONG).await), [("a", Pin::Changed)]);
+}
+
+#[tokio::test]
+async fn a_newer_version_that_is_everybodys_is_recorded_once_the_older_one_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let pins = pins(&folder);
+    told(of(&pins, ""), A).listed(LONG).await;
+    let newer = A.replace("adds", "adds better");
+    let (lists, list) = (Arc::new(AtomicUsize::new(0)), format!(r#"{{"tools":[{newer}]}}"#));
+    let asked = lists.clone();
+    let peer = Peer::new(move |_, _| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        now(reply(&list))
+    });
+    let upstream = compared_by(of(&pins, "").of_canary(), plan(), Starts::of([Ok(peer)])).0;
+    assert_eq!(stand(&upstream.listed(LONG).await), [("a", Pin::Changed)]);
+    upstream.promote();
+    let before = lists.load(Ordering::SeqCst);
+    while lists.load(Ordering::SeqCst) == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Whoever locked it for all forgets only now what is recorded.
+    pins.forget(&plan()).await.unwrap();
+    while stand(&upstream.listing()) != [("a", Pin::Pinned)] {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(stand(&told(of(&pins, ""), A).listed(LONG).await), [("a", Pin::Changed)]);
 }
 
 #[tokio::test]
