@@ -145,7 +145,9 @@ async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, ar
     let (trial, can_freeze) = (around.trial(), around.can_freeze());
     if trial.is_none() && host.trial_of(&program.name).is_some() {
         let message = format!("server {} is to be tried, and cannot be watched in the sandbox that it would get here", program.name);
-        return Err(Error::new(message).with_hint("a trial needs namespaces, as sandbox `os` has them; `sallyport doctor` says what refuses them"));
+        return Err(
+            Error::new(message).with_hint("a trial needs namespaces, as sandbox `os` has them; `sallyport doctor` says what refuses them")
+        );
     }
     let observer = trial.as_ref().map(|(trial, _)| trial.clone());
     let room = profile.and_then(|profile| way_out(host, program, profile)).map(|room| room.in_trial(observer));
