@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use futures_util::future::{join, join_all};
 use sallyport_policy::{InvalidPolicy, Policy, PrincipalKind};
 use sallyport_protocol::{Endpoint, Listener, ServerIdentity};
+use sallyport_secrets::SecretReference;
 use sallyport_telemetry::metric::DoorMetrics;
 use sallyport_telemetry::{Audit, Metrics};
 
@@ -376,9 +377,9 @@ fn carried_over(before: &Parts, now: &Parts) -> Persons {
     let is_same_trust = before.plan.identity == now.plan.identity;
     before.persons.carried_over(|principal, name, own| {
         let is_let_in = match principal.kind() {
-            PrincipalKind::Key(_) => {
-                now.identity.keys().any(|(_, holder)| holder == principal) || is_same_trust && before.plan.identity.api_keys
-            }
+            // Keys of the configuration are called by their references, which no key in the store is.
+            PrincipalKind::Key(name) if SecretReference::is_meant_by(name) => now.identity.keys().any(|(_, holder)| holder == principal),
+            PrincipalKind::Key(_) => is_same_trust,
             PrincipalKind::LocalUser => before.identity.needs_credential() == now.identity.needs_credential(),
             PrincipalKind::User { .. } | PrincipalKind::Client { .. } => is_same_trust,
         };

@@ -373,7 +373,7 @@ impl World for Register {
     fn post<'a>(&'a self, request: Outgoing<'a>) -> Later<'a, Result<Vec<u8>, String>> {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let of = |asked: &Value| {
-            let action = asked.get("action").unwrap_or(&body["action"]);
+            let action = asked.get("action").unwrap_or_else(|| &body["action"]);
             json!({ "decision": self.allows(&action["name"], &asked["resource"]["properties"]["name"]) })
         };
         let answer = match body.get("evaluations") {

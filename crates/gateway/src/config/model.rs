@@ -465,7 +465,7 @@ pub struct ServerConfig {
     pub start: Start,
 
     /// One program serves all callers, of one tenant: no two tenants share one. `false`: each caller has a program of its own, in a sandbox
-    /// of its own, which its first request starts; a reload of the configuration ends it. Default: `true`, because most servers keep nothing
+    /// of its own, which its first request starts; a reload that changes the server ends it. Default: `true`, because most servers keep nothing
     /// of who called, and each program takes its memory. `false` for servers that remember, log in, or open a browser for whoever calls.
     pub shared: Option<bool>,
 
