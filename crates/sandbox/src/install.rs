@@ -17,7 +17,6 @@ mod error;
 mod exact;
 mod links;
 mod locked;
-mod nearness;
 mod network;
 mod npm;
 #[cfg_attr(not(target_os = "linux"), path = "install/oci_elsewhere.rs")]

@@ -13,7 +13,7 @@ use tokio::net::lookup_host;
 
 use super::Error;
 use super::credentials::Places;
-use crate::install::nearness::Nearness;
+use crate::egress::is_public;
 use crate::install::reference::Reference;
 
 /// For how long a name may take to become a connection.
@@ -21,6 +21,31 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// For how long a connection may be silent; the installation as a whole has its own limit.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How near an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Nearness {
+    Public,
+    /// Of one's own network.
+    Private,
+    Loopback,
+    /// The link's, a cloud's metadata, and what else nobody serves images from.
+    Other,
+}
+
+fn nearness(address: IpAddr) -> Nearness {
+    let address = address.to_canonical();
+    let is_private = match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    };
+    match (is_public(address), address.is_loopback(), is_private) {
+        (true, ..) => Nearness::Public,
+        (_, true, _) => Nearness::Loopback,
+        (_, _, true) => Nearness::Private,
+        _ => Nearness::Other,
+    }
+}
 
 /// The registry's own place, and how near others may be.
 #[derive(Clone, Debug)]
@@ -53,8 +78,8 @@ impl Reach {
     /// A registry whose name has these addresses. Of some that are near and some that are not the farthest count alone: whoever runs a public
     /// name could lead into one's own network by one more address.
     fn at(base: Url, found: &[SocketAddr]) -> Option<Self> {
-        let near = found.iter().map(|address| Nearness::of(address.ip())).min()?;
-        let as_near = found.iter().filter(|address| Nearness::of(address.ip()) == near);
+        let near = found.iter().map(|address| nearness(address.ip())).min()?;
+        let as_near = found.iter().filter(|address| nearness(address.ip()) == near);
         Some(Self { base, addresses: as_near.map(|address| SocketAddr::new(address.ip(), 0)).collect(), near })
     }
 
@@ -91,7 +116,7 @@ impl Reach {
 
     /// Whether others may be at this address: on the internet, or as near as the registry itself.
     fn permits(&self, address: IpAddr) -> bool {
-        match Nearness::of(address) {
+        match nearness(address) {
             Nearness::Public => true,
             Nearness::Other => false,
             near => self.near == near,
