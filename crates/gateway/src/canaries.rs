@@ -96,7 +96,7 @@ impl Adopter {
         for (name, server) in servers.iter_mut() {
             let old = before.by_server.get(name).filter(|old| {
                 let same_plan = old.server.upstream.plan() == server.upstream.plan();
-                same_plan && old.server.kept == server.kept
+                same_plan && old.server.kept.holds(&server.kept)
             });
             if let Some(promoted) = old.filter(|old| server.locked.as_ref().is_some_and(|entry| entry.locked.key() == old.key)) {
                 let upstream = promoted.server.upstream.clone();

@@ -318,13 +318,13 @@ impl Inner {
 
     /// Puts another configuration in force and tells what changed.
     pub(crate) async fn replace(&self, parts: Parts) {
+        // Principals' own connections are opened anew, but for programs that go on: until they are in force, all of these wait.
+        let own = parts.persons.waiting_scopes();
         let before = {
             let _made = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
             self.parts.swap(Arc::new(parts))
         };
         let now = self.parts.load_full();
-        // Principals' own connections are opened anew, but for programs that go on.
-        let own = now.persons.waiting_scopes();
         self.subscriptions.retain(|scope| own.contains(scope) || now.servers.contains_key(scope));
         self.tasks.retain(|server| now.servers.contains_key(server));
         self.rebuild();

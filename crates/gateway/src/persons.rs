@@ -130,11 +130,12 @@ impl Inner {
         let mut persons = parts.persons.seen();
         if persons.len() >= MOST && !persons.contains_key(principal) {
             let oldest = persons.iter().min_by_key(|(_, seen)| seen.last).map(|(principal, _)| principal.clone());
-            if let Some((oldest, _gone)) = oldest.and_then(|oldest| persons.remove_entry(&oldest)) {
+            if let Some((oldest, gone)) = oldest.and_then(|oldest| persons.remove_entry(&oldest)) {
                 // The next connection is another one, which nobody has subscribed at.
                 let ending = format!("\n{}", oldest.full_id());
                 self.subscriptions.retain(|scope| !scope.ends_with(&ending));
-                parts.policy.forget(&oldest.full_id());
+                // A version that has a share of the callers is decided about apart.
+                gone.what.parts().map_or(&parts.policy, |own| &own.policy).forget(&oldest.full_id());
             }
         }
         let last = Instant::now();

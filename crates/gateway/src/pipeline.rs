@@ -218,7 +218,7 @@ fn exposed(mut outcome: Result<Reply, Failure>, method: Method, label: Option<&s
 
 fn refused(parts: &Parts, incoming: &Incoming, trail: &mut Trail, denied: &Denied<Routed>, target: &Target) -> Failure {
     trail.denied(&denied.decision);
-    if let Some(told) = not_decided(parts, denied).or_else(|| target.refused_as()) {
+    if let Some(told) = target.refused_as().or_else(|| not_decided(parts, denied)) {
         return told;
     }
     let (what, server) = (denied.value.request.method.as_str(), &denied.value.server);

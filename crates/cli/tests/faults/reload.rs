@@ -39,7 +39,7 @@ fn a_policy_that_is_saved_while_a_reload_waits_for_a_call_is_put_in_force() {
     let launched = || gateway.log().matches("launched").count();
     let before = launched();
     let slow = std::thread::spawn(move || slow.call("slow__sleep", &json!({ "seconds": SLOW_CALL_SECONDS })));
-    std::thread::sleep(Duration::from_millis(500)); // until the call is under way
+    std::thread::sleep(Duration::from_secs(2)); // until the call is under way
     configure("2");
     eventually("the other is launched, and the one before it is waited for", PATIENCE, || launched() > before);
     fs::write(project.path("main.cedar"), "forbid (principal, action, resource);").unwrap();

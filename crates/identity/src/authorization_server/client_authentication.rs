@@ -191,8 +191,9 @@ impl Server {
                 if kind == Kind::Configured {
                     tracing::warn!(address, "{}; those that are known are kept", problem.description);
                 }
+                let known = fetched.known(address).unwrap_or(known); // another may have had them meanwhile
                 fetched.keep(address, Fetched { failed: Some(now), ..known.clone() });
-                old(problem)
+                known.keys.ok_or(problem)
             }
         }
     }

@@ -173,17 +173,18 @@ impl TokenSource for Minted {
             let got = kept.of(subject.as_deref(), scopes);
             let now = (self.around.clock)();
             if got.tokens.is_none() || now >= got.renew_at {
-                if let Some(error) = got.failure(now) {
-                    return Err(error.into());
-                }
-                if let Err(error) = self.renew(discovered.as_ref(), got, got.scopes.clone(), subject.as_deref()).await {
+                let renewed = match got.failure(now) {
+                    Some(error) => Err(error),
+                    None => self.renew(discovered.as_ref(), got, got.scopes.clone(), subject.as_deref()).await,
+                };
+                if let Err(error) = renewed {
                     let now = (self.around.clock)();
-                    if got.tokens.as_ref().is_none_or(|tokens| tokens.expires <= now) {
-                        return Err(got.fail(error, now).into());
-                    }
+                    let Some(ends) = got.tokens.as_ref().map(|tokens| tokens.expires).filter(|ends| *ends > now) else {
+                        return Err(got.failure(now).unwrap_or_else(|| got.fail(error, now)).into());
+                    };
                     // A call may outlive the token that it came with, by which nothing is got any more.
                     tracing::debug!(%error, "a token is used to its end, since there is no other");
-                    got.renew_at = now + TRY_AGAIN;
+                    got.renew_at = ends.min(now + TRY_AGAIN);
                 }
             }
             Ok(got.tokens.as_ref().map(|tokens| Token::new(&tokens.access)))
@@ -212,7 +213,11 @@ impl TokenSource for Minted {
                     let text = "the server wants no other scopes than it was given, and refuses all the same";
                     return Err(TokenError::Unusable(text.to_owned()).into());
                 }
-                return Ok(self.renew(discovered.as_ref(), got, wanted, subject.as_deref()).await?);
+                if let Some(error) = got.failure((self.around.clock)()) {
+                    return Err(error.into());
+                }
+                let renewed = self.renew(discovered.as_ref(), got, wanted, subject.as_deref()).await;
+                return Ok(renewed.map_err(|error| got.fail(error, (self.around.clock)()))?);
             }
             if let Some(error) = got.failure((self.around.clock)()) {
                 return Err(error.into());

@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sallyport_sandbox::alone;
 use sallyport_sandbox::egress::{Allowed, Connection, Destination, Name, Observe, Resolve, Surroundings};
@@ -28,6 +29,9 @@ use sallyport_sandbox::{Backend, EnvText, Host, Isolation, Network, Profile, Pro
 
 /// The program was not started.
 const NOT_STARTED: u8 = 125;
+
+/// That its connections have ended is noticed a moment after the program's own end.
+const LAST_LINES: Duration = Duration::from_millis(300);
 
 #[derive(Default)]
 struct Trial {
@@ -80,6 +84,7 @@ async fn run() -> Result<u8, Box<dyn Error>> {
     if !trial.names.0.is_empty() {
         egress.resolver = Arc::new(std::mem::take(&mut trial.names));
     }
+    let is_observed = trial.connections.is_some();
     if let Some(file) = trial.connections.take() {
         egress.observer = Arc::new(Lines(file));
     }
@@ -102,6 +107,9 @@ async fn run() -> Result<u8, Box<dyn Error>> {
         written.unwrap_or_else(|error| say(&format!("error: {error}")));
     })
     .await?;
+    if is_observed {
+        tokio::time::sleep(LAST_LINES).await;
+    }
     if let Some(file) = trial.learn {
         std::fs::write(file, lines(&learnt.record()))?;
     }
