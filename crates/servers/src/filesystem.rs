@@ -39,6 +39,7 @@ pub struct Config {
     pub write: bool,
     /// What is not written all the same, because the host runs it later or agents obey it: as `deny_write` of a program. Entries are added to
     /// the usual list; `!` in front takes one out (`!.vscode`), `!*` all. What is not there is not made either.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny_write: Vec<String>,
     /// Files that are not written, moved or replaced in any case, absolute: the gateway's own. Not part of what is configured.
     #[serde(skip)]
