@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use sallyport_gateway::Gateway;
-use sallyport_gateway::config::{self, Invocation};
+use sallyport_gateway::config::{self, Diagnostic, Invocation};
 use sallyport_gateway::packages::lock_beside;
 use sallyport_gateway::plan::Plan;
 use sallyport_transport::server::tls::{Tls, TlsError};
@@ -21,7 +21,7 @@ type FilePrint = (PathBuf, u64, SystemTime);
 
 /// The files that the gateway goes by, as they were at one moment.
 #[derive(Debug, PartialEq, Eq)]
-struct Print {
+pub(crate) struct Print {
     configuration: Option<FilePrint>,
     /// Those beside it.
     locks: Vec<Option<FilePrint>>,
@@ -57,9 +57,19 @@ fn print_of(file: PathBuf) -> Option<FilePrint> {
     Some((file, told.len(), told.modified().ok()?))
 }
 
-/// Watches the configuration, and listens for SIGHUP, for as long as the gateway runs.
-pub(crate) async fn watch(gateway: Gateway, invocation: Invocation, tls: Option<Tls>) {
-    let mut in_force = Print::take(&invocation, &gateway.plan());
+/// Reads the configuration, and gives with it what the files were that it names *before* they were read: one that is saved meanwhile is another
+/// at the next look. Which files these are is known once it has been read, so it is read twice.
+///
+/// # Errors
+///
+/// All that is wrong with it.
+pub(crate) fn read(invocation: &Invocation) -> Result<(Plan, Print), Vec<Diagnostic>> {
+    let print = Print::take(invocation, &config::load(invocation)?);
+    Ok((config::load(invocation)?, print))
+}
+
+/// Watches the configuration, and listens for SIGHUP, for as long as the gateway runs. `in_force` is what the files were when they were read.
+pub(crate) async fn watch(gateway: Gateway, invocation: Invocation, tls: Option<Tls>, mut in_force: Print) {
     let mut hangup = signal(SignalKind::hangup()).ok();
     loop {
         let asked = tokio::select! {
@@ -72,10 +82,7 @@ pub(crate) async fn watch(gateway: Gateway, invocation: Invocation, tls: Option<
             // A file that is not put in force was put in the place of another all the same.
             keep_own_files(&gateway).await;
             // Calls may have been waited for: what changed meanwhile is found the next time.
-            in_force = match read {
-                Some(read) => Print { configuration: now.configuration, ..read },
-                None => now,
-            };
+            in_force = read.unwrap_or(now);
         } else if (&now.locks, &now.tls, &now.secrets) != (&in_force.locks, &in_force.tls, &in_force.secrets) {
             if now.tls != in_force.tls {
                 renew(&gateway, tls.as_ref());
@@ -98,8 +105,8 @@ async fn heard(signal: Option<&mut tokio::signal::unix::Signal>) {
 /// Puts the file in force, or says what is wrong with it and leaves things as they are. Gives what the files were that it names, before they
 /// were read.
 async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) -> Option<Print> {
-    let plan = match config::load(invocation) {
-        Ok(plan) => plan,
+    let (plan, print) = match read(invocation) {
+        Ok(read) => read,
         Err(errors) => {
             for error in &errors {
                 tracing::error!("the changed configuration is not used: {error}");
@@ -107,7 +114,6 @@ async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) -
             return None;
         }
     };
-    let print = Print::take(invocation, &plan);
     plan.warnings.iter().filter(|warning| warning.path.starts_with("tls.")).for_each(|warning| tracing::warn!("{warning}"));
     let renewed = match renewed(&plan, tls) {
         Ok(renewed) => renewed,
@@ -164,5 +170,42 @@ fn renew(gateway: &Gateway, tls: Option<&Tls>) {
         }
         (_, Ok(_)) => {}
         (_, Err(error)) => tracing::error!("the changed certificates are not used: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const RULES: &str = "[[policy.engines]]\ncedar = { files = [\"rules.cedar\"] }\n[servers.one]\nurl = \"https://${env:HOST}/mcp\"\n";
+
+    /// An invocation for a file in `folder` whose rules are saved anew each time they have been read: variables are looked up after that.
+    fn saved_behind_its_reader(folder: &std::path::Path) -> Invocation {
+        let (file, rules) = (folder.join("sallyport.toml"), folder.join("rules.cedar"));
+        fs::write(&file, RULES).unwrap();
+        fs::write(&rules, "permit(principal, action, resource);").unwrap();
+        let times = AtomicUsize::new(0);
+        let variables = Arc::new(move |name: &str| {
+            if name != "HOST" {
+                return None;
+            }
+            let longer = "// saved\n".repeat(times.fetch_add(1, Ordering::Relaxed) + 1);
+            fs::write(&rules, format!("{longer}forbid(principal, action, resource);")).unwrap();
+            Some("one.example".to_owned())
+        });
+        Invocation { file: Some(file), listen: None, folder: folder.to_owned(), variables }
+    }
+
+    #[test]
+    fn what_is_saved_while_it_is_read_is_another_at_the_next_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let invocation = saved_behind_its_reader(folder.path());
+        let (plan, read) = read(&invocation).unwrap();
+        assert_eq!(plan.policy_files().len(), 1);
+        assert_ne!(read.policies, Print::take(&invocation, &plan).policies);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use owo_colors::OwoColorize;
 use sallyport_gateway::Gateway;
-use sallyport_gateway::config::{self, Invocation};
+use sallyport_gateway::config::Invocation;
 use sallyport_gateway::plan::{Plan, TlsPlan};
 use sallyport_telemetry::log::Stderr;
 use sallyport_transport::server::tls::{self, Tls, TlsError};
@@ -19,19 +19,20 @@ use tokio::sync::watch;
 use crate::approval_pages::ApprovalPages;
 use crate::arguments::{Global, UpArguments};
 use crate::output::{self, Failure};
+use crate::reload::Print;
 use crate::running::{self, Note, Running};
 use crate::start::{self, Opened};
 use crate::{connect, pages, reload, tenant_pages, view};
 
 pub(crate) fn run(global: &Global, arguments: &UpArguments) -> Result<(), Failure> {
     let invocation = global.invocation()?;
-    let plan = config::load(&invocation)?;
+    let (plan, read) = reload::read(&invocation)?;
     output::warnings(&plan.warnings);
     start::raise_descriptor_limit();
-    start::runtime()?.block_on(serve(invocation, plan, arguments))
+    start::runtime()?.block_on(serve(invocation, plan, read, arguments))
 }
 
-async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> Result<(), Failure> {
+async fn serve(invocation: Invocation, plan: Plan, read: Print, arguments: &UpArguments) -> Result<(), Failure> {
     let shows_view = !arguments.no_view && std::io::stdout().is_terminal();
     let listener = listen(&plan).await?;
     let address = listener.local_addr().map_err(|error| Failure::new(format!("the endpoint has no address: {error}")))?;
@@ -56,7 +57,7 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     opened.gateway.tend().await.map_err(Failure::new)?; // without keys nobody could log in: that is told at once
     opened.gateway.start();
     let tending = tokio::spawn(tend(opened.gateway.clone()));
-    let reloading = tokio::spawn(reload::watch(opened.gateway.clone(), invocation, tls));
+    let reloading = tokio::spawn(reload::watch(opened.gateway.clone(), invocation, tls, read));
     if shows_view {
         view::run(&opened, &url, stop.clone(), stopping.clone());
     } else {
