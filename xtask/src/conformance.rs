@@ -107,51 +107,70 @@ struct Run<'task> {
     options: &'task Options,
 }
 
+/// One way in which the gateway meets the suite.
+struct Pairing<'run> {
+    name: String,
+    wanted: Requirements,
+    run: Box<dyn Fn(&Requirements, &Path, &Progress<'_>) -> Outcome<Verdict> + Sync + 'run>,
+}
+
 impl Run<'_> {
+    /// Side by side: most of a pairing's time is one program's start after the other's.
     fn all(&self) -> Outcome<Score> {
+        let mut pairings = self.pairings()?;
+        pairings.retain(|pairing| self.is_asked_for(pairing));
         let mut score = Score::default();
-        for revision in REVISIONS {
-            let wanted = self.wanted(revision, Role::Client)?;
-            for caller in [Era::Legacy, Era::Modern] {
-                let name = format!("{revision} client, {} caller", caller.name());
-                self.pairing(&name, &wanted, &mut score, |folder, progress| self.as_client(revision, caller, &wanted, folder, progress))?;
-            }
-        }
-        let wanted = authorization_server::wanted(self.options.scenario.as_deref());
-        self.pairing("authorization server", &wanted, &mut score, |folder, progress| {
-            let reports = authorization_server::run(&self.suite, &self.programs, folder, |scenario| progress.tell(scenario))?;
-            Ok(Verdict::of(&wanted, &reports, &[]))
-        })?;
-        for upstream in UPSTREAMS {
-            for revision in REVISIONS {
-                let wanted = self.wanted(revision, Role::Server)?;
-                let name = format!("{revision} server, {} upstream", upstream.name());
-                self.pairing(&name, &wanted, &mut score, |folder, progress| self.as_server(revision, upstream, &wanted, folder, progress))?;
-            }
+        for one in step::side_by_side(&pairings, |pairing| self.pairing(pairing)) {
+            let one = one?;
+            score.passed += one.passed;
+            score.failed += one.failed;
         }
         Ok(score)
     }
 
-    /// Runs one pairing, unless nothing of it is asked for, and prints what came of it.
-    fn pairing(
-        &self,
-        name: &str,
-        wanted: &Requirements,
-        score: &mut Score,
-        run: impl FnOnce(&Path, &Progress<'_>) -> Outcome<Verdict>,
-    ) -> Outcome {
-        if wanted.all().next().is_none() || self.options.only.as_ref().is_some_and(|text| !name.contains(text.as_str())) {
-            return Ok(());
+    fn pairings(&self) -> Outcome<Vec<Pairing<'_>>> {
+        let mut all = Vec::new();
+        for revision in REVISIONS {
+            for caller in [Era::Legacy, Era::Modern] {
+                all.push(Pairing {
+                    name: format!("{revision} client, {} caller", caller.name()),
+                    wanted: self.wanted(revision, Role::Client)?,
+                    run: Box::new(move |wanted, folder, progress| self.as_client(revision, caller, wanted, folder, progress)),
+                });
+            }
         }
-        let folder = empty(&self.folder.join(name.replace(", ", "-").replace(' ', "-")))?;
-        let progress = Progress::new(name);
-        let verdict = run(&folder, &progress).unwrap_or_else(Verdict::broken);
-        progress.clear();
-        println!("{name}: {}/{} ({:.1} s)", verdict.passed, verdict.required, progress.begin.elapsed().as_secs_f64());
-        verdict.notes.iter().for_each(|note| println!("    {note}"));
-        score.passed += verdict.as_they_should;
-        score.failed += verdict.faults;
-        Ok(())
+        all.push(Pairing {
+            name: "authorization server".to_owned(),
+            wanted: authorization_server::wanted(self.options.scenario.as_deref()),
+            run: Box::new(|wanted, folder, progress| {
+                let reports = authorization_server::run(&self.suite, &self.programs, folder, |scenario| progress.tell(scenario))?;
+                Ok(Verdict::of(wanted, &reports, &[]))
+            }),
+        });
+        for upstream in UPSTREAMS {
+            for revision in REVISIONS {
+                all.push(Pairing {
+                    name: format!("{revision} server, {} upstream", upstream.name()),
+                    wanted: self.wanted(revision, Role::Server)?,
+                    run: Box::new(move |wanted, folder, progress| self.as_server(revision, upstream, wanted, folder, progress)),
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    fn is_asked_for(&self, pairing: &Pairing<'_>) -> bool {
+        let is_named = self.options.only.as_ref().is_none_or(|text| pairing.name.contains(text.as_str()));
+        is_named && pairing.wanted.all().next().is_some()
+    }
+
+    /// Runs one pairing and prints what came of it.
+    fn pairing(&self, pairing: &Pairing<'_>) -> Outcome<Score> {
+        let folder = empty(&self.folder.join(pairing.name.replace(", ", "-").replace(' ', "-")))?;
+        let progress = Progress::new(&pairing.name);
+        let verdict = (pairing.run)(&pairing.wanted, &folder, &progress).unwrap_or_else(Verdict::broken);
+        progress.end(&verdict);
+        Ok(Score { passed: verdict.as_they_should, failed: verdict.faults })
     }
 
     fn as_client(&self, revision: &str, caller: Era, wanted: &Requirements, folder: &Path, progress: &Progress<'_>) -> Outcome<Verdict> {
@@ -215,7 +234,7 @@ fn explanations(upstream: Upstream) -> Vec<&'static Explanation> {
     EXPLANATIONS.iter().filter(|explanation| (explanation.behind)(upstream)).collect()
 }
 
-/// The scenario that runs now, shown on a terminal until the pairing's line takes its place.
+/// The scenario that a pairing runs now, shown on a terminal until a pairing's line takes its place.
 struct Progress<'name> {
     pairing: &'name str,
     begin: Instant,
@@ -234,10 +253,12 @@ impl<'name> Progress<'name> {
         }
     }
 
-    fn clear(&self) {
-        if self.shown {
-            print!("\r\x1b[K");
-        }
+    /// The pairing's lines, in one piece: others may end at the same time.
+    fn end(&self, verdict: &Verdict) {
+        let seconds = self.begin.elapsed().as_secs_f64();
+        let mut lines = format!("{}: {}/{} ({seconds:.1} s)\n", self.pairing, verdict.passed, verdict.required);
+        verdict.notes.iter().for_each(|note| lines.push_str(&format!("    {note}\n")));
+        print!("{}{lines}", if self.shown { "\r\x1b[K" } else { "" });
     }
 }
 
@@ -261,16 +282,15 @@ struct Built {
     executable: Option<PathBuf>,
 }
 
-/// Builds the program under test and the fixture.
+/// Builds the program under test and the fixture: with all the workspace's, since features would be others for these two alone, and most of
+/// what the tests have compiled would be compiled again.
 fn build(repository: &Repository) -> Outcome<Programs> {
     let said = step::output(repository.cargo().args([
         "build",
         "--quiet",
         "--message-format=json-render-diagnostics",
-        "--package=sallyport",
-        "--package=sallyport-testkit",
-        "--bin=sallyport",
-        "--bin=sallyport-fixture",
+        "--workspace",
+        "--bins",
         crate::test::FEATURES,
     ]))?;
     let executables: Vec<PathBuf> = said.lines().filter_map(|line| serde_json::from_str::<Built>(line).ok()?.executable).collect();

@@ -59,12 +59,12 @@ pub(crate) struct Options {
 pub(crate) fn run(repository: &Repository, options: &Options) -> Outcome {
     let folder = folder(repository);
     let built = step::run("fuzz targets", || build(repository, &folder))?;
+    let wanted = |name: &str| options.targets.is_empty() || options.targets.iter().any(|wanted| wanted == name);
+    let targets: Vec<_> = TARGETS.into_iter().filter(|(name, _)| wanted(name)).collect();
+    let all = step::side_by_side(&targets, |(name, seed)| feed(repository, &folder, &built.join(name), *seed, options.seconds));
     let mut faults = Vec::new();
-    for (name, seed) in TARGETS {
-        if !options.targets.is_empty() && !options.targets.iter().any(|wanted| wanted == name) {
-            continue;
-        }
-        let ran = feed(repository, &folder, &built.join(name), seed, options.seconds)?;
+    for ((name, _), ran) in targets.into_iter().zip(all) {
+        let ran = ran?;
         println!("    {name}: {ran}");
         if let Some(fault) = ran.fault {
             println!("{fault}");

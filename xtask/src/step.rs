@@ -1,7 +1,10 @@
 //! Running one program as one step of a task, with its name, time and outcome on the terminal.
 
 use std::io::{BufRead as _, BufReader};
+use std::num::NonZeroUsize;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use crate::repository::Outcome;
@@ -14,6 +17,29 @@ pub(crate) fn run<T>(name: &str, action: impl FnOnce() -> Outcome<T>) -> Outcome
     let verdict = if outcome.is_ok() { "done" } else { "FAILED" };
     println!("    {name}: {verdict} in {:.1} s", begin.elapsed().as_secs_f64());
     outcome
+}
+
+/// How many processors there are to work with.
+pub(crate) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Does `work` for every item, as many at once as there are processors, and gives back what came of each, in the order of the items.
+pub(crate) fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        while let Some((index, item)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, items.get(index)?))) {
+            done.push((index, work(item)));
+        }
+        done
+    };
+    let mut all: Vec<(usize, R)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors()).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 /// Runs a program with its output on the terminal; anything but exit code 0 is an error.
@@ -74,4 +100,22 @@ fn shown(command: &Command) -> String {
     let words: Vec<_> =
         std::iter::once(command.get_program()).chain(command.get_args()).take(4).map(|word| word.to_string_lossy()).collect();
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_side_by_side_comes_back_in_order() {
+        let items: Vec<usize> = (0..100).collect();
+        let doubled = side_by_side(&items, |item| {
+            if item % 7 == 0 {
+                thread::yield_now(); // so that others overtake it
+            }
+            item * 2
+        });
+        assert_eq!(doubled, items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        assert!(side_by_side(&[] as &[usize], |item| *item).is_empty());
+    }
 }

@@ -1,9 +1,7 @@
 //! `cargo xtask test`: every check a change has to pass, from the cheapest to the dearest.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
 
 use clap::Args;
 
@@ -113,7 +111,7 @@ fn nextest(repository: &Repository, options: &Options) -> Command {
 
 /// Half as many again as there are processors: much of a test's time is spent waiting, for its servers, its clients or a clock.
 fn threads() -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let processors = step::processors();
     processors + processors.div_ceil(2)
 }
 
