@@ -30,8 +30,8 @@ pub(crate) struct Client {
     pub(crate) revision_at_gateway: &'static str,
     /// Methods it has no means for.
     cannot: Vec<&'static str>,
-    /// It starts a process for every step, about a second of work each, so it goes each way only once: one call a tool, no
-    /// second direct run, no endpoint of a single server, and one of the three transports to server-everything.
+    /// It starts a process for every step, about a second of work each, so it goes each way only once: one step of each method a server,
+    /// no endpoint of a single server, and one of the three transports to server-everything.
     pub(crate) is_costly: bool,
     /// It can hold a stream of news open, which is what a subscription is from 2026-07-28 on.
     pub(crate) can_listen: bool,
@@ -125,6 +125,11 @@ impl Client {
     /// Whether it speaks the newest revision at the gateway, and so another era than the public servers.
     pub(crate) fn is_modern(&self) -> bool {
         self.revision_at_gateway == MODERN
+    }
+
+    /// Whether it shows every byte, and so whatever there is to see of a server.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.program, Program::Wire(_))
     }
 
     /// Makes a visit and waits for its end.
