@@ -251,7 +251,8 @@ pub fn list(tables: &Transaction<'_>, tenant: Option<&str>, now: i64) -> Result<
     found.query_map((now, tenant), read)?.collect()
 }
 
-/// Decides about one that nobody has decided. `None` where somebody has, or it is over, or there is none. An approval is good until `ends`.
+/// Decides about one that nobody has decided, or refuses one after all that was approved and has not been used. `None` where there is nothing to
+/// decide any more, it is over, or there is none. An approval is good until `ends`.
 ///
 /// # Errors
 /// Where the store cannot be written.
@@ -263,7 +264,7 @@ pub fn decide(
     (now, ends): (i64, i64),
 ) -> Result<Option<Approval>, rusqlite::Error> {
     let decided = "UPDATE approval SET standing = ?2, decider = ?3, decided = ?4, ends = CASE WHEN ?2 = 'approved' THEN ?5 ELSE ends END
-        WHERE handle = ?1 AND standing = 'pending' AND ends > ?4";
+        WHERE handle = ?1 AND ends > ?4 AND (standing = 'pending' OR standing = 'approved' AND ?2 = 'refused')";
     let standing = if approves { Standing::Approved } else { Standing::Refused };
     if tables.execute(decided, (handle, standing.as_str(), decider, now, ends))? == 0 {
         return Ok(None);

@@ -82,15 +82,18 @@ pub(super) fn one(base: &str, approver: &Principal, approval: &Approval, form_to
     ]);
     rows.extend(approval.decider.clone().map(|decider| ("Decided by", decider)));
     let rows: String = rows.iter().map(|(name, value)| format!("<dt>{name}<dd><pre>{}</pre>", escaped(value))).collect();
+    let form =
+        |buttons: &str| format!("<form method=post><input type=hidden name=form_token value=\"{}\">{buttons}</form>", escaped(form_token));
+    let refuse = "<button name=decision value=refuse>Refuse</button>";
     let end = match approval.standing {
         Standing::Pending => format!(
-            "<p>If you approve, this very call can be made once; nothing else that comes with it reaches the server. You are {}.</p>\
-             <form method=post><input type=hidden name=form_token value=\"{}\"><button name=decision value=approve>Approve</button> \
-             <button name=decision value=refuse>Refuse</button></form>",
+            "<p>If you approve, this very call can be made once; nothing else that comes with it reaches the server. You are {}.</p>{}",
             escaped(approver.id()),
-            escaped(form_token)
+            form(&format!("<button name=decision value=approve>Approve</button> {refuse}"))
         ),
-        Standing::Approved => "<p>It is approved, and has not been made yet.</p>".to_owned(),
+        Standing::Approved => {
+            format!("<p>It is approved, and has not been made yet. Until it is, it can be refused after all.</p>{}", form(refuse))
+        }
         Standing::Refused => "<p>It is refused.</p>".to_owned(),
         Standing::Used => "<p>It was approved, and has been made.</p>".to_owned(),
     };

@@ -27,7 +27,7 @@ pub(crate) enum ApprovalCommand {
     Show(ApprovalOneArguments),
     /// Let a call through, once, with the arguments that it was made with
     Approve(ApprovalOneArguments),
-    /// Refuse a call: the same one is not asked about again until the request is over
+    /// Refuse a call, also one that was approved and has not been made: the same one is not asked about again until the request is over
     Refuse(ApprovalOneArguments),
 }
 

@@ -59,10 +59,20 @@ async fn an_approved_call_goes_through_once() {
     assert!(kept.ask(asked("a", "me", 1), 0).await.unwrap().1);
     assert!(matches!(kept.take(1, 1).await, Taken::Stopped(_)));
     assert!(kept.decide("a", true, 2).await);
-    assert!(!kept.decide("a", false, 2).await, "it is decided");
+    assert!(!kept.decide("a", true, 2).await, "it is decided");
     assert!(!is_through(&kept.take(2, 3).await), "another call");
     assert!(is_through(&kept.take(1, 3).await));
+    assert!(!kept.decide("a", false, 3).await, "it has been made");
     assert_eq!(kept.take(1, 3).await, Taken::None);
+}
+
+#[tokio::test]
+async fn an_approval_can_be_taken_back_until_it_is_used() {
+    let kept = Kept::new();
+    kept.ask(asked("a", "me", 1), 0).await.unwrap();
+    assert!(kept.decide("a", true, 1).await && kept.decide("a", false, 2).await);
+    assert!(matches!(kept.take(1, 3).await, Taken::Stopped(_)));
+    assert!(!kept.decide("a", true, 3).await, "a refusal holds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
