@@ -108,7 +108,7 @@ async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) -
         }
     };
     let print = Print::take(invocation, &plan);
-    plan.warnings.iter().filter(|warning| warning.path.starts_with("tls.")).for_each(|warning| tracing::warn!("{warning}"));
+    plan.tls_warnings().for_each(|warning| tracing::warn!("{warning}"));
     let renewed = match renewed(&plan, tls) {
         Ok(renewed) => renewed,
         Err(error) => {
