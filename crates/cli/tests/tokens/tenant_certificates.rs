@@ -272,3 +272,14 @@ fn a_handshake_tells_nobody_who_signs_for_whom() {
     let refusal = |authority: &Authority| bench.connect(Some(&ci(authority))).read(&mut [0]).unwrap_err().to_string();
     assert_eq!(refusal(&Authority::new("acme")), refusal(&Authority::new("nothere")), "nor whether there is one of that name");
 }
+
+#[test]
+fn where_certificates_alone_are_taken_nobody_is_sent_for_a_key() {
+    let bench = Bench::new();
+    for bearer in [None, Some("nonsense")] {
+        let told = bench.told(None, OWN, bearer).unwrap();
+        assert!(told.starts_with("HTTP/1.1 401") && told.contains("only_certificates") && told.contains("it takes none"), "{told}");
+        assert!(!told.contains("ask whoever runs the gateway for a key"), "{told}");
+    }
+    assert!(bench.told(None, ACME, None).unwrap().contains("no_key"), "acme has a key");
+}
