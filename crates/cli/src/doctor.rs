@@ -50,7 +50,7 @@ pub(crate) fn run(global: &Global, arguments: &DoctorArguments) -> Result<(), Fa
         findings.extend(
             plans(plan).flat_map(|plan| packages::unlocked(plan, &lock_drafts()).into_iter().map(|server| not_locked(plan, server))),
         );
-        findings.extend(plan.warnings.iter().filter(|warning| warning.path.starts_with("tls.")).map(certificates));
+        findings.extend(plan.tls_warnings().map(certificates));
         findings.push(port(plan));
     }
     if arguments.json {

@@ -114,7 +114,7 @@ async fn reload(gateway: &Gateway, invocation: &Invocation, tls: Option<&Tls>) -
             return None;
         }
     };
-    plan.warnings.iter().filter(|warning| warning.path.starts_with("tls.")).for_each(|warning| tracing::warn!("{warning}"));
+    plan.tls_warnings().for_each(|warning| tracing::warn!("{warning}"));
     let renewed = match renewed(&plan, tls) {
         Ok(renewed) => renewed,
         Err(error) => {

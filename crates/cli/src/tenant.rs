@@ -29,6 +29,8 @@ struct Row {
     api_keys: bool,
     /// People of its own log in here.
     logins: bool,
+    /// How many callers come by a certificate.
+    certificates: usize,
     /// Whose tokens are taken.
     issuers: Vec<String>,
     /// It is in the configuration; else only what it kept is left.
@@ -100,6 +102,7 @@ fn row(plan: &Plan) -> Row {
         keys: plan.keys.len(),
         api_keys: plan.identity.api_keys,
         logins: plan.identity.server.is_some(),
+        certificates: plan.identity.certificates.len(),
         issuers: plan.identity.issuers.iter().map(|issuer| issuer.terms.issuer.clone()).collect(),
         configured: true,
         name,
@@ -108,7 +111,18 @@ fn row(plan: &Plan) -> Row {
 
 fn left(name: String) -> Row {
     let (servers, toolsets, issuers) = (Vec::new(), Vec::new(), Vec::new());
-    Row { name, endpoint: String::new(), servers, toolsets, keys: 0, api_keys: false, logins: false, issuers, configured: false }
+    Row {
+        name,
+        endpoint: String::new(),
+        servers,
+        toolsets,
+        keys: 0,
+        api_keys: false,
+        logins: false,
+        certificates: 0,
+        issuers,
+        configured: false,
+    }
 }
 
 fn described(row: &Row) -> String {
@@ -117,8 +131,12 @@ fn described(row: &Row) -> String {
     }
     let servers = if row.servers.is_empty() { "none".to_owned() } else { row.servers.join(", ") };
     let mut callers = Vec::new();
+    let counted = |count: usize, what: &str| if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") };
     if row.keys > 0 {
-        callers.push(format!("{} configured", if row.keys == 1 { "1 key".to_owned() } else { format!("{} keys", row.keys) }));
+        callers.push(format!("{} configured", counted(row.keys, "key")));
+    }
+    if row.certificates > 0 {
+        callers.push(counted(row.certificates, "certificate"));
     }
     if row.api_keys {
         callers.push("keys given out".to_owned());

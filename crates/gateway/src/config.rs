@@ -26,8 +26,10 @@ pub use model::Config;
 pub use template::{escape, verbatim};
 pub use validate::{good_for_nothing, matches, validate};
 
+use sallyport_transport::server::tls::ClientAuthority;
+
 use crate::config::diagnostic::Places;
-use crate::plan::{Origin, Plan, SecretFile, Source};
+use crate::plan::{Origin, Plan, SecretFile, Source, tls_key};
 
 /// Looks up a variable of the environment.
 pub type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
@@ -147,7 +149,7 @@ fn no_network(plan: &Plan) -> Option<Diagnostic> {
 /// Says which files of the endpoint's TLS are not there: the gateway cannot start until they are.
 fn missing_files(plan: &Plan) -> Vec<Diagnostic> {
     let missing = plan.tls_files().into_iter().filter(|(_, file)| !file.is_file());
-    let told = |(path, file): (&str, &Path)| {
+    let told = |(path, file): (String, &Path)| {
         Diagnostic::new(path, format!("{} is no file", file.display())).hint("the gateway cannot start until it is there")
     };
     missing.map(told).collect()
@@ -161,14 +163,17 @@ fn missing_secret(file: &SecretFile) -> Option<Diagnostic> {
 
 /// Says which lists of revoked certificates are past their date, or cannot be read.
 fn outdated_lists(plan: &Plan) -> Vec<Diagnostic> {
-    let clients = plan.tls.as_ref().and_then(|tls| tls.clients.as_ref());
-    let Some(clients) = clients.filter(|clients| clients.revoked.as_deref().is_some_and(Path::is_file)) else { return Vec::new() };
-    let told = |message: String, hint: &str| Diagnostic::new("tls.client_revoked", message).hint(hint);
+    let with_lists = plan.client_authorities().filter(|authority| authority.revoked.as_deref().is_some_and(Path::is_file));
+    with_lists.flat_map(outdated_lists_of).collect()
+}
+
+fn outdated_lists_of(authority: &ClientAuthority) -> Vec<Diagnostic> {
+    let told = |message: String, hint: &str| Diagnostic::new(tls_key(authority, "client_revoked"), message).hint(hint);
     let outdated = |issuer| {
         let message = format!("the list of `{issuer}` is past its date, so no certificate of that issuer is taken");
         told(message, "put a newer one there: the file is read again when it changes")
     };
-    match clients.outdated_lists(SystemTime::now()) {
+    match authority.outdated_lists(SystemTime::now()) {
         Ok(issuers) => issuers.into_iter().map(outdated).collect(),
         Err(error) => vec![told(error.to_string(), "it holds lists in PEM, `-----BEGIN X509 CRL-----`")],
     }

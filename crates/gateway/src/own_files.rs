@@ -37,7 +37,7 @@ impl OwnFiles {
         let file = plan.origin.file.as_deref();
         let whose = std::iter::once(None).chain(plan.tenants.keys().map(|name| Some(&**name)));
         let tls = plan.tls_files();
-        let of_tls = |is_key: bool| tls.iter().filter(move |(key, _)| (*key == "tls.key") == is_key).map(|(_, file)| (*file).to_owned());
+        let of_tls = |is_key: bool| tls.iter().filter(move |(key, _)| (key == "tls.key") == is_key).map(|(_, file)| (*file).to_owned());
         let secrets = plan.secret_files.iter().map(|secret| PathBuf::from(secret.reference.locator()));
         Self {
             rules: file.map(Path::to_owned).into_iter().chain(plan.policy_files()).chain(of_tls(false)).collect(),

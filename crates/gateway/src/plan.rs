@@ -24,11 +24,12 @@ use sallyport_sandbox::{Limits, Network, Selection, SystemCalls};
 use sallyport_secrets::SecretReference;
 use sallyport_servers::BuiltInConfig;
 use sallyport_transport::server::Proxies;
-use sallyport_transport::server::tls::ClientAuthority;
+use sallyport_transport::server::tls::{ClientAuthorities, ClientAuthority};
 use url::Url;
 
 use crate::approvals::settings::ApprovalsPlan;
 use crate::config::Diagnostic;
+use crate::config::diagnostic::join;
 use crate::own_files::OwnFiles;
 
 /// The validated configuration of one gateway.
@@ -106,15 +107,27 @@ impl Plan {
         own.chain(self.tenants.values().flat_map(Self::policy_files)).collect()
     }
 
-    /// The files of the endpoint's TLS, each with its key in the configuration.
+    /// The files of the endpoint's TLS, those of its tenants too, each with its key in the configuration.
     #[must_use]
-    pub fn tls_files(&self) -> Vec<(&'static str, &Path)> {
-        let Some(TlsPlan { certificate, key, clients }) = &self.tls else { return Vec::new() };
-        let of_clients = clients.iter().flat_map(|clients| {
-            let revoked = clients.revoked.as_deref().map(|file| ("tls.client_revoked", file));
-            std::iter::once(("tls.client_ca", &*clients.ca)).chain(revoked)
+    pub fn tls_files(&self) -> Vec<(String, &Path)> {
+        let Some(TlsPlan { certificate, key, .. }) = &self.tls else { return Vec::new() };
+        let of_clients = self.client_authorities().flat_map(|authority| {
+            let revoked = authority.revoked.as_deref().map(|file| (tls_key(authority, "client_revoked"), file));
+            std::iter::once((tls_key(authority, "client_ca"), &*authority.ca)).chain(revoked)
         });
-        [("tls.certificate", &**certificate), ("tls.key", &**key)].into_iter().chain(of_clients).collect()
+        let own = [("tls.certificate".to_owned(), &**certificate), ("tls.key".to_owned(), &**key)];
+        own.into_iter().chain(of_clients).collect()
+    }
+
+    /// Who signs certificates of clients: for the gateway itself, and for its tenants.
+    pub fn client_authorities(&self) -> impl Iterator<Item = &ClientAuthority> {
+        self.tls.iter().flat_map(|tls| &tls.clients).flat_map(|clients| &clients.authorities)
+    }
+
+    /// What of the warnings is about a file of the endpoint's TLS.
+    pub fn tls_warnings(&self) -> impl Iterator<Item = &Diagnostic> {
+        let keys: Vec<String> = self.tls_files().into_iter().map(|(key, _)| key).collect();
+        self.warnings.iter().filter(move |warning| keys.contains(&warning.path))
     }
 
     /// The same for a process with one caller, whose programs nobody else could share.
@@ -173,8 +186,13 @@ pub struct TlsPlan {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
-    /// Whose certificates clients may show.
-    pub clients: Option<ClientAuthority>,
+    /// Whose certificates clients may show, those of tenants too.
+    pub clients: Option<ClientAuthorities>,
+}
+
+/// Where a key of `tls` stands that is about this authority.
+pub(crate) fn tls_key(authority: &ClientAuthority, key: &str) -> String {
+    if authority.tenant.is_empty() { format!("tls.{key}") } else { format!("{}.tls.{key}", join("tenants", &authority.tenant)) }
 }
 
 /// Whose word is taken for who calls.

@@ -77,6 +77,7 @@ impl Identity {
     #[must_use]
     pub fn told(&self, refusal: Unauthenticated) -> Unauthenticated {
         match refusal {
+            Unauthenticated::NoKey | Unauthenticated::UnknownKey if self.takes_certificates_alone() => Unauthenticated::OnlyCertificates,
             Unauthenticated::NoKey => refusal,
             Unauthenticated::Token(fault) if fault.may_pass() => refusal,
             _ if self.is_tenants => Unauthenticated::Token(TokenFault::NotTaken),
@@ -84,6 +85,11 @@ impl Identity {
             Unauthenticated::Token(TokenFault::Unknown) if !self.has_keys() => Unauthenticated::Token(TokenFault::Malformed),
             _ => refusal,
         }
+    }
+
+    /// Whether no caller has a key or a token, and some have certificates.
+    fn takes_certificates_alone(&self) -> bool {
+        self.keys.is_empty() && self.resource_server.is_none() && !self.certificates.is_empty()
     }
 
     /// Whether some callers have keys.
@@ -164,6 +170,8 @@ pub enum Unauthenticated {
     NoKey,
     /// The key it showed is none of ours.
     UnknownKey,
+    /// It showed no certificate, or a key or token besides, where certificates alone are taken.
+    OnlyCertificates,
     /// No keys are configured, which serves this machine alone.
     NotLocal,
     /// The certificate of its connection is nobody's here, or is two's.
@@ -181,6 +189,7 @@ impl Unauthenticated {
         match self {
             Self::NoKey => "no_key",
             Self::UnknownKey => "unknown_key",
+            Self::OnlyCertificates => "only_certificates",
             Self::NotLocal => "not_local",
             Self::UnknownCertificate => "unknown_certificate",
             Self::CertificateEnded => "certificate_ended",
@@ -194,6 +203,7 @@ impl Unauthenticated {
         match self {
             Self::NoKey => "send a key or token in the header `Authorization: Bearer …`",
             Self::UnknownKey | Self::Token(TokenFault::Unknown) => "ask whoever runs the gateway for a key",
+            Self::OnlyCertificates => "connect with a certificate that the gateway knows, and send no key or token: it takes none",
             Self::NotLocal => "whoever runs the gateway has to configure `keys`",
             Self::UnknownCertificate => "whoever runs the gateway has to name the certificate in `identity.certificates`",
             Self::CertificateEnded => "connect anew with a certificate that is good",
@@ -213,6 +223,7 @@ impl fmt::Display for Unauthenticated {
             Self::Token(fault) => return fault.fmt(formatter),
             Self::NoKey => "the request has no bearer key",
             Self::UnknownKey => "the bearer key is not known",
+            Self::OnlyCertificates => "the gateway takes certificates alone",
             Self::UnknownCertificate => "the client's certificate is not known",
             Self::CertificateEnded => "the client's certificate has ended",
             Self::NotLocal => "the gateway serves only its own machine",

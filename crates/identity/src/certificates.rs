@@ -26,12 +26,18 @@ pub struct CertificateHolder {
     pub scopes: Option<Scopes>,
 }
 
-/// Everybody whose certificate is taken, by the name in it.
+/// Everybody whose certificate is taken.
 #[derive(Debug, Default)]
-pub struct Certificates(BTreeMap<String, Arc<Verified>>);
+pub struct Certificates {
+    /// Whose authority has to have signed it.
+    tenant: String,
+    /// By the name in it.
+    holders: BTreeMap<String, Arc<Verified>>,
+}
 
 impl Certificates {
-    /// Takes the certificates of these callers of `tenant`. Of two with one name the first holds.
+    /// Takes the certificates of these callers of `tenant`, which its own authority has signed: whoever signs for another could sign any name.
+    /// Of two with one name the first holds.
     #[must_use]
     pub fn new(tenant: &str, holders: Vec<CertificateHolder>) -> Self {
         let mut all = BTreeMap::new();
@@ -41,19 +47,22 @@ impl Certificates {
             let principal = scopes.into_iter().fold(principal, Principal::limited_to);
             all.entry(certificate).or_insert_with(|| Verified::everywhere(principal));
         }
-        Self(all)
+        Self { tenant: tenant.to_owned(), holders: all }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.holders.is_empty()
     }
 
     /// Whose a certificate is. One with names of two is neither's: somebody else would decide which of them it is.
     pub(crate) fn holder(&self, certificate: &ClientCertificate, now: SystemTime) -> Result<Arc<Verified>, Unauthenticated> {
+        if *certificate.tenant != *self.tenant {
+            return Err(Unauthenticated::UnknownCertificate);
+        }
         if certificate.ends <= now || certificate.withdrawn.is_cancelled() {
             return Err(Unauthenticated::CertificateEnded);
         }
-        let mut holders = certificate.names.iter().filter_map(|name| self.0.get(name));
+        let mut holders = certificate.names.iter().filter_map(|name| self.holders.get(name));
         let holder = holders.next().ok_or(Unauthenticated::UnknownCertificate)?;
         let is_one = holders.all(|other| other.principal == holder.principal);
         if is_one { Ok(Arc::clone(holder)) } else { Err(Unauthenticated::UnknownCertificate) }
@@ -81,7 +90,7 @@ mod tests {
         let who = |names: &[&str], ends: u64| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
             let ends = SystemTime::UNIX_EPOCH + Duration::from_secs(ends);
-            let certificate = ClientCertificate { names, ends, withdrawn: Cancel::new() };
+            let certificate = ClientCertificate { tenant: "".into(), names, ends, withdrawn: Cancel::new() };
             all.holder(&certificate, now).map(|holder| holder.principal.id().to_owned())
         };
         assert_eq!(who(&["subject:CN=x", "dns:ci.example", "uri:spiffe://ci"], 101).unwrap(), "client:ci@certificate");
@@ -91,8 +100,31 @@ mod tests {
         assert_eq!(who(&["dns:ci.example"], 100), Err(Unauthenticated::CertificateEnded));
 
         let names = vec!["dns:ci.example".to_owned()];
-        let certificate = ClientCertificate { names, ends: now + Duration::from_secs(1), withdrawn: Cancel::new() };
+        let certificate = ClientCertificate { tenant: "".into(), names, ends: now + Duration::from_secs(1), withdrawn: Cancel::new() };
         certificate.withdrawn.cancel();
         assert_eq!(all.holder(&certificate, now).map(drop), Err(Unauthenticated::CertificateEnded));
+    }
+
+    #[test]
+    fn a_certificate_is_good_where_its_authority_is_and_nowhere_else() {
+        let holders = |tenant: &str| Certificates::new(tenant, vec![holder("ci", "dns:ci.example")]);
+        let (own, acme, umbrella) = (holders(""), holders("acme"), holders("umbrella"));
+        let now = SystemTime::UNIX_EPOCH;
+        let signed_by = |tenant: &str| {
+            let names = vec!["dns:ci.example".to_owned()];
+            ClientCertificate { tenant: tenant.into(), names, ends: now + Duration::from_secs(1), withdrawn: Cancel::new() }
+        };
+        let principal = |all: &Certificates, by: &str| all.holder(&signed_by(by), now).map(|holder| holder.principal.clone());
+        for (all, whose) in [(&own, ""), (&acme, "acme"), (&umbrella, "umbrella")] {
+            for by in ["", "acme", "umbrella", "nothere"] {
+                match principal(all, by) {
+                    Ok(known) => assert_eq!((known.tenant(), by), (whose, whose)),
+                    Err(refusal) => assert_eq!((refusal, by == whose), (Unauthenticated::UnknownCertificate, false)),
+                }
+            }
+        }
+        assert_ne!(principal(&acme, "acme"), principal(&umbrella, "umbrella"), "two of one name are two");
+        let ended = ClientCertificate { ends: now, ..signed_by("acme") };
+        assert_eq!(own.holder(&ended, now).map(drop), Err(Unauthenticated::UnknownCertificate), "of another's nothing is told");
     }
 }

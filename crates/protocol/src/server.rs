@@ -139,6 +139,8 @@ pub struct Incoming {
 /// A client's certificate, which somebody has signed whom the door trusts for that.
 #[derive(Clone, Debug)]
 pub struct ClientCertificate {
+    /// The tenant whose authority has signed it; empty where that is the gateway's own. To everybody else it says nothing.
+    pub tenant: Arc<str>,
     /// Whom it was made out to: `subject:` and the name as RFC 4514 writes it, `dns:NAME`, `uri:ADDRESS`, `email:ADDRESS`.
     pub names: Vec<String>,
     /// When it ends; a connection may last for longer.

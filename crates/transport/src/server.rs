@@ -13,6 +13,7 @@ mod asker;
 pub(crate) mod batch;
 mod body;
 mod call;
+mod client_authorities;
 mod client_certificate;
 mod connection;
 mod door;

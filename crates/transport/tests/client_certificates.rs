@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sallyport_protocol::Revision;
 use sallyport_testkit::{ScriptedFront, ScriptedServer};
 use sallyport_transport::server::http::Options;
-use sallyport_transport::server::tls::{self, ClientAuthority};
+use sallyport_transport::server::tls::{self, ClientAuthorities, ClientAuthority};
 use support::{Running, identity};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -54,11 +54,12 @@ impl Bench {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let clients = ClientAuthority {
+        let authority_of_clients = ClientAuthority {
+            tenant: "".into(),
             ca: write("clients.pem", authority.pem()),
             revoked: Some(write("revoked.pem", revoked.signed_by(&authority).unwrap().pem().unwrap())),
-            is_required: false,
         };
+        let clients = ClientAuthorities { authorities: vec![authority_of_clients], is_required: false };
         let (certificate, key) = (write("c.pem", own.cert.pem()), write("k.pem", own.signing_key.serialize_pem()));
         let server = ScriptedServer::new(Revision::LATEST);
         let front = Arc::new(ScriptedFront::open(Arc::clone(&server) as _));

@@ -10,8 +10,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
+use rustls::client::WantsClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::harness::gateway::{Gateway, Project};
@@ -21,38 +22,57 @@ const KEY: &str = "k-0123456789abcdef0123456789abcdef";
 const REVOKED: u64 = 7;
 
 /// Who signs certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// A certificate with its key.
-struct Pair {
-    certificate: CertificateDer<'static>,
-    key: KeyPair,
+/// A certificate with its key, and others that are shown with it.
+pub(crate) struct Pair {
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) others: Vec<CertificateDer<'static>>,
+    pub(crate) key: KeyPair,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
+        Self(CertifiedIssuer::self_signed(Self::params(name), KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// One that another has signed.
+    pub(crate) fn below(&self, name: &str) -> Self {
+        Self(CertifiedIssuer::signed_by(Self::params(name), KeyPair::generate().unwrap(), &self.0).unwrap())
+    }
+
+    /// Another authority's name and key, signed by this one.
+    pub(crate) fn cross_sign(&self, name: &str, other: &Self) -> CertificateDer<'static> {
+        Self::params(name).signed_by(other.0.key(), &self.0).unwrap().der().clone()
+    }
+
+    fn params(name: &str) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, name);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        params
     }
 
-    fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
+    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
+    pub(crate) fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        Pair { certificate: certificate.der().clone(), key }
+        Pair { certificate: certificate.der().clone(), others: Vec::new(), key }
     }
 
-    fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// The list of what is good no more, which is to be renewed in that year.
-    fn revoked(&self, serial_numbers: &[u64], renewed_in: i32) -> String {
+    pub(crate) fn revoked(&self, serial_numbers: &[u64], renewed_in: i32) -> String {
         let revoked = |number: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*number),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -104,10 +124,7 @@ certificate = "subject:CN=The named one"
 {servers}"#
         ));
         prepare(&project);
-        let own = server.sign(&["localhost"], |_| ());
-        let chain = format!("{}{}", pem("CERTIFICATE", &own.certificate), server.pem());
-        fs::write(project.path("server.pem"), chain).unwrap();
-        write_private(&project, "server.key", &own.key.serialize_pem());
+        certify(&project, &server);
         write_private(&project, "key", KEY);
         fs::write(project.path("clients.pem"), clients.pem()).unwrap();
         fs::write(project.path("revoked.pem"), clients.revoked(&[REVOKED], 2100)).unwrap();
@@ -116,22 +133,8 @@ certificate = "subject:CN=The named one"
     }
 
     /// A connection that shows this certificate. Whether it is taken is known with the first answer.
-    fn connect(&self, shows: Option<&Pair>) -> Connection {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.server.0.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
-        let config = match shows {
-            None => config.with_no_client_auth(),
-            Some(Pair { certificate, key }) => {
-                let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-                config.with_client_auth_cert(vec![certificate.clone()], key).unwrap()
-            }
-        };
-        let stream = TcpStream::connect(("127.0.0.1", self.gateway.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        StreamOwned::new(ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap(), stream)
+    pub(crate) fn connect(&self, shows: Option<&Pair>) -> Connection {
+        connect(self.gateway.port, &self.server, shows)
     }
 
     /// A connection that shows the certificate of somebody whom the configuration calls so, or of nobody.
@@ -161,14 +164,57 @@ certificate = "subject:CN=The named one"
     }
 }
 
+/// Gives a gateway the certificate of a server that `server` has signed.
+pub(crate) fn certify(project: &Project, server: &Authority) {
+    let own = server.sign(&["localhost"], |_| ());
+    let chain = format!("{}{}", pem("CERTIFICATE", &own.certificate), server.pem());
+    fs::write(project.path("server.pem"), chain).unwrap();
+    write_private(project, "server.key", &own.key.serialize_pem());
+}
+
+/// A client that trusts what `server` has signed.
+pub(crate) fn client_of(server: &Authority) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    roots.add(server.0.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots)
+}
+
+/// A connection to a gateway whose certificate `server` has signed.
+pub(crate) fn connect(port: u16, server: &Authority, shows: Option<&Pair>) -> Connection {
+    let config = client_of(server);
+    connect_as(
+        port,
+        match shows {
+            None => config.with_no_client_auth(),
+            Some(Pair { certificate, others, key }) => {
+                let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+                let chain = std::iter::once(certificate).chain(others).cloned().collect();
+                config.with_client_auth_cert(chain, key).unwrap()
+            }
+        },
+    )
+}
+
+pub(crate) fn connect_as(port: u16, config: ClientConfig) -> Connection {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap(), stream)
+}
+
 /// A request of 2026-07-28; `headers` are lines.
 fn request(method: &str, headers: &str) -> String {
+    request_to("/mcp", method, headers)
+}
+
+/// The same to an endpoint.
+pub(crate) fn request_to(endpoint: &str, method: &str, headers: &str) -> String {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": { "notifications": { "toolsListChanged": true }, "_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
     } } })
     .to_string();
     format!(
-        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
+        "POST {endpoint} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
          MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -176,7 +222,12 @@ fn request(method: &str, headers: &str) -> String {
 
 /// Sends a request, and reads its answer, of a stream until `told` is in it; the connection stays open. `None` where there is none any more.
 fn exchange(connection: &mut Connection, method: &str, told: &str) -> Option<String> {
-    connection.write_all(request(method, "").as_bytes()).ok()?;
+    exchange_at(connection, "/mcp", method, told)
+}
+
+/// The same at an endpoint.
+pub(crate) fn exchange_at(connection: &mut Connection, endpoint: &str, method: &str, told: &str) -> Option<String> {
+    connection.write_all(request_to(endpoint, method, "").as_bytes()).ok()?;
     let (mut answer, mut some) = (Vec::new(), [0; 4096]);
     loop {
         let read = connection.read(&mut some).ok().filter(|read| *read > 0)?;
@@ -191,7 +242,7 @@ fn exchange(connection: &mut Connection, method: &str, told: &str) -> Option<Str
 }
 
 /// Waits until it is so; it takes a second or two.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..120 {
         if is_so() {
             return;
@@ -201,7 +252,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     panic!("not within 30 s: {what}");
 }
 
-fn pem(kind: &str, der: &[u8]) -> String {
+pub(crate) fn pem(kind: &str, der: &[u8]) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();

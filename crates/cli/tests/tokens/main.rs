@@ -25,6 +25,7 @@ mod resources;
 mod routes;
 mod sign_in;
 mod signing_keys;
+mod tenant_certificates;
 mod visitor;
 
 use std::fs;

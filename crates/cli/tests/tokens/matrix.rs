@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::browser::Browser;
-use crate::certificates::Bench;
+use crate::certificates::{Authority, Bench};
 use crate::fixture::Fixture;
 use crate::harness::gateway::{Gateway, Project};
 use crate::harness::loopback::free_port;
@@ -30,12 +30,16 @@ const ENDPOINTS: [&str; 8] = [
     "/toolsets/none/mcp",
 ];
 
+/// Where a tenant has the same.
+const OF_TENANTS: [&str; 4] = ["/t/acme/mcp", "/t/acme/servers/files/mcp", "/t/acme/toolsets/look/mcp", "/t/nothere/mcp"];
+
 const PASSWORD: &str = "correct horse battery staple";
 const VERIFIER: &str = "a-verifier-that-is-long-enough-for-the-specification";
 
 fn attempt(visitor: &Visitor<'_>, endpoint: &str, action: &str, task: &str) -> String {
-    let named = |server: &str, name: &str| if endpoint.starts_with("/servers/") { name.to_owned() } else { format!("{server}__{name}") };
-    let found = |server: &str, uri: &str| if endpoint.starts_with("/servers/") { uri.to_owned() } else { format!("{server}.mcp:{uri}") };
+    let is_a_server = endpoint.contains("/servers/");
+    let named = |server: &str, name: &str| if is_a_server { name.to_owned() } else { format!("{server}__{name}") };
+    let found = |server: &str, uri: &str| if is_a_server { uri.to_owned() } else { format!("{server}.mcp:{uri}") };
     let call = |name: &str, arguments: Value| json!({ "name": named("files", name), "arguments": arguments });
     let (method, params) = match action {
         "greeting" => ("server/discover", json!({})),
@@ -114,6 +118,16 @@ fn work(fixture: &Fixture) -> String {
     )
 }
 
+/// A tenant that has the same, for holders of certificates that an authority of its own has signed.
+fn tenant(servers: &str) -> String {
+    let its = servers.replace("[servers.", "[tenants.acme.servers.").replace("[toolsets.", "[tenants.acme.toolsets.");
+    format!(
+        "[tenants.acme]\npolicy = {{ default = \"allow\" }}\ntls = {{ client_ca = \"acme.pem\" }}\n\
+         [tenants.acme.identity.certificates.ci]\ncertificate = \"dns:ci.example.com\"\n\
+         [tenants.acme.identity.certificates.reader]\ncertificate = \"dns:reader.example.com\"\nscopes = [\"files:read\"]\n{its}"
+    )
+}
+
 fn folders(project: &Project) {
     for folder in ["files", "notes"] {
         fs::create_dir(project.path(folder)).unwrap();
@@ -161,7 +175,11 @@ fn who_may_do_what_where() {
     project.configure(&format!("{alone}{}", work(&fixture)));
     let gateway = project.up();
     let (_home, of_alice) = with_a_user(&servers(&fixture));
-    let bench = Bench::serving("", &servers(&fixture), folders);
+    let acme = Authority::new("acme");
+    let bench = Bench::serving("", &format!("{0}{1}", servers(&fixture), tenant(&servers(&fixture))), |project| {
+        folders(project);
+        fs::write(project.path("acme.pem"), acme.pem()).unwrap();
+    });
 
     let given = |name: &str, scope: &str| {
         let given = project.sallyport().args(["key", "add", name, "--scope", scope]).output().unwrap();
@@ -173,6 +191,7 @@ fn who_may_do_what_where() {
     let begun = at("configured key", Some(KEY)).ask("/mcp", "tools/call", begin);
     let task = begun.message["result"]["taskId"].as_str().unwrap_or_else(|| panic!("{begun:?}\n{}", gateway.log())).to_owned();
 
+    let of_acme = |name: &str| Box::new(bench.connect(Some(&acme.sign(&[&format!("{name}.example.com")], |_| ()))));
     let mut visitors =
         vec![at("nobody", None), at("nonsense", Some("nonsense")), at("configured key", Some(KEY)), at("key for mcp:read", Some(&reader))];
     visitors.push(at("key for work", Some(&worker)));
@@ -200,13 +219,18 @@ fn who_may_do_what_where() {
     ] {
         visitors.push(Visitor::at_port(name, of_alice.port, Some(&token_of_alice(&of_alice, endpoint, scope))));
     }
+    let by_tokens = visitors.len();
     visitors.push(Visitor::by("certificate", None, || Box::new(bench.connect_as("ci"))));
     visitors.push(Visitor::by("certificate, files:read", None, || Box::new(bench.connect_as("reader"))));
     visitors.push(Visitor::by("certificate of nobody", None, || Box::new(bench.connect_as("nobody"))));
+    visitors.push(Visitor::by("certificate of acme", None, || of_acme("ci")));
+    visitors.push(Visitor::by("certificate of acme, files:read", None, || of_acme("reader")));
+    visitors.push(Visitor::by("certificate of acme of nobody", None, || of_acme("nobody")));
 
     let mut table = format!("| principal | endpoint | {} |\n|{}\n", ACTIONS.join(" | "), " --- |".repeat(ACTIONS.len() + 2));
-    for visitor in &visitors {
-        for endpoint in ENDPOINTS {
+    for (index, visitor) in visitors.iter().enumerate() {
+        let of_tenants = OF_TENANTS.iter().filter(|_| index >= by_tokens); // the others' gateways have no tenants
+        for endpoint in ENDPOINTS.iter().chain(of_tenants) {
             let cells = ACTIONS.map(|action| attempt(visitor, endpoint, action, &task));
             writeln!(table, "| {} | {endpoint} | {} |", visitor.name, cells.join(" | ")).unwrap();
         }

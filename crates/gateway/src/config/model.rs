@@ -93,6 +93,10 @@ pub struct TenantConfig {
     /// The bearer keys of its callers, as `keys` of the file itself. A tenant has to have these, or something in `identity`.
     pub keys: Vec<SecretReference>,
 
+    /// Who signs certificates for its callers, where the gateway itself speaks TLS. Default: nobody; what the authority of the file itself or of
+    /// another tenant has signed is good there alone.
+    pub tls: Option<TenantTlsConfig>,
+
     /// Whose word is taken for who its callers are. Issuers of the file itself that have a `tenant_claim` are trusted here too, for tokens
     /// that claim this tenant. With `identity.server`, people of its own log in at `/t/TENANT/oauth`.
     pub identity: IdentityConfig,
@@ -137,7 +141,7 @@ pub struct IdentityConfig {
     /// machine alone.
     pub api_keys: bool,
 
-    /// Callers who come by a certificate (`tls.client_ca`), each by a name of yours: policy and audit records call them
+    /// Callers who come by a certificate that `tls.client_ca` has signed (for a tenant its own), each by a name of yours: policy and audit records call them
     /// `client:NAME@certificate`.
     pub certificates: BTreeMap<String, CertificateConfig>,
 
@@ -323,6 +327,19 @@ pub struct TlsConfig {
 
     /// The PEM file with lists of clients' certificates that are good no more (CRL), one of each who signs. Where a list is past its date,
     /// no certificate of who made it is taken. Default: none; certificates that live for hours need none.
+    #[serde(default)]
+    pub client_revoked: Option<String>,
+}
+
+/// Who signs certificates for a tenant's callers. Both files are read again when they change, and with every reload.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantTlsConfig {
+    /// As `tls.client_ca`: the PEM file with the certificates of those who sign for this tenant. Whoever is in it signs for nobody else: a
+    /// key that signs for another tenant too, or for the gateway itself, is refused when the file is read.
+    pub client_ca: String,
+
+    /// As `tls.client_revoked`: the PEM file with lists of this tenant's certificates that are good no more. Default: none.
     #[serde(default)]
     pub client_revoked: Option<String>,
 }

@@ -29,6 +29,9 @@ const INTRODUCTION: &str = include_str!("reference/introduction.md");
 /// The table whose own tables are those of the file itself.
 const TENANT: &str = "tenants.NAME";
 
+/// The one of its tables that is another.
+const TLS_OF_TENANT: &str = "tenants.NAME.tls";
+
 /// The page while it is written.
 struct Page {
     text: String,
@@ -56,7 +59,8 @@ impl Page {
             below.extend(self.tables(&join(name, key), &target));
         }
         if name == TENANT {
-            return writeln!(self.text, "\nThe tables below it are those of the same names above.");
+            writeln!(self.text, "\nThe tables below it are those of the same names above, but for `tls`.")?;
+            below.retain(|(name, ..)| name == TLS_OF_TENANT);
         }
         below.into_iter().try_for_each(|(name, is_list, schema)| self.section(&name, is_list, &schema))
     }

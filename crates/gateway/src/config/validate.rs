@@ -47,7 +47,8 @@ pub use slips::good_for_nothing;
 /// Everything that is wrong, each with the key it is about.
 pub fn validate(config: Config, origin: Origin, variables: &Variables) -> Result<Plan, Vec<Diagnostic>> {
     let mut report = Report::default();
-    let context = Context { origin: &origin, variables, min_isolation: config.min_isolation, tenant: None };
+    let has_client_ca = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let context = Context { origin: &origin, variables, min_isolation: config.min_isolation, tenant: None, has_client_ca };
     let tenants = config.tenants.clone();
     let endpoint = endpoint::check(&config, &context, &mut report);
     let front = Front { endpoint, public_url: identity::public_url(&config, &mut report) };

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
+use crate::certificates::CertificateHolder;
 
 const ALICE: &str = "alice-alice-alice-alice";
 const BOB: &str = "bob-bob-bob-bob-bob-bob";
@@ -81,4 +82,21 @@ fn unfit_keys_are_refused_all_at_once_and_never_repeated() {
         ]
     );
     assert!(!format!("{errors:?}").contains("hunter2"));
+}
+
+#[test]
+fn who_takes_certificates_alone_asks_nobody_for_a_key() {
+    let holder = || {
+        let (name, certificate) = ("ci".to_owned(), "dns:ci.example".to_owned());
+        CertificateHolder { name, certificate, groups: Vec::new(), scopes: None }
+    };
+    let taking = |keys: &[(&str, &str)]| identity(keys).unwrap().with_certificates(Certificates::new("", vec![holder()]));
+    let told = |identity: &Identity, key: Option<&str>| identity.told(who(identity, key, REMOTE).unwrap_err());
+    for key in [None, Some(ALICE)] {
+        let refusal = told(&taking(&[]), key);
+        assert_eq!(refusal, Unauthenticated::OnlyCertificates);
+        assert!(refusal.hint().contains("it takes none"), "{}", refusal.hint());
+    }
+    assert_eq!(told(&taking(&[("bob", BOB)]), Some(ALICE)), Unauthenticated::UnknownKey);
+    assert_eq!(told(&taking(&[("bob", BOB)]), None), Unauthenticated::NoKey);
 }

@@ -22,36 +22,41 @@ use super::tls::{TlsError, chain_from_pem, fault};
 /// Names of a certificate that are read: one or two are usual, and a request is compared with each.
 const MOST_NAMES: usize = 64;
 
-/// Whose certificates clients may show.
+/// Who signs certificates of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuthority {
+    /// The tenant whose callers have them; empty for the gateway itself.
+    pub tenant: Arc<str>,
     /// The PEM file with the certificates of those who sign clients' ones.
     pub ca: PathBuf,
     /// The PEM file with their lists of certificates that are good no more.
     pub revoked: Option<PathBuf>,
-    /// Nobody comes in without one.
-    pub is_required: bool,
 }
 
 impl ClientAuthority {
-    /// What checks the certificates of clients.
+    /// The certificates of those who sign.
     ///
     /// # Errors
-    /// Where a file cannot be read, or holds nothing of the kind.
-    pub(super) fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    /// Where the file cannot be read, or holds none.
+    pub(super) fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in chain_from_pem(&self.ca)? {
             roots.add(certificate).map_err(|error| fault(&self.ca, &error))?;
         }
+        Ok(roots)
+    }
+
+    /// What checks the certificates of clients that `roots` have signed.
+    ///
+    /// # Errors
+    /// Where the file with lists cannot be read, or holds nothing of the kind.
+    pub(super) fn verifier(&self, roots: &RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots.clone()), provider);
         if let Some(file) = &self.revoked {
             // Lists are of those who sign for clients; whether these were revoked themselves is for whoever wrote them down here.
             // One that is past its date says nothing of what was revoked since, and nobody could tell how much that is.
             builder = builder.with_crls(lists(file)?).only_check_end_entity_revocation().enforce_revocation_expiration();
-        }
-        if !self.is_required {
-            builder = builder.allow_unauthenticated();
         }
         builder.build().map_err(|error| match (&error, &self.revoked) {
             // OpenSSL makes lists of version 1 unless `crl_extensions` say what to put in.
@@ -88,11 +93,12 @@ fn lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsE
     if lists.is_empty() { Err(fault(file, &"there is no revocation list in it")) } else { Ok(lists) }
 }
 
-/// What a certificate says that was verified. One that cannot be read says nothing, and so is nobody's.
-pub(super) fn read(certificate: &CertificateDer<'_>) -> ClientCertificate {
+/// What a certificate says that was verified, and that `tenant`'s authority has signed. One that cannot be read says nothing, and so is
+/// nobody's.
+pub(super) fn read(certificate: &CertificateDer<'_>, tenant: Arc<str>) -> ClientCertificate {
     let read = Certificate::from_der(certificate).inspect_err(|error| tracing::debug!(%error, "a client's certificate cannot be read"));
     let Ok(read) = read else {
-        return ClientCertificate { names: Vec::new(), ends: SystemTime::UNIX_EPOCH, withdrawn: Cancel::new() };
+        return ClientCertificate { tenant, names: Vec::new(), ends: SystemTime::UNIX_EPOCH, withdrawn: Cancel::new() };
     };
     let certificate = read.tbs_certificate;
     let mut names: Vec<String> = Some(certificate.subject.to_string()).filter(|name| !name.is_empty()).into_iter().collect();
@@ -100,7 +106,7 @@ pub(super) fn read(certificate: &CertificateDer<'_>) -> ClientCertificate {
     if let Ok(Some((_, SubjectAltName(others)))) = certificate.get::<SubjectAltName>() {
         names.extend(others.iter().filter_map(written).take(MOST_NAMES));
     }
-    ClientCertificate { names, ends: certificate.validity.not_after.to_system_time(), withdrawn: Cancel::new() }
+    ClientCertificate { tenant, names, ends: certificate.validity.not_after.to_system_time(), withdrawn: Cancel::new() }
 }
 
 /// A name as the configuration writes it.
@@ -127,7 +133,8 @@ mod tests {
         params.subject_alt_names.push(SanType::URI("spiffe://corp.example/ci".try_into().unwrap()));
         params.subject_alt_names.push(SanType::Rfc822Name("ci@corp.example".try_into().unwrap()));
         let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        let read = read(made.der());
+        let read = read(made.der(), "acme".into());
+        assert_eq!(&*read.tenant, "acme");
         assert!(read.names.iter().any(|name| name.starts_with("subject:") && name.contains("ci\\, nightly")), "{read:?}");
         for name in ["dns:build.example.com", "uri:spiffe://corp.example/ci", "email:ci@corp.example"] {
             assert!(read.names.iter().any(|known| known == name), "{name} in {read:?}");
@@ -137,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_says_nothing() {
-        let read = read(&CertificateDer::from(vec![0x30, 0x03, 1, 2, 3]));
+        let read = read(&CertificateDer::from(vec![0x30, 0x03, 1, 2, 3]), "".into());
         assert!(read.names.is_empty() && read.ends == SystemTime::UNIX_EPOCH);
     }
 }

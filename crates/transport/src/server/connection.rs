@@ -139,16 +139,16 @@ impl Connections {
         self.lock().values().for_each(|connection| connection.obey(CLOSE));
     }
 
-    /// Has those end whose certificates are taken no more: the requests that they are at go on, their streams end with their callers' right
+    /// Has those end whose certificates are taken no more, or are another tenant's now: the requests that they are at go on, their streams end with their callers' right
     /// to them. Takes as long as the signatures of all who are connected take to be checked, each client's once. Says how many end now.
-    pub(crate) fn review(&self, takes: impl Fn(&[CertificateDer<'_>]) -> bool) -> usize {
+    pub(crate) fn review(&self, whose: impl Fn(&[CertificateDer<'_>]) -> Option<Arc<str>>) -> usize {
         let open: Vec<Arc<Connection>> = self.lock().values().cloned().collect();
-        let mut known: HashMap<&[CertificateDer<'_>], bool> = HashMap::new();
+        let mut known: HashMap<&[CertificateDer<'_>], Option<Arc<str>>> = HashMap::new();
         let mut ended = 0;
         for connection in &open {
             let Some(shown) = connection.shown.get() else { continue };
-            let is_taken = *known.entry(shown).or_insert_with(|| takes(shown));
-            if !is_taken && connection.withdraw() {
+            let now = known.entry(shown).or_insert_with(|| whose(shown));
+            if now.as_deref() != Some(connection.tenant()) && connection.withdraw() {
                 ended += 1;
             }
         }
@@ -177,12 +177,18 @@ impl Connections {
 }
 
 impl Connection {
-    /// Takes note of the certificates that the client has shown in its handshake, if any; gives them back.
-    pub(crate) fn shows(&self, chain: &[CertificateDer<'_>]) -> &[CertificateDer<'static>] {
+    /// Takes note of the certificates that the client has shown in its handshake, if any, and of the tenant whose authority has signed them.
+    pub(crate) fn shows(&self, chain: &[CertificateDer<'_>], tenant: Arc<str>) {
+        // A connection has one handshake. Who finds the chain here finds whose it is, too.
         if let Some(leaf) = chain.first() {
-            let _ = self.certificate.set(Arc::new(client_certificate::read(leaf))); // a connection has one handshake
+            let _ = self.certificate.set(Arc::new(client_certificate::read(leaf, tenant)));
         }
-        self.shown.get_or_init(|| chain.iter().map(|shown| shown.clone().into_owned()).collect())
+        let _ = self.shown.set(chain.iter().map(|shown| shown.clone().into_owned()).collect());
+    }
+
+    /// The tenant whose authority has signed what the client has shown; empty for the gateway's own, and where it has shown nothing.
+    fn tenant(&self) -> &str {
+        self.certificate.get().map_or("", |certificate| &certificate.tenant)
     }
 
     /// Says whether that is new to it.

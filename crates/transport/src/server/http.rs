@@ -14,7 +14,6 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming as IncomingBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use rustls::HandshakeKind;
 use sallyport_protocol::{
     Admission, BoxFuture, Caller, CallerId, CallerToken, Endpoint, Era, Failure, FailureKind, Front, Incoming, Peer, ServerIdentity,
 };
@@ -231,7 +230,7 @@ impl HttpDoor {
         }
         let (connections, by) = (Arc::clone(&self.connections), Arc::clone(&now));
         let running = tokio::task::spawn_blocking(move || {
-            let ended = connections.review(|shown| now.takes(shown));
+            let ended = connections.review(|shown| now.whose(shown));
             if ended > 0 {
                 tracing::warn!(
                     connections = ended,
@@ -297,12 +296,13 @@ impl HttpDoor {
                 return None;
             }
         };
-        let session = stream.get_ref().1;
-        let shown = connection.shows(session.peer_certificates().unwrap_or_default());
-        // In a session that is gone on with nobody looks at certificates, and others may be taken since the handshake began.
+        // In a session that is gone on with nobody looks at certificates, and the handshake does not tell who has signed them.
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let tenant = begun.whose(shown)?;
+        connection.shows(shown, tenant.clone());
+        // Others may be taken since the handshake began. Of what changes from here on a review finds the connection.
         let now = tls.in_force();
-        let is_looked_at = session.handshake_kind() != Some(HandshakeKind::Resumed) && Arc::ptr_eq(&begun, &now);
-        (is_looked_at || now.takes(shown)).then_some(stream)
+        (Arc::ptr_eq(&begun, &now) || now.whose(shown) == Some(tenant)).then_some(stream)
     }
 
     fn tell_failed(&self, error: &io::Error) {
@@ -310,8 +310,8 @@ impl HttpDoor {
         if client_certificate::is_outdated_list(error) && (told == 0 || now.saturating_sub(told) >= TELL_EVERY) {
             self.told.store(now.max(1), Ordering::Relaxed);
             tracing::error!(
-                "a client's certificate was refused, since the revocation list of who has signed it is past its date: `tls.client_revoked` \
-                 has to be renewed"
+                "a client's certificate was refused, since the revocation list of who has signed it is past its date: `client_revoked` \
+                 has to be renewed; `sallyport check` says which"
             );
         }
         tracing::debug!(%error, "a TLS handshake failed");

@@ -10,6 +10,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
+use super::client_authorities::Checked;
+pub use super::client_authorities::ClientAuthorities;
 pub use super::client_certificate::ClientAuthority;
 
 /// Why TLS cannot be spoken.
@@ -36,7 +38,7 @@ pub struct Tls(Arc<RwLock<Arc<InForce>>>);
 pub(super) struct InForce {
     pub(super) config: Arc<ServerConfig>,
     /// What checks the certificates of clients, where they are asked for one.
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    clients: Option<Arc<Checked>>,
 }
 
 impl Tls {
@@ -58,13 +60,14 @@ impl InForce {
         self.clients.is_some()
     }
 
-    /// Whether a connection would be made with a client that has shown this chain, the leaf first; empty where it has shown none.
-    pub(super) fn takes(&self, shown: &[CertificateDer<'_>]) -> bool {
+    /// The tenant whose authority has signed the chain that a client has shown, the leaf first; empty where that is the gateway's own, and where
+    /// the client has shown none. `None` where no connection would be made with it.
+    pub(super) fn whose(&self, shown: &[CertificateDer<'_>]) -> Option<Arc<str>> {
         match (&self.clients, shown) {
-            (None, []) => true,
-            (None, _) => false,
-            (Some(clients), []) => !clients.client_auth_mandatory(),
-            (Some(clients), [leaf, others @ ..]) => clients.verify_client_cert(leaf, others, UnixTime::now()).is_ok(),
+            (None, []) => Some("".into()),
+            (None, _) => None,
+            (Some(clients), []) => (!clients.client_auth_mandatory()).then(|| "".into()),
+            (Some(clients), shown) => clients.whose(shown, UnixTime::now()).ok(),
         }
     }
 }
@@ -81,15 +84,16 @@ pub fn from_pem(certificate: &Path, key: &Path) -> Result<Tls, TlsError> {
 ///
 /// # Errors
 /// As [`from_pem`], and where a file of `clients` cannot be used.
-pub fn with_clients(certificate: &Path, key: &Path, clients: Option<&ClientAuthority>) -> Result<Tls, TlsError> {
+pub fn with_clients(certificate: &Path, key: &Path, clients: Option<&ClientAuthorities>) -> Result<Tls, TlsError> {
     let chain = chain_from_pem(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, &error))?;
-    let clients = clients.map(ClientAuthority::verifier).transpose()?;
+    let clients = clients.map(ClientAuthorities::checked).transpose()?.map(Arc::new);
+    let verifier = clients.clone().map(|clients| clients as Arc<dyn ClientCertVerifier>);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| fault(certificate, &error))?
-        .with_client_cert_verifier(clients.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth))
+        .with_client_cert_verifier(verifier.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_single_cert(chain, secret)
         .map_err(|error| fault(key, &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -127,3 +127,36 @@ fn certificates_are_mapped_by_names_that_they_have() {
     assert_eq!(plan.identity.certificates[0].certificate, "dns:ci.example");
     assert!(!plan.tls.unwrap().clients.unwrap().is_required);
 }
+
+#[test]
+fn a_tenant_says_itself_who_signs_for_its_callers() {
+    let door = "tls = { certificate = \"c.pem\", key = \"k.pem\", client_ca = \"ca.pem\" }\n";
+    let callers = "[tenants.acme.identity.certificates.ci]\ncertificate = \"dns:ci.example\"\n";
+    let own = "[tenants.acme.tls]\nclient_ca = \"acme.pem\"\nclient_revoked = \"acme.crl\"\n";
+    let lonely = told_of_toml(&format!("{door}{callers}"));
+    assert!(lonely.contains("tenants.acme.identity.certificates: nobody can show a certificate here"), "{lonely}");
+    assert!(lonely.contains("`tenants.acme.tls.client_ca`"), "another's authority is not its own: {lonely}");
+    let plain = told_of_toml(&format!("{own}{callers}"));
+    assert!(
+        plain.contains("tenants.acme.tls: nobody can show a certificate here") && plain.contains("`tls` of the file itself"),
+        "{plain}"
+    );
+    let half = told_of_toml(&format!("{door}[tenants.acme]\ntls = {{ client_revoked = \"acme.crl\" }}\n{callers}"));
+    assert!(half.contains("tenants.acme.tls: missing field `client_ca`"), "{half}");
+    let missing = told_of_toml(&format!("{door}{own}{callers}"));
+    for file in [
+        "tls.client_ca: PROJECT/ca.pem",
+        "tenants.acme.tls.client_ca: PROJECT/acme.pem",
+        "tenants.acme.tls.client_revoked: PROJECT/acme.crl",
+    ] {
+        assert!(missing.contains(&format!("{file} is no file")), "{missing}");
+    }
+
+    let plan = toml(&format!("{door}{own}{callers}")).unwrap();
+    let signing: Vec<&str> = plan.client_authorities().map(|authority| &*authority.tenant).collect();
+    assert_eq!(signing, ["", "acme"]);
+    assert_eq!(plan.tenants["acme"].identity.certificates[0].name, "ci");
+    let required = door.replace("client_ca = \"ca.pem\"", "client_auth = \"required\"");
+    let plan = toml(&format!("{required}{own}{callers}")).unwrap();
+    assert!(plan.tls.unwrap().clients.unwrap().is_required, "where a tenant alone has somebody who signs, too");
+}

@@ -4,42 +4,72 @@ use std::collections::BTreeMap;
 
 use sallyport_identity::certificates::CertificateHolder;
 use sallyport_policy::Scopes;
-use sallyport_transport::server::tls::ClientAuthority;
+use sallyport_transport::server::tls::{ClientAuthorities, ClientAuthority};
 
 use crate::config::diagnostic::{Diagnostic, Report, join};
-use crate::config::model::{CertificateConfig, ClientAuth, Config, TlsConfig};
+use crate::config::model::{CertificateConfig, ClientAuth, Config, TenantConfig, TlsConfig};
+use crate::config::validate::tenant::TABLE;
 use crate::config::validate::{Context, is_name};
 
 /// The kinds of names that a certificate has.
 const KINDS: [&str; 4] = ["subject:", "dns:", "uri:", "email:"];
 
-/// Checks what `tls` says of clients' certificates.
-pub(super) fn authority(tls: &TlsConfig, context: &Context<'_>, report: &mut Report) -> Option<ClientAuthority> {
-    let Some(ca) = &tls.client_ca else {
-        for (key, is_there) in [("client_auth", tls.client_auth.is_some()), ("client_revoked", tls.client_revoked.is_some())] {
-            if is_there {
-                report.error(
-                    Diagnostic::new(join("tls", key), "nothing says whose certificates clients may show")
-                        .hint("set `client_ca` to the file with the certificate of who signs them"),
-                );
-            }
+/// Checks what `tls`, and that of each tenant, says of clients' certificates.
+pub(super) fn authorities(
+    tls: &TlsConfig,
+    tenants: &BTreeMap<String, TenantConfig>,
+    context: &Context<'_>,
+    report: &mut Report,
+) -> Option<ClientAuthorities> {
+    let of_tenants = tenants.iter().filter_map(|(name, tenant)| Some((name, tenant.tls.as_ref()?)));
+    let mut signing: Vec<ClientAuthority> = Vec::new();
+    match &tls.client_ca {
+        Some(ca) => signing.extend(authority("", ca, tls.client_revoked.as_ref(), context, report)),
+        None => check_lonely(tls, of_tenants.clone().next().is_none(), report),
+    }
+    for (name, tls) in of_tenants {
+        signing.extend(authority(name, &tls.client_ca, tls.client_revoked.as_ref(), context, report));
+    }
+    let is_required = tls.client_auth == Some(ClientAuth::Required);
+    (!signing.is_empty()).then_some(ClientAuthorities { authorities: signing, is_required })
+}
+
+/// What is said of certificates where nobody signs any for the gateway itself; `is_nobodys` where no tenant has somebody either.
+fn check_lonely(tls: &TlsConfig, is_nobodys: bool, report: &mut Report) {
+    for (key, is_there) in [("client_auth", tls.client_auth.is_some() && is_nobodys), ("client_revoked", tls.client_revoked.is_some())] {
+        if is_there {
+            report.error(
+                Diagnostic::new(join("tls", key), "nothing says whose certificates clients may show")
+                    .hint("set `client_ca` to the file with the certificate of who signs them"),
+            );
         }
-        return None;
-    };
-    let ca = report.take(context.path("tls.client_ca", ca));
-    let revoked = tls.client_revoked.as_ref().and_then(|file| report.take(context.path("tls.client_revoked", file)));
-    Some(ClientAuthority { ca: ca?, revoked, is_required: tls.client_auth == Some(ClientAuth::Required) })
+    }
+}
+
+fn authority(tenant: &str, ca: &str, revoked: Option<&String>, context: &Context<'_>, report: &mut Report) -> Option<ClientAuthority> {
+    let path = if tenant.is_empty() { "tls".to_owned() } else { join(&join(TABLE, tenant), "tls") };
+    let ca = report.take(context.path(&join(&path, "client_ca"), ca));
+    let revoked = revoked.and_then(|file| report.take(context.path(&join(&path, "client_revoked"), file)));
+    Some(ClientAuthority { tenant: tenant.into(), ca: ca?, revoked })
+}
+
+/// Without TLS of the gateway's own nobody shows a certificate to a tenant either.
+pub(super) fn check_door(tenants: &BTreeMap<String, TenantConfig>, report: &mut Report) {
+    for name in tenants.iter().filter(|(_, tenant)| tenant.tls.is_some()).map(|(name, _)| name) {
+        report.error(
+            Diagnostic::new(join(&join(TABLE, name), "tls"), "nobody can show a certificate here")
+                .hint("set `tls` of the file itself to the gateway's own certificate and key: it has to speak TLS itself"),
+        );
+    }
 }
 
 /// Checks `identity.certificates`.
-pub(super) fn check(config: &Config, report: &mut Report) -> Vec<CertificateHolder> {
+pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report) -> Vec<CertificateHolder> {
     let written = &config.identity.certificates;
-    let has_authority = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    if !written.is_empty() && !has_authority {
-        report.error(
-            Diagnostic::new("identity.certificates", "nobody can show a certificate here")
-                .hint("set `tls.client_ca` to the file with the certificate of who signs them; the gateway has to speak TLS itself"),
-        );
+    if !written.is_empty() && !context.has_client_ca {
+        let ca = context.tenant.map_or_else(|| "tls".to_owned(), |name| join(&join(TABLE, name), "tls"));
+        let hint = format!("set `{ca}.client_ca` to the file with the certificate of who signs them; the gateway has to speak TLS itself");
+        report.error(Diagnostic::new("identity.certificates", "nobody can show a certificate here").hint(hint));
     }
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     let mut holders = Vec::new();

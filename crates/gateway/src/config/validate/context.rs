@@ -20,6 +20,8 @@ pub(crate) struct Context<'a> {
     pub(crate) min_isolation: Option<Isolation>,
     /// The tenant whose tables are checked.
     pub(crate) tenant: Option<&'a str>,
+    /// Whether somebody signs certificates for its callers, or for those of the file itself.
+    pub(crate) has_client_ca: bool,
 }
 
 impl Context<'_> {

@@ -36,10 +36,13 @@ pub(super) fn check(config: &Config, context: &Context<'_>, report: &mut Report)
     if let Some(listen) = listen {
         check_reach(config, listen, report);
     }
+    if config.tls.is_none() {
+        certificates::check_door(&config.tenants, report);
+    }
     let tls = config.tls.as_ref().and_then(|tls| {
         let certificate = report.take(context.path("tls.certificate", &tls.certificate));
         let key = report.take(context.path("tls.key", &tls.key));
-        let clients = certificates::authority(tls, context, report);
+        let clients = certificates::authorities(tls, &config.tenants, context, report);
         Some(TlsPlan { certificate: certificate?, key: key?, clients })
     });
     Endpoint {

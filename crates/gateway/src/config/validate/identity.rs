@@ -48,7 +48,7 @@ pub(super) fn check(config: &Config, public: Option<&PublicUrl>, context: &Conte
     if let Some(public) = public.filter(|_| server.is_some()) {
         check_own_name(&public.to_string(), &issuers, report);
     }
-    let certificates = certificates::check(config, report);
+    let certificates = certificates::check(config, context, report);
     IdentityPlan { api_keys: identity.api_keys, certificates, issuers, server }
 }
 

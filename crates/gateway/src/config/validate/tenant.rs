@@ -27,7 +27,7 @@ pub(super) fn check_all(
         let path = join(TABLE, name);
         let mut told = Report::default();
         let min_isolation = tenant.min_isolation.or(context.min_isolation);
-        let within = Context { tenant: Some(name), min_isolation, ..*context };
+        let within = Context { tenant: Some(name), min_isolation, has_client_ca: tenant.tls.is_some(), ..*context };
         let public = front.public_url.as_ref().map(|public| public.of_tenant(name));
         let mut own = own(config(tenant, front), public.as_ref(), &within, &mut told);
         own.identity.issuers = of_tenant(name, own.identity.issuers, shared(&file.identity));
@@ -48,7 +48,7 @@ pub(super) fn check_all(
 
 /// A tenant's tables, as a file of their own.
 fn config(tenant: &TenantConfig, front: &Front) -> Config {
-    let TenantConfig { keys, identity, min_isolation: _, policy, limits, approvals, vault, toolsets, servers } = tenant.clone();
+    let TenantConfig { keys, tls: _, identity, min_isolation: _, policy, limits, approvals, vault, toolsets, servers } = tenant.clone();
     let public_url = front.public_url.as_ref().map(ToString::to_string);
     Config { keys, identity, policy, limits, approvals, vault, toolsets, servers, public_url, ..Config::default() }
 }
@@ -66,18 +66,12 @@ fn of_tenant<'a>(name: &str, own: Vec<IssuerPlan>, shared: impl Iterator<Item = 
 
 /// A tenant that nobody can call is a mistake, and a key without effect.
 fn check_callers(tenant: &TenantConfig, identity: &IdentityPlan, report: &mut Report) {
-    if !tenant.identity.certificates.is_empty() {
-        report.errors.retain(|known| !known.path.starts_with("identity.certificates")); // that `tls` is not here helps nobody
-        report.error(
-            Diagnostic::new("identity.certificates", "certificates of clients are for the gateway itself, not for a tenant")
-                .hint("let its programs show tokens or keys: `identity.issuers`, `identity.server`, `identity.api_keys = true`"),
-        );
-    }
-    if tenant.keys.is_empty() && !identity.api_keys && identity.issuers.is_empty() && identity.server.is_none() {
-        report.error(
-            Diagnostic::new("keys", "nobody could call: nothing says whose credentials this tenant takes")
-                .hint("set `keys = [\"env:NAME\"]`, `identity.api_keys = true`, an issuer in `identity.issuers`, or `identity.server`"),
-        );
+    let has_no_tokens = !identity.api_keys && identity.issuers.is_empty() && identity.server.is_none();
+    if tenant.keys.is_empty() && tenant.identity.certificates.is_empty() && has_no_tokens {
+        report.error(Diagnostic::new("keys", "nobody could call: nothing says whose credentials this tenant takes").hint(
+            "set `keys = [\"env:NAME\"]`, `identity.api_keys = true`, an issuer in `identity.issuers`, `identity.server`, or \
+             `identity.certificates`",
+        ));
     }
     let asked = identity.issuers.iter().filter(|issuer| issuer.introspection.is_some()).count();
     if asked > 1 {
