@@ -20,7 +20,7 @@ use crate::approval_pages::ApprovalPages;
 use crate::arguments::{Global, UpArguments};
 use crate::output::{self, Failure};
 use crate::running::{self, Note, Running};
-use crate::start::{self, Opened};
+use crate::start::{self, GRACE, Opened};
 use crate::{connect, pages, reload, tenant_pages, view};
 
 pub(crate) fn run(global: &Global, arguments: &UpArguments) -> Result<(), Failure> {
@@ -56,6 +56,8 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     opened.gateway.tend().await.map_err(Failure::new)?; // without keys nobody could log in: that is told at once
     opened.gateway.start();
     let tending = tokio::spawn(tend(opened.gateway.clone()));
+    let watched = opened.gateway.clone();
+    let withdrawing = tokio::spawn(async move { watched.end_programs_with_keys(GRACE).await });
     let reloading = tokio::spawn(reload::watch(opened.gateway.clone(), invocation, tls));
     if shows_view {
         view::run(&opened, &url, stop.clone(), stopping.clone());
@@ -66,6 +68,7 @@ async fn serve(invocation: Invocation, plan: Plan, arguments: &UpArguments) -> R
     let _ = stop.send(true); // the view may have said so itself
     reloading.abort();
     tending.abort();
+    withdrawing.abort();
     if let Some(note) = note {
         note.withdraw();
     }

@@ -40,6 +40,7 @@ TOOLS = {
     "wrong_id": "answers to a request that nobody made, then nothing",
     "fork": "leaves a grandchild behind that outlives it",
     "large": "answers with a text of `kilobytes`",
+    "ask": "asks its caller something, and answers with what the caller did",
 }
 
 
@@ -60,6 +61,7 @@ class Server:
     def __init__(self):
         self.lists = 0
         self.calls = 0
+        self.asking = None
 
     def initialize(self, params):
         return {
@@ -128,6 +130,11 @@ class Server:
             return text("forked")
         if name == "large":
             return text("x" * (arguments.get("kilobytes", 1000) * 1000))
+        if name == "ask":
+            self.asking = request
+            schema = {"type": "object", "properties": {}}
+            send({"id": "asked", "method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": schema}})
+            return None
         raise KeyError(name)
 
     def handle(self, message):
@@ -137,7 +144,9 @@ class Server:
                 os.close(0)
                 time.sleep(HOUR)
             return
-        if method == "initialize":
+        if method is None:
+            send({"id": self.asking, "result": text(message.get("result", {}).get("action", "nothing"))})
+        elif method == "initialize":
             send({"id": request, "result": self.initialize(params)})
         elif method == "ping":
             send({"id": request, "result": {}})
