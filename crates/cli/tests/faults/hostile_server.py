@@ -40,6 +40,7 @@ TOOLS = {
     "wrong_id": "answers to a request that nobody made, then nothing",
     "fork": "leaves a grandchild behind that outlives it",
     "large": "answers with a text of `kilobytes`",
+    "open": "opens all files that it may, and fails: `keeps` them or not, by a result or an `error`",
     "ask": "asks its caller something, and answers with what the caller did",
 }
 
@@ -61,6 +62,7 @@ class Server:
     def __init__(self):
         self.lists = 0
         self.calls = 0
+        self.files = []
         self.asking = None
 
     def initialize(self, params):
@@ -135,7 +137,22 @@ class Server:
             schema = {"type": "object", "properties": {}}
             send({"id": "asked", "method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": schema}})
             return None
+        if name == "open":
+            return self.open(request, arguments)
         raise KeyError(name)
+
+    def open(self, request, arguments):
+        try:
+            while True:
+                self.files.append(open("/dev/null"))
+        except OSError as refused:
+            words = os.strerror(refused.errno)
+        if not arguments.get("keeps"):
+            self.files.clear()
+        if arguments.get("error"):
+            send({"id": request, "error": {"code": -32000, "message": words}})
+            return None
+        return {**text(words), "isError": True}
 
     def handle(self, message):
         method, request, params = message.get("method"), message.get("id"), message.get("params") or {}
