@@ -21,7 +21,7 @@ use crate::arguments::{Global, UpArguments};
 use crate::output::{self, Failure};
 use crate::reload::Print;
 use crate::running::{self, Note, Running};
-use crate::start::{self, Opened};
+use crate::start::{self, GRACE, Opened};
 use crate::{connect, pages, reload, tenant_pages, view};
 
 pub(crate) fn run(global: &Global, arguments: &UpArguments) -> Result<(), Failure> {
@@ -57,6 +57,8 @@ async fn serve(invocation: Invocation, plan: Plan, read: Print, arguments: &UpAr
     opened.gateway.tend().await.map_err(Failure::new)?; // without keys nobody could log in: that is told at once
     opened.gateway.start();
     let tending = tokio::spawn(tend(opened.gateway.clone()));
+    let watched = opened.gateway.clone();
+    let withdrawing = tokio::spawn(async move { watched.end_programs_with_keys(GRACE).await });
     let reloading = tokio::spawn(reload::watch(opened.gateway.clone(), invocation, tls, read));
     if shows_view {
         view::run(&opened, &url, stop.clone(), stopping.clone());
@@ -67,6 +69,7 @@ async fn serve(invocation: Invocation, plan: Plan, read: Print, arguments: &UpAr
     let _ = stop.send(true); // the view may have said so itself
     reloading.abort();
     tending.abort();
+    withdrawing.abort();
     if let Some(note) = note {
         note.withdraw();
     }

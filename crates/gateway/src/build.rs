@@ -215,9 +215,9 @@ impl Gateway {
         let mut left: Vec<_> = before.upstreams().filter(|old| !now.upstreams().any(|new| Arc::ptr_eq(new, old))).collect();
         let own = before.persons.programs();
         left.extend(own.iter().filter(|old| !going_on.iter().any(|new| Arc::ptr_eq(new, old))));
-        // Programs of several callers have one scope: as long as one goes on, what waits there may be at that one.
-        let goes_on = |scope: &str| going_on.iter().any(|upstream| **upstream.scope() == *scope);
-        let ends = |scope: &str| left.iter().any(|upstream| **upstream.scope() == *scope) && !goes_on(scope);
+        // Callers' own connections to what ends here have its scope, and so have programs of other callers, which go on.
+        let goes_on = |one: &Upstream| now.upstreams().chain(&going_on).any(|upstream| std::ptr::eq(Arc::as_ptr(upstream), one));
+        let ends = |one: &Upstream| !goes_on(one) && left.iter().any(|upstream| upstream.scope() == one.scope());
         self.0.questions.abandon(ends);
         self.0.tasks.abandon(ends);
         join_all(left.iter().map(|upstream| upstream.stop(grace))).await;

@@ -8,11 +8,13 @@ use sallyport_protocol::{
     Answer, Era, ErrorObject, Failure, FailureKind, FailureSource, Limited, Method, RawJson, RawObject, Retry, Revision,
 };
 
-/// Where a tool's result says for machines what went wrong.
+mod added;
 mod consent;
 
+pub(crate) use added::{add_to_error, add_to_result};
 pub(crate) use consent::consent_needed;
 
+/// Where a tool's result says for machines what went wrong.
 const META_KEY: &str = "dev.sallyport/failure";
 
 /// The answer to a request that failed.
@@ -174,10 +176,7 @@ fn tool_result(failure: &Failure, era: Era) -> RawObject {
     if era == Era::Modern {
         result.set("resultType", RawJson::from_static("\"complete\""));
     }
-    let mut block = RawObject::new();
-    block.set("type", RawJson::from_static("\"text\""));
-    block.set("text", RawJson::string(&for_the_model(failure)));
-    result.set("content", RawJson::of_array(&[block.to_json()]));
+    result.set("content", RawJson::of_array(&[words(&for_the_model(failure))]));
     result.set("isError", RawJson::from_static("true"));
     if let Some(told) = describe(failure) {
         let mut meta = RawObject::new();
@@ -185,6 +184,14 @@ fn tool_result(failure: &Failure, era: Era) -> RawObject {
         result.set("_meta", meta.to_json());
     }
     result
+}
+
+/// A block of content.
+fn words(text: &str) -> RawJson {
+    let mut block = RawObject::new();
+    block.set("type", RawJson::from_static("\"text\""));
+    block.set("text", RawJson::string(text));
+    block.to_json()
 }
 
 fn for_the_model(failure: &Failure) -> String {

@@ -33,6 +33,7 @@ mod tenants;
 mod trail;
 mod trust;
 pub mod upstream;
+mod withdrawn;
 
 pub use build::{BuildError, Changes, Fault};
 pub use catalogue::Refusal;

@@ -131,11 +131,7 @@ impl Inner {
         if persons.len() >= MOST && !persons.contains_key(principal) {
             let oldest = persons.iter().min_by_key(|(_, seen)| seen.last).map(|(principal, _)| principal.clone());
             if let Some((oldest, gone)) = oldest.and_then(|oldest| persons.remove_entry(&oldest)) {
-                // The next connection is another one, which nobody has subscribed at.
-                let ending = format!("\n{}", oldest.full_id());
-                self.subscriptions.retain(|scope| !scope.ends_with(&ending));
-                // A version that has a share of the callers is decided about apart.
-                gone.what.parts().map_or(&parts.policy, |own| &own.policy).forget(&oldest.full_id());
+                self.forget(parts, &oldest, &gone);
             }
         }
         let last = Instant::now();
@@ -152,6 +148,23 @@ impl Inner {
         subject.show(token);
         persons.insert(principal.clone(), Seen { last, what: What::Met { parts: parts.clone(), subject } });
         parts
+    }
+
+    /// Takes out of `parts` the callers whom `is_gone` names. Gives their programs, which nobody reaches any more.
+    pub(crate) fn take_out(&self, parts: &Parts, is_gone: impl Fn(&Principal) -> bool) -> Vec<Arc<Upstream>> {
+        let mut persons = parts.persons.seen();
+        let gone: Vec<_> = persons.extract_if(|principal, _| is_gone(principal)).collect();
+        gone.iter().for_each(|(principal, seen)| self.forget(parts, principal, seen));
+        gone.iter().flat_map(|(_, seen)| seen.what.programs().map(|(_, server)| server.upstream.clone())).collect()
+    }
+
+    /// Forgets what hangs on the connections of a principal.
+    fn forget(&self, parts: &Parts, principal: &Principal, gone: &Seen) {
+        // The next connection is another one, which nobody has subscribed at.
+        let ending = format!("\n{}", principal.full_id());
+        self.subscriptions.retain(|scope| !scope.ends_with(&ending));
+        // A version that has a share of the callers is decided about apart.
+        gone.what.parts().map_or(&parts.policy, |own| &own.policy).forget(&principal.full_id());
     }
 
     /// Makes the parts of a principal, in which programs go on that are `waiting`, and opens its connections to servers elsewhere.

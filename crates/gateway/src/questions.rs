@@ -28,7 +28,7 @@ use sallyport_protocol::{
 
 use crate::limits::Counted;
 use crate::tasks::Line;
-use crate::upstream::Routed;
+use crate::upstream::{Routed, Upstream};
 use inbox::Inbox;
 use parked::{Found, Parked, Running, Turn};
 use state::{Binding, Sealer, State};
@@ -73,8 +73,8 @@ impl Questions {
         Ok(Self { sealer: Sealer::new()?, parked: Parked::default() })
     }
 
-    /// Ends the calls that wait for answers at the servers whose scopes `which` names: these are about to be stopped.
-    pub(crate) fn abandon(&self, which: impl Fn(&str) -> bool) {
+    /// Ends the calls that wait for answers at the servers that `which` names: these are about to be stopped.
+    pub(crate) fn abandon(&self, which: impl Fn(&Upstream) -> bool) {
         self.parked.abandon(which);
     }
 
@@ -181,7 +181,8 @@ impl Questions {
         let line = to.clone();
         let inner = Context { asker: inbox.clone(), cancel: cancel.clone(), ..context.clone() };
         let work = Box::pin(async move { line.send(call, inner).await });
-        self.drive(Running { work, inbox, cancel, counted: to.counted.clone() }, None, &bound, context).await
+        let running = Running { work, inbox, cancel, upstream: Arc::downgrade(&to.upstream), counted: to.counted.clone() };
+        self.drive(running, None, &bound, context).await
     }
 
     /// Goes on with a call that waited for these answers.
@@ -220,7 +221,7 @@ impl Questions {
 
     /// Leaves a call waiting, and asks the client what its server asks.
     fn park(&self, running: Running, turn: Option<Turn>, bound: &Bound<'_>) -> Result<Reply, Failure> {
-        let turn = turn.unwrap_or_else(|| self.parked.reserve(&bound.to.caller(), bound.to.upstream.scope()));
+        let turn = turn.unwrap_or_else(|| self.parked.reserve(&bound.to.caller()));
         let (id, round) = turn.next();
         let state = self.sealer.seal(&State::Parked { id, round }, &bound.binding(), parked::WAITS)?;
         let reply = asking(InputRequired { questions: running.inbox.put(), state: Some(state) });

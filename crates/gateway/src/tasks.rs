@@ -53,6 +53,8 @@ pub(crate) use support::{EXTENSION, Support, announce, can};
 use wish::Takes;
 pub(crate) use wish::prepare;
 
+use crate::upstream::Upstream;
+
 /// The tasks of all callers.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
@@ -161,9 +163,11 @@ impl Tasks {
         Some((task, params))
     }
 
-    /// Waits no longer for what is asked by the servers whose scopes `which` names: these are about to be stopped.
-    pub(crate) fn abandon(&self, which: impl Fn(&str) -> bool) {
-        self.store.all(|task| which(&task.scope)).iter().filter_map(|task| task.follower()).for_each(|follower| follower.stop());
+    /// Waits no longer for what is asked by the servers that `which` names: these are about to be stopped.
+    pub(crate) fn abandon(&self, which: impl Fn(&Upstream) -> bool) {
+        let tasks = self.store.all(|_| true);
+        let followers = tasks.iter().filter_map(|task| task.follower());
+        followers.filter(|follower| follower.is_at(&which)).for_each(|follower| follower.stop());
     }
 
     /// Forgets the tasks of servers that are gone.

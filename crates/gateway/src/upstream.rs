@@ -49,8 +49,8 @@ use sallyport_policy::{GivesUp, Permitted};
 use sallyport_protocol::{
     Cancel, Client, Context, Era, Event, Failure, Listeners, Meta, Method, RawJson, RawObject, Reply, Request, ServerIdentity,
 };
-use sallyport_sandbox::Host;
 use sallyport_sandbox::install::Locked;
+use sallyport_sandbox::{Exceeded, Host};
 use sallyport_telemetry::{Folders, Metrics, StandbyState};
 
 pub use health::{Outage, UpstreamState};
@@ -221,6 +221,12 @@ impl Upstream {
     #[must_use]
     pub fn standby(&self) -> Option<StandbyState> {
         self.life.link.load().as_ref()?.sleeper.as_ref().map(|sleeper| sleeper.state())
+    }
+
+    /// Which of its limits it had met when a call of it failed, since it was connected; it runs all the same.
+    #[must_use]
+    pub fn met(&self) -> Option<Exceeded> {
+        self.life.link.load().as_ref()?.met()
     }
 
     /// The last good lists, and how far they can be relied on.

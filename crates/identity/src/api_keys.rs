@@ -1,5 +1,6 @@
 //! Keys that the gateway gives out itself: 32 random bytes, of which it keeps a digest.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -51,9 +52,15 @@ impl ApiKeys {
         text.starts_with(PREFIX)
     }
 
+    /// The names of all keys that are good now; `None` where they cannot be looked up.
+    pub(crate) async fn names(&self) -> Option<HashSet<String>> {
+        let names = self.store.names_of_good_api_keys(&self.tenant, now()).await;
+        names.inspect_err(|error| tracing::error!(hint = error.hint(), "keys cannot be looked up: {error}")).ok()
+    }
+
     /// Whose key it is that has this SHA-256.
     pub(crate) async fn holder(&self, digest: [u8; 32]) -> Result<Arc<Verified>, TokenFault> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = now();
         let found = self.store.api_key(&self.tenant, digest).await.map_err(|error| {
             tracing::error!(hint = error.hint(), "keys cannot be looked up: {error}");
             TokenFault::KeysUnavailable
@@ -69,6 +76,10 @@ impl ApiKeys {
         let left = key.ends.map_or(BELIEVED, |ends| Duration::from_secs(ends - now)).min(BELIEVED);
         Ok(Verified::new(principal(&key)?, Resources::All, left))
     }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn principal(key: &ApiKey) -> Result<Principal, TokenFault> {

@@ -15,6 +15,7 @@ pub mod resource;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -140,6 +141,11 @@ impl ResourceServer {
     #[must_use]
     pub fn takes_keys(&self) -> bool {
         self.api_keys.is_some()
+    }
+
+    /// The names of the keys that the gateway gave out and that are good now; `None` where it takes none, or they cannot be looked up.
+    pub async fn holders_of_keys(&self) -> Option<HashSet<String>> {
+        self.api_keys.as_ref()?.names().await
     }
 
     /// Whether there is an issuer whose tokens are bounded by scopes.

@@ -28,6 +28,8 @@ pub enum Exceeded {
     Tmp(u32),
     /// It failed with a `/dev/shm` that was full with this many MiB.
     Shm(u32),
+    /// A process of it has this many files open, and is refused another; it runs on.
+    OpenFiles(u32),
     /// It failed with this many files in its `/tmp` or its `/dev/shm`, which had no room for more.
     TmpFiles(u32),
 }
@@ -73,6 +75,7 @@ impl Exceeded {
             Self::FileSize(_) => "file_mb",
             Self::Tmp(_) => "tmp_mb",
             Self::Shm(_) => "shm_mb",
+            Self::OpenFiles(_) => "open_files",
             Self::TmpFiles(_) => "tmp_files",
         }
     }
@@ -82,7 +85,9 @@ impl Exceeded {
     pub fn explain(self, exit: Exit) -> String {
         match self {
             Self::Memory(_) | Self::Output(_) | Self::FileSize(_) => format!("was ended because it {self}"),
-            Self::Processes(_) | Self::Machine(_) | Self::Tmp(_) | Self::Shm(_) | Self::TmpFiles(_) => format!("{exit} after it {self}"),
+            Self::Processes(_) | Self::Machine(_) | Self::Tmp(_) | Self::Shm(_) | Self::OpenFiles(_) | Self::TmpFiles(_) => {
+                format!("{exit} after it {self}")
+            }
         }
     }
 }
@@ -97,6 +102,7 @@ impl fmt::Display for Exceeded {
             Self::Machine(mb) => write!(f, "used more than the {mb} MiB of memory of its machine"),
             Self::Tmp(mb) => write!(f, "filled the {mb} MiB of its /tmp"),
             Self::Shm(mb) => write!(f, "filled the {mb} MiB of its /dev/shm"),
+            Self::OpenFiles(count) => write!(f, "has as many files open as a process of it may, {count}"),
             Self::TmpFiles(count) => write!(f, "made as many files as /tmp or /dev/shm may have, {count}"),
             Self::Processes(count) => write!(f, "wanted more than {count} processes and threads"),
         }

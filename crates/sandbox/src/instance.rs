@@ -96,6 +96,10 @@ pub(crate) trait Process: Send + Sync {
     fn fetched(&self) -> u64;
     /// Which limit the program went beyond, if it did.
     fn exceeded(&self) -> Option<Exceeded>;
+    /// Which limit, of those that end nothing, a process inside meets at this moment; where that can be seen.
+    fn meets(&self) -> Option<Exceeded> {
+        None
+    }
     /// The last lines of stderr.
     fn stderr_tail(&self) -> Vec<String>;
 }
@@ -230,6 +234,13 @@ impl<State> Instance<State> {
     #[must_use]
     pub fn exceeded(&self) -> Option<Exceeded> {
         self.body.process.exceeded()
+    }
+
+    /// A look at which limit a process of it meets at the moment, of those that end nothing: what it opens or wants more is refused. Takes
+    /// some milliseconds where there are many, and blocks for them. `None` also where it cannot be seen: in machines and containers.
+    pub fn look(&self) -> impl Fn() -> Option<Exceeded> + Send + Sync + use<State> {
+        let process = self.body.process.clone();
+        move || process.meets()
     }
 
     /// Ends everything inside at once; [`Instance::wait`] tells when it is done.

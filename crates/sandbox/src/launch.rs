@@ -1,6 +1,7 @@
 //! The gateway's side of a launch: resolves the profile, starts the launcher, hears how it goes, and watches to the end.
 
 mod ahead;
+mod descriptors;
 mod memory;
 mod thread;
 mod usage;
@@ -132,6 +133,14 @@ impl Around {
         }
     }
 
+    /// How many descriptors each process may have. What a container runtime holds for itself is no matter of the program's.
+    fn open_files(&self) -> Option<u32> {
+        match self {
+            Self::Boundary(boundary) => Some(boundary.profile.limits.open_files),
+            Self::Nothing | Self::Runtime(_) => None,
+        }
+    }
+
     /// The groups that hold the program.
     fn group(&mut self, limits: &Limits) -> Group {
         match self {
@@ -142,7 +151,7 @@ impl Around {
 }
 
 async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, around: Around) -> Result<Instance<Running>, Error> {
-    let (trial, can_freeze) = (around.trial(), around.can_freeze());
+    let (trial, can_freeze, open_files) = (around.trial(), around.can_freeze(), around.open_files());
     if trial.is_none() && host.trial_of(&program.name).is_some() {
         let message = format!("server {} is to be tried, and cannot be watched in the sandbox that it would get here", program.name);
         return Err(
@@ -197,7 +206,7 @@ async fn launch_by(host: &Host, program: &Program, profile: Option<&Profile>, ar
         warden.watch(pid_of(&ender), move || signal(&ender, by), end.clone());
     }
     let stdout = Counted::new(stdout, warden.clone());
-    let process = Processes { inside, can_freeze, warden, launcher, tail, ahead: Mutex::default() };
+    let process = Processes { inside, can_freeze, open_files, warden, launcher, tail, ahead: Mutex::default() };
     Ok(Instance::new(Arc::new(process), layers, end, (Box::new(stdin), Box::new(stdout))))
 }
 
@@ -416,6 +425,8 @@ struct Processes {
     inside: Inside,
     /// As [`Around::can_freeze`].
     can_freeze: bool,
+    /// As [`Around::open_files`].
+    open_files: Option<u32>,
     /// Holds it to its limits, where there is a boundary.
     warden: Option<Arc<Warden>>,
     launcher: Arc<OwnedFd>,
@@ -486,6 +497,12 @@ impl Process for Processes {
 
     fn exceeded(&self) -> Option<Exceeded> {
         self.warden.as_ref()?.exceeded()
+    }
+
+    fn meets(&self) -> Option<Exceeded> {
+        let limit = self.open_files?;
+        let inside = memory::descendants(pid_of(&self.inside.ender)).into_iter().chain([pid_of(&self.inside.server)]);
+        descriptors::are_used_up(inside, limit).then_some(Exceeded::OpenFiles(limit))
     }
 
     fn stderr_tail(&self) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! Keys that were given out: what was said of each when it was made, and never the key itself.
 
+use std::collections::HashSet;
+
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use crate::migration::Migration;
@@ -116,6 +118,15 @@ impl Store {
         self.read(move |tables| tables.query_row(sql, params![digest, tenant], ApiKey::of).optional()).await
     }
 
+    /// The names of the keys of `tenant` that are good at `now`.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn names_of_good_api_keys(&self, tenant: &str, now: u64) -> Result<HashSet<String>, StoreError> {
+        let (sql, tenant) = ("SELECT name FROM api_key WHERE tenant = ?1 AND (ends IS NULL OR ends > ?2)", tenant.to_owned());
+        self.read(move |tables| tables.prepare(sql)?.query_map(params![tenant, number(now)], |row| row.get(0))?.collect()).await
+    }
+
     /// Writes down that a key was used at `now`, where that is not known to the minute.
     ///
     /// # Errors
@@ -187,8 +198,12 @@ mod tests {
         assert_eq!(store.api_key("", [3; 32]).await.unwrap(), None);
         assert_eq!(store.api_key("acme", [1; 32]).await.unwrap(), None, "it is not this tenant's");
 
+        let good = |now| store.names_of_good_api_keys("", now);
+        assert!(good(3_000).await.unwrap().contains("ci"), "the new one is");
+        assert!(store.names_of_good_api_keys("acme", 3_000).await.unwrap().is_empty());
         assert_eq!(store.revoke_api_key("ci", 2_200).await.unwrap(), 2);
         assert_eq!(store.revoke_api_key("ci", 2_300).await.unwrap(), 0);
+        assert!(good(2_199).await.unwrap().contains("ci") && good(2_200).await.unwrap().is_empty());
         let listed = store.api_keys().await.unwrap();
         assert!(listed.iter().all(|key| !key.is_good(2_200)));
         assert_eq!(listed.iter().map(|key| (key.id.as_str(), key.used)).collect::<Vec<_>>(), [("two", None), ("one", Some(2_100))]);

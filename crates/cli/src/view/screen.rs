@@ -7,7 +7,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, Wrap};
 use sallyport_gateway::plan::{ServerPlan, Source};
 use sallyport_gateway::upstream::{Upstream, UpstreamState};
-use sallyport_sandbox::Network;
+use sallyport_sandbox::{Exceeded, Network};
 use sallyport_telemetry::{AuditRecord, Outcome, StandbyState};
 
 use super::{Page, View};
@@ -75,7 +75,7 @@ fn draw_servers(frame: &mut Frame<'_>, area: Rect, servers: &[std::sync::Arc<Ups
         let (boundary, is_open) = boundary(server.plan());
         Row::new([
             Cell::from(titled(server)),
-            Cell::from(told(&state, server.standby())).fg(colour),
+            Cell::from(told(&state, server.standby(), server.met())).fg(colour),
             Cell::from(server.listing().tools.len().to_string()),
             Cell::from(boundary).fg(if is_open { Color::Yellow } else { Color::Reset }),
         ])
@@ -100,13 +100,14 @@ fn boundary(plan: &ServerPlan) -> (&'static str, bool) {
     }
 }
 
-fn told(state: &UpstreamState, standby: Option<StandbyState>) -> String {
+fn told(state: &UpstreamState, standby: Option<StandbyState>, met: Option<Exceeded>) -> String {
     match state {
         UpstreamState::Idle => "waits for a call".into(),
         UpstreamState::Starting { since, doing } => format!("{doing} ({} s)", since.elapsed().as_secs()),
         UpstreamState::Ready { revision, identity } => {
             let word = standby.filter(|state| *state != StandbyState::Awake).map_or("ready", StandbyState::as_str);
-            format!("{word}: {} ({revision})", shown(&identity.name()))
+            let met = met.map(|met| format!(", {met}")).unwrap_or_default();
+            format!("{word}: {} ({revision}){met}", shown(&identity.name()))
         }
         UpstreamState::Failed { outage, .. } => format!("failed: {}", shown(&outage.why)),
         UpstreamState::Stopped => "stopped".into(),
@@ -136,4 +137,19 @@ fn call_row<'r>(record: &AuditRecord<'r>) -> Row<'r> {
         Cell::from(shown(&what)),
         Cell::from(took),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use sallyport_protocol::{Revision, ServerIdentity};
+
+    use super::*;
+
+    #[test]
+    fn a_limit_that_was_met_stands_behind_the_state() {
+        let state = UpstreamState::Ready { revision: Revision::LATEST, identity: ServerIdentity::new("files", "1") };
+        assert_eq!(told(&state, None, None), "ready: files (2026-07-28)");
+        let met = Some(Exceeded::OpenFiles(64));
+        assert_eq!(told(&state, None, met), "ready: files (2026-07-28), has as many files open as a process of it may, 64");
+    }
 }

@@ -40,6 +40,8 @@ TOOLS = {
     "wrong_id": "answers to a request that nobody made, then nothing",
     "fork": "leaves a grandchild behind that outlives it",
     "large": "answers with a text of `kilobytes`",
+    "open": "opens all files that it may, and fails: `keeps` them or not, by a result or an `error`",
+    "ask": "asks its caller something, and answers with what the caller did",
 }
 
 
@@ -60,6 +62,8 @@ class Server:
     def __init__(self):
         self.lists = 0
         self.calls = 0
+        self.files = []
+        self.asking = None
 
     def initialize(self, params):
         return {
@@ -128,7 +132,27 @@ class Server:
             return text("forked")
         if name == "large":
             return text("x" * (arguments.get("kilobytes", 1000) * 1000))
+        if name == "ask":
+            self.asking = request
+            schema = {"type": "object", "properties": {}}
+            send({"id": "asked", "method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": schema}})
+            return None
+        if name == "open":
+            return self.open(request, arguments)
         raise KeyError(name)
+
+    def open(self, request, arguments):
+        try:
+            while True:
+                self.files.append(open("/dev/null"))
+        except OSError as refused:
+            words = os.strerror(refused.errno)
+        if not arguments.get("keeps"):
+            self.files.clear()
+        if arguments.get("error"):
+            send({"id": request, "error": {"code": -32000, "message": words}})
+            return None
+        return {**text(words), "isError": True}
 
     def handle(self, message):
         method, request, params = message.get("method"), message.get("id"), message.get("params") or {}
@@ -137,7 +161,9 @@ class Server:
                 os.close(0)
                 time.sleep(HOUR)
             return
-        if method == "initialize":
+        if method is None:
+            send({"id": self.asking, "result": text(message.get("result", {}).get("action", "nothing"))})
+        elif method == "initialize":
             send({"id": request, "result": self.initialize(params)})
         elif method == "ping":
             send({"id": request, "result": {}})

@@ -47,6 +47,33 @@ fn a_flood_is_told_to_the_call_under_way() {
 }
 
 #[test]
+fn a_call_that_fails_with_all_files_open_is_told_so_beside_what_its_server_says() {
+    let project = hostile(&[("bad", "none")], "limits = { open_files = 64 }");
+    let gateway = project.up();
+    let mut session = Session::open(gateway.port, "/mcp");
+    let mut open = |arguments: &Value| session.request("tools/call", &json!({ "name": "bad__open", "arguments": arguments }));
+    let told = "server `bad` has as many files open as a process of it may, 64; hint: `servers.bad.limits.open_files` sets the limit";
+
+    let released = open(&json!({}));
+    assert_eq!(released["result"]["content"].as_array().unwrap().len(), 1, "it may have failed by anything: {released}");
+    assert_eq!(failure(&released["result"]), &Value::Null, "{released}");
+    assert!(!gateway.log().contains("a call failed"));
+
+    let kept = open(&json!({ "keeps": true }));
+    let content = &kept["result"]["content"];
+    assert_eq!((&content[0]["text"], &content[1]["text"]), (&json!("Too many open files"), &json!(told)), "{kept}");
+    assert_eq!(failure(&kept["result"])["kind"], "limit_exceeded", "{kept}");
+    assert_eq!(failure(&kept["result"])["limit"], "open_files", "{kept}");
+    assert!(gateway.log().contains("a call failed, and it has as many files open as a process of it may, 64"), "{}", gateway.log());
+
+    let error = open(&json!({ "keeps": true, "error": true }));
+    assert_eq!(error["error"]["message"], "Too many open files", "{error}");
+    assert_eq!(error["error"]["data"]["dev.sallyport/failure"]["limit"], "open_files", "{error}");
+    let answer = session.request("tools/call", &json!({ "name": "bad__ping", "arguments": {} }));
+    assert_eq!((words(&answer["result"]), failure(&answer["result"])), ("pong", &Value::Null), "what goes well is not looked at");
+}
+
+#[test]
 fn a_message_that_is_too_long_is_told_with_its_limit() {
     let result = gone_beyond("{ line_mb = 1 }", "large", &json!({ "kilobytes": 2000 }));
     assert!(words(&result).contains("hint: `servers.bad.limits.line_mb` sets how long a message may be"), "{result}");

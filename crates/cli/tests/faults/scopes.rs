@@ -90,6 +90,57 @@ fn each_caller_has_a_program_of_its_own_where_none_is_shared() {
     assert_eq!(self::users(&gateway).len(), 3);
 }
 
+/// Calls the tool that asks its caller something; `more` says what the caller answers.
+fn ask(gateway: &Gateway, key: &str, more: &Value) -> Value {
+    let able = json!({ "io.modelcontextprotocol/clientCapabilities": { "elicitation": { "form": {} } } });
+    let mut params = json!({ "name": "ask", "arguments": {}, "_meta": able });
+    params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let answer = Caller::new(gateway.port, key).ask("/servers/counter/mcp", "tools/call", params);
+    let message: Value = serde_json::from_str(answer.message().unwrap_or_else(|| panic!("{answer:?}"))).unwrap();
+    message["result"].clone()
+}
+
+#[test]
+fn a_reload_ends_the_questions_of_a_caller_whose_key_goes_and_nobody_elses() {
+    // No files: a program is started anew where other ones are kept from it.
+    let configuration = |keys: &str| {
+        let script = peers::repository().join("crates/cli/tests/faults/hostile_server.py");
+        let server = format!("[servers.counter]\ncommand = [\"python3\", {script:?}, \"none\"]\nshared = false\n");
+        format!("keys = {keys}\npolicy.default = \"allow\"\n{server}")
+    };
+    let project = Project::new(&configuration(r#"["env:ANN", "env:BOB"]"#));
+    let gateway = project.up_with(&[("ANN", ANN), ("BOB", BOB)]);
+    let [anns, bobs] = [ANN, BOB].map(|key| ask(&gateway, key, &json!({})));
+    assert_eq!([&anns, &bobs].map(|asked| &asked["resultType"]), ["input_required"; 2], "{anns} {bobs}");
+    project.configure(&configuration(r#"["env:BOB"]"#));
+    eventually("Ann's key is gone", Duration::from_secs(60), || gateway.log().contains("the configuration was reloaded"));
+    assert!(!gateway.log().contains("calls still under way"), "nobody is left to answer Ann's question: it is not waited for");
+    assert_eq!(Caller::new(gateway.port, ANN).knock("/servers/counter/mcp"), 401);
+    let question = bobs["inputRequests"].as_object().unwrap().keys().next().unwrap();
+    let answered = json!({ "inputResponses": { question: { "action": "decline" } }, "requestState": bobs["requestState"] });
+    assert_eq!(ask(&gateway, BOB, &answered)["content"][0]["text"], "decline");
+}
+
+#[test]
+fn a_callers_program_ends_with_the_key_that_was_given_out_to_it() {
+    let script = peers::repository().join("crates/cli/tests/faults/hostile_server.py");
+    let server = format!("[servers.counter]\ncommand = [\"python3\", {script:?}, \"none\"]\nshared = false\n");
+    let project = Project::new(&format!("identity.api_keys = true\npolicy.default = \"allow\"\n{server}"));
+    let run = |arguments: &[&str]| {
+        let output = project.sallyport().arg("key").args(arguments).arg("--json").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let made = |arguments: &[&str]| run(arguments)["key"].as_str().unwrap().to_owned();
+    let (ann, bob) = (made(&["add", "ann"]), made(&["add", "bob"]));
+    let gateway = project.up();
+    assert_eq!([&ann, &bob].map(|key| count(&gateway, key)), ["1", "1"]);
+    let bobs_next = made(&["rotate", "bob", "--overlap", "1s"]);
+    run(&["revoke", "ann"]);
+    eventually("Ann's program is gone", PATIENCE, || users(&gateway).len() == 1);
+    assert_eq!(count(&gateway, &bobs_next), "2", "it is Bob's as before");
+}
+
 #[test]
 fn one_program_serves_all_callers_of_a_tenant_and_no_other_tenants() {
     let (_project, gateway) = gateway("");

@@ -157,6 +157,15 @@ impl Project {
         gateway
     }
 
+    /// The same with more in its environment.
+    pub(crate) fn up_with(&self, variables: &[(&str, &str)]) -> Gateway {
+        let mut program = self.sallyport();
+        program.envs(variables.iter().copied());
+        let mut gateway = self.launch_by(program, loopback::free_port());
+        gateway.wait_until_ready();
+        gateway
+    }
+
     /// The same where the machine knows these names: lines of an `/etc/hosts` that nobody else sees. For root.
     pub(crate) fn up_knowing(&self, names: &str) -> Gateway {
         let hosts = self.path("hosts");

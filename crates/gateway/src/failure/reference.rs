@@ -33,7 +33,11 @@ fn kinds() -> Vec<(FailureKind, &'static str)> {
             "The token is not good for this; `scope` names what it lacks, and over HTTP `WWW-Authenticate` too.",
         ),
         (FailureKind::Unreachable, "The server is not there: not started, crashed, or it refused the connection."),
-        (FailureKind::LimitExceeded("memory_mb"), "The server was ended because it went beyond one of its `limits`; `limit` names it."),
+        (
+            FailureKind::LimitExceeded("memory_mb"),
+            "The server was ended because it went beyond one of its `limits`; `limit` names it. Also told beside a failure that the server tells itself, \
+             where it had as many files open as it may: in `_meta`, or in the error's `data`, under the same key.",
+        ),
         (
             FailureKind::Limited(Limited { limit: "limits[0].rate".into(), most: 1, used: 1, retry_after: Duration::ZERO }),
             "The caller's calls are beyond one of `[[limits]]`: `limit` names it, `used` of `most` are used, `retry_after` are the seconds to wait.",

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use sallyport_protocol::{BoxFuture, CallerId, Cancel, Failure, FailureKind, Reply};
@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::inbox::Inbox;
 use crate::limits::Counted;
+use crate::upstream::Upstream;
 
 /// How long a parked call waits for its client. People answer within minutes, and a server holds the call open so long.
 pub(crate) const WAITS: Duration = Duration::from_secs(10 * 60);
@@ -31,6 +32,8 @@ pub(crate) struct Running {
     pub(crate) inbox: Arc<Inbox>,
     /// Ends the work.
     pub(crate) cancel: Cancel,
+    /// The server, which the work holds to its end.
+    pub(crate) upstream: Weak<Upstream>,
     /// What limits count; the work holds it too, to its end.
     pub(crate) counted: Option<Arc<Counted>>,
 }
@@ -56,8 +59,6 @@ struct Table {
 
 struct Slot {
     caller: CallerId,
-    /// Tells the server, and the version of it, that works on the call.
-    scope: Arc<str>,
     /// The round that is asked for now.
     round: u32,
     state: State,
@@ -97,11 +98,11 @@ impl Parked {
     }
 
     /// A place for a call that was not parked yet.
-    pub(crate) fn reserve(&self, caller: &CallerId, scope: &Arc<str>) -> Turn {
+    pub(crate) fn reserve(&self, caller: &CallerId) -> Turn {
         let mut table = self.table();
         table.last += 1;
         let id = table.last;
-        let slot = Slot { caller: caller.clone(), scope: scope.clone(), round: 0, state: State::UnderWay, outcome: None, expiry: None };
+        let slot = Slot { caller: caller.clone(), round: 0, state: State::UnderWay, outcome: None, expiry: None };
         let crowded = table.push_out(caller);
         table.slots.insert(id, slot);
         drop(table);
@@ -151,10 +152,14 @@ impl Parked {
         }
     }
 
-    /// Ends the waiting calls at the servers whose scopes `which` names.
-    pub(crate) fn abandon(&self, which: impl Fn(&str) -> bool) {
+    /// Ends the waiting calls at the servers that `which` names.
+    pub(crate) fn abandon(&self, which: impl Fn(&Upstream) -> bool) {
+        let ends = |slot: &Slot| match &slot.state {
+            State::Waiting(running) => running.upstream.upgrade().is_some_and(|upstream| which(&upstream)),
+            State::UnderWay | State::Ended => false,
+        };
         let mut table = self.table();
-        let ended: Vec<_> = table.slots.extract_if(.., |_, slot| matches!(slot.state, State::Waiting(_)) && which(&slot.scope)).collect();
+        let ended: Vec<_> = table.slots.extract_if(.., |_, slot| ends(slot)).collect();
         drop(table);
         ended.into_iter().filter_map(|(_, slot)| slot.end()).for_each(Running::abandon);
     }
@@ -271,13 +276,13 @@ mod tests {
     fn running() -> Running {
         let client = Client { revision: Revision::LATEST, capabilities: RawObject::new(), info: None };
         let inbox = Inbox::new(Arc::new(client), CallerId("me".into()), Vec::new());
-        Running { work: Box::pin(std::future::pending()), inbox, cancel: Cancel::new(), counted: None }
+        Running { work: Box::pin(std::future::pending()), inbox, cancel: Cancel::new(), upstream: Weak::new(), counted: None }
     }
 
     #[tokio::test]
     async fn a_call_that_somebody_has_come_back_to_is_not_given_up_any_more() {
         let (parked, asked) = (Parked::default(), Reply { result: RawObject::new(), revision: Revision::LATEST });
-        let turn = parked.reserve(&CallerId("me".into()), &"files".into());
+        let turn = parked.reserve(&CallerId("me".into()));
         let (id, round) = turn.next();
         turn.park(running(), &asked);
         let Found::Waiting(call, turn) = parked.find(id, round).unwrap() else { panic!("it waits") };

@@ -156,7 +156,7 @@ async fn one_caller_cannot_leave_calls_behind_without_end() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(bench.questions.waiting(), 64);
     assert_eq!(counts[1].load(Ordering::SeqCst), 6);
-    bench.questions.abandon(|server| server == NAME);
+    bench.questions.abandon(|server| **server.name() == *NAME);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((bench.questions.waiting(), counts[1].load(Ordering::SeqCst)), (0, 70));
 }

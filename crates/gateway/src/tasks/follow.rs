@@ -4,8 +4,8 @@
 //! is told by `tasks/get`, and answers by `tasks/update`. So once a task requires input, somebody must wait for its result: a follower.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sallyport_policy::Permitted;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::form::Ending;
 use super::line::{Line, naming};
 use crate::questions::inbox::Inbox;
-use crate::upstream::Routed;
+use crate::upstream::{Routed, Upstream};
 
 /// How long `tasks/get` waits for the questions of a task that says it has some: they are on their way.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(1);
@@ -25,6 +25,8 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(1);
 /// Waits for a task's result on behalf of nobody in particular, and keeps what its server asks meanwhile.
 pub(crate) struct Follower {
     inbox: Arc<Inbox>,
+    /// Held by what waits there.
+    upstream: Weak<Upstream>,
     cancel: Cancel,
     ending: watch::Sender<Option<Ending>>,
     failed: AtomicBool,
@@ -43,6 +45,7 @@ impl Follower {
     pub(crate) fn start(line: &Line, permitted: Permitted<Routed>, context: &Context) -> Arc<Self> {
         let follower = Arc::new(Self {
             inbox: Inbox::new(context.client.clone(), line.caller(), Answers::new()),
+            upstream: Arc::downgrade(&line.upstream),
             cancel: Cancel::new(),
             ending: watch::Sender::new(None),
             failed: AtomicBool::new(false),
@@ -100,6 +103,11 @@ impl Follower {
     /// Gives the server a client's answers. Those to no open question, and those that are none, are ignored.
     pub(crate) fn answer(&self, answers: Answers) {
         self.inbox.answer(answers);
+    }
+
+    /// Whether it waits at a server that `which` names.
+    pub(crate) fn is_at(&self, which: impl Fn(&Upstream) -> bool) -> bool {
+        self.upstream.upgrade().is_some_and(|upstream| which(&upstream))
     }
 
     /// Waits no longer.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sallyport_protocol::{BoxFuture, Cancel, Context, Failure, FailureKind, FailureSource, Method, Reply, Request, Retry};
 
+use crate::failure::{add_to_error, add_to_result};
 use crate::upstream::deadline::{Deadline, Signs};
 use crate::upstream::health::nameless;
 use crate::upstream::life::Life;
@@ -68,7 +69,8 @@ impl Call<'_> {
         match outcome {
             Ok(reply) => {
                 link.answered();
-                self.checked(reply)
+                let reply = self.checked(reply)?;
+                if is_error(&reply) { Ok(Box::pin(self.explained(link, reply)).await) } else { Ok(reply) }
             }
             Err(failure) => Err(Box::pin(self.failed(link, failure)).await),
         }
@@ -98,7 +100,13 @@ impl Call<'_> {
     /// Looks at a failure: what it says of the connection, and what the connection says of it.
     async fn failed(&self, link: &Link, failure: Failure) -> Failure {
         match (&failure.kind, failure.retry) {
-            (FailureKind::Upstream(_), _) => link.answered(),
+            (FailureKind::Upstream(_), _) => {
+                link.answered();
+                return match self.met(link).await {
+                    Some(met) => add_to_error(failure, &met),
+                    None => failure,
+                };
+            }
             (FailureKind::Unreachable, Retry::Safe | Retry::Unknown) => return self.lost(link, failure).await,
             (FailureKind::TooLarge, _) if self.life.is_child() => {
                 return failure.with_hint(format!("`servers.{}.limits.line_mb` sets how long a message may be", self.life.name));
@@ -106,6 +114,27 @@ impl Call<'_> {
             _ => {}
         }
         failure
+    }
+
+    /// A result that says that the call failed, with the limit that the server meets, if it does.
+    async fn explained(&self, link: &Link, mut reply: Reply) -> Reply {
+        if let Some(met) = self.met(link).await {
+            add_to_result(&mut reply.result, &met);
+        }
+        reply
+    }
+
+    /// The limit that the server meets just now, told as failures are. Who opened what it may fails by that, most likely; only the server
+    /// knows.
+    async fn met(&self, link: &Link) -> Option<Failure> {
+        let exceeded = link.look().await?;
+        let server = &self.life.name;
+        if link.note_met(exceeded) {
+            tracing::warn!(%server, limit = exceeded.key(), "a call failed, and it {exceeded}");
+        }
+        let text = format!("server `{server}` {exceeded}");
+        let failure = Failure::upstream(server, FailureKind::LimitExceeded(exceeded.key()), Retry::Unknown, text);
+        Some(failure.with_hint(format!("`servers.{server}.{}` sets the limit", exceeded.setting())))
     }
 
     /// A call whose server was not there, or went away.
@@ -179,6 +208,11 @@ impl Call<'_> {
     fn cancelled(&self) -> Failure {
         Failure::new(FailureKind::Cancelled, FailureSource::Client, Retry::Unknown, format!("{}: the call was cancelled", self.subject()))
     }
+}
+
+/// Whether a result says that its call failed.
+fn is_error(reply: &Reply) -> bool {
+    reply.result.get("isError").is_some_and(|is_error| is_error.as_str() == "true")
 }
 
 /// Tells the server that an answer is not wanted any more, and gives it a moment to take note.

@@ -98,7 +98,7 @@ impl Keeper {
     /// Lets calls through to a server that was reached, until it ends.
     async fn serve(&mut self, reached: Reached) {
         let life = self.life.clone();
-        let link = Link::new(reached.server, reached.reconnects, reached.hold.sleeper());
+        let link = Link::new(reached.server, reached.reconnects, reached.hold.sleeper(), reached.hold.look());
         let news = Arc::new(News::new(Arc::downgrade(&life)));
         let ears: Arc<dyn Listener> = news.clone();
         link.server.listeners().add(&ears);

@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sallyport_protocol::{Cancel, Discovery, McpServer};
+use sallyport_sandbox::Exceeded;
 use tokio::sync::Notify;
 
 use crate::upstream::health::Outage;
+use crate::upstream::reach::Look;
 use crate::upstream::standby::Sleeper;
 
 /// How long a call whose connection broke waits to hear why: the end of a child is known a moment after its pipe closes.
@@ -24,6 +26,9 @@ pub(crate) struct Link {
     pub(crate) reconnects: bool,
     /// There where the server may be asleep.
     pub(crate) sleeper: Option<Arc<Sleeper>>,
+    look: Option<Look>,
+    /// Which limit a failing call has shown that it meets.
+    met: OnceLock<Exceeded>,
     /// Why it ended, once it did.
     end: OnceLock<Outage>,
     ended: Cancel,
@@ -36,13 +41,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(server: Arc<dyn McpServer>, reconnects: bool, sleeper: Option<Arc<Sleeper>>) -> Arc<Self> {
+    pub(crate) fn new(server: Arc<dyn McpServer>, reconnects: bool, sleeper: Option<Arc<Sleeper>>, look: Option<Look>) -> Arc<Self> {
         Arc::new(Self {
             discovery: server.discovery(),
             server,
             since: Instant::now(),
             reconnects,
             sleeper,
+            look,
+            met: OnceLock::new(),
             end: OnceLock::new(),
             ended: Cancel::new(),
             silent: AtomicU32::new(0),
@@ -64,6 +71,22 @@ impl Link {
         if (self.silent.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(SILENT_CALLS) {
             self.doubt.notify_one();
         }
+    }
+
+    /// Looks which of its limits the server meets at the moment; on a thread that may wait.
+    pub(crate) async fn look(&self) -> Option<Exceeded> {
+        let look = self.look.clone()?;
+        tokio::task::spawn_blocking(move || look()).await.ok()? // the gateway is ending
+    }
+
+    /// Takes note of a limit that was met; whether that is the first time.
+    pub(crate) fn note_met(&self, exceeded: Exceeded) -> bool {
+        self.met.set(exceeded).is_ok()
+    }
+
+    /// Which limit a call that failed has met, since it was connected.
+    pub(crate) fn met(&self) -> Option<Exceeded> {
+        self.met.get().copied()
     }
 
     /// Asks the keeper to replace the connection.

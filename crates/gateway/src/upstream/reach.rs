@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_protocol::{BoxFuture, McpServer, Revision};
+use sallyport_sandbox::Exceeded;
 
 use crate::upstream::health::Outage;
 use crate::upstream::standby::Sleeper;
@@ -22,6 +23,9 @@ pub(crate) trait Reach: Send + Sync + 'static {
     fn reach<'a>(&'a self, known: Option<Revision>, doing: Doing<'a>) -> BoxFuture<'a, Result<Reached, Outage>>;
 }
 
+/// Looks at which limit a program meets at the moment.
+pub(crate) type Look = Arc<dyn Fn() -> Option<Exceeded> + Send + Sync>;
+
 /// A server that was reached.
 pub(crate) struct Reached {
     pub(crate) server: Arc<dyn McpServer>,
@@ -37,6 +41,11 @@ pub(crate) trait Hold: Send + Sync {
 
     /// What may put it to sleep, where it is a program that may.
     fn sleeper(&self) -> Option<Arc<Sleeper>> {
+        None
+    }
+
+    /// A look at which of its limits it meets at the moment, where it is a program that can be looked at. May block for milliseconds.
+    fn look(&self) -> Option<Look> {
         None
     }
 

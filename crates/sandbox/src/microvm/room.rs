@@ -39,12 +39,18 @@ impl Room {
         let turn = opened(folder).map_err(unusable)?;
         turn::take(&turn, turn::SHORT).map_err(unusable)?;
         sweep(folder);
-        let path = folder.join(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
-        Self::at(path, memory_mb).map_err(unusable)
+        loop {
+            let path = folder.join(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                // A gateway in another container may have the same pid. No name is tried twice.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.and_then(|()| Self::at(path, memory_mb)).map_err(unusable),
+            }
+        }
     }
 
+    /// Fills a folder that was just made.
     fn at(path: PathBuf, memory_mb: u32) -> io::Result<Self> {
-        DirBuilder::new().mode(0o700).create(&path)?;
         let lock = open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         turn::take(&lock, Duration::ZERO)?;
         // The folder's own path may be longer than a socket's can be.
@@ -137,5 +143,24 @@ mod tests {
         let nowhere = folder.path().join("nowhere");
         clear(&nowhere);
         assert!(!nowhere.exists());
+    }
+
+    #[tokio::test]
+    async fn a_gateway_of_the_same_pid_in_another_container_takes_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Room::new(folder.path(), 4).unwrap();
+        let name = own.path().file_name().unwrap().to_str().unwrap();
+        let (pid, number) = name.split_once('-').map(|(pid, number)| (pid, number.parse::<u64>().unwrap())).unwrap();
+        let theirs = [1, 2].map(|further| folder.path().join(format!("{pid}-{}", number + further)));
+        let held = theirs.each_ref().map(|room| {
+            fs::create_dir(room).unwrap();
+            let lock = File::open(room).unwrap();
+            lock.lock().unwrap();
+            lock
+        });
+        let next = Room::new(folder.path(), 4).unwrap();
+        assert_eq!(next.path(), folder.path().join(format!("{pid}-{}", number + 3)));
+        assert!(theirs.iter().all(|room| room.exists()));
+        drop(held);
     }
 }

@@ -17,7 +17,7 @@ use super::{options, own_rules, refused, trial};
 use crate::packages::{self, LockFile};
 use crate::plan::{ServerPlan, Standby, StdioPlan};
 use crate::upstream::health::Outage;
-use crate::upstream::reach::{Doing, Hold, Reach, Reached};
+use crate::upstream::reach::{Doing, Hold, Look, Reach, Reached};
 use crate::upstream::standby::Sleeper;
 use crate::upstream::{Person, Surroundings};
 
@@ -331,6 +331,10 @@ impl Hold for Child {
 
     fn sleeper(&self) -> Option<Arc<Sleeper>> {
         self.may_sleep.then(|| self.sleeper.clone())
+    }
+
+    fn look(&self) -> Option<Look> {
+        self.sleeper.look()
     }
 
     fn package(&self) -> Option<String> {

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::tasks::Tasks;
 use super::uses::{Use, Uses, Using};
 use crate::upstream::own_call::{self, Own};
+use crate::upstream::reach::Look;
 
 /// How long a program may do what it does behind the answer to a rehearsal before it is frozen: V8 collects its garbage then, which would else
 /// come before the answer to the request that wakes it.
@@ -213,6 +214,15 @@ impl Sleeper {
         match &*self.bed() {
             Bed::Awake(instance) | Bed::Shut(instance) => instance.exceeded(),
             Bed::Asleep(instance, _) => instance.exceeded(),
+            Bed::Empty => None,
+        }
+    }
+
+    /// A look at which of its limits the program meets at the moment.
+    pub(crate) fn look(&self) -> Option<Look> {
+        match &*self.bed() {
+            Bed::Awake(instance) | Bed::Shut(instance) => Some(Arc::new(instance.look())),
+            Bed::Asleep(instance, _) => Some(Arc::new(instance.look())),
             Bed::Empty => None,
         }
     }
