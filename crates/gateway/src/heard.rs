@@ -80,7 +80,7 @@ impl Listener for Heard {
     fn hear(&self, event: &Event) {
         let Some(listener) = self.listener.upgrade() else { return };
         match event {
-            Event::ResourceUpdated { uri, .. } if listener.is_subscribed(uri) => self.pass_on(uri, event),
+            Event::ResourceUpdated { uri, by, .. } if listener.is_subscribed(uri, by.as_ref()) => self.pass_on(uri, event),
             Event::ResourceUpdated { .. } => {}
             _ => listener.hear(event),
         }
