@@ -26,6 +26,7 @@ mod routes;
 mod sign_in;
 mod signing_keys;
 mod visitor;
+mod withdrawn;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
