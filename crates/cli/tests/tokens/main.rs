@@ -15,6 +15,7 @@ mod forged;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod keys;
+mod limits;
 mod matrix;
 mod news;
 mod onward;
