@@ -150,11 +150,11 @@ impl Listener for Relay {
         let exposed = match event {
             // The catalogue tells these, when it has changed in fact.
             Event::ToolsChanged | Event::PromptsChanged | Event::ResourcesChanged => return,
-            Event::ResourceUpdated { uri, params } => {
+            Event::ResourceUpdated { uri, params, by } => {
                 let label = uris::label(&self.server);
                 let mut params = params.clone();
                 uris::expose_member(&mut params, "uri", &label);
-                Event::ResourceUpdated { uri: uris::expose(&label, uri), params }
+                Event::ResourceUpdated { uri: uris::expose(&label, uri), params, by: *by }
             }
             // What becomes of a task is for the ears of its owner (2025-11-25, task status notification), where it can be asked about.
             Event::Other(method, params) if method == TASK_STATUS => {
@@ -215,7 +215,7 @@ mod tests {
             merged: endpoints,
             has_one_caller: true,
         };
-        relay.hear(&Event::ResourceUpdated { uri: "a:1".into(), params: sallyport_protocol::RawObject::new() });
+        relay.hear(&Event::ResourceUpdated { uri: "a:1".into(), params: sallyport_protocol::RawObject::new(), by: None });
         relay.hear(&Event::ToolsChanged);
         assert_eq!(*own.0.lock().unwrap(), ["a:1"]);
         assert_eq!(*merged.0.lock().unwrap(), ["s.mcp:a:1"]);
@@ -274,7 +274,7 @@ mod tests {
                 merged,
                 has_one_caller: false,
             };
-            relay.hear(&Event::ResourceUpdated { uri: uri.into(), params: sallyport_protocol::RawObject::new() });
+            relay.hear(&Event::ResourceUpdated { uri: uri.into(), params: sallyport_protocol::RawObject::new(), by: None });
         }
         for (ear, drawn) in &ears {
             assert_eq!(*ear.0.lock().unwrap(), [if *drawn { "s.mcp:a:new" } else { "s.mcp:a:old" }]);

@@ -244,12 +244,13 @@ impl Listener for Own {
         match event {
             // The catalogue tells these, when it has changed in fact.
             Event::ToolsChanged | Event::PromptsChanged | Event::ResourcesChanged => {}
-            Event::ResourceUpdated { uri, params } => {
+            Event::ResourceUpdated { uri, params, by } => {
                 let label = uris::label(&self.server);
                 let mut exposed = params.clone();
                 uris::expose_member(&mut exposed, "uri", &label);
                 // Under the name of the merged endpoints, and under that of the server's own: it has subscribed to one of them.
-                self.news.tell_caller(&self.principal, &Event::ResourceUpdated { uri: uris::expose(&label, uri), params: exposed });
+                let told = Event::ResourceUpdated { uri: uris::expose(&label, uri), params: exposed, by: *by };
+                self.news.tell_caller(&self.principal, &told);
                 self.news.tell_caller(&self.principal, event);
             }
             // It has the server's own name of the task: its owner asks.

@@ -13,7 +13,7 @@ use crate::catalogue::{extensions, uris};
 use crate::decide::circumstances;
 use crate::gateway::{Inner, Parts, Server};
 use crate::limits::weight;
-use crate::subscriptions::{Step, Turn};
+use crate::subscriptions::{Key, Step, Turn};
 use crate::tasks::{self, Line};
 use crate::trail::Trail;
 use crate::upstream::Routed;
@@ -62,6 +62,8 @@ impl Inner {
         let brought = Brought::take(&mut routed.request);
         let wish = tasks::prepare(&mut routed.request, &context.client, target.tasks);
         let Server { upstream, metrics, .. } = parts.server(&routed.server)?;
+        let credential = context.credential.filter(|_| upstream.plan().goes_by_callers_token());
+        let context = Context { credential, ..context };
         let method = routed.request.method;
         let given = target.arguments(&routed.request);
         let resource =
@@ -116,7 +118,9 @@ impl Inner {
             (counted, _) => counted?,
         };
         let sent = given.as_ref().map_or(0, |given| given.as_bytes().len());
-        let turn = match self.turn_to_subscribe(method, &principal, &parts.subscribed_at(upstream.name()), &target.own).await? {
+        let by = context.credential.as_ref().map(|token| token.digest());
+        let subscription = (parts.subscribed_at(upstream.name()), target.own.clone(), by);
+        let turn = match self.turn_to_subscribe(method, &principal, subscription).await? {
             ControlFlow::Break(answered) => return Ok(answered),
             ControlFlow::Continue(turn) => turn,
         };
@@ -189,13 +193,12 @@ impl Inner {
         &self,
         method: Method,
         principal: &Principal,
-        server: &Arc<str>,
-        uri: &str,
+        subscription: Key,
     ) -> Result<ControlFlow<Reply, Option<Turn<'_>>>, Failure> {
         if !matches!(method, Method::ResourcesSubscribe | Method::ResourcesUnsubscribe) {
             return Ok(ControlFlow::Continue(None));
         }
-        match self.subscriptions.count(method, principal, server, uri).await {
+        match self.subscriptions.count(method, principal, subscription).await {
             Step::Tell(turn) => Ok(ControlFlow::Continue(Some(turn))),
             Step::Counted => Ok(ControlFlow::Break(Reply { result: RawObject::new(), revision: Revision::LATEST_LEGACY })),
             Step::Full => {

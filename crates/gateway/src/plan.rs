@@ -300,6 +300,11 @@ impl ServerPlan {
         }
     }
 
+    /// Whether it depends on the token that a caller showed what a request goes there with.
+    pub(crate) fn goes_by_callers_token(&self) -> bool {
+        matches!(&self.source, Source::Remote(RemotePlan { credential: Some(credential), .. }) if credential.begins_with_callers_token())
+    }
+
     /// Whether it is a program that is started here.
     pub(crate) fn is_program(&self) -> bool {
         matches!(self.source, Source::Stdio(_))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sallyport_policy::Principal;
-use sallyport_protocol::Method;
+use sallyport_protocol::{Method, TokenDigest};
 use tokio::sync::OwnedMutexGuard;
 
 /// Resources subscribed to at most, over all servers: each costs its server and us some memory.
@@ -12,8 +12,8 @@ const MOST: usize = 10_000;
 /// Those that one principal has been the first to subscribe to, once half of the room is taken: there is always some for others.
 const MOST_OF_ONE: usize = MOST / 10;
 
-/// A server and one of its own URIs.
-type Key = (Arc<str>, String);
+/// A server, one of its own URIs, and the caller's token where the server may let one hear of it and another not.
+pub(crate) type Key = (Arc<str>, String, Option<TokenDigest>);
 /// Subscribers, held by whoever tells the server: the next one waits, so that an end cannot overtake a beginning.
 type Count = Arc<tokio::sync::Mutex<usize>>;
 
@@ -53,9 +53,8 @@ impl Subscriptions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request of `method` by `principal` for `uri` of `server`, once those before it are through.
-    pub(crate) async fn count(&self, method: Method, principal: &Principal, server: &Arc<str>, uri: &str) -> Step<'_> {
-        let key = (server.clone(), uri.to_owned());
+    /// Counts a request of `method` by `principal` for what `key` names, once those before it are through.
+    pub(crate) async fn count(&self, method: Method, principal: &Principal, key: Key) -> Step<'_> {
         let Some(count) = self.entry(&key, principal) else { return Step::Full };
         let mut count = count.lock_owned().await;
         let becomes = match (method, *count) {
@@ -88,7 +87,7 @@ impl Subscriptions {
 
     /// Forgets the subscriptions of servers that are gone.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
-        self.counts().retain(|(server, _), _| is_there(server));
+        self.counts().retain(|(server, ..), _| is_there(server));
     }
 }
 
@@ -126,7 +125,7 @@ mod tests {
     use super::*;
 
     async fn turn<'a>(subscriptions: &'a Subscriptions, method: Method, server: &Arc<str>) -> Option<Turn<'a>> {
-        match subscriptions.count(method, &Principal::local_user(), server, "a:1").await {
+        match subscriptions.count(method, &Principal::local_user(), (server.clone(), "a:1".to_owned(), None)).await {
             Step::Tell(turn) => Some(turn),
             Step::Counted => None,
             Step::Full => panic!("there is room"),
@@ -164,7 +163,10 @@ mod tests {
     async fn nobody_takes_the_room_of_others() {
         let (subscriptions, server) = (Subscriptions::default(), Arc::<str>::from("s"));
         let (greedy, other) = (Principal::key("greedy"), Principal::key("other"));
-        let is_full = async |who: &Principal, uri: String| match subscriptions.count(Method::ResourcesSubscribe, who, &server, &uri).await {
+        let is_full = async |who: &Principal, uri: String| match subscriptions
+            .count(Method::ResourcesSubscribe, who, (server.clone(), uri, None))
+            .await
+        {
             Step::Tell(turn) => {
                 turn.told();
                 false

@@ -341,7 +341,7 @@ impl Upstream {
         let mut params = RawObject::new();
         params.set("uri", RawJson::string(uri));
         let request = Request::new(method, params);
-        self.life.subscribed.note(&request);
+        self.life.subscribed.note(&request, None);
         let Some(link) = self.life.link.load_full() else { return }; // it is asked when it is reached
         let life = self.life.clone();
         tokio::spawn(async move {

@@ -87,6 +87,16 @@ impl CredentialConfig {
         }
     }
 
+    /// Whether it depends on the token that a caller showed what a request goes with: two of one principal may be good for less and more.
+    #[must_use]
+    pub fn begins_with_callers_token(&self) -> bool {
+        match self {
+            Self::Exchange(config) => config.subject.is_none(),
+            Self::IdJag(config) => config.provider.subject.is_none(),
+            Self::ClientCredentials(_) | Self::PerUser(_) => false,
+        }
+    }
+
     /// Whether each principal has a token of its own, and so a connection of its own.
     #[must_use]
     pub fn is_personal(&self) -> bool {

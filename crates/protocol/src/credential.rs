@@ -17,6 +17,9 @@ use zeroize::Zeroizing;
 #[expect(missing_debug_implementations, reason = "a token must not reach a log")]
 pub struct CallerToken(Zeroizing<Vec<u8>>);
 
+/// The SHA-256 of a caller's token.
+pub type TokenDigest = [u8; 32];
+
 impl CallerToken {
     /// Keeps what followed `Bearer ` in the request. The front door has already bounded its length.
     pub fn new(token: impl Into<Vec<u8>>) -> Self {
@@ -32,7 +35,7 @@ impl CallerToken {
 
     /// The token's SHA-256: enough to recognise it, useless to whom it is sent.
     #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
+    pub fn digest(&self) -> TokenDigest {
         Sha256::digest(self.0.as_slice()).into()
     }
 

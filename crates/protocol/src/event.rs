@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::credential::TokenDigest;
 use crate::raw::RawObject;
 
 /// A server's news that belongs to no request.
@@ -20,6 +21,9 @@ pub enum Event {
         uri: String,
         /// The notification's parameters, as they came.
         params: RawObject,
+        /// By whose token the stream was opened on which it came: it is told to who subscribed by the same. `None` where all who
+        /// subscribed share what tells them.
+        by: Option<TokenDigest>,
     },
     /// A log message that belongs to no request (legacy revisions).
     Log(RawObject),
@@ -32,9 +36,9 @@ pub trait Listener: Send + Sync {
     /// Takes one event.
     fn hear(&self, event: &Event);
 
-    /// Whether it has a use for news of this resource; asked before it is found out whether it may have them.
-    fn is_subscribed(&self, uri: &str) -> bool {
-        let _any = uri;
+    /// Whether it has a use for news of this resource that came `by` a token; asked before it is found out whether it may have them.
+    fn is_subscribed(&self, uri: &str, by: Option<&TokenDigest>) -> bool {
+        let _any = (uri, by);
         true
     }
 }

@@ -19,7 +19,7 @@ pub mod revisions;
 pub mod server;
 
 pub use cancel::Cancel;
-pub use credential::{CallerToken, Peer};
+pub use credential::{CallerToken, Peer, TokenDigest};
 pub use discovery::{Discovery, ServerIdentity};
 pub use event::{Event, Listener, Listeners};
 pub use failure::{ApprovalNeeded, Failure, FailureKind, FailureSource, Limited, Retry};

@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 pub use rustls_pki_types::CertificateDer;
 use sallyport_protocol::{
-    BoxFuture, Context, Discovery, Failure, Listeners, McpServer, RawObject, Reply, Request, Revision, ServerIdentity,
+    BoxFuture, CallerToken, Context, Discovery, Era, Failure, Listeners, McpServer, Method, RawObject, Reply, Request, Revision,
+    ServerIdentity,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
@@ -31,6 +32,7 @@ mod request;
 mod shared;
 mod stdio;
 mod streamable_http;
+mod subscribed;
 mod tls;
 pub(crate) mod tool_headers;
 
@@ -197,6 +199,20 @@ impl Connection {
         }
     }
 
+    async fn pass_on(&self, request: Request, context: Context) -> Result<Reply, Failure> {
+        match &self.link {
+            Link::Channel(channel) => channel.handle(request, context).await,
+            Link::Http(http) => http.handle(request, context).await,
+        }
+    }
+
+    /// Notes that `caller` ends a subscription, and says whether its legacy server must keep it all the same: to it all are one session,
+    /// which it would end for others, too.
+    fn goes_on_for_others(&self, request: &Request, caller: Option<&Arc<CallerToken>>) -> bool {
+        let is_shared = self.shared.subscribed.forget(request, caller);
+        is_shared && self.discovery().revision.era() == Era::Legacy
+    }
+
     fn of_channel((channel, tasks): (Arc<Channel>, TaskGuard)) -> Arc<Self> {
         Arc::new(Self { shared: Arc::clone(channel.shared()), link: Link::Channel(channel), _tasks: tasks })
     }
@@ -223,9 +239,17 @@ impl McpServer for Connection {
 
     fn handle<'a>(&'a self, request: Request, context: Context) -> BoxFuture<'a, Result<Reply, Failure>> {
         Box::pin(async move {
-            match &self.link {
-                Link::Channel(channel) => channel.handle(request, context).await,
-                Link::Http(http) => http.handle(request, context).await,
+            match request.method {
+                Method::ResourcesSubscribe => {
+                    let (noted, caller) = (request.clone(), context.credential.clone());
+                    let reply = self.pass_on(request, context).await?;
+                    self.shared.subscribed.note(&noted, caller);
+                    Ok(reply)
+                }
+                Method::ResourcesUnsubscribe if self.goes_on_for_others(&request, context.credential.as_ref()) => {
+                    Ok(Reply { result: RawObject::new(), revision: self.discovery().revision })
+                }
+                _ => self.pass_on(request, context).await,
             }
         })
     }

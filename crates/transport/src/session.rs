@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use sallyport_protocol::revisions::notification_for;
 use sallyport_protocol::{
-    CallerId, Cancel, Client, Endpoint, Event, Incoming, Listener, LogLevel, Message, RawObject, RequestId, Revision,
+    CallerId, Cancel, Client, Endpoint, Event, Incoming, Listener, LogLevel, Message, RawObject, RequestId, Revision, TokenDigest,
 };
 
 use crate::server::outgoing::{Outgoing, Room};
@@ -76,7 +76,7 @@ pub(crate) struct Session {
     /// What it may be told again after its connection broke.
     pub(crate) resumable: Streams,
     running: Mutex<Vec<(RequestId, Cancel)>>,
-    subscribed: Mutex<Option<Box<Subscribed>>>,
+    subscribed: Mutex<Vec<Subscribed>>,
     /// What hears the front for it.
     heard: Mutex<Option<Arc<dyn Listener>>>,
     /// Streams that are open for it: while there is one, the session does not expire.
@@ -85,10 +85,11 @@ pub(crate) struct Session {
     used: AtomicU64,
 }
 
-/// What a session is subscribed to, and as whom that must be ended.
+/// A resource that a session is subscribed to, and as whom that must be ended.
 struct Subscribed {
+    uri: String,
     incoming: Incoming,
-    uris: Vec<String>,
+    by: Option<TokenDigest>,
 }
 
 const EVERY_LEVEL: u8 = 0;
@@ -109,7 +110,7 @@ impl Session {
             news: Outgoing::default(),
             resumable: Streams::new(Arc::clone(room)),
             running: Mutex::new(Vec::new()),
-            subscribed: Mutex::new(None),
+            subscribed: Mutex::new(Vec::new()),
             heard: Mutex::new(None),
             streams: AtomicU32::new(0),
             used: AtomicU64::new(0),
@@ -196,31 +197,29 @@ impl Session {
 
     /// Whether the client may subscribe to one resource more.
     pub(crate) fn may_subscribe(&self) -> bool {
-        lock(&self.subscribed).as_ref().is_none_or(|subscribed| subscribed.uris.len() < MOST_SUBSCRIBED)
+        lock(&self.subscribed).len() < MOST_SUBSCRIBED
     }
 
-    /// Notes a subscription.
-    pub(crate) fn subscribed(&self, uri: String, incoming: &Incoming) {
+    /// Notes a subscription, and gives the one that it takes the place of.
+    pub(crate) fn subscribed(&self, uri: String, incoming: &Incoming) -> Option<(Incoming, String)> {
+        let by = incoming.credential.as_ref().map(|token| token.digest());
         let mut subscribed = lock(&self.subscribed);
-        let own = subscribed.get_or_insert_with(|| Box::new(Subscribed { incoming: incoming.clone(), uris: Vec::new() }));
-        own.uris.push(uri);
+        let at = subscribed.iter().position(|own| own.uri == uri);
+        let before = at.map(|at| subscribed.swap_remove(at));
+        subscribed.push(Subscribed { uri, incoming: incoming.clone(), by });
+        before.map(|before| (before.incoming, before.uri))
     }
 
-    /// Forgets a subscription, and says whether there was one.
-    pub(crate) fn unsubscribed(&self, uri: &str) -> bool {
+    /// Forgets a subscription, and says as whom it was made.
+    pub(crate) fn unsubscribed(&self, uri: &str) -> Option<Incoming> {
         let mut subscribed = lock(&self.subscribed);
-        let Some(own) = subscribed.as_mut() else { return false };
-        let Some(at) = own.uris.iter().position(|known| known == uri) else { return false };
-        own.uris.swap_remove(at);
-        if own.uris.is_empty() {
-            *subscribed = None;
-        }
-        true
+        let at = subscribed.iter().position(|own| own.uri == uri)?;
+        Some(subscribed.swap_remove(at).incoming)
     }
 
     /// Takes all subscriptions, to end them.
-    pub(crate) fn take_subscriptions(&self) -> Option<(Incoming, Vec<String>)> {
-        lock(&self.subscribed).take().map(|own| (own.incoming, own.uris))
+    pub(crate) fn take_subscriptions(&self) -> Vec<(Incoming, String)> {
+        std::mem::take(&mut *lock(&self.subscribed)).into_iter().map(|own| (own.incoming, own.uri)).collect()
     }
 
     /// Ends the session's streams: nobody will ask for them.
@@ -257,8 +256,8 @@ impl Drop for OpenStream {
 }
 
 impl Listener for Session {
-    fn is_subscribed(&self, uri: &str) -> bool {
-        lock(&self.subscribed).as_ref().is_some_and(|subscribed| subscribed.uris.iter().any(|known| known == uri))
+    fn is_subscribed(&self, uri: &str, by: Option<&TokenDigest>) -> bool {
+        lock(&self.subscribed).iter().any(|own| own.uri == uri && by.is_none_or(|by| own.by.as_ref() == Some(by)))
     }
 
     fn hear(&self, event: &Event) {
@@ -266,7 +265,7 @@ impl Listener for Session {
             Event::ToolsChanged => self.news.push_once(changed("notifications/tools/list_changed")),
             Event::PromptsChanged => self.news.push_once(changed("notifications/prompts/list_changed")),
             Event::ResourcesChanged => self.news.push_once(changed("notifications/resources/list_changed")),
-            Event::ResourceUpdated { uri, params } if self.is_subscribed(uri) => {
+            Event::ResourceUpdated { uri, params, by } if self.is_subscribed(uri, by.as_ref()) => {
                 self.news.push_once(notification("notifications/resources/updated", params));
             }
             Event::Log(params) if wants_log(self.level(), params) && self.streams.load(Ordering::Acquire) > 0 => {

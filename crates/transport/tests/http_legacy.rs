@@ -112,7 +112,7 @@ async fn news_come_on_the_stream_also_those_from_before_it_was_open_and_each_onc
     assert_eq!(stream.json().await["method"], "notifications/tools/list_changed");
     listeners.tell(&Event::Log(object(r#"{"level":"info","data":"heard"}"#)));
     assert_eq!(stream.json().await["params"]["data"], "heard");
-    let updated = Event::ResourceUpdated { uri: "test://a".into(), params: object(r#"{"uri":"test://a"}"#) };
+    let updated = Event::ResourceUpdated { uri: "test://a".into(), params: object(r#"{"uri":"test://a"}"#), by: None };
     listeners.tell(&updated);
     for _ in 0..2 {
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"test://a"}}"#;

@@ -251,8 +251,8 @@ async fn a_subscription_tells_what_it_honours_and_what_changes_until_it_ends() {
     assert_eq!(first["params"]["notifications"], serde_json::json!({"toolsListChanged": true, "resourceSubscriptions": ["test://a"]}));
     let listeners = door.server.listeners();
     listeners.tell(&Event::PromptsChanged);
-    listeners.tell(&Event::ResourceUpdated { uri: "test://b".into(), params: object(r#"{"uri":"test://b"}"#) });
-    listeners.tell(&Event::ResourceUpdated { uri: "test://a".into(), params: object(r#"{"uri":"test://a"}"#) });
+    listeners.tell(&Event::ResourceUpdated { uri: "test://b".into(), params: object(r#"{"uri":"test://b"}"#), by: None });
+    listeners.tell(&Event::ResourceUpdated { uri: "test://a".into(), params: object(r#"{"uri":"test://a"}"#), by: None });
     let updated = stream.json().await;
     assert_eq!(
         (updated["method"].as_str(), updated["params"]["uri"].as_str()),

@@ -12,7 +12,7 @@ use sallyport_protocol::{
 };
 use sallyport_testkit::{ScriptedFront, ScriptedServer, object};
 use sallyport_transport::server::http::Options;
-use support::{Running, Stream, identity, initialize};
+use support::{Running, Stream, eventually, identity, initialize};
 
 /// A front that lets everybody do everything, and hear of resources by the token `broad` alone, as a gateway's policy does.
 struct Scoped {
@@ -73,9 +73,35 @@ async fn a_session_hears_by_the_token_that_was_let_subscribe() {
     let subscribed = door.post("/mcp", &[("authorization", "Bearer broad"), ("mcp-session-id", id)], subscribe).await;
     assert_eq!(subscribed.json()["result"], serde_json::json!({}));
     // All that is told is told once, though the session has begun to hear twice.
-    let updated = Event::ResourceUpdated { uri: "test://a".into(), params: object(r#"{"uri":"test://a"}"#) };
+    let updated = Event::ResourceUpdated { uri: "test://a".into(), params: object(r#"{"uri":"test://a"}"#), by: None };
     [Event::ToolsChanged, updated, Event::PromptsChanged].iter().for_each(|event| door.server.listeners().tell(event));
     for told in ["notifications/tools/list_changed", "notifications/resources/updated", "notifications/prompts/list_changed"] {
         assert_eq!(stream.json().await["method"], told);
     }
+}
+
+#[tokio::test]
+async fn who_subscribes_again_by_another_token_hears_by_that_one_alone() {
+    let door = Running::start(Revision::LATEST).await;
+    let id = door.open_session("2025-06-18", "{}").await;
+    let headers = |bearer| [("authorization", bearer), ("accept", "text/event-stream"), ("mcp-session-id", id.as_str())];
+    let mut stream = Stream::of(door.send(Method::GET, "/mcp", &headers("Bearer narrow"), "").await);
+    let subscribe = r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"test://a"}}"#;
+    let tell = |of: &str| {
+        let params = if of == "broad" { r#"{"uri":"test://a","of":"broad"}"# } else { r#"{"uri":"test://a","of":"narrow"}"# };
+        let params = object(params);
+        door.server.listeners().tell(&Event::ResourceUpdated { uri: "test://a".into(), params, by: Some(CallerToken::new(of).digest()) });
+    };
+    for (bearer, own, other) in [("Bearer narrow", "narrow", "broad"), ("Bearer broad", "broad", "narrow")] {
+        let subscribed = door.post("/mcp", &[("authorization", bearer), ("mcp-session-id", &id)], subscribe).await;
+        assert_eq!(subscribed.json()["result"], serde_json::json!({}));
+        tell(other);
+        tell(own);
+        assert_eq!(stream.json().await["params"]["of"], own);
+    }
+    let ended = || door.server.record().iter().filter(|what| *what == "unsubscribed test://a").count();
+    eventually("the first is ended", || ended() == 1).await;
+    assert_eq!(door.server.record().iter().filter(|what| *what == "subscribed test://a").count(), 2);
+    assert!(door.send(Method::DELETE, "/mcp", &headers("Bearer broad"), "").await.status().is_success());
+    eventually("so is the second", || ended() == 2).await;
 }

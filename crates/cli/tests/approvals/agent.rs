@@ -40,7 +40,7 @@ impl Agent {
     }
 
     pub(crate) fn ask(&self, method: &str, mut params: Value) -> Value {
-        let name = params.get("name").or_else(|| params.get("taskId")).and_then(Value::as_str).map(str::to_owned);
+        let name = ["name", "taskId", "uri"].iter().find_map(|key| params.get(key)).and_then(Value::as_str).map(str::to_owned);
         params["_meta"] = self.meta.clone();
         params["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2026-07-28".into();
         params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();

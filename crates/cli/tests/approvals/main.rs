@@ -8,8 +8,10 @@ mod bare;
 mod browser;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod limits;
 mod login;
 mod pages;
+mod reads;
 mod tells;
 
 use std::fs;

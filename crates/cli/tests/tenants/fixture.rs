@@ -14,9 +14,14 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn start() -> Self {
+        Self::speaking("2026-07-28")
+    }
+
+    /// One of another revision.
+    pub(crate) fn speaking(revision: &str) -> Self {
         let port = loopback::free_port();
         let mut command = Command::new(Self::program());
-        command.args(["http", "--listen", &format!("127.0.0.1:{port}"), "--revision", "2026-07-28"]);
+        command.args(["http", "--listen", &format!("127.0.0.1:{port}"), "--revision", revision]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the fixture starts");
         loopback::wait_for_port(port, Duration::from_secs(10));
         Self { child, port }

@@ -15,6 +15,7 @@ mod forged;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod keys;
+mod limits;
 mod matrix;
 mod news;
 mod onward;
@@ -27,6 +28,7 @@ mod sign_in;
 mod signing_keys;
 mod tenant_certificates;
 mod visitor;
+mod withdrawn;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -16,10 +16,12 @@ use sallyport_store::user::{self, Standing, User};
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
+use crate::fixture::Fixture;
 use crate::harness::gateway::{Gateway, Project};
 use crate::harness::processes::eventually;
 use crate::provider::{Provider, SECRET};
 use crate::relay::{Relay, Sent};
+use crate::visitor::{Stream, Visitor};
 use crate::{KEY, PUBLIC, resource, write_private};
 
 /// A gateway with a file server, that takes tokens for itself alone; everything that is sent to it is seen.
@@ -154,6 +156,55 @@ fn a_callers_narrow_token_gets_nothing_out_of_what_was_got_for_a_broad_one() {
         assert!(both.into_iter().all(|each| each.join().unwrap()));
     });
     assert!(!far.sent.text().contains(&narrow));
+}
+
+#[test]
+fn a_callers_narrow_token_hears_nothing_of_what_a_broad_one_listens_to() {
+    let (relay, fixture) = (Relay::new(), Fixture::start());
+    let port = relay.port;
+    let provider = Provider::start(&[(resource("/mcp"), "jwt:RS256"), (files_at(port), "jwt:EdDSA")]);
+    let issuer = provider.issuer();
+    let far = Project::new(&format!(
+        "public_url = \"http://127.0.0.1:{port}\"\n[identity.issuers.op]\nissuer = \"{issuer}\"\n[policy]\ndefault = \"allow\"\n\
+         [servers.files]\nurl = \"http://127.0.0.1:{}/mcp\"\n",
+        fixture.port
+    ));
+    let far_gateway = far.up();
+    let _sent = relay.lead_to(far_gateway.port);
+    let client = "client = { id = \"gateway\", secret = \"file:secret\" }, scopes = [\"mcp\", \"files:read\", \"files:list_directory\"]";
+    // The near one leaves it to the far one what scopes are good for.
+    let near_issuer = format!("{issuer}\"\nscoped = false #");
+    let (_project, gateway) = near(&near_issuer, port, &format!("{{ exchange = {{ issuer = \"{issuer}\", {client} }} }}"));
+    let [broad, reading, narrow] = ["mcp", "files:read", "files:list_directory"].map(|scope| provider.token(&resource("/mcp"), scope));
+    let listen = |token: &str| {
+        let watched = json!({ "notifications": { "resourceSubscriptions": ["far.mcp:test://watched-resource"] } });
+        let (stream, told) = Visitor::at_port("a listener", gateway.port, Some(token)).listen("/mcp", watched);
+        (stream, told.message["params"]["notifications"]["resourceSubscriptions"].is_array())
+    };
+    for turn in 0..2 {
+        let (mut broads, is_heard) = listen(&broad);
+        assert!(is_heard, "{turn}\n{}\n{}", gateway.log(), far_gateway.log());
+        assert!(!listen(&narrow).1, "{turn}: it is good for one tool alone");
+        let (mut others, is_heard) = listen(&reading);
+        assert!(is_heard, "{turn}: it is good for reading\n{}", gateway.log());
+        let changed = || called_for(&gateway, &broad, "test_trigger_resource_update", &json!({}));
+        assert!(is_done(&changed()), "{turn}");
+        assert!(hears(&mut *broads) && hears(&mut *others), "{turn}");
+        drop(broads);
+        assert!(is_done(&changed()) && hears(&mut *others), "{turn}: the end of one is not that of another");
+    }
+}
+
+/// Reads a stream until it tells of a resource.
+fn hears(stream: &mut dyn Stream) -> bool {
+    let (mut heard, mut some) = (String::new(), [0; 4096]);
+    while let Ok(length @ 1..) = stream.read(&mut some) {
+        heard.push_str(&String::from_utf8_lossy(&some[..length]));
+        if heard.contains("notifications/resources/updated") {
+            return true;
+        }
+    }
+    false
 }
 
 #[test]

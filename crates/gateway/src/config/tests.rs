@@ -785,6 +785,7 @@ fn an_exchange_that_nobodys_token_is_good_for_is_a_warning() {
             assert!(told.contains(&format!("{place}: no caller has a token to exchange there")), "{rest}: {told}");
         }
         assert!(told.contains("identity.issuers") && told.contains("`subject = \"file:PATH\"`"), "{told}");
+        assert_eq!(told.matches("tokens of https://idp.example.com are not taken").count(), 2, "as it is written: {told}");
     }
     assert!(!told("", ", subject = \"file:token\"").contains("no caller has"), "it names a token");
     assert_eq!(told("[identity.issuers.idp]\nissuer = \"https://idp.example.com/\"", ""), "");

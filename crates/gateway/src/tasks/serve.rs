@@ -78,6 +78,13 @@ impl Inner {
             }
         })
     }
+
+    /// Whether policy still lets `principal` hear what becomes of a task.
+    pub(crate) async fn may_hear_of_task(&self, parts: &Arc<Parts>, principal: &Principal, peer: Peer, id: &str) -> bool {
+        let Some(task) = self.tasks.store.find(principal, id) else { return false };
+        let Ok(upstream) = self.maker_of(&task, parts) else { return false };
+        line(parts, upstream, principal, peer, task.target.clone()).may(|_| ()).await.is_ok()
+    }
 }
 
 /// A request about the task of an approved call: without what its caller adds.

@@ -87,7 +87,7 @@ impl Call<'_> {
     fn checked(&self, reply: Reply) -> Result<Reply, Failure> {
         match shape::fault(&self.request, &reply) {
             None => {
-                self.life.subscribed.note(&self.request);
+                self.life.subscribed.note(&self.request, self.context.credential.as_ref());
                 Ok(reply)
             }
             Some(fault) => {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_protocol::{
-    Asker, BoxFuture, Cancel, Client, Context, ErrorObject, Failure, FailureKind, McpServer, RawObject, Reply, Request, Retry, Revision,
-    ServerIdentity,
+    Asker, BoxFuture, CallerToken, Cancel, Client, Context, ErrorObject, Failure, FailureKind, McpServer, RawObject, Reply, Request, Retry,
+    Revision, ServerIdentity,
 };
 
 use crate::catalogue::extensions;
@@ -43,8 +43,19 @@ impl Own {
 /// # Errors
 /// The server's own failures, and `TimedOut`.
 pub(crate) async fn ask(server: &dyn McpServer, own: &Own, request: Request, limit: Duration) -> Result<Reply, Failure> {
+    ask_for(server, own, request, None, limit).await
+}
+
+/// The same for who once asked for it, with what was shown then.
+pub(crate) async fn ask_for(
+    server: &dyn McpServer,
+    own: &Own,
+    request: Request,
+    credential: Option<Arc<CallerToken>>,
+    limit: Duration,
+) -> Result<Reply, Failure> {
     let method = request.method;
-    let context = own.context();
+    let context = Context { credential, ..own.context() };
     let cancel = context.cancel.clone();
     let mut work = server.handle(request, context);
     if let Ok(outcome) = tokio::time::timeout(limit, &mut work).await {

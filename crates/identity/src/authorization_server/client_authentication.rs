@@ -29,6 +29,8 @@ pub(super) const SKEW: i64 = 60;
 /// For how many seconds fetched keys are kept; a key that is not among them is looked for again after [`SOONEST`].
 const KEPT: i64 = 10 * 60;
 const SOONEST: i64 = 30;
+/// For how many seconds they serve while their address gives none: an outage is over by then, and what is still gone was taken away.
+const LONGEST: i64 = 60 * 60;
 /// For how many seconds an address is not asked again that gave no keys.
 const AFTER_FAILURE: i64 = 5;
 /// Clients of a kind whose keys are kept.
@@ -66,6 +68,13 @@ struct Fetched {
     since: i64,
     /// When the address gave nothing last.
     failed: Option<i64>,
+}
+
+impl Fetched {
+    /// The keys, if they are no older than so many seconds.
+    fn within(&self, oldest: i64, now: i64) -> Option<Arc<KeySet>> {
+        self.keys.clone().filter(|_| self.since + oldest > now)
+    }
 }
 
 impl Default for FetchedKeys {
@@ -167,14 +176,14 @@ impl Server {
         Ok(found.and_then(|key| token.verify(&key)))
     }
 
-    /// The keys at an address, no older than so many seconds. Where it gives none, those that it gave last.
+    /// The keys at an address, no older than so many seconds. Where it gives none, those that it gave last, for a while.
     async fn client_keys(&self, address: &str, kind: Kind, oldest: i64, now: i64) -> Result<Arc<KeySet>, Problem> {
         let fetched = self.client_keys.of(kind);
         let known = fetched.known(address).unwrap_or(Fetched { keys: None, since: now, failed: None });
-        if let Some(keys) = known.keys.as_ref().filter(|_| known.since + oldest > now) {
-            return Ok(Arc::clone(keys));
+        if let Some(keys) = known.within(oldest, now) {
+            return Ok(keys);
         }
-        let old = |why: Problem| known.keys.clone().ok_or(why);
+        let old = |why: Problem| known.within(LONGEST, now).ok_or(why);
         if known.failed.is_some_and(|failed| (failed..failed + AFTER_FAILURE).contains(&now)) {
             return old(Problem::invalid_client("the client's keys could not be had a moment ago"));
         }
@@ -189,11 +198,11 @@ impl Server {
             }
             Err(problem) => {
                 if kind == Kind::Configured {
-                    tracing::warn!(address, "{}; those that are known are kept", problem.description);
+                    tracing::warn!(address, "{}; those that are known serve until they are an hour old", problem.description);
                 }
                 let known = fetched.known(address).unwrap_or(known); // another may have had them meanwhile
                 fetched.keep(address, Fetched { failed: Some(now), ..known.clone() });
-                known.keys.ok_or(problem)
+                known.within(LONGEST, now).ok_or(problem)
             }
         }
     }

@@ -90,7 +90,7 @@ impl Channel {
             Ok(Way::Send) => self.call(&request, context, &discovery).await,
             Ok(Way::Empty) => Ok(RawObject::new()),
             Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, &request, context.credential).await,
-            Ok(Way::Unsubscribe) => self.subscriptions.end(&request),
+            Ok(Way::Unsubscribe) => self.subscriptions.end(&request, context.credential.as_ref()),
             Err(fault) => Err(fault),
         };
         match outcome {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sallyport_protocol::{CallerToken, Context, Era, LogLevel, Method, RawJson, RawObject, Request, input};
+use sallyport_protocol::{CallerToken, Context, Era, LogLevel, Method, RawJson, RawObject, Request, TokenDigest, input};
 use tokio::sync::oneshot;
 
 use super::fault::Fault;
@@ -217,6 +217,14 @@ impl Flight {
             Purpose::Call(call) => call.context.credential.as_ref(),
             Purpose::Aside(caller) | Purpose::Listen(Listening { caller, .. }) => caller.as_ref(),
             Purpose::Own => None,
+        }
+    }
+
+    /// By whose token a stream of changes was opened; nothing where it is the connection's, or no such stream.
+    pub(crate) fn listens_by(&self) -> Option<TokenDigest> {
+        match &self.purpose {
+            Purpose::Listen(Listening { caller: Some(caller), .. }) => Some(caller.digest()),
+            _ => None,
         }
     }
 

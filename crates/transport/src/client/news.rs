@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sallyport_protocol::{CallerToken, Discovery, Era, Event, FailureKind, Method, RawJson, RawObject, Request};
-use tokio::sync::oneshot;
+use sallyport_protocol::{CallerToken, Discovery, Era, Event, FailureKind, Method, RawJson, RawObject, Request, Retry, TokenDigest};
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -82,56 +81,55 @@ fn listen_request(filter: &RawObject) -> Request {
 /// Listens to changes of the lists for as long as the connection lasts. Each time the stream is opened again all lists count as changed.
 pub(crate) async fn keep_listening<T: Listens>(transport: Arc<T>, filter: RawObject) {
     let shared = Arc::clone(transport.shared());
-    keep_open(transport, &filter, &Openness::default(), First::default(), || shared.tell_all_changed()).await;
+    keep_open(transport, &filter, &watch::Sender::default(), None, || shared.tell_all_changed()).await;
 }
 
-/// Whether a stream is open at the moment. Clones tell of the same stream.
+/// How a stream stands.
 #[derive(Clone, Debug, Default)]
-struct Openness(Arc<AtomicBool>);
-
-impl Openness {
-    fn set(&self, is_open: bool) {
-        self.0.store(is_open, Ordering::Release);
-    }
-
-    fn is_open(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
+enum Stand {
+    /// It is opened for the first time.
+    #[default]
+    Opening,
+    /// It is open, and carries this.
+    Open(RawObject),
+    /// It was, and waits to be opened again.
+    Lost,
 }
 
-/// Who wanted a stream to be opened. Once it is open it is the connection's own, since it may outlast what was shown for it.
-#[derive(Default)]
-struct First {
-    /// Hears the first acknowledgement.
-    acknowledged: Option<oneshot::Sender<RawObject>>,
+/// Keeps one stream open, by the token of `caller`, else the connection's own. `again` is called after each acknowledgement but the first.
+async fn keep_open<T: Listens>(
+    transport: Arc<T>,
+    filter: &RawObject,
+    stand: &watch::Sender<Stand>,
     caller: Option<Arc<CallerToken>>,
-}
-
-/// Keeps one stream open. `again` is called after each acknowledgement but the first.
-async fn keep_open<T: Listens>(transport: Arc<T>, filter: &RawObject, openness: &Openness, mut first: First, again: impl Fn()) {
+    again: impl Fn(),
+) {
     let mut backoff = Backoff::new();
     let mut opened_before = false;
     loop {
         let (acknowledged, hears) = oneshot::channel();
         let mut opened = None;
-        let caller = first.caller.clone();
         let heard = async {
             if let Ok(notifications) = hears.await {
-                openness.set(true);
+                stand.send_replace(Stand::Open(notifications));
                 opened = Some(Instant::now());
-                first.caller = None;
-                if opened_before {
+                if std::mem::replace(&mut opened_before, true) {
                     again();
-                } else if let Some(first) = first.acknowledged.take() {
-                    let _ = first.send(notifications); // gave up waiting where it fails
                 }
-                opened_before = true;
             }
         };
-        let listening = Arc::clone(&transport).listen(listen_request(filter), acknowledged, caller);
+        let listening = Arc::clone(&transport).listen(listen_request(filter), acknowledged, caller.clone());
         let (ended, ()) = futures_util::join!(listening, heard);
-        openness.set(false);
-        if matches!(ended, Err(Fault::Error(_) | Fault::Malformed(_) | Fault::Unauthorized(_))) || transport.shared().is_over() {
+        if opened_before {
+            stand.send_replace(Stand::Lost);
+        }
+        let for_good = match &ended {
+            Err(Fault::Error(_) | Fault::Malformed(_) | Fault::Unauthorized(_)) => true,
+            // Its token is good for nothing any more, and no other is shown in its place.
+            Err(Fault::NoCredential(failure)) => caller.is_some() && failure.retry == Retry::Never,
+            _ => false,
+        };
+        if for_good || transport.shared().is_over() {
             tracing::debug!(server = transport.shared().server(), ?ended, "listens no more");
             return;
         }
@@ -139,20 +137,30 @@ async fn keep_open<T: Listens>(transport: Arc<T>, filter: &RawObject, openness: 
     }
 }
 
-/// Resources of a modern server that a legacy client subscribed to. Each has a stream of its own: a filter cannot be changed once it is
+/// A resource, and the token of who subscribed to it: what one token is good for is heard by no other.
+type Key = (String, Option<TokenDigest>);
+
+/// Resources of a modern server that were subscribed to. Each has a stream of its own: a filter cannot be changed once it is
 /// sent, so one stream for all would lose news whenever it was replaced.
 #[derive(Debug, Default)]
-pub(crate) struct Subscriptions(Mutex<HashMap<String, Kept>>);
+pub(crate) struct Subscriptions(Mutex<HashMap<Key, Kept>>);
 
-/// The stream of one resource.
+/// The stream of one subscription.
 #[derive(Debug)]
 struct Kept {
     task: AbortHandle,
-    openness: Openness,
+    stand: watch::Receiver<Stand>,
+}
+
+impl Kept {
+    /// Whether it is open, or may be in a moment.
+    fn may_carry(&self) -> bool {
+        !self.task.is_finished() && !matches!(*self.stand.borrow(), Stand::Lost)
+    }
 }
 
 impl Subscriptions {
-    fn by_uri(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+    fn by_key(&self) -> MutexGuard<'_, HashMap<Key, Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,48 +172,63 @@ impl Subscriptions {
         request: &Request,
         caller: Option<Arc<CallerToken>>,
     ) -> Result<RawObject, Fault> {
-        let uri = uri_of(request)?;
-        let (hears, acknowledged) = oneshot::channel();
-        let first = First { acknowledged: Some(hears), caller };
-        {
-            let mut open = self.by_uri();
-            open.retain(|_, stream| !stream.task.is_finished());
-            if open.get(&uri).is_some_and(|stream| stream.openness.is_open()) {
-                return Ok(RawObject::new());
-            }
-            if let Some(lost) = open.remove(&uri) {
-                lost.task.abort(); // it waits to be opened again, and who asks now shall know whether it can be
-            }
-            if open.len() >= MOST_SUBSCRIPTIONS {
-                return Err(Fault::Refused(FailureKind::Overloaded, format!("more than {MOST_SUBSCRIPTIONS} resource subscriptions")));
-            }
-            let openness = Openness::default();
-            let task = tasks.spawn(keep_subscribed(Arc::clone(transport), uri.clone(), openness.clone(), first));
-            open.insert(uri.clone(), Kept { task, openness });
-        }
-        let honoured = timeout(transport.shared().options.probe_timeout, acknowledged).await;
-        let uris = honoured.ok().and_then(Result::ok).and_then(|filter| filter.get("resourceSubscriptions")?.decode::<Vec<String>>().ok());
-        if uris.is_some_and(|uris| uris.contains(&uri)) {
+        let key = key_of(request, caller.as_ref())?;
+        let mut stand = self.stream(transport, tasks, &key, caller)?;
+        let told = stand.wait_for(|stand| !matches!(stand, Stand::Opening));
+        let is_honoured = match timeout(transport.shared().options.probe_timeout, told).await {
+            Ok(Ok(stand)) => matches!(&*stand, Stand::Open(honoured) if names(honoured, &key.0)),
+            _ => false,
+        };
+        if is_honoured {
             return Ok(RawObject::new());
         }
-        self.forget(&uri);
+        self.forget(&key, |kept| kept.stand.same_channel(&stand));
         Err(Fault::Refused(FailureKind::CannotCross, "it sends no updates of this resource".to_owned()))
     }
 
-    /// Ends the subscription that `resources/unsubscribe` names.
-    pub(crate) fn end(&self, request: &Request) -> Result<RawObject, Fault> {
-        self.forget(&uri_of(request)?);
+    /// The stream of a subscription: the one that there is, or is being opened, else a new one.
+    fn stream<T: Listens>(
+        &self,
+        transport: &Arc<T>,
+        tasks: &Tasks,
+        key: &Key,
+        caller: Option<Arc<CallerToken>>,
+    ) -> Result<watch::Receiver<Stand>, Fault> {
+        let mut open = self.by_key();
+        open.retain(|_, stream| !stream.task.is_finished());
+        if let Some(there) = open.get(key).filter(|stream| stream.may_carry()) {
+            return Ok(there.stand.clone());
+        }
+        if let Some(lost) = open.remove(key) {
+            lost.task.abort(); // it waits to be opened again, and who asks now shall know whether it can be
+        }
+        if open.len() >= MOST_SUBSCRIPTIONS {
+            return Err(Fault::Refused(FailureKind::Overloaded, format!("more than {MOST_SUBSCRIPTIONS} resource subscriptions")));
+        }
+        let (keeper, stand) = watch::channel(Stand::Opening);
+        let task = tasks.spawn(keep_subscribed(Arc::clone(transport), key.clone(), keeper, caller));
+        open.insert(key.clone(), Kept { task, stand: stand.clone() });
+        Ok(stand)
+    }
+
+    /// Ends the subscription of `caller` that `resources/unsubscribe` names.
+    pub(crate) fn end(&self, request: &Request, caller: Option<&Arc<CallerToken>>) -> Result<RawObject, Fault> {
+        self.forget(&key_of(request, caller)?, |_| true);
         Ok(RawObject::new())
     }
 
-    fn forget(&self, uri: &str) {
-        if let Some(stream) = self.by_uri().remove(uri) {
+    /// Ends a stream, if it is the one that is meant: another may have taken its place.
+    fn forget(&self, key: &Key, is_meant: impl Fn(&Kept) -> bool) {
+        let mut open = self.by_key();
+        if open.get(key).is_some_and(is_meant)
+            && let Some(stream) = open.remove(key)
+        {
             stream.task.abort();
         }
     }
 }
 
-async fn keep_subscribed<T: Listens>(transport: Arc<T>, uri: String, openness: Openness, first: First) {
+async fn keep_subscribed<T: Listens>(transport: Arc<T>, (uri, by): Key, stand: watch::Sender<Stand>, caller: Option<Arc<CallerToken>>) {
     let mut filter = RawObject::new();
     let Ok(uris) = RawJson::encode(&[&uri]) else { return };
     filter.set("resourceSubscriptions", uris);
@@ -213,14 +236,21 @@ async fn keep_subscribed<T: Listens>(transport: Arc<T>, uri: String, openness: O
     let missed = || {
         let mut params = RawObject::new();
         params.set("uri", RawJson::string(&uri));
-        shared.listeners().tell(&Event::ResourceUpdated { uri: uri.clone(), params });
+        shared.listeners().tell(&Event::ResourceUpdated { uri: uri.clone(), params, by });
     };
-    keep_open(transport, &filter, &openness, first, missed).await;
+    keep_open(transport, &filter, &stand, caller, missed).await;
 }
 
-fn uri_of(request: &Request) -> Result<String, Fault> {
+/// Whether what a server will send has updates of that resource among it.
+fn names(honoured: &RawObject, uri: &str) -> bool {
+    let uris = honoured.get("resourceSubscriptions").and_then(|uris| uris.decode::<Vec<String>>().ok());
+    uris.is_some_and(|uris| uris.iter().any(|honoured| honoured == uri))
+}
+
+fn key_of(request: &Request, caller: Option<&Arc<CallerToken>>) -> Result<Key, Fault> {
     let uri = request.params.get_str("uri").map(std::borrow::Cow::into_owned);
-    uri.ok_or_else(|| Fault::Refused(FailureKind::InvalidParams, "the parameters name no `uri`".to_owned()))
+    let uri = uri.ok_or_else(|| Fault::Refused(FailureKind::InvalidParams, "the parameters name no `uri`".to_owned()))?;
+    Ok((uri, caller.map(|caller| caller.digest())))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use super::fault::Fault;
 use super::flight::{self, Flight, Flights};
 use super::question::{Back, Questions};
+use super::subscribed::Subscribed;
 use super::{Closed, Options};
 
 /// What all parts of a connection know.
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     listeners: Listeners,
     pub(crate) flights: Flights,
     pub(crate) questions: Questions,
+    pub(crate) subscribed: Subscribed,
     closed: watch::Sender<Option<Closed>>,
     babbled: AtomicBool,
 }
@@ -40,6 +42,7 @@ impl Shared {
             listeners: Listeners::default(),
             flights: Flights::default(),
             questions: Questions::default(),
+            subscribed: Subscribed::default(),
             closed: watch::Sender::new(None),
             babbled: AtomicBool::new(false),
         })
@@ -158,7 +161,8 @@ impl Shared {
             "notifications/resources/list_changed" => self.listeners.tell(&Event::ResourcesChanged),
             "notifications/resources/updated" => {
                 if let Some(uri) = params.get_str("uri").map(std::borrow::Cow::into_owned) {
-                    self.listeners.tell(&Event::ResourceUpdated { uri, params });
+                    let by = flight.and_then(|flight| flight.listens_by());
+                    self.listeners.tell(&Event::ResourceUpdated { uri, params, by });
                 }
             }
             _ => self.listeners.tell(&Event::Other(method, params)),

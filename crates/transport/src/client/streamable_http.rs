@@ -3,7 +3,6 @@
 mod answer;
 mod session;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -52,8 +51,6 @@ pub(crate) struct StreamableHttp {
     renewing: tokio::sync::Mutex<()>,
     logging: Logging,
     subscriptions: Subscriptions,
-    /// Resources that were subscribed to, whatever the era: a lost session forgets them.
-    subscribed: Mutex<BTreeSet<String>>,
     tool_headers: ToolHeaders,
     tasks: Tasks,
     news: Mutex<Option<AbortHandle>>,
@@ -85,7 +82,6 @@ pub(crate) async fn open(target: &Target, options: Options) -> Result<Opened, Fa
         renewing: tokio::sync::Mutex::default(),
         logging: Logging::default(),
         subscriptions: Subscriptions::default(),
-        subscribed: Mutex::default(),
         tool_headers: ToolHeaders::default(),
         tasks,
         news: Mutex::default(),
@@ -115,20 +111,12 @@ impl StreamableHttp {
     }
 
     pub(crate) async fn handle(self: &Arc<Self>, request: Request, context: Context) -> Result<Reply, Failure> {
-        let reply = self.route(&request, context).await?;
-        if let Some(uri) = request.params.get_str("uri") {
-            self.remember(request.method, uri.into_owned());
-        }
-        Ok(reply)
-    }
-
-    async fn route(self: &Arc<Self>, request: &Request, context: Context) -> Result<Reply, Failure> {
         let revision = self.session().revision;
-        let own = match local::way(request, revision.era()) {
-            Ok(Way::Send) => return self.call(request, context).await,
+        let own = match local::way(&request, revision.era()) {
+            Ok(Way::Send) => return self.call(&request, context).await,
             Ok(Way::Empty) => Ok(RawObject::new()),
-            Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, request, context.credential).await,
-            Ok(Way::Unsubscribe) => self.subscriptions.end(request),
+            Ok(Way::Subscribe) => self.subscriptions.open(self, &self.tasks, &request, context.credential).await,
+            Ok(Way::Unsubscribe) => self.subscriptions.end(&request, context.credential.as_ref()),
             Err(fault) => Err(fault),
         };
         own.map(|result| Reply { result, revision }).map_err(|fault| self.shared.failure(fault))

@@ -136,23 +136,22 @@ impl Door {
     /// Ends what a session that is gone had asked the front to do and to keep up for it: nobody can be told of it any more.
     pub(crate) fn forget(self: &Arc<Self>, session: &Session) {
         session.cancel_all();
-        if let Some((incoming, uris)) = session.take_subscriptions()
-            && let Some(client) = session.client()
-        {
-            self.unsubscribe(incoming, client, uris);
+        let subscriptions = session.take_subscriptions();
+        if let Some(client) = session.client().filter(|_| !subscriptions.is_empty()) {
+            self.unsubscribe(client, subscriptions);
         }
     }
 
-    /// Tells the front that a client wants no news of these resources any more.
-    pub(crate) fn unsubscribe(&self, incoming: Incoming, client: Arc<Client>, uris: Vec<String>) {
+    /// Tells the front that a client wants no news of these resources any more, each as who subscribed.
+    pub(crate) fn unsubscribe(&self, client: Arc<Client>, subscriptions: Vec<(Incoming, String)>) {
         let front = Arc::clone(&self.front);
         self.spawn(async move {
-            for uri in uris {
+            for (incoming, uri) in subscriptions {
                 let mut params = RawObject::new();
                 params.set("uri", RawJson::string(&uri));
                 let context = Context { client: Arc::clone(&client), asker: Arc::new(Nobody), cancel: Cancel::new(), credential: None };
                 let request = Request::new(Method::ResourcesUnsubscribe, params);
-                if let Err(failure) = front.serve(request, incoming.clone(), context).await {
+                if let Err(failure) = front.serve(request, incoming, context).await {
                     tracing::debug!(%failure, "a subscription could not be ended");
                 }
             }

@@ -95,7 +95,7 @@ fn serve(
     let context = Context { client, asker: Arc::new(way_back), cancel: cancel.clone(), credential: None };
     let future = match method {
         Method::ResourcesSubscribe => subscribe(door, session, incoming, request, context),
-        Method::ResourcesUnsubscribe => unsubscribe(door, session, incoming, request, context),
+        Method::ResourcesUnsubscribe => unsubscribe(door, session, request, context),
         _ => door.front.serve(request, incoming.clone(), context),
     };
     Ok((future, cancel))
@@ -147,7 +147,7 @@ fn set_level(session: &Arc<Session>, request: &Request) -> Result<BoxFuture<'sta
     Ok(done())
 }
 
-/// Subscribes in the front once a session and resource, so that each subscription has one end.
+/// Subscribes in the front once a session, resource and token, so that each subscription has one end.
 fn subscribe(
     door: &Arc<Door>,
     session: &Arc<Session>,
@@ -156,7 +156,8 @@ fn subscribe(
     context: Context,
 ) -> BoxFuture<'static, Result<Reply, Failure>> {
     let Some(uri) = request.params.get_str("uri").map(std::borrow::Cow::into_owned) else { return missing_uri() };
-    if session.is_subscribed(&uri) {
+    let by = incoming.credential.as_ref().map(|token| token.digest());
+    if session.is_subscribed(&uri, by.as_ref()) {
         return done();
     }
     if !session.may_subscribe() {
@@ -165,11 +166,13 @@ fn subscribe(
             "the session is subscribed to too many resources",
         ))));
     }
-    let (door, session, incoming) = (Arc::clone(door), Arc::clone(session), incoming.clone());
+    let (door, session, incoming, client) = (Arc::clone(door), Arc::clone(session), incoming.clone(), Arc::clone(&context.client));
     let serving = door.front.serve(request, incoming.clone(), context);
     Box::pin(async move {
         let reply = serving.await?;
-        session.subscribed(uri, &incoming);
+        if let Some(before) = session.subscribed(uri, &incoming) {
+            door.unsubscribe(client, vec![before]); // it was by another token, which may be over
+        }
         // By the token that was let subscribe: that of `initialize` may be good for less, or over.
         session.hears_by(door.front.watch(&incoming, &(Arc::clone(&session) as Arc<dyn Listener>)));
         if session.news.has_ended() {
@@ -179,17 +182,12 @@ fn subscribe(
     })
 }
 
-fn unsubscribe(
-    door: &Arc<Door>,
-    session: &Arc<Session>,
-    incoming: &Incoming,
-    request: Request,
-    context: Context,
-) -> BoxFuture<'static, Result<Reply, Failure>> {
-    match request.params.get_str("uri") {
-        None => missing_uri(),
-        Some(uri) if !session.unsubscribed(&uri) => done(),
-        Some(_) => door.front.serve(request, incoming.clone(), context),
+/// Ends a subscription as who made it, by whose token it may be kept.
+fn unsubscribe(door: &Arc<Door>, session: &Arc<Session>, request: Request, context: Context) -> BoxFuture<'static, Result<Reply, Failure>> {
+    let Some(uri) = request.params.get_str("uri") else { return missing_uri() };
+    match session.unsubscribed(&uri) {
+        None => done(),
+        Some(incoming) => door.front.serve(request, incoming, context),
     }
 }
 

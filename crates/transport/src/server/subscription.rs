@@ -6,7 +6,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use sallyport_protocol::{
     Asker, Cancel, Client, Context, Discovery, Event, Failure, FailureKind, Incoming, Listener, Message, Method, RawJson, RawObject,
-    Request, RequestId,
+    Request, RequestId, TokenDigest,
 };
 use tokio::task::AbortHandle;
 
@@ -37,6 +37,8 @@ pub(crate) struct Subscription {
     resources: bool,
     uris: Vec<String>,
     task_ids: Vec<String>,
+    /// The token that it was opened with.
+    by: Option<TokenDigest>,
     outgoing: Outgoing,
 }
 
@@ -63,7 +65,8 @@ impl Drop for KeptUp {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
         if !self.uris.is_empty() {
-            self.door.unsubscribe(self.incoming.clone(), Arc::clone(&self.client), std::mem::take(&mut self.uris));
+            let subscriptions = self.uris.drain(..).map(|uri| (self.incoming.clone(), uri)).collect();
+            self.door.unsubscribe(Arc::clone(&self.client), subscriptions);
         }
     }
 }
@@ -120,7 +123,7 @@ impl Listener for Subscription {
             Event::ToolsChanged if self.tools => self.notification("notifications/tools/list_changed", RawObject::new()),
             Event::PromptsChanged if self.prompts => self.notification("notifications/prompts/list_changed", RawObject::new()),
             Event::ResourcesChanged if self.resources => self.notification("notifications/resources/list_changed", RawObject::new()),
-            Event::ResourceUpdated { uri, params } if self.uris.contains(uri) => {
+            Event::ResourceUpdated { uri, params, by } if self.is_subscribed(uri, by.as_ref()) => {
                 self.notification("notifications/resources/updated", params.clone())
             }
             Event::Other(method, params) if method == TASK_CHANGED && self.tells_of(params) => self.notification(method, params.clone()),
@@ -129,8 +132,8 @@ impl Listener for Subscription {
         self.outgoing.push_once(message);
     }
 
-    fn is_subscribed(&self, uri: &str) -> bool {
-        self.uris.iter().any(|known| known == uri)
+    fn is_subscribed(&self, uri: &str, by: Option<&TokenDigest>) -> bool {
+        self.uris.iter().any(|known| known == uri) && by.is_none_or(|by| self.by.as_ref() == Some(by))
     }
 }
 
@@ -173,6 +176,7 @@ impl Listening {
             resources: wishes.resources && announces(&discovery, "resources"),
             uris: kept_up.uris.clone(),
             task_ids: tasks.iter().map(|(id, _)| id.clone()).collect(),
+            by: incoming.credential.as_ref().map(|token| token.digest()),
             outgoing: Outgoing::default(),
         });
         subscription.outgoing.push(subscription.acknowledgement());

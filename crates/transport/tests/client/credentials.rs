@@ -3,19 +3,25 @@
 use std::sync::{Arc, Mutex};
 
 use http::HeaderValue;
-use sallyport_protocol::{BoxFuture, CallerToken, Cancel, Context, Failure, LogLevel, McpServer, Method, Request};
+use sallyport_protocol::{BoxFuture, CallerToken, Cancel, Context, Failure, Listener, LogLevel, McpServer, Method, Request};
 use sallyport_transport::client::{Connection, Credentials, Kind, Refusal, Target};
 use serde_json::json;
+use tokio::sync::mpsc;
 
-use crate::asking::{call, context, object, options};
-use crate::http_peer::{Asked, Peer, Said, event, not_initialized};
+use crate::asking::{Ears, call, context, object, options};
+use crate::http_peer::{Asked, Peer, Said, event, legacy, not_initialized};
 
-/// Shows `caller` for whatever is a caller's, and `own` for what nobody asked for.
+/// Shows `caller` for whatever is a caller's, `narrow` where its token is that, and `own` for what nobody asked for.
 struct Whose;
 
 impl Credentials for Whose {
     fn authorization<'a>(&'a self, caller: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<Option<HeaderValue>, Failure>> {
-        Box::pin(async move { Ok(Some(HeaderValue::from_static(if caller.is_some() { "caller" } else { "own" }))) })
+        let whose = match caller {
+            None => "own",
+            Some(caller) if caller.digest() == CallerToken::new("narrow").digest() => "narrow",
+            Some(_) => "caller",
+        };
+        Box::pin(async move { Ok(Some(HeaderValue::from_static(whose))) })
     }
 
     fn refused<'a>(&'a self, _: Refusal, _: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<(), Failure>> {
@@ -112,8 +118,8 @@ async fn what_is_part_of_a_call_goes_with_its_callers_credential() {
     }
 }
 
-#[tokio::test]
-async fn a_subscription_is_opened_with_the_credential_of_who_subscribes() {
+/// A modern server that lets whoever shows `caller` hear of resources, and whoever shows `narrow` of none; and its open streams.
+async fn announcing() -> (Peer, Arc<Mutex<Vec<mpsc::UnboundedSender<String>>>>) {
     let streams = Arc::new(Mutex::new(Vec::new()));
     let open = Arc::clone(&streams);
     let peer = Peer::start(move |asked: &Asked| match asked.method() {
@@ -121,6 +127,7 @@ async fn a_subscription_is_opened_with_the_credential_of_who_subscribes() {
             "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "resources": { "subscribe": true } },
             "ttlMs": 0, "cacheScope": "private"
         })),
+        _ if asked.header("authorization") == "narrow" => asked.error(404, -32602, json!(null)),
         _ => {
             let (sender, said) = Said::stream();
             let filter = &asked.body["params"]["notifications"];
@@ -135,12 +142,86 @@ async fn a_subscription_is_opened_with_the_credential_of_who_subscribes() {
         }
     })
     .await;
+    (peer, streams)
+}
+
+/// The context of one who showed that token, and waits.
+fn by(token: &str) -> Context {
+    Context { credential: Some(Arc::new(CallerToken::new(token))), ..shown(&Cancel::new()) }
+}
+
+fn about_a(method: Method) -> Request {
+    Request::new(method, object(r#"{"uri":"a:b"}"#))
+}
+
+/// Whose streams of changes were opened, in order.
+fn opened(peer: &Peer) -> Vec<String> {
+    let asked = peer.asked();
+    let listening = asked.iter().filter(|asked| asked.method() == "subscriptions/listen");
+    listening.map(|asked| asked.header("authorization").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_subscription_goes_with_the_credential_of_who_subscribes_also_when_it_is_opened_again() {
+    let (peer, streams) = announcing().await;
     let connection = connect(&peer, Kind::StreamableHttp).await;
-    let request = Request::new(Method::ResourcesSubscribe, object(r#"{"uri":"a:b"}"#));
-    connection.handle(request, shown(&Cancel::new())).await.unwrap();
-    assert_eq!(peer.last("subscriptions/listen").header("authorization"), "caller");
-    // It outlasts the token: once it was open it is the connection's to open again.
+    connection.handle(about_a(Method::ResourcesSubscribe), by("token")).await.unwrap();
+    let first = peer.last("subscriptions/listen");
     streams.lock().unwrap().clear();
-    let again = peer.wait_for(|asked| asked.method() == "subscriptions/listen" && asked.header("authorization") == "own").await;
+    let again = peer.wait_for(|asked| asked.method() == "subscriptions/listen" && asked.body["id"] != first.body["id"]).await;
+    assert_eq!([&first, &again].map(|asked| asked.header("authorization")), ["caller", "caller"]);
     assert_eq!(again.body["params"]["notifications"], json!({ "resourceSubscriptions": ["a:b"] }));
+}
+
+#[tokio::test]
+async fn nobody_hears_by_a_stream_that_anothers_credential_opened() {
+    let (peer, streams) = announcing().await;
+    let connection = connect(&peer, Kind::StreamableHttp).await;
+    let ears: Arc<Ears> = Arc::default();
+    let listener: Arc<dyn Listener> = Arc::<Ears>::clone(&ears);
+    connection.listeners().add(&listener);
+    let ask = |method, token| connection.handle(about_a(method), by(token));
+    for turn in 0..2 {
+        ask(Method::ResourcesSubscribe, "token").await.unwrap();
+        assert!(ask(Method::ResourcesSubscribe, "narrow").await.is_err(), "{turn}: its server has not let it");
+        ask(Method::ResourcesUnsubscribe, "narrow").await.unwrap();
+    }
+    assert_eq!(opened(&peer), ["caller", "narrow", "narrow"], "the same credential's is shared");
+    let stream = streams.lock().unwrap().pop().unwrap();
+    assert!(!stream.is_closed(), "who has none ends no other");
+    let updated = json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": "a:b" } });
+    stream.send(event(&updated)).unwrap();
+    ears.wait_for(&format!("by: Some({:?})", CallerToken::new("token").digest())).await;
+}
+
+#[tokio::test]
+async fn of_two_who_subscribe_at_once_neither_ends_what_the_other_waits_for() {
+    for (other, streams) in [("token", vec!["caller"]), ("narrow", vec!["caller", "narrow"])] {
+        let (peer, _streams) = announcing().await;
+        let connection = connect(&peer, Kind::StreamableHttp).await;
+        let subscribe = |token| connection.handle(about_a(Method::ResourcesSubscribe), by(token));
+        let (one, another) = futures_util::join!(subscribe("token"), subscribe(other));
+        assert_eq!((one.is_ok(), another.is_ok()), (true, other == "token"), "{other}");
+        let mut opened = opened(&peer);
+        opened.sort_unstable();
+        assert_eq!(opened, streams);
+    }
+}
+
+#[tokio::test]
+async fn a_legacy_server_that_has_one_session_for_all_ends_a_subscription_with_the_last() {
+    let peer = Peer::start(legacy(|asked| asked.result(json!({})))).await;
+    let connection = connect(&peer, Kind::StreamableHttp).await;
+    for (method, token) in [
+        (Method::ResourcesSubscribe, "token"),
+        (Method::ResourcesSubscribe, "narrow"),
+        (Method::ResourcesUnsubscribe, "token"),
+        (Method::ResourcesUnsubscribe, "narrow"),
+    ] {
+        connection.handle(about_a(method), by(token)).await.unwrap();
+    }
+    let asked = peer.asked();
+    let told = asked.iter().filter(|asked| asked.method().starts_with("resources/"));
+    let told: Vec<_> = told.map(|asked| (asked.method(), asked.header("authorization"))).collect();
+    assert_eq!(told, [("resources/subscribe", "caller"), ("resources/subscribe", "narrow"), ("resources/unsubscribe", "narrow")]);
 }

@@ -93,7 +93,8 @@ pub(super) fn check_subjects(servers: &BTreeMap<String, ServerPlan>, takes: impl
             CredentialConfig::IdJag(found) => ("id_jag.provider", &found.provider.issuer, &found.provider.subject),
             CredentialConfig::ClientCredentials(_) | CredentialConfig::PerUser(_) => continue,
         };
-        if subject.is_none() && !takes(issuer.as_str().trim_end_matches('/')) {
+        let issuer = issuer.as_str().trim_end_matches('/');
+        if subject.is_none() && !takes(issuer) {
             let path = format!("{}.credential.{key}.issuer", join("servers", name));
             let message = format!("no caller has a token to exchange there: tokens of {issuer} are not taken here");
             let hint = "trust it in `identity.issuers`, or name a token that is not the caller's: `subject = \"file:PATH\"`";

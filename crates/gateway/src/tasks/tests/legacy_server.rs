@@ -235,6 +235,28 @@ async fn only_its_owner_hears_what_becomes_of_a_task() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_owner_whom_policy_denies_the_tool_by_now_hears_no_more_of_its_task() {
+    let (gateway, _) = house(false).await;
+    let client = Program::new(&gateway, Revision::V2025_11_25, "{}");
+    client.ask(Method::ToolsCall, r#"{"name":"t","task":{}}"#).await.unwrap();
+    let ear: Arc<Ear> = Arc::default();
+    let _heard = gateway.watch(&client.incoming(), &(ear.clone() as Arc<dyn sallyport_protocol::Listener>));
+    let before = gateway.0.parts.load_full();
+    let tell = |status: &str| {
+        let params = object(&format!(r#"{{"taskId":"own-1","status":"{status}","statusMessage":"m","ttl":null}}"#));
+        let told = sallyport_protocol::Event::Other("notifications/tasks/status".into(), params);
+        before.server(NAME).unwrap().upstream.listeners().tell(&told);
+        std::mem::take(&mut *ear.0.lock().unwrap()).len()
+    };
+    assert_eq!(tell("working"), 1);
+    let (denying, _) = house_with(false, "deny = [\"t\"]\n").await;
+    gateway.0.parts.store(denying.0.parts.load_full());
+    assert_eq!(tell("completed"), 0);
+    gateway.0.parts.store(before.clone());
+    assert_eq!(tell("completed"), 1, "it is the policy in force that says so");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_toolset_knows_the_tasks_of_its_own_tools_alone() {
     let sets =
         "[toolsets.with]\ntools = [\"files__t\"]\nrename = { files__t = \"work\" }\n[toolsets.without]\ntools = [\"files__other\"]\n";

@@ -185,6 +185,17 @@ async fn keys_that_are_known_serve_while_their_address_gives_none() {
     elsewhere.put("/keys", &json!({ "keys": [] }));
     bench.wait(5);
     refused(&ask().await, "no key of the client"); // it says so again, and that they are withdrawn
+
+    elsewhere.put("/keys", &signer.published());
+    bench.wait(600);
+    assert_eq!(ask().await.0, StatusCode::OK);
+    elsewhere.put_with("/keys", 404, "", Vec::new());
+    bench.wait(3_599);
+    assert_eq!(ask().await.0, StatusCode::OK);
+    bench.wait(1);
+    refused(&ask().await, "a moment ago");
+    bench.wait(4);
+    refused(&ask().await, "answers 404"); // they were taken away
 }
 
 #[tokio::test]

@@ -27,9 +27,6 @@ const MAX_SESSION_ID_BYTES: usize = 4 * 1024;
 /// ask their questions there, and drop them while it is not open; some open it only once they have something to say.
 const STREAM_LIMIT: Duration = Duration::from_millis(300);
 
-/// Subscriptions that are taken over into a new session. More than clients have; beyond it they end with their session.
-const MOST_REMEMBERED: usize = 1000;
-
 /// How requests are sent at the moment. In the modern era no more than the revision.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -101,32 +98,22 @@ impl StreamableHttp {
         Ok(())
     }
 
-    /// Keeps in mind which resources are subscribed to.
-    pub(super) fn remember(&self, method: Method, uri: String) {
-        let mut subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
-        match method {
-            Method::ResourcesSubscribe if subscribed.len() < MOST_REMEMBERED => drop(subscribed.insert(uri)),
-            Method::ResourcesUnsubscribe => drop(subscribed.remove(&uri)),
-            _ => {}
-        }
-    }
-
     /// Subscribes in a new session to what the lost one was subscribed to.
     fn subscribe_again(self: &Arc<Self>) {
-        let uris = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if uris.is_empty() {
+        let subscribed = self.shared.subscribed.all();
+        if subscribed.is_empty() {
             return;
         }
         let (http, session) = (Arc::clone(self), self.session());
         self.tasks.spawn(async move {
-            for uri in uris {
+            for (uri, caller) in subscribed {
                 let mut params = RawObject::new();
                 params.set("uri", RawJson::string(&uri));
                 let request = Request::new(Method::ResourcesSubscribe, params);
-                let ticket = Ticket::new(&http.shared, Purpose::Own);
+                let ticket = Ticket::new(&http.shared, Purpose::Aside(caller.clone()));
                 let subscribed = match session.revision.era() {
                     Era::Legacy => http.attempt(&session, &request, &ticket, None).await.map_err(Miss::into_fault),
-                    Era::Modern => http.subscriptions.open(&http, &http.tasks, &request, None).await,
+                    Era::Modern => http.subscriptions.open(&http, &http.tasks, &request, caller).await,
                 };
                 if let Err(fault) = subscribed {
                     tracing::warn!(server = http.shared.server(), ?fault, "a subscription was lost with its session");
