@@ -202,8 +202,8 @@ impl LockFile {
         }
     }
 
-    /// Changes the file as long as the version of that key still has a share of the server's callers; says whether it has. `drafts` is as in
-    /// [`change`](Self::change).
+    /// Changes the file as long as the version of that key still has a share of the server's callers, and gives `change` what stands there of
+    /// it now; says whether it has. `drafts` is as in [`change`](Self::change).
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -211,14 +211,14 @@ impl LockFile {
         path: &Path,
         drafts: &Path,
         (server, key): (&str, &str),
-        change: impl FnOnce(&mut Self),
+        change: impl FnOnce(&mut Self, Canary),
     ) -> Result<bool, LockError> {
         let mut is_there = false;
         Self::change(path, drafts, |lock| {
-            let canary = lock.entry(server).and_then(|entry| entry.canary.as_ref());
-            is_there = canary.is_some_and(|canary| canary.locked.key() == key);
-            if is_there {
-                change(lock);
+            let canary = lock.entry(server).and_then(|entry| entry.canary.clone());
+            if let Some(canary) = canary.filter(|canary| canary.locked.key() == key) {
+                is_there = true;
+                change(lock, canary);
             }
         })?;
         Ok(is_there)
@@ -387,7 +387,7 @@ mod tests {
         })
         .unwrap();
         let key = canary("2").locked.key();
-        let change = |change: &dyn Fn(&mut LockFile)| LockFile::change_share(&path, &drafts, ("s", &key), |lock| change(lock)).unwrap();
+        let change = |change: &dyn Fn(&mut LockFile)| LockFile::change_share(&path, &drafts, ("s", &key), |lock, _| change(lock)).unwrap();
         assert!(change(&|lock| lock.set_canary("s", None)));
         for later in
             [&|lock: &mut LockFile| lock.set_canary("s", Some(canary("2"))) as _, &|lock: &mut LockFile| lock.set("s", locked("2"))]
@@ -397,8 +397,15 @@ mod tests {
             let entry = LockFile::read(&path, &drafts).unwrap().entry("s").unwrap().clone();
             assert_eq!((versions(&entry), &entry.canary), (vec!["1"], &None));
         }
+        let (key, elsewhere) = (canary("3").locked.key(), BTreeMap::from([("other".to_owned(), "sha256:y".to_owned())]));
         LockFile::change(&path, &drafts, |lock| lock.set_canary("s", Some(canary("3")))).unwrap();
         assert!(!change(&|lock| lock.set_canary("s", None)), "another has it now");
+        let noted = Locked { trees: elsewhere, ..locked("3") };
+        LockFile::change(&path, &drafts, |lock| lock.note_canary("s", noted.clone())).unwrap();
+        let larger = |lock: &mut LockFile, now| lock.set_canary("s", Some(Canary { share: "20%".parse().unwrap(), ..now }));
+        assert!(LockFile::change_share(&path, &drafts, ("s", &key), larger).unwrap());
+        let kept = LockFile::read(&path, &drafts).unwrap().entry("s").unwrap().canary.clone().unwrap();
+        assert_eq!((kept.share.to_string().as_str(), kept.locked), ("20 %", noted), "what was noted meanwhile stays");
     }
 
     #[test]
