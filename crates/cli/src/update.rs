@@ -159,11 +159,15 @@ pub(crate) fn roll_back(global: &Global, arguments: &RollbackArguments) -> Resul
     }
 }
 
-/// Does something with the packages of the configuration.
+/// Does something with the packages of the configuration. Versions may be started for it, and what they connect to is recorded.
 fn with_packages<T>(global: &Global, tenant: Option<&str>, work: impl FnOnce(&Packages) -> Result<T, Failure>) -> Result<T, Failure> {
     let plan = tenant::of(config::load(&global.invocation()?)?, tenant)?;
-    let surroundings = start::surroundings(&plan)?;
-    work(&Packages::new(plan, surroundings))
+    let aside = start::Aside::open(&plan)?;
+    let packages = Packages::new(plan, aside.surroundings.clone());
+    let done = work(&packages);
+    drop(packages);
+    aside.close();
+    done
 }
 
 fn start_of(arguments: &UpdateArguments) -> Start {
