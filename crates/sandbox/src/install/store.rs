@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::desk::{self, gone, off_the_runtime, plain_name};
+use super::desk::{self, Turn, gone, in_turn, off_the_runtime, plain_name};
 use super::locked::Locked;
 use super::{Error, Source, tree};
 
@@ -107,7 +107,7 @@ impl Place {
     }
 
     /// Waits until nobody else installs here.
-    pub(super) async fn turn(&self, limit: Duration, waiting: impl FnOnce()) -> Result<File, Error> {
+    pub(super) async fn turn(&self, limit: Duration, waiting: impl FnOnce()) -> Result<Turn, Error> {
         desk::turn(&self.folder, limit, waiting).await
     }
 
@@ -151,17 +151,17 @@ impl Place {
     }
 
     /// An empty tree, whatever an earlier installation has left; its record goes first.
-    pub(super) async fn prepare(&self) -> Result<(), Error> {
+    pub(super) async fn prepare(&self, turn: &Turn) -> Result<(), Error> {
         let place = self.clone();
-        off_the_runtime(move || place.remove().and_then(|()| fs::create_dir(place.tree())))
+        in_turn(turn, move || place.remove().and_then(|()| fs::create_dir(place.tree())))
             .await
             .map_err(|cause| Error::io(format_args!("{} cannot be cleared", self.folder.display()), &cause))
     }
 
     /// Takes back what was begun; what stays is removed by the next.
-    pub(super) async fn abandon(&self) {
+    pub(super) async fn abandon(&self, turn: &Turn) {
         let place = self.clone();
-        let _next_time = off_the_runtime(move || place.remove()).await;
+        let _next_time = in_turn(turn, move || place.remove()).await;
     }
 
     fn remove(&self) -> io::Result<()> {
@@ -323,6 +323,25 @@ mod tests {
         assert_eq!(prune_all(packages.path(), &["123", "4567"]), 1);
         assert!(!place.folder.exists());
         assert!(place.used().is_err());
+    }
+
+    #[test]
+    fn what_is_given_up_keeps_its_turn_until_it_has_come_to_rest() {
+        let packages = tempfile::tempdir().unwrap();
+        let place = place(packages.path(), Source::Npm);
+        let one_thread = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        one_thread.block_on(async {
+            let (go_on, wait) = std::sync::mpsc::channel();
+            let others = tokio::task::spawn_blocking(move || wait.recv());
+            let turn = place.turn(Duration::ZERO, || {}).await.unwrap();
+            tokio::time::timeout(Duration::ZERO, place.prepare(&turn)).await.unwrap_err();
+            drop(turn);
+            assert!(place.turn(Duration::ZERO, || {}).await.is_err(), "its tree is still to be removed");
+            go_on.send(()).unwrap();
+            others.await.unwrap().unwrap();
+            let _turn = place.turn(Duration::from_secs(60), || {}).await.unwrap();
+            assert_eq!(fs::read_dir(place.tree()).unwrap().count(), 0);
+        });
     }
 
     #[test]
