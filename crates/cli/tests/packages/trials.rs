@@ -112,3 +112,20 @@ fn a_lock_that_names_another_program_starts_nothing() {
     made.succeeds(&["update", "--yes"]);
     assert_eq!(made.greeting(), "greets");
 }
+
+#[test]
+fn what_is_tried_to_learn_what_it_needs_is_locked_when_that_is_written() {
+    let made = Packages::new("npm:made-here");
+    let learn = |more: &[&str]| made.succeeds(&[&["learn", "--json"], more].concat());
+    learn(&["new", "--", "npm:made-here"]);
+    learn(&["made"]);
+    assert!(!made.lock_file().exists(), "nothing was changed");
+    assert_eq!(made.greeting(), "greets");
+    made.registry.publish("made-here", "1.1.0", &program("newer"), json!({}));
+    let lock = made.lock();
+    learn(&["made"]);
+    assert_eq!(made.lock(), lock);
+    fs::remove_file(made.lock_file()).unwrap();
+    learn(&["new", "--write", "--", "npm:made-here"]);
+    assert!(made.lock().contains("[servers.new"), "{}", made.lock());
+}
