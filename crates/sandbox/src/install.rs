@@ -272,10 +272,26 @@ impl Installer<'_> {
         }
         let turn = desk.turn(limit(package), || self.wait(package)).await?;
         let job = self.begin(desk, package, &turn).await?;
-        let done = self.fill(&job, locked, place).await;
+        let done = self.fill(&job, locked, place.clone()).await;
         desk.clean_up(&turn).await;
-        let is_built = || !Place::all(self.packages, locked).is_empty();
-        done.map_err(|error| if is_built() { error.after("what is there was built for another version of Node") } else { error })
+        done.map_err(|error| self.of_another_build(&place, locked, error))
+    }
+
+    /// The same error, said of a package that is there and could be used if only it had been built for another Node.
+    fn of_another_build(&self, place: &Place, locked: &Locked, error: Error) -> Error {
+        let Some(wanted) = place.modules() else { return error };
+        let all = Place::all(self.packages, locked);
+        let built: Vec<&str> = all.iter().filter_map(Place::modules).filter(|built| *built != wanted).collect();
+        if built.is_empty() {
+            return error;
+        }
+        let built = built.join(", ");
+        let other =
+            format!("the Node that it is built for (`process.versions.modules` is {built}) in the server's `PATH` starts it as it is");
+        let hint = error.hint().map_or_else(|| other.clone(), |hint| format!("{hint}; {other}"));
+        let said =
+            format!("it is built for Node's modules {built}, has to be built anew for {wanted}, which this Node loads, and cannot be");
+        error.after(&said).with_hint(hint)
     }
 
     /// Where an installation lies, or is to lie. What scripts of npm's packages have built serves one version of Node.

@@ -340,7 +340,9 @@ fn what_scripts_have_built_is_built_anew_for_another_node() {
     fs::remove_dir_all(fs::read_dir(store).unwrap().flatten().find(of_other).unwrap().path()).unwrap();
     built_for(&made.project, &nodes[1]);
     let said = made.run(&["tools"]);
-    assert!(said.stderr.contains("what is there was built for another version of Node"), "{}", said.stderr);
+    let told = format!("it is built for Node's modules {}, has to be built anew for {}, which this Node loads", numbers[0], numbers[1]);
+    let hint = format!("(`process.versions.modules` is {}) in the server's `PATH` starts it as it is", numbers[0]);
+    assert!(said.stderr.contains(&told) && said.stderr.contains(&hint), "{}", said.stderr);
 }
 
 #[test]
