@@ -265,7 +265,8 @@ fn a_share_that_nobody_would_get_is_refused_before_anything_is_installed() {
     made.project.configure(&format!("{shared}shared = false\n"));
     refused("each caller of server `made` has a program of its own");
     let others = ["a", "b", "c", "d", "e", "f"];
-    let of = |text: &str, other: &str| text[text.find("[servers").unwrap()..].replace("servers.made", &format!("servers.{other}"));
+    let of =
+        |text: &str, other: &str| text.get(text.find("[servers").unwrap()..).unwrap().replace("servers.made", &format!("servers.{other}"));
     let locked: String = others.iter().map(|other| of(&with_share, other)).collect();
     fs::write(made.lock_file(), lock + "\n" + &locked).unwrap();
     made.project.configure(&[&[shared.to_owned()][..], &others.map(|other| of(shared, other))].concat().concat());
