@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use sallyport_gateway::config::client_file::fitting_name;
 use sallyport_gateway::config::escape;
 use sallyport_gateway::config::model::ServerConfig;
+use sallyport_gateway::packages;
 use sallyport_gateway::plan::{Plan, Source, Standby, StdioPlan};
 use sallyport_sandbox::learn::{Kept, Proposal, propose};
 use sallyport_sandbox::{Isolation, Selection, install};
@@ -81,7 +82,7 @@ fn name_of(program: &str, arguments: &[String]) -> String {
 
 /// Tries the server, and again with what each trial proposes, until one brings nothing new.
 async fn rounds(file: &mut ProjectFile, name: &str, arguments: &LearnArguments) -> Result<Vec<Round>, Failure> {
-    let (plan, stdio) = only(file.plan()?, name)?;
+    let (plan, stdio) = only(file.plan()?, name, arguments.write)?;
     let kept = kept(file, &stdio);
     let mut giver = grant::Giver::new(file, name, &stdio);
     let trial = trial::Trial::open(plan, name, arguments, &std::io::stderr()).await?;
@@ -94,14 +95,14 @@ async fn rounds(file: &mut ProjectFile, name: &str, arguments: &LearnArguments) 
         if !is_new || number == arguments.rounds {
             break;
         }
-        trial.renew(only(file.plan()?, name)?.0).await?;
+        trial.renew(only(file.plan()?, name, arguments.write)?.0).await?;
     }
     trial.close().await;
     Ok(rounds)
 }
 
-/// The plan with this server alone, as it is tried.
-fn only(plan: Plan, name: &str) -> Result<(Plan, StdioPlan), Failure> {
+/// The plan with this server alone, as it is tried. A trial that writes no file locks nothing either.
+fn only(plan: Plan, name: &str, writes: bool) -> Result<(Plan, StdioPlan), Failure> {
     let mut plan = plan.for_one_caller();
     plan.servers.retain(|server, _| server == name);
     plan.toolsets.clear();
@@ -109,12 +110,14 @@ fn only(plan: Plan, name: &str) -> Result<(Plan, StdioPlan), Failure> {
     let Some(server) = plan.servers.get_mut(name) else {
         return Err(Failure::new(format!("server `{name}` is disabled")).hint("take `disabled` out to try it"));
     };
+    let is_locked = packages::locked(server, &start::folders()?.lock_drafts_folder()).is_some();
     let Source::Stdio(stdio) = &mut server.source else {
         return Err(
             Failure::new(format!("server `{name}` is no program, and runs in no sandbox")).hint("only servers with `command` can be tried")
         );
     };
     stdio.standby = Standby::default(); // it would sleep while it is tried
+    stdio.lock = stdio.lock.take().filter(|_| writes || is_locked);
     stdio.sandbox = boundary_of_trials(name, &stdio.sandbox)?;
     let stdio = stdio.clone();
     Ok((plan, stdio))

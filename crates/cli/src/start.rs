@@ -1,13 +1,15 @@
 //! Everything a gateway in this process needs around it, in the order in which it is started and ended.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use sallyport_gateway::plan::Plan;
 use sallyport_gateway::upstream::{Outage, Pins, Surroundings, WayOut};
 use sallyport_gateway::{BuildError, Gateway, egress};
 use sallyport_protocol::ServerIdentity;
 use sallyport_sandbox::Host;
+use sallyport_sandbox::egress::Observe;
 use sallyport_sandbox::learn::Trial;
 use sallyport_telemetry::log::{self, Stderr};
 use sallyport_telemetry::state_folder::{FolderError, private_folder};
@@ -25,6 +27,10 @@ pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
 /// How long the last audit records may take to be written.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
+
+/// How long connections of programs that have ended may take to be told: milliseconds, but on a busy machine.
+const LAST_CONNECTIONS: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A gateway in this process, with its audit records.
 pub(crate) struct Opened {
@@ -49,10 +55,7 @@ impl Opened {
         start_log(&folders, stderr)?;
         sallyport_sandbox::clear_leftovers();
         let metrics = Arc::new(Metrics::new());
-        let audit = Audit::to_file(&folders.audit_file(), &metrics).map_err(|error| {
-            Failure::new(format!("the audit records cannot be written to {}: {error}", folders.audit_file().display()))
-                .hint("no call is served without a record; free space or set XDG_STATE_HOME to a folder that can be written")
-        })?;
+        let audit = audit_in(&folders.audit_file(), &metrics)?;
         let surroundings = Surroundings {
             host: host.with_egress(egress::recorded_in(audit.clone(), metrics.clone(), "")),
             folders: folders.clone(),
@@ -81,19 +84,53 @@ impl Opened {
     }
 }
 
-/// What the servers of a plan have around them that are started outside a gateway, to be looked at.
-pub(crate) fn surroundings(plan: &Plan) -> Result<Arc<Surroundings>, Failure> {
-    let folders = folders()?;
-    start_log(&folders, Stderr::Off)?;
-    let Some(tenant) = plan.tenant.as_deref() else { return Ok(Arc::new(surroundings_of(folders))) };
-    let surroundings = surroundings_of(folders.of_tenant(tenant));
-    Ok(Arc::new(Surroundings { host: surroundings.host.with_scope(tenant), ..surroundings }))
+/// What the servers of a plan have around them that are started outside a gateway, to be looked at. What they connect to is recorded as there.
+pub(crate) struct Aside {
+    pub(crate) surroundings: Arc<Surroundings>,
+    audit: Audit,
+    /// Held by whoever may still tell of a connection.
+    observer: Weak<dyn Observe>,
 }
 
-/// The same, in these folders.
+impl Aside {
+    pub(crate) fn open(plan: &Plan) -> Result<Self, Failure> {
+        let folders = folders()?;
+        start_log(&folders, Stderr::Off)?;
+        let audit_file = folders.audit_file();
+        let tenant = plan.tenant.as_deref().unwrap_or_default();
+        let surroundings = surroundings_of(if tenant.is_empty() { folders } else { folders.of_tenant(tenant) });
+        let audit = audit_in(&audit_file, &surroundings.metrics)?;
+        let recorded = egress::recorded_in(audit.clone(), surroundings.metrics.clone(), tenant);
+        let observer = Arc::downgrade(&recorded.observer);
+        let host = surroundings.host.with_egress(recorded).with_scope(tenant);
+        Ok(Self { surroundings: Arc::new(Surroundings { host, ..surroundings }), audit, observer })
+    }
+
+    /// Writes the last records: those of connections come when the programs have ended.
+    pub(crate) fn close(self) {
+        let Self { surroundings, audit, observer } = self;
+        drop(surroundings);
+        let late = Instant::now() + LAST_CONNECTIONS;
+        while observer.strong_count() > 0 && Instant::now() < late {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        if !audit.close(LAST_RECORDS) {
+            tracing::error!("the last audit records could not be written");
+        }
+    }
+}
+
+/// The same in these folders, with nobody who hears of connections.
 pub(crate) fn surroundings_of(folders: Folders) -> Surroundings {
     let (way_out, pins) = (Arc::new(WayOut::new(&folders)), Arc::new(Pins::new(&folders)));
     Surroundings { host: Host::this_binary(), folders, identity: identity(), metrics: Arc::new(Metrics::new()), way_out, pins }
+}
+
+fn audit_in(file: &Path, metrics: &Metrics) -> Result<Audit, Failure> {
+    Audit::to_file(file, metrics).map_err(|error| {
+        Failure::new(format!("the audit records cannot be written to {}: {error}", file.display()))
+            .hint("no call is served without a record; free space or set XDG_STATE_HOME to a folder that can be written")
+    })
 }
 
 /// Why there is no store, as the failure of a command.

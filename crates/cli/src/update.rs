@@ -32,13 +32,13 @@ const TICK: Duration = Duration::from_millis(100);
 struct Report<'a> {
     updated: &'a [Updated],
     failed: &'a [Failed],
-    /// Whether the lock was changed.
+    /// Whether the lock was changed, for one of them at least.
     locked: bool,
     /// How many of a hundred callers get what was locked, where not all do.
     share: Option<Share>,
 }
 
-/// A server that could not be looked at.
+/// A server whose package could not be looked at or locked.
 #[derive(Serialize)]
 struct Failed {
     server: String,
@@ -55,63 +55,75 @@ struct Finished<'a> {
 
 pub(crate) fn run(global: &Global, arguments: &UpdateArguments) -> Result<(), Failure> {
     // What is pruned is in the store of all tenants.
-    let packages = packages(global, arguments.tenant.as_deref().filter(|_| !arguments.prune))?;
+    with_packages(global, arguments.tenant.as_deref().filter(|_| !arguments.prune), |packages| update(packages, arguments))
+}
+
+fn update(packages: &Packages, arguments: &UpdateArguments) -> Result<(), Failure> {
     if arguments.prune {
-        return prune(&packages, arguments.json);
+        return prune(packages, arguments.json);
     }
     let all = packages.servers().into_iter().map(str::to_owned).collect();
     let names: Vec<String> = if arguments.names.is_empty() { all } else { arguments.names.clone() };
     if arguments.verify {
-        return verify(&packages, &names, arguments.json);
+        return verify(packages, &names, arguments.json);
     }
     if arguments.finish {
-        return finish_shares(&packages, &names, arguments.json);
+        return finish_shares(packages, &names, arguments.json);
     }
     if let Some(share) = arguments.share.filter(|_| !arguments.dry_run)
         && let [name] = names.as_slice()
         && packages.canary(name).map_err(|error| told(&error))?.is_some()
     {
-        return set_share(&packages, name, share, arguments.json);
+        return set_share(packages, name, share, arguments.json);
     }
     if !arguments.dry_run && !arguments.yes && !io::stdin().is_terminal() {
         return Err(Failure::new("stdin is no terminal, so nobody can be asked whether to change it")
             .hint("`--yes` changes without asking, `--dry-run` only shows"));
     }
-    let (updated, failed) = start::runtime()?.block_on(look(&packages, &names, start_of(arguments)));
+    let runtime = start::runtime()?;
+    let (updated, mut failed) = runtime.block_on(look(packages, &names, arguments));
     let changed: Vec<&Updated> = updated.iter().filter(|updated| updated.changes).collect();
     if !arguments.json {
         updated.iter().try_for_each(tell)?;
     }
-    let lock = !arguments.dry_run && !changed.is_empty() && (arguments.yes || confirm()?);
-    if lock {
-        let accept = |updated: &&Updated| match arguments.share {
-            Some(share) => packages.accept_for(updated, share),
-            None => packages.accept(updated),
-        };
-        changed.iter().try_for_each(accept).map_err(|error| told(&error))?;
-        if arguments.share.is_none() {
-            repin(&packages, changed.iter().map(|updated| updated.server.as_str()))?;
-        }
+    let mut locked = false;
+    if !arguments.dry_run && !changed.is_empty() && (arguments.yes || confirm()?) {
+        let refused = runtime.block_on(accept(packages, &changed, arguments.share));
+        locked = refused.len() < changed.len();
+        failed.extend(refused);
     }
     if arguments.json {
-        let share = arguments.share.filter(|_| lock);
-        output::json(&Report { updated: &updated, failed: &failed, locked: lock, share })?;
-    } else if lock {
+        let share = arguments.share.filter(|_| locked);
+        output::json(&Report { updated: &updated, failed: &failed, locked, share })?;
+    } else if locked {
         output::note(arguments.share.map_or_else(|| "locked".to_owned(), |share| format!("locked for {share} of the callers")));
     }
     finish(&failed)
 }
 
+/// Locks what was found. That one server's cannot be locked keeps the others from nothing.
+async fn accept(packages: &Packages, changed: &[&Updated], share: Option<Share>) -> Vec<Failed> {
+    let mut failed = Vec::new();
+    for updated in changed {
+        let accepted = match share {
+            Some(share) => packages.accept_for(updated, share),
+            None => packages.accept(updated).await,
+        };
+        failed.extend(accepted.err().map(|error| Failed::new(&updated.server, &error)));
+    }
+    failed
+}
+
 /// Gives versions with a share to everybody. That one server has none keeps the others from nothing.
 fn finish_shares(packages: &Packages, names: &[String], json: bool) -> Result<(), Failure> {
+    let runtime = start::runtime()?;
     let (mut finished, mut failed) = (Vec::new(), Vec::new());
     for name in names {
-        match packages.finish(name) {
+        match runtime.block_on(packages.finish(name)) {
             Ok(version) => finished.push(Finished { server: name, version }),
             Err(error) => failed.push(Failed::new(name, &error)),
         }
     }
-    repin(packages, finished.iter().map(|finished| finished.server))?;
     if json {
         output::json(&serde_json::json!({ "finished": finished, "failed": failed }))?;
     } else {
@@ -131,30 +143,31 @@ fn set_share(packages: &Packages, server: &str, share: Share, json: bool) -> Res
 }
 
 pub(crate) fn roll_back(global: &Global, arguments: &RollbackArguments) -> Result<(), Failure> {
-    let packages = packages(global, arguments.tenant.as_deref())?;
-    let RolledBack { to, withdrawn } = packages.roll_back(&arguments.name, arguments.version.as_deref()).map_err(|error| told(&error))?;
-    if withdrawn.is_none() {
-        repin(&packages, std::iter::once(arguments.name.as_str()))?;
-    }
+    let RollbackArguments { name, version, .. } = arguments;
+    let roll_back = |packages: &Packages| {
+        let rolled_back = start::runtime()?.block_on(packages.roll_back(name, version.as_deref()));
+        rolled_back.map_err(|error| told(&error))
+    };
+    let RolledBack { to, withdrawn } = with_packages(global, arguments.tenant.as_deref(), roll_back)?;
     if arguments.json {
-        return output::json(&serde_json::json!({ "server": arguments.name, "locked": to, "withdrawn": withdrawn }));
+        return output::json(&serde_json::json!({ "server": name, "locked": to, "withdrawn": withdrawn }));
     }
-    let name = arguments.name.bold();
+    let name = name.bold();
     match withdrawn {
         Some(withdrawn) => output::line(format!("nobody gets version {withdrawn} of {name} any more; it is locked to version {to}")),
         None => output::line(format!("{name} is locked to version {to} again")),
     }
 }
 
-/// What servers' tools say is another from now on, and known to be.
-fn repin<'a>(packages: &Packages, servers: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
-    start::runtime()?.block_on(packages.repin(servers)).map_err(|error| told(&error))
-}
-
-fn packages(global: &Global, tenant: Option<&str>) -> Result<Packages, Failure> {
+/// Does something with the packages of the configuration. Versions may be started for it, and what they connect to is recorded.
+fn with_packages<T>(global: &Global, tenant: Option<&str>, work: impl FnOnce(&Packages) -> Result<T, Failure>) -> Result<T, Failure> {
     let plan = tenant::of(config::load(&global.invocation()?)?, tenant)?;
-    let surroundings = start::surroundings(&plan)?;
-    Ok(Packages::new(plan, surroundings))
+    let aside = start::Aside::open(&plan)?;
+    let packages = Packages::new(plan, aside.surroundings.clone());
+    let done = work(&packages);
+    drop(packages);
+    aside.close();
+    done
 }
 
 fn start_of(arguments: &UpdateArguments) -> Start {
@@ -165,13 +178,18 @@ fn start_of(arguments: &UpdateArguments) -> Start {
     }
 }
 
-async fn look(packages: &Packages, names: &[String], start: Start) -> (Vec<Updated>, Vec<Failed>) {
+async fn look(packages: &Packages, names: &[String], arguments: &UpdateArguments) -> (Vec<Updated>, Vec<Failed>) {
     let line = ProgressBar::new_spinner(); // on stderr, and nothing at all where that is no terminal
     line.enable_steady_tick(TICK);
     let (mut updated, mut failed) = (Vec::new(), Vec::new());
     for name in names {
         let progress = |doing: &str| line.set_message(format!("{name}: {doing}"));
-        match packages.look(name, start, &progress).await {
+        let may_be = arguments.share.map_or(Ok(()), |_| packages.check_share(name));
+        let found = match may_be {
+            Ok(()) => packages.look(name, start_of(arguments), &progress).await,
+            Err(error) => Err(error),
+        };
+        match found {
             Ok(found) => updated.push(found),
             Err(error) => failed.push(Failed::new(name, &error)),
         }

@@ -25,7 +25,7 @@ use crate::upstream::Upstream;
 
 /// Servers of which a newer version may have a share at the same time. Every choice of them that a caller has drawn costs a catalogue of
 /// its own, so six are 64 at most.
-const MOST: usize = 6;
+pub(crate) const MOST: usize = 6;
 
 /// Which of the newer versions a caller has drawn: a bit for each, in the order of the servers' names.
 type Drawn = u8;

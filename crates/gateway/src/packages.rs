@@ -57,13 +57,17 @@ pub fn locked(server: &ServerPlan, drafts: &Path) -> Option<Locked> {
 /// # Errors
 /// As [`LockFile::read`].
 pub(crate) fn entry(server: &ServerPlan, drafts: &Path) -> Result<Option<Entry>, LockError> {
-    let Source::Stdio(stdio) = &server.source else { return Ok(None) };
-    let (Some(package), Some(lock)) = (package_of(stdio), &stdio.lock) else { return Ok(None) };
-    let entry = LockFile::read(lock, drafts)?.entry(&server.name).filter(|entry| entry.locked.is_of(&package)).cloned();
-    Ok(entry.map(|Entry { canary, previous, locked }| {
-        let canary = canary.filter(|canary| canary.locked.is_of(&package));
-        Entry { canary, previous, locked }
-    }))
+    let Source::Stdio(StdioPlan { lock: Some(lock), .. }) = &server.source else { return Ok(None) };
+    Ok(entry_in(&LockFile::read(lock, drafts)?, server))
+}
+
+/// The same in a lock that was read.
+fn entry_in(lock: &LockFile, server: &ServerPlan) -> Option<Entry> {
+    let Source::Stdio(stdio) = &server.source else { return None };
+    let package = package_of(stdio)?;
+    let Entry { canary, previous, locked } = lock.entry(&server.name).filter(|entry| entry.locked.is_of(&package))?.clone();
+    let canary = canary.filter(|canary| canary.locked.is_of(&package));
+    Some(Entry { canary, previous, locked })
 }
 
 /// The servers of which a share of the callers gets a newer version.

@@ -49,7 +49,7 @@ pub use provenance::{Lost, Provenance};
 pub use recognise::{names_a_package, recognise};
 pub use store::prune;
 
-use desk::Desk;
+use desk::{Desk, Turn};
 use settings::Settings;
 use step::Job;
 use store::{Notes, Place, Record};
@@ -210,8 +210,8 @@ pub struct Installer<'a> {
 impl Installer<'_> {
     /// Installs what `locked` says unless it is there already, and says how to start its program and what it is. Where `locked` says
     /// nothing of this package, what was found out the last time counts, and without that what the registry has now. Several gateways
-    /// may do so at once: one installs, the others wait for it. Dropping the future ends the installation; what it leaves is wiped by the
-    /// next. The network is used only for what is not there.
+    /// may do so at once: one installs, the others wait for it. Dropping the future ends the installation, and the next begins when that has
+    /// come to rest; what is left is wiped by it. The network is used only for what is not there.
     ///
     /// # Errors
     /// When the package manager is missing, fails, or takes too long (five minutes; half an hour for images and where programs are built),
@@ -270,12 +270,28 @@ impl Installer<'_> {
         if let Some(there) = there(&place, locked)? {
             return Ok(there);
         }
-        let _turn = desk.turn(limit(package), || self.wait(package)).await?;
-        let job = self.begin(desk, package).await?;
-        let done = self.fill(&job, locked, place).await;
-        desk.clean_up().await;
-        let is_built = || !Place::all(self.packages, locked).is_empty();
-        done.map_err(|error| if is_built() { error.after("what is there was built for another version of Node") } else { error })
+        let turn = desk.turn(limit(package), || self.wait(package)).await?;
+        let job = self.begin(desk, package, &turn).await?;
+        let done = self.fill(&job, locked, place.clone()).await;
+        desk.clean_up(&turn).await;
+        done.map_err(|error| self.of_another_build(&place, locked, error))
+    }
+
+    /// The same error, said of a package that is there and could be used if only it had been built for another Node.
+    fn of_another_build(&self, place: &Place, locked: &Locked, error: Error) -> Error {
+        let Some(wanted) = place.modules() else { return error };
+        let all = Place::all(self.packages, locked);
+        let built: Vec<&str> = all.iter().filter_map(Place::modules).filter(|built| *built != wanted).collect();
+        if built.is_empty() {
+            return error;
+        }
+        let built = built.join(", ");
+        let other =
+            format!("the Node that it is built for (`process.versions.modules` is {built}) in the server's `PATH` starts it as it is");
+        let hint = error.hint().map_or_else(|| other.clone(), |hint| format!("{hint}; {other}"));
+        let said =
+            format!("it is built for Node's modules {built}, has to be built anew for {wanted}, which this Node loads, and cannot be");
+        error.after(&said).with_hint(hint)
     }
 
     /// Where an installation lies, or is to lie. What scripts of npm's packages have built serves one version of Node.
@@ -289,16 +305,16 @@ impl Installer<'_> {
 
     /// What the registry has now; if it is to be remembered, only where nothing is remembered yet.
     async fn looked_up(&self, desk: &Desk, package: &Package, remember: bool) -> Result<(Place, Record), Error> {
-        let _turn = desk.turn(limit(package), || self.wait(package)).await?;
+        let turn = desk.turn(limit(package), || self.wait(package)).await?;
         // Whoever had the turn before may have found it out.
         if let Some(locked) = desk.remembered(package).filter(|_| remember)
             && let Some(there) = there(&self.place(package, &locked).await?, &locked)?
         {
             return Ok(there);
         }
-        let job = self.begin(desk, package).await?;
+        let job = self.begin(desk, package, &turn).await?;
         let done = self.look_up(&job).await;
-        desk.clean_up().await;
+        desk.clean_up(&turn).await;
         let (place, record) = done?;
         if remember {
             desk.remember(&record.locked)?;
@@ -311,12 +327,12 @@ impl Installer<'_> {
     }
 
     /// Empties the desk, and gets ready what each run of a package manager needs.
-    async fn begin<'j>(&self, desk: &Desk, package: &'j Package) -> Result<Job<'j>, Error>
+    async fn begin<'j>(&self, desk: &Desk, package: &'j Package, turn: &Turn) -> Result<Job<'j>, Error>
     where
         Self: 'j,
     {
         (self.progress)(&format!("installing {package}"));
-        desk.clear().await?;
+        desk.clear(turn).await?;
         let mut settings = Settings::of_the_user(package.source);
         // Files among the requirements; a missing one is the package manager's to complain about.
         let files = package.requirements.iter().map(PathBuf::from).filter(|file| file.is_absolute() && file.is_file());
@@ -347,18 +363,18 @@ impl Installer<'_> {
 
     /// Installs what is locked into its place in the store.
     async fn fill(&self, job: &Job<'_>, locked: &Locked, place: Place) -> Result<(Place, Record), Error> {
-        let _turn = place.turn(job.limit, || self.wait(job.package)).await?;
+        let turn = place.turn(job.limit, || self.wait(job.package)).await?;
         if let Some(there) = there(&place, locked)? {
             return Ok(there); // another gateway was faster
         }
         let started = Instant::now();
-        place.prepare().await?;
+        place.prepare(&turn).await?;
         let done = match self.fill_tree(job, locked, &place.tree()).await {
             Ok(notes) => place.complete(locked, notes).await,
             Err(error) => Err(error),
         };
         if done.is_err() {
-            place.abandon().await;
+            place.abandon(&turn).await;
         }
         let (record, package) = (done?, job.package);
         let Locked { version, provenance, .. } = &record.locked;

@@ -36,9 +36,9 @@ impl Tools {
     /// Starts these servers and asks them. One that does not answer is told of, and not known.
     pub(super) fn ask(plan: &Plan, names: &[&str]) -> Result<Self, Failure> {
         let wanted = plan.servers.values().filter(|server| names.contains(&server.name.as_str()));
-        let surroundings = start::surroundings(plan)?;
-        start::runtime()?.block_on(async {
-            let upstreams: Vec<Arc<Upstream>> = wanted.map(|server| Upstream::new(server.clone(), surroundings.clone())).collect();
+        let aside = start::Aside::open(plan)?;
+        let tools = start::runtime()?.block_on(async {
+            let upstreams: Vec<Arc<Upstream>> = wanted.map(|server| Upstream::new(server.clone(), aside.surroundings.clone())).collect();
             starting::wait_for(&upstreams).await;
             let mut tools = Self::default();
             for upstream in &upstreams {
@@ -60,8 +60,10 @@ impl Tools {
                 tools.by_server.entry(upstream.name().to_string()).or_default();
             }
             futures_util::future::join_all(upstreams.iter().map(|upstream| upstream.stop(GRACE))).await;
-            Ok(tools)
-        })
+            tools
+        });
+        aside.close();
+        Ok(tools)
     }
 
     pub(super) fn add(&mut self, server: &str, tool: Tool) {

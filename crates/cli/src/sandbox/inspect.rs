@@ -65,8 +65,10 @@ impl From<Standby> for Descent {
 pub(crate) fn run(global: &Global, arguments: &InspectArguments) -> Result<(), Failure> {
     let plan = tenant::of(config::load(&global.invocation()?)?, arguments.tenant.as_deref())?;
     let (server, stdio) = find(&plan, &arguments.name)?;
-    let surroundings = start::surroundings(&plan)?;
-    let inspection = start::runtime()?.block_on(inspect(server, stdio, surroundings))?;
+    let aside = start::Aside::open(&plan)?;
+    let inspection = start::runtime()?.block_on(inspect(server, stdio, aside.surroundings.clone()));
+    aside.close();
+    let inspection = inspection?;
     if arguments.json { output::json(&inspection) } else { print(&inspection) }
 }
 

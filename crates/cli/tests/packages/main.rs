@@ -236,6 +236,26 @@ fn an_update_shows_what_it_changes_and_can_be_given_back() {
 }
 
 #[test]
+fn a_server_that_cannot_be_locked_keeps_the_others_from_nothing() {
+    let made = Packages::new("npm:made-here");
+    made.registry.publish("twin", "1.0.0", &program("greets"), json!({}));
+    made.project.configure("[servers.made]\ncommand = [\"npm:made-here\"]\n[servers.twin]\ncommand = [\"npm:twin\"]\n");
+    made.succeeds(&["tools"]);
+    ["made-here", "twin"].iter().for_each(|name| made.registry.publish(name, "1.1.0", &program("waves"), json!({})));
+    let desks = made.project.cache().join("sallyport/packages/npm");
+    let of_twin = |entry: &fs::DirEntry| entry.file_name().to_str().unwrap().starts_with("twin-");
+    let remembered = fs::read_dir(desks).unwrap().flatten().find(of_twin).unwrap().path().join("locked.json");
+    fs::remove_file(&remembered).unwrap();
+    fs::create_dir(&remembered).unwrap();
+    let said = made.run(&["update", "--yes", "--no-start", "--json"]);
+    let report: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{}{}", said.stdout, said.stderr));
+    assert_eq!((said.success, &report["locked"], report["failed"].as_array().unwrap().len()), (false, &json!(true), 1));
+    assert_eq!(report["failed"][0]["server"], "twin");
+    assert_eq!((made.greeting().as_str(), made.pin().as_str()), ("waves", "pinned"), "it has all that belongs to an update");
+    assert_eq!(made.lock().matches("version = \"1.1.0\"").count(), 1);
+}
+
+#[test]
 fn a_running_gateway_takes_an_update_over() {
     let made = Packages::new("npm:made-here");
     assert_eq!(made.greeting(), "greets");
@@ -320,7 +340,9 @@ fn what_scripts_have_built_is_built_anew_for_another_node() {
     fs::remove_dir_all(fs::read_dir(store).unwrap().flatten().find(of_other).unwrap().path()).unwrap();
     built_for(&made.project, &nodes[1]);
     let said = made.run(&["tools"]);
-    assert!(said.stderr.contains("what is there was built for another version of Node"), "{}", said.stderr);
+    let told = format!("it is built for Node's modules {}, has to be built anew for {}, which this Node loads", numbers[0], numbers[1]);
+    let hint = format!("(`process.versions.modules` is {}) in the server's `PATH` starts it as it is", numbers[0]);
+    assert!(said.stderr.contains(&told) && said.stderr.contains(&hint), "{}", said.stderr);
 }
 
 #[test]

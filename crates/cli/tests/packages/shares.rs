@@ -245,6 +245,54 @@ fn a_share_needs_a_version_to_lie_beside() {
 }
 
 #[test]
+fn a_share_that_nobody_would_get_is_refused_before_anything_is_installed() {
+    let made = Packages::new("npm:made-here");
+    let shared = "[servers.made]\ncommand = [\"npm:made-here\"]\n";
+    made.succeeds(&["update", "--yes", "--no-start"]);
+    made.registry.publish("made-here", "1.1.0", &program("waves"), json!({}));
+    let (lock, asked) = (made.lock(), made.registry.asked());
+    let refused = |told: &str| {
+        let said = made.run(&["update", "made", "--share", "10%", "--yes"]);
+        assert!(!said.success && said.stderr.contains(told) && said.stderr.contains("hint: "), "{}", said.stderr);
+    };
+    made.project.configure(&format!("{shared}shared = false\n"));
+    refused("each caller of server `made` has a program of its own");
+    assert_eq!((made.lock(), made.registry.asked()), (lock.clone(), asked));
+
+    made.project.configure(shared);
+    made.succeeds(&["update", "made", "--share", "10%", "--yes", "--no-start"]);
+    let (with_share, asked) = (made.lock(), made.registry.asked());
+    made.project.configure(&format!("{shared}shared = false\n"));
+    refused("each caller of server `made` has a program of its own");
+    let others = ["a", "b", "c", "d", "e", "f"];
+    let of =
+        |text: &str, other: &str| text.get(text.find("[servers").unwrap()..).unwrap().replace("servers.made", &format!("servers.{other}"));
+    let locked: String = others.iter().map(|other| of(&with_share, other)).collect();
+    fs::write(made.lock_file(), lock + "\n" + &locked).unwrap();
+    made.project.configure(&[&[shared.to_owned()][..], &others.map(|other| of(shared, other))].concat().concat());
+    refused("6 servers have a newer version for a share of their callers, which is the most there may be: `a`, `b`, `c`, `d`, `e`, `f`");
+    assert_eq!(made.registry.asked(), asked);
+}
+
+#[test]
+fn what_could_not_be_given_to_all_can_be_once_more() {
+    let made = Packages::new("npm:made-here");
+    assert_eq!((made.greeting().as_str(), made.pin().as_str()), ("greets", "pinned"));
+    made.registry.publish("made-here", "1.1.0", &program("waves"), json!({}));
+    made.succeeds(&["update", "made", "--share", "50%", "--yes"]);
+    let lock = made.lock();
+    let store = made.project.state().join("sallyport/store.db");
+    fs::rename(&store, store.with_extension("away")).unwrap();
+    fs::create_dir(&store).unwrap();
+    assert!(!made.run(&["update", "made", "--finish"]).success, "what its tools were could not be forgotten");
+    assert_eq!(made.lock(), lock);
+    fs::remove_dir(&store).unwrap();
+    fs::rename(store.with_extension("away"), &store).unwrap();
+    made.succeeds(&["update", "made", "--finish"]);
+    assert_eq!((made.greeting().as_str(), made.pin().as_str()), ("waves", "pinned"));
+}
+
+#[test]
 fn shares_of_several_servers_are_ended_in_one_document() {
     let made = Packages::new("npm:made-here");
     let server = |name: &str| format!("[servers.{name}]\ncommand = [\"npm:made-here\"]\nread = [\".\"]\n");

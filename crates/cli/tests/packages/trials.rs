@@ -40,10 +40,21 @@ fn a_version_that_nobody_has_taken_gets_no_secret_no_network_and_writes_nothing(
     assert!(shown.contains("tool changed greet: description") && shown.contains("    + takes"), "{shown}");
     assert!(!written.exists(), "{}", fs::read_to_string(&written).unwrap());
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    let recorded = || {
+        let records: Vec<Value> = serde_json::from_str(&made.succeeds(&["audit", "--json"])).unwrap();
+        let target = format!("127.0.0.1:{port}");
+        records
+            .iter()
+            .filter(|record| record["server"] == "made" && record["target"] == *target)
+            .map(|record| record["method"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(recorded(), Vec::<Value>::new());
 
     assert!(made.succeeds(&["update", "--dry-run", "--with-rights"]).contains("    + takes"));
     assert_eq!(fs::read_to_string(&written).unwrap(), r#"["Bearer s3cret",["s3cret"]]"#);
     assert!(listener.accept().is_ok(), "what is taken from it is what it would have");
+    assert_eq!(recorded(), ["network/connect"], "as of any other start");
 }
 
 #[test]
@@ -100,4 +111,21 @@ fn a_lock_that_names_another_program_starts_nothing() {
     assert!(!told.stdout.contains("made__greet") && told.stderr.contains("its plan is not of made-here"), "{}{}", told.stdout, told.stderr);
     made.succeeds(&["update", "--yes"]);
     assert_eq!(made.greeting(), "greets");
+}
+
+#[test]
+fn what_is_tried_to_learn_what_it_needs_is_locked_when_that_is_written() {
+    let made = Packages::new("npm:made-here");
+    let learn = |more: &[&str]| made.succeeds(&[&["learn", "--json"], more].concat());
+    learn(&["new", "--", "npm:made-here"]);
+    learn(&["made"]);
+    assert!(!made.lock_file().exists(), "nothing was changed");
+    assert_eq!(made.greeting(), "greets");
+    made.registry.publish("made-here", "1.1.0", &program("newer"), json!({}));
+    let lock = made.lock();
+    learn(&["made"]);
+    assert_eq!(made.lock(), lock);
+    fs::remove_file(made.lock_file()).unwrap();
+    learn(&["new", "--write", "--", "npm:made-here"]);
+    assert!(made.lock().contains("[servers.new"), "{}", made.lock());
 }

@@ -2,8 +2,9 @@
 //!
 //! It is written in place, so that a server it is kept from (mounted read-only where it may write the folder) cannot write the new one
 //! either. What is to be in it is put into the private cache first: a write that was cut off is finished by the next who opens it.
-//! There lies also where the file is, for who prunes the store, and what readers and writers lock, and nobody waits for that without end: whoever may read a file may lock it, so a server
-//! that sees the lock file itself could keep everybody waiting.
+//! There lies also where the file is, for who prunes the store, and what readers and writers of this user lock. They lock the file itself
+//! besides, since two users of a machine, or host and container, have caches of their own; but whoever may read a file may lock it, so a
+//! server that sees it could keep everybody waiting: that lock is waited for as long as a change takes, and then done without.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +26,9 @@ const MOST_PREVIOUS: usize = 10;
 
 /// A hundred servers with a thousand packages each.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How much younger than a draft the file is that another user has written since: writing takes milliseconds.
+const OVERTAKEN: Duration = Duration::from_secs(60);
 
 /// A change takes milliseconds.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(2);
@@ -132,7 +136,9 @@ impl LockFile {
     pub fn read(path: &Path, drafts: &Path) -> Result<Self, LockError> {
         match File::open(path) {
             Ok(mut file) => {
-                let _no_change = held(path, drafts)?;
+                let late = Instant::now() + WAIT_FOR_OTHERS;
+                let _no_change = held(path, drafts, late)?;
+                wait_for_other_users(path, late, || file.try_lock_shared());
                 Self::parse(path, &mut file)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -202,8 +208,8 @@ impl LockFile {
         }
     }
 
-    /// Changes the file as long as the version of that key still has a share of the server's callers; says whether it has. `drafts` is as in
-    /// [`change`](Self::change).
+    /// Changes the file as long as the version of that key still has a share of the server's callers, and gives `change` what stands there of
+    /// it now; says whether it has. `drafts` is as in [`change`](Self::change).
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -211,14 +217,14 @@ impl LockFile {
         path: &Path,
         drafts: &Path,
         (server, key): (&str, &str),
-        change: impl FnOnce(&mut Self),
+        change: impl FnOnce(&mut Self, Canary),
     ) -> Result<bool, LockError> {
         let mut is_there = false;
         Self::change(path, drafts, |lock| {
-            let canary = lock.entry(server).and_then(|entry| entry.canary.as_ref());
-            is_there = canary.is_some_and(|canary| canary.locked.key() == key);
-            if is_there {
-                change(lock);
+            let canary = lock.entry(server).and_then(|entry| entry.canary.clone());
+            if let Some(canary) = canary.filter(|canary| canary.locked.key() == key) {
+                is_there = true;
+                change(lock, canary);
             }
         })?;
         Ok(is_there)
@@ -240,11 +246,14 @@ impl LockFile {
         let failed = |error: io::Error| LockError::new(path, error);
         private_folder(drafts).map_err(|error| LockError::new(path, error))?;
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
-        let alone = hold(path, drafts)?;
+        let late = Instant::now() + WAIT_FOR_OTHERS;
+        let alone = hold(path, drafts, late)?;
+        wait_for_other_users(path, late, || file.try_lock());
         let draft = draft(path, drafts);
         // The draft of a change that was cut off is complete: only a complete one has this name.
         if let Ok(text) = fs::read(&draft) {
-            put(&mut file, &text).and_then(|()| fs::remove_file(&draft)).map_err(failed)?;
+            let finished = if is_overtaken(&draft, &file) { Ok(()) } else { put(&mut file, &text) };
+            finished.and_then(|()| fs::remove_file(&draft)).map_err(failed)?;
         }
         file.rewind().map_err(failed)?;
         let old = Self::parse(path, &mut file)?;
@@ -257,7 +266,7 @@ impl LockFile {
         let unfinished = draft.with_extension("new");
         fs::write(&unfinished, &text).and_then(|()| fs::rename(&unfinished, &draft)).map_err(failed)?;
         put(&mut file, text.as_bytes()).and_then(|()| fs::remove_file(&draft)).map_err(failed)?;
-        drop(alone);
+        drop((file, alone));
         remember(path, drafts);
         Ok(())
     }
@@ -272,7 +281,7 @@ fn remember(path: &Path, drafts: &Path) {
         return;
     }
     let failed = |error: &dyn fmt::Display| LockError::new(path, error);
-    let alone = private_folder(drafts).map_err(|error| failed(&error)).and_then(|()| hold(path, drafts));
+    let alone = private_folder(drafts).map_err(|error| failed(&error)).and_then(|()| hold(path, drafts, Instant::now() + WAIT_FOR_OTHERS));
     if let Err(error) = alone.and_then(|_alone| known_locks::remember(&canonical, &file).map_err(|error| failed(&error))) {
         tracing::debug!("that a lock file is there cannot be noted: {error}");
     }
@@ -286,23 +295,36 @@ fn put(file: &mut File, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Holds everybody else off.
-fn hold(path: &Path, drafts: &Path) -> Result<File, LockError> {
+/// Whether another user has written the file since a draft of ours was cut off.
+fn is_overtaken(draft: &Path, file: &File) -> bool {
+    let modified = |found: io::Result<fs::Metadata>| found.and_then(|found| found.modified()).ok();
+    let ages = modified(fs::metadata(draft)).zip(modified(file.metadata()));
+    ages.and_then(|(draft, file)| file.duration_since(draft).ok()).is_some_and(|younger| younger > OVERTAKEN)
+}
+
+/// Holds everybody else of this user off.
+fn hold(path: &Path, drafts: &Path, late: Instant) -> Result<File, LockError> {
     let lock = File::options().create(true).truncate(false).write(true).open(draft(path, drafts).with_extension("lock"));
     let lock = lock.map_err(|error| LockError::new(path, error))?;
-    wait(path, || lock.try_lock())?;
+    wait(path, late, || lock.try_lock())?;
     Ok(lock)
 }
 
-/// Holds off who would change it; `None` where nobody ever did.
-fn held(path: &Path, drafts: &Path) -> Result<Option<File>, LockError> {
+/// Holds off who of this user would change it; `None` where nobody ever did.
+fn held(path: &Path, drafts: &Path, late: Instant) -> Result<Option<File>, LockError> {
     let Ok(lock) = File::open(draft(path, drafts).with_extension("lock")) else { return Ok(None) };
-    wait(path, || lock.try_lock_shared())?;
+    wait(path, late, || lock.try_lock_shared())?;
     Ok(Some(lock))
 }
 
-fn wait(path: &Path, take: impl Fn() -> Result<(), TryLockError>) -> Result<(), LockError> {
-    let late = Instant::now() + WAIT_FOR_OTHERS;
+/// Takes a lock of the file itself, where it can be had by then.
+fn wait_for_other_users(path: &Path, late: Instant, take: impl Fn() -> Result<(), TryLockError>) {
+    if let Err(error) = wait(path, late, take) {
+        tracing::debug!("read or written without a lock of the file itself: {error}");
+    }
+}
+
+fn wait(path: &Path, late: Instant, take: impl Fn() -> Result<(), TryLockError>) -> Result<(), LockError> {
     loop {
         match take() {
             Ok(()) => return Ok(()),
@@ -387,7 +409,7 @@ mod tests {
         })
         .unwrap();
         let key = canary("2").locked.key();
-        let change = |change: &dyn Fn(&mut LockFile)| LockFile::change_share(&path, &drafts, ("s", &key), |lock| change(lock)).unwrap();
+        let change = |change: &dyn Fn(&mut LockFile)| LockFile::change_share(&path, &drafts, ("s", &key), |lock, _| change(lock)).unwrap();
         assert!(change(&|lock| lock.set_canary("s", None)));
         for later in
             [&|lock: &mut LockFile| lock.set_canary("s", Some(canary("2"))) as _, &|lock: &mut LockFile| lock.set("s", locked("2"))]
@@ -397,8 +419,15 @@ mod tests {
             let entry = LockFile::read(&path, &drafts).unwrap().entry("s").unwrap().clone();
             assert_eq!((versions(&entry), &entry.canary), (vec!["1"], &None));
         }
+        let (key, elsewhere) = (canary("3").locked.key(), BTreeMap::from([("other".to_owned(), "sha256:y".to_owned())]));
         LockFile::change(&path, &drafts, |lock| lock.set_canary("s", Some(canary("3")))).unwrap();
         assert!(!change(&|lock| lock.set_canary("s", None)), "another has it now");
+        let noted = Locked { trees: elsewhere, ..locked("3") };
+        LockFile::change(&path, &drafts, |lock| lock.note_canary("s", noted.clone())).unwrap();
+        let larger = |lock: &mut LockFile, now| lock.set_canary("s", Some(Canary { share: "20%".parse().unwrap(), ..now }));
+        assert!(LockFile::change_share(&path, &drafts, ("s", &key), larger).unwrap());
+        let kept = LockFile::read(&path, &drafts).unwrap().entry("s").unwrap().canary.clone().unwrap();
+        assert_eq!((kept.share.to_string().as_str(), kept.locked), ("20 %", noted), "what was noted meanwhile stays");
     }
 
     #[test]
@@ -459,6 +488,41 @@ mod tests {
         hostile.lock().unwrap();
         LockFile::change(&path, &drafts, |lock| lock.set("s", locked("1"))).unwrap();
         assert!(LockFile::open(&path, &drafts).unwrap().entry("s").is_some());
+    }
+
+    #[test]
+    fn two_users_of_one_file_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, [ours, theirs]) = (folder.path().join(LOCK), ["ours", "theirs"].map(|user| folder.path().join(user)));
+        std::thread::scope(|scope| {
+            LockFile::change(&path, &ours, |lock| {
+                let (done, is_done) = std::sync::mpsc::channel();
+                let (path, theirs) = (&path, &theirs);
+                scope.spawn(move || {
+                    LockFile::change(path, theirs, |lock| lock.set("theirs", locked("1"))).unwrap();
+                    let _nobody_waits = done.send(());
+                });
+                assert!(is_done.recv_timeout(Duration::from_millis(200)).is_err(), "this change is not done yet");
+                lock.set("ours", locked("1"));
+            })
+            .unwrap();
+        });
+        let read = LockFile::read(&path, &ours).unwrap();
+        assert!(["ours", "theirs"].iter().all(|server| read.entry(server).is_some()), "none is lost");
+    }
+
+    #[test]
+    fn what_another_user_has_written_since_is_not_undone_by_a_write_that_was_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, [ours, theirs]) = (folder.path().join(LOCK), ["ours", "theirs"].map(|user| folder.path().join(user)));
+        LockFile::change(&path, &ours, |lock| lock.set("s", locked("1"))).unwrap();
+        let draft = draft(&path, &ours);
+        fs::copy(&path, &draft).unwrap();
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        File::options().write(true).open(&draft).unwrap().set_modified(long_ago).unwrap();
+        LockFile::change(&path, &theirs, |lock| lock.set("s", locked("2"))).unwrap();
+        assert_eq!(LockFile::open(&path, &ours).unwrap().entry("s").unwrap().locked, locked("2"));
+        assert!(!draft.exists());
     }
 
     #[test]

@@ -23,8 +23,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The packages of one configuration's servers.
 #[derive(Debug)]
 pub struct Packages {
-    plan: Plan,
-    surroundings: Arc<Surroundings>,
+    pub(super) plan: Plan,
+    pub(super) surroundings: Arc<Surroundings>,
 }
 
 /// How two versions are started to compare their tools.
@@ -245,32 +245,37 @@ impl Packages {
         }
     }
 
-    /// Locks what was found: the server runs it from its next start on.
+    /// Locks what was found: the server runs it from its next start on. What its tools say is recorded anew, since whoever took it was shown
+    /// that.
     ///
     /// # Errors
-    /// When the lock cannot be written; then it is as it was.
-    pub fn accept(&self, updated: &Updated) -> Result<(), UpdateError> {
+    /// When the lock cannot be written; then it is as it was. And when what is recorded of the tools cannot be forgotten.
+    pub async fn accept(&self, updated: &Updated) -> Result<(), UpdateError> {
         let (plan, stdio, _) = self.find(&updated.server)?;
-        self.lock(plan, stdio, &updated.package, updated.locked.clone())
+        self.surroundings.pins.ready().await?;
+        self.lock(plan, stdio, &updated.package, updated.locked.clone())?;
+        self.repin(plan, &updated.to).await
     }
 
-    /// Lets what these servers' tools say be recorded anew: they are of another version now, which whoever took it was shown.
-    ///
-    /// # Errors
-    /// Where what is recorded cannot be forgotten.
-    pub async fn repin(&self, servers: impl Iterator<Item = &str>) -> Result<(), UpdateError> {
-        for server in servers {
-            self.surroundings.pins.forget(self.find(server)?.0).await?;
-        }
-        Ok(())
+    /// Lets what a server's tools say be recorded anew: they are of the version that was locked just now.
+    pub(super) async fn repin(&self, plan: &ServerPlan, version: &str) -> Result<(), UpdateError> {
+        let not_forgotten = |outage: Outage| {
+            let name = &plan.name;
+            let why = outage.why;
+            UpdateError::new(format!(
+                "version {version} of server `{name}` is locked, but what its tools were before is not forgotten: {why}"
+            ))
+            .with_hint(format!("policies call tools that differ changed; `sallyport policy repin {}` ends that", plan.in_commands()))
+        };
+        self.surroundings.pins.forget(plan).await.map(drop).map_err(not_forgotten)
     }
 
     /// Takes back a version that a share of the callers gets; where there is none, locks what the server ran before: the last one, or
     /// the last one of this version.
     ///
     /// # Errors
-    /// When there is none, or it is not in the store of this machine.
-    pub fn roll_back(&self, server: &str, version: Option<&str>) -> Result<RolledBack, UpdateError> {
+    /// When there is none, or it is not in the store of this machine; and as [`accept`](Self::accept).
+    pub async fn roll_back(&self, server: &str, version: Option<&str>) -> Result<RolledBack, UpdateError> {
         let (plan, stdio, package) = self.find(server)?;
         let path = stdio.lock.as_ref().ok_or_else(|| UpdateError::no_file(server))?;
         if version.is_none()
@@ -296,6 +301,7 @@ impl Packages {
                 .with_hint("write that in `command` first"));
         }
         self.lock(plan, stdio, &package, locked)?;
+        self.repin(plan, version).await?;
         Ok(RolledBack { to: version.clone(), withdrawn: None })
     }
 

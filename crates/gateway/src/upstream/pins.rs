@@ -48,6 +48,14 @@ impl Pins {
         Self { folders: folders.clone(), store: OnceCell::new(), failed: Seldom::default() }
     }
 
+    /// Opens the store, for who is about to change something after which [`forget`](Self::forget) must not fail.
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub(crate) async fn ready(&self) -> Result<(), Outage> {
+        self.store().await.map(drop)
+    }
+
     /// Forgets what is recorded of a server's tools, and says of how many: what it tells when it is asked next is recorded.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sallyport_telemetry::state_folder::private_folder;
@@ -27,6 +28,9 @@ const DIGEST_BYTES: usize = 8;
 
 /// Characters of a package's name in a folder's name; the digest does the telling apart.
 const NAME_CHARACTERS: usize = 40;
+
+/// A folder that is one's own to work in, until the last of these is gone.
+pub(super) type Turn = Arc<File>;
 
 /// The folder of one set of requirements.
 #[derive(Clone, Debug)]
@@ -50,22 +54,21 @@ impl Desk {
     }
 
     /// Waits until nobody else is at work here.
-    pub(super) async fn turn(&self, limit: Duration, waiting: impl FnOnce()) -> Result<File, Error> {
+    pub(super) async fn turn(&self, limit: Duration, waiting: impl FnOnce()) -> Result<Turn, Error> {
         turn(&self.folder, limit, waiting).await
     }
 
     /// Empty scratch space, whatever an earlier installation has left.
-    pub(super) async fn clear(&self) -> Result<(), Error> {
+    pub(super) async fn clear(&self, turn: &Turn) -> Result<(), Error> {
         let folders = [self.tmp(), self.given()];
-        let cleared =
-            off_the_runtime(move || folders.iter().try_for_each(|folder| gone(tree::remove(folder)).and_then(|()| fs::create_dir(folder))));
-        cleared.await.map_err(|cause| Error::io(format_args!("{} cannot be cleared", self.folder.display()), &cause))
+        let clear = move || folders.iter().try_for_each(|folder| gone(tree::remove(folder)).and_then(|()| fs::create_dir(folder)));
+        in_turn(turn, clear).await.map_err(|cause| Error::io(format_args!("{} cannot be cleared", self.folder.display()), &cause))
     }
 
     /// Removes the scratch space. What stays of it is removed by the next.
-    pub(super) async fn clean_up(&self) {
+    pub(super) async fn clean_up(&self, turn: &Turn) {
         let folders = [self.tmp(), self.given()];
-        let _next_time = off_the_runtime(move || folders.iter().try_for_each(|folder| gone(tree::remove(folder)))).await;
+        let _next_time = in_turn(turn, move || folders.iter().try_for_each(|folder| gone(tree::remove(folder)))).await;
     }
 
     /// What the requirements came to when they were last looked up.
@@ -81,7 +84,7 @@ impl Desk {
 }
 
 /// Waits until no other gateway, and no other task of this one, works in `folder`. The lock ends with the process at the latest.
-pub(super) async fn turn(folder: &Path, limit: Duration, waiting: impl FnOnce()) -> Result<File, Error> {
+pub(super) async fn turn(folder: &Path, limit: Duration, waiting: impl FnOnce()) -> Result<Turn, Error> {
     private_folder(folder).map_err(|error| Error::new(error.to_string()).with_hint(error.hint()))?;
     let path = folder.join("lock");
     let failed = |cause: io::Error| Error::io(format_args!("{} cannot be locked", path.display()), &cause);
@@ -90,7 +93,7 @@ pub(super) async fn turn(folder: &Path, limit: Duration, waiting: impl FnOnce())
     let deadline = Instant::now() + limit;
     loop {
         match lock.try_lock() {
-            Ok(()) => return Ok(lock),
+            Ok(()) => return Ok(Arc::new(lock)),
             Err(TryLockError::Error(cause)) => return Err(failed(cause)),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                 return Err(Error::new(format!("another gateway has been installing it for {limit:?}")));
@@ -115,6 +118,17 @@ pub(super) fn write(file: &Path, content: &impl serde::Serialize) -> io::Result<
 /// Many small files are removed or read: not on the runtime's own threads.
 pub(super) async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// The same for what changes a folder: it is nobody else's turn before that is done, also when nobody waits for it any more.
+pub(super) async fn in_turn<T: Send + 'static>(turn: &Turn, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let turn = Turn::clone(turn);
+    let held = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
+    off_the_runtime(held).await
 }
 
 pub(super) fn gone(removed: io::Result<()>) -> io::Result<()> {

@@ -175,7 +175,7 @@ const HINTS: &[(&[&str], &str)] = &[
             "Could not resolve host",
             "Couldn't connect to server",
         ],
-        "the registry cannot be reached: look at the network, the proxy, and the registry in ~/.npmrc, pip.conf or uv.toml; once installed, it starts without",
+        "the registry cannot be reached: look at the network, the proxy, and the registry in ~/.npmrc, pip.conf or uv.toml; it is needed to install, not to start",
     ),
     (
         &["CERT_", "certificate verify failed", "SELF_SIGNED", "UNABLE_TO_GET_ISSUER", "invalid peer certificate"],

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::desk::{self, gone, off_the_runtime, plain_name};
+use super::desk::{self, Turn, gone, in_turn, off_the_runtime, plain_name};
 use super::locked::Locked;
 use super::{Error, Source, tree};
 
@@ -77,9 +77,25 @@ impl Place {
 
     /// All installations of what is locked, the one that was used last first.
     pub(super) fn all(packages: &Path, locked: &Locked) -> Vec<Self> {
-        let mut all: Vec<_> = Self::with_key(packages, locked.source, &locked.key()).filter(|place| place.record().is_some()).collect();
+        Self::all_with_key(packages, locked.source, &locked.key())
+    }
+
+    fn all_with_key(packages: &Path, source: Source, key: &str) -> Vec<Self> {
+        let mut all: Vec<_> = Self::with_key(packages, source, key).filter(|place| place.record().is_some()).collect();
         all.sort_by_cached_key(|place| Reverse(fs::metadata(place.folder.join("lock")).and_then(|lock| lock.modified()).ok()));
         all
+    }
+
+    /// Whether no other installation with its key was used later.
+    fn is_last_used(&self, packages: &Path, key: &str) -> bool {
+        Self::all_with_key(packages, self.source, key).first().is_none_or(|last| last.folder == self.folder)
+    }
+
+    /// The number of the modules that its Node loads, where it was built for one.
+    pub(super) fn modules(&self) -> Option<&str> {
+        let (name, _key) = self.folder.file_name()?.to_str()?.rsplit_once('-')?;
+        let (_version, modules) = name.rsplit_once("-node")?;
+        Some(modules).filter(|modules| !modules.is_empty() && modules.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     /// What was installed.
@@ -107,7 +123,7 @@ impl Place {
     }
 
     /// Waits until nobody else installs here.
-    pub(super) async fn turn(&self, limit: Duration, waiting: impl FnOnce()) -> Result<File, Error> {
+    pub(super) async fn turn(&self, limit: Duration, waiting: impl FnOnce()) -> Result<Turn, Error> {
         desk::turn(&self.folder, limit, waiting).await
     }
 
@@ -151,17 +167,17 @@ impl Place {
     }
 
     /// An empty tree, whatever an earlier installation has left; its record goes first.
-    pub(super) async fn prepare(&self) -> Result<(), Error> {
+    pub(super) async fn prepare(&self, turn: &Turn) -> Result<(), Error> {
         let place = self.clone();
-        off_the_runtime(move || place.remove().and_then(|()| fs::create_dir(place.tree())))
+        in_turn(turn, move || place.remove().and_then(|()| fs::create_dir(place.tree())))
             .await
             .map_err(|cause| Error::io(format_args!("{} cannot be cleared", self.folder.display()), &cause))
     }
 
     /// Takes back what was begun; what stays is removed by the next.
-    pub(super) async fn abandon(&self) {
+    pub(super) async fn abandon(&self, turn: &Turn) {
         let place = self.clone();
-        let _next_time = off_the_runtime(move || place.remove()).await;
+        let _next_time = in_turn(turn, move || place.remove()).await;
     }
 
     fn remove(&self) -> io::Result<()> {
@@ -233,8 +249,8 @@ fn folder_of(packages: &Path) -> PathBuf {
     packages.join("store")
 }
 
-/// Removes the installations that nobody has started for `unused` and nobody runs, but for those with the keys `kept`. Gives the names of
-/// their folders.
+/// Removes the installations that nobody has started for `unused` and nobody runs, but for those with the keys `kept`: of several with one
+/// key, each built for another Node, the one that was used last. Gives the names of their folders.
 ///
 /// # Errors
 /// When the store cannot be read; one that cannot be removed is left out.
@@ -248,7 +264,8 @@ pub fn prune(packages: &Path, unused: Duration, kept: &BTreeSet<String>) -> io::
         };
         for entry in entries {
             let place = Place { folder: entry?.path(), source };
-            let is_kept = place.folder.to_str().and_then(|name| name.rsplit('-').next()).is_some_and(|key| kept.contains(key));
+            let key = place.folder.to_str().and_then(|name| name.rsplit('-').next()).filter(|key| kept.contains(*key));
+            let is_kept = key.is_some_and(|key| place.is_last_used(packages, key));
             let Some(_turn) = Some(&place).filter(|_| !is_kept).and_then(|place| place.unused(unused)) else { continue };
             if place.remove().and_then(|()| fs::remove_dir_all(&place.folder)).is_ok() {
                 removed.push(place.folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
@@ -323,6 +340,48 @@ mod tests {
         assert_eq!(prune_all(packages.path(), &["123", "4567"]), 1);
         assert!(!place.folder.exists());
         assert!(place.used().is_err());
+    }
+
+    #[test]
+    fn of_what_was_built_for_several_versions_of_node_the_one_used_last_is_kept() {
+        let packages = tempfile::tempdir().unwrap();
+        let plain = place(packages.path(), Source::Npm);
+        fs::remove_dir_all(&plain.folder).unwrap();
+        let record = serde_json::json!({
+            "locked": { "source": "npm", "requirements": ["server"], "version": "1.0.0", "artefacts": [] },
+            "platform": "", "whole": "", "portable": "", "name": null, "unbuilt": [],
+        });
+        let built = |modules: &str, days: u64| {
+            let place = plain.clone().for_node(modules);
+            fs::create_dir_all(place.tree()).unwrap();
+            fs::write(place.record_file(), record.to_string()).unwrap();
+            let used = SystemTime::UNIX_EPOCH + Duration::from_secs(days * 24 * 60 * 60);
+            File::create(place.folder.join("lock")).unwrap().set_modified(used).unwrap();
+            place
+        };
+        let builds = [built("108", 2), built("115", 3), built("127", 1)];
+        assert_eq!(builds.each_ref().map(Place::modules), [Some("108"), Some("115"), Some("127")]);
+        assert_eq!((plain.modules(), prune_all(packages.path(), &["0123"])), (None, 2));
+        assert_eq!(builds.each_ref().map(|place| place.folder.exists()), [false, true, false]);
+    }
+
+    #[test]
+    fn what_is_given_up_keeps_its_turn_until_it_has_come_to_rest() {
+        let packages = tempfile::tempdir().unwrap();
+        let place = place(packages.path(), Source::Npm);
+        let one_thread = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        one_thread.block_on(async {
+            let (go_on, wait) = std::sync::mpsc::channel();
+            let others = tokio::task::spawn_blocking(move || wait.recv());
+            let turn = place.turn(Duration::ZERO, || {}).await.unwrap();
+            tokio::time::timeout(Duration::ZERO, place.prepare(&turn)).await.unwrap_err();
+            drop(turn);
+            assert!(place.turn(Duration::ZERO, || {}).await.is_err(), "its tree is still to be removed");
+            go_on.send(()).unwrap();
+            others.await.unwrap().unwrap();
+            let _turn = place.turn(Duration::from_secs(60), || {}).await.unwrap();
+            assert_eq!(fs::read_dir(place.tree()).unwrap().count(), 0);
+        });
     }
 
     #[test]

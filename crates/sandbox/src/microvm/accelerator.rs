@@ -2,6 +2,7 @@
 //! with it, or the boot never ends. So one is booted with it, once, and what came of it is remembered.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ const PROOF_LIMIT: Duration = Duration::from_secs(5);
 const PROOF_MEMORY_MB: u32 = 128;
 
 const DEVICE: &str = "/dev/kvm";
+
+/// How long it is believed that it does not work: it may have been a moment without memory or processors, and a proof costs seconds.
+const DOUBTED: Duration = Duration::from_secs(60 * 60);
 
 /// The file with the verdict, in the folder of machines.
 const VERDICT: &str = "kvm.json";
@@ -59,8 +63,10 @@ pub(super) async fn choose(host: &Host, wanted: Acceleration, guest: &Guest) -> 
 }
 
 fn without_kvm(problem: &str) -> Error {
-    Error::new(format!("kvm does not work here: {problem}"))
-        .with_hint("write `accel = \"auto\"`: without kvm the processor is emulated, and programs run some ten times as slowly")
+    Error::new(format!("kvm does not work here: {problem}")).with_hint(
+        "write `accel = \"auto\"`: without kvm the processor is emulated, and programs run some ten times as slowly; kvm is tried again \
+                    when something of it is changed, and after an hour",
+    )
 }
 
 /// Whether this machine has what is wanted; that it works only a boot shows.
@@ -81,8 +87,7 @@ async fn problem(host: &Host, guest: &Guest) -> Result<Option<String>, Error> {
         return Ok(Some(problem));
     }
     let (file, about) = (host.machines()?.join(VERDICT), about(guest));
-    let known = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Verdict>(&bytes).ok());
-    if let Some(verdict) = known.filter(|verdict| verdict.about == about) {
+    if let Some(verdict) = known(&file, &about) {
         return Ok(verdict.problem);
     }
     let verdict = Verdict { about, problem: proof(host, guest).await.err() };
@@ -91,16 +96,29 @@ async fn problem(host: &Host, guest: &Guest) -> Result<Option<String>, Error> {
     Ok(verdict.problem)
 }
 
-/// This boot of this kernel, the monitor, the guest, and who asks.
+/// What was found out before, if it is about the same. That it works holds until something is another; that it does not, for an hour.
+fn known(file: &Path, about: &str) -> Option<Verdict> {
+    let verdict: Verdict = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
+    let is_fresh = || fs::metadata(file).and_then(|found| found.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age < DOUBTED));
+    (verdict.about == about && (verdict.problem.is_none() || is_fresh())).then_some(verdict)
+}
+
+/// This boot of this kernel, the device, the monitor, the guest, and who asks.
 fn about(guest: &Guest) -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let monitor = std::env::split_paths(&paths).find_map(|folder| fs::metadata(folder.join(PROGRAM)).ok());
     let monitor = monitor.map(|found| (found.len(), found.modified().ok()));
-    let device = fs::metadata(DEVICE).map(|found| found.permissions()).ok();
-    let user = rustix::process::geteuid().as_raw();
-    let all = format!("{boot} {monitor:?} {device:?} {user} {}", guest.initramfs.display());
+    let device = stamp(Path::new(DEVICE));
+    let (user, groups) = (rustix::process::geteuid().as_raw(), rustix::process::getgroups().unwrap_or_default());
+    let all = format!("{boot} {monitor:?} {device:?} {user} {groups:?} {}", guest.initramfs.display());
     hexadecimal(&Sha256::digest(all))
+}
+
+/// Whose it is and who may use it; the time of the last change of that tells also of access control lists.
+fn stamp(device: &Path) -> Option<(u32, u32, u32, i64, i64)> {
+    let found = fs::metadata(device).ok()?;
+    Some((found.mode(), found.uid(), found.gid(), found.ctime(), found.ctime_nsec()))
 }
 
 /// Boots a machine to its first word, and ends it.
@@ -116,5 +134,40 @@ async fn proof(host: &Host, guest: &Guest) -> Result<(), String> {
     match timeout(PROOF_LIMIT, boot).await {
         Ok(booted) => booted.map(drop).map_err(told),
         Err(_) => Err(format!("a kernel did not boot with it within {PROOF_LIMIT:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use std::fs::{File, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn that_it_does_not_work_is_not_believed_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(VERDICT);
+        let found = |problem: Option<&str>, age: Duration| {
+            let verdict = Verdict { about: "this".to_owned(), problem: problem.map(str::to_owned) };
+            fs::write(&file, serde_json::to_vec(&verdict).unwrap()).unwrap();
+            File::options().write(true).open(&file).unwrap().set_modified(SystemTime::now() - age).unwrap();
+            ["this", "that"].map(|about| known(&file, about).map(|verdict| verdict.problem))
+        };
+        assert_eq!(found(Some("no memory"), Duration::ZERO), [Some(Some("no memory".to_owned())), None]);
+        assert_eq!(found(Some("no memory"), DOUBTED), [None, None]);
+        assert_eq!(found(None, DOUBTED * 100), [Some(None), None]);
+    }
+
+    #[test]
+    fn who_may_use_the_device_is_part_of_what_it_is_about() {
+        let device = tempfile::NamedTempFile::new().unwrap();
+        let before = stamp(device.path());
+        assert_eq!(stamp(device.path()), before);
+        fs::set_permissions(device.path(), Permissions::from_mode(0o666)).unwrap();
+        assert_ne!(stamp(device.path()), before);
     }
 }
