@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+mod attested;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;

@@ -1,6 +1,8 @@
 //! A real registry of Debian's package `docker-registry`, filled by Debian's `skopeo`.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -12,6 +14,7 @@ use rcgen::{CertificateParams, KeyPair};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::harness::loopback;
@@ -21,6 +24,10 @@ use super::scripted::{Answer, Scripted};
 const USER: &str = "reader";
 const PASSWORD: &str = "secret";
 const HTPASSWD: &str = "reader:$2y$04$X3Q/cC/P89dtA/X13t8yZeYjQqJRybFsbyk8y4lOX.r0J/bTCHTsa\n";
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// A registry on loopback. Stopped and removed when dropped.
 pub(crate) struct Registry {
@@ -112,6 +119,51 @@ impl Registry {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// The digest that a tag stands for.
+    pub(crate) fn digest(&self, name: &str, tag: &str) -> String {
+        let head = self.ask("GET", &format!("/v2/{name}/manifests/{tag}"), MANIFEST, b"");
+        header(&head, "docker-content-digest").unwrap().to_owned()
+    }
+
+    /// Puts a bundle of sigstore's beside what has this digest, as is done where a registry lists no referrers.
+    pub(crate) fn attach(&self, name: &str, digest: &str, bundle: &str) {
+        let part = |kind: &str, text: &str| json!({ "mediaType": kind, "digest": self.put_blob(name, text), "size": text.len() });
+        let holder = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": BUNDLE,
+            "config": part("application/vnd.oci.empty.v1+json", "{}"), "layers": [part(BUNDLE, bundle)],
+            "subject": { "mediaType": MANIFEST, "digest": digest, "size": 1 },
+        });
+        let holder = holder.to_string();
+        let held = format!("sha256:{}", hex(holder.as_bytes()));
+        self.ask("PUT", &format!("/v2/{name}/manifests/{held}"), MANIFEST, holder.as_bytes());
+        let referrer = json!({ "mediaType": MANIFEST, "digest": held, "size": holder.len(), "artifactType": BUNDLE });
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [referrer] }).to_string();
+        self.ask("PUT", &format!("/v2/{name}/manifests/{}", digest.replace(':', "-")), INDEX, index.as_bytes());
+    }
+
+    fn put_blob(&self, name: &str, text: &str) -> String {
+        let begun = self.ask("POST", &format!("/v2/{name}/blobs/uploads/"), "application/octet-stream", b"");
+        let place = header(&begun, "location").unwrap().replace(&format!("http://{}", self.host()), "");
+        let digest = format!("sha256:{}", hex(text.as_bytes()));
+        self.ask("PUT", &format!("{place}&digest={digest}"), "application/octet-stream", text.as_bytes());
+        digest
+    }
+
+    /// One request of somebody who may write. Gives what is in front of the answer.
+    fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let (host, credentials, length) = (self.host(), STANDARD.encode(format!("{USER}:{PASSWORD}")), body.len());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Basic {credentials}\r\naccept: {kind}\r\ncontent-type: {kind}\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 20"), "{method} {path}: {answer}");
+        answer.split("\r\n\r\n").next().unwrap().to_owned()
+    }
+
     /// What `docker login` would write into its settings.
     pub(crate) fn settings(&self) -> String {
         json!({ "auths": { self.host(): { "auth": STANDARD.encode(format!("{USER}:{PASSWORD}")) } } }).to_string()
@@ -135,6 +187,15 @@ impl Drop for Registry {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+    headers.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A token for what the path asks for, as docker's registry reads it.

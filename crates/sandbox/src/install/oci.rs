@@ -2,8 +2,10 @@
 //!
 //! No package manager does this, and no process either: what comes from the registry is read by parsers of our own, bounded, and the
 //! layers are unpacked by the code that unpacks images on disk. First the tag is looked up, which gives a digest; then all that this digest
-//! names is fetched into scratch space, in OCI layout, each file verified while it is written, and unpacked from there.
+//! names is fetched into scratch space, in OCI layout, each file verified while it is written, and unpacked from there. Who built it is
+//! asked when it is looked up, and stands in the lock.
 
+mod attached;
 mod challenge;
 mod credentials;
 mod pull;
@@ -19,7 +21,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::timeout_at;
 
 use super::locked::{Artefact, Locked, contradicts};
-use super::provenance::Provenance;
 use super::reference::{Reference, is_digest};
 use super::step::Job;
 use super::store::{Notes, Place};
@@ -30,17 +31,14 @@ use pull::Pull;
 /// What the tag stands for now.
 pub(super) async fn look_up(job: &Job<'_>) -> Result<Locked, Error> {
     let reference = reference(job.package)?;
-    let digest = match &reference.digest {
-        Some(digest) => digest.clone(),
-        None => in_time(job, async { Pull::begin(job, &reference).await?.look_up().await }).await?,
-    };
+    let (digest, provenance) = in_time(job, async { Pull::begin(job, &reference).await?.look_up().await }).await?;
     let version = reference.version(&digest);
     Ok(Locked {
         source: job.package.source,
         requirements: job.package.requirements.clone(),
         version: version.clone(),
         scripts: false,
-        provenance: Provenance::default(),
+        provenance,
         trees: BTreeMap::new(),
         artefacts: vec![Artefact { name: reference.name(), version, digests: BTreeSet::from([digest]) }],
         plan: None,
@@ -107,6 +105,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
+    use crate::install::Provenance;
 
     #[test]
     fn a_digest_in_the_configuration_is_not_what_a_lock_makes_of_it() {

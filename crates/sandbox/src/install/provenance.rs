@@ -5,7 +5,11 @@
 //! is a signature is known. Of attestations see [`attestation`].
 
 mod attestation;
+#[cfg(target_os = "linux")]
+mod cosign;
 mod cryptography;
+#[cfg(target_os = "linux")]
+pub(super) mod image;
 mod pypi;
 mod sigstore;
 
@@ -37,8 +41,8 @@ const NPM_KEYS: &[(&str, &str)] = &[
 /// Bytes before the point of a P-256 key in its DER form (RFC 5480), which is always the same.
 const DER_HEAD: usize = 26;
 
-/// Attestations of one package that are noted; npm announces one.
-const MOST_ATTESTATIONS: usize = 8;
+/// Attestations that are noted though nobody looked at them; npm announces one of a package.
+const MOST_ANNOUNCED: usize = 8;
 
 /// What is known of where the packages of one installation come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +54,7 @@ pub struct Provenance {
     /// Packages with a signature by a key that is not known here.
     #[serde(default)]
     pub unknown_key: u32,
-    /// `NAME@VERSION KIND` of attestations that the registry announces and that were not looked at.
+    /// `NAME@VERSION KIND`, of images `NAME KIND`, of attestations that the registry announces and that were not looked at.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub announced: BTreeSet<String>,
     /// Kinds of attestations that are of the package itself with this digest, by signers whom this program does not know.
@@ -90,6 +94,13 @@ impl Lost {
 }
 
 impl Provenance {
+    /// Notes an attestation that nobody looked at.
+    pub(super) fn announce(&mut self, name: &str, kind: &str) {
+        if self.announced.len() < MOST_ANNOUNCED && kind.len() < 200 && !kind.contains(char::is_control) {
+            self.announced.insert(format!("{name} {kind}"));
+        }
+    }
+
     /// What `old` has and this lacks, whatever versions of a kind and of a repository they are of.
     #[must_use]
     pub fn lost_since(&self, old: &Self) -> Lost {
@@ -135,10 +146,8 @@ pub(super) fn count(found: &mut Provenance, artefact: &Artefact, dist: &Value) -
         (true, true) => {}
     }
     let kind = dist.pointer("/attestations/provenance/predicateType").and_then(Value::as_str);
-    if let Some(kind) =
-        kind.filter(|kind| found.announced.len() < MOST_ATTESTATIONS && kind.len() < 200 && !kind.contains(char::is_control))
-    {
-        found.announced.insert(format!("{name}@{version} {kind}"));
+    if let Some(kind) = kind {
+        found.announce(&format!("{name}@{version}"), kind);
     }
     Ok(())
 }

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::Error;
 use super::registry::{ANYTHING, MANIFESTS, Registry, body, failed};
+use super::{Error, attached};
 use crate::install::locked::hex;
+use crate::install::provenance::Provenance;
+use crate::install::provenance::image::Image;
 use crate::install::reference::Reference;
 use crate::install::step::Job;
 use crate::oci::manifest::{DEEPEST, Descriptor, Manifest, TEXT_BYTES};
@@ -42,9 +44,13 @@ impl<'a> Pull<'a> {
         Ok(Self { job, registry: Registry::of(reference).await?, reference, layout })
     }
 
-    /// The digest that the tag stands for now.
-    pub(super) async fn look_up(&self) -> Result<String, Error> {
-        self.manifest(self.reference.wanted(), None).await.map(|(digest, _)| digest)
+    /// The digest that the tag stands for now, and what its registry has to show of who built that.
+    pub(super) async fn look_up(&self) -> Result<(String, Provenance), Error> {
+        let (digest, manifest) = self.manifest(self.reference.wanted(), self.reference.digest.as_deref()).await?;
+        (self.job.progress)(&format!("asking who built {}", self.reference));
+        let name = self.reference.name();
+        let provenance = attached::provenance(&self.registry, &Image { name: &name, digest: &digest, manifest: &manifest }).await?;
+        Ok((digest, provenance))
     }
 
     /// Everything that `digest` names, for this machine. Gives the layout's folder.
@@ -153,7 +159,7 @@ fn write_all(mut pieces: mpsc::Receiver<Bytes>, file: &Path) -> io::Result<Strin
     Ok(format!("sha256:{}", hex(digest.finalize().iter())))
 }
 
-fn other_files(what: &str) -> Error {
+pub(super) fn other_files(what: &str) -> Error {
     Error::new(format!("the registry serves {what}"))
         .with_hint("do not trust it before you know why; a proxy on the way may have broken it, too")
 }

@@ -45,8 +45,8 @@ struct Bundle {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Envelope {
-    payload: String,
+pub(super) struct Envelope {
+    pub(super) payload: String,
     payload_type: String,
     signatures: Vec<EnvelopeSignature>,
 }

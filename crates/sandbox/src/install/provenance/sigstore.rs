@@ -11,13 +11,13 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sigstore_verify::trust_root::{SigstoreInstance, TrustedRoot};
-use sigstore_verify::types::{ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash};
-use sigstore_verify::{CertificateError, Error, VerificationPolicy, Verifier};
+use sigstore_verify::types::{Artifact, ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash};
+use sigstore_verify::{CertificateError, Error, VerificationPolicy, VerificationResult, Verifier};
 
 use super::cryptography;
 
 /// Bytes of a bundle; recorded ones have 20,000.
-const LARGEST: usize = 1024 * 1024;
+pub(super) const LARGEST: usize = 1024 * 1024;
 
 /// What became of a signature.
 #[derive(Debug)]
@@ -30,20 +30,37 @@ pub(super) enum Verdict {
     Invalid(String),
 }
 
-/// Verifies the signature of a bundle over files of which one has this digest.
-pub(super) fn verify(digest: Option<ArtifactDigest>, bundle: &str) -> Verdict {
-    let Some(digest) = digest else { return Verdict::UnknownSigner };
+/// Verifies the signature of a bundle over files of which one is this.
+pub(super) fn verify<'a>(artifact: Option<impl Into<Artifact<'a>>>, bundle: &str) -> Verdict {
+    let Some(artifact) = artifact else { return Verdict::UnknownSigner };
     let Some(known) = known().filter(|_| bundle.len() <= LARGEST) else { return Verdict::UnknownSigner };
     let Ok(bundle) = Bundle::from_json(bundle) else { return Verdict::UnknownSigner };
-    let logs = bundle.verification_material.tlog_entries.iter().map(|entry| &entry.log_id.key_id);
+    let entries = &bundle.verification_material.tlog_entries;
+    // A key of somebody's own, or a log that is nobody's: so do those sign who do not use sigstore's public service.
+    if entries.is_empty() || bundle.signing_certificate().is_none() {
+        return Verdict::UnknownSigner;
+    }
+    let logs = entries.iter().map(|entry| &entry.log_id.key_id);
     if logs.into_iter().any(|log| known.root.rekor_key_for_log(log).is_err()) {
         return Verdict::UnknownSigner;
     }
-    match known.verifier.verify(digest, &bundle, &VerificationPolicy::any_identity()) {
-        Ok(verified) => Verdict::Signed(verified.identity().map(ToString::to_string)),
+    let artifact = artifact.into();
+    let text = artifact.blob().unwrap_or_default().to_vec();
+    match cryptography::verifying(text, || known.verifier.verify(artifact, &bundle, &VerificationPolicy::any_identity())) {
+        Ok(verified) => Verdict::Signed(builder(&verified)),
         Err(error) if is_unknown(&error) => Verdict::UnknownSigner,
         Err(error) => Verdict::Invalid(error.to_string()),
     }
+}
+
+/// Who signed. Of a workflow that builds for other repositories than its own also for which: without, all of those were one builder.
+fn builder(verified: &VerificationResult) -> Option<String> {
+    let signer = verified.identity()?.to_string();
+    let repository = verified.certificate().and_then(|certificate| certificate.ci_claims.source_repository_uri.clone());
+    Some(match repository.filter(|repository| !signer.starts_with(&format!("{repository}/"))) {
+        Some(repository) => format!("{repository} through {signer}"),
+        None => signer,
+    })
 }
 
 /// The digest of a package of npm's (`sha512-` and base64).
