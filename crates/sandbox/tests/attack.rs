@@ -137,6 +137,8 @@ const HOW: &[(u8, &str)] = &[
     (28, "a number that nobody knows: ENOSYS"),
     (29, "bpf: EPERM"),
     (29, "personality: EPERM"),
+    (29, "huge pages: EPERM"),
+    (29, "huge pages in a file: EPERM"),
     (30, "run a file in the writable folder: EACCES"),
     (30, "a new file in /usr: EROFS"),
     (30, "hard link out of the readable folder: EXDEV"),

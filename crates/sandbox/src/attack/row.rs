@@ -363,7 +363,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(27, "input into the terminal", "TIOCSTI and TIOCLINUX, also with high bits set", "own session, seccomp", QUIET, MACHINE),
     row(28, "other call conventions", "calls of 32-bit x86, x32 numbers, numbers that nobody knows", "seccomp allow-list", QUIET, MACHINE),
-    row(29, "kernel surface", "bpf, perf, userfaultfd, handles, modules, kexec, clocks, swap, personality", "seccomp", QUIET, MACHINE),
+    row(29, "kernel surface", "bpf, perf, huge pages, userfaultfd, handles, modules, kexec, clocks, swap, personality", "seccomp", QUIET, MACHINE),
     row(
         30,
         "gaining privileges",
