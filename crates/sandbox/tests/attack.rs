@@ -89,10 +89,7 @@ async fn attacked_on(host: &Host, selection: Selection, gateway: &dyn Gateway) -
 #[tokio::test]
 async fn every_attack_ends_as_it_should_by_the_layer_that_is_meant_to() {
     let verdicts = attacked("os", &Careful).await;
-    for row in ROWS {
-        let verdict = &verdicts[&row.number];
-        assert!(row.expects("os", verdict.outcome), "{}: {:?}: {}", row.name, verdict.outcome, verdict.detail);
-    }
+    hold(&verdicts, "os", &[]);
     for (row, how) in HOW {
         let Verdict { outcome, detail, .. } = &verdicts[row];
         // Of an attack that got something, that alone is told.
@@ -137,6 +134,8 @@ const HOW: &[(u8, &str)] = &[
     (28, "a number that nobody knows: ENOSYS"),
     (29, "bpf: EPERM"),
     (29, "personality: EPERM"),
+    (29, "huge pages: EPERM"),
+    (29, "huge pages in a file: EPERM"),
     (30, "run a file in the writable folder: EACCES"),
     (30, "a new file in /usr: EROFS"),
     (30, "hard link out of the readable folder: EXDEV"),
@@ -149,10 +148,11 @@ const HOW: &[(u8, &str)] = &[
 
 /// The same by the layers of other back-ends; those that are not here start nothing.
 async fn ends_as_it_should(backend: &str, how: &[(u8, &str)]) {
-    hold(attacked(backend, &Careful).await, backend, how);
+    hold(&attacked(backend, &Careful).await, backend, how);
 }
 
-fn hold(verdicts: BTreeMap<u8, Verdict>, backend: &str, how: &[(u8, &str)]) {
+/// What is open must be so for the reason that the row gives: full sockets, say, only where no control group holds the memory.
+fn hold(verdicts: &BTreeMap<u8, Verdict>, backend: &str, how: &[(u8, &str)]) {
     for row in ROWS {
         let (verdict, (outcome, reason)) = (&verdicts[&row.number], row.expected(backend));
         assert!(row.expects(backend, verdict.outcome), "{backend}: {}: {:?}: {}", row.name, verdict.outcome, verdict.detail);
@@ -191,6 +191,8 @@ async fn a_container_holds_as_the_default_does() {
         (17, "more than 40 processes: EAGAIN"),
         (24, "clone3: ENOSYS"),
         (28, "a call of 32-bit x86: "),
+        (29, "huge pages: ENOSYS"),
+        (29, "huge pages in a file: ENOSYS"),
         (30, "run a file in the writable folder: EACCES"),
         (32, "write .git/config: EROFS"),
         (32, "move the folder above away: EBUSY"),
@@ -223,7 +225,7 @@ async fn a_machine_holds_what_the_default_does_and_no_two_are_alike() {
         (38, "getrandom: another one"),
         (38, "/proc/sys/kernel/random/boot_id: another one"),
     ];
-    hold(attacked_on(&host, serde_json::from_value(sandbox).unwrap(), &Careful).await, "microvm", &how);
+    hold(&attacked_on(&host, serde_json::from_value(sandbox).unwrap(), &Careful).await, "microvm", &how);
 }
 
 #[cfg(feature = "wasm")]

@@ -337,6 +337,32 @@ async fn start_with(profile: &Profile, command: &[&str]) -> (Instance<Running>, 
     (instance, monitor)
 }
 
+fn user(id: u32) -> String {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    status.lines().find(|line| line.starts_with("Uid:")).unwrap().to_owned()
+}
+
+/// What is one server to a configuration, and others' to each of them.
+#[tokio::test]
+async fn monitors_of_two_scopes_are_two_users() {
+    if !is_root() {
+        return; // all are the caller
+    }
+    let folder = Folder::of(Caller::Itself);
+    let host = Host::with_launcher(env!("CARGO_BIN_EXE_sallyport-launcher")).with_machines(folder.folder("machines"));
+    let sandbox = serde_json::json!({ "microvm": { "memory_mb": 192, "guest": guest(), "accel": "emulation" } });
+    let backend = serde_json::from_value::<Selection>(sandbox).unwrap().build(&host).unwrap();
+    let mut users = Vec::new();
+    for scope in ["acme", "beta", "acme"] {
+        let mut program = Program::new("test", "/bin/cat");
+        program.scope = scope.to_owned();
+        let instance = backend.launch(&Profile::default(), &program).await.unwrap_or_else(|error| panic!("{error}"));
+        assert!(command_line(instance.pid()).contains("qemu-system"), "it is the monitor");
+        users.push(user(instance.pid()));
+    }
+    assert!(users[0] != users[1] && users[0] == users[2], "{users:?}");
+}
+
 /// Whether a file of a template holds these bytes.
 fn holds(template: &Path, bytes: &str) -> bool {
     let found = Command::new("grep").args(["-r", "-q", "-a", "-F", "--", bytes]).arg(template).status().unwrap();

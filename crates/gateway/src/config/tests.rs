@@ -370,6 +370,22 @@ fn only_a_floor_that_is_written_contradicts_a_boundary_that_is_named() {
 }
 
 #[test]
+fn no_code_of_a_package_runs_below_the_floor_while_it_is_installed() {
+    let server = |top: &str, settings: &str| {
+        toml(&format!("{top}\n[servers.a]\ncommand = [\"npm:a@1\"]\nsandbox = \"microvm\"\n{settings}\n")).map(drop)
+    };
+    for (top, settings) in [("min_isolation = \"microvm\"", "scripts = true"), ("", "scripts = true\nmin_isolation = \"gvisor\"")] {
+        let errors = server(top, settings).unwrap_err();
+        let error = errors.iter().find(|error| error.path == "servers.a.scripts").unwrap();
+        assert!(error.message.contains("has the boundary `os` while it is installed") && error.hint.is_some(), "{error:?}");
+    }
+    // Without them none of its code runs then; a lower floor says that `os` is enough.
+    server("min_isolation = \"microvm\"", "").unwrap();
+    server("", "scripts = true").unwrap();
+    server("min_isolation = \"microvm\"", "scripts = true\nmin_isolation = \"os\"").unwrap();
+}
+
+#[test]
 fn the_root_of_a_machine_is_an_image_where_one_is_named() {
     let server = |command: &str, settings: &str| {
         let plan = toml(&format!("min_isolation = \"microvm\"\n[servers.a]\ncommand = [\"{command}\"]\n{settings}\n"))?;

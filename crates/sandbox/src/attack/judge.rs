@@ -121,6 +121,8 @@ pub(super) struct Findings {
     got: Vec<Attempt>,
     /// By what the host sees.
     pub(super) open: Vec<String>,
+    /// A control group holds the hostile program's memory.
+    has_group: bool,
 }
 
 impl Findings {
@@ -139,9 +141,9 @@ impl Findings {
     }
 
     pub(super) fn verdict(self, row: &'static Row, backend: &str) -> Verdict {
-        let Self { stopped, got, open } = self;
+        let Self { stopped, got, open, has_group } = self;
         let (expected, reason) = row.expected(backend);
-        let all_known = open.is_empty() && got.iter().all(|attempt| row.is_known(backend, &attempt.name));
+        let all_known = open.is_empty() && got.iter().all(|attempt| row.is_known(backend, &attempt.name, has_group));
         let got: Vec<String> = got.into_iter().map(|attempt| attempt.to_string()).collect();
         let (outcome, detail) = if got.is_empty() && open.is_empty() {
             (Outcome::Stopped, stopped.join("; "))
@@ -175,6 +177,11 @@ fn how_it_began(instance: &Instance<Running>) -> Option<String> {
         Some(State::InForce(how)) => Some(how.clone()),
         _ => None,
     }
+}
+
+/// Whether a control group holds a program's memory, in the layer's words.
+fn has_group(instance: &Instance<Running>) -> bool {
+    matches!(instance.in_force().get(Layer::Limits), Some(State::InForce(how)) if how.contains("MiB together (control group"))
 }
 
 impl<'a> Ring<'a> {
@@ -271,6 +278,7 @@ impl<'a> Ring<'a> {
             Some(running) if running.instance.has_exited().is_none() => running,
             _ => Contender::start(&self.hostile_kind(stage)?).await?,
         };
+        findings.has_group |= has_group(&hostile.instance);
         let is_about_processors = [17, 19].contains(&row.number);
         let before = if is_about_processors { pace::of(&mut self.neighbour).await } else { None };
         self.arena.connections.take();
@@ -280,8 +288,7 @@ impl<'a> Ring<'a> {
             findings.hear(attempt);
         }
         match carried.broken {
-            // A limit of the whole sandbox ends all of it.
-            Some(why) if row.number == 18 || (row.number == 17 && self.terrain == Terrain::Gvisor) => findings.stopped.push(why),
+            Some(why) if self.is_ended_by_a_limit(row.number, &hostile.instance) => findings.stopped.push(why),
             Some(why) => findings.open.push(format!("not known to the end: {why}")),
             None => {}
         }
@@ -303,6 +310,15 @@ impl<'a> Ring<'a> {
         }
         findings.open.extend(self.arena.effects());
         Ok(())
+    }
+
+    /// Whether a limit of the whole sandbox has ended all of it. A container runtime does not say so.
+    fn is_ended_by_a_limit(&self, row: u8, instance: &Instance<Running>) -> bool {
+        match self.terrain {
+            Terrain::Gvisor => [17, 18].contains(&row),
+            Terrain::Container => row == 18,
+            _ => row == 18 && instance.exceeded().is_some(),
+        }
     }
 
     fn given(&self) -> Given {

@@ -55,8 +55,8 @@ struct Exception {
     reason: &'static str,
     /// The attempts that may get something; all others are stopped. One without a name stands for all.
     attempts: &'static [&'static str],
-    /// It hangs on the machine: elsewhere the attack is stopped.
-    sometimes: bool,
+    /// Only where no control group holds the memory: where one does, the attack is stopped.
+    without_group: bool,
 }
 
 /// The sandbox in which an attack is tried.
@@ -85,13 +85,14 @@ impl Row {
     #[must_use]
     pub fn expects(&self, backend: &str, outcome: Outcome) -> bool {
         let known = self.exceptions.iter().find(|exception| exception.backend == backend || exception.backend == EVERY);
-        outcome == self.expected(backend).0 || (outcome == Outcome::Stopped && known.is_some_and(|exception| exception.sometimes))
+        outcome == self.expected(backend).0 || (outcome == Outcome::Stopped && known.is_some_and(|exception| exception.without_group))
     }
 
-    /// Whether the back-end is known to let this attempt through.
-    pub(super) fn is_known(&self, backend: &str, attempt: &str) -> bool {
+    /// Whether the back-end is known to let this attempt through; `has_group`: where a control group holds the memory.
+    pub(super) fn is_known(&self, backend: &str, attempt: &str, has_group: bool) -> bool {
         let of_it = |exception: &&Exception| [backend, EVERY].contains(&exception.backend);
-        let known = self.exceptions.iter().find(of_it).map(|exception| exception.attempts);
+        let known = self.exceptions.iter().find(of_it).filter(|exception| !(exception.without_group && has_group));
+        let known = known.map(|exception| exception.attempts);
         known.is_some_and(|attempts| attempts.contains(&attempt) || attempts == ANY)
     }
 
@@ -116,26 +117,26 @@ const fn row(
 
 /// Some attempts of the row are known to get something.
 const fn open(backend: &'static str, reason: &'static str, attempts: &'static [&'static str]) -> Exception {
-    Exception { backend, outcome: Outcome::Open, reason, attempts, sometimes: false }
+    Exception { backend, outcome: Outcome::Open, reason, attempts, without_group: false }
 }
 
-/// The same on some machines.
-const fn sometimes_open(backend: &'static str, reason: &'static str, attempts: &'static [&'static str]) -> Exception {
-    Exception { backend, outcome: Outcome::Open, reason, attempts, sometimes: true }
+/// The same where no control group holds the memory.
+const fn open_without_group(backend: &'static str, reason: &'static str, attempts: &'static [&'static str]) -> Exception {
+    Exception { backend, outcome: Outcome::Open, reason, attempts, without_group: true }
 }
 
 /// The row is not tried.
 const fn none(backend: &'static str, reason: &'static str) -> Exception {
-    Exception { backend, outcome: Outcome::NotApplicable, reason, attempts: &[], sometimes: false }
+    Exception { backend, outcome: Outcome::NotApplicable, reason, attempts: &[], without_group: false }
 }
 
 /// Some attempts get something that is no harm to anybody: what they reach is the program's own.
 const fn own(backend: &'static str, reason: &'static str, attempts: &'static [&'static str]) -> Exception {
-    Exception { backend, outcome: Outcome::NotApplicable, reason, attempts, sometimes: false }
+    Exception { backend, outcome: Outcome::NotApplicable, reason, attempts, without_group: false }
 }
 
 const fn accepted(backend: &'static str, reason: &'static str) -> Exception {
-    Exception { backend, outcome: Outcome::Accepted, reason, attempts: ANY, sometimes: false }
+    Exception { backend, outcome: Outcome::Accepted, reason, attempts: ANY, without_group: false }
 }
 
 /// Every attempt of a row.
@@ -309,7 +310,7 @@ pub const ROWS: &[Row] = &[
         "take and use more memory than there may be, also in files, segments and sockets that are in nobody's mapping",
         "memory limit, file size limit, settings of the ipc namespace",
         SMALL,
-        &[sometimes_open("os", UNCOUNTED, &[SOCKETS]), sometimes_open("landlock", UNCOUNTED, &[SOCKETS])],
+        &[open_without_group("os", UNCOUNTED, &[SOCKETS]), open_without_group("landlock", UNCOUNTED, &[SOCKETS])],
     ),
     row(
         19,
@@ -363,7 +364,14 @@ pub const ROWS: &[Row] = &[
     ),
     row(27, "input into the terminal", "TIOCSTI and TIOCLINUX, also with high bits set", "own session, seccomp", QUIET, MACHINE),
     row(28, "other call conventions", "calls of 32-bit x86, x32 numbers, numbers that nobody knows", "seccomp allow-list", QUIET, MACHINE),
-    row(29, "kernel surface", "bpf, perf, userfaultfd, handles, modules, kexec, clocks, swap, personality", "seccomp", QUIET, MACHINE),
+    row(
+        29,
+        "kernel surface",
+        "bpf, perf, huge pages, userfaultfd, handles, modules, kexec, clocks, swap, personality",
+        "seccomp",
+        QUIET,
+        MACHINE,
+    ),
     row(
         30,
         "gaining privileges",
@@ -464,6 +472,16 @@ pub const ROWS: &[Row] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn full_sockets_are_known_only_where_no_group_holds_the_memory() {
+        for row in ROWS.iter().filter(|row| row.number == 18) {
+            for backend in ["os", "landlock"] {
+                assert!(row.is_known(backend, SOCKETS, false) && !row.is_known(backend, SOCKETS, true));
+                assert!(!row.is_known(backend, "three times the memory", false));
+            }
+        }
+    }
 
     #[test]
     fn rows_are_numbered_and_only_two_may_be_accepted() {

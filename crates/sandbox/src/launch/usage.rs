@@ -13,25 +13,102 @@ const FILE_IN_MEMORY: &str = "/memfd:";
 /// Bytes of one of the blocks in which the kernel says how large a file is.
 const BLOCK: u64 = 512;
 
-/// Files in memory by their inodes, with the bytes that they hold.
-type Files = BTreeMap<u64, u64>;
+/// Files in memory by their inodes.
+type Files = BTreeMap<u64, Found>;
 
-/// Whether processes use more than `limit` bytes together, with the files in memory that they have open. Resident pages, which are read at
-/// once, count a page that several share for each of them: only where these are too many it is worth to look at each process's part of them.
-pub(super) fn is_above(processes: &[u32], limit: u64) -> bool {
-    let files = open_files(processes);
-    let in_files: u64 = files.values().sum();
-    memory::resident(processes) + in_files > limit
-        && processes.iter().map(|process| beside(*process, &files)).sum::<u64>() + in_files > limit
+/// One of them: what it holds, and the process and its descriptor where it was found.
+#[derive(Clone, Copy)]
+struct Found {
+    bytes: u64,
+    place: (u32, u32),
 }
 
-/// What is open in several processes is one file.
-fn open_files(processes: &[u32]) -> Files {
-    let folders = processes.iter().filter_map(|process| fs::read_dir(format!("/proc/{process}/fd")).ok());
-    let is_one =
-        |path: &std::path::Path| fs::read_link(path).is_ok_and(|to| to.as_os_str().as_bytes().starts_with(FILE_IN_MEMORY.as_bytes()));
-    let links = folders.flatten().flatten().map(|entry| entry.path()).filter(|path| is_one(path));
-    links.filter_map(|path| fs::metadata(path).ok()).map(|found| (found.ino(), found.blocks() * BLOCK)).collect()
+/// How many places for descriptors one look goes through: at most a tenth of a second of work, and all of them of most programs.
+const MOST_PLACES: u32 = 16 * 1024;
+
+/// The memory of a program, looked at again and again. Descriptors are dear to look at: a program that has very many of them open has them
+/// looked at in turns, so that it costs no more than others.
+#[derive(Default)]
+pub(super) struct Usage {
+    /// What was found since the turn began.
+    files: Files,
+    /// Where the turn goes on: the process and its descriptor. At the beginning none.
+    next: Option<(u32, u32)>,
+}
+
+/// Whether processes use more than `limit` bytes together, with the files in memory that they have open and their page tables. Resident pages, which are read at
+/// once, count a page that several share for each of them: only where these are too many it is worth to look at each process's part of them.
+fn sum_is_above(processes: &[u32], files: &Files, limit: u64) -> bool {
+    let beneath = files.values().map(|found| found.bytes).sum::<u64>() + processes.iter().map(|process| tables(*process)).sum::<u64>();
+    memory::resident(processes) + beneath > limit && processes.iter().map(|process| beside(*process, files)).sum::<u64>() + beneath > limit
+}
+
+impl Usage {
+    /// Looks again: whether the processes use more than `limit` bytes together.
+    pub(super) fn is_above(&mut self, mut processes: Vec<u32>, limit: u64) -> bool {
+        processes.sort_unstable();
+        let is_of_now = self.look_on(&processes, MOST_PLACES);
+        if !sum_is_above(&processes, &self.files, limit) {
+            return false;
+        }
+        is_of_now || self.is_still_above(&processes, limit)
+    }
+
+    /// The same once what was found some looks ago has been looked at again. If not, the turn begins anew: so that costs no more than the
+    /// turn did.
+    fn is_still_above(&mut self, processes: &[u32], limit: u64) -> bool {
+        let files: Files = std::mem::take(&mut self.files).into_values().filter_map(|found| file_in_memory(found.place)).collect();
+        self.next = None;
+        sum_is_above(processes, &files, limit)
+    }
+
+    /// Looks at the next `most` places for descriptors, in the order of `processes`. Whether these were all.
+    fn look_on(&mut self, processes: &[u32], most: u32) -> bool {
+        let begins = self.next.is_none();
+        if begins {
+            self.files.clear();
+        }
+        let (first, descriptor) = self.next.take().unwrap_or_default();
+        let mut left = most;
+        for process in processes.iter().copied().filter(|process| *process >= first) {
+            let (from, all) = (if process == first { descriptor } else { 0 }, places(process));
+            let to = all.min(from.saturating_add(left));
+            self.files.extend((from..to).filter_map(|descriptor| file_in_memory((process, descriptor))));
+            if to < all {
+                self.next = Some((process, to));
+                return false;
+            }
+            left = left.saturating_sub(to.saturating_sub(from));
+        }
+        begins
+    }
+}
+
+/// How many descriptors a process has had room for.
+fn places(process: u32) -> u32 {
+    let status = status(process);
+    status.lines().find_map(|line| line.strip_prefix("FDSize:")?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The file in memory at a descriptor, if there is one. What is open in several places is one file.
+fn file_in_memory(place: (u32, u32)) -> Option<(u64, Found)> {
+    let path = format!("/proc/{}/fd/{}", place.0, place.1);
+    let is_one = fs::read_link(&path).is_ok_and(|to| to.as_os_str().as_bytes().starts_with(FILE_IN_MEMORY.as_bytes()));
+    let found = is_one.then(|| fs::metadata(&path).ok()).flatten()?;
+    Some((found.ino(), Found { bytes: found.blocks() * BLOCK, place }))
+}
+
+/// The tables by which a process finds its pages. They can be far larger than these: one for each two megabytes that it has only read in.
+fn tables(process: u32) -> u64 {
+    sum_of_tables(&status(process))
+}
+
+fn sum_of_tables(status: &str) -> u64 {
+    ["VmPTE:", "VmPMD:"].iter().filter_map(|name| status.lines().find_map(|line| kilobytes(line, name))).sum::<u64>() * 1024
+}
+
+fn status(process: u32) -> String {
+    fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default()
 }
 
 /// A process's memory in bytes, of pages that several share its part, without those of `files`.
@@ -93,27 +170,75 @@ mod tests {
         let smaps = "7f00-7f10 rw-s 00000000 00:01 7 /memfd:one (deleted)\nRss: 9 kB\nPss: 1024 kB\nSwapPss: 1024 kB\nVmFlags: rd wr\n\
             7f20-7f30 rw-s 00000000 00:01 8 /memfd:closed (deleted)\nPss: 1024 kB\n\
             7f40-7f50 rw-p 00000000 fe:00 7 /usr/lib/x\nPss: 1024 kB\n7f60-7f70 rw-p 00000000 00:00 0 \nPss: 1024 kB\n";
-        assert_eq!(mapped(smaps, &Files::from([(7, 0)])), 2 * MIB);
-        assert_eq!(mapped("", &Files::from([(7, 0)])), 0);
+        let files = Files::from([(7, Found { bytes: 0, place: (1, 3) })]);
+        assert_eq!(mapped(smaps, &files), 2 * MIB);
+        assert_eq!(mapped("", &files), 0);
+    }
+
+    #[test]
+    fn page_tables_are_told_by_one_name_or_two() {
+        assert_eq!(sum_of_tables("VmRSS:\t 9 kB\nVmPTE:\t    1024 kB\nVmPMD:\t  1024 kB\nVmSwap: 1 kB\n"), 2 * MIB);
+        assert_eq!(sum_of_tables("VmPTE: 1024 kB\n"), MIB);
+        assert_eq!(sum_of_tables(""), 0, "a process that has ended");
     }
 
     #[test]
     fn this_very_process_uses_more_than_nothing() {
-        let own = [std::process::id()];
-        assert!(is_above(&own, 0));
-        assert!(!is_above(&own, 1 << 40));
-        assert!(!is_above(&[], 0));
+        let own = vec![std::process::id()];
+        assert!(Usage::default().is_above(own.clone(), 0));
+        assert!(!Usage::default().is_above(own, 1 << 40));
+        assert!(!Usage::default().is_above(Vec::new(), 0));
+    }
+
+    fn in_memory(bytes: usize) -> fs::File {
+        let file = fs::File::from(rustix::fs::memfd_create("counted", rustix::fs::MemfdFlags::CLOEXEC).expect("a file in memory"));
+        std::io::Write::write_all(&mut &file, &vec![1; bytes]).expect("it is written");
+        file
+    }
+
+    fn inode(file: &fs::File) -> u64 {
+        file.metadata().expect("it is open").ino()
     }
 
     #[test]
     fn a_file_in_memory_counts_once_whether_it_is_mapped_or_not() {
-        let own = [std::process::id()];
-        let before = open_files(&own);
-        let file = fs::File::from(rustix::fs::memfd_create("counted", rustix::fs::MemfdFlags::CLOEXEC).expect("a file in memory"));
-        std::io::Write::write_all(&mut &file, &vec![1; 4 << 20]).expect("it is written");
+        let file = in_memory(4 << 20);
         let twin = file.try_clone();
-        let files: Files = open_files(&own).into_iter().filter(|(inode, _)| !before.contains_key(inode)).collect();
-        assert_eq!(files.values().sum::<u64>(), 4 * MIB);
-        drop((file, twin));
+        let mut usage = Usage::default();
+        assert!(usage.look_on(&[std::process::id()], MOST_PLACES), "one look is enough");
+        assert_eq!(usage.files.get(&inode(&file)).map(|found| found.bytes), Some(4 * MIB));
+        drop(twin);
+    }
+
+    #[test]
+    fn a_look_goes_through_no_more_places_than_it_may_and_the_next_one_goes_on() {
+        let own = [std::process::id()];
+        let file = in_memory(MIB as usize);
+        let mut usage = Usage::default();
+        let all = places(own[0]);
+        for look in 1..all {
+            assert!(!usage.look_on(&own, 1), "none is of the whole turn");
+            assert_eq!(usage.next, Some((own[0], look)));
+        }
+        assert!(usage.files.contains_key(&inode(&file)));
+        assert!(!usage.look_on(&own, 1) && usage.next.is_none(), "the turn has ended");
+        assert!(usage.files.contains_key(&inode(&file)), "its end is looked at with all that it found");
+        usage.look_on(&own, 1);
+        assert!(!usage.files.contains_key(&inode(&file)), "the next one begins with nothing");
+    }
+
+    #[test]
+    fn what_was_closed_in_the_course_of_a_turn_is_held_against_nobody() {
+        let own = [std::process::id()];
+        let file = in_memory(64 << 20);
+        let number = inode(&file);
+        let mut usage = Usage::default();
+        usage.look_on(&own, places(own[0]).saturating_sub(1));
+        assert!(usage.files.contains_key(&number) && sum_is_above(&[], &usage.files, 60 * MIB));
+        assert!(usage.is_still_above(&[], 60 * MIB), "it is open");
+        usage.look_on(&own, places(own[0]).saturating_sub(1));
+        drop(file);
+        assert!(usage.files.contains_key(&number) && !usage.is_still_above(&[], 60 * MIB));
+        assert!(usage.next.is_none() && usage.files.is_empty(), "a turn begins anew");
     }
 }

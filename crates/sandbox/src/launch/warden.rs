@@ -12,7 +12,8 @@ use sallyport_guest::Met;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{memory, usage};
+use super::memory;
+use super::usage::Usage;
 use crate::cgroup::{Group, Held};
 use crate::exceeded::Exceeded;
 use crate::instance::Exit;
@@ -91,7 +92,7 @@ impl Warden {
         }
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let mut next = Instant::now();
+            let (mut next, mut usage) = (Instant::now(), Usage::default());
             loop {
                 next += LOOK_EVERY;
                 tokio::select! {
@@ -99,7 +100,7 @@ impl Warden {
                     () = sleep_until(next) => {}
                 }
                 let is_asleep = this.is_asleep.load(Ordering::Relaxed);
-                if !is_asleep && this.uses_too_much(init).await {
+                if !is_asleep && this.uses_too_much(init, &mut usage).await {
                     return this.end_for(Exceeded::Memory(this.limits.memory_mb));
                 }
             }
@@ -143,15 +144,18 @@ impl Warden {
     }
 
     /// Where a group holds the memory, the kernel has ended a process of it already, and the others must follow.
-    async fn uses_too_much(&self, init: u32) -> bool {
+    async fn uses_too_much(&self, init: u32, usage: &mut Usage) -> bool {
         let told = self.group().as_ref().filter(|group| group.held().memory.is_some()).map(|group| group.ended_for_memory() > 0);
         if let Some(told) = told {
             return told;
         }
         // The kernel walks the tables of a large process for a while.
         let limit = u64::from(self.limits.memory_mb) * MIB;
-        let looked = tokio::task::spawn_blocking(move || usage::is_above(&memory::descendants(init), limit));
-        looked.await.unwrap_or(false) // the gateway is ending, and the program with it
+        let mut looking = std::mem::take(usage);
+        let looked = tokio::task::spawn_blocking(move || (looking.is_above(memory::descendants(init), limit), looking));
+        let Ok((is_above, looking)) = looked.await else { return false }; // the gateway is ending, and the program with it
+        *usage = looking;
+        is_above
     }
 
     fn group(&self) -> MutexGuard<'_, Option<Group>> {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::launch::Guest;
 use super::prepare::hexadecimal;
 use super::qemu::PROGRAM;
-use super::ready::Connected;
+use super::ready::{Connected, nobodys};
 use super::room::Room;
 use super::vmm::{Accelerator, Begins, Shape};
 use super::{clock, run_in};
@@ -127,7 +127,7 @@ async fn proof(host: &Host, guest: &Guest) -> Result<(), String> {
     let room = Room::new(&run_in(&host.machines().map_err(told)?), PROOF_MEMORY_MB).map_err(told)?;
     let shape = Shape { guest: guest.clone(), memory_mb: PROOF_MEMORY_MB, accelerator: Accelerator::Kvm, folders: Vec::new() };
     let boot = async {
-        let mut connected = Connected::new(host, &shape, Begins::Booting, room, &Profile::default(), "kvm").await?;
+        let mut connected = Connected::new(host, &shape, Begins::Booting, room, &Profile::default(), &nobodys("kvm")).await?;
         connected.booted().await
     };
     // Whoever is not waited for any more is killed. What the monitor said last stands in the error.

@@ -66,7 +66,7 @@ pub(super) async fn start(order: &Order) -> Result<Instance<Running>, Error> {
     let wanted = order.clone();
     // The machine waits for its disk only when it reads from it.
     let laid = apart(move || Laid::out(&wanted, folders));
-    let (laid, ready) = tokio::try_join!(laid, ready(host, &shape, profile, &program.name))?;
+    let (laid, ready) = tokio::try_join!(laid, ready(host, &shape, profile, program))?;
     ready.start(host, &told, laid, profile, program).await
 }
 

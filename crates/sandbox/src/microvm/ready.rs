@@ -43,10 +43,10 @@ pub(super) struct Ready {
 }
 
 /// A copy of a machine that has booted, where there can be one; else one that boots.
-pub(super) async fn ready(host: &Host, shape: &Shape, profile: &Profile, name: &str) -> Result<Ready, Error> {
-    let mut ready = match template::clone(host, shape, profile, name).await {
+pub(super) async fn ready(host: &Host, shape: &Shape, profile: &Profile, program: &Program) -> Result<Ready, Error> {
+    let mut ready = match template::clone(host, shape, profile, program).await {
         Some(clone) => clone,
-        None => boot(host, shape, profile, name).await?,
+        None => boot(host, shape, profile, program).await?,
     };
     match ready.control.renew().await {
         Ok(()) => Ok(ready),
@@ -54,10 +54,10 @@ pub(super) async fn ready(host: &Host, shape: &Shape, profile: &Profile, name: &
     }
 }
 
-async fn boot(host: &Host, shape: &Shape, profile: &Profile, name: &str) -> Result<Ready, Error> {
+async fn boot(host: &Host, shape: &Shape, profile: &Profile, program: &Program) -> Result<Ready, Error> {
     let (run, memory_mb) = (run_in(&host.machines()?), shape.memory_mb);
     let room = apart(move || Room::new(&run, memory_mb)).await?;
-    let mut connected = Connected::new(host, shape, Begins::Booting, room, profile, name).await?;
+    let mut connected = Connected::new(host, shape, Begins::Booting, room, profile, program).await?;
     let kernel = connected.booted().await?;
     Ok(connected.ready(kernel, false))
 }
@@ -82,9 +82,17 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    pub(super) async fn new(host: &Host, shape: &Shape, begins: Begins, room: Room, profile: &Profile, name: &str) -> Result<Self, Error> {
-        let program = monitor(&Qemu, shape, begins, &room, name);
-        let monitor = crate::launch::launch(host, &program, Some(&around(shape, profile))).await.map_err(without_monitor)?;
+    /// `program` is whom the machine is for.
+    pub(super) async fn new(
+        host: &Host,
+        shape: &Shape,
+        begins: Begins,
+        room: Room,
+        profile: &Profile,
+        program: &Program,
+    ) -> Result<Self, Error> {
+        let monitor = monitor(&Qemu, shape, begins, &room, program);
+        let monitor = crate::launch::launch(host, &monitor, Some(&around(shape, profile))).await.map_err(without_monitor)?;
         match unless_ended(&monitor, sockets(&room, begins)).await {
             Ok((disk, control, stdio, egress, steer)) => {
                 let memory = room.memory.try_clone().map_err(|cause| failed("the machine's memory cannot be kept", &cause))?;
@@ -170,12 +178,17 @@ async fn unless_ended<T>(monitor: &Instance<Running>, work: impl Future<Output =
     }
 }
 
-/// The monitor as the program of a sandbox.
-fn monitor(vmm: &dyn Vmm, shape: &Shape, begins: Begins, room: &Room, name: &str) -> Program {
+/// Whom a machine is for that no server has. No server's name has a space in it, so that its monitor is nobody else's user.
+pub(super) fn nobodys(purpose: &str) -> Program {
+    Program::new(format!("microvm {purpose}"), "")
+}
+
+/// The monitor as the program of a sandbox, in the name and the scope of whom it is for: each has a user of its own.
+fn monitor(vmm: &dyn Vmm, shape: &Shape, begins: Begins, room: &Room, of: &Program) -> Program {
     let (command, args) = vmm.command(shape, begins);
     let devices = if shape.accelerator == Accelerator::Kvm { vec!["kvm"] } else { Vec::new() };
     let room = room.path().to_path_buf();
-    Program { args, cwd: Some(room.clone()), devices, room: Some(room), ..Program::new(name, command) }
+    Program { args, scope: of.scope.clone(), cwd: Some(room.clone()), devices, room: Some(room), ..Program::new(&of.name, command) }
 }
 
 /// What the monitor may see and use: the kernel, the folder of this one machine, and what it serves to be written. The machine's own memory is a

@@ -23,13 +23,13 @@ use sha2::{Digest, Sha256};
 
 use super::prepare::{failed, hexadecimal};
 use super::qemu::{self, PROGRAM, Qemu};
-use super::ready::{Connected, Ready, apart};
+use super::ready::{Connected, Ready, apart, nobodys};
 use super::room::Room;
 use super::run_in;
 use super::vmm::{Accelerator, Begins, Shape, Vmm};
 use crate::backend::Host;
 use crate::error::Error;
-use crate::profile::Profile;
+use crate::profile::{Profile, Program};
 use crate::turn;
 
 /// Changes whenever a machine that was saved before would not go on.
@@ -56,7 +56,7 @@ fn templates_in(machines: &Path) -> PathBuf {
 
 /// A copy, where machines can be copied. Not with KVM so far: there a boot takes a fraction of a second, and nobody has shown yet that the
 /// clock of a copy is right.
-pub(super) async fn clone(host: &Host, shape: &Shape, profile: &Profile, name: &str) -> Option<Ready> {
+pub(super) async fn clone(host: &Host, shape: &Shape, profile: &Profile, program: &Program) -> Option<Ready> {
     static FAILURES: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
     let failures = || FAILURES.lock().unwrap_or_else(PoisonError::into_inner);
     if shape.accelerator == Accelerator::Kvm {
@@ -66,17 +66,17 @@ pub(super) async fn clone(host: &Host, shape: &Shape, profile: &Profile, name: &
     if failures().get(&digest).is_some_and(|count| *count >= MOST_FAILURES) {
         return None;
     }
-    match copied(host, shape, &digest, profile, name).await {
+    match copied(host, shape, &digest, profile, program).await {
         Ok(ready) => Some(ready),
         Err(error) => {
-            tracing::warn!(server = name, %error, "a microVM boots, because it cannot be copied");
+            tracing::warn!(server = program.name, %error, "a microVM boots, because it cannot be copied");
             *failures().entry(digest).or_default() += 1;
             None
         }
     }
 }
 
-async fn copied(host: &Host, shape: &Shape, digest: &str, profile: &Profile, name: &str) -> Result<Ready, Error> {
+async fn copied(host: &Host, shape: &Shape, digest: &str, profile: &Profile, program: &Program) -> Result<Ready, Error> {
     let machines = host.machines()?;
     let Template { memory, state, kernel } = template(host, shape, &templates_in(&machines), digest).await?;
     let memory_mb = shape.memory_mb;
@@ -86,7 +86,7 @@ async fn copied(host: &Host, shape: &Shape, digest: &str, profile: &Profile, nam
         Ok((room, sealed(&state).map_err(|cause| failed("the state of a microVM cannot be copied", &cause))?))
     };
     let (room, state) = apart(room).await?;
-    let mut connected = Connected::new(host, shape, Begins::Saved, room, profile, name).await?;
+    let mut connected = Connected::new(host, shape, Begins::Saved, room, profile, program).await?;
     connected.steer(move |steer| Qemu.restore(steer, &state)).await?;
     Ok(connected.ready(kernel, true))
 }
@@ -159,7 +159,7 @@ async fn make(host: &Host, shape: &Shape, templates: &Path, folder: &Path) -> Re
         Ok((Room::new(&run, memory_mb)?, state))
     });
     let (room, state) = begun.await?;
-    let mut connected = Connected::new(host, shape, Begins::ToBeSaved, room, &Profile::default(), "template").await?;
+    let mut connected = Connected::new(host, shape, Begins::ToBeSaved, room, &Profile::default(), &nobodys("template")).await?;
     let kernel = connected.booted().await?;
     connected.steer(move |steer| Qemu.save(steer, &state)).await?;
     let memory = connected.ended().await;

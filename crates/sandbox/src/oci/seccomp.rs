@@ -30,8 +30,23 @@ const ALLOWED: &str = "\
      waitid write writev";
 
 /// Allowed with some arguments only; [`by_argument`] says which.
-const CONDITIONAL: [&str; 12] =
-    ["chmod", "clone", "creat", "fchmod", "fchmodat", "fchmodat2", "ioctl", "open", "openat", "personality", "socket", "socketpair"];
+const CONDITIONAL: [&str; 15] = [
+    "chmod",
+    "clone",
+    "creat",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "ioctl",
+    "memfd_create",
+    "mmap",
+    "open",
+    "openat",
+    "personality",
+    "shmget",
+    "socket",
+    "socketpair",
+];
 
 /// `ENOSYS`: programs fall back to what they used before, from `clone3` to `clone` for one.
 const NOSYS: i32 = 38;
@@ -40,6 +55,10 @@ const NOSYS: i32 = 38;
 const PRIVILEGE_BITS: u64 = 0o6000;
 /// `O_CREAT`, and what `O_TMPFILE` has beside `O_DIRECTORY`.
 const MAKES: u64 = 0o20_000_100;
+/// `MFD_HUGETLB`, `MAP_HUGETLB` and `SHM_HUGETLB`.
+const HUGE_FILE: u64 = 0x4;
+const HUGE_MAPPING: u64 = 0x4_0000;
+const HUGE_SEGMENT: u64 = 0o4000;
 /// All `CLONE_NEW…` flags.
 const NAMESPACES: u64 = 0x7e02_0000;
 /// `AF_NETLINK`; up to there only local, IPv4 and IPv6 sockets are let through.
@@ -138,6 +157,9 @@ fn by_argument() -> Vec<Value> {
         allow(&["open"], json!([no_bits(2, PRIVILEGE_BITS)])),
         allow(&["openat"], json!([no_bits(2, MAKES)])),
         allow(&["openat"], json!([no_bits(3, PRIVILEGE_BITS)])),
+        allow(&["memfd_create"], json!([no_bits(1, HUGE_FILE)])),
+        allow(&["mmap"], json!([no_bits(3, HUGE_MAPPING)])),
+        allow(&["shmget"], json!([no_bits(2, HUGE_SEGMENT)])),
         allow(&["personality"], json!([is(0, 0)])),
         allow(&["personality"], json!([is(0, 0xffff_ffff)])),
         allow(&["socket"], json!([is(0, NETLINK), is(2, 0)])),

@@ -90,6 +90,8 @@ pub(crate) const MOUNTS: &[Call] = &[
 pub(crate) const SURFACE: &[Call] = &[
     call("bpf", libc::SYS_bpf, &[Number(-1), Room, Number(64)]),
     call("perf_event_open", libc::SYS_perf_event_open, &[Room, NONE, NO_DESCRIPTOR, NO_DESCRIPTOR]),
+    call("huge pages", libc::SYS_mmap, &[NONE, Number(2 << 20), Number(3), Number(0x4_0022), Number(-1), NONE]),
+    call("huge pages in a file", libc::SYS_memfd_create, &[Text(c"huge"), Number(4)]),
     call("userfaultfd", libc::SYS_userfaultfd, &[Number(1)]),
     call("open_by_handle_at", libc::SYS_open_by_handle_at, &[NONE, Room]),
     call("name_to_handle_at", libc::SYS_name_to_handle_at, &[WORKING_FOLDER, Text(c"/"), NOWHERE, NOWHERE]),

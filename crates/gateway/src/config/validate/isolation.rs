@@ -35,6 +35,12 @@ pub(super) fn check(path: &str, config: &ServerConfig, is_image: bool, context: 
             .hint(way_out(sandbox, floor)),
         );
     }
+    if let Some(floor) = written.filter(|floor| config.scripts && *floor > Isolation::Os) {
+        let message =
+            format!("what scripts of a package run has the boundary `os` while it is installed, and `min_isolation` asks for `{floor}`");
+        let hint = "take `scripts` out; or write `min_isolation = \"os\"` on this server if that is enough for it, which then still runs in its `sandbox`";
+        report.error(Diagnostic::new(join(path, "scripts"), message).hint(hint));
+    }
     if sandbox.spares() > 0 && config.shared == Some(false) {
         let message = "`pool` would keep as many machines ready for every caller, each of whom has a program of their own";
         report.error(Diagnostic::new(join(path, "sandbox"), message).hint("take `pool` out, or `shared = false`"));

@@ -1,7 +1,7 @@
 //! What the user's own container tools know of registries: credentials, and which of them speak plain HTTP.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,12 @@ use crate::profile::EnvText;
 
 /// Settings files are a few lines, with a line for each registry.
 const FILE_BYTES: u64 = 1024 * 1024;
+
+/// An administrator has a few.
+const MOST_FILES: usize = 256;
+
+/// In `/etc`, and in the user's own folder for settings.
+const REGISTRIES: &str = "containers/registries.conf";
 
 /// What docker keeps its own registry's credentials under.
 const DOCKER: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
@@ -62,11 +68,20 @@ struct Registry {
 }
 
 impl Registry {
-    /// Whether it is about what has this name, or about all below a part of it.
-    fn covers(&self, name: &str) -> bool {
-        let rest = self.prefix.as_deref().or(self.location.as_deref()).and_then(|prefix| name.strip_prefix(prefix));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref().filter(|prefix| !prefix.is_empty()).or(self.location.as_deref())
     }
+}
+
+/// How much of a name a prefix is about, if it is; the one that is about most of it counts (containers-registries.conf(5)). `*.` stands for
+/// any host below another.
+fn covered(name: &str, prefix: &str) -> Option<usize> {
+    let end = match prefix.strip_prefix('*') {
+        None => name.starts_with(prefix).then_some(prefix.len()),
+        Some(domain) => name.find(domain).filter(|at| !name.get(..*at).unwrap_or_default().contains('/')).map(|at| at + domain.len()),
+    }?;
+    let rest = name.get(end..)?;
+    (rest.is_empty() || rest.starts_with(['/', ':'])).then_some(end)
 }
 
 /// Where settings are looked for.
@@ -97,10 +112,28 @@ impl Places {
         own.into_iter().chain(docker).collect()
     }
 
-    /// One's own replaces that of the system.
-    fn of_registries(&self) -> Vec<PathBuf> {
-        let config = |path: &str| self.below("XDG_CONFIG_HOME", path).or_else(|| self.below("HOME", &format!(".config/{path}")));
-        config("containers/registries.conf").into_iter().chain([PathBuf::from("/etc/containers/registries.conf")]).collect()
+    /// One's own replaces that of the system. What lies in the folders beside them is added to that, one's own last.
+    fn of_registries(&self) -> Result<Vec<PathBuf>, Error> {
+        let own = self.below("XDG_CONFIG_HOME", REGISTRIES).or_else(|| self.below("HOME", &format!(".config/{REGISTRIES}")));
+        let system = Path::new("/etc").join(REGISTRIES);
+        let mut files = vec![own.clone().filter(|own| own.exists()).unwrap_or_else(|| system.clone())];
+        for file in [Some(system), own].into_iter().flatten() {
+            files.extend(added(&file.with_extension("conf.d"))?);
+        }
+        Ok(files)
+    }
+
+    /// What is said of registries, by prefix, and which file said it last.
+    fn registries(&self) -> Result<BTreeMap<String, (PathBuf, Registry)>, Error> {
+        let mut all = BTreeMap::new();
+        for file in self.of_registries()? {
+            let Some(text) = read(&file)? else { continue };
+            let found: Registries =
+                toml::from_str(&text).map_err(|error| Error::new(format!("{} is not understood: {}", file.display(), error.message())))?;
+            let entries = found.registry.into_iter().filter_map(|entry| Some((entry.prefix()?.to_owned(), (file.clone(), entry))));
+            all.extend(entries);
+        }
+        Ok(all)
     }
 
     /// What is known for the registry of `reference`.
@@ -128,19 +161,15 @@ impl Places {
     /// # Errors
     /// When a file that is there cannot be read, and when it says that nothing is to be fetched from there.
     pub(super) fn say_insecure(&self, reference: &Reference) -> Result<bool, Error> {
-        for file in self.of_registries() {
-            let Some(text) = read(&file)? else { continue };
-            let found: Registries =
-                toml::from_str(&text).map_err(|error| Error::new(format!("{} is not understood: {}", file.display(), error.message())))?;
-            let name = reference.name();
-            let about = || found.registry.iter().filter(|entry| entry.covers(&name));
-            if about().any(|entry| entry.blocked) {
-                return Err(Error::new(format!("{} says that nothing is fetched from where {name} is", file.display()))
-                    .with_hint("take the image from elsewhere, or `blocked` out of that file"));
+        let (name, all) = (reference.name(), self.registries()?);
+        let about = all.iter().filter_map(|(prefix, said)| Some((covered(&name, prefix)?, said)));
+        match about.max_by_key(|(covered, _)| *covered) {
+            Some((_, (file, entry))) if entry.blocked => {
+                Err(Error::new(format!("{} says that nothing is fetched from where {name} is", file.display()))
+                    .with_hint("take the image from elsewhere, or `blocked` out of that file"))
             }
-            return Ok(about().any(|entry| entry.insecure));
+            about => Ok(about.is_some_and(|(_, (_, entry))| entry.insecure)),
         }
-        Ok(false)
     }
 }
 
@@ -181,6 +210,22 @@ fn basic(auth: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// The settings in a folder, in the order in which one replaces another.
+fn added(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |cause: io::Error| Error::io(format_args!("{} cannot be read", folder.display()), &cause);
+    let entries = match fs::read_dir(folder) {
+        Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable)?,
+    };
+    let paths: Vec<PathBuf> = entries.take(MOST_FILES + 1).map(|entry| Ok(entry?.path())).collect::<io::Result<_>>().map_err(unreadable)?;
+    if paths.len() > MOST_FILES {
+        return Err(Error::new(format!("{} holds more than {MOST_FILES} files", folder.display())));
+    }
+    let mut files: Vec<PathBuf> = paths.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "conf")).collect();
+    files.sort_unstable();
+    Ok(files)
+}
+
 fn read(file: &Path) -> Result<Option<Zeroizing<String>>, Error> {
     let mut text = Zeroizing::new(String::new());
     match File::open(file).and_then(|opened| opened.take(FILE_BYTES).read_to_string(&mut text)) {
@@ -193,8 +238,6 @@ fn read(file: &Path) -> Result<Option<Zeroizing<String>>, Error> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-    use std::fs;
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -281,5 +324,35 @@ mod tests {
         assert!(!insecure("a.example:5000/teams") && !insecure("a.example:5000/other/x"), "for others there credentials would go in clear");
         assert!(!insecure("a.example/team/x") && !insecure("b.example/x") && !insecure("docker.io/x/y") && !insecure("d.example/y"));
         assert!(said("d.example/x/y").is_err(), "what is blocked is not fetched");
+    }
+    #[test]
+    fn of_several_entries_the_one_that_is_about_most_of_a_name_counts() {
+        let file = "[[registry]]\nlocation = \"a.example\"\ninsecure = true\n[[registry]]\nprefix = \"a.example/prod\"\n\
+            [[registry]]\nprefix = \"*.b.example\"\nblocked = true\n[[registry]]\nprefix = \"open.b.example\"\nlocation = \"x\"\n\
+            [[registry]]\nprefix = \"c.example\"\nblocked = true\n[[registry]]\nprefix = \"c.example/team\"\ninsecure = true\n";
+        let home = Home::with(&[
+            (".config/containers/registries.conf", file),
+            (".config/containers/registries.conf.d/10.conf", "[[registry]]\nlocation = \"d.example\"\ninsecure = true\n"),
+            (".config/containers/registries.conf.d/20.conf", "[[registry]]\nprefix = \"d.example\"\nblocked = true\n"),
+            (".config/containers/registries.conf.d/30.txt", "[[registry]]\nprefix = \"d.example\"\ninsecure = true\n"),
+        ]);
+        let said = |name: &str| home.places().say_insecure(&Reference::read(name).unwrap());
+        for (name, is_insecure) in [
+            ("a.example/x", true),
+            ("a.example:5000/x", true),
+            ("a.example/production", true),
+            ("a.example/prod", false),
+            ("a.example/prod/x", false),
+            ("open.b.example/x", false),
+            ("b.example/x", false),
+            ("b.example.org/x/a.b.example", false),
+            ("c.example/team/x", true),
+        ] {
+            assert_eq!(said(name).unwrap(), is_insecure, "{name}");
+        }
+        for name in ["one.b.example/x", "one.two.b.example:5000/x", "c.example/x", "d.example/x"] {
+            assert!(said(name).is_err(), "{name}");
+        }
+        assert!(said("d.example/x").unwrap_err().to_string().contains("20.conf"), "what comes later replaces what is there");
     }
 }

@@ -167,8 +167,18 @@ fn by_argument() -> Vec<(i64, Rule)> {
     }
     table.extend(privilege_bits());
     table.push((libc::SYS_personality, all(&[(0, Ne, 0), (0, Ne, PERSONALITY_ASK)])));
+    table.extend(huge_pages());
     table.extend(sockets());
     table
+}
+
+/// Huge pages come out of a pool of the whole machine, in no limit and no control group.
+fn huge_pages() -> [(i64, Rule); 3] {
+    [
+        (libc::SYS_mmap, all(&[has(3, libc::MAP_HUGETLB.unsigned_abs())])),
+        (libc::SYS_memfd_create, all(&[has(1, libc::MFD_HUGETLB)])),
+        (libc::SYS_shmget, all(&[has(2, libc::SHM_HUGETLB.unsigned_abs())])),
+    ]
 }
 
 /// Protocols of IPv4 and IPv6 sockets: the kind's usual one, TCP, UDP, and the two of `ping`, which the kernel has for datagrams. SCTP,
