@@ -3,27 +3,29 @@
 //! Refresh tokens are good once at many issuers. So who renews holds the lease of the row, reads the row again once it has it (another
 //! process may have renewed), and writes what it got before anybody uses it.
 
-use std::convert::Infallible;
+mod grant;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sallyport_protocol::{BoxFuture, CallerToken};
-use sallyport_store::{GrantId, KeptGrant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use url::Url;
 
+use self::grant::Grant;
+pub(crate) use self::grant::keep;
 use super::assertion::unguessable;
 use super::challenge::Challenge;
 use super::client::{KeptClient, RegisteredConfig};
-use super::discovery::{Place, server_metadata};
+use super::discovery::Place;
 use super::login::{Logins, Wanted};
-use super::minted::{Around, TRY_AGAIN, beyond, within};
-use super::token::{Asking, TokenError, Tokens};
-use super::vault::{Vault, VaultError};
+use super::minted::{Around, TRY_AGAIN, within};
+use super::token::TokenError;
+use super::vault::VaultError;
 use super::{Token, TokenSource, Unavailable, joined, union};
 
 /// A token is renewed when so many seconds of its life are left: a call takes a while, and clocks differ.
@@ -31,11 +33,6 @@ const AHEAD: u64 = 60;
 /// For how many seconds a token is used without a look at the vault: what was forgotten there is asked for again so soon, and a look is one
 /// row that is read and opened.
 const LOOK_AGAIN: u64 = 1;
-/// For how many seconds a lease holds. Who renews takes it again and again, so that one of a process that died is soon over: the issuer may
-/// have given the next tokens already, and takes the old refresh token again for a short while alone (30 s at our own).
-const LEASE: u64 = 10;
-/// How often a lease is taken again by who has it.
-const TAKE_AGAIN: Duration = Duration::from_secs(LEASE / 4);
 /// How often it is looked whether another process is done.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// For how long that is waited for: three documents and one request, each of which may take ten seconds, and a lease that nobody gave back.
@@ -95,12 +92,7 @@ pub(crate) struct Sealed {
 
 /// One user's tokens for one server.
 pub struct PerUser {
-    pub(crate) config: Config,
-    pub(crate) place: Place,
-    pub(crate) owner: Owner,
-    server: String,
-    around: Around,
-    logins: Logins,
+    grant: Arc<Grant>,
     /// What the server said when it refused a request for want of a token.
     challenge: std::sync::Mutex<Challenge>,
     /// The token in use. Held while it is renewed, so that this process renews it once.
@@ -118,16 +110,8 @@ impl PerUser {
     #[must_use]
     pub fn new(config: Config, server: &str, url: &Url, owner: Owner, around: Around, logins: Logins) -> Self {
         let place = Place::new(url.clone(), config.issuer.clone());
-        Self {
-            config,
-            place,
-            owner,
-            server: server.to_owned(),
-            around,
-            logins,
-            challenge: std::sync::Mutex::default(),
-            held: Mutex::default(),
-        }
+        let grant = Grant { config, place, owner, server: server.to_owned(), around, logins };
+        Self { grant: Arc::new(grant), challenge: std::sync::Mutex::default(), held: Mutex::default() }
     }
 
     /// Whether there is a grant.
@@ -135,7 +119,7 @@ impl PerUser {
     /// # Errors
     /// Where the vault cannot be read.
     pub async fn is_granted(&self) -> Result<bool, Unavailable> {
-        Ok(self.kept().await?.is_some())
+        Ok(self.grant.kept().await?.is_some())
     }
 
     /// Begins a login that gives what the server asked for last: `Consent` with its id, or why it cannot begin.
@@ -152,75 +136,31 @@ impl PerUser {
     }
 
     async fn wanted(&self, challenge: Challenge, before: Vec<String>) -> Result<String, TokenError> {
-        let wanted = Wanted { server: self.server.clone(), owner: self.owner.clone(), challenge, before };
-        self.logins.want(&wanted).await
-    }
-
-    fn vault(&self) -> &Vault {
-        self.logins.vault()
-    }
-
-    fn resource(&self) -> &str {
-        self.place.url().as_str()
-    }
-
-    /// The row, and what is sealed in it. What the gateway's own keys do not open is no grant: its key is gone, or somebody moved it.
-    async fn kept(&self) -> Result<Option<(KeptGrant, Sealed)>, TokenError> {
-        let Owner { tenant, principal } = &self.owner;
-        let row = self.vault().store.upstream_grant(tenant, principal, self.resource()).await.map_err(of_vault)?;
-        let Some(row) = row else { return Ok(None) };
-        let opened = self.vault().open_kept(&row.id.bound(), &row.sealed).map_err(of_vault)?;
-        let sealed = opened.and_then(|text| serde_json::from_slice(&text).ok());
-        let Some(sealed) = sealed else {
-            tracing::warn!(server = self.server, "a kept grant cannot be opened with the keys that there are; it is asked for again");
-            return Ok(None);
-        };
-        if self.is_beyond(&sealed) {
-            tracing::info!(server = self.server, "a kept grant is good for more than `scopes` names by now; it is asked for again");
-            return Ok(None);
-        }
-        Ok(Some((row, sealed)))
-    }
-
-    /// Whether the grant was asked for when the configuration named more scopes than it does.
-    fn is_beyond(&self, sealed: &Sealed) -> bool {
-        beyond(self.config.scopes.as_deref(), &sealed.requested).is_some()
-    }
-
-    async fn forget(&self) -> Result<(), TokenError> {
-        let owner = (Some(self.owner.tenant.clone()), self.owner.principal.clone());
-        let forgotten = self.vault().store.forget_upstream_grants(Some(owner), Some(self.resource().to_owned())).await;
-        forgotten.map(|_| ()).map_err(of_vault)
+        let wanted = Wanted { server: self.grant.server.clone(), owner: self.grant.owner.clone(), challenge, before };
+        self.grant.logins.want(&wanted).await
     }
 
     /// The good token of the vault. `worn` is one that the server refused, or `None` where time alone decides.
     async fn current(&self, held: &mut Option<Held>, worn: Option<&Token>) -> Result<Option<Token>, TokenError> {
         let Some(holder) = unguessable() else { return Err(TokenError::Own("this system has no random numbers".to_owned())) };
         for _ in 0..MOST_LOOKS {
-            let Some((row, sealed)) = self.kept().await? else {
+            let Some((row, sealed)) = self.grant.kept().await? else {
                 *held = None;
                 return Ok(None);
             };
-            let now = (self.around.clock)();
+            let now = (self.grant.around.clock)();
             let expires = u64::try_from(row.expires).unwrap_or_default();
             let ahead = ahead(u64::try_from(row.updated).unwrap_or_default(), expires);
             let is_good = now.saturating_add(ahead) < expires && worn.is_none_or(|worn| !worn.is(&sealed.access));
             if is_good || (worn.is_none() && now < expires && sealed.refresh.is_none()) {
                 return Ok(Some(hold(held, &sealed.access, expires.saturating_sub(ahead).min(now.saturating_add(LOOK_AGAIN)))));
             }
-            let until = now.saturating_add(LEASE);
-            let leased = self.vault().store.lease_upstream_grant(row.id.clone(), holder.clone(), seconds(now), seconds(until)).await;
-            if !leased.map_err(of_vault)? {
+            if !self.grant.lease(&row.id, &holder, now).await? {
                 tokio::time::sleep(LOOK_EVERY).await; // another process renews it
                 continue;
             }
-            let renewed = tokio::select! {
-                renewed = self.renew_leased(row.id.clone(), &holder, worn) => renewed,
-                never = self.keep_lease(&row.id, &holder) => match never {},
-            };
-            let released = self.vault().store.release_upstream_grant(row.id, holder.clone()).await;
-            released.map_err(of_vault)?;
-            let now = (self.around.clock)();
+            let renewed = self.grant.clone().renewed_to_the_end(row.id, holder.clone(), worn.cloned()).await;
+            let now = (self.grant.around.clock)();
             if let Err(error) = &renewed
                 && worn.is_none()
                 && now < expires
@@ -233,105 +173,16 @@ impl PerUser {
                 return Ok(None);
             }
             // An issuer that gives the token again which its server refused has no better one.
-            if let (Some(worn), Some((_, sealed))) = (worn, self.kept().await?)
+            if let (Some(worn), Some((_, sealed))) = (worn, self.grant.kept().await?)
                 && worn.is(&sealed.access)
             {
-                self.forget().await?;
+                self.grant.forget().await?;
                 *held = None;
                 return Ok(None);
             }
         }
         Err(TokenError::Own("another process takes too long to renew the token".to_owned()))
     }
-
-    /// Takes the lease again before it is over, for as long as this is awaited. Where that fails the tokens are on their way all the same:
-    /// to let go of them now would be to lose them.
-    async fn keep_lease(&self, id: &GrantId, holder: &str) -> Infallible {
-        loop {
-            tokio::time::sleep(TAKE_AGAIN).await;
-            let until = seconds((self.around.clock)().saturating_add(LEASE));
-            match self.vault().store.prolong_upstream_lease(id.clone(), holder.to_owned(), until).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    tracing::debug!(server = self.server, "what is being renewed was forgotten, granted anew, or is another's to renew")
-                }
-                Err(error) => tracing::warn!(server = self.server, "the right to renew a token could not be taken again: {error}"),
-            }
-        }
-    }
-
-    /// Renews, with the lease. `false` where there is nothing (any more) to renew with.
-    async fn renew_leased(&self, id: GrantId, holder: &str, worn: Option<&Token>) -> Result<bool, TokenError> {
-        let Some((row, sealed)) = self.kept().await?.filter(|(row, _)| row.id == id) else { return Ok(true) }; // looked at again above
-        let now = (self.around.clock)();
-        let ahead = ahead(u64::try_from(row.updated).unwrap_or_default(), u64::try_from(row.expires).unwrap_or_default());
-        if seconds(now.saturating_add(ahead)) < row.expires && worn.is_none_or(|worn| !worn.is(&sealed.access)) {
-            return Ok(true); // another process was faster
-        }
-        match self.refreshed(&row, &sealed).await {
-            Ok(Some(tokens)) => self.keep_renewed(row, holder, sealed, tokens).await.map(|()| true),
-            Ok(None) | Err(TokenError::GrantIsOver) => self.give_up(row.id, holder).await.map(|()| false),
-            Err(TokenError::UnknownClient) if sealed.client.is_some() => {
-                self.vault().store.give_up_upstream_client(row.id.issuer.clone(), row.generation).await.map_err(of_vault)?;
-                self.give_up(row.id, holder).await.map(|()| false)
-            }
-            // One of the configuration is for its operator to set right, and what users granted it is good again then.
-            Err(TokenError::UnknownClient) => {
-                let hint = "set `client` right in the server's `per_user`: its id, and its secret or key";
-                tracing::warn!(server = self.server, hint, "the authorization server refuses the client that is configured");
-                Err(TokenError::UnknownClient)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn refreshed(&self, row: &KeptGrant, sealed: &Sealed) -> Result<Option<Tokens>, TokenError> {
-        let Some(refresh) = &sealed.refresh else { return Ok(None) };
-        let server = server_metadata(&self.around.fetcher, &self.place, &row.id.issuer).await?;
-        let client = match (&sealed.client, &self.config.client) {
-            (Some(kept), _) => kept.client(),
-            (None, Some(registered)) if self.config.is_of(&row.id.issuer) => registered.resolve()?,
-            (None, _) => return Ok(None), // the configuration named a client there once, and does not any more
-        };
-        let form =
-            vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh.clone()), ("resource", sealed.audience.clone())];
-        let asking =
-            Asking { fetcher: &self.around.fetcher, place: &self.place, server: &server, client: &client, clock: self.around.clock };
-        asking.tokens(form).await.map(Some)
-    }
-
-    /// Keeps what a grant was renewed to, unless somebody forgot it or it was given anew meanwhile: that is looked at again.
-    async fn keep_renewed(&self, before: KeptGrant, holder: &str, old: Sealed, tokens: Tokens) -> Result<(), TokenError> {
-        let sealed = Sealed {
-            access: tokens.access,
-            refresh: tokens.refresh.or(old.refresh), // an issuer that does not rotate says nothing
-            granted: tokens.scopes.or(old.granted),
-            ..old
-        };
-        let renewed = kept_grant(self.vault(), before.id, before.generation, &sealed, tokens.expires, (self.around.clock)())?;
-        if !self.vault().store.renew_upstream_grant(renewed, holder.to_owned()).await.map_err(of_vault)? {
-            tracing::info!(server = self.server, "a renewed token is dropped: its grant was forgotten, or given anew, meanwhile");
-        }
-        Ok(())
-    }
-
-    /// Forgets what cannot be renewed, unless it was given anew meanwhile.
-    async fn give_up(&self, id: GrantId, holder: &str) -> Result<(), TokenError> {
-        self.vault().store.give_up_upstream_grant(id, holder.to_owned()).await.map_err(of_vault)
-    }
-}
-
-/// Seals a grant and writes it.
-pub(crate) async fn keep(vault: &Vault, id: GrantId, generation: i64, sealed: &Sealed, expires: u64, now: u64) -> Result<(), TokenError> {
-    let kept = kept_grant(vault, id, generation, sealed, expires, now)?;
-    vault.store.keep_upstream_grant(kept).await.map_err(of_vault)
-}
-
-/// A grant, sealed.
-fn kept_grant(vault: &Vault, id: GrantId, generation: i64, sealed: &Sealed, expires: u64, now: u64) -> Result<KeptGrant, TokenError> {
-    let text = zeroize::Zeroizing::new(serde_json::to_vec(sealed).unwrap_or_default());
-    let sealed = vault.seal(&id.bound(), &text).map_err(of_vault)?;
-    Ok(KeptGrant { id, generation, sealed, expires: seconds(expires), updated: seconds(now) })
 }
 
 /// How long before its end, in seconds, a token is renewed that was had at `since`: one that lives for a minute is good for most of it.
@@ -359,7 +210,7 @@ impl TokenSource for PerUser {
     fn token<'a>(&'a self, _: Option<&'a Arc<CallerToken>>) -> BoxFuture<'a, Result<Option<Token>, Unavailable>> {
         Box::pin(async move {
             let mut held = self.held.lock().await;
-            if let Some(Held { access, .. }) = held.as_ref().filter(|held| (self.around.clock)() < held.until) {
+            if let Some(Held { access, .. }) = held.as_ref().filter(|held| (self.grant.around.clock)() < held.until) {
                 return Ok(Some(Token::new(access)));
             }
             Ok(self.current(&mut held, None).await?)
@@ -374,14 +225,14 @@ impl TokenSource for PerUser {
     ) -> BoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(async move {
             let mut held = self.held.lock().await;
-            let kept = self.kept().await?;
+            let kept = self.grant.kept().await?;
             let sent_is_old = |sent: &Token| kept.as_ref().is_some_and(|(_, sealed)| !sent.is(&sealed.access));
             if sent.as_ref().is_some_and(sent_is_old) {
                 *held = None; // it was granted or renewed anew in the meantime
                 return Ok(());
             }
             if challenge.wants_more_scopes() {
-                within(self.config.scopes.as_deref(), &challenge)?;
+                within(self.grant.config.scopes.as_deref(), &challenge)?;
                 let before = kept.map(|(_, sealed)| sealed.requested).unwrap_or_default();
                 let wanted = challenge.scopes.clone().unwrap_or_default();
                 if wanted.iter().all(|scope| before.contains(scope)) {
@@ -392,12 +243,14 @@ impl TokenSource for PerUser {
                 return Err(Unavailable::Consent(self.wanted(challenge, all).await?));
             }
             if let Some((row, _)) = &kept {
-                let found = super::discovery::discover(&self.around.fetcher, &self.place, &challenge).await.map_err(TokenError::from)?;
+                let found = super::discovery::discover(&self.grant.around.fetcher, &self.grant.place, &challenge)
+                    .await
+                    .map_err(TokenError::from)?;
                 let is_same = found.server.issuer == row.id.issuer;
                 if is_same && self.current(&mut held, sent.as_ref()).await?.is_some() {
                     return Ok(());
                 }
-                self.forget().await?; // of no use any more: the server refuses it, and nothing renews it
+                self.grant.forget().await?; // of no use any more: the server refuses it, and nothing renews it
             }
             *held = None;
             self.last_challenge().clone_from(&challenge);
@@ -408,7 +261,7 @@ impl TokenSource for PerUser {
 
 impl fmt::Debug for PerUser {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("PerUser").field("server", &self.server).field("owner", &self.owner).finish_non_exhaustive()
+        out.debug_struct("PerUser").field("server", &self.grant.server).field("owner", &self.grant.owner).finish_non_exhaustive()
     }
 }
 

@@ -23,6 +23,11 @@ const UNSAID: usize = usize::MAX - 2;
 
 /// An issuer whose refresh tokens are good once: `refresh-N` gives `access-N+1` and `refresh-N+1`, and any other is refused.
 async fn issuer() -> (String, Arc<AtomicUsize>) {
+    issuer_that_takes(Duration::ZERO).await
+}
+
+/// The same, which takes so long to send what it has given.
+async fn issuer_that_takes(time: Duration) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let name = format!("http://{}", listener.local_addr().unwrap());
     let (issuer, refreshed) = (name.clone(), Arc::new(AtomicUsize::new(0)));
@@ -40,6 +45,9 @@ async fn issuer() -> (String, Arc<AtomicUsize>) {
                 }
                 let asked = String::from_utf8_lossy(&asked).into_owned();
                 let (status, body) = answer(&asked, &issuer, &count);
+                if asked.starts_with("POST ") {
+                    tokio::time::sleep(time).await;
+                }
                 let text = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
                 stream.write_all(text.as_bytes()).await.unwrap();
             });
@@ -102,19 +110,23 @@ async fn granted(of: &PerUser, issuer: &str, lasts: u64) {
 
 /// The same, by the client that was registered, or by that of the configuration.
 async fn granted_to(of: &PerUser, issuer: &str, lasts: u64, client: Option<KeptClient>) {
-    let id =
-        GrantId { tenant: String::new(), principal: "alice".to_owned(), resource: of.resource().to_owned(), issuer: issuer.to_owned() };
+    let id = GrantId {
+        tenant: String::new(),
+        principal: "alice".to_owned(),
+        resource: of.grant.resource().to_owned(),
+        issuer: issuer.to_owned(),
+    };
     let sealed = Sealed {
         access: "access-0".to_owned(),
         refresh: Some("refresh-0".to_owned()),
         requested: vec!["read".to_owned()],
         granted: None,
-        audience: of.resource().to_owned(),
+        audience: of.grant.resource().to_owned(),
         client,
     };
     let now = crate::upstream::now();
     let since = (now + lasts).saturating_sub(3600); // as long as its issuer's tokens live
-    keep(of.vault(), id, 1, &sealed, now + lasts, since).await.unwrap();
+    keep(of.grant.vault(), id, 1, &sealed, now + lasts, since).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,17 +141,36 @@ async fn two_processes_renew_one_rotating_token_once() {
 }
 
 #[tokio::test]
+async fn a_renewal_goes_on_after_the_call_that_began_it_was_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, refreshed) = issuer_that_takes(Duration::from_millis(300)).await;
+    let alice = process(folder.path(), &issuer, "alice");
+    granted(&alice, &issuer, 5).await;
+    let given = async {
+        while refreshed.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = given => {}
+        early = alice.token(None) => panic!("{:?}", early.is_ok()),
+    }
+    assert!(alice.token(None).await.unwrap().unwrap().is("access-1"));
+    assert_eq!(refreshed.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn what_is_forgotten_while_it_is_renewed_stays_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let (issuer, refreshed) = issuer().await;
     let (alice, other) = (process(folder.path(), &issuer, "alice"), process(folder.path(), &issuer, "alice"));
     granted(&alice, &issuer, 5).await;
-    let (row, sealed) = alice.kept().await.unwrap().unwrap();
-    assert!(alice.vault().store.lease_upstream_grant(row.id.clone(), "alice".to_owned(), 0, i64::MAX).await.unwrap());
-    let tokens = alice.refreshed(&row, &sealed).await.unwrap().unwrap(); // on their way, and now comes `vault forget`
+    let (row, sealed) = alice.grant.kept().await.unwrap().unwrap();
+    assert!(alice.grant.vault().store.lease_upstream_grant(row.id.clone(), "alice".to_owned(), 0, i64::MAX).await.unwrap());
+    let tokens = alice.grant.refreshed(&row, &sealed).await.unwrap().unwrap(); // on their way, and now comes `vault forget`
     assert_eq!(refreshed.load(Ordering::SeqCst), 1);
-    other.forget().await.unwrap();
-    alice.keep_renewed(row, "alice", sealed, tokens).await.unwrap();
+    other.grant.forget().await.unwrap();
+    alice.grant.keep_renewed(row, "alice", sealed, tokens).await.unwrap();
     assert!(!other.is_granted().await.unwrap());
     assert!(alice.token(None).await.unwrap().is_none());
 }
@@ -165,7 +196,7 @@ async fn a_client_that_its_issuer_has_forgotten_is_given_up_and_the_user_asked_a
     let folder = tempfile::tempdir().unwrap();
     let (issuer, refreshed) = issuer().await;
     let alice = process(folder.path(), &issuer, "alice");
-    let store = &alice.vault().store;
+    let store = &alice.grant.vault().store;
     store.keep_upstream_client(issuer.clone(), "redirect".to_owned(), vec![1]).await.unwrap();
     granted(&alice, &issuer, 5).await;
     refreshed.store(FORGOTTEN, Ordering::SeqCst);
@@ -241,9 +272,9 @@ async fn nobody_gets_the_token_of_another() {
     assert!(alice.token(None).await.unwrap().is_some());
     assert!(bob.token(None).await.unwrap().is_none());
     // Not even a row that was moved under bob's name opens.
-    let row = alice.vault().store.upstream_grant("", "alice", alice.resource()).await.unwrap().unwrap();
+    let row = alice.grant.vault().store.upstream_grant("", "alice", alice.grant.resource()).await.unwrap().unwrap();
     let moved = KeptGrant { id: GrantId { principal: "bob".to_owned(), ..row.id.clone() }, ..row };
-    alice.vault().store.keep_upstream_grant(moved).await.unwrap();
+    alice.grant.vault().store.keep_upstream_grant(moved).await.unwrap();
     assert!(bob.token(None).await.unwrap().is_none());
 }
 
@@ -305,14 +336,14 @@ async fn a_clients_secret_is_shown_to_no_issuer_of_before() {
     let (issuer, refreshed) = issuer().await;
     let mut alice = process(folder.path(), &issuer, "alice");
     granted(&alice, &issuer, 5).await;
-    let (row, mut sealed) = alice.kept().await.unwrap().unwrap();
+    let (row, mut sealed) = alice.grant.kept().await.unwrap().unwrap();
     sealed.client = None; // it was the configuration's
     alice.config.client = Some(RegisteredConfig { id: "us".to_owned(), secret: None, key: None });
     alice.config.issuer = Some(Url::parse("https://another.example").unwrap());
-    assert!(alice.refreshed(&row, &sealed).await.unwrap().is_none());
+    assert!(alice.grant.refreshed(&row, &sealed).await.unwrap().is_none());
     assert_eq!(refreshed.load(Ordering::SeqCst), 0);
     alice.config.issuer = Some(Url::parse(&issuer).unwrap());
-    assert!(alice.refreshed(&row, &sealed).await.unwrap().is_some());
+    assert!(alice.grant.refreshed(&row, &sealed).await.unwrap().is_some());
 }
 
 #[tokio::test]
