@@ -107,11 +107,14 @@ struct Run<'task> {
     options: &'task Options,
 }
 
+/// Runs the scenarios of a pairing, with a folder for what they leave.
+type Runs<'run> = dyn Fn(&Requirements, &Path, &Progress<'_>) -> Outcome<Verdict> + Sync + 'run;
+
 /// One way in which the gateway meets the suite.
 struct Pairing<'run> {
     name: String,
     wanted: Requirements,
-    run: Box<dyn Fn(&Requirements, &Path, &Progress<'_>) -> Outcome<Verdict> + Sync + 'run>,
+    run: Box<Runs<'run>>,
 }
 
 impl Run<'_> {

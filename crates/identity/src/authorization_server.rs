@@ -216,7 +216,10 @@ impl Server {
             Route::DeviceAuthorization => self.begin_device(asked).await,
             Route::Token => self.token(asked).await,
             Route::Revoke => self.revoke(asked).await,
-            Route::Register => clients::registration::register(&self.store, &asked.request, asked.now).await,
+            Route::Register => {
+                let source = asked.from.map(log_in::network).unwrap_or_default();
+                clients::registration::register(&self.store, &asked.request, source, asked.now).await
+            }
             Route::Style => Ok(answer::style()),
         }
     }

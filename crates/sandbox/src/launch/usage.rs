@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_look_goes_through_no_more_places_than_it_may_and_the_next_one_goes_on() {
         let own = [std::process::id()];
-        let file = in_memory(MIB as usize);
+        let file = in_memory(1 << 20);
         let mut usage = Usage::default();
         let all = places(own[0]);
         for look in 1..all {

@@ -15,8 +15,13 @@ const UNUSED: i64 = 24 * 60 * 60;
 /// For how many seconds one is kept after each of its tokens.
 pub(in super::super) const KEPT: i64 = 90 * 24 * 60 * 60;
 
-/// Registers a client.
-pub(in super::super) async fn register(store: &Store, request: &Request<Bytes>, now: i64) -> Result<Response<Bytes>, Problem> {
+/// Registers a client that came from `source`, the network of its address.
+pub(in super::super) async fn register(
+    store: &Store,
+    request: &Request<Bytes>,
+    source: String,
+    now: i64,
+) -> Result<Response<Bytes>, Problem> {
     let refused = |what: String| {
         let error = if what.contains("redirect") { "invalid_redirect_uri" } else { "invalid_client_metadata" };
         Problem::new(error, what)
@@ -35,10 +40,7 @@ pub(in super::super) async fn register(store: &Store, request: &Request<Bytes>, 
     let document = serde_json::to_string(&metadata).map_err(|error| Problem::internal(&error.to_string()))?;
     let kept =
         client::Client { id: id.clone(), document, secret: secret.as_deref().map(unguessable::digest), since: now, ends: now + UNUSED };
-    if !store.write(move |tables| client::add(tables, &kept)).await? {
-        let full = Problem::new("temporarily_unavailable", "too many clients have registered here");
-        return Err(Problem { status: StatusCode::SERVICE_UNAVAILABLE, ..full });
-    }
+    store.write(move |tables| client::add(tables, &kept, &source)).await?;
     let mut told = serde_json::to_value(&metadata).map_err(|error| Problem::internal(&error.to_string()))?;
     told["client_id"] = Value::from(id);
     told["client_id_issued_at"] = Value::from(now);

@@ -82,7 +82,9 @@ impl Grant {
                 renewed = self.renew_leased(id.clone(), &holder, worn.as_ref()) => renewed,
                 never = self.keep_lease(&id, &holder) => match never {},
             };
-            self.vault().store.release_upstream_grant(id, holder).await.map_err(of_vault)?;
+            if let Err(error) = self.vault().store.release_upstream_grant(id, holder).await {
+                let _logged = of_vault(error); // what was renewed is good all the same, and the lease is soon over
+            }
             renewed
         });
         going_on.await.unwrap_or_else(|_| Err(TokenError::Own("the renewal of a token was broken off".to_owned())))

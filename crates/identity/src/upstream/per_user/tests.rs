@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
-use sallyport_store::Store;
+use sallyport_store::{GrantId, KeptGrant, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::fetch::Fetcher;
+use crate::upstream::vault::Vault;
 
 /// In place of a number of refreshes: the issuer has forgotten its clients.
 const FORGOTTEN: usize = usize::MAX;
@@ -101,6 +102,11 @@ fn process(folder: &Path, issuer: &str, principal: &str) -> PerUser {
     let url = Url::parse(&format!("{issuer}/mcp")).unwrap();
     let owner = Owner { tenant: String::new(), principal: principal.to_owned() };
     PerUser::new(Config::default(), "tracker", &url, owner, around.clone(), Logins::new(vault, around))
+}
+
+/// The configuration, before anybody else has a hold of it.
+fn config(of: &mut PerUser) -> &mut Config {
+    &mut Arc::get_mut(&mut of.grant).unwrap().config
 }
 
 /// Keeps alice's grant, its access token `access-0` good for so many seconds.
@@ -211,7 +217,7 @@ async fn a_configured_client_that_its_issuer_refuses_costs_nobody_their_grant() 
     let folder = tempfile::tempdir().unwrap();
     let (issuer, refreshed) = issuer().await;
     let mut alice = process(folder.path(), &issuer, "alice");
-    alice.config.client = Some(RegisteredConfig { id: "us".to_owned(), secret: None, key: None });
+    config(&mut alice).client = Some(RegisteredConfig { id: "us".to_owned(), secret: None, key: None });
     granted_to(&alice, &issuer, 0, None).await;
     for refused in [FORGOTTEN, UNAUTHORIZED] {
         refreshed.store(refused, Ordering::SeqCst); // its secret is another one there
@@ -287,7 +293,7 @@ async fn more_scopes_are_asked_for_once() {
     let wants = |scopes: &str| Challenge::read([format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"").as_str()]);
     let sent = alice.token(None).await.unwrap();
     let Err(Unavailable::Consent(id)) = alice.refused(wants("write"), sent.clone(), None).await else { panic!() };
-    assert_eq!(alice.logins.look(&id).await.unwrap().before, ["read", "write"]);
+    assert_eq!(alice.grant.logins.look(&id).await.unwrap().before, ["read", "write"]);
     assert!(
         matches!(alice.refused(wants("read"), sent, None).await, Err(Unavailable::Failed(TokenError::Unusable(_)))),
         "it has them already"
@@ -299,7 +305,7 @@ async fn no_more_scopes_are_asked_for_than_the_configuration_names() {
     let folder = tempfile::tempdir().unwrap();
     let (issuer, _) = issuer().await;
     let mut alice = process(folder.path(), &issuer, "alice");
-    alice.config.scopes = Some(vec!["read".to_owned(), "write".to_owned()]);
+    config(&mut alice).scopes = Some(vec!["read".to_owned(), "write".to_owned()]);
     granted(&alice, &issuer, 3600).await;
     let wants = |scopes: &str| Challenge::read([format!("Bearer error=\"insufficient_scope\", scope=\"{scopes}\"").as_str()]);
     let sent = alice.token(None).await.unwrap();
@@ -309,12 +315,12 @@ async fn no_more_scopes_are_asked_for_than_the_configuration_names() {
     assert!(why.contains("\"admin\""), "{why}");
     assert!(matches!(alice.refused(wants("write offline_access"), sent.clone(), None).await, Err(Unavailable::Consent(_))));
     // What was wanted before the configuration named less is not asked for again.
-    alice.config.scopes = None;
+    config(&mut alice).scopes = None;
     let Err(Unavailable::Consent(id)) = alice.refused(wants("admin"), sent, None).await else { panic!() };
     let client = RegisteredConfig { id: "us".to_owned(), secret: None, key: None };
     let config = Config { client: Some(client), scopes: Some(vec!["read".to_owned()]), ..Config::default() };
     let callback = Url::parse("http://127.0.0.1:1/connect/callback").unwrap();
-    let begun = alice.logins.begin(&id, &config, alice.place.url(), &callback, None).await.unwrap();
+    let begun = alice.grant.logins.begin(&id, &config, alice.grant.place.url(), &callback, None).await.unwrap();
     assert_eq!(begun.to.query_pairs().find(|(name, _)| name == "scope").unwrap().1, "read");
 }
 
@@ -325,8 +331,8 @@ async fn a_grant_of_more_than_the_configuration_names_by_now_is_asked_for_again(
     let mut alice = process(folder.path(), &issuer, "alice");
     granted(&alice, &issuer, 3600).await;
     for (scopes, is_granted) in [(Some(vec!["read", "write"]), true), (Some(vec!["write"]), false), (None, true)] {
-        alice.config.scopes = scopes.map(|scopes| scopes.into_iter().map(str::to_owned).collect());
-        assert_eq!(alice.is_granted().await.unwrap(), is_granted, "{:?}", alice.config.scopes);
+        config(&mut alice).scopes = scopes.map(|scopes| scopes.into_iter().map(str::to_owned).collect());
+        assert_eq!(alice.is_granted().await.unwrap(), is_granted, "{:?}", alice.grant.config.scopes);
     }
 }
 
@@ -338,11 +344,11 @@ async fn a_clients_secret_is_shown_to_no_issuer_of_before() {
     granted(&alice, &issuer, 5).await;
     let (row, mut sealed) = alice.grant.kept().await.unwrap().unwrap();
     sealed.client = None; // it was the configuration's
-    alice.config.client = Some(RegisteredConfig { id: "us".to_owned(), secret: None, key: None });
-    alice.config.issuer = Some(Url::parse("https://another.example").unwrap());
+    config(&mut alice).client = Some(RegisteredConfig { id: "us".to_owned(), secret: None, key: None });
+    config(&mut alice).issuer = Some(Url::parse("https://another.example").unwrap());
     assert!(alice.grant.refreshed(&row, &sealed).await.unwrap().is_none());
     assert_eq!(refreshed.load(Ordering::SeqCst), 0);
-    alice.config.issuer = Some(Url::parse(&issuer).unwrap());
+    config(&mut alice).issuer = Some(Url::parse(&issuer).unwrap());
     assert!(alice.grant.refreshed(&row, &sealed).await.unwrap().is_some());
 }
 
@@ -358,15 +364,15 @@ async fn the_way_back_is_for_the_browser_that_began_and_for_the_issuer_that_was_
     let callback = Url::parse("http://127.0.0.1:1/connect/callback").unwrap();
     let begin = async || {
         let Unavailable::Consent(id) = alice.ask().await else { panic!() };
-        let begun = alice.logins.begin(&id, &config, alice.place.url(), &callback, Some("alice is logged in")).await.unwrap();
-        let again = alice.logins.begin(&id, &config, alice.place.url(), &callback, None).await;
+        let begun = alice.grant.logins.begin(&id, &config, alice.grant.place.url(), &callback, Some("alice is logged in")).await.unwrap();
+        let again = alice.grant.logins.begin(&id, &config, alice.grant.place.url(), &callback, None).await;
         assert!(matches!(again, Err(LoginError::Unknown)), "used up");
         let state = begun.to.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
         (begun.cookie, state)
     };
     let finish_in = async |session: Option<&str>, cookie: Option<&str>, pairs: &[(&str, &str)]| {
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        alice.logins.finish(&pairs, cookie, session, |_| None).await.unwrap_err()
+        alice.grant.logins.finish(&pairs, cookie, session, |_| None).await.unwrap_err()
     };
     let finish = async |cookie: Option<&str>, pairs: &[(&str, &str)]| finish_in(Some("alice is logged in"), cookie, pairs).await;
     for session in [None, Some("mallory is logged in")] {
@@ -394,8 +400,8 @@ async fn nobody_is_sent_to_an_issuer_that_does_not_protect_its_codes() {
     let config = Config { client: Some(client), ..Config::default() };
     let begun = async |offered: usize| {
         offers.store(offered, Ordering::SeqCst);
-        let id = alice.logins.offer("tracker", alice.owner.clone()).await.unwrap();
-        alice.logins.begin(&id, &config, alice.place.url(), &redirect, None).await
+        let id = alice.grant.logins.offer("tracker", alice.grant.owner.clone()).await.unwrap();
+        alice.grant.logins.begin(&id, &config, alice.grant.place.url(), &redirect, None).await
     };
     for offered in [PLAIN, UNSAID] {
         let refused = begun(offered).await.unwrap_err().to_string();
