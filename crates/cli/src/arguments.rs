@@ -416,6 +416,10 @@ pub(crate) struct UpdateArguments {
     #[arg(long)]
     pub(crate) yes: bool,
 
+    /// With `--yes`: also take versions that lack the provenance which the ones before have
+    #[arg(long, requires = "yes")]
+    pub(crate) without_provenance: bool,
+
     /// Do not start the two versions to compare their tools
     #[arg(long)]
     pub(crate) no_start: bool,

@@ -110,7 +110,8 @@ fn only(plan: Plan, name: &str, writes: bool) -> Result<(Plan, StdioPlan), Failu
     let Some(server) = plan.servers.get_mut(name) else {
         return Err(Failure::new(format!("server `{name}` is disabled")).hint("take `disabled` out to try it"));
     };
-    let is_locked = packages::locked(server, &start::folders()?.lock_drafts_folder()).is_some();
+    let locked = packages::locked(server, &start::folders()?.lock_drafts_folder());
+    let is_locked = locked.map_err(|error| Failure::new(error.to_string()).hint(error.hint()))?.is_some();
     let Source::Stdio(stdio) = &mut server.source else {
         return Err(
             Failure::new(format!("server `{name}` is no program, and runs in no sandbox")).hint("only servers with `command` can be tried")

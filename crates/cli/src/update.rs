@@ -86,6 +86,8 @@ fn update(packages: &Packages, arguments: &UpdateArguments) -> Result<(), Failur
     if !arguments.json {
         updated.iter().try_for_each(tell)?;
     }
+    let (changed, doubtful): (Vec<_>, Vec<_>) = changed.into_iter().partition(|updated| may_go_unseen(updated, arguments));
+    failed.extend(doubtful.into_iter().map(without_provenance));
     let mut locked = false;
     if !arguments.dry_run && !changed.is_empty() && (arguments.yes || confirm()?) {
         let refused = runtime.block_on(accept(packages, &changed, arguments.share));
@@ -99,6 +101,19 @@ fn update(packages: &Packages, arguments: &UpdateArguments) -> Result<(), Failur
         output::note(arguments.share.map_or_else(|| "locked".to_owned(), |share| format!("locked for {share} of the callers")));
     }
     finish(&failed)
+}
+
+/// Whether it may be locked though nobody has looked at what it lacks: a version that was published with a stolen token is known by that alone.
+const fn may_go_unseen(updated: &Updated, arguments: &UpdateArguments) -> bool {
+    !arguments.yes || arguments.dry_run || arguments.without_provenance || updated.provenance_lost.is_none()
+}
+
+fn without_provenance(updated: &Updated) -> Failed {
+    Failed {
+        server: updated.server.clone(),
+        error: "the new version lacks the provenance that the one before has, so it is not taken without being asked about".to_owned(),
+        hint: Some("without `--yes` it is asked about; `--yes --without-provenance` takes it".to_owned()),
+    }
 }
 
 /// Locks what was found. That one server's cannot be locked keeps the others from nothing.

@@ -47,9 +47,11 @@ pub(crate) fn package_of(plan: &StdioPlan) -> Option<Package> {
 
 /// What is locked for a server, if that is still what its configuration asks for. Here and below, `drafts` is where lock files' changes are
 /// made.
-#[must_use]
-pub fn locked(server: &ServerPlan, drafts: &Path) -> Option<Locked> {
-    entry(server, drafts).ok().flatten().map(|entry| entry.locked)
+///
+/// # Errors
+/// As [`LockFile::read`].
+pub fn locked(server: &ServerPlan, drafts: &Path) -> Result<Option<Locked>, LockError> {
+    Ok(entry(server, drafts)?.map(|entry| entry.locked))
 }
 
 /// The same with the version that a share of its callers gets, if that is still what the configuration asks for, too.
@@ -83,7 +85,7 @@ pub fn unlocked<'a>(plan: &'a Plan, drafts: &Path) -> Vec<&'a str> {
         |server: &ServerPlan| matches!(&server.source, Source::Stdio(stdio) if stdio.lock.is_some() && package_of(stdio).is_some());
     plan.servers
         .values()
-        .filter(|server| is_package(server) && locked(server, drafts).is_none())
+        .filter(|server| is_package(server) && !matches!(locked(server, drafts), Ok(Some(_))))
         .map(|server| server.name.as_str())
         .collect()
 }

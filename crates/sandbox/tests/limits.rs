@@ -93,11 +93,11 @@ fn files_in_memory_count() {
 /// Hardly a page of its own, and a table for each two megabytes that it has read in; of a fifth as many it is let be.
 #[test]
 fn page_tables_count() {
-    let script = "import mmap,sys,time\nheld = mmap.mmap(-1, int(sys.argv[1]) << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)\nfor at in range(0, len(held), 2 << 20): held[at]\ntime.sleep(3)\nprint('well', flush=True)";
+    let script = "import mmap,sys,time\nheld = mmap.mmap(-1, int(sys.argv[1]) << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)\nfor at in range(0, len(held), 2 << 20): held[at]\ntime.sleep(int(sys.argv[2]))\nprint('well', flush=True)";
     for caller in callers() {
-        let output = run(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", script, "80"]);
+        let output = run(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", script, "80", "30"]);
         assert!(told(&output).contains("it was ended because it used more than 120 MiB of memory"), "{caller:?}: {}", told(&output));
-        assert_eq!(support::succeeds(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", script, "16"]), "well\n");
+        assert_eq!(support::succeeds(*caller, &["--memory", "120"], &["/usr/bin/python3", "-c", script, "16", "3"]), "well\n");
     }
 }
 

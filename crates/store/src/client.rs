@@ -118,7 +118,11 @@ mod tests {
     async fn within(work: impl FnOnce(&Transaction<'_>) + Send + 'static) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db")).unwrap();
-        store.write(move |tables| Ok::<_, rusqlite::Error>(work(tables))).await.unwrap();
+        let work = move |tables: &Transaction<'_>| {
+            work(tables);
+            Ok::<(), rusqlite::Error>(())
+        };
+        store.write(work).await.unwrap();
     }
 
     #[tokio::test]

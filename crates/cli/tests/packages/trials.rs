@@ -93,7 +93,16 @@ fn a_version_without_the_provenance_of_the_one_before_is_told_apart() {
     let shown = made.succeeds(&["update", "--dry-run", "--no-start"]);
     assert!(shown.contains(&format!("provenance lost: version 1.0.0 was built by {builder}; version 1.1.0 is not")), "{shown}");
     assert!(shown.contains("provenance lost: version 1.0.0 was attested https://slsa.dev/provenance/v1; version 1.1.0 is not"), "{shown}");
-    let report: Value = serde_json::from_str(&made.succeeds(&["update", "--yes", "--no-start", "--json"])).unwrap();
+    let before = made.lock();
+    let said = made.run(&["update", "--yes", "--no-start"]);
+    assert!(
+        !said.success && said.stderr.contains("hint: without `--yes` it is asked about; `--yes --without-provenance`"),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(made.lock(), before);
+    let taken = made.succeeds(&["update", "--yes", "--without-provenance", "--no-start", "--json"]);
+    let report: Value = serde_json::from_str(&taken).unwrap();
     assert_eq!(report["updated"][0]["provenance_lost"]["builders"], json!([builder]));
     made.registry.publish("made-here", "1.2.0", &program("greets"), json!({}));
     assert!(!made.succeeds(&["update", "--dry-run", "--no-start"]).contains("provenance lost"));

@@ -3,7 +3,7 @@
 //! It is written in place, so that a server it is kept from (mounted read-only where it may write the folder) cannot write the new one
 //! either. What is to be in it is put into the private cache first: a write that was cut off is finished by the next who opens it.
 //! There lies also where the file is, for who prunes the store, and what readers and writers of this user lock. They lock the file itself
-//! besides, since two users of a machine, or host and container, have caches of their own; but whoever may read a file may lock it, so a
+//! first, since two users of a machine, or host and container, have caches of their own; but whoever may read a file may lock it, so a
 //! server that sees it could keep everybody waiting: that lock is waited for as long as a change takes, and then done without.
 
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ const OVERTAKEN: Duration = Duration::from_secs(60);
 
 /// A change takes milliseconds.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(2);
+/// For how long those of other users are waited for, and then no more: anybody who can read the file can hold its lock.
+const WAIT_FOR_USERS: Duration = Duration::from_millis(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The form that this program writes.
@@ -136,9 +138,8 @@ impl LockFile {
     pub fn read(path: &Path, drafts: &Path) -> Result<Self, LockError> {
         match File::open(path) {
             Ok(mut file) => {
-                let late = Instant::now() + WAIT_FOR_OTHERS;
-                let _no_change = held(path, drafts, late)?;
-                wait_for_other_users(path, late, || file.try_lock_shared());
+                wait_for_other_users(path, || file.try_lock_shared());
+                let _no_change = held(path, drafts)?;
                 Self::parse(path, &mut file)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -246,9 +247,8 @@ impl LockFile {
         let failed = |error: io::Error| LockError::new(path, error);
         private_folder(drafts).map_err(|error| LockError::new(path, error))?;
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
-        let late = Instant::now() + WAIT_FOR_OTHERS;
-        let alone = hold(path, drafts, late)?;
-        wait_for_other_users(path, late, || file.try_lock());
+        wait_for_other_users(path, || file.try_lock());
+        let alone = hold(path, drafts)?;
         let draft = draft(path, drafts);
         // The draft of a change that was cut off is complete: only a complete one has this name.
         if let Ok(text) = fs::read(&draft) {
@@ -281,7 +281,7 @@ fn remember(path: &Path, drafts: &Path) {
         return;
     }
     let failed = |error: &dyn fmt::Display| LockError::new(path, error);
-    let alone = private_folder(drafts).map_err(|error| failed(&error)).and_then(|()| hold(path, drafts, Instant::now() + WAIT_FOR_OTHERS));
+    let alone = private_folder(drafts).map_err(|error| failed(&error)).and_then(|()| hold(path, drafts));
     if let Err(error) = alone.and_then(|_alone| known_locks::remember(&canonical, &file).map_err(|error| failed(&error))) {
         tracing::debug!("that a lock file is there cannot be noted: {error}");
     }
@@ -303,28 +303,30 @@ fn is_overtaken(draft: &Path, file: &File) -> bool {
 }
 
 /// Holds everybody else of this user off.
-fn hold(path: &Path, drafts: &Path, late: Instant) -> Result<File, LockError> {
+fn hold(path: &Path, drafts: &Path) -> Result<File, LockError> {
     let lock = File::options().create(true).truncate(false).write(true).open(draft(path, drafts).with_extension("lock"));
     let lock = lock.map_err(|error| LockError::new(path, error))?;
-    wait(path, late, || lock.try_lock())?;
+    wait(path, WAIT_FOR_OTHERS, || lock.try_lock())?;
     Ok(lock)
 }
 
 /// Holds off who of this user would change it; `None` where nobody ever did.
-fn held(path: &Path, drafts: &Path, late: Instant) -> Result<Option<File>, LockError> {
+fn held(path: &Path, drafts: &Path) -> Result<Option<File>, LockError> {
     let Ok(lock) = File::open(draft(path, drafts).with_extension("lock")) else { return Ok(None) };
-    wait(path, late, || lock.try_lock_shared())?;
+    wait(path, WAIT_FOR_OTHERS, || lock.try_lock_shared())?;
     Ok(Some(lock))
 }
 
-/// Takes a lock of the file itself, where it can be had by then.
-fn wait_for_other_users(path: &Path, late: Instant, take: impl Fn() -> Result<(), TryLockError>) {
-    if let Err(error) = wait(path, late, take) {
+/// Takes a lock of the file itself, where it can be had soon. Before the lock of this user, which is not to be held meanwhile: a server that may
+/// read the file can lock it for as long as it likes.
+fn wait_for_other_users(path: &Path, take: impl Fn() -> Result<(), TryLockError>) {
+    if let Err(error) = wait(path, WAIT_FOR_USERS, take) {
         tracing::debug!("read or written without a lock of the file itself: {error}");
     }
 }
 
-fn wait(path: &Path, late: Instant, take: impl Fn() -> Result<(), TryLockError>) -> Result<(), LockError> {
+fn wait(path: &Path, most: Duration, take: impl Fn() -> Result<(), TryLockError>) -> Result<(), LockError> {
+    let late = Instant::now() + most;
     loop {
         match take() {
             Ok(()) => return Ok(()),
@@ -502,7 +504,7 @@ mod tests {
                     LockFile::change(path, theirs, |lock| lock.set("theirs", locked("1"))).unwrap();
                     let _nobody_waits = done.send(());
                 });
-                assert!(is_done.recv_timeout(Duration::from_millis(200)).is_err(), "this change is not done yet");
+                assert!(is_done.recv_timeout(Duration::from_millis(50)).is_err(), "this change is not done yet");
                 lock.set("ours", locked("1"));
             })
             .unwrap();

@@ -104,13 +104,13 @@ impl Provenance {
     /// What `old` has and this lacks, whatever versions of a kind and of a repository they are of.
     #[must_use]
     pub fn lost_since(&self, old: &Self) -> Lost {
-        let lacks = |had: &BTreeSet<String>, have: &BTreeSet<String>, end: char| {
-            let without_version = |text: &String| text.rsplit_once(end).map_or_else(|| text.clone(), |(start, _)| start.to_owned());
+        let lacks = |had: &BTreeSet<String>, have: &BTreeSet<String>, version: &str| {
+            let without_version = |text: &String| text.rsplit_once(version).map_or_else(|| text.clone(), |(start, _)| start.to_owned());
             let have: BTreeSet<String> = have.iter().map(without_version).collect();
             had.iter().filter(|text| !have.contains(&without_version(text))).cloned().collect()
         };
-        // `…/provenance/v1`, `…/release.yml@refs/tags/v1.0`
-        Lost { verified: lacks(&old.verified, &self.verified, '/'), builders: lacks(&old.builders, &self.builders, '@') }
+        // `…/provenance/v1`, `…/release.yml@refs/tags/v1.0`; who signs as `me@example.com` is nobody else at another place
+        Lost { verified: lacks(&old.verified, &self.verified, "/"), builders: lacks(&old.builders, &self.builders, "@refs/") }
     }
 }
 
@@ -179,6 +179,15 @@ mod tests {
         let mut found = Provenance::default();
         let dist = json!({"integrity": INTEGRITY, "signatures": [{"keyid": keyid, "sig": sig}]});
         count(&mut found, &artefact, &dist).map(|()| found)
+    }
+
+    #[test]
+    fn whose_address_is_at_another_place_is_somebody_else() {
+        let by = |builder: &str| Provenance { builders: BTreeSet::from([builder.into()]), ..Provenance::default() };
+        let lost = |old: &str, new: &str| !by(new).lost_since(&by(old)).is_nothing();
+        assert!(lost("alice@good.example", "alice@evil.example"));
+        let of = |version: &str| format!("https://github.com/made/here/.github/workflows/release.yml@refs/tags/{version}");
+        assert!(!lost(&of("v1"), &of("v2@3")) && lost(&of("v1"), &of("v1").replace("made", "mad")));
     }
 
     #[test]

@@ -13,15 +13,8 @@ const FILE_IN_MEMORY: &str = "/memfd:";
 /// Bytes of one of the blocks in which the kernel says how large a file is.
 const BLOCK: u64 = 512;
 
-/// Files in memory by their inodes.
-type Files = BTreeMap<u64, Found>;
-
-/// One of them: what it holds, and the process and its descriptor where it was found.
-#[derive(Clone, Copy)]
-struct Found {
-    bytes: u64,
-    place: (u32, u32),
-}
+/// What files in memory hold, in bytes, by their inodes.
+type Files = BTreeMap<u64, u64>;
 
 /// How many places for descriptors one look goes through: at most a tenth of a second of work, and all of them of most programs.
 const MOST_PLACES: u32 = 16 * 1024;
@@ -39,7 +32,7 @@ pub(super) struct Usage {
 /// Whether processes use more than `limit` bytes together, with the files in memory that they have open and their page tables. Resident pages, which are read at
 /// once, count a page that several share for each of them: only where these are too many it is worth to look at each process's part of them.
 fn sum_is_above(processes: &[u32], files: &Files, limit: u64) -> bool {
-    let beneath = files.values().map(|found| found.bytes).sum::<u64>() + processes.iter().map(|process| tables(*process)).sum::<u64>();
+    let beneath = files.values().sum::<u64>() + processes.iter().map(|process| tables(*process)).sum::<u64>();
     memory::resident(processes) + beneath > limit && processes.iter().map(|process| beside(*process, files)).sum::<u64>() + beneath > limit
 }
 
@@ -54,12 +47,12 @@ impl Usage {
         is_of_now || self.is_still_above(&processes, limit)
     }
 
-    /// The same once what was found some looks ago has been looked at again. If not, the turn begins anew: so that costs no more than the
-    /// turn did.
+    /// The same by one look at all of them: what was found some looks ago may be open elsewhere by now, or nowhere. Then the turn begins anew, so
+    /// that this costs no more than the turn did.
     fn is_still_above(&mut self, processes: &[u32], limit: u64) -> bool {
-        let files: Files = std::mem::take(&mut self.files).into_values().filter_map(|found| file_in_memory(found.place)).collect();
         self.next = None;
-        sum_is_above(processes, &files, limit)
+        self.look_on(processes, u32::MAX);
+        sum_is_above(processes, &self.files, limit)
     }
 
     /// Looks at the next `most` places for descriptors, in the order of `processes`. Whether these were all.
@@ -91,11 +84,11 @@ fn places(process: u32) -> u32 {
 }
 
 /// The file in memory at a descriptor, if there is one. What is open in several places is one file.
-fn file_in_memory(place: (u32, u32)) -> Option<(u64, Found)> {
-    let path = format!("/proc/{}/fd/{}", place.0, place.1);
+fn file_in_memory((process, descriptor): (u32, u32)) -> Option<(u64, u64)> {
+    let path = format!("/proc/{process}/fd/{descriptor}");
     let is_one = fs::read_link(&path).is_ok_and(|to| to.as_os_str().as_bytes().starts_with(FILE_IN_MEMORY.as_bytes()));
     let found = is_one.then(|| fs::metadata(&path).ok()).flatten()?;
-    Some((found.ino(), Found { bytes: found.blocks() * BLOCK, place }))
+    Some((found.ino(), found.blocks() * BLOCK))
 }
 
 /// The tables by which a process finds its pages. They can be far larger than these: one for each two megabytes that it has only read in.
@@ -170,7 +163,7 @@ mod tests {
         let smaps = "7f00-7f10 rw-s 00000000 00:01 7 /memfd:one (deleted)\nRss: 9 kB\nPss: 1024 kB\nSwapPss: 1024 kB\nVmFlags: rd wr\n\
             7f20-7f30 rw-s 00000000 00:01 8 /memfd:closed (deleted)\nPss: 1024 kB\n\
             7f40-7f50 rw-p 00000000 fe:00 7 /usr/lib/x\nPss: 1024 kB\n7f60-7f70 rw-p 00000000 00:00 0 \nPss: 1024 kB\n";
-        let files = Files::from([(7, Found { bytes: 0, place: (1, 3) })]);
+        let files = Files::from([(7, 0)]);
         assert_eq!(mapped(smaps, &files), 2 * MIB);
         assert_eq!(mapped("", &files), 0);
     }
@@ -206,7 +199,7 @@ mod tests {
         let twin = file.try_clone();
         let mut usage = Usage::default();
         assert!(usage.look_on(&[std::process::id()], MOST_PLACES), "one look is enough");
-        assert_eq!(usage.files.get(&inode(&file)).map(|found| found.bytes), Some(4 * MIB));
+        assert_eq!(usage.files.get(&inode(&file)).copied(), Some(4 * MIB));
         drop(twin);
     }
 
@@ -235,10 +228,12 @@ mod tests {
         let mut usage = Usage::default();
         usage.look_on(&own, places(own[0]).saturating_sub(1));
         assert!(usage.files.contains_key(&number) && sum_is_above(&[], &usage.files, 60 * MIB));
-        assert!(usage.is_still_above(&[], 60 * MIB), "it is open");
-        usage.look_on(&own, places(own[0]).saturating_sub(1));
+        let elsewhere = file.try_clone();
         drop(file);
-        assert!(usage.files.contains_key(&number) && !usage.is_still_above(&[], 60 * MIB));
-        assert!(usage.next.is_none() && usage.files.is_empty(), "a turn begins anew");
+        assert!(usage.is_still_above(&own, 60 * MIB), "it is open at another place");
+        drop(elsewhere);
+        assert!(usage.files.contains_key(&number));
+        usage.is_still_above(&own, 60 * MIB);
+        assert!(usage.next.is_none() && !usage.files.contains_key(&number), "a turn begins anew");
     }
 }

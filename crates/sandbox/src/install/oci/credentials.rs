@@ -161,7 +161,7 @@ impl Places {
     /// # Errors
     /// When a file that is there cannot be read, and when it says that nothing is to be fetched from there.
     pub(super) fn say_insecure(&self, reference: &Reference) -> Result<bool, Error> {
-        let (name, all) = (reference.name(), self.registries()?);
+        let (name, all) = (format!("{}/{}", canonical(&reference.registry), reference.repository), self.registries()?);
         let about = all.iter().filter_map(|(prefix, said)| Some((covered(&name, prefix)?, said)));
         match about.max_by_key(|(covered, _)| *covered) {
             Some((_, (file, entry))) if entry.blocked => {
