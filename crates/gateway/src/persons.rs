@@ -73,6 +73,11 @@ impl Persons {
         self.seen().iter().filter_map(|(principal, seen)| Some((principal.clone(), seen.what.parts()?.clone()))).collect()
     }
 
+    /// All who are there, with parts or without.
+    pub(crate) fn principals(&self) -> HashSet<Principal> {
+        self.seen().keys().cloned().collect()
+    }
+
     /// Everybody's own programs.
     pub(crate) fn programs(&self) -> Vec<Arc<Upstream>> {
         self.seen().values().flat_map(|seen| seen.what.programs().map(|(_, server)| server.upstream.clone())).collect()

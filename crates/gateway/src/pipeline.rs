@@ -40,7 +40,9 @@ impl Inner {
     ) -> Result<Reply, Failure> {
         let principal = parts.authenticate(incoming, request.method).await?;
         trail.authenticated(&principal);
-        let parts = &self.seen_by(parts, &principal, incoming.credential.as_ref()).await;
+        // A subscription is ended as who made it, whose token may be an old one by now.
+        let shown = incoming.credential.as_ref().filter(|_| request.method != Method::ResourcesUnsubscribe);
+        let parts = &self.seen_by(parts, &principal, shown).await;
         trail.sees(parts);
         if let Some(kind) = Kind::listed_by(request.method) {
             return self.list(parts, kind, &request, &principal, incoming, &context).await;

@@ -34,8 +34,11 @@ impl Inner {
     async fn end_programs_with_keys(&self, grace: Duration) {
         let parts = self.parts.load_full();
         let Some(server) = parts.identity.resource_server().filter(|_| parts.has_personal) else { return };
+        // Looked at first: a key that is made while the store is read is not among those that it tells.
+        let there = parts.persons.principals();
         let Some(good) = server.holders_of_keys().await else { return };
-        let ended = self.take_out(&parts, |principal| name_of_key(principal).is_some_and(|name| !good.contains(name)));
+        let is_over = |principal: &Principal| name_of_key(principal).is_some_and(|name| !good.contains(name));
+        let ended = self.take_out(&parts, |principal| there.contains(principal) && is_over(principal));
         let ends = |one: &Upstream| ended.iter().any(|upstream| std::ptr::eq(Arc::as_ptr(upstream), one));
         self.questions.abandon(ends);
         self.tasks.abandon(ends);

@@ -17,11 +17,13 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
 /// Most of them: anybody may register, and each is some 2 KiB.
 const MOST: i64 = 1_000;
 
-/// Who makes room for another, the first that there is. Whoever registers many without a login pays with their own; then whoever came back
+/// Who makes room for another, the first that there is. Whoever registers many without a login pays with their own, and where half of all are of
+/// such, whoever has most of them; then whoever came back
 /// least recently and has nothing that is still good; and only then those who may be at the login page, or in use.
 const MAKES_ROOM: [&str; 4] = [
     "SELECT id FROM client WHERE used IS NULL AND source =
-        (SELECT source FROM client WHERE used IS NULL GROUP BY source HAVING count(*) > 10 ORDER BY count(*) DESC, source LIMIT 1)
+        (SELECT source FROM client WHERE used IS NULL GROUP BY source
+            HAVING count(*) > 10 OR (SELECT count(*) FROM client WHERE used IS NULL) > 500 ORDER BY count(*) DESC, source LIMIT 1)
         ORDER BY since, id LIMIT 1",
     "SELECT id FROM client WHERE used IS NOT NULL AND id NOT IN (SELECT client FROM token_grant) ORDER BY used, id LIMIT 1",
     "SELECT id FROM client WHERE used IS NULL ORDER BY since, id LIMIT 1",
@@ -132,6 +134,17 @@ mod tests {
             add_many(tables, "many", 2 * MOST);
             assert!(is_there(tables, "at the login page"));
             assert!(!is_there(tables, "many-0") && is_there(tables, &format!("many-{}", 2 * MOST - 1)));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn few_from_each_of_many_networks_push_out_nobody_who_comes_back() {
+        within(|tables| {
+            add(tables, &client("used", 0), "one").unwrap();
+            touch(tables, "used", 0, i64::MAX).unwrap();
+            (0..120).for_each(|network| add_many(tables, &format!("network {network}"), 10));
+            assert!(is_there(tables, "used"));
         })
         .await;
     }

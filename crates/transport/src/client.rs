@@ -7,8 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 pub use rustls_pki_types::CertificateDer;
 use sallyport_protocol::{
-    BoxFuture, CallerToken, Context, Discovery, Era, Failure, Listeners, McpServer, Method, RawObject, Reply, Request, Revision,
-    ServerIdentity,
+    BoxFuture, Context, Discovery, Era, Failure, Listeners, McpServer, Method, RawObject, Reply, Request, Revision, ServerIdentity,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
@@ -206,11 +205,15 @@ impl Connection {
         }
     }
 
-    /// Notes that `caller` ends a subscription, and says whether its legacy server must keep it all the same: to it all are one session,
-    /// which it would end for others, too.
-    fn goes_on_for_others(&self, request: &Request, caller: Option<&Arc<CallerToken>>) -> bool {
-        let is_shared = self.shared.subscribed.forget(request, caller);
-        is_shared && self.discovery().revision.era() == Era::Legacy
+    /// Ends a subscription. To a legacy server all callers are one session: it hears of the end only with the last of them, and by whatever token
+    /// is good now, since that of who subscribed may be no longer.
+    async fn unsubscribe(&self, request: Request, context: Context) -> Result<Reply, Failure> {
+        let is_shared = self.shared.subscribed.forget(&request, context.credential.as_ref());
+        match self.discovery().revision.era() {
+            Era::Legacy if is_shared => Ok(Reply { result: RawObject::new(), revision: self.discovery().revision }),
+            Era::Legacy => self.pass_on(request, Context { credential: None, ..context }).await,
+            Era::Modern => self.pass_on(request, context).await,
+        }
     }
 
     fn of_channel((channel, tasks): (Arc<Channel>, TaskGuard)) -> Arc<Self> {
@@ -246,9 +249,7 @@ impl McpServer for Connection {
                     self.shared.subscribed.note(&noted, caller);
                     Ok(reply)
                 }
-                Method::ResourcesUnsubscribe if self.goes_on_for_others(&request, context.credential.as_ref()) => {
-                    Ok(Reply { result: RawObject::new(), revision: self.discovery().revision })
-                }
+                Method::ResourcesUnsubscribe => self.unsubscribe(request, context).await,
                 _ => self.pass_on(request, context).await,
             }
         })

@@ -54,6 +54,9 @@ impl Call<'_> {
 
     /// Sends the request over `link` and waits for the answer.
     async fn attempt(&self, link: &Arc<Link>) -> Result<Reply, Failure> {
+        if self.request.method == Method::ResourcesUnsubscribe {
+            self.life.subscribed.note(&self.request, self.context.credential.as_ref()); // whatever becomes of it, nobody listens any more
+        }
         let cancel = Cancel::new();
         let context = Context { cancel: cancel.clone(), ..self.context.clone() };
         let mut work = link.server.handle(self.request.clone(), context);

@@ -223,5 +223,5 @@ async fn a_legacy_server_that_has_one_session_for_all_ends_a_subscription_with_t
     let asked = peer.asked();
     let told = asked.iter().filter(|asked| asked.method().starts_with("resources/"));
     let told: Vec<_> = told.map(|asked| (asked.method(), asked.header("authorization"))).collect();
-    assert_eq!(told, [("resources/subscribe", "caller"), ("resources/subscribe", "narrow"), ("resources/unsubscribe", "narrow")]);
+    assert_eq!(told, [("resources/subscribe", "caller"), ("resources/subscribe", "narrow"), ("resources/unsubscribe", "own")]);
 }
